@@ -1,0 +1,1 @@
+"""Prices in, numpy arrays out; knows no torch."""

@@ -1,0 +1,1 @@
+"""Where prices come from: one small file per source, one interface."""

@@ -1,0 +1,1 @@
+"""Scores anyone's forecasts; arrays and tables in, knows no network."""

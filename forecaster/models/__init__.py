@@ -1,0 +1,1 @@
+"""One file per network; knows no prices and no optimizer."""

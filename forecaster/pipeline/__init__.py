@@ -1,0 +1,1 @@
+"""The hallway: plain functions, the only place where the rooms meet."""

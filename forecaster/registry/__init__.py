@@ -1,0 +1,1 @@
+"""Trained versions on disk: written whole or not at all, verified before use."""
