@@ -1,0 +1,81 @@
+"""A whole network, core and head, and the one place that knows networks by name.
+
+Knows no prices, no optimizer and no file.
+
+Shape letters: T days, B rows, F features, K targets.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from forecaster.errors import UsageError
+from forecaster.models.base import RecurrentCore, RecurrentState
+from forecaster.models.elman import ElmanCore
+from forecaster.models.gru import GRUCore
+from forecaster.models.heads import Head, PointHead
+from forecaster.models.lstm import LSTMCore
+
+CORES: dict[str, Callable[[int, int, int, float], RecurrentCore]] = {
+    "elman": ElmanCore,
+    "gru": GRUCore,
+    "lstm": LSTMCore,
+}
+
+
+class Network(nn.Module):
+    """A core, dropout on its output, and a head.
+
+    Args:
+        core: turns features into hidden units, day by day.
+        head: turns hidden units into forecasts and scores them.
+        dropout: share of the core's outputs dropped while training, in [0, 1).
+    """
+
+    def __init__(self, core: RecurrentCore, head: Head, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.core = core
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Forecast on every day of `x` (T, B, F).
+
+        Returns:
+            Forecasts (T, B, K), each from its own day and those before, and the state
+            after the last day.
+        """
+        hidden, state = self.core(x, state)
+        prediction: Tensor = self.head(self.dropout(hidden))
+        return prediction, state
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Make the zeros that a series starts from, on the weights' device and dtype."""
+        return self.core.initial_state(rows)
+
+
+def build_network(
+    model: str, *, inputs: int, targets: int, hidden: int, layers: int, dropout: float
+) -> Network:
+    """Build a network by name, with fresh weights from torch's global generator.
+
+    Args:
+        model: "elman", "gru" or "lstm".
+        inputs: features per day.
+        targets: numbers forecast per day.
+        hidden: units per layer, at least 1.
+        layers: layers, at least 1.
+        dropout: share dropped between layers and before the head while training, in [0, 1).
+
+    Raises:
+        UsageError: the name is unknown or a number is outside its range.
+    """
+    if model not in CORES:
+        raise UsageError(f"--model {model} is not known; choose one of {', '.join(CORES)}.")
+    for flag, number in (("--hidden", hidden), ("--layers", layers)):
+        if number < 1:
+            raise UsageError(f"{flag} is {number}; a network needs at least 1.")
+    if not 0.0 <= dropout < 1.0:
+        raise UsageError(f"--dropout is {dropout:g}; give a share from 0 up to, not including, 1.")
+    core = CORES[model](inputs, hidden, layers, dropout)
+    return Network(core, PointHead(hidden, targets), dropout)
