@@ -1,0 +1,56 @@
+"""Bring every column to mean 0 and unit spread, with numbers taken from fit days only.
+
+Columns are pooled over tickers, so a ticker that the fit never saw is scaled alike.
+
+Shape letters: N rows, C columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecaster.errors import DataError
+
+CLIP = 6.0  # standard deviations; one wild bar must not drive a saturating network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaler:
+    """Column means and standard deviations, each (C,)."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, values: np.ndarray, rows: np.ndarray) -> "Scaler":
+        """Measure mean and spread of the given rows.
+
+        Args:
+            values: (N, C), NaN where missing.
+            rows: (N,) True on the days that may be looked at.
+
+        Raises:
+            DataError: a column has no value on those rows.
+        """
+        seen = values[rows]
+        counts = np.isfinite(seen).sum(axis=0)
+        if seen.shape[0] == 0 or (counts == 0).any():
+            raise DataError(
+                f"{seen.shape[0]} fit days, and a column without a single value on them; "
+                "fetch a longer period or set --fit-until later."
+            )
+        scale = np.nanstd(seen, axis=0)
+        return cls(mean=np.nanmean(seen, axis=0), scale=np.where(scale > 1e-12, scale, 1.0))
+
+    def apply(self, values: np.ndarray, *, clip: float = CLIP) -> np.ndarray:
+        """Scale (N, C) inputs to float32; a missing value becomes the mean, 0."""
+        scaled = (values - self.mean) / self.scale
+        return np.clip(np.nan_to_num(scaled, nan=0.0), -clip, clip).astype(np.float32)
+
+    def apply_target(self, values: np.ndarray) -> np.ndarray:
+        """Scale (N, C) targets to float32; missing stays NaN and nothing is clipped."""
+        return ((values - self.mean) / self.scale).astype(np.float32)
+
+    def undo(self, scaled: np.ndarray) -> np.ndarray:
+        """Return (N, C) scaled values to their own units, float64."""
+        return np.asarray(scaled, dtype=np.float64) * self.scale + self.mean

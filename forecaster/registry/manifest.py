@@ -1,0 +1,98 @@
+"""What a trained version says about itself: one JSON document beside its weights.
+
+Knows no network and no prices: names, numbers and hashes only.
+"""
+
+import hashlib
+import json
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = "forecaster.version/1"
+HASH_PIECE = 8
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkPart(_Part):
+    """The arguments that rebuild the network."""
+
+    model: str
+    hidden: int = Field(ge=1, le=4096)
+    layers: int = Field(ge=1, le=16)
+    dropout: float
+    lookback: int | Literal["all"]
+
+
+class ScalerPart(_Part):
+    """Means and standard deviations by column, taken from fit days."""
+
+    mean: list[float]
+    scale: list[float]
+
+
+class BlocksPart(_Part):
+    """First and last day of the prices, last day of the fit and of the select block."""
+
+    first: date
+    fit_until: date
+    select_until: date
+    last: date
+
+
+class DataPart(_Part):
+    """What was learnt from: tickers, the hash of exactly those bars, the blocks of time."""
+
+    tickers: list[str]
+    cross_section: bool
+    fingerprint: str
+    days: int
+    blocks: BlocksPart
+
+
+class MemberPart(_Part):
+    """One trained network: its weights file and the seed that made it."""
+
+    weights: str
+    seed: int
+
+
+class Manifest(_Part):
+    """A version, whole; `version` itself is not part of the document's hash.
+
+    `intervals` maps target and ticker (or "" for all others) to the lower and upper
+    residual of the select block that hold `coverage` of the outcomes.
+    """
+
+    schema_name: str = Field(SCHEMA, alias="schema")
+    version: str = ""
+    created_at: str
+    code_version: str
+    torch_version: str
+    targets: list[str]
+    inputs: list[str]
+    network: NetworkPart
+    members: list[MemberPart]
+    scaler: ScalerPart
+    target_scaler: ScalerPart
+    data: DataPart
+    training: dict[str, str | int | float | None]
+    metrics: dict[str, float]
+    coverage: float
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    files: dict[str, str]
+
+    def document(self) -> str:
+        """Write the manifest as JSON, keys sorted, NaN refused."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    def content_hash(self) -> str:
+        """Hash everything but the version id, which carries a piece of this hash."""
+        content = self.model_dump(mode="json", by_alias=True, exclude={"version"})
+        text = json.dumps(content, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()

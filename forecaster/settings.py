@@ -1,0 +1,178 @@
+"""Every setting, validated: command line > FORECASTER_* > forecaster.toml > defaults.
+
+Only `cli` and `pipeline` import this. Holds no behaviour beyond checks; contradictions
+between options are refused here, before any work.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from forecaster.errors import ForecasterError, SettingsError, UsageError
+
+DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
+
+
+class TrainSettings(BaseModel):
+    """What one training does; the defaults are a sound start for daily prices."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Literal["elman", "gru", "lstm"] = "lstm"
+    hidden: int = Field(64, ge=1, le=4096)
+    layers: int = Field(1, ge=1, le=16)
+    dropout: float = Field(0.2, ge=0.0, lt=1.0)
+    target: tuple[Literal["return", "range", "volume"], ...] = ("return",)
+    lookback: int | Literal["all"] = "all"
+    bptt: Literal["full", "truncated"] = "truncated"
+    bptt_steps: int | None = Field(None, ge=1)
+    fit_until: date | None = None
+    select_until: date | None = None
+    max_updates: int = Field(1000, ge=1)
+    lr: float = Field(1e-3, gt=0.0)
+    weight_decay: float = Field(1e-3, ge=0.0)
+    clip_grad: float = Field(1.0, gt=0.0)
+    lanes: int = Field(64, ge=1)
+    batch: int = Field(256, ge=1)
+    evaluate_every: int = Field(25, ge=1)
+    patience: int = Field(10, ge=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    threads: int = Field(1, ge=1)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("target")
+    @classmethod
+    def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("name each target once: return, range, volume")
+        return value
+
+    @field_validator("lookback")
+    @classmethod
+    def _some_days(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(
+                "a window needs at least 1 day; give a number of days, or 'all' for whole histories"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_reach(self) -> "TrainSettings":
+        if self.bptt == "full" and self.bptt_steps is not None:
+            raise ValueError(
+                "--bptt-steps applies only to --bptt truncated; full BPTT reaches back to each "
+                "series' first day. Drop one of them"
+            )
+        return self
+
+    @property
+    def reach(self) -> int | None:
+        """Days that an error reaches back, or None for full BPTT."""
+        return None if self.bptt == "full" else (self.bptt_steps or DEFAULT_BPTT_STEPS)
+
+
+class FetchSettings(BaseModel):
+    """Where prices come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["yahoo", "sample"] = "yahoo"
+
+
+class PredictSettings(BaseModel):
+    """When a forecast is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_stale: int = Field(5, ge=0)
+
+
+class Settings(BaseSettings):
+    """The whole tree, as `forecaster.toml` spells it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FORECASTER_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    train: TrainSettings = TrainSettings()
+    fetch: FetchSettings = FetchSettings()
+    predict: PredictSettings = PredictSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the command line first, then the environment, then the file of this home."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def resolve_home(home: Path | None) -> Path:
+    """Return `--home`, else FORECASTER_HOME, else the working directory, absolute."""
+    chosen = home or Path(os.environ.get("FORECASTER_HOME") or ".")
+    return chosen.expanduser().absolute()
+
+
+def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Settings:
+    """Merge the sources, the command line's values for one section on top.
+
+    Args:
+        home: where `forecaster.toml` is read from, if it is there.
+        section: `train`, `fetch` or `predict`.
+        given: options by name; None means not given.
+
+    Raises:
+        UsageError: an option of the command line is not valid.
+        SettingsError: a value of the file or the environment is not valid or not known.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    file = home / "forecaster.toml"
+
+    class Here(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return Here(**{section: chosen})
+    except ValidationError as error:
+        raise _explained(error, set(chosen)) from error
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"{file}: {error}; correct the file.") from error
+
+
+def _explained(error: ValidationError, given: set[str]) -> ForecasterError:
+    """Name the option or key, what was found and what is needed, in one line."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    text = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if len(place) < 2:  # a contradiction within a section carries no field
+        return UsageError(f"{text}.") if given else SettingsError(f"{'.'.join(place)}: {text}.")
+    name = place[1]
+    if name in given:
+        return UsageError(f"--{name.replace('_', '-')} {_shown(first['input'])}: {text}.")
+    return SettingsError(
+        f"Setting {'.'.join(place)} = {first['input']!r} from forecaster.toml or the environment: "
+        f"{text}."
+    )
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -1,0 +1,90 @@
+"""Run a trained network over rows: the state is recomputed from each series' first day.
+
+Arrays in, scaled forecasts out; knows no ticker, no target and no scale.
+
+Shape letters: N flat rows, S series, F inputs, K targets, L lookback days, M windows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forecaster.models.network import Network
+
+SERIES_AT_ONCE = 64
+DAYS_AT_ONCE = 512
+WINDOWS_AT_ONCE = 512
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """Switch dropout and gradients off, and leave the network as it was found."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(was_training)
+
+
+def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) -> np.ndarray:
+    """Forecast on every day of whole histories, the state carried from day to day.
+
+    Args:
+        network: on the device of `inputs`; its weights are used as they are now.
+        inputs: (N, F) scaled, finite.
+        offsets: (S + 1,) row where each series begins, and N at the end.
+
+    Returns:
+        (N, K) float64 scaled forecasts of the day after each row.
+    """
+    lengths = np.diff(offsets)
+    longest_first = np.argsort(-lengths, kind="stable")
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    with evaluating(network):
+        for begin in range(0, len(lengths), SERIES_AT_ONCE):
+            group = longest_first[begin : begin + SERIES_AT_ONCE]
+            parts.extend(_walk(network, inputs, offsets[group], lengths[group]))
+    forecasts = np.empty((len(inputs), parts[0][1].shape[-1]))
+    for rows, values in parts:
+        forecasts[rows] = values
+    return forecasts
+
+
+def _walk(
+    network: Network, inputs: Tensor, first: np.ndarray, lengths: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Walk a group of series, longest first, through time; finished ones drop out."""
+    state = network.initial_state(len(first))
+    for day in range(0, int(lengths.max()), DAYS_AT_ONCE):
+        alive = int((lengths > day).sum())
+        state = state.rows(torch.arange(alive, device=inputs.device))
+        days = np.arange(day, min(day + DAYS_AT_ONCE, int(lengths.max())))[:, None]
+        inside = days < lengths[:alive]
+        rows = first[:alive] + np.minimum(days, lengths[:alive] - 1)
+        prediction, state = network(inputs[torch.from_numpy(rows).to(inputs.device)], state)
+        yield rows[inside], prediction.double().cpu().numpy()[inside]
+
+
+def forecast_windows(network: Network, inputs: Tensor, rows: np.ndarray) -> np.ndarray:
+    """Forecast the day after each window, the state zero at the window's first day.
+
+    Args:
+        network: on the device of `inputs`.
+        inputs: (N, F) scaled, finite.
+        rows: (L, M) row numbers of each window, oldest first.
+
+    Returns:
+        (M, K) float64 scaled forecasts.
+    """
+    parts = []
+    with evaluating(network):
+        for begin in range(0, rows.shape[1], WINDOWS_AT_ONCE):
+            batch = torch.from_numpy(rows[:, begin : begin + WINDOWS_AT_ONCE]).to(inputs.device)
+            prediction, _ = network(inputs[batch], network.initial_state(batch.shape[1]))
+            parts.append(prediction[-1].double().cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,220 @@
+"""The training loop: updates, validation, early stopping.
+
+Arrays and row numbers in, trained weights out; knows no ticker, no file and no target.
+The panel moves to the device once.
+
+Shape letters: N flat rows, F inputs, K targets, T days, B rows of a segment.
+"""
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forecaster.errors import DivergedError
+from forecaster.models.base import RecurrentState
+from forecaster.models.network import Network
+from forecaster.training.gradients import BlockGradients, bptt_gradients, window_gradients
+from forecaster.training.plan import BPTTPlan
+
+
+class Segment(Protocol):
+    """Rows (T, B) to learn from, -1 where padding; `starts` (B,) where the state is zeroed."""
+
+    @property
+    def rows(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def starts(self) -> np.ndarray: ...  # noqa: D102
+
+
+class Segments(Protocol):
+    """One pass over the data, in time order."""
+
+    def __len__(self) -> int: ...  # noqa: D105
+    def __iter__(self) -> Iterator[Segment]: ...  # noqa: D105
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingArrays:
+    """Everything that is learnt from, on one device.
+
+    Args:
+        inputs: (N, F) scaled, finite, float32.
+        y: (N, K) scaled outcomes of the following day, NaN where not known.
+        scored: (N, K) bool, True where an outcome may be learnt from: fit days only.
+    """
+
+    inputs: Tensor
+    y: Tensor
+    scored: Tensor
+
+    @classmethod
+    def on(
+        cls, device: torch.device, inputs: np.ndarray, y: np.ndarray, scored: np.ndarray
+    ) -> "TrainingArrays":
+        """Move numpy arrays to a device, once."""
+        inputs_, y_, scored_ = (torch.from_numpy(a).to(device) for a in (inputs, y, scored))
+        return cls(inputs=inputs_, y=y_, scored=scored_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the weights move and when to stop.
+
+    Args:
+        max_updates: optimizer steps at most; the learning-rate cycle spans all of them.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: of AdamW.
+        clip_grad: largest norm of a gradient.
+        evaluate_every: updates between two looks at the select block.
+        patience: looks without improvement before stopping.
+    """
+
+    max_updates: int
+    learning_rate: float
+    weight_decay: float
+    clip_grad: float
+    evaluate_every: int
+    patience: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """One look at the select block; losses are means per scored outcome, in scaled units."""
+
+    update: int
+    passes: int
+    fit_loss: float
+    select_loss: float
+    best: bool
+    seconds: float
+
+
+def train(
+    network: Network,
+    arrays: TrainingArrays,
+    passes: Callable[[int], Segments],
+    plan: BPTTPlan,
+    options: Options,
+    *,
+    last_day_only: bool,
+    validate: Callable[[Network], float],
+    on_update: Callable[[int, Evaluated | None], None],
+) -> list[Evaluated]:
+    """Train in place and leave the network with the weights of its best look at select.
+
+    Args:
+        network: fresh or warm; on the arrays' device.
+        arrays: what is learnt from.
+        passes: gives the segments of the pass with this number, first pass 1.
+        plan: how far errors travel back inside a segment.
+        options: budget, optimizer and stopping.
+        last_day_only: segments are windows of which only the last day is scored.
+        validate: the select loss at the current weights.
+        on_update: called after every update, with the look at select if there was one.
+
+    Returns:
+        Every look at the select block, in order.
+
+    Raises:
+        DivergedError: a loss or gradient is not finite; the network holds its best weights.
+    """
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=options.learning_rate, total_steps=options.max_updates
+    )
+    network.train()
+    looks: list[Evaluated] = []
+    best_weights, losses = copy.deepcopy(network.state_dict()), []
+    update, started, last_norm = 0, time.monotonic(), float("nan")
+    for pass_number in itertools.count(1):
+        for gradients in _pass_gradients(network, arrays, passes(pass_number), plan, last_day_only):
+            norm = _step(network, optimizer, gradients, options.clip_grad)
+            update += 1
+            if not np.isfinite(norm):
+                network.load_state_dict(best_weights)
+                raise DivergedError(
+                    f"Update {update} in pass {pass_number} met a gradient of norm {norm} (the last "
+                    f"finite one was {last_norm:.3g}); lower --lr or --clip-grad."
+                )
+            schedule.step() if update < options.max_updates else None
+            last_norm = norm
+            losses.append(gradients.loss_sum)
+            look = None
+            if update % options.evaluate_every == 0 or update == options.max_updates:
+                select_loss = validate(network)
+                best = select_loss < min((past.select_loss for past in looks), default=np.inf)
+                look = Evaluated(
+                    update=update,
+                    passes=pass_number,
+                    fit_loss=float(torch.stack(losses).mean()),
+                    select_loss=select_loss,
+                    best=best,
+                    seconds=time.monotonic() - started,
+                )
+                looks.append(look)
+                losses = []
+                if best:
+                    best_weights = copy.deepcopy(network.state_dict())
+            on_update(update, look)
+            if update == options.max_updates or _exhausted(looks, options.patience):
+                network.load_state_dict(best_weights)
+                return looks
+    raise AssertionError("unreachable: the pass counter is endless")
+
+
+def _pass_gradients(
+    network: Network,
+    arrays: TrainingArrays,
+    segments: Segments,
+    plan: BPTTPlan,
+    last_day_only: bool,
+) -> Iterator[BlockGradients]:
+    """Yield the gradients of each segment; every scored outcome weighs the same in a pass."""
+    state: RecurrentState | None = None
+    device = arrays.inputs.device
+    count = max(float(arrays.scored.sum()) / max(len(segments), 1), 1.0)
+    for segment in segments:
+        rows = torch.from_numpy(segment.rows).to(device)
+        real, rows = rows >= 0, rows.clamp(min=0)
+        if last_day_only:
+            last = rows[-1]
+            yield window_gradients(
+                network, arrays.inputs[rows], arrays.y[last], arrays.scored[last], plan, count
+            )
+            continue
+        if state is None:
+            state = network.initial_state(rows.shape[1])
+        state = state.reset(torch.from_numpy(segment.starts).to(device))
+        mask = arrays.scored[rows] & real[..., None]
+        block = bptt_gradients(
+            network, arrays.inputs[rows], arrays.y[rows], mask, state, plan, count
+        )
+        state = block.state
+        yield block
+
+
+def _step(
+    network: Network, optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float
+) -> float:
+    """Move the weights once, unless the gradient is not finite; return its norm."""
+    for parameter, gradient in zip(network.parameters(), block.gradients, strict=True):
+        parameter.grad = gradient
+    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), clip))
+    if np.isfinite(norm):
+        optimizer.step()
+    return norm
+
+
+def _exhausted(looks: list[Evaluated], patience: int) -> bool:
+    """Say whether the last `patience` looks brought nothing better."""
+    recent = looks[-patience:]
+    return len(looks) > patience and not any(look.best for look in recent)
