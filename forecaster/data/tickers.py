@@ -1,0 +1,37 @@
+"""What may be called a ticker.
+
+A ticker ends up in URLs and in tables, so its shape is checked at the door, before
+anything is asked.  Knows no source: a well-formed ticker need not exist.
+"""
+
+import re
+
+from forecaster.errors import UsageError
+
+_SHAPE = re.compile(r"[A-Z0-9^][A-Z0-9.&=^-]{0,19}")
+_SHOWN = 40
+
+
+def normalise_ticker(text: str) -> str:
+    """Upper-case a ticker and refuse whatever cannot be one.
+
+    Args:
+        text: what the user typed, e.g. `brk-b`, `^GSPC`, `EURUSD=X`, `M&M.NS`.
+
+    Raises:
+        UsageError: not 1-20 letters, digits or `.&=^-`, or the first is one of `.&=-`.
+    """
+    # Only ASCII is upper-cased: str.upper() would turn look-alikes such as U+0131 into letters.
+    ticker = text.upper() if text.isascii() else text
+    if not _SHAPE.fullmatch(ticker):
+        raise UsageError(
+            f"{_shown(text)} is not a ticker: need 1 to 20 letters, digits or .&=^- "
+            "starting with a letter, digit or ^, for example BRK-B or ^GSPC."
+        )
+    return ticker
+
+
+def _shown(text: str) -> str:
+    """Quote text so that it stays one short printable line."""
+    quoted = ascii(text[:_SHOWN])
+    return quoted if len(text) <= _SHOWN else f"{quoted}... ({len(text)} characters)"
