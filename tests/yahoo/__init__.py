@@ -1,0 +1,5 @@
+"""A Yahoo on the loopback: the real yfinance client cannot tell it from Yahoo.
+
+Prices are invented, but the same on every machine.  `faults.py` says what can go wrong,
+`server.py` answers, `session.py` leads the product's own session here.
+"""

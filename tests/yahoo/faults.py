@@ -1,0 +1,128 @@
+"""What can go wrong with an answer; each fault turns a good chart into a reply.
+
+`SPECIAL` names the tickers that always fail, for those who run the server as a process.
+"""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+Chart = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What goes over the wire; `kept_bytes` of the body, then the connection is cut."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+    kept_bytes: int | None = None
+
+
+Fault = Callable[[Chart], Reply]
+
+
+def fine(chart: Chart) -> Reply:
+    return Reply(body=json.dumps(chart).encode(), headers={"Content-Type": "application/json"})
+
+
+def status(code: int, body: bytes = b"trouble", **headers: str) -> Fault:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda chart: Reply(status=code, body=body, headers=named)
+
+
+def limited(retry_after: str | None = None) -> Fault:
+    headers = {"Retry_After": retry_after} if retry_after is not None else {}
+    return status(429, b"Too Many Requests", **headers)
+
+
+def body(content: bytes) -> Fault:
+    return status(200, content)
+
+
+def explained(code: int, name: str, description: str) -> Fault:
+    error = {"code": name, "description": description}
+    return status(code, json.dumps({"chart": {"result": None, "error": error}}).encode())
+
+
+def slow(seconds: float) -> Fault:
+    return lambda chart: Reply(body=fine(chart).body, delay_seconds=seconds)
+
+
+def truncated(chart: Chart) -> Reply:
+    whole = fine(chart).body
+    return Reply(body=whole[: len(whole) // 2])
+
+
+def cut(chart: Chart) -> Reply:
+    whole = fine(chart).body
+    return Reply(body=whole, kept_bytes=len(whole) // 2)
+
+
+def edited(edit: Callable[[dict[str, Any]], None]) -> Fault:
+    """Build a fault that edits a copy of chart.result[0] in place."""
+
+    def fault(chart: Chart) -> Reply:
+        copy = deepcopy(chart)
+        edit(copy["chart"]["result"][0])
+        return fine(copy)
+
+    return fault
+
+
+def null_row(position: int) -> Fault:
+    """Take the prices of one day away and leave its volume, as Yahoo does."""
+
+    def edit(result: dict[str, Any]) -> None:
+        if "timestamp" in result and len(result["timestamp"]) > 1:
+            for name in ("open", "high", "low", "close"):
+                result["indicators"]["quote"][0][name][position] = None
+
+    return edited(edit)
+
+
+def _live(result: dict[str, Any]) -> None:
+    """Stamp the last bar with its last trade, half an hour after the open."""
+    if "timestamp" in result:
+        result["timestamp"][-1] += 1800
+
+
+def _live_beside(result: dict[str, Any]) -> None:
+    """Send today twice: as a bar of its own and, half an hour on, as the live one."""
+    if "timestamp" in result:
+        result["timestamp"].append(result["timestamp"][-1] + 1800)
+        for table in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+            for values in table.values():
+                values.append(values[-1] * 1.01)
+
+
+def symbol(name: str | None) -> Fault:
+    return edited(lambda result: result["meta"].update(symbol=name))
+
+
+gone = explained(404, "Not Found", "No data found, symbol may be delisted")
+before_listing = explained(400, "Bad Request", "Data doesn't exist for startDate = 1, endDate = 2")
+empty = body(b'{"chart": {"result": [], "error": null}}')
+html = body(b"<html><body>Please consent</body></html>")
+live = edited(_live)
+live_beside = edited(_live_beside)
+no_rows = edited(lambda result: result.pop("timestamp", None))
+
+SPECIAL: dict[str, Fault] = {
+    "LIMIT": limited(),
+    "LIMIT60": limited("60"),
+    "DOWN": status(500),
+    "HTML": html,
+    "TRUNC": truncated,
+    "CUT": cut,
+    "SLOW": slow(60.0),
+    "EMPTY": empty,
+    "GONE": gone,
+    "OTHER": symbol("ELSE"),
+    "NULL": null_row(-1),
+    "LIVE": live,
+}
