@@ -1,0 +1,247 @@
+"""Prices from Yahoo, through the real yfinance client; the only file that imports it.
+
+yfinance hides why it failed, so it is asked over a recording session, and the recorded
+HTTP answer decides what went wrong.  Bars come as served: split-adjusted prices,
+dividends and splits beside them, today's unfinished bar included.
+"""
+
+import logging
+import re
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecaster import clock
+from forecaster.data.bars import History
+from forecaster.data.sources.yahoo_answer import Question, no_bars, read_chart, retry_seconds
+from forecaster.data.sources.yahoo_session import RecordingSession, shared_session
+from forecaster.data.sources.yahoo_table import (
+    OLDEST,
+    SOURCE,
+    bars_from,
+    drop_null_tail,
+    listing_from,
+    within,
+)
+from forecaster.data.tickers import normalise_ticker
+from forecaster.errors import (
+    CannotWriteError,
+    SourceDownError,
+    StorageError,
+    TryLaterError,
+    UsageError,
+)
+
+_TRIES = 3
+_LIMITED_PAUSE = 60.0
+_LONGEST_PAUSE = 300.0
+_FAILED_PAUSE = 2.0
+_CACHE_FILES = ("tkr-tz.db*", "cookies.db*", "isin-tkr.db*")
+_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Try:
+    """What yfinance ended in: a table, possibly empty, or an error."""
+
+    frame: pd.DataFrame | None = None
+    error: Exception | None = None
+
+    @property
+    def cache_error(self) -> sqlite3.Error | None:
+        """The SQLite error that peewee wrapped, if that is what happened."""
+        cause = self.error.__context__ if self.error else None
+        return cause if isinstance(cause, sqlite3.Error) else None
+
+
+class YahooSource:
+    """Yahoo's daily prices.
+
+    After Yahoo has insisted on its rate limit the source stays shut: every further
+    ticker fails at once, without a request.
+    """
+
+    name = SOURCE
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        session: RecordingSession | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._cache_dir = cache_dir
+        self._session = session or shared_session()
+        self._sleep = sleep
+        self._is_shut = False
+        self._is_placed = False
+
+    def tickers(self) -> tuple[str, ...]:
+        """Return nothing: what Yahoo serves has no bound."""
+        return ()
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve one ticker's bars, oldest first; see `Source.history`.
+
+        Raises:
+            UsageError: malformed ticker, or `start` after `end`.
+            UnknownNameError: Yahoo has no such ticker, or no bar of it at all.
+            DataError: another ticker's data came, or no bars in the span.
+            SourceDownError: no answer or nonsense, three times.
+            TryLaterError: Yahoo limits our rate, three times or for long.
+            CannotWriteError, StorageError: yfinance's cache folder cannot be used.
+        """
+        question = _question(ticker, start, end)
+        if self._is_shut:
+            raise TryLaterError(
+                f"{question.ticker}: not asked, Yahoo limits our rate. Try again in an hour."
+            )
+        # A loop of our own: stamina cannot wait through an injected sleep.
+        done = 0
+        while True:
+            try:
+                return self._try(question, start, end)
+            except (TryLaterError, SourceDownError) as error:
+                done += 1
+                limited = isinstance(error, TryLaterError)
+                pause = self._pause(limited, done)
+                if done == _TRIES or pause > _LONGEST_PAUSE:
+                    self._is_shut = limited
+                    raise
+                _log.info("%s Waiting %.0f s.", error, pause)
+            self._sleep(pause)
+
+    def _pause(self, limited: bool, done: int) -> float:
+        """Return the seconds to wait: as told, or doubling."""
+        doubled = 2.0 ** (done - 1)
+        if not limited:
+            return _FAILED_PAUSE * doubled
+        answer = self._session.last_answer
+        asked = retry_seconds(answer.retry_after if answer else "", clock.now())
+        return _LIMITED_PAUSE * doubled if asked is None else asked
+
+    def _try(self, question: Question, start: date | None, end: date | None) -> History:
+        """Ask once, and let the recorded answer decide what came of it."""
+        tried = self._ask_past_broken_cache(question.ticker, start, end)
+        answer = self._session.last_answer
+        if answer is None:
+            raise SourceDownError(
+                f"{question.ticker}: yfinance never asked Yahoo for prices ({tried.error!r}). "
+                "Check the network, or try later."
+            ) from tried.error
+        chart = read_chart(question, answer)
+        if tried.frame is None or not answer.for_span:
+            raise SourceDownError(
+                f"{question.ticker}: Yahoo answered {answer.status}, but yfinance could not read "
+                f"the chart ({tried.error!r}). Try later."
+            ) from tried.error
+        if tried.frame.empty:
+            raise no_bars(question, answer)
+        bars = drop_null_tail(question.ticker, within(bars_from(tried.frame), start, end))
+        if bars.empty:
+            raise no_bars(question, answer)
+        return History(listing=listing_from(question.ticker, chart["meta"]), bars=bars)
+
+    def _ask_past_broken_cache(self, ticker: str, start: date | None, end: date | None) -> _Try:
+        """Ask; if yfinance's cache is broken, ask once more from an empty one."""
+        tried = self._ask(ticker, start, end)
+        # A locked or full database is an OperationalError; deleting the files cures neither.
+        if self._is_cache_suspect(tried) and not isinstance(
+            tried.cache_error, sqlite3.OperationalError
+        ):
+            self._drop_cache()
+            tried = self._ask(ticker, start, end)
+        if self._is_cache_suspect(tried):
+            raise StorageError(
+                f"{ticker}: yfinance cannot use its cache in {self._cache_dir} "
+                f"({tried.error!r}). Check its permissions and the disk, or delete the folder."
+            ) from tried.error
+        return tried
+
+    def _is_cache_suspect(self, tried: _Try) -> bool:
+        """An error before anything was sent is one of our own disk, not of Yahoo."""
+        failed_at_home = tried.error is not None and not self._session.requests_sent
+        return failed_at_home or tried.cache_error is not None
+
+    def _drop_cache(self) -> None:
+        _log.info("rebuilding yfinance's cache in %s", self._cache_dir)
+        for pattern in _CACHE_FILES:
+            for path in self._cache_dir.glob(pattern):
+                path.unlink()
+        self._is_placed = False
+
+    def _ask(self, ticker: str, start: date | None, end: date | None) -> _Try:
+        """Let yfinance ask once, and catch whatever it ends in."""
+        self._session.forget()
+        with warnings.catch_warnings():
+            # Importing it switches its deprecation warnings on, and pandas 3.1 has many.
+            import yfinance
+
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
+            warnings.filterwarnings("ignore", category=pd.errors.Pandas4Warning, module="yfinance")
+            logging.getLogger("yfinance").setLevel(logging.CRITICAL + 1)
+            self._place_cache(yfinance.cache)
+            # It keeps bad answers, too, and would repeat them for ever.
+            yfinance.data.YfData.cache_get.cache_clear()
+            try:
+                return _Try(frame=self._download(yfinance, ticker, start, end))
+            # Anything may come: KeyError, JSONDecodeError, peewee's and curl's errors.
+            except Exception as error:
+                return _Try(error=error)
+
+    def _download(
+        self, yfinance: Any, ticker: str, start: date | None, end: date | None
+    ) -> pd.DataFrame:
+        asset = yfinance.Ticker(ticker, session=self._session)
+        frame: pd.DataFrame = asset.history(
+            start=(start or OLDEST).isoformat(),
+            end=(end + timedelta(days=1)).isoformat() if end else None,
+            interval="1d",
+            prepost=False,
+            actions=True,
+            auto_adjust=False,
+            back_adjust=False,
+            repair=False,
+            keepna=False,
+            rounding=False,
+            timeout=self._session.timeout_seconds,
+        )
+        return frame
+
+    def _place_cache(self, cache: Any) -> None:
+        """Point yfinance at our folder, private because it unpickles the cookie in it."""
+        if self._is_placed:
+            return
+        try:
+            self._cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._cache_dir.chmod(0o700)
+        except OSError as error:
+            raise CannotWriteError(
+                f"{self._cache_dir}: cannot be made a private folder ({error.strerror}). "
+                "Choose another --home."
+            ) from error
+        cache.set_cache_location(str(self._cache_dir))
+        # The managers keep the connection of an earlier place until they are forgotten.
+        cache._TzCacheManager._tz_cache = None
+        cache._CookieCacheManager._Cookie_cache = None
+        cache._ISINCacheManager._isin_cache = None
+        self._is_placed = True
+
+
+def _question(ticker: str, start: date | None, end: date | None) -> Question:
+    """Check what is asked for before anything is sent."""
+    ticker = normalise_ticker(ticker)
+    if _ISIN.fullmatch(ticker):
+        raise UsageError(f"{ticker} is an ISIN; Yahoo is asked by ticker, for example AAPL.")
+    if start and end and start > end:
+        raise UsageError(f"{ticker}: start {start} is after end {end}. Swap them.")
+    span = f"between {start or 'the beginning'} and {end or 'today'}"
+    return Question(ticker=ticker, span=span, whole=start is None)
