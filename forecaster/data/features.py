@@ -58,7 +58,7 @@ def own_features(history: History) -> np.ndarray:
     return np.column_stack(
         [
             total,
-            total - intraday,
+            returns.overnight(total, price["open"], price["close"]),
             intraday,
             log_range,
             log_volume,

@@ -5,8 +5,13 @@ Index arithmetic only: nothing is copied. Knows no torch, no ticker and no date.
 Shape letters: N flat rows, S series, M windows, L lookback days.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from forecaster.data.lanes import Segment
 
 
 def window_ends(
@@ -49,3 +54,35 @@ def window_rows(ends: NDArray[np.int64], lookback: int) -> NDArray[np.int64]:
         (L, M) flat row numbers; the last row of the array is `ends`.
     """
     return ends + np.arange(1 - lookback, 1, dtype=np.int64)[:, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowBatches:
+    """One pass over windows, in drawn order; `for segment in batches` makes them one by one.
+
+    Args:
+        ends: (M,) last row of each window, in the order of this pass.
+        lookback: days per window.
+        batch: windows per segment; the last segment may hold fewer.
+    """
+
+    ends: NDArray[np.int64]
+    lookback: int
+    batch: int
+
+    @classmethod
+    def drawn(
+        cls, ends: NDArray[np.int64], lookback: int, batch: int, generator: np.random.Generator
+    ) -> "WindowBatches":
+        """Shuffle the windows; the days inside each stay in order."""
+        return cls(generator.permutation(ends), lookback, batch)
+
+    def __len__(self) -> int:
+        """Count the segments."""
+        return -(-len(self.ends) // self.batch)
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Make the row numbers of one batch after another; every window starts a series."""
+        for begin in range(0, len(self.ends), self.batch):
+            rows = window_rows(self.ends[begin : begin + self.batch], self.lookback)
+            yield Segment(rows, np.ones(rows.shape[1], dtype=np.bool_))

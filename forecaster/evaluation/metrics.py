@@ -1,13 +1,14 @@
 """Scores of forecasts beside the persistence forecast of the same days.
 
-The one table in: a row per forecast and forecaster with `ticker, as_of, session,
-target, forecaster, forecast, actual` and the persistence forecast `reference`.
+The one table in: a row per forecast and forecaster with at least `ticker, as_of, session,
+target, forecaster, forecast, actual`; knows no network and no baseline but persistence.
 """
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
+PERSISTENCE = ("zero-return", "persistence")  # "tomorrow = today", per target
 R2_ALARM, DIRECTION_ALARM = 0.01, 0.55
 ALARM_MIN_DAYS = 250  # a year; below that chance alone passes the alarm levels
 METRICS = ("mse", "mae", "skill", "direction_accuracy")
@@ -17,7 +18,7 @@ def scores(table: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
     """Score every forecaster of every target.
 
     Args:
-        table: the forecast table, with a column `reference` (persistence).
+        table: the forecast table; every forecast has its persistence row beside it.
         by: further columns to score within, such as `("ticker",)`.
 
     Returns:
@@ -28,12 +29,20 @@ def scores(table: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
     """
     rows = []
     keys = ["target", *by, "forecaster"]
-    for key, group in table.groupby(keys, sort=False):
+    for key, group in _with_reference(table).groupby(keys, sort=False):
         base = dict(zip(keys, key, strict=True))
         counts = {"days": group["session"].nunique(), "forecasts": len(group)}
         for metric, value in _score(group).items():
             rows.append({**base, "metric": metric, "value": value, **counts})
     return pd.DataFrame(rows, columns=[*keys, "metric", "value", "days", "forecasts"])
+
+
+def _with_reference(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the persistence forecast of the same ticker, day and target into each row."""
+    keys = ["target", "ticker", "as_of"]
+    persistence = table[table["forecaster"].isin(PERSISTENCE)]
+    reference = persistence[[*keys, "forecast"]].rename(columns={"forecast": "reference"})
+    return table.merge(reference, on=keys, how="left", validate="many_to_one")
 
 
 def _score(group: pd.DataFrame) -> dict[str, float]:

@@ -1,0 +1,223 @@
+"""Bring prices into the store: from a source, ticker by ticker, or from a user's files."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecaster import clock
+from forecaster.data import sessions
+from forecaster.data.bars import Basis, History
+from forecaster.data.sources.base import Source
+from forecaster.data.sources.files import read_file
+from forecaster.data.store import PriceStore
+from forecaster.data.tickers import normalise_ticker
+from forecaster.errors import (
+    DataError,
+    ForecasterError,
+    PartialFailure,
+    StorageError,
+    TryLaterError,
+    UsageError,
+)
+from forecaster.settings import FetchSettings, resolve_home
+
+log = logging.getLogger(__name__)
+
+OVERLAP = timedelta(days=14)  # about ten sessions are asked for again and compared
+SAME_PRICE = 1e-4  # relative; Yahoo's answers differ by less between identical calls
+FETCH_COLUMNS = ("ticker", "rows_changed", "days", "first", "last", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """What became of each ticker: a table (`FETCH_COLUMNS`) and the errors by ticker."""
+
+    table: pd.DataFrame
+    failures: dict[str, ForecasterError]
+
+    def raise_failures(self) -> None:
+        """Raise what the exit code should tell; nothing if every ticker went well."""
+        if not self.failures:
+            return
+        errors = list(self.failures.values())
+        later = [error for error in errors if isinstance(error, TryLaterError)]
+        if later:
+            raise later[0]
+        if len(errors) == len(self.table):
+            raise errors[0]
+        raise PartialFailure(
+            f"{len(errors)} of {len(self.table)} tickers failed: {', '.join(self.failures)}."
+        )
+
+
+def fetch(
+    tickers: Sequence[str] = (),
+    *,
+    settings: FetchSettings | None = None,
+    start: date | None = None,
+    end: date | None = None,
+    home: Path | None = None,
+    source: Source | None = None,
+    on_ticker: Callable[[str, int, int], None] = lambda ticker, number, of: None,
+) -> FetchReport:
+    """Download what is missing, check it, and store it, one transaction per ticker.
+
+    A ticker that is stored is asked for its last two weeks again; if those no longer agree
+    with the store, or bring a split, its whole history is fetched anew, because the source
+    has rescaled the past.
+
+    Args:
+        tickers: which; none means everything in the store, or all that the source serves.
+        settings: which source; None for the defaults.
+        start: first session wanted; None for what is missing.
+        end: last session wanted; None for the newest final one.
+        home: the workspace; None as the command line resolves it.
+        source: a source to use instead of the one that the settings name.
+        on_ticker: called before each ticker with its number, from 1, and how many there are.
+
+    Returns:
+        The report. A ticker that fails is in it and leaves the store as it was.
+
+    Raises:
+        CannotWriteError: the home is missing or read-only; found out before any work.
+        StorageError: the disk failed; tickers stored before stay stored.
+        UsageError: a malformed ticker, `start` after `end`, or no ticker at all.
+    """
+    if start and end and start > end:
+        raise UsageError(f"--start {start} is after --end {end}; swap them.")
+    where = resolve_home(home)
+    wanted = list(dict.fromkeys(normalise_ticker(ticker) for ticker in tickers))
+    with PriceStore.open_for_writing(where) as store:
+        chosen = source or _open_source((settings or FetchSettings()).source, where)
+        wanted = wanted or list(chosen.tickers()) or store.tickers()
+        if not wanted:
+            raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
+        stored = set(store.tickers())
+        rows, failures = [], {}
+        for number, ticker in enumerate(wanted, start=1):
+            on_ticker(ticker, number, len(wanted))
+            try:
+                changed = _fetch_one(store, chosen, ticker, start, end, ticker in stored)
+                rows.append(_row(store, ticker, changed))
+            except StorageError:
+                raise
+            except ForecasterError as error:
+                failures[ticker] = error
+                log.warning("%s", error)
+                rows.append({"ticker": ticker, "rows_changed": 0, "error": str(error)})
+    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+
+
+def import_files(
+    files: Sequence[Path],
+    *,
+    ticker: str | None = None,
+    mapping: dict[str, str] | None = None,
+    basis: Basis | None = None,
+    home: Path | None = None,
+) -> FetchReport:
+    """Store the bars of a user's own files; all files are read and checked before any is stored.
+
+    Args:
+        files: CSV, in long form with a ticker column or one ticker each, or parquet.
+        ticker: name of the one ticker that the files hold.
+        mapping: column names by field, where they are not the usual ones.
+        basis: how the closes are expressed; None means as traded.
+        home: the workspace; None as the command line resolves it.
+
+    Raises:
+        CannotWriteError: the home is missing or read-only.
+        DataError: a bar that cannot be, with file, line and remedy.
+        UsageError: a column or ticker is missing.
+    """
+    with PriceStore.open_for_writing(resolve_home(home)) as store:
+        histories = [
+            history for file in files for history in read_file(file, ticker, mapping or {}, basis)
+        ]
+        names = [history.listing.ticker for history in histories]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(f"{', '.join(twice)}: in more than one file; join the files first.")
+        fetched_at = clock.now()
+        rows = [
+            _row(store, history.listing.ticker, store.upsert(_final(history), fetched_at))
+            for history in histories
+        ]
+    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures={})
+
+
+def _open_source(name: str, home: Path) -> Source:
+    """Make a source by name; yfinance is imported only for its own."""
+    if name == "sample":
+        from forecaster.data.sources.sample import SampleSource
+
+        return SampleSource()
+    from forecaster.data.sources.yahoo import YahooSource
+
+    return YahooSource(home / "data" / "yahoo")
+
+
+def _fetch_one(
+    store: PriceStore,
+    source: Source,
+    ticker: str,
+    start: date | None,
+    end: date | None,
+    is_stored: bool,
+) -> int:
+    """Bring one ticker up to date; return how many bars were new or different."""
+    held = store.bars(ticker) if is_stored else None
+    if held is None or held.empty:
+        return store.upsert(_final(source.history(ticker, start, end)), clock.now())
+    last: date = held["session"].iloc[-1].date()
+    since = start or last - OVERLAP
+    recent = _final(source.history(ticker, since, end))
+    if _same_past(held, recent.bars):
+        return store.upsert(recent, clock.now())
+    log.warning("%s: the source has rescaled or corrected its past; fetching all of it", ticker)
+    whole = _final(source.history(ticker, None, end))
+    if whole.bars.empty or whole.bars["session"].iloc[0] > held["session"].iloc[0]:
+        raise DataError(
+            f"{ticker}: the source changed its past and now starts later than the stored "
+            f"{held['session'].iloc[0].date()}; kept as stored. Fetch into another --home to compare."
+        )
+    return store.upsert(whole, clock.now())
+
+
+def _same_past(held: pd.DataFrame, recent: pd.DataFrame) -> bool:
+    """Say whether an answer agrees with the store where both have a session."""
+    both = held.merge(recent, on="session", suffixes=("", "_new"))
+    close = both["close"].to_numpy(), both["close_new"].to_numpy()
+    newly_split = recent.loc[recent["session"] > held["session"].iloc[-1], "split"].ne(1.0).any()
+    same_splits = both["split"].eq(both["split_new"]).all()
+    return bool(np.allclose(*close, rtol=SAME_PRICE, atol=0.0) and same_splits and not newly_split)
+
+
+def _final(history: History) -> History:
+    """Leave out bars whose session has not closed and settled; refuse bars of the future."""
+    calendar, bars, now = history.listing.calendar, history.bars, clock.now()
+    if bars.empty:
+        return history
+    newest = bars["session"].iloc[-1].date()
+    if newest > (now + timedelta(days=1)).date():
+        raise DataError(
+            f"{history.listing.ticker}: a bar of {newest} lies in the future (today is "
+            f"{now.date()}); nothing was stored. Correct its date."
+        )
+    final = pd.Timestamp(sessions.last_final_session(calendar, now))
+    unfinished = int((bars["session"] > final).sum())
+    if unfinished:
+        log.info("%s: %d unfinished bar left out", history.listing.ticker, unfinished)
+    return replace(history, bars=bars[bars["session"] <= final].reset_index(drop=True))
+
+
+def _row(store: PriceStore, ticker: str, changed: int) -> dict[str, object]:
+    session = store.bars(ticker)["session"]
+    first, last = (session.iloc[0], session.iloc[-1]) if len(session) else (pd.NaT, pd.NaT)
+    counts = {"rows_changed": changed, "days": len(session)}
+    return {"ticker": ticker, **counts, "first": first, "last": last, "error": None}

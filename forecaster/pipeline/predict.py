@@ -1,0 +1,204 @@
+"""Forecast the next session of each ticker with a trained version."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecaster import clock
+from forecaster.data import sessions
+from forecaster.data.bars import History
+from forecaster.data.panel import Panel
+from forecaster.data.tickers import normalise_ticker
+from forecaster.errors import DataError, UsageError
+from forecaster.pipeline.evaluate import interval_around
+from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.trained import Trained, load_trained
+from forecaster.registry.manifest import Manifest
+from forecaster.registry.versions import find_version
+from forecaster.settings import PredictSettings, resolve_home
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TARGET = "return"
+PREDICTION_COLUMNS = (
+    *("ticker", "as_of", "session", "target", "forecaster", "forecast", "q10", "q90"),
+    *("last_close", "price_forecast", "price_q10", "price_q90", "version"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The next session's forecasts (`PREDICTION_COLUMNS`) and the tickers left out."""
+
+    version: str
+    coverage: float
+    forecasts: pd.DataFrame
+    skipped: tuple[str, ...]
+
+
+def predict(
+    tickers: Sequence[str] = (),
+    *,
+    version: str | None = None,
+    target: str | None = None,
+    bars: pd.DataFrame | None = None,
+    home: Path | None = None,
+    as_of: date | None = None,
+    settings: PredictSettings | None = None,
+) -> Prediction:
+    """Forecast the session after each ticker's last final bar.
+
+    Args:
+        tickers: which; none means all there are.
+        version: name of a version; None for the newest that forecasts the target.
+        target: what to forecast; None for the return, or for all that a named version has
+            where that has no return.
+        bars: a caller's own long table (see `train`), or None for the store of the home.
+        home: the workspace; None as the command line resolves it.
+        as_of: forecast as after the close of this day; None for now.
+        settings: when to refuse; None for the defaults.
+
+    Returns:
+        One row per ticker and target. `forecast`, `q10` and `q90` are in the target's
+        units, prices in the listing's currency, empty for range and volume.
+
+    Raises:
+        ArtifactError: the version is damaged.
+        DataError: no ticker can be forecast: stale, or too short.
+        UnknownNameError: no such ticker or version.
+        UsageError: `as_of` lies in the future, or the version has no such target.
+    """
+    today = clock.now().date()
+    if as_of is not None and as_of > today:
+        raise UsageError(f"--as-of {as_of} is after today, {today}; nobody knows those prices yet.")
+    where = resolve_home(home)
+    manifest = find_version(where, version, target or (None if version else DEFAULT_TARGET))
+    chosen = _chosen(manifest, target)
+    trained = load_trained(where, manifest)
+    wanted = [normalise_ticker(ticker) for ticker in tickers]
+    histories = _histories(manifest, wanted, bars, where, as_of)
+    panel = trained.panel(histories)
+    forecast = trained.forecast(panel)
+    stale = _stale(histories, as_of, (settings or PredictSettings()).max_stale)
+    able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
+    asked = [t for t in panel.tickers if not wanted or t in wanted]
+    kept = [ticker for ticker in asked if ticker not in stale and ticker in able]
+    skipped = tuple(ticker for ticker in asked if ticker not in kept)
+    if not kept:
+        raise DataError(_nobody(skipped, stale, manifest))
+    for ticker in skipped:
+        log.warning("%s", stale.get(ticker) or _too_short(ticker, manifest))
+    tables = [_table(trained, panel, histories, forecast, name, kept) for name in chosen]
+    return Prediction(
+        version=manifest.version,
+        coverage=manifest.coverage,
+        forecasts=pd.concat(tables, ignore_index=True),
+        skipped=skipped,
+    )
+
+
+def _chosen(manifest: Manifest, target: str | None) -> list[str]:
+    if target is None:
+        return [DEFAULT_TARGET] if DEFAULT_TARGET in manifest.targets else list(manifest.targets)
+    if target not in manifest.targets:
+        raise UsageError(
+            f"Version {manifest.version} forecasts {', '.join(manifest.targets)}, not {target}; "
+            f"train one with --target {target}."
+        )
+    return [target]
+
+
+def _histories(
+    manifest: Manifest,
+    wanted: list[str],
+    bars: pd.DataFrame | None,
+    home: Path,
+    as_of: date | None,
+) -> list[History]:
+    """Read the tickers asked for and, for the panel's mean, those trained on."""
+    load_histories(bars, home, wanted, as_of)  # an unknown ticker is said before any work
+    needed = {*wanted, *manifest.data.tickers}
+    everything = load_histories(bars, home, (), as_of)
+    if not wanted:
+        return everything
+    return [history for history in everything if history.listing.ticker in needed]
+
+
+def _stale(histories: list[History], as_of: date | None, max_stale: int) -> dict[str, str]:
+    """Explain, by ticker, which last bars are too old to forecast from."""
+    found = {}
+    for history in histories:
+        ticker, calendar = history.listing.ticker, history.listing.calendar
+        last = history.bars["session"].iloc[-1].date()
+        newest = as_of or sessions.last_final_session(calendar, clock.now())
+        missed = sessions.count_sessions(calendar, last, newest) - 1 if newest > last else 0
+        if missed > max_stale:
+            found[ticker] = (
+                f"{ticker}: the last bar is of {last}, {missed} sessions before {newest}; at most "
+                f"{max_stale} may be missing. Run: forecaster fetch {ticker}, or use --as-of {last}"
+            )
+    return found
+
+
+def _able(panel: Panel, forecast: np.ndarray, columns: list[int]) -> set[str]:
+    last = panel.offsets[1:] - 1
+    finite = np.isfinite(forecast[last][:, columns] + panel.level[last][:, columns]).all(axis=1)
+    return {ticker for ticker, able in zip(panel.tickers, finite, strict=True) if able}
+
+
+def _too_short(ticker: str, manifest: Manifest) -> str:
+    return (
+        f"{ticker}: no forecast; version {manifest.version} reads {manifest.network.lookback} days "
+        f"before it and needs a {', '.join(manifest.targets)} among the last 22"
+    )
+
+
+def _nobody(skipped: tuple[str, ...], stale: dict[str, str], manifest: Manifest) -> str:
+    first = skipped[0]
+    more = f" (and {len(skipped) - 1} more tickers)" if len(skipped) > 1 else ""
+    return (stale.get(first) or _too_short(first, manifest)) + more
+
+
+def _table(
+    trained: Trained,
+    panel: Panel,
+    histories: list[History],
+    forecast: np.ndarray,
+    target: str,
+    kept: list[str],
+) -> pd.DataFrame:
+    k = panel.targets.index(target)
+    picked = [number for number, ticker in enumerate(panel.tickers) if ticker in set(kept)]
+    rows = panel.offsets[1:][picked] - 1
+    value, close = forecast[rows, k] + panel.level[rows, k], panel.close[rows]
+    tickers = np.array(panel.tickers)[picked]
+    low, high = interval_around(trained.manifest, target, tickers, value)
+    price = close if target == "return" else np.full(len(close), np.nan)
+    last_days = [day.item() for day in panel.days[rows]]
+    following = [
+        sessions.next_session(histories[number].listing.calendar, day)
+        for number, day in zip(picked, last_days, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "ticker": tickers,
+            "as_of": pd.to_datetime(last_days).astype("datetime64[s]"),
+            "session": pd.to_datetime(following).astype("datetime64[s]"),
+            "target": target,
+            "forecaster": trained.manifest.network.model,
+            "forecast": value,
+            "q10": low,
+            "q90": high,
+            "last_close": close,
+            "price_forecast": price * np.exp(value),
+            "price_q10": price * np.exp(low),
+            "price_q90": price * np.exp(high),
+            "version": trained.manifest.version,
+        },
+        columns=list(PREDICTION_COLUMNS),
+    )

@@ -1,0 +1,99 @@
+"""Prices for the other pipeline steps: from the store, or from a caller's own table."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from forecaster.data.bars import BAR_COLUMNS, BASES, History, Listing, validate_bars
+from forecaster.data.store import PriceStore
+from forecaster.data.tickers import normalise_ticker
+from forecaster.errors import DataError, UnknownNameError, UsageError
+
+
+def load_histories(
+    bars: pd.DataFrame | None, home: Path, tickers: Sequence[str], until: date | None
+) -> list[History]:
+    """Read the histories asked for, cut after `until`.
+
+    Args:
+        bars: a caller's own long table, or None for the store of this home.
+        home: the workspace.
+        tickers: which; none means all there are.
+        until: last session to be seen; None for all.
+
+    Returns:
+        At least one history, each with at least one bar, in alphabetical order.
+
+    Raises:
+        UnknownNameError: a ticker is not there, or nothing is.
+        DataError: a bar cannot be, or none is left up to `until`.
+    """
+    wanted = [normalise_ticker(ticker) for ticker in tickers]
+    found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
+    held = [history for history in found if len(history.bars)]
+    empty = sorted({history.listing.ticker for history in found if history.bars.empty})
+    if wanted and empty or not held:
+        raise DataError(
+            f"{', '.join(empty) or 'Every ticker'}: no bar on or before {until}; "
+            "fetch an earlier period or choose a later --as-of."
+        )
+    return sorted(held, key=lambda history: history.listing.ticker)
+
+
+def _from_store(home: Path, wanted: list[str], until: date | None) -> list[History]:
+    with PriceStore.open_for_reading(home) as store:
+        names = wanted or store.tickers()
+        if not names:
+            raise UnknownNameError(f"No prices under {home / 'data'}; run: forecaster fetch TICKER")
+        listings = [store.listing(name) for name in dict.fromkeys(names)]
+        rows = dict(iter(store.all_bars(names, until).groupby("ticker", sort=False)))
+    return [_history(listing, rows.get(listing.ticker)) for listing in listings]
+
+
+def _history(listing: Listing, rows: pd.DataFrame | None) -> History:
+    empty = pd.DataFrame(columns=list(BAR_COLUMNS))
+    bars = empty if rows is None else rows[list(BAR_COLUMNS)].reset_index(drop=True)
+    return History(listing=listing, bars=bars)
+
+
+def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> list[History]:
+    missing = {"ticker", "session", "open", "high", "low", "close"} - set(bars.columns)
+    if missing:
+        raise UsageError(f"The table of bars lacks {', '.join(sorted(missing))}.")
+    groups = {normalise_ticker(str(name)): part for name, part in bars.groupby("ticker")}
+    unknown = sorted(set(wanted) - set(groups))
+    if unknown:
+        raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
+    return [_checked(name, groups[name], until) for name in wanted or sorted(groups)]
+
+
+def _checked(ticker: str, rows: pd.DataFrame, until: date | None) -> History:
+    """Make a history of one ticker's rows; absent columns mean nothing was paid or split."""
+    absent = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+    full = rows.assign(**{name: value for name, value in absent.items() if name not in rows})
+    typed = full[list(BAR_COLUMNS)].astype(dict.fromkeys(BAR_COLUMNS[1:], "float64"))
+    typed["session"] = pd.to_datetime(rows["session"]).astype("datetime64[s]")
+    basis = str(rows["basis"].iloc[0]) if "basis" in rows else "as-traded"
+    if basis not in BASES:
+        raise UsageError(f"{ticker}: basis {basis!r} is not known; use {' or '.join(BASES)}.")
+    calendar = str(rows["calendar"].iloc[0]) if "calendar" in rows else "XNYS"
+    checked = validate_bars(ticker, typed.reset_index(drop=True))
+    if until is not None:
+        checked = checked[checked["session"] <= pd.Timestamp(until)].reset_index(drop=True)
+    listing = Listing(ticker=ticker, source="table", basis=basis, calendar=calendar)  # type: ignore[arg-type]
+    return History(listing=listing, bars=checked)
+
+
+def as_table(histories: Sequence[History]) -> pd.DataFrame:
+    """Lay histories out as one long table, the inverse of what `load_histories` takes."""
+    parts = [
+        history.bars.assign(
+            ticker=history.listing.ticker,
+            basis=history.listing.basis,
+            calendar=history.listing.calendar,
+        )
+        for history in histories
+    ]
+    return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]

@@ -1,0 +1,120 @@
+"""A trained version at work: manifest and weights in, forecasts in the targets' own units out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from forecaster.data.bars import History
+from forecaster.data.panel import Panel, build_panel
+from forecaster.data.scaling import Scaler
+from forecaster.data.windows import window_ends, window_rows
+from forecaster.errors import ArtifactError
+from forecaster.models.network import Network, build_network
+from forecaster.registry.manifest import Manifest, ScalerPart
+from forecaster.registry.versions import Weights, load_weights
+from forecaster.training.forecasting import forecast_histories, forecast_windows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The networks of one version with the scales they were trained on."""
+
+    manifest: Manifest
+    networks: tuple[Network, ...]
+
+    def panel(self, histories: Sequence[History]) -> Panel:
+        """Build the panel that this version reads: its targets, its inputs, its universe.
+
+        Raises:
+            ArtifactError: this code makes other inputs than the version was trained on.
+        """
+        data = self.manifest.data
+        universe = data.tickers if data.cross_section else None
+        panel = build_panel(histories, self.manifest.targets, universe=universe)
+        if list(panel.input_names) != self.manifest.inputs:
+            raise ArtifactError(
+                f"Version {self.manifest.version} reads {len(self.manifest.inputs)} inputs, this "
+                f"forecaster {self.manifest.code_version} makes other ones; train again."
+            )
+        return panel
+
+    def forecast(self, panel: Panel) -> np.ndarray:
+        """Forecast the day after every row, as deviation from `panel.level`.
+
+        Returns:
+            (N, K) in the targets' own units, the mean of the members; NaN where a window
+            would reach back before the series' first day.
+        """
+        inputs = torch.from_numpy(scaler_of(self.manifest.scaler).apply(panel.inputs))
+        lookback = self.manifest.network.lookback
+        scaled = [
+            forecast_rows(network, inputs, panel.offsets, lookback) for network in self.networks
+        ]
+        return scaler_of(self.manifest.target_scaler).undo(np.mean(scaled, axis=0))
+
+
+def forecast_rows(
+    network: Network, inputs: torch.Tensor, offsets: np.ndarray, lookback: int | str
+) -> np.ndarray:
+    """Forecast every row from its whole history, or from the window that ends there.
+
+    Returns:
+        (N, K) scaled forecasts, NaN on rows with fewer than `lookback` days behind them.
+    """
+    if not isinstance(lookback, int):
+        return forecast_histories(network, inputs, offsets)
+    ends = window_ends(offsets, lookback, np.ones(len(inputs), dtype=np.bool_))
+    values = forecast_windows(network, inputs, window_rows(ends, lookback))
+    forecasts = np.full((len(inputs), values.shape[1]), np.nan)
+    forecasts[ends] = values
+    return forecasts
+
+
+def load_trained(home: Path, manifest: Manifest) -> Trained:
+    """Rebuild a version's networks and fill in its verified weights.
+
+    Raises:
+        ArtifactError: a weights file is damaged or does not fit the network described.
+    """
+    members = load_weights(home, manifest)
+    networks = tuple(_rebuilt(manifest, weights) for weights in members)
+    return Trained(manifest=manifest, networks=networks)
+
+
+def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
+    part = manifest.network
+    network = build_network(
+        part.model,
+        inputs=len(manifest.inputs),
+        targets=len(manifest.targets),
+        hidden=part.hidden,
+        layers=part.layers,
+        dropout=part.dropout,
+    )
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    if expected != found:
+        raise ArtifactError(
+            f"Version {manifest.version} is damaged: its weights have other names or shapes than "
+            f"the {part.model} its manifest describes; train again."
+        )
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return network.eval()
+
+
+def weights_of(network: Network) -> Weights:
+    """Copy a network's weights to numpy arrays by name."""
+    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+
+
+def scaler_of(part: ScalerPart) -> Scaler:
+    """Read a scaler back from the manifest."""
+    return Scaler(mean=np.array(part.mean), scale=np.array(part.scale))
+
+
+def scaler_part(scaler: Scaler) -> ScalerPart:
+    """Write a scaler into the manifest."""
+    return ScalerPart(mean=scaler.mean.tolist(), scale=scaler.scale.tolist())
