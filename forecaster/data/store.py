@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from forecaster.data import store_file
 from forecaster.data.bars import BAR_COLUMNS, History, Listing, validate_bars
@@ -38,6 +39,13 @@ _UPSERT_BAR: Final = f"""
         {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}
     WHERE ({", ".join(_VALUES)}) IS NOT ({", ".join(f"excluded.{name}" for name in _VALUES)})
 """
+# Numbers only, so that half a million rows go to an array without a tuple for each.
+_BARS: Final = f"""
+    SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
+    FROM json_each(?) CROSS JOIN bars ON ticker = value
+    WHERE session <= ? ORDER BY key, session
+"""
+_BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
 _SUMMARY: Final = """
     SELECT ticker, source, basis, calendar, currency, count(session) AS days,
            min(session) AS first, max(session) AS last, fetched_at
@@ -185,14 +193,11 @@ class PriceStore:
         for ticker in tickers:
             if ticker not in stored:
                 raise self._unknown(ticker)
-        rows = self._query(
-            f"SELECT ticker, {_COLUMNS} FROM bars "
-            "WHERE ticker IN (SELECT value FROM json_each(?)) AND session <= ? "
-            "ORDER BY ticker, session",
-            json.dumps(list(tickers)),
-            until.isoformat() if until else _NEWEST,
-        )
-        return _frame(rows)
+        wanted = sorted(set(tickers))
+        values = (json.dumps(wanted), until.isoformat() if until else _NEWEST)
+        with store_file.translated_errors(self.path):
+            found = np.fromiter(self._connection.execute(_BARS, values), dtype=_BAR_ROW)
+        return _frame(wanted, found)
 
     def history(self, ticker: str, until: date | None = None) -> History:
         """Read one ticker's listing and bars.
@@ -241,15 +246,12 @@ def _rows(ticker: str, bars: pd.DataFrame) -> list[tuple[Any, ...]]:
     return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
 
 
-def _frame(rows: list[Any]) -> pd.DataFrame:
-    columns = list(zip(*rows, strict=True)) or [()] * (1 + len(BAR_COLUMNS))
-    table: dict[str, Any] = {
-        "ticker": pd.array(columns[0], dtype="str"),
-        "session": np.array(columns[1], dtype="datetime64[s]"),
-    }
-    for name, values in zip(_VALUES, columns[2:], strict=True):
-        table[name] = np.array(values, dtype=np.float64)
-    return pd.DataFrame(table)
+def _frame(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:
+    """Turn rows of ticker number, day since 1970 and values into the long table."""
+    names = pd.array(tickers, dtype="str").take(rows[:, 0].astype(np.intp))
+    days = rows[:, 1].astype("datetime64[D]").astype("datetime64[s]")
+    values = dict(zip(_VALUES, rows[:, 2:].T.copy(), strict=True))
+    return pd.DataFrame({"ticker": names, "session": days, **values})
 
 
 def _instant(moment: datetime) -> str:
