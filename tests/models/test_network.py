@@ -1,0 +1,91 @@
+import pytest
+import torch
+from oracles import run
+
+from forecaster.errors import UsageError
+from forecaster.models.base import RecurrentState
+from forecaster.models.heads import PointHead
+from forecaster.models.network import CORES, build_network
+
+SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 2, "dropout": 0.0}
+
+
+def test_elman_network_is_the_textbook_one():
+    """s_t = tanh(W_s s + W_x x + b), y_t = W_y s_t + b_y, with its own weights."""
+    torch.manual_seed(1)
+    network = build_network("elman", **SIZES).double()
+    torch.nn.init.normal_(network.head.linear.bias)
+    x = torch.randn(9, 4, 3, dtype=torch.float64)
+    state = RecurrentState((torch.randn(2, 4, 5, dtype=torch.float64),))
+    prediction, _ = network(x, state)
+    hidden, _ = run("elman", network.core.fused, x, state.tensors)
+    expected = hidden @ network.head.linear.weight.T + network.head.linear.bias
+    torch.testing.assert_close(prediction, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_acts_in_training_only(model, layers):
+    """With dropout two training calls differ, two evaluation calls do not; no warning."""
+    network = build_network(model, **SIZES | {"layers": layers, "dropout": 0.5})
+    x, state = torch.randn(6, 4, 3), network.initial_state(4)
+    assert not torch.equal(network(x, state)[0], network(x, state)[0])
+    network.eval()
+    assert torch.equal(network(x, state)[0], network(x, state)[0])
+
+
+def test_output_dropout_spares_the_state():
+    """With one layer the state is the same with and without dropout."""
+    torch.manual_seed(2)
+    network = build_network("lstm", **SIZES | {"layers": 1, "dropout": 0.9})
+    x, state = torch.randn(6, 4, 3), network.initial_state(4)
+    _, dropped = network(x, state)
+    _, kept = network.eval()(x, state)
+    assert all(torch.equal(a, b) for a, b in zip(dropped.tensors, kept.tensors, strict=True))
+
+
+def test_same_seed_same_weights():
+    """Weights come from torch's global generator and nothing else."""
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        draws.append(build_network("gru", **SIZES).state_dict())
+    assert all(torch.equal(draws[0][name], draws[1][name]) for name in draws[0])
+
+
+def test_forecasts_start_near_zero():
+    """A fresh network forecasts close to no change."""
+    torch.manual_seed(4)
+    network = build_network("lstm", **SIZES)
+    prediction, _ = network(torch.randn(50, 4, 3), network.initial_state(4))
+    assert prediction.abs().max() < 0.05
+
+
+def test_point_loss_by_hand():
+    """Squared errors, one per element: (1-3)^2 = 4, (2-2)^2 = 0, (0-(-1))^2 = 1."""
+    head = PointHead(hidden_size=1, targets=3)
+    loss = head.loss(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[3.0, 2.0, -1.0]]))
+    assert loss.tolist() == [[4.0, 0.0, 1.0]]
+
+
+def test_point_loss_refuses_shapes_that_would_broadcast():
+    """(B, 1) against (B,) is an error and not a (B, B) table."""
+    with pytest.raises(ValueError, match="same shape"):
+        PointHead(1, 1).loss(torch.zeros(4, 1), torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        ("transformer", {}, "--model transformer is not known; choose one of elman, gru, lstm"),
+        ("lstm", {"hidden": 0}, "--hidden is 0"),
+        ("lstm", {"layers": 0}, "--layers is 0"),
+        ("lstm", {"dropout": 1.0}, "--dropout is 1"),
+        ("lstm", {"dropout": -0.1}, "--dropout is -0.1"),
+        ("lstm", {"dropout": float("nan")}, "--dropout is nan"),
+    ],
+)
+def test_bad_choices_name_the_option(model, change, message):
+    """A usage error that says which option, what it got and what it takes."""
+    with pytest.raises(UsageError, match=message):
+        build_network(model, **SIZES | change)

@@ -1,0 +1,42 @@
+"""Backpropagation through time as the textbook writes it, in plain numpy.
+
+No autograd and no recursion over the future: each day's error is carried back day by day,
+and its contributions are added up one by one. Shares no code with the package.
+"""
+
+import numpy as np
+
+
+def elman_states(w_s, w_x, b, x, s0):
+    """s_t = tanh(W_s s_{t-1} + W_x x_t + b) for one row; index 0 is the state before day 0."""
+    states = [s0]
+    for day in x:
+        states.append(np.tanh(w_s @ states[-1] + w_x @ day + b))
+    return states
+
+
+def elman_gradients(weights, x, d, mask, s0, count, steps):
+    """Sum dE_t/dW over days t and rows, errors kept within chunks of `steps` days.
+
+    dE_t/dW_s = sum over i of delta_{t->i} * (1 - s_i^2) s_{i-1}^T, where delta_{t->t} is
+    W_y^T 2 (y_t - d_t) / count and delta_{t->i-1} = W_s^T (delta_{t->i} * (1 - s_i^2)).
+    """
+    w_s, w_x, b, w_y, b_y = weights
+    total = [np.zeros_like(weight) for weight in weights]
+    loss = 0.0
+    for row in range(x.shape[1]):
+        s = elman_states(w_s, w_x, b, x[:, row], s0[row])
+        for t in range(len(x)):
+            miss = np.where(mask[t, row], w_y @ s[t + 1] + b_y - np.nan_to_num(d[t, row]), 0.0)
+            loss += (miss**2).sum() / count
+            error = 2 * miss / count
+            total[3] += np.outer(error, s[t + 1])
+            total[4] += error
+            delta = w_y.T @ error
+            for i in range(t, t // steps * steps - 1, -1):
+                inner = delta * (1 - s[i + 1] ** 2)
+                total[0] += np.outer(inner, s[i])
+                total[1] += np.outer(inner, x[i, row])
+                total[2] += inner
+                delta = w_s.T @ inner
+    return loss, total
