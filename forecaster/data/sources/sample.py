@@ -1,0 +1,73 @@
+"""Real daily index prices that come with the `arch` package: no network, no file.
+
+Serves the S&P 500 and the NASDAQ Composite, 1999-2018; knows no store.
+"""
+
+from datetime import date
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from forecaster.data.bars import PRICE_COLUMNS, History, Listing
+from forecaster.errors import DataError, UnknownNameError
+
+_NAMES: Final = {"NASDAQ": "NASDAQ Composite", "SP500": "S&P 500"}
+
+
+class SampleSource:
+    """The prices that every installation has."""
+
+    name = "sample"
+
+    def tickers(self) -> tuple[str, ...]:
+        """Name the two indices."""
+        return tuple(_NAMES)
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve an index, or the part of it from `start` to `end`, both included.
+
+        A volume of 0, which NASDAQ has twice, stays: it counts as missing.
+
+        Raises:
+            UnknownNameError: neither `NASDAQ` nor `SP500`.
+            DataError: no session lies between `start` and `end`.
+        """
+        if ticker not in _NAMES:
+            raise UnknownNameError(
+                f"{ticker}: is not in the sample, which has {' and '.join(_NAMES)}. "
+                "Name one of these, or take --source yahoo."
+            )
+        listing = Listing(
+            ticker=ticker,
+            source=self.name,
+            basis="split-adjusted",
+            calendar="XNYS",
+            name=_NAMES[ticker],
+            currency="USD",
+        )
+        return History(listing=listing, bars=_between(ticker, _bars(ticker), start, end))
+
+
+def _bars(ticker: str) -> pd.DataFrame:
+    from arch.data import nasdaq, sp500
+
+    frame: pd.DataFrame = (nasdaq if ticker == "NASDAQ" else sp500).load()
+    columns = {
+        name: frame[name.title()].to_numpy(np.float64) for name in (*PRICE_COLUMNS, "volume")
+    }
+    sessions = frame.index.to_numpy().astype("datetime64[s]")
+    return pd.DataFrame({"session": sessions, **columns, "dividend": 0.0, "split": 1.0})
+
+
+def _between(ticker: str, bars: pd.DataFrame, start: date | None, end: date | None) -> pd.DataFrame:
+    first = pd.Timestamp(start) if start else bars["session"].iloc[0]
+    last = pd.Timestamp(end) if end else bars["session"].iloc[-1]
+    kept = bars[bars["session"].between(first, last)].reset_index(drop=True)
+    if kept.empty:
+        raise DataError(
+            f"{ticker}: the sample has no session from {first:%Y-%m-%d} to {last:%Y-%m-%d}; it "
+            f"has {bars['session'].iloc[0]:%Y-%m-%d} to {bars['session'].iloc[-1]:%Y-%m-%d}. "
+            "Ask for a part of these."
+        )
+    return kept
