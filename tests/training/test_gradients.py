@@ -310,6 +310,18 @@ def test_long_blocks_hold_one_chunk_of_activations(model):
     assert lengths == [engine.RECOMPUTED_CHUNK_DAYS] * 6
 
 
+def test_window_days_out_of_reach_hold_no_activations():
+    """The days before the last K run without a graph."""
+    network = make_network("lstm")
+    x, y, mask, _ = make_days(network)
+    calls = []
+    network.core.register_forward_pre_hook(
+        lambda _, inputs: calls.append((len(inputs[0]), torch.is_grad_enabled()))
+    )
+    window_gradients(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
+    assert calls == [(DAYS - STEPS, False), (STEPS, True)]
+
+
 def test_dropout_between_layers_on_cuda_is_not_recomputed():
     """The dropout state of cuDNN cannot be replayed, so such a block keeps its graph."""
     cuda = torch.device("cuda")
