@@ -151,7 +151,7 @@ def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Setting
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
-        return Here(**{section: chosen})
+        return Here(**{section: chosen})  # type: ignore[arg-type]
     except ValidationError as error:
         raise _explained(error, set(chosen)) from error
     except (ValueError, OSError) as error:

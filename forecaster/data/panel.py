@@ -8,6 +8,7 @@ Shape letters: S series (tickers), N rows (all days of all series), F inputs, K 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -53,8 +54,8 @@ class Panel:
     @property
     def shared_inputs(self) -> np.ndarray:
         """(N, C) the calendar and cross-sectional inputs alone."""
-        own = len(OWN_FEATURES)
-        return self.inputs[:, own:]
+        shared: np.ndarray = self.inputs[:, len(OWN_FEATURES) :]
+        return shared
 
     def har_terms(self, target: str) -> np.ndarray:
         """Return the 1-, 5- and 22-day means of a target quantity, (N, 3).
@@ -66,7 +67,8 @@ class Panel:
         today, month = self.today[:, k], _per_series(self.today[:, k], self.offsets, TRAILING_DAYS)
         week = _per_series(today, self.offsets, 5)
         terms = np.column_stack([today - month, week - month, month])
-        return np.nan_to_num(terms, nan=0.0)
+        finite: np.ndarray = np.nan_to_num(terms, nan=0.0)
+        return finite
 
     def lags(self, target: str, count: int) -> np.ndarray:
         """Return a target quantity of the day itself and the `count - 1` before, (N, count).
@@ -75,7 +77,7 @@ class Panel:
         """
         k = self.targets.index(target)
         columns = np.zeros((len(self.days), count))
-        for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+        for start, stop in pairwise(self.offsets):
             values = np.nan_to_num(self.today[start:stop, k])
             for lag in range(min(count, stop - start)):
                 columns[start + lag : stop, lag] = values[: len(values) - lag]
@@ -83,10 +85,7 @@ class Panel:
 
 
 def _per_series(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
-    parts = [
-        trailing_mean(values[start:stop], days)
-        for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
-    ]
+    parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
     return np.concatenate(parts)
 
 
@@ -164,7 +163,7 @@ def _targets(
     for k, name in enumerate(targets):
         if name != "return":
             level[:, k] = _per_series(today[:, k], offsets, TRAILING_DAYS)
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in pairwise(offsets):
         first = start + TRAILING_DAYS - 1
         if stop - first >= 2:
             y[first : stop - 1] = today[first + 1 : stop] - level[first : stop - 1]

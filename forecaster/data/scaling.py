@@ -45,12 +45,15 @@ class Scaler:
     def apply(self, values: np.ndarray, *, clip: float = CLIP) -> np.ndarray:
         """Scale (N, C) inputs to float32; a missing value becomes the mean, 0."""
         scaled = (values - self.mean) / self.scale
-        return np.clip(np.nan_to_num(scaled, nan=0.0), -clip, clip).astype(np.float32)
+        clipped: np.ndarray = np.clip(np.nan_to_num(scaled, nan=0.0), -clip, clip)
+        return clipped.astype(np.float32)
 
     def apply_target(self, values: np.ndarray) -> np.ndarray:
         """Scale (N, C) targets to float32; missing stays NaN and nothing is clipped."""
-        return ((values - self.mean) / self.scale).astype(np.float32)
+        scaled: np.ndarray = (values - self.mean) / self.scale
+        return scaled.astype(np.float32)
 
     def undo(self, scaled: np.ndarray) -> np.ndarray:
         """Return (N, C) scaled values to their own units, float64."""
-        return np.asarray(scaled, dtype=np.float64) * self.scale + self.mean
+        values: np.ndarray = np.asarray(scaled, dtype=np.float64) * self.scale + self.mean
+        return values

@@ -80,11 +80,17 @@ def alarms(table: pd.DataFrame) -> list[str]:
         One sentence per alarm: R-squared over zero above 1 % or direction accuracy
         above 55 % on daily returns, over at least 250 days, is a leak until explained.
     """
-    returns = table[(table["target"] == "return") & (table["days"] >= ALARM_MIN_DAYS)]
-    limits = {"skill": (R2_ALARM, "R2 over zero"), "direction_accuracy": (DIRECTION_ALARM, "direction accuracy")}
-    return [
-        f"{row.forecaster}: {limits[row.metric][1]} of {row.value:.2%} on daily returns is above "
-        f"{limits[row.metric][0]:.0%}; take it for a leak until you have explained it."
-        for row in returns.itertuples()
-        if row.metric in limits and row.value > limits[row.metric][0]
-    ]
+    limits = {
+        "skill": (R2_ALARM, "R2 over zero"),
+        "direction_accuracy": (DIRECTION_ALARM, "direction accuracy"),
+    }
+    found = []
+    for metric, (limit, label) in limits.items():
+        rows = table[(table["target"] == "return") & (table["metric"] == metric)]
+        rows = rows[(rows["days"] >= ALARM_MIN_DAYS) & (rows["value"] > limit)]
+        found += [
+            f"{name}: {label} of {value:.2%} on daily returns is above {limit:.0%}; take it for a "
+            "leak until you have explained it."
+            for name, value in zip(rows["forecaster"], rows["value"], strict=True)
+        ]
+    return found

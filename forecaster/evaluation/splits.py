@@ -63,25 +63,24 @@ def split_by_time(
     if fit_until is None and select_until is not None:
         before = distinct[distinct <= np.datetime64(select_until, "D")]
         share = FIT_SHARE / (FIT_SHARE + SELECT_SHARE)
-        first = _at(before, share, select_until)
-    else:
-        first = np.datetime64(fit_until, "D") if fit_until else _at(distinct, FIT_SHARE, None)
-    if select_until is not None:
-        second = np.datetime64(select_until, "D")
-    else:
-        rest = distinct[distinct > first]
-        second = _at(rest, SELECT_SHARE / (1.0 - FIT_SHARE), first)
+        fit_until = _at(before, share, select_until)
+    fit_until = fit_until or _at(distinct, FIT_SHARE, None)
+    first = np.datetime64(fit_until, "D")
+    if select_until is None:
+        select_until = _at(distinct[distinct > first], SELECT_SHARE / (1.0 - FIT_SHARE), fit_until)
+    second = np.datetime64(select_until, "D")
     _require_days(distinct, first, second)
     return Split(fit_until=first, select_until=second)
 
 
-def _at(days: np.ndarray, share: float, bound: object) -> np.datetime64:
+def _at(days: np.ndarray, share: float, bound: date | None) -> date:
+    """Return the last day of the first `share` of the days."""
     if len(days) < 2:
         raise UsageError(
             f"{bound} leaves {len(days)} trading days for the blocks beside it; "
             "move --fit-until or --select-until into the history."
         )
-    day: np.datetime64 = days[max(int(len(days) * share), 1) - 1]
+    day: date = days[max(int(len(days) * share), 1) - 1].astype("datetime64[D]").item()
     return day
 
 

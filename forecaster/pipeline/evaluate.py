@@ -13,27 +13,17 @@ from forecaster.data.bars import History
 from forecaster.data.fingerprint import fingerprint
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
-from forecaster.evaluation.baselines import (
-    better_on_select,
-    least_squares,
-    per_series,
-    train_mean,
-)
-from forecaster.evaluation.metrics import alarms, scores
+from forecaster.evaluation.metrics import METRICS, alarms, scores
 from forecaster.evaluation.splits import Split
+from forecaster.pipeline.baselines import baseline_forecasts
 from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.table import forecast_table
 from forecaster.pipeline.trained import Trained, load_trained
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import find_version
 from forecaster.settings import resolve_home
 
 log = logging.getLogger(__name__)
-
-AR_LAGS = 5
-FORECAST_COLUMNS = (
-    *("ticker", "as_of", "session", "target", "forecaster", "forecast", "actual"),
-    *("last_close", "price_forecast", "price_actual", "q10", "q90"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +32,8 @@ class Evaluation:
 
     `forecasts` has one row per forecast and forecaster (`FORECAST_COLUMNS`); `scores` and
     `per_ticker` are long tables of metric values; `blocks` maps fit, select and report to
-    their first and last day; `choices` says which variant of a baseline the select block
-    preferred; `alarms` are scores too good to be true.
+    their first and last day; `choices` says, by target, which variant of a baseline the
+    select block preferred; `alarms` are scores too good to be true.
     """
 
     version: str
@@ -52,9 +42,25 @@ class Evaluation:
     scores: pd.DataFrame
     per_ticker: pd.DataFrame
     forecasts: pd.DataFrame
-    choices: dict[str, str]
+    choices: dict[str, dict[str, str]]
     alarms: tuple[str, ...]
     missing: tuple[str, ...]
+
+    def scorecard(self, target: str, *, by_ticker: bool = False) -> pd.DataFrame:
+        """Lay a target's scores out as a table, one column per metric.
+
+        Returns:
+            A row per forecaster, the version first and persistence second; with
+            `by_ticker` a row per ticker, the version's own scores alone.
+        """
+        table = self.per_ticker if by_ticker else self.scores
+        table = table[table["target"] == target]
+        if by_ticker:
+            table = table[table["forecaster"] == table["forecaster"].iloc[0]]
+        key = "ticker" if by_ticker else "forecaster"
+        wide = table.pivot(index=key, columns="metric", values="value").reset_index()
+        order = {name: place for place, name in enumerate(table[key].unique())}
+        return wide.sort_values(key, key=lambda k: k.map(order))[[key, *METRICS]]
 
 
 def evaluate(
@@ -141,9 +147,7 @@ def _histories(
 def _compare_fingerprint(manifest: Manifest, histories: list[History]) -> None:
     """Say when the bars that the version was trained on have changed since."""
     last = pd.Timestamp(manifest.data.blocks.last)
-    seen = [
-        History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories
-    ]
+    seen = [History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories]
     if fingerprint(seen) != manifest.data.fingerprint:
         log.warning(
             "data    the bars until %s are not the ones that version %s was trained on",
@@ -153,15 +157,17 @@ def _compare_fingerprint(manifest: Manifest, histories: list[History]) -> None:
 
 def _forecast_table(
     trained: Trained, panel: Panel, split: Split, targets: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, str]]:
+) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
     """Let every forecaster forecast every report day that all of them can."""
     network = trained.forecast(panel)
     _, _, report = split.masks(panel.outcome_days)
-    tables, choices = [], {}
+    tables: list[pd.DataFrame] = []
+    choices: dict[str, dict[str, str]] = {}
     for target in targets:
         k = panel.targets.index(target)
-        forecasts, chosen = _baselines(panel, target, split, np.isfinite(network[:, k]))
-        choices.update(chosen)
+        forecasts, choices[target] = baseline_forecasts(
+            panel, target, split, np.isfinite(network[:, k])
+        )
         forecasts = {trained.manifest.network.model: network[:, k], **forecasts}
         able = np.isfinite(np.column_stack(list(forecasts.values()))).all(axis=1)
         rows = np.flatnonzero(report & able & np.isfinite(panel.y[:, k]))
@@ -171,97 +177,10 @@ def _forecast_table(
                 f"{panel.days.max()}. Fetch newer prices, or train with an earlier --select-until."
             )
         tables.extend(
-            _rows(trained.manifest, panel, target, name, values, rows)
+            forecast_table(trained.manifest, panel, target, name, values, rows)
             for name, values in forecasts.items()
         )
     return pd.concat(tables, ignore_index=True), choices
-
-
-def _baselines(
-    panel: Panel, target: str, split: Split, able: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Fit the baselines of a target; forecasts (N,) are deviations from the panel's level.
-
-    Args:
-        able: (N,) rows that the network can forecast: all are fitted on the same days.
-
-    Returns:
-        Forecasts by name, persistence first, and the variant that the select block chose.
-    """
-    k = panel.targets.index(target)
-    y, series = panel.y[:, k], panel.series
-    fit, select, _ = (block & able for block in split.masks(panel.outcome_days))
-
-    def linear(name: str, x: np.ndarray) -> tuple[str, np.ndarray]:
-        pooled = least_squares(x, y, fit)
-        each = per_series(least_squares, x, y, fit, series)
-        variant, best = better_on_select({"pooled": pooled, "per ticker": each}, y, select)
-        choices[name] = variant
-        return name, best
-
-    choices: dict[str, str] = {}
-    mean = train_mean(y + panel.level[:, k], fit) - panel.level[:, k]
-    if target == "return":
-        autoregression = linear(f"ar{AR_LAGS}", panel.lags(target, AR_LAGS))
-        return {"zero-return": np.zeros(len(y)), "mean": mean, **dict([autoregression])}, choices
-    terms = panel.har_terms(target)
-    shared = np.nan_to_num(panel.shared_inputs, nan=0.0)
-    har = [linear("har", terms), linear("har-x", np.column_stack([terms, shared]))]
-    return {"persistence": terms[:, 0], "mean": mean, **dict(har)}, choices
-
-
-def _rows(
-    manifest: Manifest,
-    panel: Panel,
-    target: str,
-    name: str,
-    values: np.ndarray,
-    rows: np.ndarray,
-) -> pd.DataFrame:
-    """Write one forecaster's forecasts of one target into the table that all rooms exchange."""
-    k = panel.targets.index(target)
-    level, close = panel.level[rows, k], panel.close[rows]
-    forecast, actual = values[rows] + level, panel.y[rows, k] + level
-    tickers = np.array(panel.tickers)[panel.series[rows]]
-    low, high = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    if name == manifest.network.model:
-        low, high = interval_around(manifest, target, tickers, forecast)
-    priced = target == "return"
-    return pd.DataFrame(
-        {
-            "ticker": tickers,
-            "as_of": panel.days[rows].astype("datetime64[s]"),
-            "session": panel.outcome_days[rows].astype("datetime64[s]"),
-            "target": target,
-            "forecaster": name,
-            "forecast": forecast,
-            "actual": actual,
-            "last_close": close,
-            "price_forecast": close * np.exp(forecast) if priced else np.nan,
-            "price_actual": close * np.exp(actual) if priced else np.nan,
-            "q10": low,
-            "q90": high,
-        },
-        columns=list(FORECAST_COLUMNS),
-    )
-
-
-def interval_around(
-    manifest: Manifest, target: str, tickers: np.ndarray, forecast: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add the select block's residual bounds to forecasts; NaN where there are none.
-
-    Args:
-        tickers: (n,) ticker of each forecast; one without bounds of its own takes the pooled.
-        forecast: (n,) in the target's own units.
-
-    Returns:
-        Lower and upper ends, each (n,), holding `manifest.coverage` of the outcomes.
-    """
-    bounds = manifest.intervals.get(target, {})
-    none = (float("nan"), float("nan"))
-    pairs = np.array([bounds.get(t, bounds.get("", none)) for t in tickers.tolist()]).reshape(-1, 2)
-    return forecast + pairs[:, 0], forecast + pairs[:, 1]
 
 
 def _block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:

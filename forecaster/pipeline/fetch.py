@@ -184,7 +184,7 @@ def _fetch_one(
     if whole.bars.empty or whole.bars["session"].iloc[0] > held["session"].iloc[0]:
         raise DataError(
             f"{ticker}: the source changed its past and now starts later than the stored "
-            f"{held['session'].iloc[0].date()}; kept as stored. Fetch into another --home to compare."
+            f"{held['session'].iloc[0].date()}; kept as stored. Compare it in another --home."
         )
     return store.upsert(whole, clock.now())
 

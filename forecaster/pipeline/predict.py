@@ -15,8 +15,8 @@ from forecaster.data.bars import History
 from forecaster.data.panel import Panel
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UsageError
-from forecaster.pipeline.evaluate import interval_around
 from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.table import interval_around
 from forecaster.pipeline.trained import Trained, load_trained
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import find_version
@@ -73,9 +73,6 @@ def predict(
         UnknownNameError: no such ticker or version.
         UsageError: `as_of` lies in the future, or the version has no such target.
     """
-    today = clock.now().date()
-    if as_of is not None and as_of > today:
-        raise UsageError(f"--as-of {as_of} is after today, {today}; nobody knows those prices yet.")
     where = resolve_home(home)
     manifest = find_version(where, version, target or (None if version else DEFAULT_TARGET))
     chosen = _chosen(manifest, target)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from forecaster import clock
 from forecaster.data.bars import BAR_COLUMNS, BASES, History, Listing, validate_bars
+from forecaster.data.sources.files import write_csv, write_parquet
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UnknownNameError, UsageError
@@ -29,12 +31,16 @@ def load_histories(
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
         DataError: a bar cannot be, or none is left up to `until`.
+        UsageError: `until` lies in the future, or a ticker is malformed.
     """
+    today = clock.now().date()
+    if until is not None and until > today:
+        raise UsageError(f"--as-of {until} is after today, {today}; nobody knows those prices yet.")
     wanted = [normalise_ticker(ticker) for ticker in tickers]
     found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
     held = [history for history in found if len(history.bars)]
     empty = sorted({history.listing.ticker for history in found if history.bars.empty})
-    if wanted and empty or not held:
+    if (wanted and empty) or not held:
         raise DataError(
             f"{', '.join(empty) or 'Every ticker'}: no bar on or before {until}; "
             "fetch an earlier period or choose a later --as-of."
@@ -97,3 +103,34 @@ def as_table(histories: Sequence[History]) -> pd.DataFrame:
         for history in histories
     ]
     return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]
+
+
+def stored_tickers(home: Path) -> pd.DataFrame:
+    """List what is in the store, one row per ticker."""
+    with PriceStore.open_for_reading(home) as store:
+        return store.summary()
+
+
+def stored_history(home: Path, ticker: str, until: date | None = None) -> History:
+    """Read one ticker's listing and bars as they are stored."""
+    with PriceStore.open_for_reading(home) as store:
+        return store.history(normalise_ticker(ticker), until)
+
+
+def export_file(file: Path, tickers: Sequence[str] = (), *, home: Path) -> int:
+    """Write bars in long form; return how many rows."""
+    table = as_table(load_histories(None, home, tickers, None))
+    write_table(table, file)
+    return len(table)
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table whole or not at all, as the file's ending says: .csv or .parquet."""
+    if file.suffix.lower() == ".parquet":
+        write_parquet(table, file)
+    elif file.suffix.lower() == ".csv":
+        write_csv(table, file)
+    else:
+        raise UsageError(
+            f"{file}: the name must end in .csv or .parquet, so that the form is clear."
+        )

@@ -80,7 +80,9 @@ def save_version(
             hashes[member.weights] = hashlib.sha256(content).hexdigest()
             _write(side / member.weights, content)
         whole = manifest.model_copy(update={"files": hashes})
-        name = f"{created:%Y%m%d-%H%M%S}-{manifest.network.model}-{whole.content_hash()[:HASH_PIECE]}"
+        name = (
+            f"{created:%Y%m%d-%H%M%S}-{manifest.network.model}-{whole.content_hash()[:HASH_PIECE]}"
+        )
         whole = whole.model_copy(update={"version": name})
         _write(side / MANIFEST, whole.document().encode())
         os.replace(side, folder / name)

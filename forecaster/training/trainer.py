@@ -36,8 +36,8 @@ class Segment(Protocol):
 class Segments(Protocol):
     """One pass over the data, in time order."""
 
-    def __len__(self) -> int: ...  # noqa: D105
-    def __iter__(self) -> Iterator[Segment]: ...  # noqa: D105
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Segment]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +142,8 @@ def train(
             if not np.isfinite(norm):
                 network.load_state_dict(best_weights)
                 raise DivergedError(
-                    f"Update {update} in pass {pass_number} met a gradient of norm {norm} (the last "
-                    f"finite one was {last_norm:.3g}); lower --lr or --clip-grad."
+                    f"Update {update} in pass {pass_number} met a gradient of norm {norm} (the "
+                    f"last finite one was {last_norm:.3g}); lower --lr or --clip-grad."
                 )
             schedule.step() if update < options.max_updates else None
             last_norm = norm

@@ -1,0 +1,54 @@
+"""The door: parse, call the pipeline, print. Nothing else in the package prints or exits.
+
+Heavy packages are imported inside the commands, so that `--help` answers at once.
+"""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from forecaster import __version__
+from forecaster.cli import data, evaluate, fetch, models, output, predict, train
+
+app = typer.Typer(
+    name="forecaster",
+    help="Next-day stock forecasts with recurrent networks, held against 'tomorrow = today'.",
+    epilog="Start with: forecaster fetch --source sample, then: forecaster train, forecaster "
+    "evaluate, forecaster predict --as-of 2018-12-31.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"forecaster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    output.set_debug(debug)
+
+
+app.command("fetch")(fetch.fetch_command)
+app.add_typer(data.app, name="data")
+app.command("train")(train.train_command)
+app.command("evaluate")(evaluate.evaluate_command)
+app.command("predict")(predict.predict_command)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run the command line; a TERM signal unwinds like an interrupt and exits 143."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    app()

@@ -1,0 +1,147 @@
+"""`forecaster data`: other people's files in, what is there, out again."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from forecaster.cli.output import (
+    DateOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    command,
+    day,
+    print_json,
+    print_table,
+)
+
+app = typer.Typer(help="Prices in the store: import, list, show, export.", no_args_is_help=True)
+
+PRICE_FORMATS = dict.fromkeys(("open", "high", "low", "close"), ".4f") | {"volume": ",.0f"}
+
+
+@app.command("import")
+@command
+def import_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV or parquet.")],
+    ticker: Annotated[
+        str | None, typer.Option(help="Name of the one ticker that the files hold.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="Name a column; may be repeated."),
+    ] = None,
+    basis: Annotated[
+        Literal["split-adjusted", "as-traded"] | None,
+        typer.Option(help="How the closes are expressed [as-traded]."),
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read files of daily prices, refuse what cannot be, store the rest.
+
+    Reads: the files. Creates: bars in data/prices.db.
+
+    Example: forecaster data import prices.csv --ticker ACME --map close=Last
+    """
+    from forecaster.pipeline.fetch import import_files
+    from forecaster.settings import resolve_home
+
+    report = import_files(
+        files, ticker=ticker, mapping=_pairs(mapping), basis=basis, home=resolve_home(home)
+    )
+    if json:
+        print_json("data.import", {"tickers": report.table})
+        return
+    print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
+    print("next    forecaster train")
+
+
+def _pairs(mapping: list[str] | None) -> dict[str, str]:
+    from forecaster.errors import UsageError
+
+    pairs = {}
+    for text in mapping or []:
+        field, equals, column = text.partition("=")
+        if not (field and equals and column):
+            raise UsageError(f"--map {text}: write FIELD=COLUMN, such as --map close=Last.")
+        pairs[field.strip()] = column.strip()
+    return pairs
+
+
+@app.command("list")
+@command
+def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
+    """List the tickers in the store.
+
+    Reads: data/prices.db. Creates: nothing.
+
+    Example: forecaster data list --json
+    """
+    from forecaster.pipeline.prices import stored_tickers
+    from forecaster.settings import resolve_home
+
+    table = stored_tickers(resolve_home(home))
+    if json:
+        print_json("data.list", {"tickers": table})
+    else:
+        print_table(table, {"days": ","})
+
+
+@app.command("show")
+@command
+def show_command(
+    ticker: Annotated[str, typer.Argument(help="A ticker in the store.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many of the last bars to print.")] = 10,
+    until: DateOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a ticker is and its last bars, as served.
+
+    Reads: data/prices.db. Creates: nothing.
+
+    Example: forecaster data show SP500 --rows 5
+    """
+    from dataclasses import asdict
+
+    from forecaster.pipeline.prices import stored_history
+    from forecaster.settings import resolve_home
+
+    history = stored_history(resolve_home(home), ticker, day(until))
+    listing = asdict(history.listing)
+    if json:
+        print_json(
+            "data.show", {**listing, "days": len(history.bars), "bars": history.bars.tail(rows)}
+        )
+        return
+    for label, value in listing.items():
+        print(f"{label:<9} {value}".rstrip())
+    print(f"{'days':<9} {len(history.bars):,}")
+    print_table(history.bars.tail(rows), PRICE_FORMATS)
+
+
+@app.command("export")
+@command
+def export_command(
+    file: Annotated[Path, typer.Argument(help="Where to write; .csv or .parquet.")],
+    tickers: Annotated[list[str] | None, typer.Argument(metavar="TICKER")] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write bars to a CSV or parquet file, in long form.
+
+    Reads: data/prices.db. Creates: the file, replaced whole.
+
+    Example: forecaster data export prices.csv AAPL MSFT
+    """
+    from forecaster.pipeline.prices import export_file
+    from forecaster.settings import resolve_home
+
+    count = export_file(file, tickers or (), home=resolve_home(home))
+    if json:
+        print_json("data.export", {"file": str(file), "rows": count})
+    else:
+        print(f"saved   {file}  {count:,} rows")

@@ -1,0 +1,69 @@
+"""`forecaster fetch`."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from forecaster.cli.output import (
+    DateOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    command,
+    day,
+    print_json,
+    print_table,
+)
+
+
+@command
+def fetch_command(
+    tickers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TICKER", help="Such as AAPL BRK-B ^GSPC; none: all stored."),
+    ] = None,
+    source: Annotated[
+        Literal["yahoo", "sample"] | None,
+        typer.Option(help="yahoo, or sample: S&P 500 and NASDAQ 1999-2018, offline [yahoo]."),
+    ] = None,
+    start: DateOption = None,
+    end: DateOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download what is missing of each ticker's daily prices, check it, store it.
+
+    Reads: the source, data/prices.db. Creates: bars in data/prices.db.
+
+    Example: forecaster fetch AAPL MSFT --start 2010-01-01
+    """
+    from forecaster.pipeline.fetch import fetch
+    from forecaster.settings import load_settings, resolve_home
+
+    where = resolve_home(home)
+    settings = load_settings(where, "fetch", {"source": source})
+    report = fetch(
+        tickers or (),
+        settings=settings.fetch,
+        start=day(start),
+        end=day(end),
+        home=where,
+        on_ticker=_silent if quiet else _announce,
+    )
+    if json:
+        print_json("fetch", {"tickers": report.table})
+    else:
+        print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
+        if not report.failures:
+            print("next    forecaster train")
+    report.raise_failures()
+
+
+def _announce(ticker: str, number: int, of: int) -> None:
+    print(f"fetch   {number}/{of} {ticker}", file=sys.stderr)
+
+
+def _silent(ticker: str, number: int, of: int) -> None:
+    """Say nothing."""

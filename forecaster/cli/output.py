@@ -1,0 +1,139 @@
+"""How commands speak: the result to stdout, progress and notices to stderr, errors in one line."""
+
+import functools
+import json
+import logging
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from forecaster.errors import CannotWriteError, ForecasterError, StorageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+P = ParamSpec("P")
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Workspace with data/ and models/ [FORECASTER_HOME or here].",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+_DAY = {"formats": ["%Y-%m-%d"], "metavar": "DATE"}
+DateOption = Annotated[datetime | None, typer.Option(**_DAY)]
+AsOfOption = Annotated[
+    datetime | None, typer.Option(help="As if this were the last day known; YYYY-MM-DD.", **_DAY)
+]
+
+_debug = False
+
+
+def set_debug(wanted: bool) -> None:
+    """Show tracebacks of errors that are otherwise told in one line."""
+    global _debug
+    _debug = wanted
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn our errors into one line on stderr and their exit code; a closed pipe ends well."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        _listen(quiet=bool(kwargs.get("quiet")))
+        try:
+            function(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit; give it somewhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except ForecasterError as error:
+            _fail(error)
+        except PermissionError as error:
+            _fail(CannotWriteError(f"{error.filename}: {error.strerror}; check its permissions."))
+        except OSError as error:
+            _fail(StorageError(f"{error.filename or 'storage'}: {error.strerror or error}."))
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _fail(error: ForecasterError) -> None:
+    if _debug:
+        traceback.print_exc(file=sys.stderr)
+    print(f"forecaster: {error}", file=sys.stderr)
+    raise typer.Exit(error.exit_code) from None
+
+
+def _listen(*, quiet: bool) -> None:
+    """Send the package's notices to stderr: warnings always, progress unless quiet."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("forecaster")
+    logger.handlers = [handler]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+
+
+def day(moment: datetime | None) -> date | None:
+    """Keep the date of a parsed option."""
+    return moment.date() if moment else None
+
+
+def print_json(schema: str, content: Mapping[str, Any]) -> None:
+    """Print one JSON object: `schema` (name and number) first, missing numbers as null."""
+    plain = {"schema": f"forecaster.{schema}/1", **{k: _plain(v) for k, v in content.items()}}
+    print(json.dumps(plain, indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Turn tables, dates and numpy numbers into what JSON knows."""
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        return [_plain(row) for row in value.to_dict(orient="records")]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime | date):
+        missing = value != value  # NaT
+        return None if missing else value.strftime("%Y-%m-%d")
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_table(table: "pd.DataFrame", formats: Mapping[str, str] | None = None) -> None:
+    """Print aligned columns under their names; a missing value stays empty."""
+    formats = formats or {}
+    cells = [[_cell(v, formats.get(str(name), "")) for v in table[name]] for name in table.columns]
+    names = [str(name) for name in table.columns]
+    widths = [max(map(len, [name, *column])) for name, column in zip(names, cells, strict=True)]
+    numeric = [table[name].dtype.kind in "if" for name in table.columns]
+    for row in [names, *map(list, zip(*cells, strict=True))]:
+        aligned = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        print("  ".join(aligned).rstrip())
+
+
+def _cell(value: Any, form: str) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d}"
+    return format(value, form) if form else str(value)

@@ -1,0 +1,85 @@
+"""`forecaster predict`."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from forecaster.cli.output import (
+    AsOfOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    command,
+    day,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from forecaster.pipeline.predict import Prediction
+
+PRICES = ("last_close", "price_forecast", "price_q10", "price_q90")
+FORMATS = {"forecast": "+.5f", "q10": "+.5f", "q90": "+.5f", **dict.fromkeys(PRICES, ",.2f")}
+
+
+@command
+def predict_command(
+    tickers: Annotated[
+        list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="None: the newest that forecasts the target.")
+    ] = None,
+    target: Annotated[
+        Literal["return", "range", "volume"] | None, typer.Option(help="[return]")
+    ] = None,
+    as_of: AsOfOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Forecast each ticker's next session, with an 80 % interval.
+
+    Reads: models/<version>/, data/prices.db. Creates: nothing.
+
+    Example: forecaster predict SP500 --as-of 2018-12-31
+    """
+    from forecaster.pipeline.predict import predict
+    from forecaster.settings import load_settings, resolve_home
+
+    where = resolve_home(home)
+    result = predict(
+        tickers or (),
+        version=version,
+        target=target,
+        home=where,
+        as_of=day(as_of),
+        settings=load_settings(where, "predict", {}).predict,
+    )
+    if json:
+        print_json(
+            "predict",
+            {
+                "version": result.version,
+                "coverage": result.coverage,
+                "forecasts": result.forecasts,
+                "skipped": result.skipped,
+            },
+        )
+    else:
+        _print(result)
+    if result.skipped:
+        from forecaster.errors import PartialFailure
+
+        raise PartialFailure(f"No forecast for {', '.join(result.skipped)}.")
+
+
+def _print(result: "Prediction") -> None:
+    shown = result.forecasts.drop(columns=["version", "forecaster"])
+    priced = shown.dropna(axis=1, how="all")
+    print_table(priced, FORMATS)
+    print(
+        f"\nversion {result.version}; q10..q90 held {result.coverage:.0%} of the outcomes of its "
+        "select block"
+    )
+    print("        log returns; price = last close x exp(forecast). Not advice.")

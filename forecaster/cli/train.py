@@ -1,0 +1,207 @@
+"""`forecaster train`."""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from forecaster.cli.output import (
+    AsOfOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    command,
+    day,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from forecaster.pipeline.train import Evaluated, TrainReport
+
+LINES_EVERY = 100  # updates between two lines where there is no terminal
+
+
+@command
+def train_command(
+    tickers: Annotated[
+        list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
+    ] = None,
+    tickers_file: Annotated[
+        Path | None, typer.Option(help="File with a ticker per line; # starts a comment.")
+    ] = None,
+    model: Annotated[Literal["elman", "gru", "lstm"] | None, typer.Option(help="[lstm]")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="return, range, volume; several, comma-separated, share one network [return]."
+        ),
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden units per layer [64].")] = None,
+    layers: Annotated[int | None, typer.Option(help="Recurrent layers [1].")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share of outputs dropped while training [0.2].")
+    ] = None,
+    bptt: Annotated[
+        Literal["full", "truncated"] | None, typer.Option(help="How far errors travel [truncated].")
+    ] = None,
+    bptt_steps: Annotated[
+        int | None, typer.Option(help="Days that an error reaches back, truncated only [63].")
+    ] = None,
+    lookback: Annotated[
+        str | None,
+        typer.Option(
+            help="Days of a stateless window, or all: whole histories, state carried [all]."
+        ),
+    ] = None,
+    fit_until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day of the fit block."),
+    ] = None,
+    select_until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day of the select block."),
+    ] = None,
+    as_of: AsOfOption = None,
+    max_updates: Annotated[int | None, typer.Option(help="Optimizer steps at most [1000].")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate [0.001].")] = None,
+    clip_grad: Annotated[float | None, typer.Option(help="Largest gradient norm [1].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same weights on CPU [0].")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes a GPU if any [auto].")
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train one version on the stored prices.
+
+    The days are cut in three blocks by time: fit (70 %), select (15 %, stops the training),
+    report (15 %, for evaluate). --fit-until and --select-until name their last days.
+
+    Reads: data/prices.db, forecaster.toml. Creates: models/<version>/.
+
+    Example: forecaster train AAPL MSFT --target range --bptt-steps 63
+    """
+    from forecaster.pipeline.train import train
+    from forecaster.settings import load_settings, resolve_home
+
+    where = resolve_home(home)
+    given: dict[str, Any] = {
+        **{"model": model, "target": target, "hidden": hidden, "layers": layers},
+        **{"dropout": dropout, "bptt": bptt, "bptt_steps": bptt_steps, "lookback": lookback},
+        **{"fit_until": day(fit_until), "select_until": day(select_until), "seed": seed},
+        **{"max_updates": max_updates, "lr": lr, "clip_grad": clip_grad, "device": device},
+    }
+    settings = load_settings(where, "train", given).train
+    names = [*(tickers or ()), *_read_tickers(tickers_file)]
+    with _progress(settings.max_updates, quiet) as show:
+        report = train(
+            settings=settings, tickers=names, home=where, as_of=day(as_of), on_update=show
+        )
+    _print(report, where, json)
+    if report.skipped:
+        from forecaster.errors import PartialFailure
+
+        raise PartialFailure(f"Left out, history too short: {', '.join(report.skipped)}.")
+
+
+def _read_tickers(file: Path | None) -> list[str]:
+    """Read a ticker per line; what follows # is a comment."""
+    if file is None:
+        return []
+    from forecaster.errors import UsageError
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--tickers-file {file}: cannot be read ({error}).") from error
+    names = [line.partition("#")[0].strip() for line in lines]
+    found = [name for name in names if name]
+    if not found:
+        raise UsageError(f"--tickers-file {file}: holds no ticker; write one per line.")
+    return found
+
+
+class _Lines:
+    """A line now and then, for logs and pipes."""
+
+    def __call__(self, update: int, look: "Evaluated | None") -> None:
+        if look is None or look.update % LINES_EVERY:
+            return
+        if look.update == LINES_EVERY:
+            print("pass  update  fit loss  select loss    time", file=sys.stderr)
+        print(_line(look), file=sys.stderr)
+
+
+class _Bar(AbstractContextManager["_Bar"]):
+    """A progress bar on a terminal."""
+
+    def __init__(self, updates: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (
+            TextColumn("update"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("", total=updates)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, update: int, look: "Evaluated | None") -> None:
+        self._progress.update(self._task, completed=update)
+        if look is not None:
+            text = f"fit {look.fit_loss:.4f}  select {look.select_loss:.4f}"
+            self._progress.update(self._task, description=text)
+
+
+def _progress(updates: int, quiet: bool) -> AbstractContextManager[Any]:
+    if quiet:
+        return nullcontext(lambda update, look: None)
+    return _Bar(updates) if sys.stderr.isatty() else nullcontext(_Lines())
+
+
+def _line(look: "Evaluated") -> str:
+    best = "  best" if look.best else ""
+    return (
+        f"{look.passes:>4}  {look.update:>6}  {look.fit_loss:>8.4f}  {look.select_loss:>11.4f}  "
+        f"{look.seconds:>4.1f} s{best}"
+    )
+
+
+def _print(report: "TrainReport", home: Path, json: bool) -> None:
+    manifest = report.manifest
+    if json:
+        print_json(
+            "train",
+            {
+                "version": report.version,
+                "targets": manifest.targets,
+                "members": [member.weights for member in manifest.members],
+                "tickers": manifest.data.tickers,
+                "skipped": list(report.skipped),
+                "blocks": manifest.data.blocks.model_dump(mode="json"),
+                "training": manifest.training,
+                "metrics": manifest.metrics,
+                "looks": report.looks,
+                "path": str(home / "models" / report.version),
+            },
+        )
+        return
+    training = manifest.training
+    print(f"best    update {training['best_update']} of {training['updates']}")
+    for name, value in manifest.metrics.items():
+        print(f"score   {name} {value:.6g}")
+    print(f"saved   {home / 'models' / report.version}")
+    print(f"next    forecaster evaluate {report.version}")

@@ -1,0 +1,159 @@
+"""What one training learns from: a panel, its blocks of time, its scales, its segments.
+
+Histories and settings in, arrays and callables for the trainer out; trains nothing.
+
+Shape letters: N rows of the panel, K targets, S series.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from forecaster.data.bars import History
+from forecaster.data.features import TRAILING_DAYS
+from forecaster.data.lanes import Lanes, pack_lanes
+from forecaster.data.panel import Panel, build_panel
+from forecaster.data.scaling import Scaler
+from forecaster.data.windows import WindowBatches, window_ends, window_rows
+from forecaster.errors import DataError
+from forecaster.evaluation.splits import Split, split_by_time
+from forecaster.models.network import Network
+from forecaster.pipeline.trained import forecast_rows
+from forecaster.settings import TrainSettings
+from forecaster.training.forecasting import forecast_windows
+from forecaster.training.trainer import Segments
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """A panel with its blocks of time and everything scaled on the fit block.
+
+    `usable` (N,) marks rows whose forecast the network can make: all rows, or those with
+    a whole window behind them.
+    """
+
+    panel: Panel
+    split: Split
+    scaler: Scaler
+    target_scaler: Scaler
+    usable: NDArray[np.bool_]
+
+    def rows(self, block: int) -> NDArray[np.bool_]:
+        """(N, K) True where block 0 (fit), 1 (select) or 2 (report) has a known outcome."""
+        chosen = self.split.masks(self.panel.outcome_days)[block] & self.usable
+        scored: NDArray[np.bool_] = chosen[:, None] & np.isfinite(self.panel.y)
+        return scored
+
+
+def long_enough(
+    histories: list[History], settings: TrainSettings
+) -> tuple[list[History], list[str]]:
+    """Leave out, by name, the histories too short for one scored window."""
+    lookback = settings.lookback if isinstance(settings.lookback, int) else 0
+    needed = max(lookback, TRAILING_DAYS) + 1
+    kept = [history for history in histories if len(history.bars) >= needed]
+    short = [history for history in histories if len(history.bars) < needed]
+    texts = [f"{h.listing.ticker}: {len(h.bars)} trading days" for h in short]
+    remedy = "Fetch a longer period or lower --lookback."
+    if not kept:
+        raise DataError(
+            f"{'; '.join(texts[:3])}; --lookback {settings.lookback} needs at least {needed}. "
+            f"{remedy}"
+        )
+    for text in texts:
+        log.warning("%s, too few for %d; left out. %s", text, needed, remedy)
+    return kept, [history.listing.ticker for history in short]
+
+
+def prepare(histories: list[History], settings: TrainSettings) -> Material:
+    """Build the panel, cut the blocks of time, fit the scales on the fit block."""
+    names = [history.listing.ticker for history in histories]
+    panel = build_panel(histories, settings.target, universe=names if len(names) > 1 else None)
+    split = split_by_time(
+        panel.days, fit_until=settings.fit_until, select_until=settings.select_until
+    )
+    usable = np.ones(len(panel.days), dtype=np.bool_)
+    if isinstance(settings.lookback, int):
+        ends = window_ends(panel.offsets, settings.lookback, usable)
+        usable = np.zeros(len(usable), dtype=np.bool_)
+        usable[ends] = True
+    fit, select, _ = split.masks(panel.outcome_days)
+    for block, rows in (("fit", fit), ("select", select)):
+        if not (rows & usable & np.isfinite(panel.y).all(axis=1)).any():
+            raise DataError(
+                f"The {block} block (fit until {split.fit_until}, select until "
+                f"{split.select_until}) has no day to score: after {TRAILING_DAYS} days of warm-up "
+                f"and --lookback {settings.lookback} nothing is left. Fetch a longer period, lower "
+                "--lookback or move --fit-until."
+            )
+    return Material(
+        panel=panel,
+        split=split,
+        scaler=Scaler.fit(panel.inputs, panel.days <= split.fit_until),
+        target_scaler=Scaler.fit(panel.y, fit & usable),
+        usable=usable,
+    )
+
+
+def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], Segments]:
+    """Return what draws the segments of a pass: windows, or lanes of whole histories."""
+    panel, scored = material.panel, _any(material.rows(0))
+    generator = np.random.default_rng(settings.seed)
+    if isinstance(settings.lookback, int):
+        ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
+        return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, generator)
+    first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
+    longest = int((stop - first).max())
+    chunk = min(settings.reach or longest, longest)
+
+    def lanes(number: int) -> Lanes:
+        # A phase drawn anew each pass: else the same days always open a chunk, without reach.
+        # A chunk that holds the longest history whole is full BPTT, which has no phase.
+        phase = chunk if chunk == longest else int(generator.integers(1, chunk + 1))
+        return pack_lanes(first, stop, settings.lanes, chunk, generator, phase)
+
+    return lanes
+
+
+def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S,) flat row after each series' last scored day; its first row where there is none."""
+    last = np.where(scored, np.arange(1, len(scored) + 1), 0)
+    stops: NDArray[np.int64] = np.maximum(np.maximum.reduceat(last, offsets[:-1]), offsets[:-1])
+    return stops
+
+
+def select_loss(
+    material: Material, settings: TrainSettings, inputs: torch.Tensor, y: np.ndarray
+) -> Callable[[Network], float]:
+    """Return what measures the mean squared error on the select block, in scaled units."""
+    panel, rows = material.panel, material.rows(1)
+    if isinstance(settings.lookback, int):
+        ends = window_ends(panel.offsets, settings.lookback, _any(rows))
+        windows, known, outcomes = window_rows(ends, settings.lookback), rows[ends], y[ends]
+        return lambda network: _mean_square(
+            forecast_windows(network, inputs, windows), outcomes, known
+        )
+    # Rows after the select block would be forecast for nothing.
+    stop = _stops(_any(rows), panel.offsets)
+    keep = np.flatnonzero(np.arange(len(rows)) < np.repeat(stop, np.diff(panel.offsets)))
+    lengths = stop - panel.offsets[:-1]
+    offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
+    seen, known, outcomes = inputs[torch.from_numpy(keep)], rows[keep], y[keep]
+    return lambda network: _mean_square(
+        forecast_rows(network, seen, offsets, "all"), outcomes, known
+    )
+
+
+def _any(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) True where any target of a row (N, K) is scored."""
+    return np.asarray(rows.any(axis=1))
+
+
+def _mean_square(forecast: np.ndarray, outcome: np.ndarray, known: np.ndarray) -> float:
+    return float(np.mean((forecast[known] - outcome[known]) ** 2))

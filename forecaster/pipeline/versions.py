@@ -1,0 +1,46 @@
+"""What is in the registry, as a table and as a verified manifest."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from forecaster.errors import ArtifactError
+from forecaster.registry.manifest import Manifest
+from forecaster.registry.versions import find_version, list_versions, load_weights, read_manifest
+
+VERSION_COLUMNS = ("version", "model", "targets", "tickers", "lookback", "select_until", "state")
+
+
+def version_table(home: Path) -> pd.DataFrame:
+    """List every version, oldest first; a damaged one is listed as such, not left out."""
+    rows = [_row(home, name) for name in list_versions(home)]
+    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS))
+
+
+def _row(home: Path, name: str) -> dict[str, object]:
+    try:
+        manifest = read_manifest(home, name)
+        load_weights(home, manifest)
+    except ArtifactError:
+        return {"version": name, "state": "damaged"}
+    return {
+        "version": name,
+        "model": manifest.network.model,
+        "targets": ",".join(manifest.targets),
+        "tickers": len(manifest.data.tickers),
+        "lookback": str(manifest.network.lookback),
+        "select_until": str(manifest.data.blocks.select_until),
+        "state": "good",
+    }
+
+
+def verified_manifest(home: Path, version: str | None) -> Manifest:
+    """Read a version's manifest, or the newest one's, with every file checked.
+
+    Raises:
+        ArtifactError: a file is damaged.
+        UnknownNameError: no such version.
+    """
+    manifest = find_version(home, version)
+    load_weights(home, manifest)
+    return manifest
