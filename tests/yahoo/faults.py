@@ -104,12 +104,14 @@ def symbol(name: str | None) -> Fault:
     return edited(lambda result: result["meta"].update(symbol=name))
 
 
+elsewhere = status(302, b"", Location="/elsewhere")
 gone = explained(404, "Not Found", "No data found, symbol may be delisted")
 before_listing = explained(400, "Bad Request", "Data doesn't exist for startDate = 1, endDate = 2")
 empty = body(b'{"chart": {"result": [], "error": null}}')
 html = body(b"<html><body>Please consent</body></html>")
 live = edited(_live)
 live_beside = edited(_live_beside)
+no_quotes = edited(lambda result: result["indicators"].update(quote=[{}]))
 no_rows = edited(lambda result: result.pop("timestamp", None))
 
 SPECIAL: dict[str, Fault] = {

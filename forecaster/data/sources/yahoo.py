@@ -57,6 +57,11 @@ class _Try:
     error: Exception | None = None
 
     @property
+    def reason(self) -> str:
+        """The error on one line, cut where yfinance gets talkative."""
+        return ascii(self.error)[:160]
+
+    @property
     def cache_error(self) -> sqlite3.Error | None:
         """The SQLite error that peewee wrapped, if that is what happened."""
         cause = self.error.__context__ if self.error else None
@@ -134,16 +139,16 @@ class YahooSource:
         answer = self._session.last_answer
         if answer is None:
             raise SourceDownError(
-                f"{question.ticker}: yfinance never asked Yahoo for prices ({tried.error!r}). "
+                f"{question.ticker}: yfinance never asked Yahoo for prices ({tried.reason}). "
                 "Check the network, or try later."
             ) from tried.error
         chart = read_chart(question, answer)
         if tried.frame is None or not answer.for_span:
             raise SourceDownError(
                 f"{question.ticker}: Yahoo answered {answer.status}, but yfinance could not read "
-                f"the chart ({tried.error!r}). Try later."
+                f"the chart ({tried.reason}). Try later."
             ) from tried.error
-        if tried.frame.empty:
+        if tried.frame.empty:  # it lacks columns then
             raise no_bars(question, answer)
         bars = drop_null_tail(question.ticker, within(bars_from(tried.frame), start, end))
         if bars.empty:
@@ -162,31 +167,35 @@ class YahooSource:
         if self._is_cache_suspect(tried):
             raise StorageError(
                 f"{ticker}: yfinance cannot use its cache in {self._cache_dir} "
-                f"({tried.error!r}). Check its permissions and the disk, or delete the folder."
+                f"({tried.reason}). Check its permissions and the disk, or delete the folder."
             ) from tried.error
         return tried
 
     def _is_cache_suspect(self, tried: _Try) -> bool:
-        """An error before anything was sent is one of our own disk, not of Yahoo."""
-        failed_at_home = tried.error is not None and not self._session.requests_sent
-        return failed_at_home or tried.cache_error is not None
+        """What ended before anything was sent failed on our own disk, not at Yahoo's."""
+        return not self._session.requests_sent or tried.cache_error is not None
 
     def _drop_cache(self) -> None:
         _log.info("rebuilding yfinance's cache in %s", self._cache_dir)
-        for pattern in _CACHE_FILES:
-            for path in self._cache_dir.glob(pattern):
-                path.unlink()
         self._is_placed = False
+        try:
+            for pattern in _CACHE_FILES:
+                for path in self._cache_dir.glob(pattern):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename}: broken, and cannot be deleted ({error.strerror}). "
+                "Delete it by hand; it holds nothing but yfinance's cookie and time zones."
+            ) from error
 
     def _ask(self, ticker: str, start: date | None, end: date | None) -> _Try:
         """Let yfinance ask once, and catch whatever it ends in."""
         self._session.forget()
         with warnings.catch_warnings():
-            # Importing it switches its deprecation warnings on, and pandas 3.1 has many.
+            # Importing it switches its deprecation warnings on, and it gives pandas 3 many reasons.
             import yfinance
 
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
-            warnings.filterwarnings("ignore", category=pd.errors.Pandas4Warning, module="yfinance")
             logging.getLogger("yfinance").setLevel(logging.CRITICAL + 1)
             self._place_cache(yfinance.cache)
             # It keeps bad answers, too, and would repeat them for ever.

@@ -3,16 +3,21 @@
 import gzip
 import logging
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from curl_cffi.requests.exceptions import Timeout
+from yfinance.data import SingletonMeta
 
 from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS
 from forecaster.data.sources.base import Source
@@ -35,6 +40,7 @@ from tests.yahoo.server import LoopbackYahoo
 from tests.yahoo.session import LoopbackSession
 
 START, END = date(2024, 2, 1), date(2024, 2, 15)
+ZONE = "exchangeTimezoneName"
 MakeSource = Callable[..., YahooSource]
 
 
@@ -114,6 +120,13 @@ class TestBars:
         """What is typed in lower case is asked in upper case."""
         assert source.history("msft", START, END).listing.ticker == "MSFT"
 
+    def test_warnings_as_errors_change_nothing(self, source: YahooSource) -> None:
+        """Inside yfinance pandas deprecates things at each dividend and split; none show."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            bars = source.history("AAPL", date(2020, 8, 1), date(2020, 9, 30)).bars
+        assert (bars["split"] != 1).sum() == 1
+
     def test_is_a_source(self, source: YahooSource) -> None:
         """It serves the one interface, and has no list of tickers."""
         checked: Source = source
@@ -185,6 +198,7 @@ FAULTS = {
     "truncated": (faults.truncated, SourceDownError, 3, [2, 4]),
     "cut": (faults.cut, SourceDownError, 3, [2, 4]),
     "slow": (faults.slow(60), SourceDownError, 3, [2, 4]),
+    "sent elsewhere": (faults.elsewhere, SourceDownError, 3, [2, 4]),
     "deep": (faults.body(b"[" * 100_000), SourceDownError, 3, [2, 4]),
     "null": (faults.body(b"null"), SourceDownError, 3, [2, 4]),
     "null chart": (faults.body(b'{"chart": null}'), SourceDownError, 3, [2, 4]),
@@ -202,8 +216,12 @@ FAULTS = {
     "other symbol": (faults.symbol("ELSE"), DataError, 2, []),
     "no symbol": (faults.symbol(None), DataError, 2, []),
     "no rows": (faults.no_rows, DataError, 2, []),
+    "no quotes": (faults.no_quotes, DataError, 2, []),
     "before listing": (faults.before_listing, DataError, 1, []),
 }
+
+
+HARMLESS = {"/", "/v1/test/getcrumb", "/consent", "/elsewhere"}
 
 
 class TestFaults:
@@ -218,6 +236,7 @@ class TestFaults:
         make_source: MakeSource,
         waits: list[float],
         capfd: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
         fault: faults.Fault,
         kind: type[ForecasterError],
         calls: int,
@@ -233,19 +252,34 @@ class TestFaults:
         assert message.startswith("MSFT: ") and message.isprintable() and len(message) < 300
         assert "delisted" not in message
         assert capfd.readouterr() == ("", "")
+        assert not [record for record in caplog.records if record.name.startswith("yfinance")]
+        assert {call.path for call in yahoo.calls if not call.ticker} <= HARMLESS
 
     @pytest.mark.parametrize(
-        "fault",
-        [faults.status(500), faults.html, faults.truncated, faults.cut, faults.status(401)],
+        ("fault", "pauses"),
+        [
+            (faults.status(500), [2]),
+            (faults.html, [2]),
+            (faults.truncated, [2]),
+            (faults.cut, [2]),
+            (faults.status(401), []),  # yfinance itself comes back with a new cookie
+        ],
         ids=["500", "html", "truncated", "cut", "401"],
     )
     @pytest.mark.parametrize("place", [0, 1], ids=["zone", "span"])
     def test_a_passing_fault_is_survived(
-        self, yahoo: LoopbackYahoo, source: YahooSource, fault: faults.Fault, place: int
+        self,
+        yahoo: LoopbackYahoo,
+        source: YahooSource,
+        waits: list[float],
+        fault: faults.Fault,
+        pauses: list[float],
+        place: int,
     ) -> None:
         """Fault 27: asked again in the same run, past yfinance's memory of bad answers."""
         yahoo.script("MSFT", *[faults.fine] * place, fault)
         assert len(source.history("MSFT", START, END).bars) == 11
+        assert waits == pauses
 
     def test_a_passing_limit_is_waited_out(
         self, yahoo: LoopbackYahoo, source: YahooSource, waits: list[float]
@@ -311,6 +345,15 @@ class TestFaults:
         yahoo.always("MSFT", faults.edited(lambda result: result["meta"].pop("currency")))
         with pytest.raises(SourceDownError, match="could not read the chart"):
             source.history("MSFT", START, END)
+
+    def test_a_header_without_a_zone_ends_alike_every_time(
+        self, yahoo: LoopbackYahoo, source: YahooSource
+    ) -> None:
+        """Twice yfinance raises, then it returns an empty table for the same answer."""
+        yahoo.always("MSFT", faults.edited(lambda result: result["meta"].pop(ZONE)))
+        for _ in range(2):
+            with pytest.raises(SourceDownError, match="could not read the chart"):
+                source.history("MSFT", START, END)
 
     @pytest.mark.parametrize("packed", [False, True])
     def test_a_flood_is_refused(
@@ -396,6 +439,39 @@ class TestCache:
         assert len(make_source().history("MSFT", START, END).bars) == 11
         assert waits == []
 
+    def test_a_broken_cache_that_cannot_be_deleted_is_exit_74(
+        self, make_source: MakeSource, tmp_path: Path
+    ) -> None:
+        """A folder beside the junk stands for a file that resists; it is named."""
+        folder = tmp_path / "yahoo"
+        (folder / "tkr-tz.db-old").mkdir(parents=True)
+        (folder / "tkr-tz.db").write_bytes(b"not a database" * 1000)
+        with pytest.raises(StorageError, match="tkr-tz.db-old: broken, and cannot be deleted"):
+            make_source().history("MSFT", START, END)
+
+    def test_a_cookie_that_is_no_pickle_is_forgotten(
+        self, make_source: MakeSource, tmp_path: Path
+    ) -> None:
+        """A sound database may hold a broken cookie; a new one is fetched."""
+        make_source().history("MSFT", START, END)
+        with closing(sqlite3.connect(tmp_path / "yahoo" / "cookies.db")) as cookies:
+            cookies.execute("UPDATE _cookieschema SET cookie_bytes = x'00'")
+            cookies.commit()
+        SingletonMeta._instances.clear()
+        assert len(make_source().history("MSFT", START, END).bars) == 11
+
+    def test_a_cache_that_cannot_be_written_is_exit_74(
+        self, make_source: MakeSource, tmp_path: Path
+    ) -> None:
+        """A view in the place of the table can be read, but refuses the zone just learnt."""
+        folder = tmp_path / "yahoo"
+        folder.mkdir()
+        with closing(sqlite3.connect(folder / "tkr-tz.db")) as zones:
+            zones.execute("CREATE VIEW _tz_kv AS SELECT 'X' AS key, 'UTC' AS value")
+        with pytest.raises(StorageError, match="cannot use its cache") as failed:
+            make_source().history("MSFT", START, END)
+        assert failed.value.exit_code == 74
+
     def test_a_folder_that_cannot_be_made_is_exit_73(
         self, make_source: MakeSource, tmp_path: Path, yahoo: LoopbackYahoo
     ) -> None:
@@ -427,6 +503,13 @@ class TestSession:
         with pytest.raises(RefusedRequestError, match="unexpected address"):
             LoopbackSession(yahoo.url).get(url)
         assert yahoo.calls == []
+
+    def test_nothing_waits_longer_than_the_session_allows(self, yahoo: LoopbackYahoo) -> None:
+        """Left alone yfinance would wait half a minute for a crumb."""
+        yahoo.always("MSFT", faults.slow(5))
+        session = LoopbackSession(yahoo.url, timeout_seconds=0.1)
+        with pytest.raises(Timeout):
+            session.get("https://query2.finance.yahoo.com/v8/finance/chart/MSFT", timeout=30)
 
     def test_requests_keep_their_distance(self, yahoo: LoopbackYahoo) -> None:
         """One request a second and a little more, never less."""
