@@ -446,7 +446,7 @@ class TestCache:
         folder = tmp_path / "yahoo"
         (folder / "tkr-tz.db-old").mkdir(parents=True)
         (folder / "tkr-tz.db").write_bytes(b"not a database" * 1000)
-        with pytest.raises(StorageError, match="tkr-tz.db-old: broken, and cannot be deleted"):
+        with pytest.raises(StorageError, match=r"tkr-tz\.db-old: broken, and cannot be deleted"):
             make_source().history("MSFT", START, END)
 
     def test_a_cookie_that_is_no_pickle_is_forgotten(
