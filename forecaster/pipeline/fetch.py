@@ -17,9 +17,11 @@ from forecaster.data.sources.files import read_file
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import (
+    CannotWriteError,
     DataError,
     ForecasterError,
     PartialFailure,
+    SourceDownError,
     StorageError,
     TryLaterError,
     UsageError,
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(days=14)  # about ten sessions are asked for again and compared
 SAME_PRICE = 1e-4  # relative; Yahoo's answers differ by less between identical calls
+MOST_DOWN = 5  # tickers in a row that the source itself failed, before giving up
 FETCH_COLUMNS = ("ticker", "rows_changed", "days", "first", "last", "error")
 
 
@@ -85,6 +88,7 @@ def fetch(
 
     Raises:
         CannotWriteError: the home is missing or read-only; found out before any work.
+        SourceDownError: the source failed ticker after ticker.
         StorageError: the disk failed; tickers stored before stay stored.
         UsageError: a malformed ticker, `start` after `end`, or no ticker at all.
     """
@@ -98,18 +102,24 @@ def fetch(
         if not wanted:
             raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
         stored = set(store.tickers())
-        rows, failures = [], {}
+        rows: list[dict[str, object]] = []
+        failures: dict[str, ForecasterError] = {}
+        down = 0
         for number, ticker in enumerate(wanted, start=1):
             on_ticker(ticker, number, len(wanted))
             try:
                 changed = _fetch_one(store, chosen, ticker, start, end, ticker in stored)
                 rows.append(_row(store, ticker, changed))
-            except StorageError:
+                down = 0
+            except (StorageError, CannotWriteError):
                 raise
             except ForecasterError as error:
                 failures[ticker] = error
                 log.warning("%s", error)
                 rows.append({"ticker": ticker, "rows_changed": 0, "error": str(error)})
+                down = down + 1 if isinstance(error, SourceDownError) else 0
+                if down == MOST_DOWN:
+                    raise
     return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
 
 

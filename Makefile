@@ -1,0 +1,87 @@
+# Everything a person or CI does with this project. `make` alone prints this help.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN = $(BIN)/forecaster
+DEMO := demo
+
+# For the pipeline targets: TICKERS="AAPL MSFT" SOURCE=yahoo HOME_DIR=. ARGS="--target range"
+TICKERS ?=
+SOURCE ?= yahoo
+HOME_DIR ?= .
+ARGS ?=
+
+.PHONY: help
+help:  ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,parquet]"
+	touch $@
+
+.PHONY: setup demo
+setup: $(VENV)/.dev  ## make .venv with everything for using and changing forecaster
+
+demo: $(VENV)/.installed  ## the whole job on real S&P 500 and NASDAQ prices, in demo/
+	mkdir -p $(DEMO)
+	$(RUN) fetch --source sample --home $(DEMO)
+	$(RUN) train --target return,range --as-of 2018-12-31 --home $(DEMO)
+	$(RUN) evaluate --as-of 2018-12-31 --home $(DEMO)
+	$(RUN) predict --as-of 2018-12-31 --home $(DEMO)
+
+.PHONY: fetch train evaluate predict
+fetch: $(VENV)/.installed  ## download prices: make fetch TICKERS="AAPL MSFT"
+	$(RUN) fetch $(TICKERS) --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
+
+train: $(VENV)/.installed  ## train a version: make train TICKERS=AAPL ARGS="--target range"
+	$(RUN) train $(TICKERS) --home $(HOME_DIR) $(ARGS)
+
+evaluate: $(VENV)/.installed  ## score the newest version beside the baselines
+	$(RUN) evaluate --home $(HOME_DIR) $(ARGS)
+
+predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=AAPL
+	$(RUN) predict $(TICKERS) --home $(HOME_DIR) $(ARGS)
+
+.PHONY: format lint type test test-slow check bench wheel clean
+format: $(VENV)/.dev  ## rewrite the code in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev  ## style and common bugs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: $(VENV)/.dev  ## types, strictly
+	$(BIN)/mypy
+
+test: $(VENV)/.dev  ## the fast tests, offline
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/.dev  ## the proofs that take minutes, offline
+	$(BIN)/pytest -m "slow and not gpu"
+
+check: lint type test  ## what must be green before a commit
+
+bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
+	$(BIN)/python -m benchmarks.sequences
+	$(BIN)/python -m benchmarks.memory
+
+wheel: $(VENV)/.dev  ## build the wheel, install it elsewhere, run it outside the checkout
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	bash tests/wheel.sh dist/*.whl constraints.txt
+
+clean:  ## remove what was built; never data/ or models/
+	rm -rf dist build $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find forecaster tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
