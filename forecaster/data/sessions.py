@@ -27,6 +27,7 @@ __all__ = [
     "next_session",
     "scheduled_inputs",
     "sessions_between",
+    "timezone_of",
 ]
 
 SETTLE: Final = timedelta(minutes=60)
@@ -89,6 +90,11 @@ def sessions_between(calendar: str, first: date, last: date) -> Days:
 def count_sessions(calendar: str, first: date, last: date) -> int:
     """Count the sessions from `first` to `last`, both included."""
     return len(sessions_between(calendar, first, last))
+
+
+def timezone_of(calendar: str) -> str:
+    """Name the time zone in which a calendar's sessions are dates."""
+    return timetable(calendar).timezone
 
 
 def scheduled_inputs(calendar: str, days: Days) -> tuple[NDArray[np.float64], tuple[str, ...]]:

@@ -46,6 +46,7 @@ class Timetable:
     half_days: NDArray[np.bool_]
     surprises: Days
     weekmask: str
+    timezone: str
 
 
 @lru_cache(maxsize=128)
@@ -70,6 +71,7 @@ def _every_week(weekmask: str, close: timedelta) -> Timetable:
         half_days=np.zeros(len(sessions), dtype=np.bool_),
         surprises=np.array([], dtype="datetime64[D]"),
         weekmask=weekmask,
+        timezone="UTC",
     )
 
 
@@ -101,6 +103,7 @@ def _from_library(calendar: str) -> tuple[Timetable, Days]:
             half_days=np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]")),
             surprises=_surprises(calendar, known, sessions),
             weekmask=known.weekmask,
+            timezone=str(known.tz),
         )
     return table, bounds
 
@@ -130,4 +133,5 @@ def _extend(known: tuple[Timetable, Days]) -> Timetable:
         ),
         surprises=table.surprises,
         weekmask=table.weekmask,
+        timezone=table.timezone,
     )

@@ -13,6 +13,7 @@ from forecaster.data.sessions import (
     next_session,
     scheduled_inputs,
     sessions_between,
+    timezone_of,
 )
 from forecaster.data.timetables import timetable
 from forecaster.errors import DataError, UsageError
@@ -146,6 +147,11 @@ def test_sessions_between_includes_both_ends():
 def test_the_count_of_a_year_is_known():
     # 366 days less 104 weekend days less 10 holidays of 2024.
     assert count_sessions("XNYS", date(2024, 1, 1), date(2024, 12, 31)) == 252
+
+
+def test_the_zone_of_a_calendar_is_known():
+    zones = {"XNYS": "America/New_York", "XTKS": "Asia/Tokyo", "24/7": "UTC", "weekdays": "UTC"}
+    assert {calendar: timezone_of(calendar) for calendar in zones} == zones
 
 
 def test_sessions_given_out_are_a_copy():

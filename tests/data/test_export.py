@@ -1,0 +1,93 @@
+import io
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.data.export import write_csv, write_parquet
+from forecaster.errors import CannotWriteError, StorageError, UsageError
+
+
+def _frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "ticker": ["AAPL", "^GSPC"],
+            "session": pd.to_datetime(["2024-01-02", "2024-01-03"]).as_unit("s"),
+            "close": [0.1 + 0.2, -1.5],
+            "days": [1, 2],
+        }
+    )
+
+
+def test_csv_is_written_whole_with_dates_and_exact_numbers(tmp_path):
+    write_csv(_frame(), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == (
+        "ticker,session,close,days\n"
+        "AAPL,2024-01-02,0.30000000000000004,1\n"
+        "^GSPC,2024-01-03,-1.5,2\n"
+    )
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_csv_goes_to_an_open_stream_too():
+    stream = io.StringIO()
+    write_csv(_frame().head(0), stream)
+    assert stream.getvalue() == "ticker,session,close,days\n"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+@pytest.mark.parametrize("kind", ["str", "object", "category"])
+def test_formulas_are_disarmed_and_numbers_are_not_touched(start, kind):
+    stream = io.StringIO()
+    cells = pd.Series([f"{start}cmd()", "a=b", None], dtype=kind)
+    write_csv(pd.DataFrame({"name": cells, "change": [-1.0, np.nan, 2.0]}), stream)
+    first, second, third = stream.getvalue().splitlines()[1:]
+    assert first.strip('"').startswith(f"'{start}cmd()")
+    assert (second, third) == ("a=b,", ",2.0")
+
+
+def test_parquet_comes_back_equal(tmp_path):
+    pytest.importorskip("pyarrow")
+    write_parquet(_frame(), tmp_path / "out.parquet")
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(found, _frame(), check_dtype=False)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r'pip install "forecaster\[parquet\]"'):
+        write_parquet(_frame(), tmp_path / "out.parquet")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(CannotWriteError, match="No such file or directory"):
+        write_csv(_frame(), tmp_path / "nowhere" / "out.csv")
+
+
+def test_a_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "out.csv").write_text("old")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match="No space left on device; nothing was written"):
+        write_csv(_frame(), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_an_error_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "out.parquet").write_text("old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("half way")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    with pytest.raises(RuntimeError, match="half way"):
+        write_parquet(_frame(), tmp_path / "out.parquet")
+    assert (tmp_path / "out.parquet").read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.parquet"]
