@@ -79,7 +79,7 @@ def parse_days(cells: "Texts[str]") -> ParsedDays:
     a day above 12 in some row tells which of the two numbers it is.
     """
     # A long table has each date once per ticker; reading it once is 20 times faster.
-    codes, distinct = pd.factorize(cells)
+    codes, distinct = pd.factorize(cells, use_na_sentinel=False)
     once = _parse_distinct(pd.Series(distinct))
     return ParsedDays(
         days=once.days[codes], instants=once.instants[codes], ambiguous=once.ambiguous[codes]

@@ -1,0 +1,459 @@
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from forecaster.data.export import write_csv
+from forecaster.data.sources.cells import parse_days, parse_numbers
+from forecaster.data.sources.file_table import FileTable
+from forecaster.data.sources.files import read_file
+from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
+
+HEADER = "Date,Open,High,Low,Close,Volume\n"
+
+
+def _file(folder: Path, text: str | bytes, name: str = "prices.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def _read(folder: Path, text: str | bytes, ticker: str | None = "AAPL", **options) -> pd.DataFrame:
+    (history,) = read_file(_file(folder, text), ticker, **options)
+    return history.bars
+
+
+def _days(bars: pd.DataFrame) -> list[str]:
+    return bars["session"].dt.strftime("%Y-%m-%d").tolist()
+
+
+def test_an_ordinary_file_is_read(tmp_path):
+    path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n2024-01-03,11,13,10,12,2000\n")
+    (history,) = read_file(path, "aapl")
+    assert history.listing.ticker == "AAPL"
+    assert history.listing.source == "files"
+    assert history.listing.basis == "as-traded"
+    assert history.listing.calendar == "XNYS"
+    assert history.bars.to_dict("records")[0] == {
+        "session": pd.Timestamp("2024-01-02"),
+        "open": 10.0,
+        "high": 12.0,
+        "low": 9.0,
+        "close": 11.0,
+        "volume": 1000.0,
+        "dividend": 0.0,
+        "split": 1.0,
+    }
+
+
+def test_basis_and_calendar_can_be_named(tmp_path):
+    path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
+    (history,) = read_file(path, "7203.T", basis="split-adjusted")
+    assert (history.listing.basis, history.listing.calendar) == ("split-adjusted", "XTKS")
+    (history,) = read_file(path, "7203.T", calendar="weekdays")
+    assert history.listing.calendar == "weekdays"
+
+
+SAME_BARS = {
+    "CRLF": HEADER.replace("\n", "\r\n") + "2024-01-02,1234.5,1300,1200,1250,1000\r\n",
+    "BOM": "\ufeff" + HEADER + "2024-01-02,1234.5,1300,1200,1250,1000\n",
+    "no last newline": HEADER + "2024-01-02,1234.5,1300,1200,1250,1000",
+    "blank lines": HEADER + "\n2024-01-02,1234.5,1300,1200,1250,1000\n\n\n",
+    "quotes and thousands": HEADER + '"2024-01-02","1,234.50","1,300","1,200","1,250","1,000"\n',
+    "dollars": HEADER + "2024-01-02,$1234.5,$1300,$1200,$1250,1000\n",
+    "spaces": "Date, Open, High, Low, Close, Volume\n 2024-01-02, 1234.5, 1300, 1200, 1250, 1000\n",
+    "tabs": HEADER.replace(",", "\t") + "2024-01-02\t1234.5\t1300\t1200\t1250\t1000\n",
+    "semicolons": HEADER.replace(",", ";") + "2024-01-02;1234.5;1300;1200;1250;1000\n",
+    "decimal commas": HEADER.replace(",", ";") + "2024-01-02;1.234,5;1300;1200;1250;1.000\n",
+    "other names": "TIMESTAMP,open_price,High Price,low,Close/Last,Vol\n"
+    "2024-01-02,1234.5,1300,1200,1250,1000\n",
+    "other columns": "Date,Adj Close,Open,High,Low,Close,Volume,,Note\n"
+    "2024-01-02,1,1234.5,1300,1200,1250,1000,,=cmd()\n",
+    "exponents": HEADER + "2024-01-02,1.2345e3,1.3E3,1200.,1250,1e3\n",
+}
+
+
+@pytest.mark.parametrize("text", SAME_BARS.values(), ids=SAME_BARS)
+def test_the_same_bar_however_it_is_written(tmp_path, text):
+    (row,) = _read(tmp_path, text).to_dict("records")
+    assert row["session"] == pd.Timestamp("2024-01-02")
+    assert [row[name] for name in ("open", "high", "low", "close")] == [1234.5, 1300, 1200, 1250]
+    assert row["volume"] == 1000
+
+
+DATES = [
+    (["2024-01-02", "2024-01-13"], "ISO"),
+    (["2024/01/02", "2024/1/13"], "year first with slashes"),
+    (["20240102", "20240113"], "digits only"),
+    (["1/2/2024", "1/13/2024"], "month first, told by the 13"),
+    (["02.01.2024", "13.01.2024"], "day first, told by the 13"),
+    (["02-Jan-2024", "13-Jan-2024"], "month by name, day first"),
+    (["Jan 02, 2024", "January 13, 2024"], "month by name, month first"),
+    (["2024-01-02 00:00:00-05:00", "2024-01-13 00:00:00-05:00"], "Yahoo's local midnights"),
+    (["2024-01-02T05:00:00Z", "2024-01-13T05:00:00Z"], "the same midnights told in UTC"),
+    (["2024-01-02T21:00:00Z", "2024-01-13T21:00:00Z"], "closes told in UTC"),
+    (["2024-01-02 00:00:00+00:00", "2024-01-13 00:00:00+00:00"], "dates that got a zone"),
+    (["2024-01-02 16:00", "2024-01-13 16:00:00.000"], "a time of day without zone"),
+]
+
+
+@pytest.mark.parametrize(("written", "why"), DATES)
+def test_dates_in_every_form_that_has_one_meaning(tmp_path, written, why):
+    rows = "".join(f'"{day}",10,12,9,11,1000\n' for day in written)
+    assert _days(_read(tmp_path, HEADER + rows)) == ["2024-01-02", "2024-01-13"], why
+
+
+def test_instants_in_utc_become_dates_of_the_exchange(tmp_path):
+    text = HEADER + "2024-06-12T15:00:00Z,10,12,9,11,1\n2024-06-13T15:00:00Z,10,12,9,11,1\n"
+    assert _days(_read(tmp_path, text, "7203.T")) == ["2024-06-13", "2024-06-14"]
+    assert _days(_read(tmp_path, text, "AAPL")) == ["2024-06-12", "2024-06-13"]
+
+
+REFUSED_DATES = [
+    (["1/2/2024", "3/2/2024"], r"line 2, column Date: '1/2/2024'; .*swapped.*\(2 such\)"),
+    (["13/1/2024", "1/13/2024"], r"line 2, column Date: '13/1/2024'; .*swapped"),
+    (["2024-01-02", "11:34"], r"line 3, column Date: '11:34'; a date such as"),
+    (["2024-01-02", "2024-02-30"], r"line 3, column Date: '2024-02-30'"),
+    (["2024-01-02", ""], r"line 3, column Date: ''"),
+    (["1/2/24", "1/13/24"], r"line 2, column Date: '1/2/24'"),
+    (["2024-01-02", "2024-01-02"], r"line 3, column Date: '2024-01-02'; one row per date"),
+    (["2024-01-02 09:30", "2024-01-02 09:31"], r"line 3, .*one row per date, of daily bars"),
+    (["2024-01-04", "2024-01-02", "2024-01-03"], r"line 3, .* after that of the row before"),
+    (["2024-01-02", "2024-01-04", "2024-01-03"], r"line 4, .* after that of the row before"),
+    (["2024111", "2024112"], r"line 2, column Date: '2024111'"),
+]
+
+
+@pytest.mark.parametrize(("written", "message"), REFUSED_DATES)
+def test_other_dates_are_refused_with_their_line(tmp_path, written, message):
+    rows = "".join(f"{day},10,12,9,11,1000\n" for day in written)
+    with pytest.raises(DataError, match=message):
+        _read(tmp_path, HEADER + rows)
+
+
+def test_newest_first_is_turned(tmp_path):
+    rows = "2024-01-04,12,12,12,12,3\n2024-01-03,11,11,11,11,2\n2024-01-02,10,10,10,10,1\n"
+    bars = _read(tmp_path, HEADER + rows)
+    assert _days(bars) == ["2024-01-02", "2024-01-03", "2024-01-04"]
+    assert bars["volume"].tolist() == [1, 2, 3]
+    assert bars.index.tolist() == [0, 1, 2]
+
+
+CELLS = [
+    ("2024-01-03,ten,12,9,11,1000", r"line 3, column Open: 'ten'; a number is needed \(1 such\)"),
+    ("2024-01-03,10,12,9,,1000", r"line 3, column Close: ''; a price is needed"),
+    ("2024-01-03,10,12,9,NaN,1000", r"line 3, column Close: 'NaN'; a price is needed"),
+    ("2024-01-03,null,null,null,null,null", r"line 3, column Open: 'null'; a price is needed"),
+    ("2024-01-03,10,12,9,11,51.2M", r"line 3, column Volume: '51.2M'; a number"),
+    ("2024-01-03,10,12,9,=1+1,1000", r"line 3, column Close: '=1\+1'; a number"),
+    ("2024-01-03,10,12,9,inf,1000", r"line 3, column Close: 'inf'; a number"),
+    ('2024-01-03,10,12,9,"1,1",1000', r"line 3, column Close: '1,1'; a number"),
+    ("2024-01-03,10,12,9,\u0661\u0661,1000", r"line 3, column Close: .*; a number"),
+    ("2024-01-03,10,12,9", r"line 3, column Close: ''; a price is needed"),
+    ("2024-01-03,10,12,9,11,1000,7", r"Expected 6 fields in line 3, saw 7.* as many cells"),
+    ("2024-01-03,10,12,9,0,1000", r"prices\.csv: AAPL: the bar of 2024-01-03 has close 0"),
+    ("2024-01-03,10,12,9,-11,1000", r"AAPL: the bar of 2024-01-03 has close -11"),
+    ("2024-01-03,10,12,9,11,-5", r"AAPL: the bar of 2024-01-03 has volume -5"),
+    ("2024-01-03,10,10,9,11,5", r"a high not below open and close is needed"),
+    ("2024-01-03,1e999,12,9,11,5", r"the bar of 2024-01-03 has open inf"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), CELLS)
+def test_a_cell_that_cannot_be_is_refused_with_its_line(tmp_path, row, message):
+    with pytest.raises(DataError, match=message) as caught:
+        _read(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n" + row + "\n")
+    assert "\n" not in str(caught.value)
+
+
+def test_lines_are_counted_over_blank_ones(tmp_path):
+    text = HEADER + "\n2024-01-02,10,12,9,11,1\n\n2024-01-03,x,12,9,11,1\n"
+    with pytest.raises(DataError, match="line 5, column Open: 'x'"):
+        _read(tmp_path, text)
+
+
+def test_dividends_and_splits_are_read_and_default_to_nothing(tmp_path):
+    text = (
+        "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits\n"
+        "2024-01-02,10,12,9,11,1000,0.0,0.0\n"
+        "2024-01-03,10,12,9,11,,0.25,\n"
+        "2024-01-04,10,12,9,11,1000,,4.0\n"
+    )
+    bars = _read(tmp_path, text)
+    assert bars["dividend"].tolist() == [0, 0.25, 0]
+    assert bars["split"].tolist() == [1, 1, 4]
+    assert bars["volume"].tolist() == [1000, 0, 1000]
+
+
+def test_a_file_without_volume_is_read_and_said_so(tmp_path, caplog):
+    text = "Date,Open,High,Low,Close\n2024-01-02,10,12,9,11\n"
+    with caplog.at_level(logging.WARNING):
+        assert _read(tmp_path, text)["volume"].tolist() == [0]
+    assert "no volume column" in caplog.text
+
+
+def test_columns_that_are_not_used_are_told(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        _read(tmp_path, SAME_BARS["other columns"])
+    assert "columns not used: Adj Close, Note" in caplog.text
+
+
+LONG = (
+    "symbol,date,open,high,low,close,volume\n"
+    "MSFT,2024-01-02,20,22,19,21,5\n"
+    "aapl,2024-01-02,10,12,9,11,1\n"
+    "MSFT,2024-01-03,20,22,19,21,6\n"
+    "AAPL,2024-01-03,10,12,9,11,2\n"
+)
+
+
+def test_a_long_file_gives_one_history_per_ticker(tmp_path):
+    histories = read_file(_file(tmp_path, LONG))
+    found = {each.listing.ticker: each.bars["volume"].tolist() for each in histories}
+    assert found == {"AAPL": [1, 2], "MSFT": [5, 6]}
+
+
+def test_one_of_a_long_file_can_be_chosen(tmp_path):
+    (history,) = read_file(_file(tmp_path, LONG), "msft")
+    assert history.listing.ticker == "MSFT"
+    with pytest.raises(UsageError, match="no ticker IBM; the file has AAPL, MSFT"):
+        read_file(_file(tmp_path, LONG), "IBM")
+
+
+def test_the_only_ticker_of_a_file_can_be_renamed(tmp_path):
+    text = "symbol," + HEADER + "AAPL US Equity,2024-01-02,10,12,9,11,1\n"
+    with pytest.raises(DataError, match="line 2: 'AAPL US Equity' is not a ticker"):
+        _read(tmp_path, text, ticker=None)
+    (history,) = read_file(_file(tmp_path, text), "AAPL")
+    assert history.listing.ticker == "AAPL"
+
+
+def test_a_bad_row_of_a_long_file_is_told_by_its_own_line(tmp_path):
+    with pytest.raises(DataError, match="line 5, column date: '2024-01-02'; one row per date"):
+        read_file(_file(tmp_path, LONG.replace("AAPL,2024-01-03", "AAPL,2024-01-02")))
+    with pytest.raises(DataError, match="line 4, column symbol: ''; a ticker"):
+        read_file(_file(tmp_path, LONG.replace("MSFT,2024-01-03", ",2024-01-03")))
+    with pytest.raises(DataError, match=r"line 4: '\.\./x' is not a ticker"):
+        read_file(_file(tmp_path, LONG.replace("MSFT,2024-01-03", "../x,2024-01-03")))
+
+
+def test_a_single_file_needs_a_ticker(tmp_path):
+    path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1\n")
+    with pytest.raises(UsageError, match=r"ticker is needed. Add --ticker SYM"):
+        read_file(path)
+    with pytest.raises(UsageError, match="is not a ticker"):
+        read_file(path, "../../x")
+
+
+def test_columns_can_be_mapped(tmp_path):
+    text = "when,Open,High,Low,Close,Settle,Volume\n2024-01-02,10,12,9,11,11.5,1\n"
+    bars = _read(tmp_path, text, mapping={"session": "WHEN", "close": "settle"})
+    assert bars["close"].tolist() == [11.5]
+
+
+MAPPINGS = [
+    (HEADER, {"close": "Last"}, r"--map close=Last needs one column .* Date, Open, High"),
+    (HEADER, {"price": "Close"}, r"price is none of session, open"),
+    (HEADER.replace("Close", "Last"), {}, r"no column for close among Date, .*--map close=COL"),
+    (HEADER.replace("Open", "Close"), {}, r"Close and Close could both be close"),
+    ("Datetime," + HEADER, {}, r"Datetime and Date could both be session"),
+]
+
+
+@pytest.mark.parametrize(("header", "mapping", "message"), MAPPINGS)
+def test_columns_that_are_missing_or_doubled_are_refused(tmp_path, header, mapping, message):
+    text = header + "2024-01-02,10,12,9,11,1\n"
+    with pytest.raises(UsageError, match=message):
+        _read(tmp_path, text, mapping=mapping)
+
+
+def test_a_doubled_column_can_be_chosen(tmp_path):
+    text = "Datetime," + HEADER + "x,2024-01-02,10,12,9,11,1\n"
+    assert len(_read(tmp_path, text, mapping={"session": "date"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "No columns to parse"),
+        (b"\n" + HEADER.encode(), "No columns to parse"),
+        (HEADER.encode(), "no rows below the header"),
+        ((HEADER + "2024-01-02,10,12,9,11,1\n").encode("utf-16"), "codec can't decode.*UTF-8"),
+        (b'Date,"Open\n1,2', "EOF inside string"),
+        (b"\x1f\x8b\x08\x00\xff\xfe\x00", "cannot be read as a table of text"),
+    ],
+    ids=["empty", "blank line before the header", "header only", "utf-16", "open quote", "gzip"],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
+    with pytest.raises(DataError, match=message):
+        _read(tmp_path, content)
+
+
+def test_a_missing_or_huge_file_and_a_folder_are_refused(tmp_path, monkeypatch):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(UsageError, match="no such file"):
+            read_file(path, "AAPL")
+    path = tmp_path / "huge.csv"
+    with path.open("wb") as huge:
+        huge.truncate(2**31)
+    with pytest.raises(UsageError, match=r"larger than 512 MiB; split it"):
+        read_file(path, "AAPL")
+
+
+def test_a_failing_disk_is_told_as_such(tmp_path, monkeypatch):
+    path = _file(tmp_path, HEADER)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pd, "read_csv", refuse)
+    with pytest.raises(StorageError, match=r"prices\.csv: Input/output error"):
+        read_file(path, "AAPL")
+
+
+def _parquet(folder: Path, frame: pd.DataFrame) -> Path:
+    pytest.importorskip("pyarrow")
+    frame.to_parquet(folder / "prices.parquet")
+    return folder / "prices.parquet"
+
+
+def _frame(**columns: object) -> pd.DataFrame:
+    usual = {
+        "date": pd.to_datetime(["2024-01-02", "2024-01-03"]),
+        "open": [10.0, 11.0],
+        "high": [12.0, 13.0],
+        "low": [9.0, 10.0],
+        "close": [11.0, 12.0],
+        "volume": [1, 2],
+    }
+    return pd.DataFrame(usual | columns)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "America/New_York", "UTC"])
+def test_parquet_dates_of_any_unit_and_zone_are_exchange_dates(tmp_path, unit, zone):
+    dates = pd.DatetimeIndex(["2024-01-02", "2024-07-02"]).as_unit(unit)
+    dates = dates.tz_localize("America/New_York").tz_convert(zone) if zone else dates
+    (history,) = read_file(_parquet(tmp_path, _frame(date=dates)), "AAPL")
+    assert _days(history.bars) == ["2024-01-02", "2024-07-02"]
+
+
+def test_parquet_columns_of_other_types_are_read(tmp_path):
+    frame = _frame(
+        close=np.array([83.81, 12.0], dtype="float32"),
+        high=["90", "1,300.5"],
+        volume=pd.array([1, None], dtype="Int64"),
+        dividend=[np.nan, 0.2],
+        date=[pd.Timestamp("2024-01-02").date(), pd.Timestamp("2024-01-03").date()],
+    )
+    (history,) = read_file(_parquet(tmp_path, frame), "AAPL")
+    assert history.bars["close"].tolist() == [83.81, 12.0]
+    assert history.bars["high"].tolist() == [90, 1300.5]
+    assert history.bars["volume"].tolist() == [1, 0]
+    assert history.bars["dividend"].tolist() == [0, 0.2]
+
+
+def test_parquet_with_dates_as_index_is_read(tmp_path):
+    (history,) = read_file(_parquet(tmp_path, _frame().set_index("date")), "AAPL")
+    assert _days(history.bars) == ["2024-01-02", "2024-01-03"]
+
+
+def test_parquet_errors_name_the_row(tmp_path):
+    with pytest.raises(DataError, match="row 2, column close: 'nan'; a price is needed"):
+        read_file(_parquet(tmp_path, _frame(close=[11.0, np.nan])), "AAPL")
+    with pytest.raises(DataError, match="row 1, column date: 'NaT'; a date such as"):
+        read_file(_parquet(tmp_path, _frame(date=pd.to_datetime([None, "2024-01-03"]))), "AAPL")
+    zoned = pd.to_datetime([None, "2024-01-03"]).tz_localize("America/New_York")
+    with pytest.raises(DataError, match="row 1, column date: 'NaT'; a date such as"):
+        read_file(_parquet(tmp_path, _frame(date=zoned)), "AAPL")
+
+
+def test_parquet_that_is_none_is_refused(tmp_path):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_file(_file(tmp_path, b"PAR1 not at all", "prices.parquet"), "AAPL")
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r'pip install "forecaster\[parquet\]"'):
+        read_file(_file(tmp_path, b"PAR1", "prices.parquet"), "AAPL")
+
+
+def test_what_was_exported_is_imported_equal(tmp_path):
+    rows = "2024-01-02,0.1,0.30000000000000004,0.1,0.2,1\n2024-01-03,1,2,0.5,1.7,0\n"
+    bars = _read(tmp_path, HEADER + rows)
+    write_csv(bars.assign(ticker="^GSPC"), tmp_path / "out.csv")
+    (history,) = read_file(tmp_path / "out.csv")
+    assert history.listing.ticker == "^GSPC"
+    pd.testing.assert_frame_equal(history.bars, bars, check_exact=True)
+
+
+def test_a_date_that_stands_in_many_rows_is_read_in_each():
+    """A date is read once and its result put into every row, empty cells included."""
+    found = parse_days(pd.Series(["2024-01-02", None, "2024-01-03", "2024-01-02", ""])).days
+    assert found.astype(str).tolist() == ["2024-01-02", "NaT", "2024-01-03", "2024-01-02", "NaT"]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.text(max_size=200).map(str.encode),
+        st.text("0123456789,.;-/:\"' \n=+$eE", max_size=200).map(lambda t: (HEADER + t).encode()),
+        st.lists(
+            st.lists(
+                st.sampled_from(["2024-01-02", "1/2/2024", "1", "-1", "", "x", "1e999", "NaN"]),
+                min_size=6,
+                max_size=6,
+            ).map(",".join),
+            max_size=5,
+        ).map(lambda rows: (HEADER + "\n".join(rows)).encode()),
+    )
+)
+def test_any_content_gives_bars_or_one_of_our_errors(tmp_path, content):
+    """Whatever is in a file, nothing but a ForecasterError of one line comes out."""
+    try:
+        (history,) = read_file(_file(tmp_path, content), "AAPL")
+        assert len(history.bars) > 0
+    except ForecasterError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.floats(0, 1e15), st.booleans())
+def test_a_number_is_read_back_however_it_is_grouped(value, decimal_comma):
+    """Python's own grouping of thousands is the oracle."""
+    text = f"{value:,.6f}"
+    if decimal_comma:
+        text = text.translate(str.maketrans(",.", ".,"))
+    (found,), (bad,) = parse_numbers(pd.Series([text]), decimal_comma=decimal_comma)
+    assert not bad
+    assert found == float(f"{value:.6f}")
+
+
+@given(st.dates(pd.Timestamp("1900-01-01").date(), pd.Timestamp("2100-12-31").date()))
+def test_a_date_is_read_back_in_any_form(day):
+    forms = ["%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y", "%B %d, %Y", "%Y-%m-%d %H:%M:%S+09:00"]
+    found = parse_days(pd.Series([day.strftime(form) for form in forms])).days
+    assert found.tolist() == [day] * len(forms)
+
+
+def test_one_place_says_what_is_wrong():
+    table = FileTable(
+        path=Path("p.csv"),
+        frame=pd.DataFrame({"close": ["a" * 99]}),
+        headers={"close": "C"},
+        unit="line",
+    )
+    with pytest.raises(
+        DataError, match=r"^p\.csv: line 0, column C: 'a{40}'; x is needed \(1 such\)"
+    ):
+        table.refuse(np.array([True]), "close", "x")
+    table.refuse(np.array([False]), "close", "x")
