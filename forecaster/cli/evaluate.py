@@ -17,8 +17,6 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from forecaster.pipeline.evaluate import Evaluation
 
 FORMATS = {
@@ -71,6 +69,8 @@ def evaluate_command(
 
 
 def _print_json(result: "Evaluation") -> None:
+    from dataclasses import asdict
+
     print_json(
         "evaluate",
         {
@@ -80,6 +80,9 @@ def _print_json(result: "Evaluation") -> None:
             "choices": result.choices,
             "scores": result.scores,
             "per_ticker": result.per_ticker,
+            "comparisons": [
+                {**asdict(found), "verdict": found.verdict} for found in result.comparisons
+            ],
             "alarms": result.alarms,
         },
     )
@@ -96,7 +99,7 @@ def _print(result: "Evaluation", file: Path | None) -> None:
         print_table(card, FORMATS)
         for name, variant in result.choices[target].items():
             print(f"        {name} fitted {variant}, as the select block preferred")
-        print(_verdict(card))
+        _print_verdicts(result, target)
         by_ticker = result.scorecard(target, by_ticker=True)
         if len(by_ticker) > 1:
             print(f"\n{card['forecaster'].iloc[0]} by ticker")
@@ -108,16 +111,15 @@ def _print(result: "Evaluation", file: Path | None) -> None:
     print(f"next    forecaster predict --version {result.version}")
 
 
-def _verdict(card: "pd.DataFrame") -> str:
-    """Say plainly who won; how sure one can be of it is another question."""
-    mse = card.set_index("forecaster")["mse"]
-    own, persistence = mse.index[:2]
-    others = mse.iloc[1:]
-    side = "below" if mse[own] < mse[persistence] else "above"
-    gap = abs(1.0 - mse[own] / mse[persistence])
-    won = mse[own] < others.min()
-    return (
-        f"verdict {own} has an MSE {gap:.2%} {side} {persistence} and "
-        f"{'beats every baseline' if won else f'loses to {others.idxmin()}'} "
-        "(no significance test made)"
-    )
+def _print_verdicts(result: "Evaluation", target: str) -> None:
+    """Say plainly how the version stands against persistence and the best baseline."""
+    mine = {c.rival: c for c in result.comparisons if c.target == target}
+    mse = result.scorecard(target).set_index("forecaster")["mse"].iloc[1:]
+    for rival in dict.fromkeys([str(mse.index[0]), str(mse.idxmin())]):
+        found = mine[rival]
+        words = {"better": "better than", "worse": "worse than"}
+        stands = words.get(found.verdict, "not distinguishable from")
+        print(
+            f"verdict {found.forecaster} is {stands} {rival}: MSE {found.difference:+.2%}, "
+            f"p = {found.p_value:.2g} over {found.days:,} days"
+        )

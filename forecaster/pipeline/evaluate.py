@@ -14,6 +14,7 @@ from forecaster.data.fingerprint import fingerprint
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.metrics import METRICS, alarms, scores
+from forecaster.evaluation.significance import Comparison, compare
 from forecaster.evaluation.splits import Split
 from forecaster.pipeline.baselines import baseline_forecasts
 from forecaster.pipeline.prices import load_histories
@@ -33,7 +34,8 @@ class Evaluation:
     `forecasts` has one row per forecast and forecaster (`FORECAST_COLUMNS`); `scores` and
     `per_ticker` are long tables of metric values; `blocks` maps fit, select and report to
     their first and last day; `choices` says, by target, which variant of a baseline the
-    select block preferred; `alarms` are scores too good to be true.
+    select block preferred; `comparisons` test the version against each baseline; `alarms`
+    are scores too good to be true.
     """
 
     version: str
@@ -43,6 +45,7 @@ class Evaluation:
     per_ticker: pd.DataFrame
     forecasts: pd.DataFrame
     choices: dict[str, dict[str, str]]
+    comparisons: tuple[Comparison, ...]
     alarms: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -112,6 +115,7 @@ def evaluate(
         per_ticker=scores(forecasts, by=("ticker",)),
         forecasts=forecasts,
         choices=choices,
+        comparisons=_comparisons(forecasts),
         alarms=tuple(alarms(pooled)),
         missing=missing,
     )
@@ -181,6 +185,15 @@ def _forecast_table(
             for name, values in forecasts.items()
         )
     return pd.concat(tables, ignore_index=True), choices
+
+
+def _comparisons(forecasts: pd.DataFrame) -> tuple[Comparison, ...]:
+    """Test the version, the first forecaster of each target, against every baseline."""
+    found = []
+    for target, rows in forecasts.groupby("target", sort=False):
+        own, *rivals = rows["forecaster"].unique().tolist()
+        found += [compare(rows, str(target), own, rival) for rival in rivals]
+    return tuple(found)
 
 
 def _block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:

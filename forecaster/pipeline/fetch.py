@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 OVERLAP = timedelta(days=14)  # about ten sessions are asked for again and compared
 SAME_PRICE = 1e-4  # relative; Yahoo's answers differ by less between identical calls
 MOST_DOWN = 5  # tickers in a row that the source itself failed, before giving up
+Span = tuple[date | None, date | None]
+OnTicker = Callable[[str, int, int], None]
 FETCH_COLUMNS = ("ticker", "rows_changed", "days", "first", "last", "error")
 
 
@@ -66,7 +68,7 @@ def fetch(
     end: date | None = None,
     home: Path | None = None,
     source: Source | None = None,
-    on_ticker: Callable[[str, int, int], None] = lambda ticker, number, of: None,
+    on_ticker: OnTicker = lambda ticker, number, of: None,
 ) -> FetchReport:
     """Download what is missing, check it, and store it, one transaction per ticker.
 
@@ -98,29 +100,10 @@ def fetch(
     wanted = list(dict.fromkeys(normalise_ticker(ticker) for ticker in tickers))
     with PriceStore.open_for_writing(where) as store:
         chosen = source or _open_source((settings or FetchSettings()).source, where)
-        wanted = wanted or list(chosen.tickers()) or store.tickers()
+        wanted = wanted or list(chosen.tickers()) or _stored_from(store, chosen)
         if not wanted:
             raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
-        stored = set(store.tickers())
-        rows: list[dict[str, object]] = []
-        failures: dict[str, ForecasterError] = {}
-        down = 0
-        for number, ticker in enumerate(wanted, start=1):
-            on_ticker(ticker, number, len(wanted))
-            try:
-                changed = _fetch_one(store, chosen, ticker, start, end, ticker in stored)
-                rows.append(_row(store, ticker, changed))
-                down = 0
-            except (StorageError, CannotWriteError):
-                raise
-            except ForecasterError as error:
-                failures[ticker] = error
-                log.warning("%s", error)
-                rows.append({"ticker": ticker, "rows_changed": 0, "error": str(error)})
-                down = down + 1 if isinstance(error, SourceDownError) else 0
-                if down == MOST_DOWN:
-                    raise
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+        return _fetch_all(store, chosen, wanted, (start, end), on_ticker)
 
 
 def import_files(
@@ -172,29 +155,56 @@ def _open_source(name: str, home: Path) -> Source:
     return YahooSource(home / "data" / "yahoo")
 
 
-def _fetch_one(
-    store: PriceStore,
-    source: Source,
-    ticker: str,
-    start: date | None,
-    end: date | None,
-    is_stored: bool,
-) -> int:
+def _stored_from(store: PriceStore, source: Source) -> list[str]:
+    """Name the stored tickers that came from this source."""
+    table = store.summary()
+    names: list[str] = table.loc[table["source"] == source.name, "ticker"].tolist()
+    return names
+
+
+def _fetch_all(
+    store: PriceStore, source: Source, tickers: list[str], span: Span, on_ticker: OnTicker
+) -> FetchReport:
+    """Fetch one ticker after another; one that fails does not stop the others."""
+    rows: list[dict[str, object]] = []
+    failures: dict[str, ForecasterError] = {}
+    down = 0
+    for number, ticker in enumerate(tickers, start=1):
+        on_ticker(ticker, number, len(tickers))
+        try:
+            rows.append(_row(store, ticker, _fetch_one(store, source, ticker, span)))
+            down = 0
+        except (StorageError, CannotWriteError):
+            raise
+        except ForecasterError as error:
+            log.warning("%s", error)
+            failures[ticker] = error
+            rows.append({"ticker": ticker, "rows_changed": 0, "error": str(error)})
+            down = down + 1 if isinstance(error, SourceDownError) else 0
+            if down == MOST_DOWN:
+                raise
+    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+
+
+def _fetch_one(store: PriceStore, source: Source, ticker: str, span: Span) -> int:
     """Bring one ticker up to date; return how many bars were new or different."""
-    held = store.bars(ticker) if is_stored else None
+    start, end = span
+    held = store.bars(ticker) if ticker in store.tickers() else None
     if held is None or held.empty:
         return store.upsert(_final(source.history(ticker, start, end)), clock.now())
     last: date = held["session"].iloc[-1].date()
-    since = start or last - OVERLAP
-    recent = _final(source.history(ticker, since, end))
+    if start is None and end is not None and end <= last:
+        return 0
+    recent = _final(source.history(ticker, start or last - OVERLAP, end))
     if _same_past(held, recent.bars):
         return store.upsert(recent, clock.now())
     log.warning("%s: the source has rescaled or corrected its past; fetching all of it", ticker)
     whole = _final(source.history(ticker, None, end))
-    if whole.bars.empty or whole.bars["session"].iloc[0] > held["session"].iloc[0]:
+    first = held["session"].iloc[0]
+    if whole.bars.empty or whole.bars["session"].iloc[0] > first:
         raise DataError(
             f"{ticker}: the source changed its past and now starts later than the stored "
-            f"{held['session'].iloc[0].date()}; kept as stored. Compare it in another --home."
+            f"{first.date()}; kept as stored. Compare it in another --home."
         )
     return store.upsert(whole, clock.now())
 

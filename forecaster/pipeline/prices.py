@@ -8,7 +8,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.bars import BAR_COLUMNS, BASES, History, Listing, validate_bars
-from forecaster.data.sources.files import write_csv, write_parquet
+from forecaster.data.export import write_csv, write_parquet
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UnknownNameError, UsageError
