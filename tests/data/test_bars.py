@@ -96,6 +96,18 @@ def test_an_impossible_bar_is_refused_beyond_a_tolerance(column, good, bad):
         validate_bars("AAPL", bars)
 
 
+@pytest.mark.parametrize(("opened", "closed"), [(10.0, 14.0), (14.0, 10.0)])
+def test_high_and_low_are_held_against_both_open_and_close(opened, closed):
+    bars = _bars()
+    bars.loc[3, ["open", "close", "high", "low"]] = [opened, closed, 14.0, 10.0]
+    validate_bars("AAPL", bars)
+    for column in ("high", "low"):
+        with pytest.raises(DataError, match=rf"a {column} not"):
+            validate_bars(
+                "AAPL", bars.assign(**{column: bars[column].where(bars.index != 3, 12.0)})
+            )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -79,6 +79,13 @@ def test_a_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["out.csv"]
 
 
+def test_who_reads_the_old_file_goes_on_reading_it(tmp_path):
+    (tmp_path / "out.csv").write_text("old")
+    with (tmp_path / "out.csv").open() as reader:
+        write_csv(_frame(), tmp_path / "out.csv")
+        assert reader.read() == "old"
+
+
 def test_an_error_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
     (tmp_path / "out.parquet").write_text("old")
