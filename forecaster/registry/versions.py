@@ -85,6 +85,7 @@ def save_version(
         )
         whole = whole.model_copy(update={"version": name})
         _write(side / MANIFEST, whole.document().encode())
+        _sync_folder(side)
         os.replace(side, folder / name)
         _sync_folder(folder)
     except OSError as error:
@@ -143,9 +144,10 @@ def read_manifest(home: Path, version: str) -> Manifest:
         if schema != SCHEMA:
             raise _damaged(version, f"its schema is {schema!r}, this forecaster reads {SCHEMA!r}")
         manifest = Manifest.model_validate(content)
+        piece = manifest.content_hash()[:HASH_PIECE]
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise _damaged(version, f"{MANIFEST} cannot be read ({type(error).__name__})") from error
-    if manifest.version != version or manifest.content_hash()[:HASH_PIECE] != version[-HASH_PIECE:]:
+    if manifest.version != version or piece != version[-HASH_PIECE:]:
         raise _damaged(version, f"{MANIFEST} was changed after it was written")
     return manifest
 
@@ -172,7 +174,7 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
         raise _damaged(manifest.version, f"{name} has another SHA-256 than when it was written")
     try:
         tensors: Weights = load_tensors(content)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a number type that numpy has not
         raise _damaged(manifest.version, f"{name} is not safetensors ({error})") from error
     return tensors
 
