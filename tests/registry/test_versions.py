@@ -1,0 +1,393 @@
+import builtins
+import errno
+import hashlib
+import json
+import os
+import pickle
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pytest
+
+from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
+from forecaster.registry import versions
+from forecaster.registry.manifest import (
+    BlocksPart,
+    DataPart,
+    Manifest,
+    MemberPart,
+    NetworkPart,
+    ScalerPart,
+)
+from forecaster.registry.versions import (
+    check_writable,
+    find_version,
+    list_versions,
+    load_weights,
+    read_manifest,
+    save_version,
+)
+
+WEIGHTS = {
+    "core.bias": np.array([0.5, -0.0, 1e-30], dtype=np.float32),
+    "head.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+}
+NIGHT = datetime(2024, 3, 1, 22, 15, 2, tzinfo=UTC)
+
+
+def manifest(*, targets=("return",), members=("weights.safetensors",), **changes):
+    """A small version's manifest, not saved yet."""
+    return Manifest(
+        created_at="2024-03-01T22:15:02+00:00",
+        code_version="0.1.0",
+        torch_version="2.13.0",
+        targets=list(targets),
+        inputs=["log_return"],
+        network=NetworkPart(model="lstm", hidden=2, layers=1, dropout=0.1, lookback="all"),
+        members=[MemberPart(weights=name, seed=7) for name in members],
+        scaler=ScalerPart(mean=[0.1 + 0.2], scale=[1e-17]),
+        target_scaler=ScalerPart(mean=[0.0], scale=[0.01]),
+        data=DataPart(
+            tickers=["AAPL"],
+            cross_section=False,
+            fingerprint="0" * 64,
+            days=100,
+            blocks=BlocksPart(
+                first=date(2023, 1, 3),
+                fit_until=date(2023, 9, 1),
+                select_until=date(2023, 11, 1),
+                last=date(2024, 2, 29),
+            ),
+        ),
+        training={"lr": 1e-3, "lanes": 64, "bptt": "full", "fit_until": None, "dropout": 0.0},
+        metrics={"select_mse_return": 1.25},
+        coverage=0.8,
+        intervals={"return": {"AAPL": (-0.01, 0.02), "": (-0.03, 0.04)}},
+        files={},
+    ).model_copy(update=changes)
+
+
+def saved(home, *, created=NIGHT, **kwargs):
+    described = manifest(**kwargs)
+    return save_version(home, described, [WEIGHTS] * len(described.members), created)
+
+
+def folder_of(home, version):
+    return home / "models" / version.version
+
+
+def rewritten(home, version, change):
+    """Change a manifest, fit its hash and its folder's name to the change: a careful forger."""
+    content = json.loads((folder_of(home, version) / "manifest.json").read_text())
+    change(content)
+    forged = Manifest.model_validate(content)
+    name = f"{version.version[:-8]}{forged.content_hash()[:8]}"
+    forged = forged.model_copy(update={"version": name})
+    folder_of(home, version).rename(home / "models" / name)
+    (home / "models" / name / "manifest.json").write_text(forged.document())
+    return forged
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
+    """Manifest and weights, dtype, shape and the sign of zero included."""
+    written = saved(tmp_path)
+    read = find_version(tmp_path, written.version)
+    assert read == written
+    assert read.data.blocks.fit_until == date(2023, 9, 1)
+    assert read.scaler.mean == [0.1 + 0.2]
+    (loaded,) = load_weights(tmp_path, read)
+    assert loaded.keys() == WEIGHTS.keys()
+    for name, value in WEIGHTS.items():
+        assert loaded[name].dtype == value.dtype
+        assert loaded[name].tobytes() == value.tobytes()
+        assert loaded[name].shape == value.shape
+
+
+def test_a_version_has_one_folder_with_two_files(tmp_path):
+    """Its name is the time, the network and a piece of the manifest's hash; nothing else stays."""
+    written = saved(tmp_path)
+    assert written.version == f"20240301-221502-lstm-{written.content_hash()[:8]}"
+    assert sorted(path.name for path in folder_of(tmp_path, written).iterdir()) == [
+        "manifest.json",
+        "weights.safetensors",
+    ]
+    assert list((tmp_path / "models" / ".unfinished").iterdir()) == []
+    content = (folder_of(tmp_path, written) / "weights.safetensors").read_bytes()
+    assert written.files == {"weights.safetensors": hashlib.sha256(content).hexdigest()}
+
+
+def test_every_member_of_an_ensemble_comes_back_in_order(tmp_path):
+    """Two members, two files, each with its own weights."""
+    described = manifest(members=("a.safetensors", "b.safetensors"))
+    other = {"w": np.ones(1, dtype=np.float32)}
+    written = save_version(tmp_path, described, [WEIGHTS, other], NIGHT)
+    first, second = load_weights(tmp_path, written)
+    assert set(first) == set(WEIGHTS)
+    assert set(second) == {"w"}
+
+
+@pytest.mark.parametrize("place", ["header", "last number"])
+def test_one_flipped_bit_of_the_weights_is_damage(tmp_path, place):
+    """Anywhere in the file; the message names the file and a remedy, the exit code is 65."""
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[20 if place == "header" else -1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors has another SHA-256") as caught:
+        load_weights(tmp_path, written)
+    assert caught.value.exit_code == 65
+    assert "Train again" in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 7, -1])
+def test_truncated_weights_are_damage(tmp_path, keep):
+    """An empty file, half a header, one byte short."""
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ArtifactError, match="another SHA-256"):
+        load_weights(tmp_path, written)
+
+
+def test_missing_weights_are_damage(tmp_path):
+    """A deleted file is told by its name."""
+    written = saved(tmp_path)
+    (folder_of(tmp_path, written) / "weights.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors: No such file"):
+        load_weights(tmp_path, written)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"coverage": 0.9},
+        {"coverage": float("nan")},
+        {"targets": ["volume"]},
+        {"metrics": {"select_mse_return": 0.5}},
+        {"files": {}},
+        {"version": "20240301-221502-lstm-00000000"},
+        {"seed": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_changed_manifest_is_damage(tmp_path, change):
+    """A number, a name, a hash, NaN, a key too many."""
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ArtifactError):
+        find_version(tmp_path, written.version)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"schema": "é"}'])
+def test_a_manifest_that_is_none_is_damage(tmp_path, text):
+    """Empty, cut off, not an object, nested without end, not UTF-8."""
+    written = saved(tmp_path)
+    (folder_of(tmp_path, written) / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ArtifactError, match="is damaged"):
+        find_version(tmp_path, None)
+
+
+def test_another_schema_is_told_by_name(tmp_path):
+    """A version of a later forecaster names both schemas."""
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / "manifest.json"
+    path.write_text(path.read_text().replace("forecaster.version/1", "forecaster.version/2"))
+    with pytest.raises(ArtifactError, match=r"forecaster\.version/2.*forecaster\.version/1"):
+        read_manifest(tmp_path, written.version)
+
+
+def test_a_folder_renamed_to_another_version_is_damage(tmp_path):
+    """The manifest knows its own name."""
+    written = saved(tmp_path)
+    other = "20990101-000000-lstm-" + written.version[-8:]
+    folder_of(tmp_path, written).rename(tmp_path / "models" / other)
+    with pytest.raises(ArtifactError, match="was changed"):
+        find_version(tmp_path, other)
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, crater):
+        self.crater = str(crater)
+
+    def __reduce__(self):
+        return builtins.open, (self.crater, "w")
+
+
+def planted(home, version, content):
+    """Put other bytes in the place of the weights and fit manifest, hash and name to them."""
+    (folder_of(home, version) / "weights.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    forged = rewritten(home, version, lambda m: m["files"].update({"weights.safetensors": digest}))
+    return find_version(home, forged.version)
+
+
+@pytest.mark.parametrize("rehashed", [False, True])
+def test_a_planted_pickle_is_never_unpickled(tmp_path, rehashed):
+    """Not even where manifest, hash and name were fitted to it: weights are safetensors."""
+    crater = tmp_path / "crater"
+    content = pickle.dumps(Bomb(crater))
+    written = saved(tmp_path)
+    if rehashed:
+        written = planted(tmp_path, written, content)
+    else:
+        (folder_of(tmp_path, written) / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match="not safetensors" if rehashed else "another SHA-256"):
+        load_weights(tmp_path, written)
+    assert not crater.exists()
+    pickle.loads(content).close()
+    assert crater.exists(), "the bomb must be live for this test to mean anything"
+
+
+def test_weights_of_a_type_that_numpy_has_not_are_damage(tmp_path):
+    """Proper safetensors of bfloat16: never written here, so never read."""
+    header = b'{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    content = len(header).to_bytes(8, "little") + header + b"\0\0"
+    forged = planted(tmp_path, saved(tmp_path), content)
+    with pytest.raises(ArtifactError, match="BF16"):
+        load_weights(tmp_path, forged)
+
+
+def test_symlinked_weights_are_refused(tmp_path):
+    """Even to the very same bytes, inside the folder or outside."""
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / "weights.safetensors"
+    for target in (tmp_path / "elsewhere", path.parent / "beside"):
+        path.rename(target)
+        path.symlink_to(target)
+        with pytest.raises(ArtifactError, match="lies outside its folder"):
+            load_weights(tmp_path, written)
+        path.unlink()
+        target.rename(path)
+    assert load_weights(tmp_path, written)
+
+
+def test_a_weights_file_named_outside_the_folder_is_refused(tmp_path):
+    """A forged manifest cannot make the loader read another version's file."""
+    written = saved(tmp_path)
+    other = saved(tmp_path, coverage=0.5)
+    name = f"../{other.version}/weights.safetensors"
+    digest = other.files["weights.safetensors"]
+
+    def change(content):
+        content["files"][name] = digest
+        content["members"][0]["weights"] = name
+
+    forged = rewritten(tmp_path, written, change)
+    with pytest.raises(ArtifactError, match="lies outside its folder"):
+        load_weights(tmp_path, find_version(tmp_path, forged.version))
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "", "/etc", ".unfinished", "nope"])
+def test_a_name_that_is_no_version_is_unknown(tmp_path, name):
+    """Paths are looked up as names, never opened; exit code 66."""
+    saved(tmp_path)
+    with pytest.raises(UnknownNameError, match="No version") as caught:
+        find_version(tmp_path, name)
+    assert caught.value.exit_code == 66
+
+
+def test_no_version_at_all_tells_how_to_get_one(tmp_path):
+    """In a fresh home, with and without a target."""
+    with pytest.raises(UnknownNameError, match="run: forecaster train$"):
+        find_version(tmp_path, None)
+    saved(tmp_path)
+    with pytest.raises(UnknownNameError, match="run: forecaster train --target volume"):
+        find_version(tmp_path, None, "volume")
+
+
+def test_the_newest_version_is_found_by_target(tmp_path):
+    """The newest overall, or the newest that forecasts the target, by time and not by name."""
+    first = saved(tmp_path, targets=("return", "range"))
+    second = saved(tmp_path, created=NIGHT.replace(hour=23), targets=("return",))
+    third = saved(tmp_path, created=NIGHT.replace(year=2025), targets=("volume",))
+    assert list_versions(tmp_path) == [first.version, second.version, third.version]
+    assert find_version(tmp_path, None) == third
+    assert find_version(tmp_path, None, "return") == second
+    assert find_version(tmp_path, None, "range") == first
+
+
+def test_strangers_in_the_folder_are_no_versions(tmp_path):
+    """Unfinished work, a README and a backup are not listed."""
+    written = saved(tmp_path)
+    for name in ("README.md", "backup", f"{written.version}.bak"):
+        (tmp_path / "models" / name).mkdir()
+    assert list_versions(tmp_path) == [written.version]
+    assert list_versions(tmp_path / "nowhere") == []
+
+
+def test_a_missing_home_is_refused_before_any_work(tmp_path):
+    """With the command that creates it, and without creating it; exit code 73."""
+    home = tmp_path / "nowhere"
+    for attempt in (lambda: check_writable(home), lambda: saved(home)):
+        with pytest.raises(CannotWriteError, match=f"mkdir -p {home}") as caught:
+            attempt()
+        assert caught.value.exit_code == 73
+        assert not home.exists()
+
+
+def test_a_home_that_takes_no_folder_is_refused(tmp_path):
+    """A file stands where the folder of versions should."""
+    (tmp_path / "models").touch()
+    with pytest.raises(CannotWriteError, match="choose another --home"):
+        check_writable(tmp_path)
+
+
+def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
+    """The folders are there, but nothing can be created in them."""
+    check_writable(tmp_path)
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(versions.Path, "touch", refuse)
+    with pytest.raises(CannotWriteError, match="Read-only file system"):
+        check_writable(tmp_path)
+
+
+def test_the_probe_leaves_nothing_behind(tmp_path):
+    """Asking whether one could write writes nothing that stays."""
+    assert check_writable(tmp_path) == tmp_path / "models"
+    assert [path.name for path in (tmp_path / "models").rglob("*")] == [".unfinished"]
+
+
+@pytest.mark.parametrize("failing", ["weights.safetensors", "manifest.json"])
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, failing):
+    """Neither half a version nor an unfinished folder; earlier versions stay; exit code 74."""
+    before = saved(tmp_path)
+    write = versions._write
+
+    def full(path, content):
+        write(path, content[:10])
+        if path.name == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(versions, "_write", full)
+    with pytest.raises(StorageError, match="No space left on device; free some") as caught:
+        saved(tmp_path, created=NIGHT.replace(year=2025))
+    assert caught.value.exit_code == 74
+    assert list_versions(tmp_path) == [before.version]
+    assert list((tmp_path / "models" / ".unfinished").iterdir()) == []
+    assert load_weights(tmp_path, find_version(tmp_path, None))
+
+
+def test_the_manifest_is_json_with_sorted_keys_and_refuses_nan(tmp_path):
+    """Any JSON reader can read it; a NaN is a bug of the writer and not written."""
+    described = manifest()
+    content = json.loads(described.document())
+    assert list(content) == sorted(content)
+    assert content["schema"] == "forecaster.version/1"
+    assert content["data"]["blocks"]["last"] == "2024-02-29"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        manifest(coverage=float("nan")).document()
+
+
+def test_the_hash_covers_everything_but_the_name():
+    """Another version id is the same content; any other change is not."""
+    described = manifest()
+    assert manifest(version="other").content_hash() == described.content_hash()
+    assert manifest(coverage=0.81).content_hash() != described.content_hash()
+    assert manifest(inputs=["overnight"]).content_hash() != described.content_hash()
