@@ -25,10 +25,11 @@ def residual_bounds(residuals: np.ndarray, coverage: float) -> tuple[float, floa
         two one-sided quantiles instead of one of absolute residuals, so that skewed
         residuals give a skewed interval.
     """
-    tail = (1.0 - coverage) / 2.0
     ordered = np.sort(residuals)
-    low = int(np.floor((len(ordered) + 1) * tail)) - 1
-    high = int(np.ceil((len(ordered) + 1) * (1.0 - tail))) - 1
+    # (1 - 0.8) / 2 is a little below 0.1 in binary; unrounded, the floor falls one rank short.
+    below = round((len(ordered) + 1) * (1.0 - coverage) / 2.0, 9)
+    low = int(np.floor(below)) - 1
+    high = int(np.ceil(len(ordered) + 1 - below)) - 1
     if low < 0 or high >= len(ordered):
         return None
     return float(ordered[low]), float(ordered[high])
