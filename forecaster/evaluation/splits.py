@@ -69,18 +69,20 @@ def split_by_time(
     if select_until is None:
         select_until = _at(distinct[distinct > first], SELECT_SHARE / (1.0 - FIT_SHARE), fit_until)
     second = np.datetime64(select_until, "D")
+    split = Split(fit_until=first, select_until=second)
     _require_days(distinct, first, second)
-    return Split(fit_until=first, select_until=second)
+    return split
 
 
 def _at(days: np.ndarray, share: float, bound: date | None) -> date:
-    """Return the last day of the first `share` of the days."""
+    """Return the last day of the first `share` of the days, to the nearest day."""
     if len(days) < 2:
         raise UsageError(
             f"{bound} leaves {len(days)} trading days for the blocks beside it; "
             "move --fit-until or --select-until into the history."
         )
-    day: date = days[max(int(len(days) * share), 1) - 1].astype("datetime64[D]").item()
+    count = min(max(round(len(days) * share), 1), len(days) - 1)
+    day: date = days[count - 1].astype("datetime64[D]").item()
     return day
 
 
