@@ -83,7 +83,8 @@ def forecast_windows(network: Network, inputs: Tensor, rows: np.ndarray) -> np.n
     """
     parts = []
     with evaluating(network):
-        for begin in range(0, rows.shape[1], WINDOWS_AT_ONCE):
+        # At least one batch, if need be an empty one: it knows K and the device.
+        for begin in range(0, max(rows.shape[1], 1), WINDOWS_AT_ONCE):
             batch = torch.from_numpy(rows[:, begin : begin + WINDOWS_AT_ONCE]).to(inputs.device)
             prediction, _ = network(inputs[batch], network.initial_state(batch.shape[1]))
             parts.append(prediction[-1].double().cpu().numpy())
