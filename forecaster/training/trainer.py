@@ -124,6 +124,7 @@ def train(
 
     Raises:
         DivergedError: a loss or gradient is not finite; the network holds its best weights.
+        ValueError: a pass has no segments.
     """
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
@@ -141,16 +142,16 @@ def train(
             update += 1
             if not np.isfinite(norm):
                 network.load_state_dict(best_weights)
-                raise DivergedError(
-                    f"Update {update} in pass {pass_number} met a gradient of norm {norm} (the "
-                    f"last finite one was {last_norm:.3g}); lower --lr or --clip-grad."
-                )
+                raise _diverged(update, pass_number, f"a gradient of norm {norm}", last_norm)
             schedule.step() if update < options.max_updates else None
             last_norm = norm
             losses.append(gradients.loss_sum)
             look = None
             if update % options.evaluate_every == 0 or update == options.max_updates:
                 select_loss = validate(network)
+                if not np.isfinite(select_loss):
+                    network.load_state_dict(best_weights)
+                    raise _diverged(update, pass_number, f"a select loss of {select_loss}", norm)
                 best = select_loss < min((past.select_loss for past in looks), default=np.inf)
                 look = Evaluated(
                     update=update,
@@ -179,9 +180,11 @@ def _pass_gradients(
     last_day_only: bool,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each segment; every scored outcome weighs the same in a pass."""
+    if len(segments) == 0:
+        raise ValueError("the pass has no segments; give at least 1, or training never ends.")
     state: RecurrentState | None = None
     device = arrays.inputs.device
-    count = max(float(arrays.scored.sum()) / max(len(segments), 1), 1.0)
+    count = max(float(arrays.scored.sum()) / len(segments), 1.0)
     for segment in segments:
         rows = torch.from_numpy(segment.rows).to(device)
         real, rows = rows >= 0, rows.clamp(min=0)
@@ -212,6 +215,13 @@ def _step(
     if np.isfinite(norm):
         optimizer.step()
     return norm
+
+
+def _diverged(update: int, pass_number: int, what: str, last_norm: float) -> DivergedError:
+    before = "" if np.isnan(last_norm) else f" (the last finite gradient had norm {last_norm:.3g})"
+    return DivergedError(
+        f"Update {update} in pass {pass_number} met {what}{before}; lower --lr or --clip-grad."
+    )
 
 
 def _exhausted(looks: list[Evaluated], patience: int) -> bool:
