@@ -8,15 +8,17 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from forecaster.errors import ForecasterError, SettingsError, UsageError
 
@@ -32,7 +34,8 @@ class TrainSettings(BaseModel):
     hidden: int = Field(64, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=16)
     dropout: float = Field(0.2, ge=0.0, lt=1.0)
-    target: tuple[Literal["return", "range", "volume"], ...] = ("return",)
+    # NoDecode: in the environment too, names are separated by commas and not JSON.
+    target: Annotated[tuple[Literal["return", "range", "volume"], ...], NoDecode] = ("return",)
     lookback: int | Literal["all"] = "all"
     bptt: Literal["full", "truncated"] = "truncated"
     bptt_steps: int | None = Field(None, ge=1)
@@ -153,25 +156,32 @@ def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Setting
     try:
         return Here(**{section: chosen})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise _explained(error, set(chosen)) from error
+        raise _explained(error, {(section, name) for name in chosen}) from error
+    except UnreadableVariable as error:
+        raise SettingsError(f"FORECASTER_*: {error}; correct the environment.") from error
     except (ValueError, OSError) as error:
         raise SettingsError(f"{file}: {error}; correct the file.") from error
 
 
-def _explained(error: ValidationError, given: set[str]) -> ForecasterError:
+def _explained(error: ValidationError, given: set[tuple[str, str]]) -> ForecasterError:
     """Name the option or key, what was found and what is needed, in one line."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     text = first["msg"].removeprefix("Value error, ").rstrip(".")
-    if len(place) < 2:  # a contradiction within a section carries no field
-        return UsageError(f"{text}.") if given else SettingsError(f"{'.'.join(place)}: {text}.")
+    if len(place) < 2:  # a contradiction carries no field, its text names the options
+        ours = any(_option(name) in text for _, name in given)
+        return UsageError(f"{text}.") if ours else SettingsError(f"{'.'.join(place)}: {text}.")
     name = place[1]
-    if name in given:
-        return UsageError(f"--{name.replace('_', '-')} {_shown(first['input'])}: {text}.")
+    if (place[0], name) in given:
+        return UsageError(f"{_option(name)} {_shown(first['input'])}: {text}.")
     return SettingsError(
         f"Setting {'.'.join(place)} = {first['input']!r} from forecaster.toml or the environment: "
         f"{text}."
     )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _shown(value: Any) -> str:
