@@ -163,18 +163,16 @@ def _forecast_table(
     trained: Trained, panel: Panel, split: Split, targets: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
     """Let every forecaster forecast every report day that all of them can."""
-    network = trained.forecast(panel)
     _, _, report = split.masks(panel.outcome_days)
+    network, able = trained.forecast(panel, report), trained.able(panel)
     tables: list[pd.DataFrame] = []
     choices: dict[str, dict[str, str]] = {}
     for target in targets:
         k = panel.targets.index(target)
-        forecasts, choices[target] = baseline_forecasts(
-            panel, target, split, np.isfinite(network[:, k])
-        )
+        forecasts, choices[target] = baseline_forecasts(panel, target, split, able)
         forecasts = {trained.manifest.network.model: network[:, k], **forecasts}
-        able = np.isfinite(np.column_stack(list(forecasts.values()))).all(axis=1)
-        rows = np.flatnonzero(report & able & np.isfinite(panel.y[:, k]))
+        all_able = np.isfinite(np.column_stack(list(forecasts.values()))).all(axis=1)
+        rows = np.flatnonzero(report & all_able & np.isfinite(panel.y[:, k]))
         if len(rows) == 0:
             raise DataError(
                 f"No day after {split.select_until} can be scored for {target}: the prices end "

@@ -196,6 +196,8 @@ def _fetch_one(store: PriceStore, source: Source, ticker: str, span: Span) -> in
     if start is None and end is not None and end <= last:
         return 0
     recent = _final(source.history(ticker, start or last - OVERLAP, end))
+    if recent.bars.empty:
+        return 0
     if _same_past(held, recent.bars):
         return store.upsert(recent, clock.now())
     log.warning("%s: the source has rescaled or corrected its past; fetching all of it", ticker)

@@ -18,13 +18,13 @@ from forecaster.data.features import TRAILING_DAYS
 from forecaster.data.lanes import Lanes, pack_lanes
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
-from forecaster.data.windows import WindowBatches, window_ends, window_rows
+from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.errors import DataError
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.models.network import Network
-from forecaster.pipeline.trained import forecast_rows
+from forecaster.pipeline.trained import able_rows
 from forecaster.settings import TrainSettings
-from forecaster.training.forecasting import forecast_windows
+from forecaster.training.forecasting import forecast_histories, forecast_windows
 from forecaster.training.trainer import Segments
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,7 @@ def prepare(histories: list[History], settings: TrainSettings) -> Material:
     split = split_by_time(
         panel.days, fit_until=settings.fit_until, select_until=settings.select_until
     )
-    usable = np.ones(len(panel.days), dtype=np.bool_)
-    if isinstance(settings.lookback, int):
-        ends = window_ends(panel.offsets, settings.lookback, usable)
-        usable = np.zeros(len(usable), dtype=np.bool_)
-        usable[ends] = True
+    usable = able_rows(panel.offsets, settings.lookback)
     fit, select, _ = split.masks(panel.outcome_days)
     for block, rows in (("fit", fit), ("select", select)):
         if not (rows & usable & np.isfinite(panel.y).all(axis=1)).any():
@@ -135,9 +131,9 @@ def select_loss(
     panel, rows = material.panel, material.rows(1)
     if isinstance(settings.lookback, int):
         ends = window_ends(panel.offsets, settings.lookback, _any(rows))
-        windows, known, outcomes = window_rows(ends, settings.lookback), rows[ends], y[ends]
+        lookback, known, outcomes = settings.lookback, rows[ends], y[ends]
         return lambda network: _mean_square(
-            forecast_windows(network, inputs, windows), outcomes, known
+            forecast_windows(network, inputs, ends, lookback), outcomes, known
         )
     # Rows after the select block would be forecast for nothing.
     stop = _stops(_any(rows), panel.offsets)
@@ -145,9 +141,7 @@ def select_loss(
     lengths = stop - panel.offsets[:-1]
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
     seen, known, outcomes = inputs[torch.from_numpy(keep)], rows[keep], y[keep]
-    return lambda network: _mean_square(
-        forecast_rows(network, seen, offsets, "all"), outcomes, known
-    )
+    return lambda network: _mean_square(forecast_histories(network, seen, offsets), outcomes, known)
 
 
 def _any(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:

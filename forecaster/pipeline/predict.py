@@ -80,7 +80,9 @@ def predict(
     wanted = [normalise_ticker(ticker) for ticker in tickers]
     histories = _histories(manifest, wanted, bars, where, as_of)
     panel = trained.panel(histories)
-    forecast = trained.forecast(panel)
+    newest = np.zeros(len(panel.days), dtype=np.bool_)
+    newest[panel.offsets[1:] - 1] = True
+    forecast = trained.forecast(panel, newest)
     stale = _stale(histories, as_of, (settings or PredictSettings()).max_stale)
     able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
     asked = [t for t in panel.tickers if not wanted or t in wanted]

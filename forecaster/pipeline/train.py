@@ -95,7 +95,7 @@ def train(
     _announce(material, settings, device)
     started = time.monotonic()
     network, looks = _fit_network(material, settings, device, on_update)
-    forecast = _forecast_all(network.cpu(), material, settings)
+    forecast = _select_forecast(network.cpu(), material, settings)
     manifest = _manifest(material, settings, histories, looks, forecast)
     created = clock.now()
     manifest = manifest.model_copy(update={"created_at": created.isoformat(timespec="seconds")})
@@ -171,10 +171,13 @@ def _plan_of(settings: TrainSettings) -> BPTTPlan:
     return BPTTPlan.full() if settings.reach is None else BPTTPlan.truncated(steps=settings.reach)
 
 
-def _forecast_all(network: Network, material: Material, settings: TrainSettings) -> np.ndarray:
-    """(N, K) forecasts of the trained network in the targets' own units."""
+def _select_forecast(network: Network, material: Material, settings: TrainSettings) -> np.ndarray:
+    """(N, K) forecasts of the select block in the targets' own units, NaN elsewhere."""
+    select = material.rows(1).any(axis=1)
     inputs = torch.from_numpy(material.scaler.apply(material.panel.inputs))
-    scaled = forecast_rows(network, inputs, material.panel.offsets, settings.lookback)
+    scaled = forecast_rows(
+        network, inputs, material.panel.offsets, settings.lookback, np.asarray(select)
+    )
     return material.target_scaler.undo(scaled)
 
 

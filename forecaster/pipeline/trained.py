@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from forecaster.data.bars import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
-from forecaster.data.windows import window_ends, window_rows
+from forecaster.data.windows import window_ends
 from forecaster.errors import ArtifactError
 from forecaster.models.network import Network, build_network
 from forecaster.registry.manifest import Manifest, ScalerPart
@@ -41,33 +42,56 @@ class Trained:
             )
         return panel
 
-    def forecast(self, panel: Panel) -> np.ndarray:
-        """Forecast the day after every row, as deviation from `panel.level`.
+    def able(self, panel: Panel) -> NDArray[np.bool_]:
+        """(N,) True on rows that the version can forecast: a whole window lies behind them."""
+        return able_rows(panel.offsets, self.manifest.network.lookback)
+
+    def forecast(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
+        """Forecast the day after the chosen rows, as deviation from `panel.level`.
+
+        Args:
+            panel: as `panel()` builds it.
+            rows: (N,) True where a forecast is wanted.
 
         Returns:
-            (N, K) in the targets' own units, the mean of the members; NaN where a window
-            would reach back before the series' first day.
+            (N, K) in the targets' own units, the mean of the members; NaN where no
+            forecast is wanted or a window would begin before the series.
         """
         inputs = torch.from_numpy(scaler_of(self.manifest.scaler).apply(panel.inputs))
         lookback = self.manifest.network.lookback
         scaled = [
-            forecast_rows(network, inputs, panel.offsets, lookback) for network in self.networks
+            forecast_rows(network, inputs, panel.offsets, lookback, rows)
+            for network in self.networks
         ]
         return scaler_of(self.manifest.target_scaler).undo(np.mean(scaled, axis=0))
 
 
+def able_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
+    """(N,) True on rows with a whole window behind them; all rows for whole histories."""
+    able = np.ones(offsets[-1], dtype=np.bool_)
+    if isinstance(lookback, int):
+        ends = window_ends(offsets, lookback, able)
+        able = np.zeros(offsets[-1], dtype=np.bool_)
+        able[ends] = True
+    return able
+
+
 def forecast_rows(
-    network: Network, inputs: torch.Tensor, offsets: np.ndarray, lookback: int | str
+    network: Network,
+    inputs: torch.Tensor,
+    offsets: NDArray[np.int64],
+    lookback: int | str,
+    rows: NDArray[np.bool_],
 ) -> np.ndarray:
-    """Forecast every row from its whole history, or from the window that ends there.
+    """Forecast the chosen rows from their whole history, or from the window that ends there.
 
     Returns:
-        (N, K) scaled forecasts, NaN on rows with fewer than `lookback` days behind them.
+        (N, K) scaled forecasts, NaN on rows not chosen and on those without a whole window.
     """
     if not isinstance(lookback, int):
-        return forecast_histories(network, inputs, offsets)
-    ends = window_ends(offsets, lookback, np.ones(len(inputs), dtype=np.bool_))
-    values = forecast_windows(network, inputs, window_rows(ends, lookback))
+        return np.where(rows[:, None], forecast_histories(network, inputs, offsets), np.nan)
+    ends = window_ends(offsets, lookback, rows)
+    values = forecast_windows(network, inputs, ends, lookback)
     forecasts = np.full((len(inputs), values.shape[1]), np.nan)
     forecasts[ends] = values
     return forecasts

@@ -40,6 +40,10 @@ class Segments(Protocol):
     def __iter__(self) -> Iterator[Segment]: ...
 
 
+# An LSTM of 64 units on windows of 60 days trains twice as fast 64 windows at a time as 256.
+CPU_WINDOWS_AT_ONCE = 64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingArrays:
     """Everything that is learnt from, on one device.
@@ -189,10 +193,7 @@ def _pass_gradients(
         rows = torch.from_numpy(segment.rows).to(device)
         real, rows = rows >= 0, rows.clamp(min=0)
         if last_day_only:
-            last = rows[-1]
-            yield window_gradients(
-                network, arrays.inputs[rows], arrays.y[last], arrays.scored[last], plan, count
-            )
+            yield _window_gradients(network, arrays, rows, plan, count)
             continue
         if state is None:
             state = network.initial_state(rows.shape[1])
@@ -203,6 +204,25 @@ def _pass_gradients(
         )
         state = block.state
         yield block
+
+
+def _window_gradients(
+    network: Network, arrays: TrainingArrays, rows: Tensor, plan: BPTTPlan, count: float
+) -> BlockGradients:
+    """Add up the gradients of one update's windows, a cache's worth of them at a time."""
+    at_once = CPU_WINDOWS_AT_ONCE if rows.device.type == "cpu" else rows.shape[1]
+    parts = []
+    for some in torch.split(rows, at_once, dim=1):
+        x, y, scored = arrays.inputs[some], arrays.y[some[-1]], arrays.scored[some[-1]]
+        parts.append(window_gradients(network, x, y, scored, plan, count))
+    return BlockGradients(
+        loss_sum=torch.stack([part.loss_sum for part in parts]).sum(),
+        gradients=tuple(
+            torch.stack(pieces).sum(dim=0)
+            for pieces in zip(*(p.gradients for p in parts), strict=True)
+        ),
+        state=parts[-1].state,
+    )
 
 
 def _step(
