@@ -292,7 +292,7 @@ def test_a_name_that_is_no_version_is_unknown(tmp_path, name):
 
 def test_no_version_at_all_tells_how_to_get_one(tmp_path):
     """In a fresh home, with and without a target."""
-    with pytest.raises(UnknownNameError, match="run: forecaster train$"):
+    with pytest.raises(UnknownNameError, match=r"run: forecaster train$"):
         find_version(tmp_path, None)
     saved(tmp_path)
     with pytest.raises(UnknownNameError, match="run: forecaster train --target volume"):
