@@ -1,0 +1,52 @@
+"""A home with a few invented tickers and a trained version, made once for all command tests."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from forecaster.cli import app
+from tests.synthetic import ragged_bars
+
+LENGTHS = {"AAA": 700, "BBB": 500, "CCC": 620}
+QUICK = ["--hidden", "8", "--max-updates", "30"]
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Result]:
+    """Run the command line in this process; stdout and stderr are kept apart."""
+    runner = CliRunner()
+
+    def invoke(*arguments: object) -> Result:
+        return runner.invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def prices_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("csv") / "prices.csv"
+    ragged_bars(LENGTHS).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope="session")
+def trained_home(
+    tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Result], prices_csv: Path
+) -> Path:
+    """Three tickers and one version that forecasts return and range; not to be written to."""
+    home = tmp_path_factory.mktemp("home")
+    assert run("data", "import", prices_csv, "--home", home).exit_code == 0
+    done = run("train", "--target", "return,range", *QUICK, "--home", home)
+    assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.fixture
+def home(trained_home: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy that a test may damage."""
+    copy = tmp_path / "home"
+    shutil.copytree(trained_home, copy)
+    yield copy

@@ -1,0 +1,209 @@
+"""Each command as its user sees it: exit code, stdout, files made, JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import Result
+
+from tests.cli.conftest import QUICK
+
+Run = Callable[..., Result]
+
+
+def parsed(result: Result) -> dict:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def versions(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "models").iterdir() if path.name[0] != ".")
+
+
+def test_fetch_sample_stores_both_indices(run: Run, tmp_path: Path) -> None:
+    content = parsed(run("fetch", "--source", "sample", "--home", tmp_path, "--json"))
+    assert content["schema"] == "forecaster.fetch/1"
+    assert [row["ticker"] for row in content["tickers"]] == ["NASDAQ", "SP500"]
+    assert [row["days"] for row in content["tickers"]] == [5031, 5031]
+    again = parsed(run("fetch", "--source", "sample", "--home", tmp_path, "--json"))
+    assert [row["rows_changed"] for row in again["tickers"]] == [0, 0]
+
+
+def test_data_list_and_show(run: Run, trained_home: Path) -> None:
+    listed = parsed(run("data", "list", "--home", trained_home, "--json"))["tickers"]
+    assert {row["ticker"]: row["days"] for row in listed} == {"AAA": 700, "BBB": 500, "CCC": 620}
+    shown = parsed(run("data", "show", "bbb", "--rows", 3, "--home", trained_home, "--json"))
+    assert (shown["basis"], shown["days"], len(shown["bars"])) == ("as-traded", 500, 3)
+    assert "AAA" in run("data", "list", "--home", trained_home).stdout
+
+
+def test_data_export_and_import_round_trip(run: Run, trained_home: Path, tmp_path: Path) -> None:
+    file, other = tmp_path / "out.csv", tmp_path / "other"
+    other.mkdir()
+    assert run("data", "export", file, "--home", trained_home).exit_code == 0
+    assert run("data", "import", file, "--home", other).exit_code == 0
+    for home in (trained_home, other):
+        run("data", "export", tmp_path / f"{home.name}.csv", "--home", home)
+    first, second = (pd.read_csv(tmp_path / f"{h.name}.csv") for h in (trained_home, other))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_train_writes_one_verified_version(run: Run, home: Path) -> None:
+    before = versions(home)
+    done = run("train", "AAA", "--target", "range", *QUICK, "--home", home)
+    assert done.exit_code == 0
+    (made,) = set(versions(home)) - set(before)
+    assert done.stdout.splitlines()[-1] == f"next    forecaster evaluate {made}"
+    assert sorted(os.listdir(home / "models" / made)) == ["manifest.json", "weights.safetensors"]
+    assert not any((home / "models" / ".unfinished").iterdir())
+    assert "errors reach back up to 63 days" in done.stderr
+
+
+def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> None:
+    content = parsed(run("train", "--target", "range", *QUICK, "--home", home, "--json"))
+    assert content["version"] in versions(home)
+    assert content["members"] == ["weights.safetensors"]
+    assert content["tickers"] == ["AAA", "BBB", "CCC"]
+
+
+@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize(
+    "reach", [["--bptt", "full"], ["--bptt-steps", "5"], ["--lookback", "30", "--bptt-steps", "7"]]
+)
+def test_every_network_trains_evaluates_and_predicts(
+    run: Run, home: Path, model: str, reach: list[str]
+) -> None:
+    options = ["--model", model, *reach, "--target", "range", *QUICK, "--home", home, "--json"]
+    version = parsed(run("train", *options))["version"]
+    scored = parsed(run("evaluate", version, "--home", home, "--json"))
+    assert scored["version"] == version and scored["scores"][0]["forecaster"] == model
+    predicted = run(
+        "predict", "--version", version, "--as-of", "2012-10-12", "--home", home, "--json"
+    )
+    assert len(parsed(predicted)["forecasts"]) == 3
+
+
+def test_tickers_file(run: Run, home: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("AAA  # the first\n\n# none\nbbb\n")
+    content = parsed(run("train", "--tickers-file", names, *QUICK, "--home", home, "--json"))
+    assert content["tickers"] == ["AAA", "BBB"]
+    names.write_text("# nobody\n")
+    assert run("train", "--tickers-file", names, "--home", home).exit_code == 2
+    assert run("train", "--tickers-file", tmp_path / "none", "--home", home).exit_code == 2
+
+
+def test_evaluate_prints_baselines_blocks_and_verdict(run: Run, trained_home: Path) -> None:
+    done = run("evaluate", "--home", trained_home)
+    assert done.exit_code == 0
+    for word in ("fit", "select", "report", "zero-return", "ar5", "persistence", "har", "har-x"):
+        assert word in done.stdout
+    assert done.stdout.count("verdict lstm is ") >= 2
+    assert "AAA" in done.stdout
+
+
+def test_evaluate_json_has_what_scripts_rely_on(run: Run, trained_home: Path) -> None:
+    content = parsed(run("evaluate", "--home", trained_home, "--json"))
+    assert {"schema", "version", "target", "blocks", "scores", "per_ticker"} <= set(content)
+    assert content["target"] == "return,range"
+    assert set(content["blocks"]) == {"fit", "select", "report"}
+    assert {"forecaster", "metric", "value", "days"} <= set(content["scores"][0])
+    assert {row["ticker"] for row in content["per_ticker"]} == {"AAA", "BBB", "CCC"}
+    one = parsed(run("evaluate", "--target", "range", "--home", trained_home, "--json"))
+    assert one["target"] == "range"
+
+
+def test_evaluate_writes_the_forecast_table(run: Run, trained_home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "forecasts.csv"
+    done = run("evaluate", "--forecasts", file, "--home", trained_home)
+    assert done.exit_code == 0
+    table = pd.read_csv(file)
+    expected = "ticker as_of session target forecaster forecast actual last_close price_forecast"
+    assert list(table.columns) == [*expected.split(), "price_actual", "q10", "q90"]
+    ranges = table[table["target"] == "range"]
+    assert ranges["price_forecast"].isna().all() and ranges["price_actual"].isna().all()
+    assert table["forecast"].notna().all()
+
+
+def test_predict_gives_the_next_session_of_each_ticker(run: Run, trained_home: Path) -> None:
+    # Friday 5 October 2012: Columbus Day is a session, so the next one is Monday the 8th.
+    content = parsed(
+        run("predict", "bbb", "--as-of", "2012-10-05", "--home", trained_home, "--json")
+    )
+    (row,) = content["forecasts"]
+    assert (row["ticker"], row["as_of"], row["session"]) == ("BBB", "2012-10-05", "2012-10-08")
+    assert row["target"] == "return"
+    assert row["q10"] < row["forecast"] < row["q90"]
+    assert row["price_q10"] < row["price_forecast"] < row["price_q90"]
+
+
+def test_models_list_and_show(run: Run, home: Path) -> None:
+    (made,) = parsed(run("models", "list", "--home", home, "--json"))["versions"]
+    assert (made["state"], made["targets"]) == ("good", "return,range")
+    shown = parsed(run("models", "show", "--home", home, "--json"))["manifest"]
+    assert shown["version"] == made["version"]
+    weights = home / "models" / made["version"] / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (damaged,) = parsed(run("models", "list", "--home", home, "--json"))["versions"]
+    assert damaged["state"] == "damaged"
+    assert run("models", "show", "--home", home).exit_code == 65
+
+
+def test_home_comes_from_the_environment(
+    run: Run, trained_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORECASTER_HOME", str(trained_home))
+    assert "AAA" in run("data", "list").stdout
+
+
+def test_quiet_keeps_stderr_empty(run: Run, home: Path) -> None:
+    done = run("train", "--target", "range", *QUICK, "--home", home, "--quiet")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_settings_file_of_the_home_is_read(run: Run, home: Path) -> None:
+    (home / "forecaster.toml").write_text("[train]\nmodel = 'gru'\nhidden = 4\nmax_updates = 25\n")
+    content = parsed(run("train", "--home", home, "--json"))
+    assert content["training"]["hidden"] == 4
+    assert content["version"].split("-")[2] == "gru"
+    (home / "forecaster.toml").write_text("[train]\nhiden = 4\n")
+    done = run("train", "--home", home)
+    assert done.exit_code == 78 and "hiden" in done.stderr
+
+
+def command_line(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "forecaster", *map(str, arguments)]
+
+
+def test_a_closed_pipe_ends_well(trained_home: Path) -> None:
+    shown = " ".join(command_line("data", "show", "AAA", "--rows", 700, "--home", trained_home))
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shown} | head -1"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_training_and_leaves_no_half_version(
+    home: Path, number: signal.Signals, code: int
+) -> None:
+    before = versions(home)
+    slow = command_line("train", "--max-updates", 100_000, "--home", home)
+    patient = {**os.environ, "FORECASTER_TRAIN__PATIENCE": "100000"}
+    process = subprocess.Popen(slow, stderr=subprocess.PIPE, text=True, env=patient)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("bptt"):
+            break
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == code
+    process.stderr.close()
+    assert versions(home) == before
