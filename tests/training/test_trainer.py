@@ -1,0 +1,467 @@
+import copy
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from forecaster.data.lanes import Segment, pack_lanes
+from forecaster.data.windows import WindowBatches
+from forecaster.errors import DivergedError
+from forecaster.models.network import build_network
+from forecaster.training import trainer
+from forecaster.training.forecasting import forecast_histories
+from forecaster.training.gradients import bptt_gradients
+from forecaster.training.plan import BPTTPlan
+from forecaster.training.trainer import Options, TrainingArrays, train
+
+OPTIONS = Options(
+    max_updates=12,
+    learning_rate=0.01,
+    weight_decay=1e-3,
+    clip_grad=1.0,
+    evaluate_every=4,
+    patience=100,
+)
+FULL = BPTTPlan.full()
+OFFSETS = np.array([0, 20, 32, 40])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Tiny networks wait longer for a second thread than it helps, on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def network(*, model="lstm", seed=0, dropout=0.0, layers=1, hidden=4, inputs=2, targets=1):
+    torch.manual_seed(seed)
+    return build_network(
+        model, inputs=inputs, targets=targets, hidden=hidden, layers=layers, dropout=dropout
+    )
+
+
+def arrays(rows=40, seed=0, targets=1):
+    """Random inputs and outcomes, one outcome in five not scored and not known."""
+    draw = np.random.default_rng(seed)
+    y = draw.normal(size=(rows, targets)).astype(np.float32)
+    y[::5] = np.nan
+    inputs = draw.normal(size=(rows, 2)).astype(np.float32)
+    return TrainingArrays.on(torch.device("cpu"), inputs, y, np.isfinite(y))
+
+
+def lanes(*, count=2, chunk=8, phase=None):
+    """What the pipeline passes: three series of 20, 12 and 8 days in lanes."""
+    generator = np.random.default_rng(3)
+    return lambda number: pack_lanes(
+        OFFSETS[:-1], OFFSETS[1:], count, chunk, generator, phase or chunk
+    )
+
+
+def run(made, passes, *, data=None, plan=FULL, options=OPTIONS, validate=None, **kwargs):
+    """Train, and return the looks and the weights after every update."""
+    weights = []
+    looks = train(
+        made,
+        data or arrays(),
+        passes,
+        plan,
+        options,
+        last_day_only=kwargs.get("last_day_only", False),
+        validate=validate or (lambda _: 1.0),
+        on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+    )
+    return looks, weights
+
+
+def equal(left, right):
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def by_time(looks):
+    return [replace(look, seconds=0.0) for look in looks]
+
+
+@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
+def test_the_same_seed_gives_the_same_run_bit_for_bit(model):
+    """Weights after every update and every look, dropout included; another seed differs."""
+
+    def once(seed):
+        made = network(model=model, seed=seed, dropout=0.3, layers=2)
+        return run(
+            made,
+            lanes(phase=3),
+            validate=lambda n: float(forecast_histories(n, arrays().inputs, OFFSETS).sum() ** 2),
+        )
+
+    (looks, weights), (again, same), (_, other) = once(0), once(0), once(1)
+    assert by_time(looks) == by_time(again)
+    assert all(equal(a, b) for a, b in zip(weights, same, strict=True))
+    assert not equal(weights[-1], other[-1])
+
+
+def test_learns_a_noiseless_sine():
+    """From one value a day, the next follows only with memory: a cosine tells rise from fall."""
+    wave = np.sin(np.arange(121) * 2 * np.pi / 20).astype(np.float32)[:, None]
+    data = TrainingArrays.on(
+        torch.device("cpu"), wave[:-1], wave[1:], np.ones((120, 1), dtype=np.bool_)
+    )
+    options = replace(OPTIONS, max_updates=400, learning_rate=0.03, evaluate_every=100)
+    made = network(hidden=8, inputs=1)
+    generator = np.random.default_rng(0)
+    first, stop = np.array([0]), np.array([120])
+    looks, _ = run(
+        made,
+        lambda number: pack_lanes(first, stop, 1, 40, generator, int(generator.integers(1, 41))),
+        data=data,
+        options=options,
+        validate=lambda n: float(
+            np.mean((forecast_histories(n, data.inputs, np.array([0, 120])) - wave[1:]) ** 2)
+        ),
+    )
+    # Knowing only today's value leaves (1 - cos^2(18 deg)) / 2 = 0.048 at best.
+    assert looks[-1].select_loss < 0.005
+    assert looks[-1].fit_loss < 0.005
+    assert looks[0].fit_loss > looks[-1].fit_loss
+
+
+def test_early_stopping_returns_the_best_look_bit_for_bit():
+    """Losses 3, 1, 2, 1, 1.5: a tie is no gain, three looks without one end it."""
+    losses = iter([3.0, 1.0, 2.0, 1.0, 1.5, 0.0])
+    made = network()
+    options = replace(OPTIONS, max_updates=50, evaluate_every=2, patience=3)
+    looks, weights = run(made, lanes(), options=options, validate=lambda _: next(losses))
+    assert [look.select_loss for look in looks] == [3.0, 1.0, 2.0, 1.0, 1.5]
+    assert [look.best for look in looks] == [True, True, False, False, False]
+    assert [look.update for look in looks] == [2, 4, 6, 8, 10]
+    assert len(weights) == 10
+    assert equal(made.state_dict(), weights[3])
+    assert not equal(made.state_dict(), weights[-1])
+
+
+def test_the_last_update_is_looked_at_too():
+    """Seven updates, a look every three: after 3, 6 and 7."""
+    made = network()
+    options = replace(OPTIONS, max_updates=7, evaluate_every=3)
+    losses = iter([3.0, 2.0, 1.0])
+    looks, weights = run(made, lanes(), options=options, validate=lambda _: next(losses))
+    assert [look.update for look in looks] == [3, 6, 7]
+    assert equal(made.state_dict(), weights[-1])
+
+
+def test_on_update_hears_of_every_update_and_every_look():
+    """Numbered from 1; a look where there was one, None elsewhere."""
+    heard = []
+    looks = train(
+        network(),
+        arrays(),
+        lanes(),
+        FULL,
+        replace(OPTIONS, max_updates=5, evaluate_every=2),
+        last_day_only=False,
+        validate=lambda _: 1.0,
+        on_update=lambda *news: heard.append(news),
+    )
+    assert heard == [(1, None), (2, looks[0]), (3, None), (4, looks[1]), (5, looks[2])]
+
+
+def test_passes_are_numbered_from_one():
+    """Two segments a pass: five updates are two passes and a half."""
+    asked = []
+
+    def passes(number):
+        asked.append(number)
+        return [Segment(np.arange(3)[:, None], np.array([True]))] * 2
+
+    looks, _ = run(network(), passes, options=replace(OPTIONS, max_updates=5, evaluate_every=2))
+    assert asked == [1, 2, 3]
+    assert [look.passes for look in looks] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan, 1e30])
+def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
+    """An outcome that is none, in the third pass; best was the look after update 4."""
+    data, made = arrays(), network()
+
+    def passes(number):
+        if number == 3:
+            data.y[data.scored] = bad
+        return lanes()(number)
+
+    per_pass = len(lanes()(1))
+    losses = iter([2.0, 1.0, 3.0, 3.0, 3.0])
+    options = replace(OPTIONS, max_updates=100, evaluate_every=2)
+    weights = []
+    with pytest.raises(DivergedError) as caught:
+        train(
+            made,
+            data,
+            passes,
+            FULL,
+            options,
+            last_day_only=False,
+            validate=lambda _: next(losses),
+            on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+        )
+    assert len(weights) == 2 * per_pass
+    assert f"Update {2 * per_pass + 1} in pass 3 met a gradient of norm" in str(caught.value)
+    assert "lower --lr" in str(caught.value)
+    assert caught.value.exit_code == 5
+    assert equal(made.state_dict(), weights[3])
+
+
+def test_a_blow_up_at_once_leaves_the_first_weights():
+    """Nothing was looked at yet; the message does not tell of a norm there never was."""
+    data, made = arrays(), network()
+    data.y[data.scored] = np.nan
+    before = copy.deepcopy(made.state_dict())
+    with pytest.raises(DivergedError, match="Update 1 in pass 1 met a gradient of norm nan; lower"):
+        run(made, lanes(), data=data)
+    assert equal(made.state_dict(), before)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_select_loss_that_is_not_finite_is_divergence(bad):
+    """The network is put back to its best look, not left where it broke."""
+    losses = iter([1.0, bad])
+    made, weights = network(), []
+    with pytest.raises(DivergedError, match=r"Update 8 in pass .* met a select loss of"):
+        train(
+            made,
+            arrays(),
+            lanes(),
+            FULL,
+            OPTIONS,
+            last_day_only=False,
+            validate=lambda _: next(losses),
+            on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+        )
+    assert equal(made.state_dict(), weights[3])
+
+
+def test_a_learning_rate_that_explodes_is_divergence():
+    """A real one: weights of 1e30 square beyond float32 at the next update."""
+    with pytest.raises(DivergedError):
+        run(network(), lanes(), options=replace(OPTIONS, learning_rate=1e30))
+
+
+def test_a_pass_without_segments_is_refused():
+    """It would go round for ever."""
+    with pytest.raises(ValueError, match="no segments"):
+        run(network(), lambda number: [])
+
+
+@dataclass
+class Still:
+    """Stand in for the update: gradients are added up and no weight moves."""
+
+    total: list[torch.Tensor]
+    steps: int = 0
+
+    def update(self, made, optimizer, block, clip):
+        """Take the place of `_step`."""
+        optimizer.step()  # without gradients: nothing moves, and the schedule is content
+        self.steps += 1
+        self.total = [a + b for a, b in zip(self.total, block.gradients, strict=True)]
+        return 1.0
+
+
+def frozen(monkeypatch, made):
+    still = Still([torch.zeros_like(parameter) for parameter in made.parameters()])
+    monkeypatch.setattr(trainer, "_step", still.update)
+    return still
+
+
+def mean_loss(made, data, rows_of_series):
+    """Mean squared error over all scored outcomes, by plain autograd, series by series."""
+    total = 0.0
+    for rows in rows_of_series:
+        prediction, _ = made(data.inputs[rows][:, None], made.initial_state(1))
+        error = prediction[:, 0] - torch.where(data.scored[rows], data.y[rows], 0.0)
+        total = total + (error**2)[data.scored[rows]].sum()
+    return total / data.scored.sum()
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_each_scored_outcome_of_whole_histories_weighs_the_same(monkeypatch, targets, count):
+    """One pass adds up to the gradient of the mean loss, whatever the lanes and the padding.
+
+    Series of 20, 12 and 8 days in 1 to 3 lanes; the mean of the segments' gradients is that of
+    the mean over all outcomes.
+    """
+    made, data = network(targets=targets), arrays(targets=targets)
+    data.y[0] = np.nan  # row 0 stands in for padding: it must teach nothing there
+    still = frozen(monkeypatch, made)
+    passes = lanes(count=count, chunk=20)
+    segments = len(lanes(count=count, chunk=20)(1))
+    options = replace(OPTIONS, max_updates=segments, evaluate_every=segments)
+    (look,), _ = run(made, passes, data=data, options=options)
+    series = [torch.arange(a, b) for a, b in pairwise(OFFSETS)]
+    loss = mean_loss(made, data, series)
+    expected = torch.autograd.grad(loss, tuple(made.parameters()))
+    assert still.steps == segments
+    assert look.fit_loss == pytest.approx(loss.item(), rel=1e-5)
+    for found, wanted in zip(still.total, expected, strict=True):
+        torch.testing.assert_close(found / segments, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_each_scored_window_weighs_the_same(monkeypatch):
+    """Seven windows in batches of three: the last batch's one window weighs no more."""
+    made, data = network(), arrays()
+    data.y[:], data.scored[:] = 0.0, False
+    ends = np.array([4, 9, 14, 19, 24, 29, 34])
+    data.y[ends, 0] = torch.arange(7.0)
+    data.scored[ends] = True
+    still = frozen(monkeypatch, made)
+    (look,), _ = run(
+        made,
+        lambda number: WindowBatches(ends, lookback=4, batch=3),
+        data=data,
+        options=replace(OPTIONS, max_updates=3, evaluate_every=3),
+        last_day_only=True,
+    )
+    loss = mean_loss(made, data, [torch.arange(end - 3, end + 1) for end in ends])
+    expected = torch.autograd.grad(loss, tuple(made.parameters()))
+    assert look.fit_loss == pytest.approx(loss.item(), rel=1e-5)
+    for found, wanted in zip(still.total, expected, strict=True):
+        torch.testing.assert_close(found / 3, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_neither_scores_nor_teaches():
+    """A lane that has run out shows row 0; its outcome counts in its own place only."""
+    alone = [Segment(np.arange(8)[:, None], np.array([True]))]
+    rows = np.full((8, 2), -1)
+    rows[:, 0] = np.arange(8)
+    beside = [Segment(rows, np.array([True, False]))]
+    data = arrays()
+    data.y[0], data.scored[0] = 5.0, True
+    options = replace(OPTIONS, max_updates=1, evaluate_every=1)
+    (one,), _ = run(network(), lambda number: alone, data=data, options=options)
+    (two,), _ = run(network(), lambda number: beside, data=data, options=options)
+    assert one.fit_loss == pytest.approx(two.fit_loss, rel=1e-6)
+
+
+def test_validation_changes_nothing_in_later_updates():
+    """Forecasting every day between updates or only at the end: the same weights, bit for bit."""
+    trajectories = []
+    for every in (1, 12):
+        made = network(dropout=0.5, layers=2)
+        _, weights = run(
+            made,
+            lanes(),
+            options=replace(OPTIONS, evaluate_every=every),
+            validate=lambda n: -float(forecast_histories(n, arrays().inputs, OFFSETS).mean() < 1e9),
+        )
+        trajectories.append(weights)
+    assert all(equal(a, b) for a, b in zip(*trajectories, strict=True))
+    assert not equal(trajectories[0][0], trajectories[0][-1])
+
+
+def spied(monkeypatch):
+    """Record the state and the rows that each block is differentiated from."""
+    calls = []
+
+    def spy(made, x, y, mask, state, plan, count):
+        block = bptt_gradients(made, x, y, mask, state, plan, count)
+        calls.append((state, block.state, x))
+        return block
+
+    monkeypatch.setattr(trainer, "bptt_gradients", spy)
+    return calls
+
+
+def test_state_is_carried_across_segments_and_zeroed_at_starts(monkeypatch):
+    """A lane begins from zeros where a series starts, else where its last segment ended."""
+    calls, segments = spied(monkeypatch), []
+
+    def passes(number):
+        segments.extend(lanes()(number))
+        return lanes()(number)
+
+    per_pass = len(lanes()(1))
+    run(network(), passes, options=replace(OPTIONS, max_updates=2 * per_pass))
+    carried = 0
+    for number, (segment, (state, _, _)) in enumerate(zip(segments, calls, strict=True)):
+        for lane, starts in enumerate(segment.starts):
+            for k, tensor in enumerate(state.tensors):
+                if starts:
+                    assert (tensor[:, lane] == 0).all()
+                elif segment.rows[0, lane] >= 0:
+                    carried += 1
+                    before = calls[number - 1][1].tensors[k]
+                    assert torch.equal(tensor[:, lane], before[:, lane])
+    assert carried > 0
+
+
+def test_state_is_never_shared_between_series():
+    """Corrupt one series' inputs: the others' gradients, and so their weights, do not move.
+
+    The corrupted series is not scored, so a difference could only come through the state.
+    """
+    weights = []
+    for wild in (1.0, 100.0):
+        data, made = arrays(), network()
+        data.scored[20:32] = False
+        data.inputs[20:32] *= wild
+        run(made, lanes(count=1, chunk=4), data=data)
+        weights.append(copy.deepcopy(made.state_dict()))
+    assert equal(*weights)
+
+
+@pytest.mark.parametrize("steps", [20, 25])
+@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
+def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, steps, model):
+    """Weights after each of several updates, and Adam's memory at the end."""
+    made_optimizers, adamw = [], torch.optim.AdamW
+
+    def recorded(*args, **kwargs):
+        made_optimizers.append(adamw(*args, **kwargs))
+        return made_optimizers[-1]
+
+    monkeypatch.setattr(torch.optim, "AdamW", recorded)
+    trajectories = []
+    for plan in (FULL, BPTTPlan.truncated(steps=steps)):
+        made = network(model=model, dropout=0.2)
+        trajectories.append(run(made, lanes(chunk=20), plan=plan)[1])
+    assert all(equal(a, b) for a, b in zip(*trajectories, strict=True))
+    full, truncated = (optimizer.state_dict()["state"] for optimizer in made_optimizers)
+    assert full.keys() == truncated.keys() != set()
+    for key in full:
+        assert equal(full[key], truncated[key])
+
+
+def test_a_shorter_reach_is_another_run():
+    """The comparison above can fail: errors that reach one day train other weights."""
+    (_, full), (_, short) = (
+        run(network(), lanes(chunk=20), plan=plan) for plan in (FULL, BPTTPlan.truncated(steps=1))
+    )
+    assert not equal(full[-1], short[-1])
+
+
+def test_the_learning_rate_cycles_over_the_whole_budget():
+    """It rises to its peak at 30 % and ends near nothing, so the last updates hardly move."""
+    _, weights = run(network(), lanes(), options=replace(OPTIONS, max_updates=40))
+    moves = [
+        math.sqrt(sum(float((b[name] - a[name]).square().sum()) for name in a))
+        for a, b in pairwise(weights)
+    ]
+    assert 5 <= int(np.argmax(moves)) <= 20
+    assert moves[-1] < max(moves) / 100
+
+
+def test_a_gradient_is_clipped_to_its_largest_norm():
+    """An outcome a thousand times larger moves the weights by the same steps."""
+    weights = []
+    for size in (1e3, 1e6):
+        data, made = arrays(), network()
+        data.y.mul_(size)
+        options = replace(OPTIONS, clip_grad=1e-3, max_updates=1)
+        run(made, lanes(), data=data, options=options)
+        weights.append(copy.deepcopy(made.state_dict()))
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-3, atol=1e-6)
