@@ -25,22 +25,22 @@ class Scaler:
     def fit(cls, values: np.ndarray, rows: np.ndarray) -> "Scaler":
         """Measure mean and spread of the given rows.
 
+        A column without any value there (the volume of an exchange rate) keeps its units;
+        one without spread is only centred.
+
         Args:
             values: (N, C), NaN where missing.
             rows: (N,) True on the days that may be looked at.
 
         Raises:
-            DataError: a column has no value on those rows.
+            DataError: there is no row to look at.
         """
         seen = values[rows]
-        counts = np.isfinite(seen).sum(axis=0)
-        if seen.shape[0] == 0 or (counts == 0).any():
-            raise DataError(
-                f"{seen.shape[0]} fit days, and a column without a single value on them; "
-                "fetch a longer period or set --fit-until later."
-            )
-        scale = np.nanstd(seen, axis=0)
-        return cls(mean=np.nanmean(seen, axis=0), scale=np.where(scale > 1e-12, scale, 1.0))
+        if len(seen) == 0:
+            raise DataError("No fit day; fetch a longer period or set --fit-until later.")
+        known = np.where(np.isfinite(seen).any(axis=0), seen, 0.0)
+        scale = np.nanstd(known, axis=0)
+        return cls(mean=np.nanmean(known, axis=0), scale=np.where(scale > 1e-12, scale, 1.0))
 
     def apply(self, values: np.ndarray, *, clip: float = CLIP) -> np.ndarray:
         """Scale (N, C) inputs to float32; a missing value becomes the mean, 0."""

@@ -28,7 +28,7 @@ def forecast_table(
     low, high = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     if name == manifest.network.model:
         low, high = interval_around(manifest, target, tickers, forecast)
-    priced = target == "return"
+    base = close if target == "return" else np.full(len(rows), np.nan)
     return pd.DataFrame(
         {
             "ticker": tickers,
@@ -39,8 +39,8 @@ def forecast_table(
             "forecast": forecast,
             "actual": actual,
             "last_close": close,
-            "price_forecast": close * np.exp(forecast) if priced else np.nan,
-            "price_actual": close * np.exp(actual) if priced else np.nan,
+            "price_forecast": base * np.exp(forecast),
+            "price_actual": base * np.exp(actual),
             "q10": low,
             "q90": high,
         },

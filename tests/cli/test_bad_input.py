@@ -1,4 +1,4 @@
-"""Every mistake a user can make: one line that says what to do, the right exit code, nothing lost."""
+"""Every mistake a user can make: one line with the remedy, the exit code, nothing lost."""
 
 import json
 import os

@@ -69,8 +69,15 @@ def test_undo_is_the_inverse():
     np.testing.assert_allclose(scaler.undo(scaled), VALUES[:3], atol=1e-6)
 
 
-@pytest.mark.parametrize("rows", [np.zeros(4, dtype=bool), np.array([False, False, False, True])])
-def test_a_column_without_a_value_on_fit_days_is_refused(rows):
-    """No fit day at all, or only missing ones; the remedy is told."""
+def test_no_fit_day_at_all_is_refused():
+    """The remedy is told."""
     with pytest.raises(DataError, match=r"set --fit-until later"):
-        Scaler.fit(VALUES, rows)
+        Scaler.fit(VALUES, np.zeros(4, dtype=bool))
+
+
+def test_a_column_without_a_value_on_fit_days_keeps_its_units():
+    """An exchange rate has no volume; that must not stop the training."""
+    values = np.array([[np.nan, 1.0], [np.nan, 3.0], [5.0, 9.0]])
+    scaler = Scaler.fit(values, np.array([True, True, False]))
+    assert (scaler.mean.tolist(), scaler.scale.tolist()) == ([0.0, 2.0], [1.0, 1.0])
+    assert scaler.apply(values).tolist() == [[0.0, -1.0], [0.0, 1.0], [5.0, 6.0]]

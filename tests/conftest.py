@@ -1,26 +1,30 @@
-"""A fresh loopback Yahoo per test, and a yfinance that remembers no earlier test."""
+"""What several rooms' tests need: a loopback Yahoo, and the real client led to it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import yfinance
-from yfinance.data import SingletonMeta
 
-from forecaster.data.sources.yahoo import YahooSource
 from tests.yahoo.server import LoopbackYahoo
-from tests.yahoo.session import LoopbackSession
+
+if TYPE_CHECKING:
+    from forecaster.data.sources.yahoo import YahooSource
 
 
 @pytest.fixture
-def yahoo() -> Iterator[LoopbackYahoo]:
+def yahoo(forgetful_yfinance: None) -> Iterator[LoopbackYahoo]:
+    """A fresh loopback Yahoo, and a yfinance that remembers no earlier test."""
     with LoopbackYahoo() as server:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def _forgetful_yfinance() -> Iterator[None]:
+@pytest.fixture
+def forgetful_yfinance() -> Iterator[None]:
     """Drop yfinance's cookie, crumb, counters and database connections."""
+    import yfinance
+    from yfinance.data import SingletonMeta
+
     SingletonMeta._instances.clear()
     yfinance.base._tz_info_fetch_ctr = 0
     yield
@@ -37,8 +41,10 @@ def waits() -> list[float]:
 @pytest.fixture
 def make_source(
     yahoo: LoopbackYahoo, waits: list[float], tmp_path: Path
-) -> Callable[..., YahooSource]:
+) -> Callable[..., "YahooSource"]:
     """Build a source that asks the loopback; options go to its session."""
+    from forecaster.data.sources.yahoo import YahooSource
+    from tests.yahoo.session import LoopbackSession
 
     def make(folder: str = "yahoo", url: str = yahoo.url, **options: object) -> YahooSource:
         session = LoopbackSession(url, **options)
@@ -48,5 +54,5 @@ def make_source(
 
 
 @pytest.fixture
-def source(make_source: Callable[..., YahooSource]) -> YahooSource:
+def source(make_source: Callable[..., "YahooSource"]) -> "YahooSource":
     return make_source()

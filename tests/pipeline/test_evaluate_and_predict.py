@@ -1,0 +1,243 @@
+"""Evaluation and prediction: on unseen days, beside the baselines, without the future."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster import clock
+from forecaster.errors import DataError, UsageError
+from forecaster.pipeline.evaluate import Evaluation, evaluate
+from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
+from forecaster.pipeline.table import FORECAST_COLUMNS
+from forecaster.pipeline.train import train
+from forecaster.settings import TrainSettings
+from tests.synthetic import bars_of, ragged_bars
+
+PANEL = {"AAA": 600, "BBB": 420, "CCC": 560}
+FORECASTER = "forecaster"
+SETTINGS = TrainSettings(hidden=8, max_updates=40, target="return,range,volume")
+BARS = ragged_bars(PANEL)
+LAST = BARS["session"].max().date()
+
+
+@pytest.fixture(scope="module", params=["all", 20])
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one version, of whole histories and of windows in turn."""
+    made = tmp_path_factory.mktemp("home")
+    train(BARS, settings=SETTINGS.model_copy(update={"lookback": request.param}), home=made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def result(home: Path) -> Evaluation:
+    return evaluate(bars=BARS, home=home)
+
+
+def test_the_table_has_every_forecaster_on_the_same_days(result: Evaluation) -> None:
+    table = result.forecasts
+    assert tuple(table.columns) == FORECAST_COLUMNS
+    for target, names in {
+        "return": ["lstm", "zero-return", "mean", "ar5"],
+        "range": ["lstm", "persistence", "mean", "har", "har-x"],
+        "volume": ["lstm", "persistence", "mean", "har", "har-x"],
+    }.items():
+        rows = table[table["target"] == target]
+        assert rows["forecaster"].unique().tolist() == names
+        days = [
+            set(zip(g["ticker"], g["as_of"], strict=True)) for _, g in rows.groupby("forecaster")
+        ]
+        assert all(some == days[0] for some in days)
+
+
+def test_only_report_days_are_scored(result: Evaluation) -> None:
+    select_end = pd.Timestamp(result.blocks["select"][1])
+    assert result.forecasts["session"].min() > select_end
+    assert result.forecasts["session"].max() == pd.Timestamp(LAST)
+    fit, select, report = (result.blocks[name] for name in ("fit", "select", "report"))
+    assert fit[1] < select[0] <= select[1] < report[0]
+
+
+def test_actuals_are_what_the_bars_say(result: Evaluation) -> None:
+    bars = BARS.set_index(["ticker", "session"])
+    sample = (
+        result.forecasts[result.forecasts["forecaster"] == "lstm"]
+        .groupby("target")
+        .sample(5, random_state=0)
+    )
+    for row in sample.itertuples():
+        today, then = bars.loc[(row.ticker, row.as_of)], bars.loc[(row.ticker, row.session)]
+        actual = {
+            "return": np.log(then["close"] / today["close"]),
+            "range": np.log(np.log(then["high"] / then["low"])),
+            "volume": np.log(then["close"] * then["volume"]),
+        }[row.target]
+        assert row.actual == pytest.approx(actual, abs=1e-12)
+        assert row.last_close == today["close"]
+        if row.target == "return":
+            assert row.price_actual == pytest.approx(then["close"], rel=1e-12)
+
+
+def test_persistence_is_todays_value(result: Evaluation) -> None:
+    table = result.forecasts
+    zero = table[table["forecaster"] == "zero-return"]
+    assert (zero["forecast"] == 0.0).all()
+    np.testing.assert_allclose(zero["price_forecast"], zero["last_close"])
+    bars = BARS.set_index(["ticker", "session"])
+    for row in table[table["forecaster"] == "persistence"].groupby("target").head(2).itertuples():
+        today = bars.loc[(row.ticker, row.as_of)]
+        value = {
+            "range": np.log(np.log(today["high"] / today["low"])),
+            "volume": np.log(today["close"] * today["volume"]),
+        }[row.target]
+        assert row.forecast == pytest.approx(value, abs=1e-9)
+
+
+def test_the_train_mean_is_that_of_the_fit_block(result: Evaluation) -> None:
+    table = result.forecasts
+    means = table[(table["forecaster"] == "mean") & (table["target"] == "range")]["forecast"]
+    assert means.max() - means.min() < 1e-9
+
+
+def corrupted(after: date) -> pd.DataFrame:
+    """The same bars until a date, then nonsense."""
+    wild = BARS.copy()
+    later = wild["session"] > pd.Timestamp(after)
+    wild.loc[later, ["open", "high", "low", "close"]] *= 3.0
+    wild.loc[later, "volume"] = 1.0
+    return wild
+
+
+@pytest.mark.parametrize("days_before_the_end", [1, 20, 60])
+def test_no_forecast_sees_its_own_future(
+    home: Path, result: Evaluation, days_before_the_end: int
+) -> None:
+    """Cut and corrupt everything after a date: forecasts made until then stay the same."""
+    sessions = np.unique(BARS["session"])
+    cut = pd.Timestamp(sessions[-1 - days_before_the_end])
+    keys = ["ticker", "as_of", "target", "forecaster"]
+    expected = result.forecasts[result.forecasts["session"] <= cut].set_index(keys)["forecast"]
+    assert len(expected) > 100
+    versions = {"cut": BARS[BARS["session"] <= cut], "corrupted": corrupted(cut.date())}
+    for bars in versions.values():
+        again = evaluate(bars=bars, home=home).forecasts.set_index(keys)["forecast"]
+        found = again.reindex(expected.index)
+        np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+
+
+def test_predict_is_the_forecast_that_evaluate_scores(home: Path, result: Evaluation) -> None:
+    row = result.forecasts[
+        (result.forecasts["forecaster"] == "lstm") & (result.forecasts["target"] == "return")
+    ]
+    as_of = row["as_of"].iloc[-30]
+    expected = row[row["as_of"] == as_of].set_index("ticker")
+    made = predict(bars=BARS, home=home, as_of=as_of.date()).forecasts.set_index("ticker")
+    for name in ("forecast", "q10", "q90", "last_close", "price_forecast", "session"):
+        pd.testing.assert_series_equal(made[name], expected[name].loc[made.index])
+
+
+def test_predict_columns_and_order(home: Path) -> None:
+    made = predict(bars=BARS, home=home, as_of=LAST)
+    assert tuple(made.forecasts.columns) == PREDICTION_COLUMNS
+    assert made.forecasts["ticker"].tolist() == ["AAA", "BBB", "CCC"]
+    one = predict(["CCC"], bars=BARS, home=home, as_of=LAST).forecasts
+    assert one["forecast"].tolist() == made.forecasts["forecast"].tolist()[2:]
+
+
+def test_predict_range_has_no_price(home: Path) -> None:
+    made = predict(bars=BARS, home=home, target="range", as_of=LAST).forecasts
+    assert made["price_forecast"].isna().all() and made["forecast"].notna().all()
+
+
+def test_a_ticker_that_was_not_trained_on_is_forecast_without_changing_the_others(
+    home: Path,
+) -> None:
+    more = pd.concat([BARS, bars_of("NEW", 600, seed=9)], ignore_index=True)
+    alone = predict(bars=BARS, home=home, as_of=LAST).forecasts.set_index("ticker")
+    made = predict(bars=more, home=home, as_of=LAST).forecasts.set_index("ticker")
+    assert made.index.tolist() == ["AAA", "BBB", "CCC", "NEW"]
+    assert made.loc["AAA":"CCC", "forecast"].tolist() == alone["forecast"].tolist()
+
+
+def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
+    """By construction on the select block; far from 80 % would mean misplaced bounds."""
+    table = evaluate(bars=BARS, home=home).forecasts
+    own = table[table["forecaster"] == "lstm"]
+    inside = (own["actual"] >= own["q10"]) & (own["actual"] <= own["q90"])
+    assert 0.6 < inside.mean() < 0.95
+
+
+@pytest.mark.parametrize(
+    ("now", "code"),
+    [("2012-05-25T23:00:00+00:00", None), ("2012-06-29T23:00:00+00:00", "sessions before")],
+)
+def test_stale_bars_give_no_forecast(
+    home: Path, monkeypatch: pytest.MonkeyPatch, now: str, code: str | None
+) -> None:
+    """The last bar is of 2012-05-18; five missed sessions are borne, more are not."""
+    assert date(2012, 5, 18) == LAST
+    monkeypatch.setattr(clock, "now", lambda: datetime.fromisoformat(now))
+    if code is None:
+        assert len(predict(bars=BARS, home=home).forecasts) == 3
+    else:
+        with pytest.raises(DataError, match=code):
+            predict(bars=BARS, home=home)
+
+
+def test_one_stale_ticker_is_skipped_by_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2012, 5, 21, 23, tzinfo=UTC))
+    old = BARS[(BARS["ticker"] != "BBB") | (BARS["session"] < pd.Timestamp("2012-04-01"))]
+    made = predict(bars=old, home=home)
+    assert made.skipped == ("BBB",)
+    assert made.forecasts["ticker"].tolist() == ["AAA", "CCC"]
+
+
+def test_a_target_that_was_not_trained_is_refused(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"target": ("range",)})
+    version = train(BARS, settings=settings, home=tmp_path).version
+    with pytest.raises(UsageError, match="--target return"):
+        evaluate(version, bars=BARS, targets=["return"], home=tmp_path)
+    with pytest.raises(UsageError, match="--target return"):
+        predict(bars=BARS, version=version, target="return", home=tmp_path)
+    named = predict(bars=BARS, version=version, home=tmp_path, as_of=LAST)
+    assert named.forecasts["target"].unique().tolist() == ["range"]
+
+
+def test_changed_bars_are_noticed(
+    home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("forecaster"), "propagate", True)
+    evaluate(bars=BARS, home=home)
+    assert "not the ones" not in caplog.text
+    changed = BARS.copy()
+    changed.loc[5, "volume"] += 1.0
+    evaluate(bars=changed, home=home)
+    assert "not the ones that version" in caplog.text
+
+
+def test_a_dividend_and_a_split_are_no_crash(tmp_path: Path) -> None:
+    """The same company, told as traded and split-adjusted, gets the same forecasts."""
+    adjusted = bars_of("AAA", 400).assign(basis="split-adjusted")
+    adjusted.loc[200, "dividend"] = 0.5
+    traded = adjusted.assign(basis="as-traded")
+    before = traded.index < 350
+    traded.loc[before, ["open", "high", "low", "close", "dividend"]] *= 4.0
+    traded.loc[before, "volume"] /= 4.0
+    traded.loc[350, "split"] = 4.0
+    adjusted.loc[350, "split"] = 4.0
+    tables = []
+    for name, bars in (("adjusted", adjusted), ("traded", traded)):
+        (tmp_path / name).mkdir()
+        train(bars, settings=SETTINGS, home=tmp_path / name)
+        tables.append(evaluate(bars=bars, home=tmp_path / name).forecasts)
+    np.testing.assert_allclose(tables[0]["forecast"], tables[1]["forecast"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tables[0]["actual"], tables[1]["actual"], atol=1e-9)
+
+
+def test_predict_refuses_the_future(home: Path) -> None:
+    with pytest.raises(UsageError, match="after today"):
+        predict(bars=BARS, home=home, as_of=date(2999, 1, 1))

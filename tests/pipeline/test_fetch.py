@@ -1,0 +1,226 @@
+"""Fetching: what is missing and nothing else, ticker by ticker, whatever the source does."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecaster import clock
+from forecaster.data.bars import BAR_COLUMNS, History, Listing
+from forecaster.data.sources.yahoo import YahooSource
+from forecaster.data.store import PriceStore
+from forecaster.errors import (
+    DataError,
+    ForecasterError,
+    PartialFailure,
+    SourceDownError,
+    TryLaterError,
+    UnknownNameError,
+    UsageError,
+)
+from forecaster.pipeline.fetch import MOST_DOWN, fetch, import_files
+from tests.synthetic import bars_of
+from tests.yahoo.server import LoopbackYahoo
+
+
+@dataclass
+class Shelf:
+    """A source that serves what is put on it, and remembers what it was asked."""
+
+    tables: dict[str, pd.DataFrame]
+    errors: dict[str, ForecasterError] = field(default_factory=dict)
+    asked: list[tuple[str, date | None, date | None]] = field(default_factory=list)
+    name: str = "shelf"
+    calendar: str = "XNYS"
+
+    def tickers(self) -> tuple[str, ...]:
+        """Serve without bound."""
+        return ()
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve what is on the shelf, or raise what was laid there."""
+        self.asked.append((ticker, start, end))
+        if ticker in self.errors:
+            raise self.errors[ticker]
+        bars = self.tables[ticker][list(BAR_COLUMNS)]
+        first, last = pd.Timestamp(start or "1900-01-01"), pd.Timestamp(end or "2100-01-01")
+        bars = bars[(bars["session"] >= first) & (bars["session"] <= last)].reset_index(drop=True)
+        listing = Listing(
+            ticker=ticker, source=self.name, basis="split-adjusted", calendar=self.calendar
+        )
+        return History(listing=listing, bars=bars)
+
+
+def held(home: Path, ticker: str) -> pd.DataFrame:
+    with PriceStore.open_for_reading(home) as store:
+        return store.bars(ticker)
+
+
+def test_a_second_fetch_asks_only_for_the_overlap_and_changes_nothing(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 100)})
+    first = fetch(["aaa"], home=tmp_path, source=shelf).table
+    again = fetch(["AAA"], home=tmp_path, source=shelf).table
+    assert first["rows_changed"].tolist() == [100] and again["rows_changed"].tolist() == [0]
+    last = bars_of("AAA", 100)["session"].iloc[-1].date()
+    assert shelf.asked[0][1] is None
+    assert shelf.asked[1][1] == last - pd.Timedelta(days=14).to_pytimedelta()
+    assert len(shelf.asked) == 2
+
+
+def test_new_bars_are_appended(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 100).head(95)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = bars_of("AAA", 100)
+    assert fetch(["AAA"], home=tmp_path, source=shelf).table["rows_changed"].tolist() == [5]
+    assert len(held(tmp_path, "AAA")) == 100
+
+
+def test_a_split_fetches_the_whole_rescaled_past(tmp_path: Path) -> None:
+    """Appending to a past on the old scale would look like a crash of 75 %."""
+    before = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": before.head(99)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    after = before.copy()
+    after[["open", "high", "low", "close"]] /= 4.0
+    after.loc[99, "split"] = 4.0
+    shelf.tables["AAA"] = after
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    stored = held(tmp_path, "AAA")
+    pd.testing.assert_series_equal(stored["close"], after["close"], check_names=False)
+    assert stored["close"].pct_change().abs().max() < 0.5
+
+
+def test_a_rescaled_past_that_got_shorter_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 100)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    kept = held(tmp_path, "AAA")
+    shorter = bars_of("AAA", 100).tail(50)
+    shelf.tables["AAA"] = shorter.assign(close=shorter["close"] * 0.999)
+    report = fetch(["AAA"], home=tmp_path, source=shelf)
+    with pytest.raises(DataError, match="now starts later"):
+        report.raise_failures()
+    pd.testing.assert_frame_equal(held(tmp_path, "AAA"), kept)
+
+
+def test_fewer_days_than_stored_never_shrink_the_store(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 100)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = bars_of("AAA", 100).head(98)
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    assert len(held(tmp_path, "AAA")) == 100
+
+
+@pytest.mark.parametrize(
+    ("instant", "last"),
+    [
+        ("2026-03-06T20:59:00+00:00", "2026-03-05"),  # a minute before New York closes
+        ("2026-03-06T21:30:00+00:00", "2026-03-05"),  # closed, but not settled
+        ("2026-03-06T22:00:00+00:00", "2026-03-06"),  # an hour after the close
+        ("2026-03-09T20:30:00+00:00", "2026-03-06"),  # summer time began: closed at 20:00 UTC
+        ("2026-03-09T21:00:00+00:00", "2026-03-09"),
+    ],
+)
+def test_an_unfinished_bar_is_never_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str, last: str
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime.fromisoformat(instant))
+    table = bars_of("AAA", 300, first=date(2025, 1, 2))
+    shelf = Shelf({"AAA": table[table["session"] <= pd.Timestamp(instant[:10])]})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    assert held(tmp_path, "AAA")["session"].iloc[-1] == pd.Timestamp(last)
+
+
+def test_a_bar_of_the_future_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2010, 3, 1, 23, tzinfo=UTC))
+    report = fetch(["AAA"], home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 100)}))
+    assert "future" in str(report.failures["AAA"])
+
+
+def test_one_bad_ticker_does_not_stop_the_others(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 30), "CCC": bars_of("CCC", 30)})
+    shelf.errors["BBB"] = UnknownNameError("BBB: no such ticker")
+    report = fetch(["AAA", "BBB", "CCC"], home=tmp_path, source=shelf)
+    assert report.table["days"].fillna(0).tolist() == [30, 0, 30]
+    with pytest.raises(PartialFailure, match="1 of 3 tickers failed: BBB"):
+        report.raise_failures()
+
+
+def test_all_failed_raises_their_own_error(tmp_path: Path) -> None:
+    shelf = Shelf({}, {"BBB": UnknownNameError("BBB: no such ticker")})
+    with pytest.raises(UnknownNameError):
+        fetch(["BBB"], home=tmp_path, source=shelf).raise_failures()
+
+
+def test_a_rate_limit_is_told_as_such_even_when_some_succeeded(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 30)}, {"BBB": TryLaterError("BBB: 429")})
+    with pytest.raises(TryLaterError):
+        fetch(["AAA", "BBB"], home=tmp_path, source=shelf).raise_failures()
+    assert len(held(tmp_path, "AAA")) == 30
+
+
+def test_a_source_that_stays_down_is_not_asked_for_every_ticker(tmp_path: Path) -> None:
+    names = [f"T{number}" for number in range(20)]
+    shelf = Shelf({}, {name: SourceDownError(f"{name}: down") for name in names})
+    with pytest.raises(SourceDownError):
+        fetch(names, home=tmp_path, source=shelf)
+    assert len(shelf.asked) == MOST_DOWN
+
+
+def test_tickers_left_out_mean_those_stored_from_this_source(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 30)})
+    with pytest.raises(UsageError, match="forecaster fetch AAPL"):
+        fetch(home=tmp_path, source=shelf)
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    other = Shelf({"BBB": bars_of("BBB", 30)}, name="other")
+    fetch(["BBB"], home=tmp_path, source=other)
+    assert fetch(home=tmp_path, source=shelf).table["ticker"].tolist() == ["AAA"]
+
+
+def test_another_source_does_not_mix_into_a_stored_ticker(tmp_path: Path) -> None:
+    fetch(["AAA"], home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 30)}))
+    other = Shelf({"AAA": bars_of("AAA", 60)}, name="other")
+    with pytest.raises(DataError, match="stored from shelf"):
+        fetch(["AAA"], home=tmp_path, source=other).raise_failures()
+    assert len(held(tmp_path, "AAA")) == 30
+
+
+def test_a_file_in_two_pieces_is_refused(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        bars_of("AAA", 30).to_csv(tmp_path / name, index=False)
+    with pytest.raises(UsageError, match="AAA: in more than one file"):
+        import_files([tmp_path / "a.csv", tmp_path / "b.csv"], home=tmp_path)
+
+
+def test_the_real_client_fills_the_store_from_a_loopback_yahoo(
+    yahoo: LoopbackYahoo, source: YahooSource, tmp_path: Path
+) -> None:
+    report = fetch(["AAPL"], home=tmp_path, source=source)
+    assert not report.failures
+    bars = held(tmp_path, "AAPL").set_index("session")
+    assert bars.loc["2020-08-31", "split"] == 4.0
+    assert bars.loc["2020-08-07", "dividend"] == 0.205
+    calls = len(yahoo.calls)
+    assert fetch(["AAPL"], home=tmp_path, source=source).table["rows_changed"].tolist() == [0]
+    assert len(yahoo.calls) == calls + 1, "a known ticker costs one call"
+
+
+@pytest.mark.parametrize(
+    ("ticker", "error"),
+    [
+        ("LIMIT", TryLaterError),
+        ("DOWN", SourceDownError),
+        ("HTML", SourceDownError),
+        ("TRUNC", SourceDownError),
+        ("GONE", UnknownNameError),
+        ("OTHER", DataError),
+    ],
+)
+def test_what_yahoo_answers_becomes_the_right_failure(
+    source: YahooSource, tmp_path: Path, ticker: str, error: type[ForecasterError]
+) -> None:
+    report = fetch([ticker], home=tmp_path, source=source)
+    assert type(report.failures[ticker]) is error
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.tickers() == []

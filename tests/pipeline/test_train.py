@@ -1,0 +1,160 @@
+"""Training as a function: repeatable, blind to the future, on any table of bars."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.errors import CannotWriteError, DataError, UnknownNameError, UsageError
+from forecaster.pipeline.train import train
+from forecaster.registry.versions import list_versions
+from forecaster.settings import TrainSettings
+from tests.synthetic import bars_of, ragged_bars
+
+QUICK = {"hidden": 8, "max_updates": 40, "target": "range"}
+PANEL = {"AAA": 600, "BBB": 420, "CCC": 300}
+
+
+def weights(home: Path, version: str) -> bytes:
+    return (home / "models" / version / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("lookback", ["all", 20])
+def test_same_seed_same_weights_bit_for_bit(tmp_path: Path, lookback: int | str) -> None:
+    settings = TrainSettings(**QUICK, lookback=lookback, layers=2, dropout=0.3)
+    homes = [tmp_path / name for name in "ab"]
+    made = []
+    for home in homes:
+        home.mkdir()
+        made.append(train(ragged_bars(PANEL), settings=settings, home=home).version)
+    first, second = (weights(home, version) for home, version in zip(homes, made, strict=True))
+    assert first == second
+    other = train(
+        ragged_bars(PANEL), settings=settings.model_copy(update={"seed": 1}), home=homes[0]
+    )
+    assert weights(homes[0], other.version) != first
+
+
+def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> None:
+    """The strongest leak test: blow up every bar of the report block and compare weights."""
+    settings = TrainSettings(**QUICK, fit_until=date(2011, 6, 30), select_until=date(2012, 1, 31))
+    clean = ragged_bars(PANEL)
+    wild = clean.copy()
+    later = wild["session"] > pd.Timestamp("2012-01-31")
+    noise = np.exp(np.random.default_rng(0).normal(0.0, 0.3, later.sum()))
+    for column in ("open", "high", "low", "close"):
+        wild.loc[later, column] *= noise
+    wild.loc[later, "volume"] *= 7.0
+    cut = clean[~later]
+    cut = pd.concat([cut, clean[later].groupby("ticker").head(1)])  # the report block needs a day
+    made = [train(bars, settings=settings, home=tmp_path) for bars in (clean, wild, cut)]
+    first, *others = (weights(tmp_path, report.version) for report in made)
+    assert all(other == first for other in others)
+    assert made[0].manifest.intervals == made[1].manifest.intervals
+    assert made[0].manifest.scaler == made[1].manifest.scaler == made[2].manifest.scaler
+
+
+def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:
+    """With the stopping out of play, other select days must give the same weights."""
+    settings = TrainSettings(
+        **{**QUICK, "max_updates": 20},
+        evaluate_every=20,
+        fit_until=date(2011, 6, 30),
+        select_until=date(2012, 1, 31),
+    )
+    clean = ragged_bars(PANEL)
+    wild = clean.copy()
+    later = wild["session"] > pd.Timestamp("2011-06-30")
+    wild.loc[later, ["high"]] *= 1.1
+    made = [train(bars, settings=settings, home=tmp_path) for bars in (clean, wild)]
+    first, second = (weights(tmp_path, report.version) for report in made)
+    assert first == second
+    assert made[0].manifest.metrics != made[1].manifest.metrics
+
+
+def test_as_of_hides_every_later_bar(tmp_path: Path) -> None:
+    bars, until = ragged_bars(PANEL), date(2012, 1, 31)
+    seen = train(bars, settings=TrainSettings(**QUICK), home=tmp_path, as_of=until)
+    cut = bars[bars["session"] <= pd.Timestamp(until)]
+    alone = train(cut, settings=TrainSettings(**QUICK), home=tmp_path)
+    assert seen.manifest.data == alone.manifest.data
+    assert weights(tmp_path, seen.version) == weights(tmp_path, alone.version)
+
+
+def test_blocks_are_70_15_15_of_the_days(tmp_path: Path) -> None:
+    report = train(bars_of("AAA", 600), settings=TrainSettings(**QUICK), home=tmp_path)
+    days, blocks = bars_of("AAA", 600)["session"], report.manifest.data.blocks
+    assert blocks.fit_until == days[419].date()
+    assert blocks.select_until == days[509].date()
+    assert (blocks.first, blocks.last) == (days[0].date(), days[599].date())
+
+
+def test_truncation_at_the_whole_history_is_full_bptt(tmp_path: Path) -> None:
+    bars = bars_of("AAA", 300)
+    made = [
+        train(bars, settings=TrainSettings(**QUICK, **reach), home=tmp_path)
+        for reach in ({"bptt": "full"}, {"bptt_steps": 300}, {"bptt_steps": 20})
+    ]
+    full, long, short = (weights(tmp_path, report.version) for report in made)
+    assert full == long != short
+
+
+def test_inside_a_window_truncation_changes_the_training_too(tmp_path: Path) -> None:
+    bars = bars_of("AAA", 300)
+    made = [
+        train(bars, settings=TrainSettings(**QUICK, lookback=30, **reach), home=tmp_path)
+        for reach in ({"bptt": "full"}, {"bptt_steps": 30}, {"bptt_steps": 3})
+    ]
+    full, long, short = (weights(tmp_path, report.version) for report in made)
+    assert full == long != short
+
+
+def test_one_ticker_has_no_cross_section_and_several_have(tmp_path: Path) -> None:
+    one = train(bars_of("AAA", 300), settings=TrainSettings(**QUICK), home=tmp_path).manifest
+    several = train(ragged_bars(PANEL), settings=TrainSettings(**QUICK), home=tmp_path).manifest
+    assert not any(name.startswith("panel_") for name in one.inputs)
+    assert sum(name.startswith("panel_") for name in several.inputs) == 6
+
+
+def test_wrong_requests_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    bars = bars_of("AAA", 300)
+    with pytest.raises(CannotWriteError):
+        train(bars, home=tmp_path / "none")
+    with pytest.raises(UnknownNameError):
+        train(bars, home=tmp_path, tickers=["ZZZ"])
+    with pytest.raises(UsageError, match="lacks close"):
+        train(bars.drop(columns="close"), home=tmp_path)
+    with pytest.raises(DataError, match="20 trading days"):
+        train(bars.head(20), home=tmp_path)
+    with pytest.raises(DataError, match="fit block"):
+        train(bars, settings=TrainSettings(fit_until=date(2010, 1, 20)), home=tmp_path)
+    with pytest.raises(UsageError, match="report block"):
+        train(bars, settings=TrainSettings(select_until=date(2020, 1, 20)), home=tmp_path)
+    assert list_versions(tmp_path) == []
+
+
+def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -> None:
+    flat = bars_of("AAA", 300)
+    flat[["open", "high", "low", "close"]] = 10.0
+    train(flat, settings=TrainSettings(**{**QUICK, "target": "return"}), home=tmp_path)
+    with pytest.raises(DataError, match="fit block"):
+        train(flat, settings=TrainSettings(**QUICK), home=tmp_path)
+
+
+@pytest.mark.slow
+def test_an_lstm_beats_har_on_the_range_of_real_prices_and_claims_nothing_on_returns(
+    tmp_path: Path,
+) -> None:
+    from forecaster.pipeline.evaluate import evaluate
+    from forecaster.pipeline.fetch import fetch
+    from forecaster.settings import FetchSettings
+
+    fetch(home=tmp_path, settings=FetchSettings(source="sample"))
+    train(settings=TrainSettings(target="return,range"), home=tmp_path)
+    result = evaluate(home=tmp_path)
+    mse = result.scorecard("range").set_index("forecaster")["mse"]
+    assert mse["lstm"] < 0.95 * mse["har"] < 0.95 * mse["persistence"]
+    against_zero = next(c for c in result.comparisons if c.rival == "zero-return")
+    assert against_zero.verdict == "not distinguishable"
