@@ -49,7 +49,8 @@ def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) ->
         for begin in range(0, len(lengths), SERIES_AT_ONCE):
             group = longest_first[begin : begin + SERIES_AT_ONCE]
             parts.extend(_walk(network, inputs, offsets[group], lengths[group]))
-    forecasts = np.empty((len(inputs), parts[0][1].shape[-1]))
+    # Not np.empty: a row left out would hold an earlier call's numbers and look right.
+    forecasts = np.full((len(inputs), parts[0][1].shape[-1]), np.nan)
     for rows, values in parts:
         forecasts[rows] = values
     return forecasts
