@@ -143,6 +143,16 @@ def test_early_stopping_returns_the_best_look_bit_for_bit():
     assert not equal(made.state_dict(), weights[-1])
 
 
+def test_patience_counts_looks_without_gain():
+    """The first look is the best and three more bring nothing: it ends there."""
+    losses = iter([1.0, 2.0, 3.0, 4.0, 0.0])
+    made = network()
+    options = replace(OPTIONS, max_updates=50, evaluate_every=1, patience=3)
+    looks, weights = run(made, lanes(), options=options, validate=lambda _: next(losses))
+    assert len(looks) == 4
+    assert equal(made.state_dict(), weights[0])
+
+
 def test_the_last_update_is_looked_at_too():
     """Seven updates, a look every three: after 3, 6 and 7."""
     made = network()
