@@ -320,8 +320,13 @@ def test_each_scored_outcome_of_whole_histories_weighs_the_same(monkeypatch, tar
         torch.testing.assert_close(found / segments, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_each_scored_window_weighs_the_same(monkeypatch):
-    """Seven windows in batches of three: the last batch's one window weighs no more."""
+@pytest.mark.parametrize("at_once", [1, 2, 64])
+def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
+    """Seven windows in batches of three: the last batch's one window weighs no more.
+
+    However many are differentiated at a time.
+    """
+    monkeypatch.setattr(trainer, "CPU_WINDOWS_AT_ONCE", at_once)
     made, data = network(), arrays()
     data.y[:], data.scored[:] = 0.0, False
     ends = np.array([4, 9, 14, 19, 24, 29, 34])
