@@ -66,7 +66,7 @@ type: $(VENV)/.dev  ## types, strictly
 	$(BIN)/mypy
 
 test: $(VENV)/.dev  ## the fast tests, offline
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n auto -m "not slow and not gpu"
 
 test-slow: $(VENV)/.dev  ## the proofs that take minutes, offline
 	$(BIN)/pytest -m "slow and not gpu"

@@ -28,7 +28,7 @@ DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says w
 class TrainSettings(BaseModel):
     """What one training does; the defaults are a sound start for daily prices."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: Literal["elman", "gru", "lstm"] = "lstm"
     hidden: int = Field(64, ge=1, le=4096)

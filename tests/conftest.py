@@ -1,5 +1,6 @@
 """What several rooms' tests need: a loopback Yahoo, and the real client led to it."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.yahoo.server import LoopbackYahoo
+
+# Before torch is imported: two threads on a busy machine wait for each other at every step.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from forecaster.data.sources.yahoo import YahooSource

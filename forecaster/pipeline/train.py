@@ -98,7 +98,9 @@ def train(
     forecast = _select_forecast(network.cpu(), material, settings)
     manifest = _manifest(material, settings, histories, looks, forecast)
     created = clock.now()
-    manifest = manifest.model_copy(update={"created_at": created.isoformat(timespec="microseconds")})
+    manifest = manifest.model_copy(
+        update={"created_at": created.isoformat(timespec="microseconds")}
+    )
     saved = save_version(where, manifest, [weights_of(network)], created)
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame([asdict(look) for look in looks])

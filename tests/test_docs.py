@@ -1,0 +1,127 @@
+"""The documents say what is true: every command is told of, the tree is the tree."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from forecaster.cli import app
+from forecaster.errors import ForecasterError
+from forecaster.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def command_paths(group: object, prefix: str = "forecaster") -> dict[str, object]:
+    """Every command under its full name, groups themselves left out."""
+    found: dict[str, object] = {}
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        path = f"{prefix} {name}"
+        nested = hasattr(command, "commands")
+        found |= command_paths(command, path) if nested else {path: command}
+    return found
+
+
+ALL = command_paths(typer.main.get_command(app))
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_command_is_in_the_docs(path: str) -> None:
+    assert f"`{path}" in COMMANDS
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_option_is_in_the_docs(path: str) -> None:
+    options = {option for p in ALL[path].params for option in p.opts if option.startswith("--")}  # type: ignore[attr-defined]
+    missing = {option for option in options - {"--help"} if f"`{option}" not in COMMANDS}
+    assert not missing
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_help_says_what_it_reads_creates_and_an_example(path: str) -> None:
+    text = ALL[path].help or ""  # type: ignore[attr-defined]
+    for word in ("Reads:", "Creates:", "Example: forecaster"):
+        assert word in text
+
+
+def test_every_setting_is_in_the_docs() -> None:
+    for name, section in Settings.model_fields.items():
+        assert f"[{name}]" in COMMANDS
+        for key in section.annotation.model_fields:  # type: ignore[union-attr]
+            assert re.search(rf"^{key} = |--{key.replace('_', '-')}", COMMANDS, re.M), key
+
+
+def test_every_exit_code_is_in_the_docs() -> None:
+    codes = {kind.exit_code for kind in ForecasterError.__subclasses__()}
+    for code in codes:
+        assert f"| {code} |" in COMMANDS
+
+
+def readme_tree() -> list[tuple[str, str]]:
+    """Each path of the README's tree with its words."""
+    block = README.split("## The tree")[1].split("```")[1]
+    parents: list[str] = []
+    found = []
+    for line in block.strip().splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, words = line.split(maxsplit=1)
+        parents = [*parents[:depth], name]
+        found.append(("".join(parents), words))
+    return found
+
+
+def test_the_readme_tree_is_the_tree() -> None:
+    told = {path for path, _ in readme_tree()}
+    package = {name for name in tracked() if name.startswith("forecaster/")}
+    folders = {f"{parent}/" for name in package for parent in map(str, Path(name).parents[:-1])}
+    assert {path for path in told if path.startswith("forecaster/")} == package | folders
+    top = {name.split("/")[0] + ("/" if "/" in name else "") for name in tracked()}
+    visible = {name for name in top if not name.startswith(".")}
+    assert {path for path in told if not path.startswith("forecaster/")} == visible - {
+        "README.md",
+        "forecaster/",
+    }
+
+
+def test_the_tree_gives_about_four_words_per_file() -> None:
+    for path, words in readme_tree():
+        assert 1 <= len(words.split()) <= 5, path
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+            assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_no_tracked_file_names_a_path_of_some_machine() -> None:
+    """Such a path works for its writer alone."""
+    roots = ("home", "root", "Users", "work", "opt", "mnt")
+    absolute = re.compile(r"(?<![\w.~/:*{}])/(?:" + "|".join(roots) + r")/[\w.]+")
+    private = "sha" + "red/"
+    for name in tracked():
+        try:
+            text = (ROOT / name).read_text()
+        except UnicodeDecodeError:
+            continue
+        assert not absolute.search(text), f"{name}: {absolute.search(text)}"
+        assert private not in text, name
+
+
+def test_no_data_is_tracked() -> None:
+    for name in tracked():
+        assert not name.endswith((".db", ".safetensors", ".parquet", ".npy", ".pkl", ".csv")), name
+        assert (ROOT / name).stat().st_size < 200_000, name
+    inside = [name for name in tracked() if name.startswith(("data/", "models/"))]
+    assert sorted(inside) == ["data/README.md", "models/README.md"]
