@@ -7,26 +7,16 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
-import forecaster
 from forecaster import clock
-from forecaster.data.bars import History
-from forecaster.data.fingerprint import fingerprint
-from forecaster.evaluation.intervals import bounds_by_series
 from forecaster.models.network import Network, build_network
+from forecaster.pipeline.describe import calibrate, describe
 from forecaster.pipeline.material import Material, long_enough, passes_over, prepare, select_loss
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.trained import forecast_rows, scaler_part, weights_of
-from forecaster.registry.manifest import (
-    BlocksPart,
-    DataPart,
-    Manifest,
-    MemberPart,
-    NetworkPart,
-)
+from forecaster.pipeline.trained import weights_of
+from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import TrainSettings, resolve_home
 from forecaster.training.device import choose_device
@@ -38,7 +28,6 @@ __all__ = ["Evaluated", "TrainReport", "train"]
 
 log = logging.getLogger(__name__)
 
-COVERAGE = 0.8
 OnUpdate = Callable[[int, Evaluated | None], None]
 
 
@@ -95,13 +84,14 @@ def train(
     _announce(material, settings, device)
     started = time.monotonic()
     network, looks = _fit_network(material, settings, device, on_update)
-    forecast = _select_forecast(network.cpu(), material, settings)
-    manifest = _manifest(material, settings, histories, looks, forecast)
+    calibration = calibrate(network.cpu(), material, settings)
     created = clock.now()
-    manifest = manifest.model_copy(
-        update={"created_at": created.isoformat(timespec="microseconds")}
-    )
+    manifest = describe(material, settings, histories, looks, calibration, created)
     saved = save_version(where, manifest, [weights_of(network)], created)
+    for name, share in zip(settings.target, saved.shrinkage, strict=True):
+        log.info(
+            "belief  %s: the select block bears out %.0f %% of the forecast", name, 100 * share
+        )
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame([asdict(look) for look in looks])
     return TrainReport(manifest=saved, looks=table, skipped=tuple(skipped))
@@ -171,72 +161,3 @@ def _fit_network(
 
 def _plan_of(settings: TrainSettings) -> BPTTPlan:
     return BPTTPlan.full() if settings.reach is None else BPTTPlan.truncated(steps=settings.reach)
-
-
-def _select_forecast(network: Network, material: Material, settings: TrainSettings) -> np.ndarray:
-    """(N, K) forecasts of the select block in the targets' own units, NaN elsewhere."""
-    select = material.rows(1).any(axis=1)
-    inputs = torch.from_numpy(material.scaler.apply(material.panel.inputs))
-    scaled = forecast_rows(
-        network, inputs, material.panel.offsets, settings.lookback, np.asarray(select)
-    )
-    return material.target_scaler.undo(scaled)
-
-
-def _manifest(
-    material: Material,
-    settings: TrainSettings,
-    histories: list[History],
-    looks: list[Evaluated],
-    forecast: np.ndarray,
-) -> Manifest:
-    """Write down everything that a later evaluation or forecast needs."""
-    panel, split = material.panel, material.split
-    residuals = np.where(material.rows(1), panel.y - forecast, np.nan)
-    best = next(look for look in reversed(looks) if look.best)
-    return Manifest(
-        created_at="",
-        code_version=forecaster.__version__,
-        torch_version=str(torch.__version__),
-        targets=list(panel.targets),
-        inputs=list(panel.input_names),
-        network=NetworkPart(
-            model=settings.model,
-            hidden=settings.hidden,
-            layers=settings.layers,
-            dropout=settings.dropout,
-            lookback=settings.lookback,
-        ),
-        members=[MemberPart(weights="weights.safetensors", seed=settings.seed)],
-        scaler=scaler_part(material.scaler),
-        target_scaler=scaler_part(material.target_scaler),
-        data=DataPart(
-            tickers=list(panel.tickers),
-            cross_section=len(panel.tickers) > 1,
-            fingerprint=fingerprint(histories),
-            days=len(panel.days),
-            blocks=BlocksPart(
-                first=panel.days.min().item(),
-                fit_until=split.fit_until.item(),
-                select_until=split.select_until.item(),
-                last=panel.days.max().item(),
-            ),
-        ),
-        training={
-            **settings.model_dump(mode="json", exclude={"target", "lookback"}),
-            "bptt_steps": settings.reach,
-            "updates": looks[-1].update,
-            "passes": looks[-1].passes,
-            "best_update": best.update,
-        },
-        metrics={
-            f"select_mse_{name}": float(np.nanmean(residuals[:, k] ** 2))
-            for k, name in enumerate(panel.targets)
-        },
-        coverage=COVERAGE,
-        intervals={
-            name: bounds_by_series(residuals[:, k], panel.series, panel.tickers, COVERAGE)
-            for k, name in enumerate(panel.targets)
-        },
-        files={},
-    )

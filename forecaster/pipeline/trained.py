@@ -63,7 +63,8 @@ class Trained:
             forecast_rows(network, inputs, panel.offsets, lookback, rows)
             for network in self.networks
         ]
-        return scaler_of(self.manifest.target_scaler).undo(np.mean(scaled, axis=0))
+        believed = np.mean(scaled, axis=0) * np.array(self.manifest.shrinkage)
+        return scaler_of(self.manifest.target_scaler).undo(believed)
 
 
 def able_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:

@@ -64,6 +64,7 @@ class MemberPart(_Part):
 class Manifest(_Part):
     """A version, whole; `version` itself is not part of the document's hash.
 
+    `shrinkage` multiplies each target's scaled forecast (see `evaluation/calibration.py`).
     `intervals` maps target and ticker (or "" for all others) to the lower and upper
     residual of the select block that hold `coverage` of the outcomes.
     """
@@ -79,6 +80,7 @@ class Manifest(_Part):
     members: list[MemberPart]
     scaler: ScalerPart
     target_scaler: ScalerPart
+    shrinkage: list[float]
     data: DataPart
     training: dict[str, str | int | float | None]
     metrics: dict[str, float]

@@ -47,6 +47,7 @@ def manifest(*, targets=("return",), members=("weights.safetensors",), **changes
         members=[MemberPart(weights=name, seed=7) for name in members],
         scaler=ScalerPart(mean=[0.1 + 0.2], scale=[1e-17]),
         target_scaler=ScalerPart(mean=[0.0], scale=[0.01]),
+        shrinkage=[1.0],
         data=DataPart(
             tickers=["AAPL"],
             cross_section=False,
