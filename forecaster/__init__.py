@@ -9,6 +9,7 @@ _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
     "import_files": "forecaster.pipeline.fetch",
     "FetchReport": "forecaster.pipeline.fetch",
+    "load_bars": "forecaster.pipeline.prices",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",
     "evaluate": "forecaster.pipeline.evaluate",

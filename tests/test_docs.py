@@ -99,6 +99,15 @@ def test_the_tree_gives_about_four_words_per_file() -> None:
         assert 1 <= len(words.split()) <= 5, path
 
 
+def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is written but for the size of the training."""
+    block = (ROOT / "docs" / "guide.md").read_text().split("```python")[1].split("```")[0]
+    assert block.count("TrainSettings(target") == 1
+    quick = block.replace("TrainSettings(target", "TrainSettings(max_updates=25, target")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(quick, "guide.md", "exec"), {})
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):

@@ -117,6 +117,9 @@ def _print_verdicts(result: "Evaluation", target: str) -> None:
     mse = result.scorecard(target).set_index("forecaster")["mse"].iloc[1:]
     for rival in dict.fromkeys([str(mse.index[0]), str(mse.idxmin())]):
         found = mine[rival]
+        if found.p_value != found.p_value:
+            print(f"verdict {found.forecaster} makes the same forecasts as {rival}")
+            continue
         words = {"better": "better than", "worse": "worse than"}
         stands = words.get(found.verdict, "not distinguishable from")
         print(

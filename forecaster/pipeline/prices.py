@@ -12,6 +12,7 @@ from forecaster.data.export import write_csv, write_parquet
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UnknownNameError, UsageError
+from forecaster.settings import resolve_home
 
 
 def load_histories(
@@ -90,6 +91,25 @@ def _checked(ticker: str, rows: pd.DataFrame, until: date | None) -> History:
         checked = checked[checked["session"] <= pd.Timestamp(until)].reset_index(drop=True)
     listing = Listing(ticker=ticker, source="table", basis=basis, calendar=calendar)  # type: ignore[arg-type]
     return History(listing=listing, bars=checked)
+
+
+def load_bars(
+    tickers: Sequence[str] = (), *, home: Path | None = None, until: date | None = None
+) -> pd.DataFrame:
+    """Read stored bars as the long table that `train`, `evaluate` and `predict` take.
+
+    Args:
+        tickers: which; none means all in the store.
+        home: the workspace; None as the command line resolves it.
+        until: last session wanted; None for all.
+
+    Returns:
+        Columns `ticker`, those of a bar, `basis` and `calendar`.
+
+    Raises:
+        UnknownNameError: a ticker is not there, or nothing is.
+    """
+    return as_table(load_histories(None, resolve_home(home), tickers, until))
 
 
 def as_table(histories: Sequence[History]) -> pd.DataFrame:

@@ -147,7 +147,8 @@ def train(
             if not np.isfinite(norm):
                 network.load_state_dict(best_weights)
                 raise _diverged(update, pass_number, f"a gradient of norm {norm}", last_norm)
-            schedule.step() if update < options.max_updates else None
+            if update < options.max_updates:  # one step more than its cycle has is an error
+                schedule.step()
             last_norm = norm
             losses.append(gradients.loss_sum)
             look = None

@@ -53,6 +53,7 @@ def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> 
     first, *others = (weights(tmp_path, report.version) for report in made)
     assert all(other == first for other in others)
     assert made[0].manifest.intervals == made[1].manifest.intervals
+    assert made[0].manifest.shrinkage == made[1].manifest.shrinkage
     assert made[0].manifest.scaler == made[1].manifest.scaler == made[2].manifest.scaler
 
 

@@ -1,0 +1,101 @@
+"""Equal accuracy: days are what counts, however many tickers share them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.tsa.stattools import diebold_mariano_test
+
+from forecaster.evaluation.significance import compare
+
+
+def table(errors: dict[str, np.ndarray], tickers: int = 1) -> pd.DataFrame:
+    """Lay out forecasts of an outcome of 0 with these daily errors, the same for every ticker."""
+    parts = []
+    for name, values in errors.items():
+        for number in range(tickers):
+            days = pd.date_range("2020-01-01", periods=len(values))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "ticker": f"T{number}",
+                        "session": days,
+                        "target": "return",
+                        "forecaster": name,
+                        "forecast": values,
+                        "actual": 0.0,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def draws(days: int, seed: int = 0) -> dict[str, np.ndarray]:
+    own, rival = np.random.default_rng(seed).standard_normal((2, days))
+    return {"own": own, "rival": rival}
+
+
+def test_the_difference_by_hand():
+    """Squared errors 1, 4 against 4, 4: mean 2.5 against 4, that is 37.5 % less."""
+    found = compare(table({"own": [1.0, 2.0], "rival": [2.0, -2.0]}), "return", "own", "rival")
+    assert found.difference == pytest.approx(-0.375)
+    assert found.days == 2
+
+
+def test_twins_cannot_be_told_apart():
+    same = np.array([1.0, 2.0, 3.0])
+    found = compare(table({"own": same, "rival": same}), "return", "own", "rival")
+    assert np.isnan(found.p_value) and found.verdict == "not distinguishable"
+
+
+def test_twenty_tickers_with_one_shock_are_one_observation_a_day():
+    """Counting them as twenty would make any p-value tiny."""
+    errors = draws(200)
+    one = compare(table(errors), "return", "own", "rival")
+    twenty = compare(table(errors, tickers=20), "return", "own", "rival")
+    assert twenty.p_value == pytest.approx(one.p_value)
+    assert twenty.difference == pytest.approx(one.difference)
+
+
+def test_days_weigh_by_their_forecasts_so_that_the_sign_is_that_of_the_pooled_scores():
+    crowded = table({"own": [1.0, 0.0], "rival": [0.0, 1.2]})
+    more = crowded[crowded["session"] == crowded["session"].min()].assign(ticker="T1")
+    both = pd.concat([crowded, more], ignore_index=True)
+    assert compare(crowded, "return", "own", "rival").difference < 0
+    assert compare(both, "return", "own", "rival").difference > 0
+
+
+def test_it_agrees_with_statsmodels_own_test_where_both_apply():
+    """Same differences, a variance with the same lags; small-sample factors differ a little."""
+    errors = draws(400, seed=3)
+    found = compare(table(errors), "return", "own", "rival")
+    zero = np.zeros(400)
+    theirs = diebold_mariano_test(
+        zero, errors["own"], errors["rival"], lags=int(4 * 4 ** (2 / 9)), criterion="mse"
+    )
+    assert found.p_value == pytest.approx(float(theirs.pvalue), rel=0.05)
+
+
+def test_autocorrelated_differences_count_for_less():
+    """A difference that persists for weeks gives fewer independent looks than its days."""
+    generator = np.random.default_rng(1)
+    slow = np.convolve(generator.standard_normal(430), np.ones(30) / 30, mode="valid")[:400]
+    errors = {"own": 1.0 - 0.3 * slow - 0.02, "rival": np.ones(400)}
+    gap = errors["own"] ** 2 - 1.0
+    naive = stats.ttest_1samp(gap, 0.0).pvalue
+    assert compare(table(errors), "return", "own", "rival").p_value > 2 * naive
+
+
+def test_under_no_difference_it_errs_about_one_time_in_twenty():
+    rejected = [
+        compare(table(draws(150, seed)), "return", "own", "rival").verdict != "not distinguishable"
+        for seed in range(200)
+    ]
+    assert 0.01 <= np.mean(rejected) <= 0.12
+
+
+def test_verdicts():
+    errors = draws(300)
+    better = compare(table({**errors, "own": errors["rival"] * 0.7}), "return", "own", "rival")
+    worse = compare(table({**errors, "own": errors["rival"] * 1.3}), "return", "own", "rival")
+    assert (better.verdict, worse.verdict) == ("better", "worse")
