@@ -49,6 +49,11 @@ app.add_typer(models.app, name="models")
 
 
 def main() -> None:
-    """Run the command line; a TERM signal unwinds like an interrupt and exits 143."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """Run the command line; an interrupt exits 130, a TERM signal 143, both after unwinding."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     app()
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -66,8 +66,6 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             _fail(CannotWriteError(f"{error.filename}: {error.strerror}; check its permissions."))
         except OSError as error:
             _fail(StorageError(f"{error.filename or 'storage'}: {error.strerror or error}."))
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
 
     return wrapped
 
