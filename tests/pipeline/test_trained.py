@@ -1,0 +1,64 @@
+"""A version at work: what is believed of its network, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecaster.errors import ArtifactError
+from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.train import train
+from forecaster.pipeline.trained import Trained, load_trained
+from forecaster.registry.manifest import Manifest
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
+
+BARS = ragged_bars({"AAA": 300, "BBB": 260})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    home = tmp_path_factory.mktemp("home")
+    settings = TrainSettings(hidden=4, max_updates=25, target="return,range")
+    return home, train(BARS, settings=settings, home=home).manifest
+
+
+def forecast(home: Path, trained: Trained) -> np.ndarray:
+    panel = trained.panel(load_histories(BARS, home, (), None))
+    return trained.forecast(panel, np.ones(len(panel.days), dtype=bool))
+
+
+def test_a_forecast_is_the_fit_mean_plus_what_is_believed_of_the_rest(
+    made: tuple[Path, Manifest],
+) -> None:
+    home, manifest = made
+    networks = load_trained(home, manifest).networks
+    full, half, none = (
+        forecast(
+            home,
+            Trained(
+                manifest=manifest.model_copy(update={"shrinkage": [share, share]}),
+                networks=networks,
+            ),
+        )
+        for share in (1.0, 0.5, 0.0)
+    )
+    mean = np.array(manifest.target_scaler.mean)
+    np.testing.assert_allclose(none, np.broadcast_to(mean, none.shape))
+    np.testing.assert_allclose(half - mean, (full - mean) / 2)
+    assert np.ptp(full[:, 1]) > 0
+
+
+def test_other_inputs_than_trained_on_are_refused(made: tuple[Path, Manifest]) -> None:
+    home, manifest = made
+    fewer = manifest.model_copy(update={"inputs": manifest.inputs[:-1]})
+    trained = Trained(manifest=fewer, networks=load_trained(home, manifest).networks)
+    with pytest.raises(ArtifactError, match="train again"):
+        forecast(home, trained)
+
+
+def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> None:
+    home, manifest = made
+    wider = manifest.network.model_copy(update={"hidden": 8})
+    with pytest.raises(ArtifactError, match="shapes"):
+        load_trained(home, manifest.model_copy(update={"network": wider}))
