@@ -36,8 +36,10 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    home: output.HomeOption = None,
+    json: output.JsonOption = False,
 ) -> None:
-    output.set_debug(debug)
+    output.set_defaults(debug=debug, home=home, json=json)
 
 
 app.command("fetch")(fetch.fetch_command)

@@ -40,22 +40,29 @@ AsOfOption = Annotated[
 ]
 
 _debug = False
+_home: Path | None = None
+_json = False
 
 
-def set_debug(wanted: bool) -> None:
-    """Show tracebacks of errors that are otherwise told in one line."""
-    global _debug
-    _debug = wanted
+def set_defaults(*, debug: bool, home: Path | None, json: bool) -> None:
+    """Keep what was said before the command's name; the same options after it win."""
+    global _debug, _home, _json
+    _debug, _home, _json = debug, home, json
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn our errors into one line on stderr and their exit code; a closed pipe ends well."""
+    """Turn our errors into one line on stderr and their exit code; a closed pipe ends well.
+
+    The function takes `home` and `json`; `quiet` if it has progress to tell.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         _listen(quiet=bool(kwargs.get("quiet")))
+        said: dict[str, Any] = {"home": kwargs.get("home") or _home}
+        said["json"] = kwargs.get("json") or _json
         try:
-            function(*args, **kwargs)
+            function(*args, **{**kwargs, **said})
             sys.stdout.flush()
         except BrokenPipeError:
             # Python flushes stdout once more at exit; give it somewhere to go.

@@ -177,9 +177,10 @@ def _fetch_all(
         except (StorageError, CannotWriteError):
             raise
         except ForecasterError as error:
-            log.warning("%s", error)
+            if len(tickers) > 1:  # the only one's error is told by whoever raises it
+                log.warning("%s", error)
             failures[ticker] = error
-            rows.append({"ticker": ticker, "rows_changed": 0, "error": str(error)})
+            rows.append({**_row(store, ticker, 0), "error": str(error)})
             down = down + 1 if isinstance(error, SourceDownError) else 0
             if down == MOST_DOWN:
                 raise
@@ -239,7 +240,8 @@ def _final(history: History) -> History:
 
 
 def _row(store: PriceStore, ticker: str, changed: int) -> dict[str, object]:
-    session = store.bars(ticker)["session"]
+    """Tell what is stored of a ticker now; nothing is 0 days."""
+    session = store.bars(ticker)["session"] if ticker in store.tickers() else pd.Series()
     first, last = (session.iloc[0], session.iloc[-1]) if len(session) else (pd.NaT, pd.NaT)
     counts = {"rows_changed": changed, "days": len(session)}
     return {"ticker": ticker, **counts, "first": first, "last": last, "error": None}

@@ -163,6 +163,16 @@ def test_home_comes_from_the_environment(
     assert "AAA" in run("data", "list").stdout
 
 
+def test_home_and_json_may_stand_before_the_command_too(
+    run: Run, trained_home: Path, tmp_path: Path
+) -> None:
+    before = run("--home", trained_home, "--json", "data", "list")
+    after = run("data", "list", "--home", trained_home, "--json")
+    assert before.stdout == after.stdout and before.exit_code == 0
+    both = run("--home", tmp_path, "data", "list", "--home", trained_home, "--json")
+    assert both.stdout == after.stdout
+
+
 def test_quiet_keeps_stderr_empty(run: Run, home: Path) -> None:
     done = run("train", "--target", "range", *QUICK, "--home", home, "--quiet")
     assert (done.exit_code, done.stderr) == (0, "")
