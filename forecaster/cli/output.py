@@ -84,12 +84,18 @@ def _fail(error: ForecasterError) -> None:
     raise typer.Exit(error.exit_code) from None
 
 
+class _Stderr(logging.Handler):
+    """Print to whatever stderr is now: a progress bar takes its place while it runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        print(record.getMessage(), file=sys.stderr)
+
+
 def _listen(*, quiet: bool) -> None:
     """Send the package's notices to stderr: warnings always, progress unless quiet."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("forecaster")
-    logger.handlers = [handler]
+    logger.handlers = [_Stderr()]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
 
