@@ -51,9 +51,10 @@ def per_series(
     """
     forecast = fitter(x, y, fit)
     rows = fit & np.isfinite(y)
-    for number in np.unique(series):
-        here = series == number
-        if (rows & here).sum() >= MIN_ROWS_PER_SERIES:
+    grouped = np.argsort(series, kind="stable")
+    borders = np.flatnonzero(np.diff(series[grouped])) + 1
+    for here in np.split(grouped, borders):
+        if rows[here].sum() >= MIN_ROWS_PER_SERIES:
             forecast[here] = fitter(x[here], y[here], fit[here])
     return forecast
 

@@ -124,10 +124,19 @@ def find_version(home: Path, version: str | None, target: str | None = None) -> 
         manifest = read_manifest(home, name)
         if target is None or target in manifest.targets:
             return manifest
-    wanted = f" for target {target}" if target else ""
-    option = f" --target {target}" if target else ""
-    raise UnknownNameError(
-        f"No trained version{wanted} under {home / 'models'}; run: forecaster train{option}"
+    raise UnknownNameError(_none_found(home, names, target))
+
+
+def _none_found(home: Path, names: list[str], target: str | None) -> str:
+    """Say what is missing, what there is instead, and what to type."""
+    if not names or target is None:
+        option = f" --target {target}" if target else ""
+        return f"No trained version under {home / 'models'}; run: forecaster train{option}"
+    others = read_manifest(home, names[-1]).targets
+    return (
+        f"No version under {home / 'models'} forecasts {target}; the newest forecasts "
+        f"{', '.join(others)}. Name it with --target {others[0]}, or run: forecaster train "
+        f"--target {target}"
     )
 
 
