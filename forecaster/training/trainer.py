@@ -9,7 +9,8 @@ Shape letters: N flat rows, F inputs, K targets, T days, B rows of a segment.
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,9 @@ from torch import Tensor
 from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
-from forecaster.training.gradients import BlockGradients, bptt_gradients, window_gradients
+from forecaster.training.blocks import BlockGradients, Grid, even
+from forecaster.training.exact import added
+from forecaster.training.gradients import bptt_gradients, window_gradients
 from forecaster.training.plan import BPTTPlan
 
 
@@ -184,27 +187,72 @@ def _pass_gradients(
     plan: BPTTPlan,
     last_day_only: bool,
 ) -> Iterator[BlockGradients]:
-    """Yield the gradients of each segment; every scored outcome weighs the same in a pass."""
+    """Yield the gradients of each update; every scored outcome weighs the same in a pass."""
     if len(segments) == 0:
         raise ValueError("the pass has no segments; give at least 1, or training never ends.")
-    state: RecurrentState | None = None
-    device = arrays.inputs.device
-    count = max(float(arrays.scored.sum()) / len(segments), 1.0)
+    updates = 1 if plan.update == "pass" else len(segments)
+    count = max(float(arrays.scored.sum()) / updates, 1.0)
+    if last_day_only:
+        blocks = _window_batches(network, arrays, segments, plan, count)
+    else:
+        blocks = _lane_gradients(network, arrays, segments, plan, count)
+    if plan.update == "pass":
+        yield added(list(blocks))
+    else:
+        yield from blocks
+
+
+def _window_batches(
+    network: Network, arrays: TrainingArrays, segments: Segments, plan: BPTTPlan, count: float
+) -> Iterator[BlockGradients]:
+    """Yield the gradients of each batch of windows."""
     for segment in segments:
-        rows = torch.from_numpy(segment.rows).to(device)
+        rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
+        yield _window_gradients(network, arrays, rows, plan, count)
+
+
+def _lane_gradients(
+    network: Network, arrays: TrainingArrays, segments: Segments, plan: BPTTPlan, count: float
+) -> Iterator[BlockGradients]:
+    """Yield the gradients of each segment's errors, which reach into the segments before.
+
+    Kept are the segments that later errors may reach, each with the state before it. That
+    state is one update old: the block before has just been run from its own start with the
+    weights of that update.
+    """
+    context = 0 if plan.steps is None else plan.steps // (plan.stride or plan.steps) - 1
+    kept: deque[tuple[Tensor, Tensor]] = deque()
+    state: RecurrentState | None = None
+    for segment in segments:
+        rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
+        kept.append((rows, torch.from_numpy(segment.starts).to(rows.device)))
+        state = state or network.initial_state(rows.shape[1])
+        grid = _grid_of(kept, plan)
+        rows = torch.cat([part for part, _ in kept])
         real, rows = rows >= 0, rows.clamp(min=0)
-        if last_day_only:
-            yield _window_gradients(network, arrays, rows, plan, count)
-            continue
-        if state is None:
-            state = network.initial_state(rows.shape[1])
-        state = state.reset(torch.from_numpy(segment.starts).to(device))
         mask = arrays.scored[rows] & real[..., None]
         block = bptt_gradients(
-            network, arrays.inputs[rows], arrays.y[rows], mask, state, plan, count
+            network, arrays.inputs[rows], arrays.y[rows], mask, state, plan, count, grid
         )
-        state = block.state
+        if len(kept) > context:
+            left, _ = kept.popleft()
+            state = block.states[len(even(len(left), plan.grid(len(left)))) - 1]
         yield block
+
+
+def _grid_of(kept: Sequence[tuple[Tensor, Tensor]], plan: BPTTPlan) -> Grid:
+    """Cut kept segments on the plan's grid; only the last one's errors are new."""
+    cuts = [even(len(rows), plan.grid(len(rows))) for rows, _ in kept]
+    resets = [
+        starts if number == 0 else torch.zeros_like(starts)
+        for (_, starts), lengths in zip(kept, cuts, strict=True)
+        for number in range(len(lengths))
+    ]
+    return Grid(
+        lengths=tuple(length for lengths in cuts for length in lengths),
+        resets=torch.stack(resets),
+        context=sum(map(len, cuts[:-1])),
+    )
 
 
 def _window_gradients(
@@ -216,14 +264,7 @@ def _window_gradients(
     for some in torch.split(rows, at_once, dim=1):
         x, y, scored = arrays.inputs[some], arrays.y[some[-1]], arrays.scored[some[-1]]
         parts.append(window_gradients(network, x, y, scored, plan, count))
-    return BlockGradients(
-        loss_sum=torch.stack([part.loss_sum for part in parts]).sum(),
-        gradients=tuple(
-            torch.stack(pieces).sum(dim=0)
-            for pieces in zip(*(p.gradients for p in parts), strict=True)
-        ),
-        state=parts[-1].state,
-    )
+    return added(parts)
 
 
 def _step(

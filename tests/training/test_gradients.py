@@ -1,5 +1,7 @@
 """Attacks on the gradient function: T = 50 days is no multiple of K = 8, rows are unequal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import nn
 
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import CORES, Network, build_network
-from forecaster.training import gradients as engine
+from forecaster.training import exact
+from forecaster.training.blocks import Grid
 from forecaster.training.gradients import bptt_gradients, window_gradients
 from forecaster.training.plan import BPTTPlan
 
@@ -107,11 +110,43 @@ def touched_days(network, result):
     return touched.any(2).any(1).nonzero().flatten().tolist()
 
 
-@pytest.mark.parametrize("plan", [FULL, TRUNCATED, BPTTPlan.truncated(steps=1)])
-def test_gradient_is_the_textbook_sum(plan):
+OVERLAPPED = [(8, 8), (8, 4), (12, 4), (6, 1), (48, 48), (DAYS, DAYS), (60, 30)]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        FULL,
+        TRUNCATED,
+        BPTTPlan.truncated(steps=1),
+        *(BPTTPlan.truncated(steps=steps, stride=stride) for steps, stride in OVERLAPPED),
+    ],
+)
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_gradient_is_the_textbook_sum(plan, memory):
     """Every contribution to every dE_t/dW, added up by hand in numpy."""
     network = make_network("elman", layers=1)
     x, y, mask, state = make_days(network)
+    loss, expected = textbook_gradients(network, x, y, mask, state, plan)
+    result = bptt_gradients(network, x, y, mask, state, replace(plan, memory=memory), COUNT)
+    assert relative_error(result.gradients, expected) < 1e-13
+    assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
+
+
+def textbook_gradients(network, x, y, mask, state, plan):
+    """The oracle's loss and gradients, in the order of the network's parameters."""
+    loss, (w_s, w_x, b, w_y, b_y) = elman_gradients(
+        elman_weights(network),
+        *(tensor.numpy() for tensor in (x, y, mask, state.tensors[0][0])),
+        COUNT,
+        plan.steps or DAYS,
+        plan.stride,
+    )
+    return loss, [torch.from_numpy(np.asarray(part)) for part in (w_x, w_s, b, b, w_y, b_y)]
+
+
+def elman_weights(network):
+    """W_s, W_x, b, W_y, b_y of a one-layer Elman network as numpy arrays."""
     fused, linear = network.core.fused, network.head.linear
     weights = (
         fused.weight_hh_l0,
@@ -120,16 +155,84 @@ def test_gradient_is_the_textbook_sum(plan):
         linear.weight,
         linear.bias,
     )
-    loss, (w_s, w_x, b, w_y, b_y) = elman_gradients(
-        [weight.detach().numpy() for weight in weights],
-        *(tensor.numpy() for tensor in (x, y, mask, state.tensors[0][0])),
-        COUNT,
-        plan.steps or DAYS,
+    return [weight.detach().numpy().copy() for weight in weights]
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize(("steps", "stride"), [(12, 4), (8, 4), (8, 8), (6, 1)])
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_states_come_back_on_the_grid(model, steps, stride, memory):
+    """Each is the state of one uninterrupted run, and holds no history."""
+    network = make_network(model)
+    x, y, mask, state = make_days(network)
+    plan = BPTTPlan.truncated(steps=steps, stride=stride, memory=memory)
+    states = bptt_gradients(network, x, y, mask, state, plan, COUNT).states
+    stops = [*range(stride, DAYS, stride), DAYS]
+    assert len(states) == len(stops)
+    for stop, found in zip(stops, states, strict=True):
+        _, expected = network(x[:stop], state)
+        assert relative_error(found.tensors, expected.tensors) < 1e-14
+        assert not any(tensor.requires_grad for tensor in found.tensors)
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_context_lends_its_days_but_has_no_errors(model, memory):
+    """A block with context is the whole block less what its first days' errors say."""
+    network = make_network(model)
+    x, y, mask, state = make_days(network, 12)
+    plan = BPTTPlan.truncated(steps=12, stride=4, memory=memory)
+    found = bptt_gradients(
+        network, x, y, mask, state, plan, COUNT, Grid(lengths=(4, 4, 4), context=2)
     )
-    result = bptt_gradients(network, x, y, mask, state, plan, COUNT)
-    expected = [torch.from_numpy(np.asarray(part)) for part in (w_x, w_s, b, b, w_y, b_y)]
-    assert relative_error(result.gradients, expected) < 1e-13
-    assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
+    only_last = mask.clone()
+    only_last[:8] = False
+    _, expected = plain_gradients(network, x, y, only_last, state)
+    assert relative_error(found.gradients, expected) < 1e-13
+    assert len(found.states) == 3
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_a_series_that_begins_inside_a_block_begins_from_zeros(model, memory):
+    """Its errors do not reach the series before it in its row, nor do other rows notice."""
+    network = make_network(model)
+    x, y, mask, state = make_days(network, 24)
+    mask[:] = True
+    resets = torch.zeros(3, ROWS, dtype=torch.bool)
+    resets[1, 0] = True
+    plan = BPTTPlan.truncated(steps=24, stride=8, memory=memory)
+    grid = Grid(lengths=(8, 8, 8), resets=resets, context=2)
+    found = bptt_gradients(network, x, y, mask, state, plan, COUNT, grid)
+    zeros = network.initial_state(1)
+    row = slice(0, 1)
+    parts = [
+        plain_gradients(network, *(t[8:, row] for t in (x, y)), last_days(mask[8:, row]), zeros),
+        plain_gradients(
+            network,
+            *(t[:, 1:] for t in (x, y)),
+            last_days(mask[:, 1:]),
+            state.rows(torch.arange(1, 4)),
+        ),
+    ]
+    expected = [a + b for a, b in zip(parts[0][1], parts[1][1], strict=True)]
+    assert relative_error(found.gradients, expected) < 1e-12
+
+
+def last_days(mask):
+    """Score the last 8 days only."""
+    chosen = torch.zeros_like(mask)
+    chosen[-8:] = mask[-8:]
+    return chosen
+
+
+def test_a_grid_that_is_not_the_plans_is_refused():
+    """A segment longer than the stride would let its errors reach too far."""
+    network = make_network("lstm")
+    days = make_days(network)
+    for lengths in ((25, 25), (8, 8)):
+        with pytest.raises(ValueError, match="cut the block on the plan's stride"):
+            bptt_gradients(network, *days, TRUNCATED, COUNT, Grid(lengths=lengths))
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -272,13 +375,14 @@ def test_chunks_with_one_count_add_up_to_the_whole(model):
 
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("chunk", [7, 16, 60, 300])
-def test_recomputation_is_exact(model, chunk):
+def test_recomputation_is_exact(monkeypatch, model, chunk):
     """Chunks run twice give the gradient of the one graph."""
     network = make_network(model)
     x, y, mask, state = make_days(network, 300, lengths=(300, 233, 51, 9))
     loss, expected = plain_gradients(network, x, y, mask, state)
-    block = engine._Block(x, y, mask, COUNT)
-    result = engine._full_by_recomputation(network, block, state, chunk)
+    monkeypatch.setattr(exact, "RECOMPUTED_CHUNK_DAYS", chunk)
+    plan = BPTTPlan.full(memory="recompute")
+    result = bptt_gradients(network, x, y, mask, state, plan, COUNT)
     assert relative_error(result.gradients, expected) < 1e-12
     assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-12)
 
@@ -307,7 +411,7 @@ def test_long_blocks_hold_one_chunk_of_activations(model):
         lambda _, inputs: lengths.append(len(inputs[0])) if torch.is_grad_enabled() else None
     )
     bptt_gradients(network, *make_days(network, 300), FULL, COUNT)
-    assert lengths == [engine.RECOMPUTED_CHUNK_DAYS] * 6
+    assert lengths == [exact.RECOMPUTED_CHUNK_DAYS] * 6
 
 
 def test_window_days_out_of_reach_hold_no_activations():
@@ -326,10 +430,10 @@ def test_dropout_between_layers_on_cuda_is_not_recomputed():
     """The dropout state of cuDNN cannot be replayed, so such a block keeps its graph."""
     cuda = torch.device("cuda")
     network = make_network("lstm", dropout=0.4)
-    assert not engine._can_replay(network, cuda)
-    assert engine._can_replay(network, torch.device("cpu"))
-    assert engine._can_replay(network.eval(), cuda)
-    assert engine._can_replay(make_network("lstm", layers=1, dropout=0.4), cuda)
+    assert not exact._can_replay(network, cuda)
+    assert exact._can_replay(network, torch.device("cpu"))
+    assert exact._can_replay(network.eval(), cuda)
+    assert exact._can_replay(make_network("lstm", layers=1, dropout=0.4), cuda)
 
 
 @pytest.mark.parametrize("model", CORES)

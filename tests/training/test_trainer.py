@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from textbook import elman_gradients, elman_states
 
 from forecaster.data.lanes import Segment, pack_lanes
 from forecaster.data.windows import WindowBatches
@@ -381,9 +382,9 @@ def spied(monkeypatch):
     """Record the state and the rows that each block is differentiated from."""
     calls = []
 
-    def spy(made, x, y, mask, state, plan, count):
-        block = bptt_gradients(made, x, y, mask, state, plan, count)
-        calls.append((state, block.state, x))
+    def spy(made, x, y, mask, state, plan, count, grid):
+        block = bptt_gradients(made, x, y, mask, state, plan, count, grid)
+        calls.append((state.reset(grid.resets[0]), block.state, x))
         return block
 
     monkeypatch.setattr(trainer, "bptt_gradients", spy)
@@ -480,3 +481,113 @@ def test_a_gradient_is_clipped_to_its_largest_norm():
         weights.append(copy.deepcopy(made.state_dict()))
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "stride"), [(8, 8), (8, 4), (12, 4), (6, 1), (200, 200)])
+def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
+    """Each update starts from the state that the one before left at its own first grid line.
+
+    Plain gradient descent on two lanes, one of which holds two series, written once more in
+    numpy: losses, gradients and weights agree to rounding.
+    """
+    torch.manual_seed(3)
+    made = build_network("elman", inputs=3, targets=2, hidden=4, layers=1, dropout=0.0).double()
+    torch.nn.init.normal_(made.head.linear.weight)
+    generator = np.random.default_rng(0)
+    offsets = np.array([0, 37, 57, 70])
+    x, y = generator.standard_normal((70, 3)), generator.standard_normal((70, 2))
+    scored = generator.random((70, 2)) < 0.8
+    packed = pack_lanes(offsets[:-1], offsets[1:], 2, min(stride, 40), generator, min(stride, 3))
+    plan = BPTTPlan.truncated(steps=steps, stride=stride)
+    data = TrainingArrays.on(torch.device("cpu"), x, y, scored)
+    oracle = NumpyDescent(made, x, y, scored, packed, steps // stride - 1)
+    blocks = trainer._pass_gradients(made, data, packed, plan, last_day_only=False)
+    for block, (loss, gradients) in zip(blocks, oracle.updates(), strict=True):
+        assert float(block.loss_sum) == pytest.approx(loss, rel=1e-10)
+        for found, expected in zip(block.gradients, gradients, strict=True):
+            np.testing.assert_allclose(found.numpy(), expected, atol=1e-11)
+        with torch.no_grad():
+            for parameter, gradient in zip(made.parameters(), block.gradients, strict=True):
+                parameter -= 0.05 * gradient
+    for found, expected in zip(made.parameters(), oracle.in_order(oracle.weights), strict=True):
+        np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-11)
+
+
+class NumpyDescent:
+    """Truncated BPTT over lanes as one would write it without torch: day by day, row by row."""
+
+    def __init__(self, made, x, y, scored, packed, context):
+        weights = dict(made.named_parameters())
+        take = lambda name: weights[name].detach().numpy().copy()  # noqa: E731
+        self.biases = [take("core.fused.bias_ih_l0"), take("core.fused.bias_hh_l0")]
+        self.weights = [
+            take("core.fused.weight_hh_l0"),
+            take("core.fused.weight_ih_l0"),
+            sum(self.biases),
+            take("head.linear.weight"),
+            take("head.linear.bias"),
+        ]
+        self.x, self.y, self.scored, self.context = x, y, scored, context
+        self.segments = list(packed)
+        self.count = scored.sum() / len(self.segments)
+
+    def in_order(self, parts):
+        """Arrange W_s, W_x, b, W_y, b_y like the network's parameters."""
+        w_s, w_x, b, w_y, b_y = parts
+        return [w_x, w_s, *self.split(b), w_y, b_y]
+
+    def split(self, b):
+        """Torch has two biases; what they add up to moves by twice the step of each."""
+        if b is not self.weights[2]:
+            return [b, b]
+        half = (b - sum(self.biases)) / 2
+        return [bias + half for bias in self.biases]
+
+    def updates(self):
+        """Yield each update's loss and gradients, then move the weights."""
+        width = self.segments[0].rows.shape[1]
+        before = {0: np.zeros((width, 4))}
+        for last in range(len(self.segments)):
+            first = max(0, last - self.context)
+            loss, total = 0.0, [np.zeros_like(part) for part in self.weights]
+            for lane in range(width):
+                part_loss, part = self.lane(first, last, lane, before)
+                loss += part_loss
+                total = [a + b for a, b in zip(total, part, strict=True)]
+            yield loss, self.in_order(total)
+            self.weights[2] = self.weights[2] - 0.05 * total[2]  # each bias moves once more
+            self.weights = [w - 0.05 * g for w, g in zip(self.weights, total, strict=True)]
+
+    def lane(self, first, last, lane, before):
+        """One lane's errors of segment `last`, carried back to `first` or its series' start."""
+        w_s, w_x, b, *_ = self.weights
+        state, rows = before[first][lane], []
+        for number in range(first, last + 1):
+            if self.segments[number].starts[lane]:
+                state, rows = np.zeros(4), []
+            if not rows:
+                start = state
+            here = self.segments[number].rows[:, lane]
+            state = elman_states(w_s, w_x, b, self.x[np.maximum(here, 0)], state)[-1]
+            before.setdefault(number + 1, np.zeros_like(before[first]))[lane] = state
+            rows += [here]
+        days = np.concatenate(rows)
+        mask = self.scored[np.maximum(days, 0)] & (days >= 0)[:, None]
+        mask[: len(days) - len(rows[-1])] = False
+        x, y = (values[np.maximum(days, 0)][:, None] for values in (self.x, self.y))
+        return elman_gradients(
+            self.weights, x, y, mask[:, None], start[None], self.count, len(days) + 1
+        )
+
+
+def test_one_update_per_pass_adds_up_its_blocks():
+    """`update="pass"` at frozen weights is the mean gradient over the pass, whatever its cuts."""
+    made, data = network(), arrays()
+    plan = BPTTPlan.truncated(steps=5, update="pass")
+    (whole,) = trainer._pass_gradients(made, data, lanes()(1), plan, last_day_only=False)
+    parts = list(
+        trainer._pass_gradients(made, data, lanes()(1), replace(plan, update="chunk"), False)
+    )
+    for k, found in enumerate(whole.gradients):
+        expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
+        torch.testing.assert_close(found, expected)

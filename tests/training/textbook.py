@@ -15,12 +15,16 @@ def elman_states(w_s, w_x, b, x, s0):
     return states
 
 
-def elman_gradients(weights, x, d, mask, s0, count, steps):
-    """Sum dE_t/dW over days t and rows, errors kept within chunks of `steps` days.
+def elman_gradients(weights, x, d, mask, s0, count, steps, stride=None):
+    """Sum dE_t/dW over days t and rows, errors of `stride` days reaching back `steps` days.
+
+    The errors of days j k1 to (j + 1) k1 - 1 reach back to day (j + 1) k1 - k2, with
+    k1 = stride and k2 = steps; stride = steps cuts the days in chunks.
 
     dE_t/dW_s = sum over i of delta_{t->i} * (1 - s_i^2) s_{i-1}^T, where delta_{t->t} is
     W_y^T 2 (y_t - d_t) / count and delta_{t->i-1} = W_s^T (delta_{t->i} * (1 - s_i^2)).
     """
+    k1 = stride or steps
     w_s, w_x, b, w_y, b_y = weights
     total = [np.zeros_like(weight) for weight in weights]
     loss = 0.0
@@ -33,7 +37,8 @@ def elman_gradients(weights, x, d, mask, s0, count, steps):
             total[3] += np.outer(error, s[t + 1])
             total[4] += error
             delta = w_y.T @ error
-            for i in range(t, t // steps * steps - 1, -1):
+            first = max(0, (t // k1 + 1) * k1 - steps)
+            for i in range(t, first - 1, -1):
                 inner = delta * (1 - s[i + 1] ** 2)
                 total[0] += np.outer(inner, s[i])
                 total[1] += np.outer(inner, x[i, row])
