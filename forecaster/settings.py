@@ -39,6 +39,9 @@ class TrainSettings(BaseModel):
     lookback: int | Literal["all"] = "all"
     bptt: Literal["full", "truncated"] = "truncated"
     bptt_steps: int | None = Field(None, ge=1)
+    bptt_stride: int | None = Field(None, ge=1)
+    bptt_update: Literal["chunk", "pass"] = "chunk"
+    bptt_memory: Literal["auto", "store", "recompute"] = "auto"
     fit_until: date | None = None
     select_until: date | None = None
     max_updates: int = Field(1000, ge=1)
@@ -76,10 +79,16 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_reach(self) -> "TrainSettings":
-        if self.bptt == "full" and self.bptt_steps is not None:
+        for name in ("bptt_steps", "bptt_stride"):
+            if self.bptt == "full" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
+                    "reaches back to each series' first day. Drop one of them"
+                )
+        if self.lookback != "all" and self.bptt_stride is not None:
             raise ValueError(
-                "--bptt-steps applies only to --bptt truncated; full BPTT reaches back to each "
-                "series' first day. Drop one of them"
+                "Only the last day of a window has an error; --bptt-stride has no meaning there. "
+                "Drop it, or use --lookback all"
             )
         return self
 

@@ -50,6 +50,17 @@ def train_command(
     bptt_steps: Annotated[
         int | None, typer.Option(help="Days that an error reaches back, truncated only [63].")
     ] = None,
+    bptt_stride: Annotated[
+        int | None, typer.Option(help="Days between two updates; divides the steps [= steps].")
+    ] = None,
+    bptt_update: Annotated[
+        Literal["chunk", "pass"] | None,
+        typer.Option(help="Move the weights every stride, or once per pass [chunk]."),
+    ] = None,
+    bptt_memory: Annotated[
+        Literal["auto", "store", "recompute"] | None,
+        typer.Option(help="Keep activations, or recompute them: same gradient [auto]."),
+    ] = None,
     lookback: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +103,7 @@ def train_command(
     given: dict[str, Any] = {
         **{"model": model, "target": target, "hidden": hidden, "layers": layers},
         **{"dropout": dropout, "bptt": bptt, "bptt_steps": bptt_steps, "lookback": lookback},
+        **{"bptt_stride": bptt_stride, "bptt_update": bptt_update, "bptt_memory": bptt_memory},
         **{"fit_until": day(fit_until), "select_until": day(select_until), "seed": seed},
         **{"max_updates": max_updates, "lr": lr, "clip_grad": clip_grad, "device": device},
     }

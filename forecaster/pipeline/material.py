@@ -106,7 +106,7 @@ def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], 
         return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, generator)
     first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
     longest = int((stop - first).max())
-    chunk = min(settings.reach or longest, longest)
+    chunk = min(settings.bptt_stride or settings.reach or longest, longest)
 
     def lanes(number: int) -> Lanes:
         # A phase drawn anew each pass: else the same days always open a chunk, without reach.

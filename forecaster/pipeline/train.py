@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from forecaster import clock
+from forecaster.data.lanes import Lanes
 from forecaster.models.network import Network, build_network
 from forecaster.pipeline.describe import calibrate, describe
 from forecaster.pipeline.material import Material, long_enough, passes_over, prepare, select_loss
@@ -78,12 +79,12 @@ def train(
     settings = settings or TrainSettings()
     where = resolve_home(home)
     check_writable(where)
-    device = choose_device(settings.device)
+    device, plan = choose_device(settings.device), _plan_of(settings)
     histories, skipped = long_enough(load_histories(bars, where, tickers, as_of), settings)
     material = prepare(histories, settings)
-    _announce(material, settings, device)
+    _announce(material, settings, device, plan)
     started = time.monotonic()
-    network, looks = _fit_network(material, settings, device, on_update)
+    network, looks = _fit_network(material, settings, device, plan, on_update)
     calibration = calibrate(network.cpu(), material, settings)
     created = clock.now()
     manifest = describe(material, settings, histories, looks, calibration, created)
@@ -97,7 +98,9 @@ def train(
     return TrainReport(manifest=saved, looks=table, skipped=tuple(skipped))
 
 
-def _announce(material: Material, settings: TrainSettings, device: torch.device) -> None:
+def _announce(
+    material: Material, settings: TrainSettings, device: torch.device, plan: BPTTPlan
+) -> None:
     panel, split = material.panel, material.split
     fit, select, report = (int(material.rows(block).any(axis=1).sum()) for block in range(3))
     log.info(
@@ -113,7 +116,8 @@ def _announce(material: Material, settings: TrainSettings, device: torch.device)
         if settings.device == "auto" and device.type == "cpu"
         else "",
     )
-    log.info("bptt    %s", _plan_of(settings).describe())
+    log.info("bptt    %s", plan.describe())
+    log.info("        %s", _schedule(material, settings, plan))
     if isinstance(settings.lookback, int) and (settings.reach or 0) >= settings.lookback:
         log.info(
             "        truncation at %d days is not shorter than %d-day windows: this is full BPTT",
@@ -122,7 +126,11 @@ def _announce(material: Material, settings: TrainSettings, device: torch.device)
 
 
 def _fit_network(
-    material: Material, settings: TrainSettings, device: torch.device, on_update: OnUpdate
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    plan: BPTTPlan,
+    on_update: OnUpdate,
 ) -> tuple[Network, list[Evaluated]]:
     """Train a fresh network on the fit block; the select block chooses its weights."""
     panel = material.panel
@@ -143,7 +151,7 @@ def _fit_network(
         network,
         arrays,
         passes_over(material, settings),
-        _plan_of(settings),
+        plan,
         Options(
             max_updates=settings.max_updates,
             learning_rate=settings.lr,
@@ -160,4 +168,20 @@ def _fit_network(
 
 
 def _plan_of(settings: TrainSettings) -> BPTTPlan:
-    return BPTTPlan.full() if settings.reach is None else BPTTPlan.truncated(steps=settings.reach)
+    return BPTTPlan(
+        kind=settings.bptt,
+        steps=settings.reach,
+        stride=settings.bptt_stride,
+        update=settings.bptt_update,
+        memory=settings.bptt_memory,
+    )
+
+
+def _schedule(material: Material, settings: TrainSettings, plan: BPTTPlan) -> str:
+    """Say how often weights move and how full the lanes are."""
+    one_pass = passes_over(material, settings)(1)
+    updates = 1 if plan.update == "pass" else len(one_pass)
+    if isinstance(one_pass, Lanes):
+        lanes = f"{one_pass.width} lanes ({one_pass.utilisation:.0%} full)"
+        return f"{lanes}, {updates:,} updates per pass; each day scored once"
+    return f"windows of {settings.lookback} days, {updates:,} updates per pass; last day scored"

@@ -36,6 +36,10 @@ def refused(result: Result, code: int, *words: str) -> None:
     ("options", "words"),
     [
         (["--bptt", "full", "--bptt-steps", 20], ["--bptt-steps applies only to --bptt truncated"]),
+        (["--bptt", "full", "--bptt-stride", 20], ["--bptt-stride applies only to"]),
+        (["--bptt-steps", 20, "--bptt-stride", 63], ["--bptt-steps 63 or more"]),
+        (["--bptt-steps", 100, "--bptt-stride", 63], ["a multiple of --bptt-stride (63): try 126"]),
+        (["--lookback", 30, "--bptt-stride", 5], ["no meaning there. Drop it"]),
         (["--lookback", 0], ["--lookback 0", "at least 1 day"]),
         (["--lookback", "some"], ["--lookback some"]),
         (["--device", "cuda"], ["--device cuda", "--device cpu"]),

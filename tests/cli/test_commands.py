@@ -75,7 +75,13 @@ def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> 
 
 @pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
 @pytest.mark.parametrize(
-    "reach", [["--bptt", "full"], ["--bptt-steps", "5"], ["--lookback", "30", "--bptt-steps", "7"]]
+    "reach",
+    [
+        ["--bptt", "full", "--bptt-memory", "recompute"],
+        ["--bptt-steps", "5", "--bptt-update", "pass"],
+        ["--bptt-steps", "20", "--bptt-stride", "10"],
+        ["--lookback", "30", "--bptt-steps", "7"],
+    ],
 )
 def test_every_network_trains_evaluates_and_predicts(
     run: Run, home: Path, model: str, reach: list[str]
