@@ -22,6 +22,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from forecaster.errors import ForecasterError, SettingsError, UsageError
 
+DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
 
 
@@ -42,6 +43,10 @@ class TrainSettings(BaseModel):
     bptt_stride: int | None = Field(None, ge=1)
     bptt_update: Literal["chunk", "pass"] = "chunk"
     bptt_memory: Literal["auto", "store", "recompute"] = "auto"
+    loss: Literal["each-day", "last-day"] | None = None
+    burn_in: int | None = Field(None, ge=0)
+    initial_state: Literal["zeros", "learned"] = "zeros"
+    bidirectional: bool = False
     fit_until: date | None = None
     select_until: date | None = None
     max_updates: int = Field(1000, ge=1)
@@ -85,12 +90,67 @@ class TrainSettings(BaseModel):
                     f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
                     "reaches back to each series' first day. Drop one of them"
                 )
-        if self.lookback != "all" and self.bptt_stride is not None:
+        return self
+
+    @model_validator(mode="after")
+    def _windows_or_histories(self) -> "TrainSettings":
+        if self.lookback == "all":
+            self._refuse_for_histories()
+        elif not self.scores_each_day:
+            self._refuse_for_last_day()
+        elif (self.burn_in or 0) >= int(self.lookback):
             raise ValueError(
-                "Only the last day of a window has an error; --bptt-stride has no meaning there. "
-                "Drop it, or use --lookback all"
+                f"--burn-in {self.burn_in} is not below --lookback {self.lookback}: no day would "
+                "be scored"
+            )
+        if self.bidirectional and (self.lookback == "all" or self.scores_each_day):
+            raise ValueError(
+                "--bidirectional: a bidirectional network reads days after the one it predicts. "
+                "Allowed only with --lookback and --loss last-day"
             )
         return self
+
+    def _refuse_for_histories(self) -> None:
+        if self.loss == "last-day":
+            raise ValueError(
+                "--loss last-day is for windows; a whole history is scored on each day. Give "
+                "--lookback a number of days, or drop it"
+            )
+        if self.burn_in:
+            raise ValueError(
+                "--burn-in is for windows; a whole history starts cold once. Give --lookback a "
+                "number of days, or drop it"
+            )
+
+    def _refuse_for_last_day(self) -> None:
+        if self.bptt_stride is not None:
+            raise ValueError(
+                "Only the last day of a window has an error; --bptt-stride has no meaning there. "
+                "Drop it, or use --loss each-day or --lookback all"
+            )
+        if self.burn_in:
+            raise ValueError(
+                "--burn-in has no meaning with --loss last-day: only the last day is scored. "
+                "Drop it, or use --loss each-day"
+            )
+        if self.bidirectional and self.reach is not None and self.reach < int(self.lookback):
+            raise ValueError(
+                f"--bidirectional: a bidirectional network cannot be cut at {self.reach} days "
+                f"inside windows of {self.lookback}. Use --bptt full"
+            )
+
+    @property
+    def scores_each_day(self) -> bool:
+        """Whether every day is scored, as in whole histories, or a window's last alone."""
+        return self.lookback == "all" or self.loss == "each-day"
+
+    @property
+    def days_before_scoring(self) -> int | None:
+        """Unscored first days of windows scored on each day; None for all else."""
+        if self.lookback == "all" or not self.scores_each_day:
+            return None
+        default = min(DEFAULT_BURN_IN, int(self.lookback) - 1)
+        return default if self.burn_in is None else self.burn_in
 
     @property
     def reach(self) -> int | None:

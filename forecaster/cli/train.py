@@ -67,6 +67,20 @@ def train_command(
             help="Days of a stateless window, or all: whole histories, state carried [all]."
         ),
     ] = None,
+    loss: Annotated[
+        Literal["each-day", "last-day"] | None,
+        typer.Option(help="Days of a window that are scored, --lookback W only [last-day]."),
+    ] = None,
+    burn_in: Annotated[
+        int | None, typer.Option(help="Unscored first days of windows, each-day only [20].")
+    ] = None,
+    initial_state: Annotated[
+        Literal["zeros", "learned"] | None, typer.Option(help="What a series starts from [zeros].")
+    ] = None,
+    bidirectional: Annotated[
+        bool | None,
+        typer.Option("--bidirectional", help="Read windows from both ends, last-day loss only."),
+    ] = None,
     fit_until: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day of the fit block."),
@@ -104,6 +118,8 @@ def train_command(
         **{"model": model, "target": target, "hidden": hidden, "layers": layers},
         **{"dropout": dropout, "bptt": bptt, "bptt_steps": bptt_steps, "lookback": lookback},
         **{"bptt_stride": bptt_stride, "bptt_update": bptt_update, "bptt_memory": bptt_memory},
+        **{"loss": loss, "burn_in": burn_in, "initial_state": initial_state},
+        **{"bidirectional": bidirectional},
         **{"fit_until": day(fit_until), "select_until": day(select_until), "seed": seed},
         **{"max_updates": max_updates, "lr": lr, "clip_grad": clip_grad, "device": device},
     }

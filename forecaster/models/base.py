@@ -47,10 +47,12 @@ class RecurrentState:
 class RecurrentCore(nn.Module, ABC):
     """A recurrent network without its head: days in, hidden units out.
 
-    Every core sets `hidden_size`, the H of its outputs.
+    Every core sets `hidden_size`, the H of its outputs. One that is not `cuttable` gives
+    other outputs when the days come in several calls.
     """
 
     hidden_size: int
+    cuttable: bool = True
 
     @abstractmethod
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:

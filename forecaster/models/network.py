@@ -7,10 +7,12 @@ Shape letters: T days, B rows, F features, K targets.
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentCore, RecurrentState
+from forecaster.models.bidirectional import BidirectionalCore
 from forecaster.models.elman import ElmanCore
 from forecaster.models.gru import GRUCore
 from forecaster.models.heads import Head, PointHead
@@ -30,13 +32,19 @@ class Network(nn.Module):
         core: turns features into hidden units, day by day.
         head: turns hidden units into forecasts and scores them.
         dropout: share of the core's outputs dropped while training, in [0, 1).
+        learned_start: learn the state that every series starts from, from zeros on, instead
+            of keeping it at zeros.
     """
 
-    def __init__(self, core: RecurrentCore, head: Head, dropout: float = 0.0) -> None:
+    def __init__(
+        self, core: RecurrentCore, head: Head, dropout: float = 0.0, *, learned_start: bool = False
+    ) -> None:
         super().__init__()
         self.core = core
         self.dropout = nn.Dropout(dropout)
         self.head = head
+        zeros = core.initial_state(1).tensors if learned_start else ()
+        self.start = nn.ParameterList(nn.Parameter(tensor) for tensor in zeros)
 
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
         """Forecast on every day of `x` (T, B, F).
@@ -50,12 +58,33 @@ class Network(nn.Module):
         return prediction, state
 
     def initial_state(self, rows: int) -> RecurrentState:
-        """Make the zeros that a series starts from, on the weights' device and dtype."""
-        return self.core.initial_state(rows)
+        """Make what a series starts from, on the weights' device and dtype."""
+        if not len(self.start):
+            return self.core.initial_state(rows)
+        return RecurrentState(
+            tuple(start.expand(-1, rows, -1).contiguous() for start in self.start)
+        )
+
+    def started(self, state: RecurrentState, where: Tensor) -> RecurrentState:
+        """Replace the rows where the (B,) bool `where` is True by the initial state."""
+        if not len(self.start):
+            return state.reset(where)
+        pairs = zip(state.tensors, self.start, strict=True)
+        return RecurrentState(
+            tuple(torch.where(where[None, :, None], start, tensor) for tensor, start in pairs)
+        )
 
 
 def build_network(
-    model: str, *, inputs: int, targets: int, hidden: int, layers: int, dropout: float
+    model: str,
+    *,
+    inputs: int,
+    targets: int,
+    hidden: int,
+    layers: int,
+    dropout: float,
+    learned_start: bool = False,
+    bidirectional: bool = False,
 ) -> Network:
     """Build a network by name, with fresh weights from torch's global generator.
 
@@ -66,6 +95,8 @@ def build_network(
         hidden: units per layer, at least 1.
         layers: layers, at least 1.
         dropout: share dropped between layers and before the head while training, in [0, 1).
+        learned_start: see `Network`.
+        bidirectional: read each window from both ends (see `bidirectional.py`).
 
     Raises:
         UsageError: the name is unknown or a number is outside its range.
@@ -78,4 +109,7 @@ def build_network(
     if not 0.0 <= dropout < 1.0:
         raise UsageError(f"--dropout is {dropout:g}; give a share from 0 up to, not including, 1.")
     core = CORES[model](inputs, hidden, layers, dropout)
-    return Network(core, PointHead(hidden, targets), dropout)
+    if bidirectional:
+        core = BidirectionalCore(core, CORES[model](inputs, hidden, layers, dropout))
+    head = PointHead(core.hidden_size, targets)
+    return Network(core, head, dropout, learned_start=learned_start)

@@ -72,6 +72,8 @@ def describe(
             layers=settings.layers,
             dropout=settings.dropout,
             lookback=settings.lookback,
+            learned_start=settings.initial_state == "learned",
+            bidirectional=settings.bidirectional,
         ),
         members=[MemberPart(weights="weights.safetensors", seed=settings.seed)],
         scaler=scaler_part(material.scaler),

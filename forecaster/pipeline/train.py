@@ -118,6 +118,11 @@ def _announce(
     )
     log.info("bptt    %s", plan.describe())
     log.info("        %s", _schedule(material, settings, plan))
+    if settings.initial_state == "learned" and settings.lookback == "all" and settings.reach:
+        log.warning(
+            "        a learned initial state only sees the first %d days of each series",
+            settings.reach,
+        )
     if isinstance(settings.lookback, int) and (settings.reach or 0) >= settings.lookback:
         log.info(
             "        truncation at %d days is not shorter than %d-day windows: this is full BPTT",
@@ -143,6 +148,8 @@ def _fit_network(
         hidden=settings.hidden,
         layers=settings.layers,
         dropout=settings.dropout,
+        learned_start=settings.initial_state == "learned",
+        bidirectional=settings.bidirectional,
     ).to(device)
     scaled_y = material.target_scaler.apply_target(panel.y)
     inputs = material.scaler.apply(panel.inputs)
@@ -160,7 +167,8 @@ def _fit_network(
             evaluate_every=settings.evaluate_every,
             patience=settings.patience,
         ),
-        last_day_only=isinstance(settings.lookback, int),
+        last_day_only=not settings.scores_each_day,
+        burn_in=settings.days_before_scoring,
         validate=select_loss(material, settings, arrays.inputs, scaled_y),
         on_update=on_update,
     )

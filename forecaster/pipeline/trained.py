@@ -118,6 +118,8 @@ def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
         hidden=part.hidden,
         layers=part.layers,
         dropout=part.dropout,
+        learned_start=part.learned_start,
+        bidirectional=part.bidirectional,
     )
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: value.shape for name, value in weights.items()}

@@ -26,6 +26,8 @@ class NetworkPart(_Part):
     layers: int = Field(ge=1, le=16)
     dropout: float
     lookback: int | Literal["all"]
+    learned_start: bool = False
+    bidirectional: bool = False
 
 
 class ScalerPart(_Part):

@@ -41,7 +41,8 @@ class Grid:
 
     Args:
         lengths: days of each segment, oldest first; they add up to the block.
-        resets: (G, B) bool, True where a series begins with segment G: its state is zeroed.
+        resets: (G, B) bool, True where a series begins with segment G: its row takes the
+            network's initial state.
         context: so many first segments lend their days to later errors and have none.
     """
 
@@ -84,18 +85,14 @@ def checked_block(x: Tensor, y: Tensor, mask: Tensor, count: float) -> Block:
 class Segment:
     """Days between two grid lines, or a chunk of them.
 
-    `resets` (B,) are the rows that start from zeros, None where none does; `ends_grid` says
-    that the state after it belongs on the grid; `scored` that it has errors.
+    `resets` (B,) are the rows in which a series begins, None where none does; `ends_grid`
+    says that the state after it belongs on the grid; `scored` that it has errors.
     """
 
     block: Block
     resets: Tensor | None
     ends_grid: bool
     scored: bool
-
-    def started(self, state: RecurrentState) -> RecurrentState:
-        """Zero the rows of the series that begin here."""
-        return state if self.resets is None else state.reset(self.resets)
 
     def cut(self, most: int) -> "list[Segment]":
         """Cut in balanced chunks; the first takes the resets, the last ends on the grid."""

@@ -29,7 +29,7 @@ def exact_gradients(
     """Differentiate a span through all its days, the way that the plan's memory asks for."""
     days = sum(len(segment.block.x) for segment in span)
     if memory == "recompute" or (memory == "auto" and days > STORE_UP_TO_DAYS):
-        if _can_replay(network, span[0].block.x.device):
+        if network.core.cuttable and _can_replay(network, span[0].block.x.device):
             return _full_by_recomputation(network, span, state, RECOMPUTED_CHUNK_DAYS)
     return _full_in_one_graph(network, span, state)
 
@@ -40,11 +40,11 @@ def _full_in_one_graph(
     """Differentiate a span by keeping every day's activations."""
     state, states, losses = state.detach(), [], []
     for segment in span:
-        loss, state = _loss(network, segment, segment.started(state))
+        loss, state = _loss(network, segment, started(network, segment, state))
         losses.append(loss)
         states.append(state.detach())
     loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
-    gradients = torch.autograd.grad(loss, tuple(network.parameters()))
+    gradients = _gradients(loss, tuple(network.parameters()))
     return BlockGradients(loss_sum=loss.detach(), gradients=gradients, states=tuple(states))
 
 
@@ -89,7 +89,7 @@ def _chunk_starts(
     for chunk in chunks:
         starts.append(_ChunkStart(chunk, state, _random_state(chunk.block.x.device)))
         with torch.no_grad():
-            _, state = network(chunk.block.x, chunk.started(state))
+            _, state = network(chunk.block.x, started(network, chunk, state))
         ends.append(state)
     return starts, ends
 
@@ -109,10 +109,24 @@ def _chunk_gradients(
     """
     parameters = tuple(network.parameters())
     leaves = tuple(tensor.detach().requires_grad_() for tensor in start.state.tensors)
-    loss, end = _loss(network, start.chunk, start.chunk.started(RecurrentState(leaves)))
+    loss, end = _loss(network, start.chunk, started(network, start.chunk, RecurrentState(leaves)))
     outputs, seeds = (loss, *end.tensors), (torch.ones_like(loss), *adjoint)
-    found = torch.autograd.grad(outputs, (*parameters, *leaves), seeds)
+    found = _gradients(outputs, (*parameters, *leaves), seeds)
     return loss.detach(), found[: len(parameters)], found[len(parameters) :]
+
+
+def started(network: Network, segment: Segment, state: RecurrentState) -> RecurrentState:
+    """Give the rows in which a series begins the network's initial state."""
+    return state if segment.resets is None else network.started(state, segment.resets)
+
+
+def _gradients(
+    outputs: Tensor | tuple[Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    seeds: tuple[Tensor, ...] | None = None,
+) -> tuple[Tensor, ...]:
+    """Differentiate; what the outputs do not depend on (a learned start) has zeros."""
+    return torch.autograd.grad(outputs, inputs, seeds, allow_unused=True, materialize_grads=True)
 
 
 def _loss(

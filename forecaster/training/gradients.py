@@ -21,7 +21,7 @@ from forecaster.training.blocks import (
     even,
     segments_of,
 )
-from forecaster.training.exact import exact_gradients, nothing, sums
+from forecaster.training.exact import exact_gradients, nothing, started, sums
 from forecaster.training.plan import BPTTPlan
 
 __all__ = ["Block", "BlockGradients", "Grid", "bptt_gradients", "window_gradients"]
@@ -60,12 +60,14 @@ def bptt_gradients(
         The gradients, the loss and the states on the grid, all at the weights as they are.
 
     Raises:
-        ValueError: no days, shapes that do not belong together, or no count for scored days.
+        ValueError: no days, shapes that do not belong together, no count for scored days, or
+            a bidirectional network.
 
     Source: Williams and Peng (1990), "An Efficient Gradient-Based Algorithm for On-Line
     Training of Recurrent Network Trajectories", BPTT(h; h') with h = k2 and h' = k1.
     """
     block = checked_block(x, y, mask, count)
+    _require_cuttable(network, "each day's forecast is scored")
     grid = grid or Grid(lengths=even(len(x), plan.grid(len(x))))
     if sum(grid.lengths) != len(x) or max(grid.lengths) > plan.grid(len(x)):
         raise ValueError(
@@ -96,10 +98,11 @@ def window_gradients(
     plan: BPTTPlan,
     count: float,
 ) -> BlockGradients:
-    """Differentiate the last day's losses of windows, each started from a zero state.
+    """Differentiate the last day's losses of windows, each begun in the initial state.
 
     Truncated to K days, the error reaches exactly the last K days of each window; the days
-    before them only lend their state. Windows scored on every day go through
+    before them only lend their state. A learned initial state is reached by errors that
+    reach the window's first day. Windows scored on every day go through
     `bptt_gradients` with `network.initial_state(B)`.
 
     Args:
@@ -117,17 +120,29 @@ def window_gradients(
         ValueError: no days, shapes that do not belong together, or no count for scored windows.
     """
     reach = plan.reach(len(x))
+    if reach < len(x):
+        _require_cuttable(network, f"{reach} of {len(x)} days are differentiated")
     y = y_last.new_zeros(reach, *y_last.shape)
     mask = mask_last.new_zeros(reach, *mask_last.shape)
     y[-1:], mask[-1:] = y_last, mask_last
     block = checked_block(x[len(x) - reach :], y, mask, count)
     state = _warmed_state(network, x[: len(x) - reach])
-    span = segments_of(block, Grid(lengths=(reach,)), 0)
+    begins = torch.full((1, x.shape[1]), reach == len(x), device=x.device)
+    span = segments_of(block, Grid(lengths=(reach,), resets=begins), 0)
     return exact_gradients(network, span, state, plan.memory)
 
 
+def _require_cuttable(network: Network, use: str) -> None:
+    """Refuse a network that reads days after the one it forecasts, or may not be cut."""
+    if not network.core.cuttable:
+        raise ValueError(
+            f"{type(network.core).__name__} reads a window from both ends, yet {use}; "
+            "score whole windows on their last day, in full."
+        )
+
+
 def _warmed_state(network: Network, x: Tensor) -> RecurrentState:
-    """Run from zeros through days that no error reaches."""
+    """Run from the initial state through days that no error reaches."""
     state = network.initial_state(x.shape[1])
     if len(x) > 0:
         with torch.no_grad():
@@ -155,5 +170,5 @@ def _carried(network: Network, span: list[Segment], state: RecurrentState) -> Re
     """Run through days without a graph; give the state after them."""
     with torch.no_grad():
         for segment in span:
-            _, state = network.core(segment.block.x, segment.started(state))
+            _, state = network.core(segment.block.x, started(network, segment, state))
     return state

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +112,7 @@ def train(
     options: Options,
     *,
     last_day_only: bool,
+    burn_in: int | None = None,
     validate: Callable[[Network], float],
     on_update: Callable[[int, Evaluated | None], None],
 ) -> list[Evaluated]:
@@ -123,6 +125,8 @@ def train(
         plan: how far errors travel back inside a segment.
         options: budget, optimizer and stopping.
         last_day_only: segments are windows of which only the last day is scored.
+        burn_in: segments are windows of which every day is scored but so many first ones;
+            None for lanes.
         validate: the select loss at the current weights.
         on_update: called after every update, with the look at select if there was one.
 
@@ -144,7 +148,9 @@ def train(
     best_weights, losses = copy.deepcopy(network.state_dict()), []
     update, started, last_norm = 0, time.monotonic(), float("nan")
     for pass_number in itertools.count(1):
-        for gradients in _pass_gradients(network, arrays, passes(pass_number), plan, last_day_only):
+        for gradients in _pass_gradients(
+            network, arrays, passes(pass_number), plan, last_day_only, burn_in
+        ):
             norm = _step(network, optimizer, gradients, options.clip_grad)
             update += 1
             if not np.isfinite(norm):
@@ -186,18 +192,22 @@ def _pass_gradients(
     segments: Segments,
     plan: BPTTPlan,
     last_day_only: bool,
+    burn_in: int | None = None,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each update; every scored outcome weighs the same in a pass."""
     if len(segments) == 0:
         raise ValueError("the pass has no segments; give at least 1, or training never ends.")
     updates = 1 if plan.update == "pass" else len(segments)
-    count = max(float(arrays.scored.sum()) / updates, 1.0)
+    scored = float(arrays.scored.sum()) if burn_in is None else _scored(arrays, segments, burn_in)
+    count = max(scored / updates, 1.0)
     if last_day_only:
         blocks = _window_batches(network, arrays, segments, plan, count)
+    elif burn_in is not None:
+        blocks = _each_day_windows(network, arrays, segments, plan, count, burn_in)
     else:
         blocks = _lane_gradients(network, arrays, segments, plan, count)
     if plan.update == "pass":
-        yield added(list(blocks))
+        yield reduce(lambda total, block: added([total, block]), blocks)
     else:
         yield from blocks
 
@@ -209,6 +219,32 @@ def _window_batches(
     for segment in segments:
         rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
         yield _window_gradients(network, arrays, rows, plan, count)
+
+
+def _scored(arrays: TrainingArrays, segments: Segments, burn_in: int) -> float:
+    """Count the outcomes that windows score, a day once for every window that holds it."""
+    days = (torch.from_numpy(segment.rows[burn_in:]) for segment in segments)
+    return float(sum(int(arrays.scored[rows.to(arrays.scored.device)].sum()) for rows in days))
+
+
+def _each_day_windows(
+    network: Network,
+    arrays: TrainingArrays,
+    segments: Segments,
+    plan: BPTTPlan,
+    count: float,
+    burn_in: int,
+) -> Iterator[BlockGradients]:
+    """Yield the gradients of batches of windows scored on each day after the burn-in."""
+    for segment in segments:
+        rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
+        grid = _grid_of([(rows, torch.from_numpy(segment.starts).to(rows.device))], plan)
+        mask = arrays.scored[rows]
+        mask[:burn_in] = False
+        state = network.initial_state(rows.shape[1])
+        yield bptt_gradients(
+            network, arrays.inputs[rows], arrays.y[rows], mask, state, plan, count, grid
+        )
 
 
 def _lane_gradients(

@@ -81,6 +81,8 @@ def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> 
         ["--bptt-steps", "5", "--bptt-update", "pass"],
         ["--bptt-steps", "20", "--bptt-stride", "10"],
         ["--lookback", "30", "--bptt-steps", "7"],
+        ["--lookback", "30", "--loss", "each-day", "--bptt-steps", "10", "--bptt-stride", "5"],
+        ["--lookback", "30", "--bidirectional", "--initial-state", "learned"],
     ],
 )
 def test_every_network_trains_evaluates_and_predicts(

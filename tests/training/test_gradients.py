@@ -534,3 +534,83 @@ def test_wrong_arguments_are_refused():
         bptt_gradients(network, x[:0], y[:0], mask[:0], state, TRUNCATED, COUNT)
     with pytest.raises(ValueError, match="count is 0"):
         bptt_gradients(network, x, y, mask, state, FULL, 0)
+
+
+def make_learned(model, *, bidirectional=False):
+    """A network that learns its start, away from zeros."""
+    torch.manual_seed(5)
+    network = build_network(
+        model,
+        inputs=INPUTS,
+        targets=TARGETS,
+        hidden=HIDDEN,
+        layers=2,
+        dropout=0.0,
+        learned_start=True,
+        bidirectional=bidirectional,
+    ).double()
+    for parameter in (*network.start, network.head.linear.weight):
+        nn.init.normal_(parameter)
+    return network
+
+
+def start_gradients(network, result):
+    """What the result says of the learned start."""
+    names = [name for name, _ in network.named_parameters()]
+    pairs = zip(names, result.gradients, strict=True)
+    return [gradient for name, gradient in pairs if name.startswith("start")]
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_a_learned_start_is_learnt_where_series_begin(model, memory):
+    """Only rows that begin here reach it; autograd over them says the same."""
+    network = make_learned(model)
+    x, y, mask, state = make_days(network)
+    begins = torch.tensor([[True, False, True, False]])
+    result = bptt_gradients(
+        network,
+        x,
+        y,
+        mask,
+        state,
+        BPTTPlan.full(memory=memory),
+        COUNT,
+        Grid(lengths=(DAYS,), resets=begins),
+    )
+    mixed = network.started(state, begins[0])
+    _, expected = plain_gradients(network, x, y, mask, mixed)
+    assert relative_error(result.gradients, expected) < 1e-12
+    assert all((gradient != 0).any() for gradient in start_gradients(network, result))
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize(("plan", "reached"), [(FULL, True), (TRUNCATED, False)])
+def test_errors_that_reach_a_windows_first_day_reach_the_learned_start(model, plan, reached):
+    """Truncated before it, its gradient is exactly zero."""
+    network = make_learned(model)
+    x, y, mask, _ = make_days(network)
+    result = window_gradients(network, x, y[-1], torch.ones_like(mask[-1]), plan, COUNT)
+    found = start_gradients(network, result)
+    assert all(bool((gradient != 0).any()) is reached for gradient in found)
+
+
+@pytest.mark.parametrize("model", CORES)
+def test_a_bidirectional_window_is_differentiated_whole(model):
+    """The last day's errors reach every day through both readings, as autograd says."""
+    network = make_learned(model, bidirectional=True)
+    x, y, mask, _ = make_days(network)
+    mask[:-1], mask[-1] = False, True
+    result = window_gradients(network, x, y[-1], mask[-1], FULL, COUNT)
+    _, expected = plain_gradients(network, x, y, mask, network.initial_state(ROWS))
+    assert relative_error(result.gradients, expected) < 1e-12
+
+
+def test_a_bidirectional_network_is_refused_elsewhere():
+    """Each day's forecast would read later days; a cut window would read others."""
+    network = make_learned("lstm", bidirectional=True)
+    x, y, mask, state = make_days(network)
+    with pytest.raises(ValueError, match="both ends"):
+        bptt_gradients(network, x, y, mask, state, FULL, COUNT)
+    with pytest.raises(ValueError, match="8 of 50 days"):
+        window_gradients(network, x, y[-1], mask[-1], TRUNCATED, COUNT)

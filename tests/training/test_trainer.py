@@ -591,3 +591,39 @@ def test_one_update_per_pass_adds_up_its_blocks():
     for k, found in enumerate(whole.gradients):
         expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
         torch.testing.assert_close(found, expected)
+
+
+def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
+    """A pass adds up to plain autograd's gradient over the same windows and days."""
+    made, data = network(), arrays()
+    ends = np.array([9, 15, 19, 31, 39])
+    batches = WindowBatches(ends, lookback=6, batch=2)
+    plan = BPTTPlan.full(update="pass")
+    (found,) = trainer._pass_gradients(made, data, batches, plan, False, burn_in=2)
+    rows = torch.from_numpy(ends) + torch.arange(-5, 1)[:, None]
+    prediction, _ = made(data.inputs[rows], made.initial_state(5))
+    mask = data.scored[rows].clone()
+    mask[:2] = False
+    loss = (prediction[mask] - data.y[rows][mask]).square().mean()
+    expected = torch.autograd.grad(loss, tuple(made.parameters()))
+    for a, b in zip(found.gradients, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(("steps", "stride"), [(3, 3), (4, 2), (6, 6)])
+def test_truncation_inside_each_day_windows_cuts_them_like_histories(steps, stride):
+    """A window is a short history that begins anew: the same pairs of days are kept."""
+    made, data = network(), arrays()
+    batches = WindowBatches(np.array([9, 15]), lookback=6, batch=2)
+    plan = BPTTPlan.truncated(steps=steps, stride=stride)
+    (found,) = trainer._pass_gradients(made, data, batches, plan, False, burn_in=0)
+    rows = torch.tensor([9, 15]) + torch.arange(-5, 1)[:, None]
+    expected = bptt_gradients(
+        made,
+        *(tensor[rows] for tensor in (data.inputs, data.y, data.scored)),
+        made.initial_state(2),
+        plan,
+        float(data.scored[rows].sum()),
+    )
+    for a, b in zip(found.gradients, expected.gradients, strict=True):
+        torch.testing.assert_close(a, b)
