@@ -4,6 +4,8 @@ A message names subject, found, needed and remedy, in one line. Anything that is
 `ForecasterError` is a bug and exits 1.
 """
 
+from collections.abc import Sequence
+
 
 class ForecasterError(Exception):
     """A failure with a remedy; never raised itself."""
@@ -24,9 +26,17 @@ class PartialFailure(ForecasterError):
 
 
 class DivergedError(ForecasterError):
-    """Training met a loss or gradient that is not finite."""
+    """Training met a loss or gradient that is not finite.
+
+    `rows` are the flat rows of the panel that the update had read, where one update's can be
+    told; whoever knows tickers and dates puts them into the message.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class DataError(ForecasterError):

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from forecaster import clock
 from forecaster.data.lanes import Lanes
+from forecaster.errors import DivergedError
 from forecaster.models.network import Network, build_network
 from forecaster.pipeline.describe import calibrate, describe
 from forecaster.pipeline.material import Material, long_enough, passes_over, prepare, select_loss
@@ -84,7 +86,10 @@ def train(
     material = prepare(histories, settings)
     _announce(material, settings, device, plan)
     started = time.monotonic()
-    network, looks = _fit_network(material, settings, device, plan, on_update)
+    try:
+        network, looks = _fit_network(material, settings, device, plan, on_update)
+    except DivergedError as error:
+        raise DivergedError(f"{_where(material, error)}{error}", error.rows) from error
     calibration = calibrate(network.cpu(), material, settings)
     created = clock.now()
     manifest = describe(material, settings, histories, looks, calibration, created)
@@ -96,6 +101,16 @@ def train(
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame([asdict(look) for look in looks])
     return TrainReport(manifest=saved, looks=table, skipped=tuple(skipped))
+
+
+def _where(material: Material, error: DivergedError) -> str:
+    """Name the tickers and the days that the failing update had read."""
+    if not len(error.rows):
+        return ""
+    rows, panel = np.array(error.rows), material.panel
+    tickers = [panel.tickers[number] for number in np.unique(panel.series[rows])]
+    named = ", ".join(tickers[:3]) + (f" and {len(tickers) - 3} more" if len(tickers) > 3 else "")
+    return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
 
 
 def _announce(

@@ -148,14 +148,14 @@ def train(
     best_weights, losses = copy.deepcopy(network.state_dict()), []
     update, started, last_norm = 0, time.monotonic(), float("nan")
     for pass_number in itertools.count(1):
-        for gradients in _pass_gradients(
-            network, arrays, passes(pass_number), plan, last_day_only, burn_in
-        ):
+        segments = _Watched(passes(pass_number))
+        for gradients in _pass_gradients(network, arrays, segments, plan, last_day_only, burn_in):
             norm = _step(network, optimizer, gradients, options.clip_grad)
             update += 1
             if not np.isfinite(norm):
                 network.load_state_dict(best_weights)
-                raise _diverged(update, pass_number, f"a gradient of norm {norm}", last_norm)
+                what = f"a gradient of norm {norm}"
+                raise _diverged(update, pass_number, what, last_norm, segments.rows)
             if update < options.max_updates:  # one step more than its cycle has is an error
                 schedule.step()
             last_norm = norm
@@ -315,10 +315,29 @@ def _step(
     return norm
 
 
-def _diverged(update: int, pass_number: int, what: str, last_norm: float) -> DivergedError:
+class _Watched:
+    """Segments that remember the rows of the one given last."""
+
+    def __init__(self, segments: Segments) -> None:
+        self._segments = segments
+        self.rows: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def __iter__(self) -> Iterator[Segment]:
+        for segment in self._segments:
+            self.rows = segment.rows[segment.rows >= 0].tolist()
+            yield segment
+
+
+def _diverged(
+    update: int, pass_number: int, what: str, last_norm: float, rows: Sequence[int] = ()
+) -> DivergedError:
     before = "" if np.isnan(last_norm) else f" (the last finite gradient had norm {last_norm:.3g})"
     return DivergedError(
-        f"Update {update} in pass {pass_number} met {what}{before}; lower --lr or --clip-grad."
+        f"Update {update} in pass {pass_number} met {what}{before}; lower --lr or --clip-grad.",
+        rows,
     )
 
 

@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.errors import CannotWriteError, DataError, UnknownNameError, UsageError
+from forecaster.errors import (
+    CannotWriteError,
+    DataError,
+    DivergedError,
+    UnknownNameError,
+    UsageError,
+)
 from forecaster.pipeline.train import train
 from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
@@ -142,6 +148,16 @@ def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -
     train(flat, settings=TrainSettings(**{**QUICK, "target": "return"}), home=tmp_path)
     with pytest.raises(DataError, match="fit block"):
         train(flat, settings=TrainSettings(**QUICK), home=tmp_path)
+
+
+def test_a_diverged_training_names_tickers_and_days_and_writes_nothing(tmp_path: Path) -> None:
+    """Clipped gradients never explode by themselves, so the learning rate is made absurd."""
+    settings = TrainSettings(hidden=4, max_updates=200, target="range", lr=1e30, clip_grad=1e30)
+    words = r"(AAA|BBB|CCC).*, 20\d\d-\d\d-\d\d\.\.20\d\d-\d\d-\d\d: Update"
+    with pytest.raises(DivergedError, match=words) as caught:
+        train(ragged_bars(PANEL), settings=settings, home=tmp_path)
+    assert "last finite gradient" in str(caught.value)
+    assert list_versions(tmp_path) == []
 
 
 @pytest.mark.slow
