@@ -45,3 +45,38 @@ def elman_gradients(weights, x, d, mask, s0, count, steps, stride=None):
                 total[2] += inner
                 delta = w_s.T @ inner
     return loss, total
+
+
+def elman_deltas(weights, x, d, mask, s0, count):
+    """dE_t/ds_i for one row, every pair i <= t of days: (T, T, H), zero where i > t.
+
+    By rows it is each error looking back, by columns each state hearing from the future.
+    """
+    w_s, w_x, b, w_y, b_y = weights
+    s = elman_states(w_s, w_x, b, x, s0)
+    deltas = np.zeros((len(x), len(x), len(s0)))
+    for t in range(len(x)):
+        miss = np.where(mask[t], w_y @ s[t + 1] + b_y - np.nan_to_num(d[t]), 0.0)
+        deltas[t, t] = w_y.T @ (2 * miss / count)
+        for i in range(t, 0, -1):
+            deltas[t, i - 1] = w_s.T @ (deltas[t, i] * (1 - s[i + 1] ** 2))
+    return deltas
+
+
+def elman_contributions(weights, x, s0, deltas_of_day):
+    """Each day's contribution to dE_t/dW_s and dE_t/dW_x, from the (T, H) of dE_t/ds_i."""
+    w_s, w_x, b, *_ = weights
+    s = elman_states(w_s, w_x, b, x, s0)
+    inner = [delta * (1 - s[i + 1] ** 2) for i, delta in enumerate(deltas_of_day)]
+    to_w_s = [np.outer(part, s[i]) for i, part in enumerate(inner)]
+    to_w_x = [np.outer(part, x[i]) for i, part in enumerate(inner)]
+    return to_w_s, to_w_x
+
+
+def kept_pairs(days, steps, stride):
+    """(T, T) True where an error of day t reaches the state of day i."""
+    t, i = np.mgrid[:days, :days]
+    if steps is None:
+        return i <= t
+    k1 = stride or steps
+    return (i <= t) & (i >= (t // k1 + 1) * k1 - steps)
