@@ -101,10 +101,15 @@ def forecast_rows(
 def load_trained(home: Path, manifest: Manifest) -> Trained:
     """Rebuild a version's networks and fill in its verified weights.
 
+    Torch then works on as many threads as it was trained with: left to itself it takes one
+    per core, and on a shared machine those wait for each other.
+
     Raises:
         ArtifactError: a weights file is damaged or does not fit the network described.
     """
     members = load_weights(home, manifest)
+    threads = manifest.training.get("threads")
+    torch.set_num_threads(threads if isinstance(threads, int) else 1)
     networks = tuple(_rebuilt(manifest, weights) for weights in members)
     return Trained(manifest=manifest, networks=networks)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from forecaster.errors import ArtifactError
 from forecaster.pipeline.prices import load_histories
@@ -62,3 +63,16 @@ def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> 
     wider = manifest.network.model_copy(update={"hidden": 8})
     with pytest.raises(ArtifactError, match="shapes"):
         load_trained(home, manifest.model_copy(update={"network": wider}))
+
+
+def test_a_version_works_on_as_many_threads_as_it_was_trained_with(
+    made: tuple[Path, Manifest],
+) -> None:
+    home, manifest = made
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        load_trained(home, manifest)
+        assert torch.get_num_threads() == manifest.training["threads"] == 1
+    finally:
+        torch.set_num_threads(before)
