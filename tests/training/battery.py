@@ -55,6 +55,7 @@ def fit(
     learning_rate: float = 0.01,
     clip: float = 1e30,
     last_day_only: bool = False,
+    burn_in: int | None = None,
     on_update=lambda update, look: None,
 ):
     """Train with the product's loop; one look, after the last update. Return the looks."""
@@ -73,6 +74,7 @@ def fit(
         plan,
         options,
         last_day_only=last_day_only,
+        burn_in=burn_in,
         validate=lambda _: 1.0,
         on_update=on_update,
     )
