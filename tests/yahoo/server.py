@@ -13,6 +13,7 @@ from tests.yahoo.charts import chart, sessions
 from tests.yahoo.faults import SPECIAL, Fault, Reply, fine
 
 CHART = "/v8/finance/chart/"
+COOKIE = "A3=d=fake; Domain=.yahoo.com; Path=/; Max-Age=31557600; Secure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class LoopbackYahoo:
         self.closing = threading.Event()
         self._scripts: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Fault] = dict(SPECIAL)
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_for(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler_for(self))
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -84,13 +85,15 @@ def _odds_and_ends(host: str, path: str) -> Reply:
     if path == "/v1/test/getcrumb":
         return Reply(body=b"crumb")
     if host == "fc.yahoo.com":
-        return Reply(status=404, headers={"Set-Cookie": "A3=d=fake; Path=/"})
+        return Reply(status=404, headers={"Set-Cookie": COOKIE})
     if path.startswith(("/v10/finance/quoteSummary/", "/v7/finance/quote")):
         return Reply(body=json.dumps({"quoteSummary": {"result": [], "error": None}}).encode())
     return Reply(status=404)
 
 
-def _handler_for(yahoo: LoopbackYahoo) -> type[BaseHTTPRequestHandler]:
+def handler_for(yahoo: LoopbackYahoo) -> type[BaseHTTPRequestHandler]:
+    """Make the class that speaks HTTP for one loopback Yahoo."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         # Both together, or every answer waits 40 ms for a delayed acknowledgement.
