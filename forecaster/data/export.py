@@ -35,7 +35,7 @@ def write_csv(frame: pd.DataFrame, target: Path | TextIO) -> None:
     if not isinstance(target, Path):
         _to_csv(safe, target)
         return
-    with _replaced(target) as stream:
+    with replaced(target) as stream:
         stream.write(_to_csv(safe).encode())
 
 
@@ -51,7 +51,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         raise UsageError(
             f'{path}: parquet needs pyarrow; run pip install "forecaster[parquet]", or write CSV.'
         )
-    with _replaced(path) as stream:
+    with replaced(path) as stream:
         frame.to_parquet(stream, index=False)
 
 
@@ -70,7 +70,7 @@ def _to_csv(frame: pd.DataFrame, stream: TextIO | None = None) -> str:
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
+def replaced(path: Path) -> Iterator[IO[bytes]]:
     """Give a stream that becomes the file when, and only when, all went well."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:

@@ -97,7 +97,7 @@ def evaluate(
     manifest = find_version(where, version)
     chosen = _chosen_targets(manifest, targets)
     trained = load_trained(where, manifest)
-    histories, missing = _histories(manifest, bars, where, as_of)
+    histories, missing = trained_on(manifest, bars, where, as_of)
     _compare_fingerprint(manifest, histories)
     panel = trained.panel(histories)
     blocks = manifest.data.blocks
@@ -131,10 +131,14 @@ def _chosen_targets(manifest: Manifest, targets: Sequence[str]) -> tuple[str, ..
     return tuple(targets) or tuple(manifest.targets)
 
 
-def _histories(
+def trained_on(
     manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
 ) -> tuple[list[History], tuple[str, ...]]:
-    """Read the tickers that the version was trained on, and name those that are gone."""
+    """Read the tickers that a version was trained on, and name those that are gone.
+
+    Raises:
+        DataError: none is left.
+    """
     held = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
     trained_on = manifest.data.tickers
     missing = tuple(ticker for ticker in trained_on if ticker not in held)
@@ -144,7 +148,7 @@ def _histories(
             "has prices here; fetch them."
         )
     for ticker in missing:
-        log.warning("%s: trained on, but not in the store any more; not evaluated", ticker)
+        log.warning("%s: trained on, but not in the store any more; left out", ticker)
     return [held[ticker] for ticker in trained_on if ticker in held], missing
 
 

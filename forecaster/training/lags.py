@@ -63,7 +63,7 @@ def trajectory(network: Network, x: Tensor) -> Trajectory:
     Raises:
         ValueError: the core's output is not the top layer of its state's first tensor.
     """
-    state = network.initial_state(x.shape[1])
+    state = network.initial_state(x.shape[1]).detach()
     states = [state.tensors]
     with torch.no_grad():
         for day in x:
@@ -111,8 +111,8 @@ def lag_gradients(
     return LagGradients(
         by_lag=size.sum(dim=1) / scored.sum(dim=1, keepdim=True),
         curve=size.sum(dim=(0, 1)) / scored.sum(),
-        parts=torch.tensor(parts),
-        partial=torch.tensor(partial),
+        parts=torch.tensor(parts, dtype=torch.float64),
+        partial=torch.tensor(partial, dtype=torch.float64),
     )
 
 

@@ -1,0 +1,308 @@
+"""How far back a version's gradient reaches, on the fit block of its own prices.
+
+Shape letters: N rows of the panel, T days, B lanes, F inputs, K targets.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from forecaster.data.export import replaced
+from forecaster.data.panel import Panel
+from forecaster.data.scaling import Scaler
+from forecaster.errors import DataError, UsageError
+from forecaster.evaluation.splits import Split
+from forecaster.models.network import Network
+from forecaster.pipeline.evaluate import trained_on
+from forecaster.pipeline.trained import load_trained, scaler_of
+from forecaster.registry.manifest import Manifest
+from forecaster.registry.versions import find_version
+from forecaster.report.memory import MemoryFigures, memory_page
+from forecaster.settings import resolve_home
+from forecaster.training.memory import SHARES, MemoryProfile, memory_profile
+from forecaster.training.plan import BPTTPlan
+
+log = logging.getLogger(__name__)
+
+DAYS_AT_MOST, SERIES_AT_MOST = 1500, 16
+LAGS, TOLERANCE = 252, 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReport:
+    """What a version remembers, and the reach that its training should have.
+
+    `days` (T,) are the days of the first of `tickers`; the others' stretches end with the
+    fit block too. `bias` is a table with a row per guaranteed reach.
+    """
+
+    version: str
+    tickers: tuple[str, ...]
+    days: NDArray[np.datetime64]
+    plan: BPTTPlan
+    tolerance: float
+    profile: MemoryProfile
+
+    @property
+    def bias(self) -> pd.DataFrame:
+        """Exact bias of the gradient at guaranteed reaches k: stride k, steps 2k."""
+        rows = [(b.stride, b.bias, b.cosine, b.noise_ratio) for b in self.profile.biases]
+        return pd.DataFrame(rows, columns=["reach", "bias", "cosine", "bias_over_noise"])
+
+    @property
+    def effective_memory(self) -> dict[float, int]:
+        """The largest lag in trading days at which that share of the gradient is left."""
+        return {share: self.profile.effective_memory(share) for share in SHARES}
+
+    @property
+    def advice(self) -> str:
+        """One sentence: the reach for the tolerance, or why none is advised."""
+        advice, advised = self.profile.advice, self.profile.advised
+        if advice.days is None or advised is None:
+            return (
+                f"No --bptt-steps can be advised for a tolerance of {self.tolerance:.0%}: "
+                f"{advice.declined}. {self._remedy}"
+            )
+        return (
+            f"For a bias of at most {self.tolerance:.0%}, let every error reach back "
+            f"{advice.days} days: --bptt-stride {advised.stride} --bptt-steps {2 * advised.stride} "
+            f"(measured bias {advised.bias:.2%})."
+        )
+
+    @property
+    def _remedy(self) -> str:
+        if self.profile.lyapunov > 0.0:
+            return "Errors grow as they travel back: keep BPTT truncated, and lower --lr."
+        return "Measure more --lags, or train with --bptt full."
+
+    def html(self) -> str:
+        """Draw the report as one page that needs no network."""
+        profile = self.profile
+        rows = [f"{share:.0%}: {_days(k, profile.lags)}" for share, k in _memory(self)]
+        own = profile.own
+        facts = {
+            "plan of this version": self.plan.describe(),
+            "its bias": "none" if own is None else f"{own.bias:.2%}",
+            "gradient left": ", ".join(rows),
+            "decay": f"{profile.decay:.4f} a day, half-life {profile.half_life:.1f} days",
+            "Lyapunov exponent": f"{profile.lyapunov:+.4f} a day",
+            "noise": f"standard error {profile.relative_noise:.0%} of the gradient's norm",
+            "measured on": f"{len(self.tickers)} series ({', '.join(self.tickers)}), "
+            f"{len(self.days):,} days {self.days[0]}..{self.days[-1]} of the fit block",
+        }
+        figures = MemoryFigures(
+            days=self.days,
+            anchors=profile.anchors,
+            by_lag=profile.by_lag,
+            curve=profile.curve,
+            decay=profile.decay,
+            growth=profile.growth,
+            bias=self.bias,
+            noise=profile.relative_noise,
+            tolerance=self.tolerance,
+            steps=self.plan.steps,
+            stride=self.plan.stride or self.plan.steps,
+        )
+        title = f"How far back the gradient of {self.version} reaches"
+        return memory_page(title, self.advice, facts, profile.alarms, figures)
+
+
+def memory(
+    version: str | None = None,
+    *,
+    bars: pd.DataFrame | None = None,
+    home: Path | None = None,
+    tolerance: float = TOLERANCE,
+    lags: int = LAGS,
+    as_of: date | None = None,
+) -> MemoryReport:
+    """Measure how far back a version's errors reach and what its truncation costs.
+
+    The last days of the fit block are measured, up to 1,500 of up to 16 series; the select
+    and the report block are not looked at.
+
+    Args:
+        version: name of a version; None for the newest.
+        bars: a caller's own long table (see `train`), or None for the store of the home.
+        home: the workspace; None as the command line resolves it.
+        tolerance: relative bias of the gradient that the advised reach may have.
+        lags: days back that are measured; fewer where the histories are short.
+        as_of: last session to be seen; None for all.
+
+    Raises:
+        ArtifactError: the version is damaged.
+        DataError: the fit block is too short to measure anything.
+        UnknownNameError: no such version.
+        UsageError: the version reads windows, or a number is out of range.
+    """
+    check_options(tolerance, lags)
+    where = resolve_home(home)
+    manifest = find_version(where, version)
+    lookback = manifest.network.lookback
+    if lookback != "all":
+        raise UsageError(
+            f"Version {manifest.version} reads windows of {lookback} days, whose errors reach back "
+            f"{lookback} days at most; memory is measured over whole histories. Name a version "
+            "trained with --lookback all."
+        )
+    trained = load_trained(where, manifest)
+    histories, _ = trained_on(manifest, bars, where, as_of)
+    panel = trained.panel(histories)
+    blocks = manifest.data.blocks
+    split = Split(
+        fit_until=np.datetime64(blocks.fit_until, "D"),
+        select_until=np.datetime64(blocks.select_until, "D"),
+    )
+    fit, _, _ = split.masks(panel.outcome_days)
+    scalers = scaler_of(manifest.scaler), scaler_of(manifest.target_scaler)
+    return measure(
+        manifest.version,
+        trained.networks[0],
+        panel,
+        scalers,
+        fit,
+        plan_of(manifest),
+        tolerance=tolerance,
+        lags=lags,
+    )
+
+
+def write_page(report: MemoryReport, file: Path) -> None:
+    """Write the report's page whole or not at all.
+
+    Raises:
+        CannotWriteError: the folder is missing or read-only.
+        StorageError: the disk is full or failed.
+    """
+    page = report.html().encode()
+    with replaced(file) as stream:
+        stream.write(page)
+
+
+def check_options(tolerance: float, lags: int) -> None:
+    """Refuse numbers that mean nothing, before any work."""
+    if not 0.0 < tolerance < 1.0:
+        raise UsageError(
+            f"--bptt-tolerance {tolerance:g}: give a share above 0 and below 1, such as 0.1."
+        )
+    if lags < 1:
+        raise UsageError(f"--lags {lags}: give at least 1 day.")
+
+
+def plan_of(manifest: Manifest) -> BPTTPlan:
+    """Read back how far errors travelled when a version was trained."""
+    training = manifest.training
+    steps, stride = training.get("bptt_steps"), training.get("bptt_stride")
+    if training.get("bptt") == "full" or not isinstance(steps, int):
+        return BPTTPlan.full()
+    return BPTTPlan.truncated(steps=steps, stride=stride if isinstance(stride, int) else None)
+
+
+def measure(
+    version: str,
+    network: Network,
+    panel: Panel,
+    scalers: tuple[Scaler, Scaler],
+    fit: NDArray[np.bool_],
+    plan: BPTTPlan,
+    *,
+    tolerance: float,
+    lags: int,
+) -> MemoryReport:
+    """Measure a network on the last days of the fit block.
+
+    Args:
+        version: what to call the network.
+        network: of the panel's inputs and targets.
+        panel: unscaled.
+        scalers: of the inputs and of the targets.
+        fit: (N,) True on rows whose outcome belongs to the fit block.
+        plan: what the network was trained with.
+        tolerance: as in `memory`.
+        lags: as in `memory`.
+
+    Raises:
+        DataError: no series has enough fit days.
+    """
+    stops = _stops(fit, panel.offsets)
+    series, days = _rectangle(stops - panel.offsets[:-1])
+    rows = stops[series] - days + np.arange(days)[:, None]  # (T, B)
+    x = scalers[0].apply(panel.inputs)[rows]
+    y = scalers[1].apply_target(panel.y)[rows]
+    mask = fit[rows][..., None] & np.isfinite(y)
+    with _one_thread():
+        profile = memory_profile(
+            copy.deepcopy(network).cpu().double(),  # the far lags are small
+            torch.from_numpy(x).double(),
+            torch.from_numpy(y).double(),
+            torch.from_numpy(mask),
+            lags=_lags_within(lags, days),
+            tolerance=tolerance,
+            plan=plan,
+        )
+    return MemoryReport(
+        version=version,
+        tickers=tuple(panel.tickers[s] for s in series),
+        days=panel.days[rows[:, 0]],
+        plan=plan,
+        tolerance=tolerance,
+        profile=profile,
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, then on as many as before.
+
+    On a shared machine two threads wait for each other after every day: 100 times slower.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _lags_within(lags: int, days: int) -> int:
+    """Keep half of the days for errors with all lags behind them."""
+    if days < 4:
+        raise DataError(
+            f"The fit block holds {days} days of the longest series, too few to measure memory; "
+            "fetch a longer period."
+        )
+    if lags > days // 2:
+        log.warning("memory  %d days measured: %d lags, not %d", days, days // 2, lags)
+    return min(lags, days // 2)
+
+
+def _stops(fit: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S,) flat row after each series' last fit row; its first row where there is none."""
+    last = np.where(fit, np.arange(1, len(fit) + 1), 0)
+    stops: NDArray[np.int64] = np.maximum(np.maximum.reduceat(last, offsets[:-1]), offsets[:-1])
+    return stops
+
+
+def _rectangle(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Choose up to 16 series and one length, so that most days are measured without padding."""
+    longest = np.argsort(-lengths, kind="stable")[:SERIES_AT_MOST]
+    capped = np.minimum(lengths[longest], DAYS_AT_MOST)
+    count = int(np.argmax(capped * np.arange(1, len(capped) + 1))) + 1
+    return np.sort(longest[:count]), int(capped[count - 1])
+
+
+def _memory(report: MemoryReport) -> Sequence[tuple[float, int]]:
+    return list(report.effective_memory.items())
+
+
+def _days(lag: int, lags: int) -> str:
+    return f"{lag} days or more" if lag == lags else f"{lag} days"

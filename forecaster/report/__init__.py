@@ -1,0 +1,1 @@
+"""HTML pages from tables and arrays; knows no network and no file."""

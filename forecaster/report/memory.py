@@ -1,0 +1,220 @@
+"""Figures of how far back a gradient reaches.
+
+Arrays and a table in, a page out; knows no network, no ticker and no file.
+
+Shape letters: T days, A anchors, R lags.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from forecaster.report.page import Section, render_page
+
+SPANS = {"week": 5, "month": 21, "quarter": 63, "year": 252}
+INK, BLUE, RED, GREY = "#222222", "#1f5f99", "#b3401f", "#8a8a8a"
+DEEPEST = 1e-6  # of lag 0; below it a colour or a line says nothing more
+SMOOTHED = 21  # days that the local growth is averaged over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MemoryFigures:
+    """What is drawn.
+
+    Args:
+        days: (T,) calendar days of the block.
+        anchors: (A,) places in `days` of the errors followed.
+        by_lag: (A, R + 1) gradient of day t's error by the state k days before.
+        curve: (R + 1,) its mean.
+        decay: factor per day fitted to the curve's older half.
+        growth: (T,) log growth of an error carried back through each day.
+        bias: columns `reach`, `bias`.
+        noise: standard error of the gradient over its norm; NaN if not known.
+        tolerance: relative bias asked for.
+        steps: k2 of the plan, None for full BPTT.
+        stride: k1 of the plan, None for full BPTT.
+    """
+
+    days: np.ndarray
+    anchors: np.ndarray
+    by_lag: np.ndarray
+    curve: np.ndarray
+    decay: float
+    growth: np.ndarray
+    bias: pd.DataFrame
+    noise: float
+    tolerance: float
+    steps: int | None
+    stride: int | None
+
+
+def memory_page(
+    title: str,
+    advice: str,
+    facts: Mapping[str, str],
+    alarms: Sequence[str],
+    figures: MemoryFigures,
+) -> str:
+    """Draw everything on one page."""
+    sections = [_triangle(figures), _curve(figures), _bias(figures), _growth(figures)]
+    return render_page(title, advice, facts, alarms, sections)
+
+
+def _triangle(figures: MemoryFigures) -> Section:
+    """Colour each anchor's lags and outline those that the plan keeps."""
+    lags = figures.by_lag.shape[1]
+    relative = figures.by_lag / figures.by_lag[:, :1]
+    names = [str(day) for day in figures.days[figures.anchors]]
+    figure = _figure("days back", "day of the error")
+    figure.add_heatmap(
+        z=np.log10(np.maximum(relative, DEEPEST)),
+        x=np.arange(lags),
+        y=names,
+        colorscale="Viridis",
+        zmax=0.0,
+        zmin=float(np.log10(DEEPEST)),
+        colorbar={"title": {"text": "of lag 0"}, "tickvals": [0, -2, -4, -6],
+                  "ticktext": ["1", "1 %", "10⁻⁴", "10⁻⁶"]},
+        hovertemplate="error of %{y}<br>%{x} days back: 10^%{z:.2f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(type="category")
+    words = "Each row follows the errors of one day back in time, on the mean of all series."
+    if figures.steps is None or figures.stride is None:
+        return Section(
+            heading="The triangle: what full BPTT keeps",
+            words=f"{words} Full BPTT keeps all of it.",
+            figure=figure,
+        )
+    depth = _kept(figures.anchors, figures.steps, figures.stride)
+    edge_x = np.repeat(np.minimum(depth, lags) - 0.5, 2)
+    edge_y = np.column_stack([np.arange(len(depth)) - 0.5, np.arange(len(depth)) + 0.5]).ravel()
+    figure.add_scatter(
+        x=np.concatenate([[-0.5], edge_x, [-0.5, -0.5]]),
+        y=np.concatenate([[-0.5], edge_y, [len(depth) - 0.5, -0.5]]),
+        mode="lines",
+        line={"color": "#ff5a36", "width": 2.5},
+        name="kept",
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    return Section(
+        heading="The triangle: what the truncation keeps",
+        words=f"{words} Inside the red line lies what --bptt-stride {figures.stride} --bptt-steps "
+        f"{figures.steps} keeps when a block begins with the first day; how far an error reaches "
+        "depends on its place in the block.",
+        figure=figure,
+    )
+
+
+def _kept(days: np.ndarray, steps: int, stride: int) -> np.ndarray:
+    """Count the days that the error of each day travels through, its own included."""
+    block = (days // stride + 1) * stride
+    return np.asarray(days - np.maximum(block - steps, 0) + 1)
+
+
+def _curve(figures: MemoryFigures) -> Section:
+    """Draw the mean gradient by lag with its fit, the plan's reach and the calendar's spans."""
+    lags = np.arange(len(figures.curve))
+    relative = np.maximum(figures.curve / figures.curve[0], DEEPEST**2)
+    figure = _figure("days back", "gradient, relative to the day itself")
+    figure.add_scatter(x=lags, y=relative, mode="lines", line={"color": BLUE}, name="measured")
+    if 0.0 < figures.decay < 1.0:
+        tail = lags[len(lags) // 2 :]
+        middle = tail[len(tail) // 2]
+        fitted = relative[middle] * figures.decay ** (tail - middle)
+        figure.add_scatter(
+            x=tail,
+            y=np.maximum(fitted, DEEPEST**2),
+            mode="lines",
+            line={"color": INK, "dash": "dot"},
+            name=f"{figures.decay:.4f} a day",
+        )
+    for name, span in SPANS.items():
+        if span < len(lags):
+            label = f"{name}<br>{relative[span]:.2g}"
+            figure.add_scatter(
+                x=[span], y=[relative[span]], mode="markers+text", text=[label],
+                textposition="top right", marker={"color": BLUE, "size": 8}, showlegend=False,
+                cliponaxis=False,
+            )  # fmt: skip
+    if figures.steps is not None and figures.steps < len(lags):
+        figure.add_vline(
+            x=figures.steps, line={"color": RED, "dash": "dash"},
+            annotation={"text": f"--bptt-steps {figures.steps}", "font": {"color": RED}},
+            annotation_position="bottom right",
+        )  # fmt: skip
+    low = np.floor(np.log10(relative.min()))
+    high = max(0.5, float(np.log10(relative.max())) + 0.5)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=max(1, -low // 6))
+    figure.update_yaxes(range=[low, high])
+    return Section(
+        heading="The gradient by lag",
+        words="How strongly the state of k days ago moves the error of today, on the mean. "
+        "A straight line is a memory that fades by the same share every day.",
+        figure=figure,
+    )
+
+
+def _bias(figures: MemoryFigures) -> Section:
+    """Draw the bias of the gradient by reach above the floor of its sampling noise."""
+    table = figures.bias[figures.bias["bias"] > DEEPEST**2]
+    figure = _figure("guaranteed reach k in days (--bptt-stride k --bptt-steps 2k)", "bias")
+    figure.add_scatter(
+        x=table["reach"], y=table["bias"], mode="lines+markers", line={"color": BLUE}, name="bias"
+    )
+    lines = [(figures.tolerance, INK, "tolerance", "dot"), (figures.noise, RED, "noise", "dash")]
+    for level, colour, name, dash in lines:
+        if np.isfinite(level) and len(table):
+            ends = [table["reach"].min(), table["reach"].max()]
+            figure.add_scatter(
+                x=ends, y=[level, level], mode="lines", line={"color": colour, "dash": dash},
+                name=f"{name} {level:.0%}",
+            )  # fmt: skip
+    figure.update_xaxes(type="log", tickvals=list(table["reach"]))
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
+    return Section(
+        heading="What a shorter reach costs",
+        words="The exact distance of the truncated gradient from the full one, relative to the "
+        "full one. Under the noise line the days at hand tell the two apart no more: a longer "
+        "reach is wasted there.",
+        figure=figure,
+    )
+
+
+def _growth(figures: MemoryFigures) -> Section:
+    """Draw by what factor errors grow or fade on their way through each day."""
+    smooth = pd.Series(figures.growth).rolling(SMOOTHED, center=True, min_periods=1).mean()
+    figure = _figure("", "factor per day")
+    days = [str(day) for day in figures.days]
+    figure.add_scatter(
+        x=days, y=np.exp(figures.growth), mode="lines", name="each day",
+        line={"color": "#c9d6e3", "width": 1},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=days, y=np.exp(smooth), mode="lines", line={"color": BLUE}, name=f"{SMOOTHED}-day mean"
+    )
+    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(type="date")
+    return Section(
+        heading="Growth of an error from day to day",
+        words="The factor by which an error carried back grows on its way through each day; "
+        "above 1 for long, gradients explode. Days on which the factor falls wipe the memory.",
+        figure=figure,
+    )
+
+
+def _figure(x: str, y: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="plotly_white",
+        height=420,
+        margin={"l": 80, "r": 30, "t": 30, "b": 60},
+        font={"color": INK, "size": 13},
+        legend={"orientation": "h", "y": 1.08, "x": 0.0},
+    )
+    figure.update_xaxes(title={"text": x})
+    figure.update_yaxes(title={"text": y})
+    return figure
