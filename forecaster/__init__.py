@@ -14,6 +14,8 @@ _HOMES = {
     "TrainReport": "forecaster.pipeline.train",
     "evaluate": "forecaster.pipeline.evaluate",
     "Evaluation": "forecaster.pipeline.evaluate",
+    "memory": "forecaster.pipeline.memory",
+    "MemoryReport": "forecaster.pipeline.memory",
     "predict": "forecaster.pipeline.predict",
     "Prediction": "forecaster.pipeline.predict",
     "TrainSettings": "forecaster.settings",

@@ -50,6 +50,12 @@ class MemoryFigures:
     steps: int | None
     stride: int | None
 
+    @property
+    def lags_drawn(self) -> int:
+        """Lags up to where the curve has sunk out of sight, and a little beyond the plan's."""
+        seen = np.flatnonzero(self.curve >= DEEPEST * self.curve[0]).max(initial=0)
+        return min(len(self.curve), int(1.2 * max(seen, self.steps or 0, SPANS["month"])) + 1)
+
 
 def memory_page(
     title: str,
@@ -65,22 +71,23 @@ def memory_page(
 
 def _triangle(figures: MemoryFigures) -> Section:
     """Colour each anchor's lags and outline those that the plan keeps."""
-    lags = figures.by_lag.shape[1]
-    relative = figures.by_lag / figures.by_lag[:, :1]
+    lags = figures.lags_drawn
+    relative = figures.by_lag[:, :lags] / figures.by_lag[:, :1]
     names = [str(day) for day in figures.days[figures.anchors]]
-    figure = _figure("days back", "day of the error")
+    figure = _figure("days back", "")
     figure.add_heatmap(
         z=np.log10(np.maximum(relative, DEEPEST)),
         x=np.arange(lags),
-        y=names,
+        y=np.arange(len(names)),
+        customdata=np.repeat(np.array(names)[:, None], lags, axis=1),
         colorscale="Viridis",
         zmax=0.0,
         zmin=float(np.log10(DEEPEST)),
         colorbar={"title": {"text": "of lag 0"}, "tickvals": [0, -2, -4, -6],
                   "ticktext": ["1", "1 %", "10⁻⁴", "10⁻⁶"]},
-        hovertemplate="error of %{y}<br>%{x} days back: 10^%{z:.2f}<extra></extra>",
+        hovertemplate="error of %{customdata}<br>%{x} days back: 10^%{z:.2f}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(type="category")
+    figure.update_yaxes(tickvals=np.arange(len(names)), ticktext=names, showgrid=False)
     words = "Each row follows the errors of one day back in time, on the mean of all series."
     if figures.steps is None or figures.stride is None:
         return Section(
@@ -117,28 +124,26 @@ def _kept(days: np.ndarray, steps: int, stride: int) -> np.ndarray:
 
 def _curve(figures: MemoryFigures) -> Section:
     """Draw the mean gradient by lag with its fit, the plan's reach and the calendar's spans."""
-    lags = np.arange(len(figures.curve))
-    relative = np.maximum(figures.curve / figures.curve[0], DEEPEST**2)
+    relative = (figures.curve / figures.curve[0])[: figures.lags_drawn]
+    lags = np.arange(len(relative))
     figure = _figure("days back", "gradient, relative to the day itself")
     figure.add_scatter(x=lags, y=relative, mode="lines", line={"color": BLUE}, name="measured")
     if 0.0 < figures.decay < 1.0:
         tail = lags[len(lags) // 2 :]
         middle = tail[len(tail) // 2]
-        fitted = relative[middle] * figures.decay ** (tail - middle)
         figure.add_scatter(
             x=tail,
-            y=np.maximum(fitted, DEEPEST**2),
+            y=relative[middle] * figures.decay ** (tail - middle),
             mode="lines",
             line={"color": INK, "dash": "dot"},
-            name=f"{figures.decay:.4f} a day",
+            name=f"falls by a factor of {figures.decay:.4f} a day",
         )
     for name, span in SPANS.items():
         if span < len(lags):
-            label = f"{name}<br>{relative[span]:.2g}"
             figure.add_scatter(
-                x=[span], y=[relative[span]], mode="markers+text", text=[label],
-                textposition="top right", marker={"color": BLUE, "size": 8}, showlegend=False,
-                cliponaxis=False,
+                x=[span], y=[relative[span]], mode="markers+text",
+                text=[f"  1 {name}: {relative[span]:.2g}"], textposition="middle right",
+                marker={"color": BLUE, "size": 8}, showlegend=False, cliponaxis=False,
             )  # fmt: skip
     if figures.steps is not None and figures.steps < len(lags):
         figure.add_vline(
@@ -146,10 +151,7 @@ def _curve(figures: MemoryFigures) -> Section:
             annotation={"text": f"--bptt-steps {figures.steps}", "font": {"color": RED}},
             annotation_position="bottom right",
         )  # fmt: skip
-    low = np.floor(np.log10(relative.min()))
-    high = max(0.5, float(np.log10(relative.max())) + 0.5)
-    figure.update_yaxes(type="log", exponentformat="power", dtick=max(1, -low // 6))
-    figure.update_yaxes(range=[low, high])
+    figure.update_yaxes(type="log", exponentformat="power", nticks=8)
     return Section(
         heading="The gradient by lag",
         words="How strongly the state of k days ago moves the error of today, on the mean. "

@@ -212,6 +212,6 @@ def _alarms(curve: np.ndarray, lyapunov: float, plan: BPTTPlan | None) -> list[s
     elif share < WASTED:
         found.append(
             f"reach wasted: {steps} days back the gradient is {share:.0e} of that on the day "
-            "itself; fewer --bptt-steps give the same"
+            "itself; a shorter reach, guaranteed by a --bptt-stride of half of it, gives the same"
         )
     return found

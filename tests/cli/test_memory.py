@@ -1,0 +1,62 @@
+"""`forecaster memory` as its user sees it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+def test_memory_prints_reach_bias_and_one_sentence_of_advice(run: Run, trained_home: Path) -> None:
+    done = run("memory", "--lags", 60, "--home", trained_home)
+    assert done.exit_code == 0, done.output
+    labels = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    for label in ("version", "block", "bptt", "memory", "decay", "growth", "bias", "noise"):
+        assert label in labels
+    assert "trading days back" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("advice  ")
+
+
+def test_memory_json_is_one_object(run: Run, trained_home: Path) -> None:
+    done = run("memory", "--lags", 60, "--bptt-tolerance", 0.2, "--home", trained_home, "--json")
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout)
+    assert content["schema"] == "forecaster.memory/1"
+    assert content["lags"] == 60 and len(content["gradient_by_lag"]) == 61
+    assert [row["reach"] for row in content["bias"]] == [1, 2, 5, 10, 21, 42]
+    assert content["advised"]["steps"] == 2 * content["advised"]["stride"]
+    assert content["advised"]["bias"] <= 0.2
+    assert content["own"]["steps"] == 63
+    assert set(content["effective_memory"]) == {"0.5", "0.1", "0.01"}
+
+
+def test_memory_draws_a_page(run: Run, trained_home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "memory.html"
+    done = run("memory", "--lags", 60, "--html", file, "--home", trained_home)
+    assert done.stdout.splitlines()[-1] == f"saved   {file}"
+    assert "</html>" in file.read_text()[-20:]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--bptt-tolerance", 2], 2, "--bptt-tolerance 2"),
+        (["--lags", 0], 2, "--lags 0"),
+        (["nothing-like-it"], 66, "nothing-like-it"),
+    ],
+)
+def test_memory_refuses_in_one_line(
+    run: Run, trained_home: Path, options: list[object], code: int, words: str
+) -> None:
+    done = run("memory", *options, "--home", trained_home)
+    assert done.exit_code == code
+    assert words in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_page_that_cannot_be_written_is_said(run: Run, trained_home: Path) -> None:
+    file = trained_home / "nowhere" / "memory.html"
+    done = run("memory", "--lags", 60, "--html", file, "--home", trained_home)
+    assert done.exit_code == 73

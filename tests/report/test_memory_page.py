@@ -1,0 +1,89 @@
+"""The page of the memory report: whole, offline, and drawn from the numbers given."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.report.memory import MemoryFigures, _kept, memory_page
+from forecaster.report.page import render_page
+
+
+def figures(**changes: object) -> MemoryFigures:
+    curve = 0.9 ** np.arange(41.0)
+    given = {
+        "days": np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]"),
+        "anchors": np.array([50, 100, 199]),
+        "by_lag": np.vstack([curve, 2 * curve, np.full(41, np.nan)]),
+        "curve": curve,
+        "decay": 0.9,
+        "growth": np.full(200, np.log(0.9)),
+        "bias": pd.DataFrame({"reach": [1, 5, 40], "bias": [0.5, 0.1, 0.0]}),
+        "noise": 0.2,
+        "tolerance": 0.1,
+        "steps": 20,
+        "stride": 10,
+    }
+    return MemoryFigures(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def page(**changes: object) -> str:
+    alarms = ["truncation is biting: raise --bptt-steps"]
+    facts = {"decay": "0.9"}
+    return memory_page("Reach of v1", "Use --bptt-stride 10.", facts, alarms, figures(**changes))
+
+
+def drawn(html: str, number: int) -> list[dict]:
+    """The traces of one figure as the page hands them to the drawing library."""
+    call = re.search(rf'Plotly\.newPlot\(\s*"figure-{number}",\s*(\[.*?\]),\s*\{{"', html, re.S)
+    assert call
+    return json.loads(call[1])
+
+
+def test_the_page_asks_no_other_machine_for_anything() -> None:
+    html = page()
+    own = html.split("</script>", 1)[1]  # behind the drawing library itself
+    assert html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", html)
+    assert "http" not in re.sub(r"https://plot\.ly", "", own)
+
+
+def test_the_page_says_what_it_was_given() -> None:
+    html = page()
+    for text in ("Reach of v1", "is biting", "--bptt-stride", "<th>decay</th><td>0.9</td>"):
+        assert text in html
+    assert html.count("<h2>") == 4
+
+
+def test_texts_are_escaped() -> None:
+    html = render_page("<b>title</b>", "a & b", {"<i>": "<u>"}, ["<script>"], [])
+    assert "<b>title" not in html and "&lt;b&gt;title" in html
+    assert "&lt;i&gt;" in html and '<p class="warning"><script>' not in html
+
+
+def test_the_curve_is_drawn_with_its_fit_and_the_spans_inside_it() -> None:
+    names = [trace.get("name") or trace["text"][0].strip() for trace in drawn(page(), 2)]
+    assert names[0] == "measured"
+    assert names[1] == "falls by a factor of 0.9000 a day"
+    assert [name.split(":")[0] for name in names[2:]] == ["1 week", "1 month"]
+
+
+@pytest.mark.parametrize("noise", [0.2, float("nan")])
+def test_the_noise_is_drawn_where_it_is_known(noise: float) -> None:
+    names = [trace["name"] for trace in drawn(page(noise=noise), 3)]
+    assert names == ["bias", "tolerance 10%", *(["noise 20%"] if noise == noise else [])]
+
+
+def test_full_bptt_has_no_outline() -> None:
+    assert len(drawn(page(), 1)) == 2
+    html = page(steps=None, stride=None)
+    assert len(drawn(html, 1)) == 1
+    assert "Full BPTT keeps all of it" in html
+
+
+def test_the_outline_counts_the_days_that_an_error_travels_through() -> None:
+    """Blocks of 3 days reach 6 back: day 3 opens the second block, day 5 ends it."""
+    np.testing.assert_array_equal(_kept(np.arange(9), 6, 3), [1, 2, 3, 4, 5, 6, 4, 5, 6])
+    np.testing.assert_array_equal(_kept(np.arange(5), 3, 3), [1, 2, 3, 1, 2])
