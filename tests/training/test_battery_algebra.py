@@ -255,6 +255,21 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, lanes, ste
     within(relative_error([outputs], [torch.cat(alone)]), 1e-12)
 
 
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize("plan", [FULL, *(BPTTPlan.truncated(steps=k, stride=8) for k in (8, 24))])
+def test_the_next_pass_begins_afresh(model, plan):
+    """T16: at weights that stay, a second pass has the gradients of the first, bit for bit."""
+    lengths, network = (50, 33, 21, 9), make_network(model)
+    generator = np.random.default_rng(1)
+    data = arrays_of(generator.standard_normal((113, 3)), generator.standard_normal((113, 2)))
+    chunk = plan.stride or max(lengths)
+    one_pass = lanes_of(lengths, 2, chunk, phase=min(chunk, 5) if plan.stride else chunk)(1)
+    seen = held_still(network, data, lambda number: one_pass, plan, 2 * len(one_pass))
+    first, second = seen[: len(one_pass)], seen[len(one_pass) :]
+    assert all(equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not equal(first[0], first[1])
+
+
 class Scaled(torch.autograd.Function):
     """The identity, whose gradient is multiplied by a factor."""
 
