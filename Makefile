@@ -53,7 +53,7 @@ evaluate: $(VENV)/.installed  ## score the newest version beside the baselines
 predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=AAPL
 	$(RUN) predict $(TICKERS) --home $(HOME_DIR) $(ARGS)
 
-.PHONY: format lint type test test-slow check bench wheel clean
+.PHONY: format lint type test test-slow mutants check bench wheel clean
 format: $(VENV)/.dev  ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -70,6 +70,9 @@ test: $(VENV)/.dev  ## the fast tests, offline
 
 test-slow: $(VENV)/.dev  ## the proofs that take minutes, offline
 	$(BIN)/pytest -m "slow and not gpu"
+
+mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must notice each
+	$(BIN)/python -m tests.mutants.run
 
 check: lint type test  ## what must be green before a commit
 
