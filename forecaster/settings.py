@@ -39,7 +39,8 @@ class TrainSettings(BaseModel):
     target: Annotated[tuple[Literal["return", "range", "volume"], ...], NoDecode] = ("return",)
     lookback: int | Literal["all"] = "all"
     bptt: Literal["full", "truncated"] = "truncated"
-    bptt_steps: int | None = Field(None, ge=1)
+    bptt_steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    bptt_tolerance: float | None = Field(None, gt=0.0, lt=1.0)
     bptt_stride: int | None = Field(None, ge=1)
     bptt_update: Literal["chunk", "pass"] = "chunk"
     bptt_memory: Literal["auto", "store", "recompute"] = "auto"
@@ -90,6 +91,23 @@ class TrainSettings(BaseModel):
                     f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
                     "reaches back to each series' first day. Drop one of them"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _auto_alone(self) -> "TrainSettings":
+        if self.bptt_steps != "auto":
+            if self.bptt_tolerance is not None:
+                raise ValueError(
+                    "--bptt-tolerance applies only to --bptt-steps auto. Drop it, or add that"
+                )
+            return self
+        if self.lookback != "all":
+            raise ValueError(
+                "--bptt-steps auto measures memory over whole histories. Give a number of days, "
+                "or use --lookback all"
+            )
+        if self.bptt_stride is not None:
+            raise ValueError("--bptt-steps auto sets --bptt-stride too. Drop one of them")
         return self
 
     @model_validator(mode="after")
@@ -155,7 +173,9 @@ class TrainSettings(BaseModel):
     @property
     def reach(self) -> int | None:
         """Days that an error reaches back, or None for full BPTT."""
-        return None if self.bptt == "full" else (self.bptt_steps or DEFAULT_BPTT_STEPS)
+        if self.bptt == "full":
+            return None
+        return self.bptt_steps if isinstance(self.bptt_steps, int) else DEFAULT_BPTT_STEPS
 
 
 class FetchSettings(BaseModel):

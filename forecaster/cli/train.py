@@ -48,7 +48,14 @@ def train_command(
         Literal["full", "truncated"] | None, typer.Option(help="How far errors travel [truncated].")
     ] = None,
     bptt_steps: Annotated[
-        int | None, typer.Option(help="Days that an error reaches back, truncated only [63].")
+        str | None,
+        typer.Option(
+            metavar="DAYS|auto",
+            help="Days that an error reaches back, truncated only; auto measures [63].",
+        ),
+    ] = None,
+    bptt_tolerance: Annotated[
+        float | None, typer.Option(help="Relative bias that --bptt-steps auto allows [0.1].")
     ] = None,
     bptt_stride: Annotated[
         int | None, typer.Option(help="Days between two updates; divides the steps [= steps].")
@@ -117,6 +124,7 @@ def train_command(
     given: dict[str, Any] = {
         **{"model": model, "target": target, "hidden": hidden, "layers": layers},
         **{"dropout": dropout, "bptt": bptt, "bptt_steps": bptt_steps, "lookback": lookback},
+        **{"bptt_tolerance": bptt_tolerance},
         **{"bptt_stride": bptt_stride, "bptt_update": bptt_update, "bptt_memory": bptt_memory},
         **{"loss": loss, "burn_in": burn_in, "initial_state": initial_state},
         **{"bidirectional": bidirectional},

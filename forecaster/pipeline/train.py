@@ -18,6 +18,7 @@ from forecaster.models.network import Network, build_network
 from forecaster.pipeline.describe import calibrate, describe
 from forecaster.pipeline.material import Material, long_enough, passes_over, prepare, select_loss
 from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.reach import with_measured_reach
 from forecaster.pipeline.trained import weights_of
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import check_writable, save_version
@@ -76,17 +77,23 @@ def train(
         DataError: too few days, or none that the lookback allows.
         DivergedError: training met a value that is not finite; nothing is written.
         UnknownNameError: a ticker is not there.
-        UsageError: the device is absent, or a block of time would be empty.
+        UsageError: the device is absent, a block of time would be empty, or
+            `bptt_steps="auto"` finds a memory longer than it measures.
     """
     settings = settings or TrainSettings()
     where = resolve_home(home)
     check_writable(where)
-    device, plan = choose_device(settings.device), _plan_of(settings)
+    device = choose_device(settings.device)
     histories, skipped = long_enough(load_histories(bars, where, tickers, as_of), settings)
     material = prepare(histories, settings)
-    _announce(material, settings, device, plan)
     started = time.monotonic()
     try:
+        if settings.bptt_steps == "auto":
+            settings = with_measured_reach(
+                material, settings, lambda first: _first_stage(material, first, device)
+            )
+        plan = _plan_of(settings)
+        _announce(material, settings, device, plan)
         network, looks = _fit_network(material, settings, device, plan, on_update)
     except DivergedError as error:
         raise DivergedError(f"{_where(material, error)}{error}", error.rows) from error
@@ -188,6 +195,13 @@ def _fit_network(
         on_update=on_update,
     )
     return network, looks
+
+
+def _first_stage(material: Material, settings: TrainSettings, device: torch.device) -> Network:
+    """Train a network that is measured and thrown away."""
+    plan = _plan_of(settings)
+    network, _ = _fit_network(material, settings, device, plan, lambda update, look: None)
+    return network
 
 
 def _plan_of(settings: TrainSettings) -> BPTTPlan:
