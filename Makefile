@@ -78,6 +78,7 @@ check: lint type test  ## what must be green before a commit
 
 bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 	$(BIN)/python -m benchmarks.sequences
+	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.memory
 
 wheel: $(VENV)/.dev  ## build the wheel, install it elsewhere, run it outside the checkout

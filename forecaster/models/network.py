@@ -46,15 +46,29 @@ class Network(nn.Module):
         zeros = core.initial_state(1).tensors if learned_start else ()
         self.start = nn.ParameterList(nn.Parameter(tensor) for tensor in zeros)
 
-    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Forecast on every day of `x` (T, B, F).
+    def forward(
+        self,
+        x: Tensor,
+        state: RecurrentState,
+        last: int | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, RecurrentState]:
+        """Forecast on every day of `x` (T, B, F), or on its last days only.
+
+        Args:
+            x: features, oldest day first.
+            state: the state before the first day.
+            last: forecast on so many of the last days, at most T; None for all.
+            noise: (last, B, H) factors of the hidden units in place of dropout, drawn by the
+                caller; None to draw here.
 
         Returns:
-            Forecasts (T, B, K), each from its own day and those before, and the state
-            after the last day.
+            Forecasts (T or last, B, K), each from its own day and those before, and the
+            state after the last day.
         """
         hidden, state = self.core(x, state)
-        prediction: Tensor = self.head(self.dropout(hidden))
+        hidden = hidden if last is None else hidden[len(hidden) - last :]
+        prediction: Tensor = self.head(self.dropout(hidden) if noise is None else hidden * noise)
         return prediction, state
 
     def initial_state(self, rows: int) -> RecurrentState:

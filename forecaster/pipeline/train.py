@@ -188,6 +188,7 @@ def _fit_network(
             clip_grad=settings.clip_grad,
             evaluate_every=settings.evaluate_every,
             patience=settings.patience,
+            workers=settings.workers,
         ),
         last_day_only=not settings.scores_each_day,
         burn_in=settings.days_before_scoring,

@@ -53,16 +53,24 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Days with their outcomes, and what the sum of their losses is divided by."""
+    """Days with their outcomes, and what the sum of their losses is divided by.
+
+    `y` and `mask` may hold the last days alone: those before have no outcome. `noise`, of
+    the hidden units of the same days, takes the place of the dropout before the head.
+    """
 
     x: Tensor
     y: Tensor
     mask: Tensor
     count: float
+    noise: Tensor | None = None
 
     def days(self, first: int, stop: int) -> "Block":
         """Take some of the days."""
-        return Block(self.x[first:stop], self.y[first:stop], self.mask[first:stop], self.count)
+        before = len(self.x) - len(self.y)
+        known = slice(max(0, first - before), max(0, stop - before))
+        noise = None if self.noise is None else self.noise[known]
+        return Block(self.x[first:stop], self.y[known], self.mask[known], self.count, noise)
 
 
 def checked_block(x: Tensor, y: Tensor, mask: Tensor, count: float) -> Block:

@@ -134,7 +134,7 @@ def _loss(
 ) -> tuple[Tensor, RecurrentState]:
     """Sum the scored losses of a segment, with a graph, and give the state after it."""
     block = segment.block
-    prediction, end = network(block.x, state)
+    prediction, end = network(block.x, state, last=len(block.y), noise=block.noise)
     # NaN must be gone before the loss: a masked NaN loss still has a NaN gradient.
     mask = block.mask if segment.scored else torch.zeros_like(block.mask)
     outcome = torch.where(mask, block.y, 0.0)
@@ -201,6 +201,8 @@ def added(parts: Sequence[BlockGradients]) -> BlockGradients:
     """
     if not parts:
         raise ValueError("no block to add up; give at least 1.")
+    if len(parts) == 1:
+        return parts[0]
     return BlockGradients(
         loss_sum=torch.stack([part.loss_sum for part in parts]).sum(),
         gradients=tuple(

@@ -7,6 +7,8 @@ is cut.
 Shape letters: T days, B rows (lanes or windows), F features, K targets, L lookback days.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -97,6 +99,7 @@ def window_gradients(
     mask_last: Tensor,
     plan: BPTTPlan,
     count: float,
+    noise: Tensor | None = None,
 ) -> BlockGradients:
     """Differentiate the last day's losses of windows, each begun in the initial state.
 
@@ -112,6 +115,8 @@ def window_gradients(
         mask_last: (B, K) bool, True where an outcome is scored.
         plan: how far errors travel back.
         count: what the sum of the losses is divided by; above 0 if anything is scored.
+        noise: (B, H) factors of the last day's hidden units in place of the dropout before
+            the head; None to draw them here.
 
     Returns:
         The gradients, the loss and the state after the windows.
@@ -122,12 +127,12 @@ def window_gradients(
     reach = plan.reach(len(x))
     if reach < len(x):
         _require_cuttable(network, f"{reach} of {len(x)} days are differentiated")
-    y = y_last.new_zeros(reach, *y_last.shape)
-    mask = mask_last.new_zeros(reach, *mask_last.shape)
-    y[-1:], mask[-1:] = y_last, mask_last
-    block = checked_block(x[len(x) - reach :], y, mask, count)
+    last = checked_block(x[-1:], y_last[None], mask_last[None], count)
+    block = replace(last, x=x[len(x) - reach :], noise=None if noise is None else noise[None])
     state = _warmed_state(network, x[: len(x) - reach])
-    begins = torch.full((1, x.shape[1]), reach == len(x), device=x.device)
+    # The state is the initial one already; only a learned one has to be reached by errors.
+    learned = reach == len(x) and len(network.start) > 0
+    begins = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device) if learned else None
     span = segments_of(block, Grid(lengths=(reach,), resets=begins), 0)
     return exact_gradients(network, span, state, plan.memory)
 

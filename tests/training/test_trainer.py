@@ -12,7 +12,7 @@ from forecaster.data.lanes import Segment, pack_lanes
 from forecaster.data.windows import WindowBatches
 from forecaster.errors import DivergedError
 from forecaster.models.network import build_network
-from forecaster.training import trainer
+from forecaster.training import tiles, trainer
 from forecaster.training.forecasting import forecast_histories
 from forecaster.training.gradients import bptt_gradients
 from forecaster.training.plan import BPTTPlan
@@ -327,7 +327,7 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
 
     However many are differentiated at a time.
     """
-    monkeypatch.setattr(trainer, "CPU_WINDOWS_AT_ONCE", at_once)
+    monkeypatch.setattr(tiles, "windows_at_once", lambda network, windows: at_once)
     made, data = network(), arrays()
     data.y[:], data.scored[:] = 0.0, False
     ends = np.array([4, 9, 14, 19, 24, 29, 34])

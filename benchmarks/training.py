@@ -1,0 +1,263 @@
+"""Training speed and memory beside a plain torch loop, in turn, on this machine.
+
+Usage: python -m benchmarks.training [--quick]
+
+Prints Markdown. Each ratio is the median over rounds, in each of which both ran one after the
+other on the same windows, so that a busy machine slows both. The plain loop gets one or two
+threads of torch, whichever is faster. "cpu" is the ratio of processor time with one worker: what
+a machine with no core free still gains.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from benchmarks.plain_loop import PlainLoop
+from forecaster.data.lanes import pack_lanes
+from forecaster.data.windows import WindowBatches, window_ends
+from forecaster.models.network import Network, build_network
+from forecaster.training.plan import BPTTPlan
+from forecaster.training.tiles import tiled_gradients
+from forecaster.training.trainer import Options, Segments, TrainingArrays, train
+
+KINDS = ("elman", "gru", "lstm")
+SERIES, DAYS, INPUTS, LOOKBACK, CHUNK = 100, 2520, 26, 60, 63
+SECONDS = 0.4  # at least this long does a plain loop run in a round, or two updates
+OFFSETS = np.arange(SERIES + 1, dtype=np.int64) * DAYS
+ENDS = window_ends(OFFSETS, LOOKBACK, np.ones(SERIES * DAYS, dtype=np.bool_))
+
+
+def panel() -> TrainingArrays:
+    """Noise: what it holds takes no time."""
+    draw = np.random.default_rng(0)
+    inputs = draw.standard_normal((SERIES * DAYS, INPUTS), dtype=np.float32)
+    y = draw.standard_normal((SERIES * DAYS, 1), dtype=np.float32)
+    return TrainingArrays.on(torch.device("cpu"), inputs, y, np.ones(y.shape, dtype=np.bool_))
+
+
+def network_of(kind: str, hidden: int) -> Network:
+    """Build ours, without the dropout that the plain loop has not."""
+    return build_network(kind, inputs=INPUTS, targets=1, hidden=hidden, layers=1, dropout=0.0)
+
+
+def spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds of a piece of work."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def ours(network: Network, data: TrainingArrays, segments: Segments, updates: int, **how) -> None:
+    """Train with everything a real training does: clipping, schedule, looks at its loss."""
+    torch.set_num_threads(1)
+    options = Options(
+        max_updates=updates,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        clip_grad=1.0,
+        evaluate_every=max(updates, 2),
+        patience=1,
+        workers=how.pop("workers", 1),
+    )
+    train(
+        network,
+        data,
+        lambda number: segments,
+        how.pop("plan", BPTTPlan.full()),
+        options,
+        last_day_only=how.pop("last_day_only", True),
+        validate=lambda network: 0.0,
+        on_update=lambda update, look: None,
+    )
+
+
+def plain(loop: PlainLoop, data: TrainingArrays, batches: Segments, threads: int) -> None:
+    """Run the plain loop over the same batches."""
+    torch.set_num_threads(threads)
+    for segment in batches:
+        loop.update(data.inputs, data.y, torch.from_numpy(segment.rows))
+
+
+def drawn(batch: int, updates: int) -> WindowBatches:
+    """Windows for so many updates."""
+    ends = np.random.default_rng(1).choice(ENDS, batch * updates)
+    return WindowBatches(ends, LOOKBACK, batch)
+
+
+def check_same_loss(loop: PlainLoop, network: Network, data: TrainingArrays) -> None:
+    """Refuse to compare what does not learn the same: loss and gradients, equal weights."""
+    for mine, its in zip(network.parameters(), loop.parameters, strict=True):
+        mine.data.copy_(its.data)
+    (segment,) = drawn(256, 1)
+    rows = torch.from_numpy(segment.rows)
+    loss = loop.loss(data.inputs, data.y, rows)
+    wanted = torch.autograd.grad(loss, loop.parameters)
+    found = tiled_gradients(
+        network, data.inputs, data.y, data.scored, rows, BPTTPlan.full(), 256.0, None
+    )
+    torch.testing.assert_close(found.loss_sum, loss.detach(), rtol=1e-5, atol=1e-6)
+    for mine, its in zip(found.gradients, wanted, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-5)
+
+
+def windows_row(kind: str, hidden: int, batch: int, rounds: int, data: TrainingArrays) -> str:
+    """Compare window training at one cell, size and batch."""
+    loop, network = PlainLoop(kind, INPUTS, hidden), network_of(kind, hidden)
+    check_same_loss(loop, network, data)
+    probe = drawn(batch, 2)
+    one, two = (
+        min(spent(lambda: plain(loop, data, probe, number))[0] / 2 for _ in range(3))
+        for number in (1, 2)
+    )
+    threads, each = (1, one) if one <= two else (2, two)
+    updates = min(200, max(2, int(SECONDS / each)))
+    batches, base, alone, shared = drawn(batch, updates), [], [], []
+    for _ in range(rounds):
+        base.append(spent(lambda: plain(loop, data, batches, threads)))
+        alone.append(spent(lambda: ours(network, data, batches, updates)))
+        shared.append(spent(lambda: ours(network, data, batches, updates, workers=2)))
+    count = batch * updates
+    ratio = {
+        "one": [b[0] / a[0] for b, a in zip(base, alone, strict=True)],
+        "two": [b[0] / a[0] for b, a in zip(base, shared, strict=True)],
+        "cpu": [b[1] / a[1] for b, a in zip(base, alone, strict=True)],
+    }
+    middle = {name: f"{statistics.median(values):.2f}" for name, values in ratio.items()}
+    speeds = [f"{count / statistics.median(w for w, _ in arm):,.0f}" for arm in (base, shared)]
+    return (
+        f"| {kind} | {hidden} | {batch:,} | {speeds[0]} ({threads}) | {speeds[1]} | "
+        f"**{middle['two']}** | {middle['one']} | {middle['cpu']} |"
+    )
+
+
+def histories(rounds: int, data: TrainingArrays) -> str:
+    """Compare a pass over whole histories with the loop's pass over the same days' windows."""
+    loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
+    lanes = pack_lanes(OFFSETS[:-1], OFFSETS[1:], SERIES, CHUNK, np.random.default_rng(0), CHUNK)
+    how = {"plan": BPTTPlan.truncated(steps=CHUNK), "last_day_only": False}
+    sample, pairs = 12, []
+    for _ in range(rounds):
+        windows, _ = spent(lambda: plain(loop, data, drawn(1024, sample), 1))
+        whole, _ = spent(lambda: ours(network, data, lanes, len(lanes), **how))
+        pairs.append((windows * len(ENDS) / (sample * 1024), whole))
+    slow, fast = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return (
+        f"Whole histories, LSTM 64, {SERIES} x {DAYS:,} days, k = {CHUNK}: {fast:.2f} s a pass; "
+        f"the plain loop's {len(ENDS):,} windows {slow:.1f} s ({sample} of {len(ENDS) // 1024 + 1} "
+        f"updates timed); ratio **{statistics.median(s / f for s, f in pairs):.0f}**"
+    )
+
+
+def resident(what: str) -> int:
+    """KiB of this process now (VmRSS) or at most (VmHWM); Linux only."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(what))
+
+
+def full_gradient(kind: str, memory: str) -> None:
+    """In a process of its own: print seconds and MiB of one exact full gradient."""
+    torch.set_num_threads(1)
+    from forecaster.training.gradients import bptt_gradients
+
+    network, data = network_of(kind, 64), panel()
+    rows = torch.arange(SERIES * DAYS).reshape(SERIES, DAYS).T.contiguous()
+    x, y, mask = data.inputs[rows], data.y[rows], data.scored[rows]
+    plan = BPTTPlan.full(memory=memory)
+
+    def once(days: int) -> None:
+        state = network.initial_state(SERIES)
+        bptt_gradients(network, x[:days], y[:days], mask[:days], state, plan, float(mask.numel()))
+
+    once(5)
+    before = resident("VmRSS")
+    seconds = statistics.median(spent(lambda: once(DAYS))[0] for _ in range(3))
+    print(seconds, (resident("VmHWM") - before) / 1024)
+
+
+def full_row(kind: str, rounds: int) -> str:
+    """Compare one graph with recomputation, processes in turn."""
+    found: dict[str, list[list[float]]] = {"store": [], "recompute": []}
+    for _ in range(rounds):
+        for memory, results in found.items():
+            code = f"from benchmarks.training import *; full_gradient({kind!r}, {memory!r})"
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+            results.append([float(word) for word in done.stdout.split()])
+    pairs = list(zip(found["store"], found["recompute"], strict=True))
+    faster, smaller = (statistics.median(s[i] / r[i] for s, r in pairs) for i in range(2))
+    cells = [
+        f"{statistics.median(r[0] for r in arm):.2f} s, {statistics.median(r[1] for r in arm):.0f}"
+        " MiB"
+        for arm in found.values()
+    ]
+    return f"| {kind} | {cells[0]} | {cells[1]} | {faster:.2f} | **{smaller:.1f}** |"
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Keep one core busy with something else."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+def busy(rounds: int, data: TrainingArrays) -> list[str]:
+    """Compare windows per second with and without one other busy process."""
+    loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
+    batches, updates = drawn(1024, 4), 4
+    arms = {
+        "plain loop, 1 thread": lambda: plain(loop, data, batches, 1),
+        "plain loop, 2 threads": lambda: plain(loop, data, batches, 2),
+        "ours, 1 worker": lambda: ours(network, data, batches, updates),
+        "ours, 2 workers": lambda: ours(network, data, batches, updates, workers=2),
+    }
+    rows = []
+    for name, work in arms.items():
+        work()
+        free, shared = [], []
+        for _ in range(rounds):
+            free.append(spent(work)[0])
+            with busy_process():
+                shared.append(spent(work)[0])
+        kept = statistics.median(f / s for f, s in zip(free, shared, strict=True))
+        speeds = [f"{4096 / statistics.median(times):,.0f}" for times in (free, shared)]
+        rows.append(f"| {name} | {speeds[0]} | {speeds[1]} | {kept:.0%} |")
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="three rounds, corners of the grid")
+    quick = parser.parse_args().quick
+    rounds = 3 if quick else 9
+    sizes, batches = ((16, 256), (64, 1024)) if quick else ((16, 64, 256), (64, 256, 1024, 4096))
+    data = panel()
+    print(f"Windows of {LOOKBACK} days, {INPUTS} inputs, median of {rounds} paired rounds.\n")
+    print(
+        "| cell | hidden | batch | plain windows/s (threads) | ours, 2 workers | ratio | ", end=""
+    )
+    print("1 worker | cpu |\n|---|---|---|---|---|---|---|---|", flush=True)
+    grid = [(k, h, b) for k in KINDS for h in sizes for b in batches]
+    for kind, hidden, batch in dict.fromkeys([("lstm", 64, 1024), *grid]):
+        print(windows_row(kind, hidden, batch, rounds, data), flush=True)
+    print(f"\n{histories(rounds, data)}\n")
+    print(f"Exact full BPTT, {DAYS:,} days x {SERIES} lanes, 64 hidden, processes of their own.\n")
+    print("| cell | one graph | recomputed | times faster | times smaller |\n|---|---|---|---|---|")
+    for kind in KINDS:
+        print(full_row(kind, 2 if quick else 5), flush=True)
+    print("\nLSTM 64, 1,024 windows per update, windows/s beside one other busy process.\n")
+    print("| | free | beside it | kept |\n|---|---|---|---|")
+    print("\n".join(busy(rounds, data)))
+
+
+if __name__ == "__main__":
+    main()
