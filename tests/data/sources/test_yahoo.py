@@ -244,8 +244,9 @@ class TestFaults:
     ) -> None:
         """Each fault: its class, its number of chart calls, its waits, one quiet line."""
         yahoo.always("MSFT", fault)
+        patience = 0.2 if fault is FAULTS["slow"][0] else 10.0
         with pytest.raises(ForecasterError) as failed:
-            make_source(timeout_seconds=0.2).history("MSFT", START, END)
+            make_source(timeout_seconds=patience).history("MSFT", START, END)
         message = str(failed.value)
         assert type(failed.value) is kind
         assert (yahoo.charts("MSFT"), waits) == (calls, pauses)
