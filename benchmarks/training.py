@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def windows_row(kind: str, hidden: int, batch: int, rounds: int, data: TrainingA
     check_same_loss(loop, network, data)
     probe = drawn(batch, 2)
     one, two = (
-        min(spent(lambda: plain(loop, data, probe, number))[0] / 2 for _ in range(3))
+        min(spent(partial(plain, loop, data, probe, number))[0] / 2 for _ in range(3))
         for number in (1, 2)
     )
     threads, each = (1, one) if one <= two else (2, two)

@@ -250,7 +250,7 @@ def test_every_setting_reaches_the_training(monkeypatch, tmp_path, options, expe
     with pytest.raises(Stop):
         pipeline.train(
             ragged_bars({"AAA": 300, "BBB": 260}),
-            settings=TrainSettings(hidden=4, **options),
+            settings=TrainSettings(hidden=4, threads=1, **options),
             home=tmp_path,
         )
     assert given == [expected]
