@@ -3,7 +3,11 @@
 `y[t]` is the outcome of day t+1: the shift is made here and nowhere else. Everything
 else in row t was known when day t's session had closed.
 
-Shape letters: S series (tickers), N rows (all days of all series), F inputs, K targets.
+A series is cut in pieces at the holes in its bars (see `schedule.py`), and nothing crosses a
+cut: no outcome, no return, no trailing mean, no window and no network's state.
+
+Shape letters: S series (tickers), P pieces, N rows (all days of all series), F inputs,
+K targets.
 """
 
 from collections.abc import Sequence
@@ -15,6 +19,7 @@ import pandas as pd
 
 from forecaster.data.bars import History
 from forecaster.data.features import OWN_FEATURES, TRAILING_DAYS, own_features, trailing_mean
+from forecaster.data.schedule import pieces
 from forecaster.data.sessions import scheduled_inputs
 
 TARGETS = ("return", "range", "volume")
@@ -27,14 +32,17 @@ CROSS_SECTION = (*(f"panel_{name}" for name in _AVERAGED), "panel_abs_return")
 class Panel:
     """The rows of all series, one series after another, oldest first.
 
+    Each series begins at its row of `series_offsets` (S + 1,), each piece at its row of
+    `offsets` (P + 1,), which is where whoever reads days in sequence starts afresh.
     `inputs` (N, F) are unscaled, NaN where missing. `today` (N, K) is the target
     quantity of the day itself; `level` (N, K) its trailing 22-day mean (0 for returns),
     from which `y` (N, K) is the deviation of the *next* day; NaN in `y` means not
-    scored: missing, in the first 22 days of a series, or not known yet.
-    `outcome_days` (N,) is the day of the next bar, NaT on a series' last row.
+    scored: missing, in the first 22 days of a piece, or not known yet.
+    `outcome_days` (N,) is the day of the next bar, NaT on a piece's last row.
     """
 
     tickers: tuple[str, ...]
+    series_offsets: np.ndarray
     offsets: np.ndarray
     days: np.ndarray
     outcome_days: np.ndarray
@@ -49,7 +57,13 @@ class Panel:
     @property
     def series(self) -> np.ndarray:
         """(N,) number of the series that each row belongs to."""
-        return np.repeat(np.arange(len(self.tickers)), np.diff(self.offsets))
+        return np.repeat(np.arange(len(self.tickers)), np.diff(self.series_offsets))
+
+    @property
+    def newest(self) -> np.ndarray:
+        """(S,) row of each series' newest bar."""
+        rows: np.ndarray = self.series_offsets[1:] - 1
+        return rows
 
     @property
     def shared_inputs(self) -> np.ndarray:
@@ -64,8 +78,8 @@ class Panel:
         counts as its trailing mean.
         """
         k = self.targets.index(target)
-        today, month = self.today[:, k], _per_series(self.today[:, k], self.offsets, TRAILING_DAYS)
-        week = _per_series(today, self.offsets, 5)
+        today, month = self.today[:, k], _per_piece(self.today[:, k], self.offsets, TRAILING_DAYS)
+        week = _per_piece(today, self.offsets, 5)
         terms = np.column_stack([today - month, week - month, month])
         finite: np.ndarray = np.nan_to_num(terms, nan=0.0)
         return finite
@@ -73,7 +87,7 @@ class Panel:
     def lags(self, target: str, count: int) -> np.ndarray:
         """Return a target quantity of the day itself and the `count - 1` before, (N, count).
 
-        A day before the series' start, or a missing one, counts as 0.
+        A day before the piece's start, or a missing one, counts as 0.
         """
         k = self.targets.index(target)
         columns = np.zeros((len(self.days), count))
@@ -84,7 +98,7 @@ class Panel:
         return columns
 
 
-def _per_series(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
+def _per_piece(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
     parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
     return np.concatenate(parts)
 
@@ -95,7 +109,7 @@ def build_panel(
     *,
     universe: Sequence[str] | None,
 ) -> Panel:
-    """Lay histories of unequal length end to end and pair each day with the next.
+    """Lay histories of unequal length end to end and pair each day with the next session's bar.
 
     Args:
         histories: at least one, each with at least one bar, oldest first.
@@ -108,8 +122,8 @@ def build_panel(
         The panel; columns of `inputs` are `OWN_FEATURES`, the calendar of the next
         scheduled session and, with a universe, `CROSS_SECTION`.
     """
-    own = [own_features(history) for history in histories]
-    offsets = np.concatenate([[0], np.cumsum([len(part) for part in own])])
+    own = [own_features(piece) for history in histories for piece in pieces(history)]
+    offsets = _offsets([len(part) for part in own])
     days = [history.bars["session"].to_numpy("datetime64[D]") for history in histories]
     calendars = [
         scheduled_inputs(history.listing.calendar, day)
@@ -124,6 +138,7 @@ def build_panel(
     today, level, y = _targets(rows, offsets, targets)
     return Panel(
         tickers=tuple(history.listing.ticker for history in histories),
+        series_offsets=_offsets([len(history.bars) for history in histories]),
         offsets=offsets,
         days=flat_days,
         outcome_days=_next_days(flat_days, offsets),
@@ -135,6 +150,10 @@ def build_panel(
         level=level,
         y=y,
     )
+
+
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _cross_section(
@@ -162,7 +181,7 @@ def _targets(
     level, y = np.zeros_like(today), np.full_like(today, np.nan)
     for k, name in enumerate(targets):
         if name != "return":
-            level[:, k] = _per_series(today[:, k], offsets, TRAILING_DAYS)
+            level[:, k] = _per_piece(today[:, k], offsets, TRAILING_DAYS)
     for start, stop in pairwise(offsets):
         first = start + TRAILING_DAYS - 1
         if stop - first >= 2:

@@ -24,6 +24,7 @@ __all__ = [
     "count_sessions",
     "is_final",
     "last_final_session",
+    "missed_sessions",
     "next_session",
     "scheduled_inputs",
     "sessions_between",
@@ -90,6 +91,13 @@ def sessions_between(calendar: str, first: date, last: date) -> Days:
 def count_sessions(calendar: str, first: date, last: date) -> int:
     """Count the sessions from `first` to `last`, both included."""
     return len(sessions_between(calendar, first, last))
+
+
+def missed_sessions(calendar: str, days: Days) -> NDArray[np.int64]:
+    """Count the sessions strictly between each of (D,) ascending days and the next, (D - 1,)."""
+    sessions = timetable(calendar).sessions
+    before_next = np.searchsorted(sessions, days[1:])
+    return before_next - np.searchsorted(sessions, days[:-1], side="right")
 
 
 def timezone_of(calendar: str) -> str:

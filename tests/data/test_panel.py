@@ -22,13 +22,18 @@ def by_hand(**changes):
     return history(**columns | changes)
 
 
+def holed_at(one, begin, end):
+    """The history without the bars `begin` to `end - 1`."""
+    return with_bars(one, one.bars.drop(index=range(begin, end)))
+
+
 def column(panel, name):
     return panel.inputs[:, panel.input_names.index(name)]
 
 
 def rows_of(panel, ticker):
     number = panel.tickers.index(ticker)
-    return slice(panel.offsets[number], panel.offsets[number + 1])
+    return slice(*panel.series_offsets[number : number + 2])
 
 
 def test_y_is_the_next_day_less_the_level_by_hand():
@@ -110,6 +115,41 @@ def test_rows_are_laid_end_to_end():
     assert str(outcomes[25]) == "2024-01-08"
     np.testing.assert_array_equal(outcomes[:24], panel.days[1:25])
     assert np.isnan(column(panel, "log_return")[25])
+
+
+def test_nothing_crosses_a_hole():
+    """Every row of the piece after a hole is what it would be if the bars began there."""
+    whole, neighbour = drawn("A", 100, seed=1), drawn("B", 60, seed=2)
+    begun = with_bars(whole, whole.bars[50:])
+    panel = build_panel([holed_at(whole, 40, 50), neighbour], TARGETS, universe=None)
+    alone = build_panel([begun, neighbour], TARGETS, universe=None)
+    for field in ("inputs", "today", "level", "y", "outcome_days", "days"):
+        np.testing.assert_array_equal(getattr(panel, field)[40:], getattr(alone, field))
+    for name in TARGETS:
+        np.testing.assert_array_equal(panel.lags(name, 5)[40:], alone.lags(name, 5))
+        np.testing.assert_array_equal(panel.har_terms(name)[40:], alone.har_terms(name))
+    assert np.isnan(panel.y[39]).all() and np.isnat(panel.outcome_days[39])
+    assert np.isnan(column(panel, "log_return")[40])
+    assert np.isfinite(panel.y[:39, 0]).sum() == 39 - 21
+
+
+def test_a_hole_cuts_a_series_in_pieces_of_one_ticker():
+    """Whoever reads in sequence begins at an offset; who counts tickers still finds two."""
+    panel = build_panel(
+        [holed_at(drawn("A", 100, seed=1), 40, 50), drawn("B", 60, seed=2)], TARGETS, universe=None
+    )
+    assert panel.tickers == ("A", "B")
+    assert panel.offsets.tolist() == [0, 40, 90, 150]
+    assert panel.series_offsets.tolist() == [0, 90, 150]
+    assert panel.series.tolist() == [0] * 90 + [1] * 60
+    assert panel.newest.tolist() == [89, 149]
+
+
+def test_a_few_missed_sessions_cut_nothing():
+    """Five lost bars leave one piece, whose outcome is that of the next bar there is."""
+    panel = build_panel([holed_at(drawn("A", 60, seed=1), 40, 45)], TARGETS, universe=None)
+    assert panel.offsets.tolist() == [0, 55]
+    assert np.isfinite(panel.y[39, 0])
 
 
 def test_input_names_name_the_columns():
@@ -212,6 +252,7 @@ RAGGED = [
     drawn("B", 45, seed=2, first="2024-01-25"),
     drawn("C", 30, seed=3),
     drawn("7203.T", 50, seed=4, calendar="XTKS"),
+    holed_at(drawn("D", 60, seed=6), 25, 32),
 ]
 NAMES = [one.listing.ticker for one in RAGGED]
 
