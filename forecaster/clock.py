@@ -1,8 +1,28 @@
 """The one function that reads the clock; `--as-of` replaces it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+
+from forecaster.errors import UsageError
 
 
 def now() -> datetime:
     """Return the current instant, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def check_as_of(as_of: date | None) -> None:
+    """Refuse a last known day that is no day, or that has not come yet.
+
+    Raises:
+        UsageError: not a plain `date`, or after today.
+    """
+    if as_of is None:
+        return
+    if isinstance(as_of, datetime) or not isinstance(as_of, date):
+        raise UsageError(
+            f"as_of = {as_of!r}: a datetime.date is needed, without a time of day; for example "
+            "date(2024, 12, 31)."
+        )
+    today = now().date()
+    if as_of > today:
+        raise UsageError(f"--as-of {as_of} is after today, {today}; nobody knows those prices yet.")

@@ -22,6 +22,8 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from forecaster.errors import ForecasterError, SettingsError, UsageError
 
+Home = str | os.PathLike[str]
+
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
 
@@ -219,10 +221,10 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
-def resolve_home(home: Path | None) -> Path:
+def resolve_home(home: Home | None) -> Path:
     """Return `--home`, else FORECASTER_HOME, else the working directory, absolute."""
-    chosen = home or Path(os.environ.get("FORECASTER_HOME") or ".")
-    return chosen.expanduser().absolute()
+    chosen = home or os.environ.get("FORECASTER_HOME") or "."
+    return Path(chosen).expanduser().absolute()
 
 
 def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Settings:

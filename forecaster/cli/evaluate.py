@@ -84,6 +84,8 @@ def _print_json(result: "Evaluation") -> None:
                 {**asdict(found), "verdict": found.verdict} for found in result.comparisons
             ],
             "alarms": result.alarms,
+            "missing": result.missing,
+            "unscored": result.unscored,
         },
     )
 

@@ -28,7 +28,8 @@ def predict_command(
         list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
     ] = None,
     version: Annotated[
-        str | None, typer.Option(help="None: the newest that forecasts the target.")
+        str | None,
+        typer.Option(help="None: the newest that forecasts the target and has not seen the day."),
     ] = None,
     target: Annotated[
         Literal["return", "range", "volume"] | None, typer.Option(help="[return]")
@@ -64,6 +65,8 @@ def predict_command(
                 "coverage": result.coverage,
                 "forecasts": result.forecasts,
                 "skipped": result.skipped,
+                "missing": result.missing,
+                "in_sample": result.in_sample,
             },
         )
     else:

@@ -6,6 +6,7 @@ Shape letters: N rows of the panel.
 import numpy as np
 
 from forecaster.data.panel import Panel
+from forecaster.errors import DataError
 from forecaster.evaluation.baselines import (
     better_on_select,
     least_squares,
@@ -27,10 +28,20 @@ def baseline_forecasts(
 
     Returns:
         Forecasts by name, persistence first, and the variant that the select block chose.
+
+    Raises:
+        DataError: the prices have no day of the fit or of the select block.
     """
     k = panel.targets.index(target)
     y, series = panel.y[:, k], panel.series
     fit, select, _ = (block & able for block in split.masks(panel.outcome_days))
+    for block, rows in (("fit", fit), ("select", select)):
+        if not np.isfinite(y[rows]).any():
+            raise DataError(
+                f"The {block} block (fit until {split.fit_until}, select until "
+                f"{split.select_until}) has no day of {target} in these prices, which begin "
+                f"{panel.days.min()}; the baselines are fitted there. Fetch a longer period."
+            )
 
     def linear(name: str, x: np.ndarray) -> tuple[str, np.ndarray]:
         pooled = least_squares(x, y, fit)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecaster import clock
 from forecaster.data.bars import History
 from forecaster.data.fingerprint import fingerprint
 from forecaster.data.panel import Panel
@@ -17,12 +18,12 @@ from forecaster.evaluation.metrics import METRICS, alarms, scores
 from forecaster.evaluation.significance import Comparison, compare
 from forecaster.evaluation.splits import Split
 from forecaster.pipeline.baselines import baseline_forecasts
-from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.table import forecast_table
+from forecaster.pipeline.prices import held_tickers, load_histories
+from forecaster.pipeline.table import forecast_table, some
 from forecaster.pipeline.trained import Trained, load_trained
+from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.versions import find_version
-from forecaster.settings import resolve_home
+from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class Evaluation:
     `per_ticker` are long tables of metric values; `blocks` maps fit, select and report to
     their first and last day; `choices` says, by target, which variant of a baseline the
     select block preferred; `comparisons` test the version against each baseline; `alarms`
-    are scores too good to be true.
+    are scores too good to be true. `missing` are tickers trained on that have no prices here
+    any more, `unscored` by target those without a report day that can be scored.
     """
 
     version: str
@@ -48,6 +50,7 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     alarms: tuple[str, ...]
     missing: tuple[str, ...]
+    unscored: dict[str, tuple[str, ...]]
 
     def scorecard(self, target: str, *, by_ticker: bool = False) -> pd.DataFrame:
         """Lay a target's scores out as a table, one column per metric.
@@ -71,7 +74,7 @@ def evaluate(
     *,
     bars: pd.DataFrame | None = None,
     targets: Sequence[str] = (),
-    home: Path | None = None,
+    home: Home | None = None,
     as_of: date | None = None,
 ) -> Evaluation:
     """Score a version's next-day forecasts beside the baselines, all on the same days.
@@ -81,7 +84,8 @@ def evaluate(
     newest bar, is looked at once, to score.
 
     Args:
-        version: name of a version; None for the newest.
+        version: name of a version; None for the newest that was fitted and selected on days
+            until `as_of`.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         targets: which of the version's targets; none means all.
         home: the workspace; None as the command line resolves it.
@@ -89,16 +93,20 @@ def evaluate(
 
     Raises:
         ArtifactError: the version is damaged.
-        DataError: no day of the report block can be scored.
-        UnknownNameError: no such version.
-        UsageError: the version does not forecast a target asked for.
+        DataError: no day of the report block can be scored, or none of the fit or the select
+            block is there to fit and choose the baselines.
+        UnknownNameError: no such version, or none that old.
+        UsageError: the version does not forecast a target asked for; `as_of` is no date or
+            lies in the future.
     """
+    clock.check_as_of(as_of)
     where = resolve_home(home)
-    manifest = find_version(where, version)
+    manifest = find_version(where, version, as_of=as_of)
     chosen = _chosen_targets(manifest, targets)
     trained = load_trained(where, manifest)
     histories, missing = trained_on(manifest, bars, where, as_of)
-    _compare_fingerprint(manifest, histories)
+    if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
+        _compare_fingerprint(manifest, histories)
     panel = trained.panel(histories)
     blocks = manifest.data.blocks
     split = Split(
@@ -118,6 +126,7 @@ def evaluate(
         comparisons=_comparisons(forecasts),
         alarms=tuple(alarms(pooled)),
         missing=missing,
+        unscored=_unscored(panel, forecasts, chosen),
     )
 
 
@@ -139,17 +148,17 @@ def trained_on(
     Raises:
         DataError: none is left.
     """
-    held = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
-    trained_on = manifest.data.tickers
-    missing = tuple(ticker for ticker in trained_on if ticker not in held)
-    if len(missing) == len(trained_on):
+    seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
+    trained_on, held = manifest.data.tickers, held_tickers(bars, home)
+    if not any(ticker in seen for ticker in trained_on):
         raise DataError(
-            f"Version {manifest.version} was trained on {', '.join(trained_on[:5])}, none of which "
-            "has prices here; fetch them."
+            f"Version {manifest.version} was trained on {some(trained_on)}; none of them has "
+            f"prices here{f' until {as_of}' if as_of else ''}. Fetch them."
         )
-    for ticker in missing:
-        log.warning("%s: trained on, but not in the store any more; left out", ticker)
-    return [held[ticker] for ticker in trained_on if ticker in held], missing
+    missing = tuple(ticker for ticker in trained_on if ticker not in held)
+    if missing:
+        log.warning("%s: trained on, but without prices here any more; left out", some(missing))
+    return [seen[ticker] for ticker in trained_on if ticker in seen], missing
 
 
 def _compare_fingerprint(manifest: Manifest, histories: list[History]) -> None:
@@ -158,7 +167,7 @@ def _compare_fingerprint(manifest: Manifest, histories: list[History]) -> None:
     seen = [History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories]
     if fingerprint(seen) != manifest.data.fingerprint:
         log.warning(
-            "data    the bars until %s are not the ones that version %s was trained on",
+            "the bars until %s are not the ones that version %s was trained on",
             *(last.date(), manifest.version),
         )
 
@@ -180,13 +189,26 @@ def _forecast_table(
         if len(rows) == 0:
             raise DataError(
                 f"No day after {split.select_until} can be scored for {target}: the prices end "
-                f"{panel.days.max()}. Fetch newer prices, or train with an earlier --select-until."
+                f"{panel.days.max()}. Fetch newer prices, give a later --as-of, or train with an "
+                "earlier --select-until."
             )
         tables.extend(
             forecast_table(trained.manifest, panel, target, name, values, rows)
             for name, values in forecasts.items()
         )
     return pd.concat(tables, ignore_index=True), choices
+
+
+def _unscored(
+    panel: Panel, forecasts: pd.DataFrame, targets: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Name, by target, the tickers without a scored report day."""
+    scored = forecasts.groupby("target")["ticker"].unique()
+    found = {name: tuple(t for t in panel.tickers if t not in scored[name]) for name in targets}
+    for target, tickers in found.items():
+        if tickers:
+            log.warning("%s: no report day can be scored for %s", some(tickers), target)
+    return {target: tickers for target, tickers in found.items() if tickers}
 
 
 def _comparisons(forecasts: pd.DataFrame) -> tuple[Comparison, ...]:

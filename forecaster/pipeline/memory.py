@@ -24,8 +24,8 @@ from forecaster.evaluation.splits import Split
 from forecaster.models.network import Network
 from forecaster.pipeline.evaluate import trained_on
 from forecaster.pipeline.trained import load_trained, scaler_of
+from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.versions import find_version
 from forecaster.report.memory import MemoryFigures, memory_page
 from forecaster.settings import resolve_home
 from forecaster.training.memory import SHARES, MemoryProfile, memory_profile
@@ -251,7 +251,7 @@ def measure(
         )
     return MemoryReport(
         version=version,
-        tickers=tuple(panel.tickers[s] for s in series),
+        tickers=tuple(panel.tickers[s] for s in panel.series[panel.offsets[series]]),
         days=panel.days[rows[:, 0]],
         plan=plan,
         tolerance=tolerance,

@@ -15,30 +15,38 @@ from forecaster.data.bars import History
 from forecaster.data.panel import Panel
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UsageError
-from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.table import interval_around
+from forecaster.pipeline.prices import held_tickers, load_histories
+from forecaster.pipeline.table import NAMED_AT_MOST, interval_around, interval_kinds, some
 from forecaster.pipeline.trained import Trained, load_trained
+from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.versions import find_version
-from forecaster.settings import PredictSettings, resolve_home
+from forecaster.settings import Home, PredictSettings, resolve_home
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TARGET = "return"
 PREDICTION_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast", "q10", "q90"),
-    *("last_close", "price_forecast", "price_q10", "price_q90", "version"),
+    *("last_close", "price_forecast", "price_q10", "price_q90"),
+    *("interval", "trained_on", "version"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The next session's forecasts (`PREDICTION_COLUMNS`) and the tickers left out."""
+    """The next session's forecasts (`PREDICTION_COLUMNS`) and what to know of them.
+
+    `interval` is `own`, `pooled` (over all tickers trained on) or `none`. `skipped` are the
+    tickers left out, `missing` those trained on without prices here, so that the panel's mean
+    lacks them. `in_sample`: a day forecast is one that the version was fitted or selected on.
+    """
 
     version: str
     coverage: float
     forecasts: pd.DataFrame
     skipped: tuple[str, ...]
+    missing: tuple[str, ...]
+    in_sample: bool
 
 
 def predict(
@@ -47,7 +55,7 @@ def predict(
     version: str | None = None,
     target: str | None = None,
     bars: pd.DataFrame | None = None,
-    home: Path | None = None,
+    home: Home | None = None,
     as_of: date | None = None,
     settings: PredictSettings | None = None,
 ) -> Prediction:
@@ -55,7 +63,8 @@ def predict(
 
     Args:
         tickers: which; none means all there are.
-        version: name of a version; None for the newest that forecasts the target.
+        version: name of a version; None for the newest that forecasts the target and was
+            fitted and selected on days until `as_of`.
         target: what to forecast; None for the return, or for all that a named version has
             where that has no return.
         bars: a caller's own long table (see `train`), or None for the store of the home.
@@ -70,34 +79,65 @@ def predict(
     Raises:
         ArtifactError: the version is damaged.
         DataError: no ticker can be forecast: stale, or too short.
-        UnknownNameError: no such ticker or version.
-        UsageError: `as_of` lies in the future, or the version has no such target.
+        UnknownNameError: no such ticker or version, or none that old.
+        UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
+            has no such target.
     """
     where = resolve_home(home)
-    manifest = find_version(where, version, target or (None if version else DEFAULT_TARGET))
+    wanted = [normalise_ticker(ticker) for ticker in tickers]
+    asked = load_histories(bars, where, wanted, as_of)  # a wrong name is said before any work
+    manifest = find_version(where, version, target or (None if version else DEFAULT_TARGET), as_of)
     chosen = _chosen(manifest, target)
     trained = load_trained(where, manifest)
-    wanted = [normalise_ticker(ticker) for ticker in tickers]
-    histories = _histories(manifest, wanted, bars, where, as_of)
+    histories = _with_universe(asked, manifest, bars, where, as_of) if wanted else asked
     panel = trained.panel(histories)
-    newest = np.zeros(len(panel.days), dtype=np.bool_)
-    newest[panel.offsets[1:] - 1] = True
-    forecast = trained.forecast(panel, newest)
+    forecast = trained.forecast(panel, _newest(panel))
     stale = _stale(histories, as_of, (settings or PredictSettings()).max_stale)
     able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
-    asked = [t for t in panel.tickers if not wanted or t in wanted]
-    kept = [ticker for ticker in asked if ticker not in stale and ticker in able]
-    skipped = tuple(ticker for ticker in asked if ticker not in kept)
+    names = [history.listing.ticker for history in asked]
+    kept = [ticker for ticker in names if ticker not in stale and ticker in able]
+    skipped = tuple(ticker for ticker in names if ticker not in kept)
     if not kept:
         raise DataError(_nobody(skipped, stale, manifest))
     for ticker in skipped:
         log.warning("%s", stale.get(ticker) or _too_short(ticker, manifest))
     tables = [_table(trained, panel, histories, forecast, name, kept) for name in chosen]
+    table = pd.concat(tables, ignore_index=True)
+    return _told(manifest, table, skipped, _missing(manifest, bars, where))
+
+
+def _told(
+    manifest: Manifest, table: pd.DataFrame, skipped: tuple[str, ...], missing: tuple[str, ...]
+) -> Prediction:
+    """Say aloud what makes these forecasts worth less than they look."""
+    known_until = manifest.data.blocks.select_until
+    in_sample = bool((table["session"] <= pd.Timestamp(known_until)).any())
+    if in_sample:
+        log.warning(
+            "version %s was fitted and selected on days until %s and has seen what it forecasts "
+            "here from %s; that says nothing of its worth. Name no version, or train --as-of that "
+            "day",
+            *(manifest.version, known_until, table["as_of"].min().date()),
+        )
+    if missing and manifest.data.cross_section:
+        log.warning(
+            "%s: trained on, but without prices here; the panel's mean that every forecast reads "
+            "lacks them. Run: forecaster fetch %s",
+            *(some(missing), " ".join(missing[:NAMED_AT_MOST])),
+        )
+    strange = table.loc[~table["trained_on"], "ticker"].unique().tolist()
+    if strange:
+        log.warning("%s: version %s was not trained on it", some(strange), manifest.version)
+    pooled = table.loc[table["interval"] == "pooled", "ticker"].unique().tolist()
+    if pooled:
+        log.warning("%s: no interval of its own, but that of all tickers pooled", some(pooled))
     return Prediction(
         version=manifest.version,
         coverage=manifest.coverage,
-        forecasts=pd.concat(tables, ignore_index=True),
+        forecasts=table,
         skipped=skipped,
+        missing=missing,
+        in_sample=in_sample,
     )
 
 
@@ -112,20 +152,31 @@ def _chosen(manifest: Manifest, target: str | None) -> list[str]:
     return [target]
 
 
-def _histories(
+def _with_universe(
+    asked: list[History],
     manifest: Manifest,
-    wanted: list[str],
     bars: pd.DataFrame | None,
     home: Path,
     as_of: date | None,
 ) -> list[History]:
-    """Read the tickers asked for and, for the panel's mean, those trained on."""
-    load_histories(bars, home, wanted, as_of)  # an unknown ticker is said before any work
-    needed = {*wanted, *manifest.data.tickers}
-    everything = load_histories(bars, home, (), as_of)
-    if not wanted:
-        return everything
-    return [history for history in everything if history.listing.ticker in needed]
+    """Add, for the panel's mean, the tickers that the version was trained on."""
+    held = {history.listing.ticker: history for history in asked}
+    for history in load_histories(bars, home, (), as_of):
+        if history.listing.ticker in manifest.data.tickers:
+            held.setdefault(history.listing.ticker, history)
+    return [held[ticker] for ticker in sorted(held)]
+
+
+def _missing(manifest: Manifest, bars: pd.DataFrame | None, home: Path) -> tuple[str, ...]:
+    held = held_tickers(bars, home)
+    return tuple(ticker for ticker in manifest.data.tickers if ticker not in held)
+
+
+def _newest(panel: Panel) -> np.ndarray:
+    """(N,) True on each ticker's last row."""
+    newest = np.zeros(len(panel.days), dtype=np.bool_)
+    newest[panel.newest] = True
+    return newest
 
 
 def _stale(histories: list[History], as_of: date | None, max_stale: int) -> dict[str, str]:
@@ -145,7 +196,7 @@ def _stale(histories: list[History], as_of: date | None, max_stale: int) -> dict
 
 
 def _able(panel: Panel, forecast: np.ndarray, columns: list[int]) -> set[str]:
-    last = panel.offsets[1:] - 1
+    last = panel.newest
     finite = np.isfinite(forecast[last][:, columns] + panel.level[last][:, columns]).all(axis=1)
     return {ticker for ticker, able in zip(panel.tickers, finite, strict=True) if able}
 
@@ -173,7 +224,7 @@ def _table(
 ) -> pd.DataFrame:
     k = panel.targets.index(target)
     picked = [number for number, ticker in enumerate(panel.tickers) if ticker in set(kept)]
-    rows = panel.offsets[1:][picked] - 1
+    rows = panel.newest[picked]
     value, close = forecast[rows, k] + panel.level[rows, k], panel.close[rows]
     tickers = np.array(panel.tickers)[picked]
     low, high = interval_around(trained.manifest, target, tickers, value)
@@ -197,6 +248,8 @@ def _table(
             "price_forecast": price * np.exp(value),
             "price_q10": price * np.exp(low),
             "price_q90": price * np.exp(high),
+            "interval": interval_kinds(trained.manifest, target, tickers.tolist()),
+            "trained_on": np.isin(tickers, trained.manifest.data.tickers),
             "version": trained.manifest.version,
         },
         columns=list(PREDICTION_COLUMNS),

@@ -32,11 +32,9 @@ def load_histories(
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
         DataError: a bar cannot be, or none is left up to `until`.
-        UsageError: `until` lies in the future, or a ticker is malformed.
+        UsageError: `until` is no date or lies in the future, or a ticker is malformed.
     """
-    today = clock.now().date()
-    if until is not None and until > today:
-        raise UsageError(f"--as-of {until} is after today, {today}; nobody knows those prices yet.")
+    clock.check_as_of(until)
     wanted = [normalise_ticker(ticker) for ticker in tickers]
     found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
     held = [history for history in found if len(history.bars)]
@@ -123,6 +121,14 @@ def as_table(histories: Sequence[History]) -> pd.DataFrame:
         for history in histories
     ]
     return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]
+
+
+def held_tickers(bars: pd.DataFrame | None, home: Path) -> set[str]:
+    """Name every ticker that there are prices of, whatever their days."""
+    if bars is not None:
+        return {normalise_ticker(str(name)) for name in bars["ticker"].unique()}
+    with PriceStore.open_for_reading(home) as store:
+        return set(store.tickers())
 
 
 def stored_tickers(home: Path) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """The one table that evaluation, report and ledger exchange: a row per forecast and forecaster."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -10,6 +12,7 @@ FORECAST_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast", "actual"),
     *("last_close", "price_forecast", "price_actual", "q10", "q90"),
 )
+NAMED_AT_MOST = 5  # tickers in one sentence
 
 
 def forecast_table(
@@ -64,3 +67,16 @@ def interval_around(
     none = (float("nan"), float("nan"))
     pairs = np.array([bounds.get(t, bounds.get("", none)) for t in tickers.tolist()]).reshape(-1, 2)
     return forecast + pairs[:, 0], forecast + pairs[:, 1]
+
+
+def interval_kinds(manifest: Manifest, target: str, tickers: Sequence[str]) -> list[str]:
+    """Say of each ticker where its interval comes from: `own`, `pooled` or `none`."""
+    bounds = manifest.intervals.get(target, {})
+    others = "pooled" if "" in bounds else "none"
+    return ["own" if ticker in bounds else others for ticker in tickers]
+
+
+def some(tickers: Sequence[str]) -> str:
+    """Name a few tickers and count the rest, for one line of text."""
+    more = len(tickers) - NAMED_AT_MOST
+    return ", ".join(tickers[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from forecaster.errors import ArtifactError
+from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.versions import find_version, list_versions, load_weights, read_manifest
+from forecaster.registry.versions import list_versions, load_weights, read_manifest
 
 VERSION_COLUMNS = ("version", "model", "targets", "tickers", "lookback", "select_until", "state")
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
+from forecaster.errors import ArtifactError, CannotWriteError, StorageError
 from forecaster.registry.manifest import HASH_PIECE, SCHEMA, Manifest
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
@@ -105,41 +105,6 @@ def list_versions(home: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if _VERSION_ID.fullmatch(path.name))
 
 
-def find_version(home: Path, version: str | None, target: str | None = None) -> Manifest:
-    """Read the manifest of a version, or of the newest one (that forecasts `target`).
-
-    Raises:
-        UnknownNameError: there is none.
-        ArtifactError: its manifest is damaged or of another schema.
-    """
-    names = list_versions(home)
-    if version is not None:
-        if version not in names:
-            raise UnknownNameError(
-                f"No version {version!r} under {home / 'models'}; it holds "
-                f"{', '.join(names[-3:]) or 'none'}. See: forecaster models list"
-            )
-        return read_manifest(home, version)
-    for name in reversed(names):
-        manifest = read_manifest(home, name)
-        if target is None or target in manifest.targets:
-            return manifest
-    raise UnknownNameError(_none_found(home, names, target))
-
-
-def _none_found(home: Path, names: list[str], target: str | None) -> str:
-    """Say what is missing, what there is instead, and what to type."""
-    if not names or target is None:
-        option = f" --target {target}" if target else ""
-        return f"No trained version under {home / 'models'}; run: forecaster train{option}"
-    others = read_manifest(home, names[-1]).targets
-    return (
-        f"No version under {home / 'models'} forecasts {target}; the newest forecasts "
-        f"{', '.join(others)}. Name it with --target {others[0]}, or run: forecaster train "
-        f"--target {target}"
-    )
-
-
 def read_manifest(home: Path, version: str) -> Manifest:
     """Read and verify one manifest against its version id.
 
@@ -190,8 +155,8 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
 
 def _damaged(version: str, what: str) -> ArtifactError:
     return ArtifactError(
-        f"Version {version} is damaged: {what}. Train again, or name another with "
-        "--version; see: forecaster models list"
+        f"Version {version} is damaged: {what}. Train again, or name another "
+        "version; see: forecaster models list"
     )
 
 

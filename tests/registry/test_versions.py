@@ -4,73 +4,23 @@ import hashlib
 import json
 import os
 import pickle
-from datetime import UTC, date, datetime
+from datetime import date
 
 import numpy as np
 import pytest
 
-from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
+from forecaster.errors import ArtifactError, CannotWriteError, StorageError
 from forecaster.registry import versions
-from forecaster.registry.manifest import (
-    BlocksPart,
-    DataPart,
-    Manifest,
-    MemberPart,
-    NetworkPart,
-    ScalerPart,
-)
+from forecaster.registry.choice import find_version
+from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import (
     check_writable,
-    find_version,
     list_versions,
     load_weights,
     read_manifest,
     save_version,
 )
-
-WEIGHTS = {
-    "core.bias": np.array([0.5, -0.0, 1e-30], dtype=np.float32),
-    "head.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
-}
-NIGHT = datetime(2024, 3, 1, 22, 15, 2, tzinfo=UTC)
-
-
-def manifest(*, targets=("return",), members=("weights.safetensors",), **changes):
-    """A small version's manifest, not saved yet."""
-    return Manifest(
-        created_at="2024-03-01T22:15:02+00:00",
-        code_version="0.1.0",
-        torch_version="2.13.0",
-        targets=list(targets),
-        inputs=["log_return"],
-        network=NetworkPart(model="lstm", hidden=2, layers=1, dropout=0.1, lookback="all"),
-        members=[MemberPart(weights=name, seed=7) for name in members],
-        scaler=ScalerPart(mean=[0.1 + 0.2], scale=[1e-17]),
-        target_scaler=ScalerPart(mean=[0.0], scale=[0.01]),
-        shrinkage=[1.0],
-        data=DataPart(
-            tickers=["AAPL"],
-            cross_section=False,
-            fingerprint="0" * 64,
-            days=100,
-            blocks=BlocksPart(
-                first=date(2023, 1, 3),
-                fit_until=date(2023, 9, 1),
-                select_until=date(2023, 11, 1),
-                last=date(2024, 2, 29),
-            ),
-        ),
-        training={"lr": 1e-3, "lanes": 64, "bptt": "full", "fit_until": None, "dropout": 0.0},
-        metrics={"select_mse_return": 1.25},
-        coverage=0.8,
-        intervals={"return": {"AAPL": (-0.01, 0.02), "": (-0.03, 0.04)}},
-        files={},
-    ).model_copy(update=changes)
-
-
-def saved(home, *, created=NIGHT, **kwargs):
-    described = manifest(**kwargs)
-    return save_version(home, described, [WEIGHTS] * len(described.members), created)
+from tests.registry.samples import NIGHT, WEIGHTS, manifest, saved
 
 
 def folder_of(home, version):
@@ -280,35 +230,6 @@ def test_a_weights_file_named_outside_the_folder_is_refused(tmp_path):
     forged = rewritten(tmp_path, written, change)
     with pytest.raises(ArtifactError, match="lies outside its folder"):
         load_weights(tmp_path, find_version(tmp_path, forged.version))
-
-
-@pytest.mark.parametrize("name", ["../../x", "..", "", "/etc", ".unfinished", "nope"])
-def test_a_name_that_is_no_version_is_unknown(tmp_path, name):
-    """Paths are looked up as names, never opened; exit code 66."""
-    saved(tmp_path)
-    with pytest.raises(UnknownNameError, match="No version") as caught:
-        find_version(tmp_path, name)
-    assert caught.value.exit_code == 66
-
-
-def test_no_version_at_all_tells_how_to_get_one(tmp_path):
-    """In a fresh home, with and without a target."""
-    with pytest.raises(UnknownNameError, match=r"run: forecaster train$"):
-        find_version(tmp_path, None)
-    saved(tmp_path)
-    with pytest.raises(UnknownNameError, match="run: forecaster train --target volume"):
-        find_version(tmp_path, None, "volume")
-
-
-def test_the_newest_version_is_found_by_target(tmp_path):
-    """The newest overall, or the newest that forecasts the target, by time and not by name."""
-    first = saved(tmp_path, targets=("return", "range"))
-    second = saved(tmp_path, created=NIGHT.replace(hour=23), targets=("return",))
-    third = saved(tmp_path, created=NIGHT.replace(year=2025), targets=("volume",))
-    assert list_versions(tmp_path) == [first.version, second.version, third.version]
-    assert find_version(tmp_path, None) == third
-    assert find_version(tmp_path, None, "return") == second
-    assert find_version(tmp_path, None, "range") == first
 
 
 def test_strangers_in_the_folder_are_no_versions(tmp_path):
