@@ -1,26 +1,15 @@
-"""Every setting, validated: command line > FORECASTER_* > forecaster.toml > defaults.
+"""Every setting with its default, validated; which source sets it is `cli/layers.py`.
 
 Only `cli` and `pipeline` import this. Holds no behaviour beyond checks; contradictions
 between options are refused here, before any work.
 """
 
 import os
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
-from pydantic_settings import SettingsError as UnreadableVariable
-
-from forecaster.errors import ForecasterError, SettingsError, UsageError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Home = str | os.PathLike[str]
 
@@ -28,8 +17,23 @@ DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when d
 DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
 
 
+class Contradiction(ValueError):
+    """A setting that has no meaning beside others.
+
+    `needless` and `beside` name them, so that one from a lower source can give way.
+    """
+
+    def __init__(self, text: str, *, needless: str, beside: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.needless, self.beside = needless, beside
+
+
 class TrainSettings(BaseModel):
-    """What one training does; the defaults are a sound start for daily prices."""
+    """What one training does; the defaults are a sound start for daily prices.
+
+    Raises:
+        pydantic.ValidationError: a value that cannot be, or a `Contradiction`; a ValueError.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -37,8 +41,7 @@ class TrainSettings(BaseModel):
     hidden: int = Field(64, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=16)
     dropout: float = Field(0.2, ge=0.0, lt=1.0)
-    # NoDecode: in the environment too, names are separated by commas and not JSON.
-    target: Annotated[tuple[Literal["return", "range", "volume"], ...], NoDecode] = ("return",)
+    target: tuple[Literal["return", "range", "volume"], ...] = ("return",)
     lookback: int | Literal["all"] = "all"
     bptt: Literal["full", "truncated"] = "truncated"
     bptt_steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
@@ -90,9 +93,11 @@ class TrainSettings(BaseModel):
     def _one_reach(self) -> "TrainSettings":
         for name in ("bptt_steps", "bptt_stride"):
             if self.bptt == "full" and getattr(self, name) is not None:
-                raise ValueError(
+                raise Contradiction(
                     f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
-                    "reaches back to each series' first day. Drop one of them"
+                    "reaches back to each series' first day. Drop one of them",
+                    needless=name,
+                    beside=("bptt",),
                 )
         return self
 
@@ -100,17 +105,25 @@ class TrainSettings(BaseModel):
     def _auto_alone(self) -> "TrainSettings":
         if self.bptt_steps != "auto":
             if self.bptt_tolerance is not None:
-                raise ValueError(
-                    "--bptt-tolerance applies only to --bptt-steps auto. Drop it, or add that"
+                raise Contradiction(
+                    "--bptt-tolerance applies only to --bptt-steps auto. Drop it, or add that",
+                    needless="bptt_tolerance",
+                    beside=("bptt_steps", "bptt", "lookback"),
                 )
             return self
         if self.lookback != "all":
-            raise ValueError(
+            raise Contradiction(
                 "--bptt-steps auto measures memory over whole histories. Give a number of days, "
-                "or use --lookback all"
+                "or use --lookback all",
+                needless="bptt_steps",
+                beside=("lookback",),
             )
         if self.bptt_stride is not None:
-            raise ValueError("--bptt-steps auto sets --bptt-stride too. Drop one of them")
+            raise Contradiction(
+                "--bptt-steps auto sets --bptt-stride too. Drop one of them",
+                needless="bptt_stride",
+                beside=("bptt_steps",),
+            )
         return self
 
     @model_validator(mode="after")
@@ -120,44 +133,58 @@ class TrainSettings(BaseModel):
         elif not self.scores_each_day:
             self._refuse_for_last_day()
         elif (self.burn_in or 0) >= int(self.lookback):
-            raise ValueError(
+            raise Contradiction(
                 f"--burn-in {self.burn_in} is not below --lookback {self.lookback}: no day would "
-                "be scored"
+                "be scored",
+                needless="burn_in",
+                beside=("lookback",),
             )
         if self.bidirectional and (self.lookback == "all" or self.scores_each_day):
-            raise ValueError(
+            raise Contradiction(
                 "--bidirectional: a bidirectional network reads days after the one it predicts. "
-                "Allowed only with --lookback and --loss last-day"
+                "Allowed only with --lookback and --loss last-day",
+                needless="bidirectional",
+                beside=("lookback", "loss"),
             )
         return self
 
     def _refuse_for_histories(self) -> None:
         if self.loss == "last-day":
-            raise ValueError(
+            raise Contradiction(
                 "--loss last-day is for windows; a whole history is scored on each day. Give "
-                "--lookback a number of days, or drop it"
+                "--lookback a number of days, or drop it",
+                needless="loss",
+                beside=("lookback",),
             )
         if self.burn_in:
-            raise ValueError(
+            raise Contradiction(
                 "--burn-in is for windows; a whole history starts cold once. Give --lookback a "
-                "number of days, or drop it"
+                "number of days, or drop it",
+                needless="burn_in",
+                beside=("lookback",),
             )
 
     def _refuse_for_last_day(self) -> None:
         if self.bptt_stride is not None:
-            raise ValueError(
+            raise Contradiction(
                 "Only the last day of a window has an error; --bptt-stride has no meaning there. "
-                "Drop it, or use --loss each-day or --lookback all"
+                "Drop it, or use --loss each-day or --lookback all",
+                needless="bptt_stride",
+                beside=("lookback", "loss"),
             )
         if self.burn_in:
-            raise ValueError(
+            raise Contradiction(
                 "--burn-in has no meaning with --loss last-day: only the last day is scored. "
-                "Drop it, or use --loss each-day"
+                "Drop it, or use --loss each-day",
+                needless="burn_in",
+                beside=("lookback", "loss"),
             )
         if self.bidirectional and self.reach is not None and self.reach < int(self.lookback):
-            raise ValueError(
+            raise Contradiction(
                 f"--bidirectional: a bidirectional network cannot be cut at {self.reach} days "
-                f"inside windows of {self.lookback}. Use --bptt full"
+                f"inside windows of {self.lookback}. Use --bptt full",
+                needless="bptt_steps",
+                beside=("bidirectional", "lookback"),
             )
 
     @property
@@ -197,84 +224,17 @@ class PredictSettings(BaseModel):
     max_stale: int = Field(5, ge=0)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The whole tree, as `forecaster.toml` spells it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="FORECASTER_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: TrainSettings = TrainSettings()
     fetch: FetchSettings = FetchSettings()
     predict: PredictSettings = PredictSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the command line first, then the environment, then the file of this home."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def resolve_home(home: Home | None) -> Path:
     """Return `--home`, else FORECASTER_HOME, else the working directory, absolute."""
     chosen = home or os.environ.get("FORECASTER_HOME") or "."
     return Path(chosen).expanduser().absolute()
-
-
-def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Settings:
-    """Merge the sources, the command line's values for one section on top.
-
-    Args:
-        home: where `forecaster.toml` is read from, if it is there.
-        section: `train`, `fetch` or `predict`.
-        given: options by name; None means not given.
-
-    Raises:
-        UsageError: an option of the command line is not valid.
-        SettingsError: a value of the file or the environment is not valid or not known.
-    """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    file = home / "forecaster.toml"
-
-    class Here(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
-
-    try:
-        return Here(**{section: chosen})  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise _explained(error, {(section, name) for name in chosen}) from error
-    except UnreadableVariable as error:
-        raise SettingsError(f"FORECASTER_*: {error}; correct the environment.") from error
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"{file}: {error}; correct the file.") from error
-
-
-def _explained(error: ValidationError, given: set[tuple[str, str]]) -> ForecasterError:
-    """Name the option or key, what was found and what is needed, in one line."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    text = first["msg"].removeprefix("Value error, ").rstrip(".")
-    if len(place) < 2:  # a contradiction carries no field, its text names the options
-        ours = any(_option(name) in text for _, name in given)
-        return UsageError(f"{text}.") if ours else SettingsError(f"{'.'.join(place)}: {text}.")
-    name = place[1]
-    if (place[0], name) in given:
-        return UsageError(f"{_option(name)} {_shown(first['input'])}: {text}.")
-    return SettingsError(
-        f"Setting {'.'.join(place)} = {first['input']!r} from forecaster.toml or the environment: "
-        f"{text}."
-    )
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -1,215 +1,42 @@
-import os
-from datetime import date
+"""Values that cannot be changed, and where the home is."""
+
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from forecaster.errors import SettingsError, UsageError
-from forecaster.settings import DEFAULT_BPTT_STEPS, Settings, load_settings, resolve_home
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
-    """Settings of the machine that runs the tests do not count."""
-    for name in list(os.environ):
-        if name.startswith("FORECASTER_"):
-            monkeypatch.delenv(name)
+from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings, resolve_home
 
 
-def loaded(home, toml=None, **given):
-    """The training settings of a home with this file, under these options."""
-    if toml is not None:
-        (home / "forecaster.toml").write_text(toml)
-    return load_settings(home, "train", given).train
-
-
-def refused(home, error, match, toml=None, **given):
-    with pytest.raises(error, match=match) as caught:
-        loaded(home, toml, **given)
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
-def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(
-    tmp_path, monkeypatch
-):
-    """One source after another is added, each above the one before."""
-    assert loaded(tmp_path).lr == 1e-3
-    assert loaded(tmp_path, "[train]\nlr = 0.2\n").lr == 0.2
-    monkeypatch.setenv("FORECASTER_TRAIN__LR", "0.3")
-    assert loaded(tmp_path).lr == 0.3
-    assert loaded(tmp_path, lr=0.4).lr == 0.4
-    assert loaded(tmp_path, lr=None).lr == 0.3, "an option that was not given says nothing"
-
-
-def test_sources_are_merged_value_by_value(tmp_path, monkeypatch):
-    """An option replaces its own value only, not the section."""
-    monkeypatch.setenv("FORECASTER_TRAIN__HIDDEN", "16")
-    found = loaded(tmp_path, "[train]\nlr = 0.2\nhidden = 8\n[predict]\nmax_stale = 9\n", layers=2)
-    assert (found.lr, found.hidden, found.layers, found.dropout) == (0.2, 16, 2, 0.2)
-    assert load_settings(tmp_path, "fetch", {}).predict.max_stale == 9
-
-
-def test_every_kind_of_value_is_read_from_every_source(tmp_path, monkeypatch):
-    """Names with commas, dates, numbers or 'all': file, environment and command line alike."""
-    text = 'target = "return, range"\nfit_until = 2015-06-01\nlookback = 60\n'
-    in_file = loaded(tmp_path, f"[train]\n{text}")
-    as_list = text.replace('"return, range"', '["return", "range"]')
-    assert loaded(tmp_path, f"[train]\n{as_list}") == in_file
-    (tmp_path / "forecaster.toml").unlink()
-    given = {"target": "return,range", "fit_until": "2015-06-01", "lookback": "60"}
-    on_line = loaded(tmp_path, **given)
-    for name, value in given.items():
-        monkeypatch.setenv(f"FORECASTER_TRAIN__{name.upper()}", value)
-    assert in_file == on_line == loaded(tmp_path)
-    assert on_line.target == ("return", "range")
-    assert on_line.fit_until == date(2015, 6, 1)
-    assert on_line.lookback == 60
-    assert loaded(tmp_path, lookback="all").lookback == "all"
-
-
-def test_a_home_without_a_file_has_the_defaults(tmp_path):
-    """Nothing is created either."""
-    assert load_settings(tmp_path, "train", {}).model_dump() == Settings().model_dump()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_file_of_another_home_is_not_read(tmp_path, monkeypatch):
-    """Not that of the working directory, either."""
-    (tmp_path / "forecaster.toml").write_text("[train]\nlr = 0.2\n")
-    monkeypatch.chdir(tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    assert loaded(other).lr == 1e-3
-    assert loaded(tmp_path).lr == 0.2
-
-
-@pytest.mark.parametrize("given", [{}, {"lr": 0.1}])
-@pytest.mark.parametrize(
-    ("toml", "match"),
-    [
-        ("[train]\nlearning_rate = 1\n", "train.learning_rate = 1"),
-        ("[trian]\nlr = 1\n", "^trian: "),
-        ("[fetch]\nlr = 3\n", "fetch.lr = 3"),
-        ("[train]\nhidden = 0\n", "train.hidden = 0 .* greater than or equal to 1"),
-        ("[train]\nmodel = 'transformer'\n", "train.model = 'transformer' .* 'elman', 'gru' or"),
-        ("fetch = 3\n", "^fetch: "),
-        ("[train]\nbptt = 'full'\nbptt_steps = 3\n", "^train: --bptt-steps applies only"),
-    ],
-)
-def test_a_wrong_file_is_told_by_key(tmp_path, toml, match, given):
-    """Unknown section, unknown key, bad value: exit code 78, whatever options are given beside."""
-    assert refused(tmp_path, SettingsError, match, toml, **given).exit_code == 78
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "match"),
-    [
-        ("FORECASTER_TRAIN__LR", "fast", "train.lr = 'fast' from .* the environment"),
-        ("FORECASTER_TRAIN__BOGUS", "1", "train.bogus = '1' from .* the environment"),
-        ("FORECASTER_TRAIN", "{", r"^FORECASTER_\*: .*\"train\".*correct the environment"),
-    ],
-)
-def test_a_wrong_variable_is_told_by_key(tmp_path, monkeypatch, name, value, match):
-    """The environment is no command line: exit code 78."""
-    monkeypatch.setenv(name, value)
-    assert refused(tmp_path, SettingsError, match).exit_code == 78
-
-
-def test_other_variables_of_the_prefix_are_no_settings(tmp_path, monkeypatch):
-    """FORECASTER_HOME is read elsewhere."""
-    monkeypatch.setenv("FORECASTER_HOME", str(tmp_path))
-    assert loaded(tmp_path) == Settings().train
-
-
-@pytest.mark.parametrize(
-    ("given", "match"),
-    [
-        ({"lr": 0.0}, "^--lr 0.0: .* greater than 0"),
-        ({"lr": float("nan")}, "^--lr nan: "),
-        ({"dropout": 1.0}, "^--dropout 1.0: .* less than 1"),
-        ({"max_updates": 0}, "^--max-updates 0: "),
-        ({"model": "transformer"}, "^--model transformer: .*'elman', 'gru' or 'lstm'"),
-        ({"target": "price"}, "^--target price: .*'return', 'range' or 'volume'"),
-        ({"target": "return,return"}, "^--target return,return: name each target once"),
-        ({"target": ""}, "^--target : "),
-        ({"lookback": "0"}, "^--lookback 0: a window needs at least 1 day"),
-        ({"lookback": "sixty"}, "^--lookback sixty: "),
-        ({"fit_until": "2015-02-30"}, "^--fit-until 2015-02-30: "),
-        ({"seed": -1}, "^--seed -1: "),
-    ],
-)
-@pytest.mark.parametrize("toml", [None, "[train]\nlr = 0.2\nlayers = 2\n"])
-def test_a_wrong_option_is_told_by_name(tmp_path, given, match, toml):
-    """As it was typed, with what it takes: exit code 2, whatever the file says."""
-    assert refused(tmp_path, UsageError, match, toml, **given).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("toml", "given"),
-    [
-        (None, {"bptt": "full", "bptt_steps": 20}),
-        ("[train]\nbptt = 'full'\n", {"bptt_steps": 20}),
-        ("[train]\nbptt_steps = 20\n", {"bptt": "full"}),
-    ],
-)
-def test_full_bptt_with_steps_is_a_contradiction(tmp_path, toml, given):
-    """Both on the command line, or one against the file: exit code 2 and what to drop."""
-    error = refused(tmp_path, UsageError, "^--bptt-steps applies only", toml, **given)
-    assert str(error) == (
-        "--bptt-steps applies only to --bptt truncated; full BPTT reaches back to each series' "
-        "first day. Drop one of them."
-    )
-    assert error.exit_code == 2
-
-
-def test_the_reach_by_hand(tmp_path):
-    """None for full, the steps given, the default's else."""
-    assert loaded(tmp_path).reach == DEFAULT_BPTT_STEPS == 63
-    assert loaded(tmp_path, bptt_steps=20).reach == 20
-    assert loaded(tmp_path, bptt="full").reach is None
-
-
-@pytest.mark.parametrize(
-    "content", [b"[train\n", b"[train]\nlr =\n", b"[train]\nlr = 1\nlr = 2\n", b"\xff\xfe", b"\0"]
-)
-@pytest.mark.parametrize("given", [{}, {"lr": 0.1}])
-def test_a_malformed_file_is_told_by_path(tmp_path, content, given):
-    """No section end, no value, a key twice, no text at all: exit code 78."""
-    (tmp_path / "forecaster.toml").write_bytes(content)
-    match = f"{tmp_path}/forecaster.toml: .*; correct the file"
-    assert refused(tmp_path, SettingsError, match, **given).exit_code == 78
-
-
-def test_an_unreadable_file_is_told_by_path(tmp_path, monkeypatch):
-    """It is there, but may not be opened: not ignored."""
-    (tmp_path / "forecaster.toml").touch()
-    opened = Path.open
-
-    def refuse(path, *args, **kwargs):
-        if path.name == "forecaster.toml":
-            raise PermissionError(13, "Permission denied")
-        return opened(path, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr("builtins.open", lambda path, *a, **k: refuse(Path(path), *a, **k))
-    refused(tmp_path, SettingsError, "Permission denied")
-
-
-def test_settings_cannot_be_changed(tmp_path):
+def test_settings_cannot_be_changed():
     """A value, made once."""
     with pytest.raises(ValueError, match="frozen"):
-        loaded(tmp_path).lr = 0.5
+        TrainSettings().lr = 0.5
+
+
+def test_a_contradiction_is_a_value_error_where_settings_are_made():
+    """From Python there is no command line to blame: pydantic's own error, a ValueError."""
+    with pytest.raises(ValidationError, match="--bptt-steps applies only to --bptt truncated"):
+        TrainSettings(bptt="full", bptt_steps=20)
+    assert issubclass(ValidationError, ValueError)
+
+
+def test_the_reach_by_hand():
+    """None for full, the steps given, the default's else."""
+    assert TrainSettings().reach == DEFAULT_BPTT_STEPS == 63
+    assert TrainSettings(bptt_steps=20).reach == 20
+    assert TrainSettings(bptt="full").reach is None
 
 
 def test_home_is_the_option_then_the_variable_then_here(tmp_path, monkeypatch):
     """Absolute in any case, so that a later change of directory does not move it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORECASTER_HOME", raising=False)
     assert resolve_home(None) == tmp_path
     monkeypatch.setenv("FORECASTER_HOME", "")
     assert resolve_home(None) == tmp_path
     monkeypatch.setenv("FORECASTER_HOME", "elsewhere")
     assert resolve_home(None) == tmp_path / "elsewhere"
-    assert resolve_home(Path("given")) == tmp_path / "given"
+    assert resolve_home(Path("given")) == resolve_home("given") == tmp_path / "given"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve_home(Path("~/prices")) == tmp_path / "prices"

@@ -45,8 +45,9 @@ def predict_command(
 
     Example: forecaster predict SP500 --as-of 2018-12-31
     """
+    from forecaster.cli.layers import load_settings
     from forecaster.pipeline.predict import predict
-    from forecaster.settings import load_settings, resolve_home
+    from forecaster.settings import resolve_home
 
     where = resolve_home(home)
     result = predict(

@@ -117,8 +117,9 @@ def train_command(
 
     Example: forecaster train AAPL MSFT --target range --bptt-steps 63
     """
+    from forecaster.cli.layers import load_settings
     from forecaster.pipeline.train import train
-    from forecaster.settings import load_settings, resolve_home
+    from forecaster.settings import resolve_home
 
     where = resolve_home(home)
     given: dict[str, Any] = {

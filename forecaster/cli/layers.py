@@ -1,0 +1,173 @@
+"""Where settings come from: command line > FORECASTER_* > forecaster.toml > defaults.
+
+What may be set, and what contradicts what, stands in `settings.py`. Here the sources are laid
+over each other; what is wrong is told by option, variable or key.
+"""
+
+import logging
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from forecaster.errors import ForecasterError, SettingsError, UsageError
+from forecaster.settings import Contradiction, Settings
+
+log = logging.getLogger(__name__)
+
+PREFIX, HOME_VARIABLE = "FORECASTER_", "FORECASTER_HOME"
+FILE = "forecaster.toml"
+_NAMES: dict[str, Iterable[str]] = {
+    section: field.annotation.model_fields  # type: ignore[union-attr]
+    for section, field in Settings.model_fields.items()
+}
+
+Values = dict[tuple[str, str], Any]  # by section and name
+
+
+def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Settings:
+    """Merge the sources, the command line's values for one section on top.
+
+    A setting that has no meaning beside one of a higher source gives way to it; beside one of
+    its own or of a lower source it is a contradiction.
+
+    Args:
+        home: where `forecaster.toml` is read from, if it is there.
+        section: `train`, `fetch` or `predict`.
+        given: options by name; None means not given.
+
+    Raises:
+        UsageError: an option of the command line is not valid.
+        SettingsError: a value of the file or the environment is not valid or not known.
+    """
+    line = {(section, name): value for name, value in given.items() if value is not None}
+    layers = [line, _environment(), _file(home / FILE)]
+    while True:
+        try:
+            return Settings(**_merged(layers))
+        except ValidationError as error:
+            if not _gives_way(layers, error):
+                raise _explained(error, layers) from error
+
+
+def _environment() -> Values:
+    found: Values = {}
+    known = {
+        f"{PREFIX}{section}__{name}".upper(): (section, name)
+        for section, names in _NAMES.items()
+        for name in names
+    }
+    for variable, text in os.environ.items():
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name == HOME_VARIABLE:
+            continue
+        if name not in known:
+            near = _nearest(name, [*known, HOME_VARIABLE])
+            raise SettingsError(f"{variable}={text}: no such setting{near}. Correct or unset it.")
+        found[known[name]] = text
+    return found
+
+
+def _file(path: Path) -> Values:
+    """Read the file of a home, if there is one."""
+    try:
+        content = tomllib.loads(path.read_bytes().decode()) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}; correct the file.") from error
+    found: Values = {}
+    for section, values in content.items():
+        if section not in _NAMES:
+            near = _nearest(section, _NAMES)
+            raise SettingsError(f"{path}: no such section [{section}]{near}. Correct the file.")
+        if not isinstance(values, dict):
+            raise SettingsError(
+                f"{path}: {section} = {values!r}; a section is needed. Write [{section}] and a "
+                "line for each setting."
+            )
+        for name, value in values.items():
+            if name not in _NAMES[section]:
+                near = _nearest(name, _NAMES[section])
+                raise SettingsError(
+                    f"{path}: {section}.{name} = {value!r}: no such setting{near}. Correct the "
+                    "file."
+                )
+            found[section, name] = value
+    return found
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    found = get_close_matches(name, list(names), n=1)
+    return f"; did you mean {found[0]}?" if found else "; docs/commands.md lists them"
+
+
+def _merged(layers: list[Values]) -> dict[str, dict[str, Any]]:
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in reversed(layers):
+        for (section, name), value in layer.items():
+            merged.setdefault(section, {})[name] = value
+    return merged
+
+
+def _rank(layers: list[Values], place: tuple[str, str]) -> int:
+    """Number of the highest source, from 0, that sets a value; the default's is the last."""
+    return next((rank for rank, layer in enumerate(layers) if place in layer), len(layers))
+
+
+def _gives_way(layers: list[Values], error: ValidationError) -> bool:
+    """Drop a setting that contradicts one of a higher source; say whether there was any."""
+    found = _contradiction(error)
+    if found is None:
+        return False
+    section, contradiction = found
+    place = (section, contradiction.needless)
+    rank = _rank(layers, place)
+    if rank == len(layers):
+        return False
+    if rank <= min(_rank(layers, (section, name)) for name in contradiction.beside):
+        return False
+    log.info("config  %s = %s of %s not used: it has no meaning beside what was given",
+             ".".join(place), layers[rank].pop(place), _source(place, rank))  # fmt: skip
+    return True
+
+
+def _contradiction(error: ValidationError) -> tuple[str, Contradiction] | None:
+    for detail in error.errors():
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, Contradiction):
+            return str(detail["loc"][0]), cause
+    return None
+
+
+def _explained(error: ValidationError, layers: list[Values]) -> ForecasterError:
+    """Name the option, variable or key, what was found and what is needed, in one line."""
+    found = _contradiction(error)
+    if found is not None:
+        section, contradiction = found
+        names = (contradiction.needless, *contradiction.beside)
+        ours = any((section, name) in layers[0] for name in names)
+        return (
+            UsageError(f"{contradiction}.")
+            if ours
+            else SettingsError(f"{section}: {contradiction}.")
+        )
+    first = error.errors()[0]
+    place = (str(first["loc"][0]), str(first["loc"][1]))
+    text = first["msg"].removeprefix("Value error, ").rstrip(".")
+    rank = _rank(layers, place)
+    if rank == 0:
+        return UsageError(f"--{place[1].replace('_', '-')} {_shown(first['input'])}: {text}.")
+    return SettingsError(
+        f"{'.'.join(place)} = {first['input']!r} of {_source(place, rank)}: {text}."
+    )
+
+
+def _source(place: tuple[str, str], rank: int) -> str:
+    return FILE if rank == 2 else f"{PREFIX}{'__'.join(place)}".upper()
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
