@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
-    "import_files": "forecaster.pipeline.fetch",
+    "import_files": "forecaster.pipeline.imports",
     "FetchReport": "forecaster.pipeline.fetch",
     "load_bars": "forecaster.pipeline.prices",
     "train": "forecaster.pipeline.train",

@@ -34,7 +34,14 @@ def import_command(
     ] = None,
     basis: Annotated[
         Literal["split-adjusted", "as-traded"] | None,
-        typer.Option(help="How the closes are expressed [as-traded]."),
+        typer.Option(help="How the closes are expressed [as a column basis says, or as-traded]."),
+    ] = None,
+    calendar: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whose sessions the bars follow: XNYS, XLON, 24/7, weekdays [by the ticker].",
+        ),
     ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -46,11 +53,16 @@ def import_command(
 
     Example: forecaster data import prices.csv --ticker ACME --map close=Last
     """
-    from forecaster.pipeline.fetch import import_files
+    from forecaster.pipeline.imports import import_files
     from forecaster.settings import resolve_home
 
     report = import_files(
-        files, ticker=ticker, mapping=_pairs(mapping), basis=basis, home=resolve_home(home)
+        files,
+        ticker=ticker,
+        mapping=_pairs(mapping),
+        basis=basis,
+        calendar=calendar,
+        home=resolve_home(home),
     )
     if json:
         print_json("data.import", {"tickers": report.table})

@@ -55,6 +55,8 @@ _TOLERANCE = 0.001
 # No price and no volume of any exchange comes near; 1e308 is a broken source.
 _LARGEST_PRICE = 1e12
 _LARGEST_VOLUME = 1e18
+# No calendar is known of earlier days.
+_OLDEST = pd.Timestamp("1900-01-01")
 
 
 def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
@@ -68,8 +70,8 @@ def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         DataError: there is no row; a column or its type is wrong; a price, volume, dividend
-            or split that cannot be; sessions that repeat or go back; a high or low that the
-            open or the close passes by more than 0.1 %.
+            or split that cannot be; sessions that repeat, go back or lie before 1900; a high
+            or low that the open or the close passes by more than 0.1 %.
     """
     from pandera.errors import SchemaErrors
 
@@ -100,6 +102,7 @@ def _schema() -> Any:
         pa.Check(lambda days: ~days.duplicated(), error="one bar per session"),
         pa.Check(lambda days: ~(days < days.shift()), error="sessions from old to new"),
         pa.Check(lambda days: days == days.dt.normalize(), error="a date without time of day"),
+        pa.Check(lambda days: ~(days < _OLDEST), error="a day from 1900-01-01 on"),
     ]
     return pa.DataFrameSchema(
         {

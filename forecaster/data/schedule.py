@@ -1,31 +1,68 @@
-"""A history held against its calendar: where sessions are missing, which bars are on none.
+"""A history held against its calendar: bars not final, sessions missing, bars on none.
 
-Histories in; rows, pieces and sentences out.  Repairs nothing; knows no clock and no store.
+Histories in; histories, rows and sentences out.  Repairs nothing; knows no clock, no store.
 
 Shape letters: D bars of a history, H holes in it.
 """
 
+import logging
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.bars import History
 from forecaster.data.exchanges import ALWAYS_OPEN
-from forecaster.data.sessions import missed_sessions, sessions_between
+from forecaster.data.sessions import last_final_session, missed_sessions, sessions_between
+from forecaster.errors import DataError
 
 # As many sessions as a last bar may lack before a forecast from it is refused (`max_stale`).
 MOST_MISSED: Final = 5
 
 Days = NDArray[np.datetime64]
 
+_log = logging.getLogger(__name__)
+
+
+def final_part(history: History, now: datetime) -> History:
+    """Leave out the bars whose session had not closed and settled at an instant; say so.
+
+    Raises:
+        DataError: a bar is of a day that nobody can know yet.
+    """
+    ticker, bars = history.listing.ticker, history.bars
+    if bars.empty:
+        return history
+    newest = bars["session"].iloc[-1].date()
+    if newest > (now + timedelta(days=1)).date():
+        raise DataError(
+            f"{ticker}: a bar of {newest} lies in the future (today is {now.date()}). "
+            "Correct its date, or the clock of this machine."
+        )
+    last = pd.Timestamp(last_final_session(history.listing.calendar, now))
+    unfinished = int((bars["session"] > last).sum())
+    if unfinished:
+        _log.info("%s: %d unfinished bar left out", ticker, unfinished)
+    return replace(history, bars=bars[bars["session"] <= last].reset_index(drop=True))
+
 
 def holes(history: History) -> NDArray[np.intp]:
     """Find the bars (H,) before which more than `MOST_MISSED` sessions in a row have none."""
     return np.flatnonzero(_missed(history) > MOST_MISSED) + 1
+
+
+def new_holes(before: History | None, now: History) -> NDArray[np.intp]:
+    """Find those holes (H,) that were not there before bars were added."""
+    found, days = holes(now), _days(now)
+    if before is None:
+        return found
+    old, known = holes(before), _days(before)
+    there = {(known[row - 1], known[row]) for row in old}
+    return np.array([row for row in found if (days[row - 1], days[row]) not in there], np.intp)
 
 
 def pieces(history: History) -> list[History]:
@@ -65,7 +102,7 @@ def describe_strays(history: History) -> str:
     better = ALWAYS_OPEN if on_weekends else "NAME of the exchange, such as XLON"
     return (
         f"{ticker}: {len(strays):,} of {len(days):,} bars are on no session of {calendar} "
-        f"(first {strays[0]}). If it trades by another calendar, give --calendar {better}."
+        f"(first {strays[0]}). If it trades by another calendar, name that: --calendar {better}."
     )
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.data.exchanges import calendar_for
-from forecaster.data.timetables import DAY, FIRST, LAST, Days, timetable
+from forecaster.data.timetables import DAY, FIRST, LAST, Days, calendar_name, timetable
 from forecaster.errors import DataError
 
 __all__ = [
     "CALENDAR_INPUTS",
     "SETTLE",
     "calendar_for",
+    "calendar_name",
     "count_sessions",
     "is_final",
     "last_final_session",

@@ -103,14 +103,20 @@ class PriceStore:
         self._connection.close()
 
     def upsert(self, history: History, fetched_at: datetime) -> int:
-        """Store one ticker's bars in one transaction: new ones added, different ones replaced.
+        """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""
+        return self.upsert_all([history], fetched_at)[0]
+
+    def upsert_all(self, histories: Sequence[History], fetched_at: datetime) -> list[int]:
+        """Store several tickers' bars in one transaction: all of them, or none.
+
+        New bars are added, different ones replaced.
 
         Args:
-            history: bars oldest first; days that it lacks stay as they are stored.
+            histories: bars oldest first; days that they lack stay as they are stored.
             fetched_at: aware instant at which the source served them.
 
         Returns:
-            How many bars were new or different.
+            How many bars of each were new or different.
 
         Raises:
             DataError: bars that cannot be, or a ticker that is stored from another source or
@@ -118,21 +124,27 @@ class PriceStore:
             StorageError: the disk is full or failed; nothing was changed.
             TryLaterError: another process is writing.
         """
-        listing = history.listing
-        rows = _rows(listing.ticker, validate_bars(listing.ticker, history.bars))
-        described = (
-            *(listing.ticker, listing.source, listing.basis, listing.calendar),
-            *(listing.name, listing.exchange, listing.currency, _instant(fetched_at)),
-        )
+        instant = _instant(fetched_at)
+        rows = [_rows(h.listing.ticker, validate_bars(h.listing.ticker, h.bars)) for h in histories]
         with (
             store_file.translated_errors(self.path),
             store_file.transaction(self._connection),
         ):
-            self._refuse_other_origin(listing)
-            self._connection.execute(_UPSERT_LISTING, described)
-            before = self._connection.total_changes
-            self._connection.executemany(_UPSERT_BAR, rows)
-            return self._connection.total_changes - before
+            return [
+                self._replace(history.listing, bars, instant)
+                for history, bars in zip(histories, rows, strict=True)
+            ]
+
+    def _replace(self, listing: Listing, rows: list[tuple[Any, ...]], instant: str) -> int:
+        self._refuse_other_origin(listing)
+        described = (
+            *(listing.ticker, listing.source, listing.basis, listing.calendar),
+            *(listing.name, listing.exchange, listing.currency, instant),
+        )
+        self._connection.execute(_UPSERT_LISTING, described)
+        before = self._connection.total_changes
+        self._connection.executemany(_UPSERT_BAR, rows)
+        return self._connection.total_changes - before
 
     def tickers(self) -> list[str]:
         """Name all tickers in the store, sorted."""
@@ -224,12 +236,16 @@ class PriceStore:
     def _refuse_other_origin(self, listing: Listing) -> None:
         """Refuse to mix sources or bases: their prices of one day need not be comparable."""
         rows = self._query("SELECT source, basis FROM listings WHERE ticker = ?", listing.ticker)
-        if rows and rows[0] != (listing.source, listing.basis):
-            raise DataError(
-                f"{listing.ticker}: is stored from {rows[0][0]}, {rows[0][1]}; these bars are "
-                f"from {listing.source}, {listing.basis}, and the two do not mix. Keep them in "
-                "another --home."
-            )
+        if not rows or rows[0] == (listing.source, listing.basis):
+            return
+        source, basis = rows[0]
+        remedy = "Keep them in another --home."
+        if source == listing.source:
+            remedy = f"Add --basis {basis} if that is what they are; otherwise k{remedy[1:]}"
+        raise DataError(
+            f"{listing.ticker}: is stored from {source}, {basis}; these bars are from "
+            f"{listing.source}, {listing.basis}, and the two do not mix. {remedy}"
+        )
 
     def _unknown(self, ticker: str) -> UnknownNameError:
         close = difflib.get_close_matches(ticker, self.tickers(), n=3)

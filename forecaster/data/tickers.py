@@ -5,6 +5,7 @@ anything is asked.  Knows no source: a well-formed ticker need not exist.
 """
 
 import re
+from collections.abc import Iterable
 
 from forecaster.errors import UsageError
 
@@ -21,6 +22,8 @@ def normalise_ticker(text: str) -> str:
     Raises:
         UsageError: not 1-20 letters, digits or `.&=^-`, or the first is one of `.&=-`.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"{text!r} is not a ticker: need text, for example 'BRK-B'.")
     # Only ASCII is upper-cased: str.upper() would turn look-alikes such as U+0131 into letters.
     ticker = text.upper() if text.isascii() else text
     if not _SHAPE.fullmatch(ticker):
@@ -29,6 +32,15 @@ def normalise_ticker(text: str) -> str:
             "starting with a letter, digit or ^, for example BRK-B or ^GSPC."
         )
     return ticker
+
+
+def normalise_tickers(tickers: str | Iterable[str]) -> list[str]:
+    """Normalise each ticker, in order; a text by itself is one ticker, not its letters.
+
+    Raises:
+        UsageError: one cannot be a ticker.
+    """
+    return [normalise_ticker(one) for one in ([tickers] if isinstance(tickers, str) else tickers)]
 
 
 def _shown(text: str) -> str:

@@ -61,6 +61,24 @@ def timetable(calendar: str) -> Timetable:
     return _extend(_from_library(calendar))
 
 
+def calendar_name(calendar: str) -> str:
+    """Return the one name of a calendar that has several: `NYSE` is `XNYS`.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if calendar in (ALWAYS_OPEN, WEEKDAYS_AROUND_THE_CLOCK, WEEKDAYS):
+        return calendar
+    import exchange_calendars
+
+    try:
+        name: str = exchange_calendars.resolve_alias(calendar)
+    except exchange_calendars.errors.CalendarError as error:
+        raise _unknown(calendar) from error
+    timetable(name)
+    return name
+
+
 def _every_week(weekmask: str, close: timedelta) -> Timetable:
     days = np.arange(FIRST, LAST + DAY)
     sessions = days[np.is_busday(days, weekmask=weekmask)]
@@ -85,10 +103,14 @@ def _load(calendar: str) -> tuple[Any, Days]:
         bounds = bounds.clip(FIRST, LAST)
         return kind(start=str(bounds[0]), end=str(bounds[1])), bounds
     except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
-        raise UsageError(
-            f"{calendar}: no calendar of this name can be built; name one by its market code "
-            f"such as XNYS or XLON, or take {WEEKDAYS!r}, '24/5' or '24/7'."
-        ) from error
+        raise _unknown(calendar) from error
+
+
+def _unknown(calendar: str) -> UsageError:
+    return UsageError(
+        f"{calendar}: no calendar of this name can be built; name one by its market code "
+        f"such as XNYS or XLON, or take {WEEKDAYS!r}, '24/5' or '24/7'."
+    )
 
 
 def _from_library(calendar: str) -> tuple[Timetable, Days]:

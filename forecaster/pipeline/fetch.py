@@ -1,8 +1,8 @@
-"""Bring prices into the store: from a source, ticker by ticker, or from a user's files."""
+"""Bring prices from a source into the store, ticker by ticker; say once what is odd about them."""
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data import sessions
-from forecaster.data.bars import Basis, History
+from forecaster.data.bars import History
+from forecaster.data.exchanges import WEEKDAYS
+from forecaster.data.schedule import describe_holes, final_part, new_holes
 from forecaster.data.sources.base import Source
-from forecaster.data.sources.files import read_file
 from forecaster.data.store import PriceStore
-from forecaster.data.tickers import normalise_ticker
+from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -61,7 +61,7 @@ class FetchReport:
 
 
 def fetch(
-    tickers: Sequence[str] = (),
+    tickers: str | Sequence[str] = (),
     *,
     settings: FetchSettings | None = None,
     start: date | None = None,
@@ -97,51 +97,13 @@ def fetch(
     if start and end and start > end:
         raise UsageError(f"--start {start} is after --end {end}; swap them.")
     where = resolve_home(home)
-    wanted = list(dict.fromkeys(normalise_ticker(ticker) for ticker in tickers))
+    wanted = list(dict.fromkeys(normalise_tickers(tickers)))
     with PriceStore.open_for_writing(where) as store:
         chosen = source or _open_source((settings or FetchSettings()).source, where)
         wanted = wanted or list(chosen.tickers()) or _stored_from(store, chosen)
         if not wanted:
             raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
         return _fetch_all(store, chosen, wanted, (start, end), on_ticker)
-
-
-def import_files(
-    files: Sequence[Path],
-    *,
-    ticker: str | None = None,
-    mapping: dict[str, str] | None = None,
-    basis: Basis | None = None,
-    home: Path | None = None,
-) -> FetchReport:
-    """Store the bars of a user's own files; all files are read and checked before any is stored.
-
-    Args:
-        files: CSV, in long form with a ticker column or one ticker each, or parquet.
-        ticker: name of the one ticker that the files hold.
-        mapping: column names by field, where they are not the usual ones.
-        basis: how the closes are expressed; None means as traded.
-        home: the workspace; None as the command line resolves it.
-
-    Raises:
-        CannotWriteError: the home is missing or read-only.
-        DataError: a bar that cannot be, with file, line and remedy.
-        UsageError: a column or ticker is missing.
-    """
-    with PriceStore.open_for_writing(resolve_home(home)) as store:
-        histories = [
-            history for file in files for history in read_file(file, ticker, mapping or {}, basis)
-        ]
-        names = [history.listing.ticker for history in histories]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise UsageError(f"{', '.join(twice)}: in more than one file; join the files first.")
-        fetched_at = clock.now()
-        rows = [
-            _row(store, history.listing.ticker, store.upsert(_final(history), fetched_at))
-            for history in histories
-        ]
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures={})
 
 
 def _open_source(name: str, home: Path) -> Source:
@@ -172,7 +134,11 @@ def _fetch_all(
     for number, ticker in enumerate(tickers, start=1):
         on_ticker(ticker, number, len(tickers))
         try:
-            rows.append(_row(store, ticker, _fetch_one(store, source, ticker, span)))
+            held = held_history(store, ticker)
+            changed = _fetch_one(store, source, ticker, span, held)
+            rows.append(stored_row(store, ticker, changed))
+            if changed:
+                warn_of_calendar(held, store.history(ticker))
             down = 0
         except (StorageError, CannotWriteError):
             raise
@@ -180,26 +146,28 @@ def _fetch_all(
             if len(tickers) > 1:  # the only one's error is told by whoever raises it
                 log.warning("%s", error)
             failures[ticker] = error
-            rows.append({**_row(store, ticker, 0), "error": str(error)})
+            rows.append({**stored_row(store, ticker, 0), "error": str(error)})
             down = down + 1 if isinstance(error, SourceDownError) else 0
             if down == MOST_DOWN:
                 raise
     return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
 
 
-def _fetch_one(store: PriceStore, source: Source, ticker: str, span: Span) -> int:
+def _fetch_one(
+    store: PriceStore, source: Source, ticker: str, span: Span, stored: History | None
+) -> int:
     """Bring one ticker up to date; return how many bars were new or different."""
     start, end = span
-    held = store.bars(ticker) if ticker in store.tickers() else None
-    if held is None or held.empty:
+    if stored is None:
         return store.upsert(_final(source.history(ticker, start, end)), clock.now())
+    held = stored.bars
     last: date = held["session"].iloc[-1].date()
     if start is None and end is not None and end <= last:
         return 0
     recent = _final(source.history(ticker, start or last - OVERLAP, end))
     if recent.bars.empty:
         return 0
-    if _same_past(held, recent.bars):
+    if same_past(held, recent):
         return store.upsert(recent, clock.now())
     log.warning("%s: the source has rescaled or corrected its past; fetching all of it", ticker)
     whole = _final(source.history(ticker, None, end))
@@ -212,34 +180,42 @@ def _fetch_one(store: PriceStore, source: Source, ticker: str, span: Span) -> in
     return store.upsert(whole, clock.now())
 
 
-def _same_past(held: pd.DataFrame, recent: pd.DataFrame) -> bool:
-    """Say whether an answer agrees with the store where both have a session."""
-    both = held.merge(recent, on="session", suffixes=("", "_new"))
+def same_past(held: pd.DataFrame, recent: History) -> bool:
+    """Say whether bars agree with the store where both have a session, and bring no rescaling."""
+    bars = recent.bars
+    both = held.merge(bars, on="session", suffixes=("", "_new"))
     close = both["close"].to_numpy(), both["close_new"].to_numpy()
-    newly_split = recent.loc[recent["session"] > held["session"].iloc[-1], "split"].ne(1.0).any()
+    newly_split = bars.loc[bars["session"] > held["session"].iloc[-1], "split"].ne(1.0).any()
+    rescales = newly_split and recent.listing.basis == "split-adjusted"
     same_splits = both["split"].eq(both["split_new"]).all()
-    return bool(np.allclose(*close, rtol=SAME_PRICE, atol=0.0) and same_splits and not newly_split)
+    return bool(np.allclose(*close, rtol=SAME_PRICE, atol=0.0) and same_splits and not rescales)
 
 
 def _final(history: History) -> History:
-    """Leave out bars whose session has not closed and settled; refuse bars of the future."""
-    calendar, bars, now = history.listing.calendar, history.bars, clock.now()
-    if bars.empty:
-        return history
-    newest = bars["session"].iloc[-1].date()
-    if newest > (now + timedelta(days=1)).date():
-        raise DataError(
-            f"{history.listing.ticker}: a bar of {newest} lies in the future (today is "
-            f"{now.date()}); nothing was stored. Correct its date."
+    return final_part(history, clock.now())
+
+
+def held_history(store: PriceStore, ticker: str) -> History | None:
+    """Read what is stored of a ticker; None where there is no bar."""
+    history = store.history(ticker) if ticker in store.tickers() else None
+    return None if history is None or history.bars.empty else history
+
+
+def warn_of_calendar(before: History | None, now: History) -> None:
+    """Say once what a ticker's new bars brought: a calendar that is a guess, holes."""
+    ticker = now.listing.ticker
+    if before is None and now.listing.calendar == WEEKDAYS:
+        log.warning(
+            "%s: no calendar is known for its exchange; every weekday counts as a session, "
+            "holidays too",
+            ticker,
         )
-    final = pd.Timestamp(sessions.last_final_session(calendar, now))
-    unfinished = int((bars["session"] > final).sum())
-    if unfinished:
-        log.info("%s: %d unfinished bar left out", history.listing.ticker, unfinished)
-    return replace(history, bars=bars[bars["session"] <= final].reset_index(drop=True))
+    holes = new_holes(before, now)
+    if len(holes):
+        log.warning("%s", describe_holes(now, holes))
 
 
-def _row(store: PriceStore, ticker: str, changed: int) -> dict[str, object]:
+def stored_row(store: PriceStore, ticker: str, changed: int) -> dict[str, object]:
     """Tell what is stored of a ticker now; nothing is 0 days."""
     session = store.bars(ticker)["session"] if ticker in store.tickers() else pd.Series()
     first, last = (session.iloc[0], session.iloc[-1]) if len(session) else (pd.NaT, pd.NaT)

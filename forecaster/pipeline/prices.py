@@ -1,29 +1,35 @@
 """Prices for the other pipeline steps: from the store, or from a caller's own table."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.bars import BAR_COLUMNS, BASES, History, Listing, validate_bars
+from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.export import write_csv, write_parquet
+from forecaster.data.schedule import final_part
+from forecaster.data.sources.file_table import REQUIRED
+from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore
-from forecaster.data.tickers import normalise_ticker
+from forecaster.data.tickers import normalise_ticker, normalise_tickers
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.settings import resolve_home
 
+TABLE = "the table of bars"
+
 
 def load_histories(
-    bars: pd.DataFrame | None, home: Path, tickers: Sequence[str], until: date | None
+    bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> list[History]:
     """Read the histories asked for, cut after `until`.
 
     Args:
         bars: a caller's own long table, or None for the store of this home.
         home: the workspace.
-        tickers: which; none means all there are.
+        tickers: which, or the only one; none means all there are.
         until: last session to be seen; None for all.
 
     Returns:
@@ -31,11 +37,11 @@ def load_histories(
 
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
-        DataError: a bar cannot be, or none is left up to `until`.
+        DataError: a bar cannot be or lies in the future, or none is left up to `until`.
         UsageError: `until` is no date or lies in the future, or a ticker is malformed.
     """
     clock.check_as_of(until)
-    wanted = [normalise_ticker(ticker) for ticker in tickers]
+    wanted = normalise_tickers(tickers)
     found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
     held = [history for history in found if len(history.bars)]
     empty = sorted({history.listing.ticker for history in found if history.bars.empty})
@@ -64,35 +70,44 @@ def _history(listing: Listing, rows: pd.DataFrame | None) -> History:
 
 
 def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> list[History]:
-    missing = {"ticker", "session", "open", "high", "low", "close"} - set(bars.columns)
-    if missing:
-        raise UsageError(f"The table of bars lacks {', '.join(sorted(missing))}.")
-    groups = {normalise_ticker(str(name)): part for name, part in bars.groupby("ticker")}
-    unknown = sorted(set(wanted) - set(groups))
+    """Read a caller's own table by the rules of a file, and to the last final bar."""
+    _refuse_no_table(bars)
+    now = clock.now()
+    found = {one.listing.ticker: final_part(one, now) for one in read_frame(bars, TABLE)}
+    unknown = sorted(set(wanted) - set(found))
     if unknown:
         raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
-    return [_checked(name, groups[name], until) for name in wanted or sorted(groups)]
+    return [_cut(found[name], until) for name in wanted or sorted(found)]
 
 
-def _checked(ticker: str, rows: pd.DataFrame, until: date | None) -> History:
-    """Make a history of one ticker's rows; absent columns mean nothing was paid or split."""
-    absent = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
-    full = rows.assign(**{name: value for name, value in absent.items() if name not in rows})
-    typed = full[list(BAR_COLUMNS)].astype(dict.fromkeys(BAR_COLUMNS[1:], "float64"))
-    typed["session"] = pd.to_datetime(rows["session"]).astype("datetime64[s]")
-    basis = str(rows["basis"].iloc[0]) if "basis" in rows else "as-traded"
-    if basis not in BASES:
-        raise UsageError(f"{ticker}: basis {basis!r} is not known; use {' or '.join(BASES)}.")
-    calendar = str(rows["calendar"].iloc[0]) if "calendar" in rows else "XNYS"
-    checked = validate_bars(ticker, typed.reset_index(drop=True))
-    if until is not None:
-        checked = checked[checked["session"] <= pd.Timestamp(until)].reset_index(drop=True)
-    listing = Listing(ticker=ticker, source="table", basis=basis, calendar=calendar)  # type: ignore[arg-type]
-    return History(listing=listing, bars=checked)
+def _refuse_no_table(bars: object) -> None:
+    if not isinstance(bars, pd.DataFrame):
+        raise UsageError(
+            f"bars is a {type(bars).__name__}; a pandas DataFrame is needed, a row per ticker and "
+            "session, as load_bars() gives."
+        )
+    names = list(bars.columns)
+    missing = [name for name in ("ticker", *REQUIRED) if name not in names]
+    if missing:
+        raise UsageError(
+            f"{TABLE} has columns {', '.join(map(str, names))} and lacks {', '.join(missing)}; "
+            "rename columns, or make a column of the index with reset_index()."
+        )
+    if not bars.columns.is_unique:
+        raise UsageError(f"{TABLE} has two columns of one name; rename or drop one.")
+    if bars.empty:
+        raise DataError(f"{TABLE} has no rows; at least one bar is needed.")
+
+
+def _cut(history: History, until: date | None) -> History:
+    if until is None:
+        return history
+    kept = history.bars["session"] <= pd.Timestamp(until)
+    return replace(history, bars=history.bars[kept].reset_index(drop=True))
 
 
 def load_bars(
-    tickers: Sequence[str] = (), *, home: Path | None = None, until: date | None = None
+    tickers: str | Sequence[str] = (), *, home: Path | None = None, until: date | None = None
 ) -> pd.DataFrame:
     """Read stored bars as the long table that `train`, `evaluate` and `predict` take.
 

@@ -130,6 +130,19 @@ def test_another_source_or_basis_is_refused_and_nothing_changes(tmp_path, change
         assert store.listing("AAPL") == history.listing
 
 
+def test_several_tickers_land_together_or_not_at_all(tmp_path):
+    """The last one's other basis undoes the first ones, in the store and in the listings."""
+    _fill(tmp_path, _history("MSFT"))
+    other = _history("MSFT")
+    other = replace(other, listing=replace(other.listing, basis="as-traded"))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        assert store.upsert_all([_history("AAPL", 2), _history("MSFT", 4)], FETCHED) == [2, 1]
+        with pytest.raises(DataError, match=r"do not mix\. Add --basis split-adjusted if"):
+            store.upsert_all([_history("AAPL", 9), _history("IBM"), other], FETCHED)
+        assert store.tickers() == ["AAPL", "MSFT"]
+        assert len(store.bars("AAPL")) == 2
+
+
 def test_bars_that_cannot_be_are_refused_whole(tmp_path):
     history = _history()
     history.bars.loc[2, "close"] = np.nan

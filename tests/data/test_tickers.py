@@ -1,6 +1,6 @@
 import pytest
 
-from forecaster.data.tickers import normalise_ticker
+from forecaster.data.tickers import normalise_ticker, normalise_tickers
 from forecaster.errors import UsageError
 
 
@@ -63,3 +63,13 @@ def test_everything_else_is_refused_in_one_short_line(typed: str) -> None:
     assert refused.value.exit_code == 2
     assert message.isascii() and message.isprintable() and len(message) < 250
     assert "is not a ticker" in message
+
+
+def test_a_text_by_itself_is_one_ticker() -> None:
+    assert normalise_tickers("aapl") == ["AAPL"]
+    assert normalise_tickers(("aapl", "MSFT")) == ["AAPL", "MSFT"]
+
+
+def test_what_is_no_text_is_no_ticker() -> None:
+    with pytest.raises(UsageError, match="7 is not a ticker"):
+        normalise_tickers([7])  # type: ignore[list-item]

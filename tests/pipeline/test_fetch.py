@@ -20,7 +20,7 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
-from forecaster.pipeline.fetch import MOST_DOWN, fetch, import_files
+from forecaster.pipeline.fetch import MOST_DOWN, fetch
 from tests.synthetic import bars_of
 from tests.yahoo.server import LoopbackYahoo
 
@@ -186,11 +186,28 @@ def test_another_source_does_not_mix_into_a_stored_ticker(tmp_path: Path) -> Non
     assert len(held(tmp_path, "AAA")) == 30
 
 
-def test_a_file_in_two_pieces_is_refused(tmp_path: Path) -> None:
-    for name in ("a.csv", "b.csv"):
-        bars_of("AAA", 30).to_csv(tmp_path / name, index=False)
-    with pytest.raises(UsageError, match="AAA: in more than one file"):
-        import_files([tmp_path / "a.csv", tmp_path / "b.csv"], home=tmp_path)
+def test_new_holes_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With the bars that make them, and not again each night."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table.drop(index=range(40, 60)).iloc[:70]})
+    for upto in (70, 80):
+        shelf.tables["AAA"] = table.drop(index=range(40, 60)).iloc[:upto]
+        fetch(["AAA"], home=tmp_path, source=shelf)
+    assert caplog.text.count("AAA: no bars from 2010-03-03 to 2010-03-30 (20 sessions") == 1
+
+
+def test_a_guessed_calendar_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf({"OPAP.AT": bars_of("OPAP.AT", 30)}, calendar="weekdays")
+    for upto in (20, 30):
+        shelf.tables["OPAP.AT"] = bars_of("OPAP.AT", 30).iloc[:upto]
+        fetch(["OPAP.AT"], home=tmp_path, source=shelf)
+    assert caplog.text.count("OPAP.AT: no calendar is known") == 1
+
+
+def test_one_ticker_may_be_given_by_itself(tmp_path: Path) -> None:
+    """Not as A, A and A."""
+    report = fetch("AAA", home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 30)}))
+    assert report.table["ticker"].tolist() == ["AAA"]
 
 
 def test_the_real_client_fills_the_store_from_a_loopback_yahoo(

@@ -1,7 +1,7 @@
 """A table as it stands in a file: which column is which field, and where each row stands.
 
-Reads CSV and parquet; knows no bars.  Everything that is wrong with a cell is said here, with
-file, line, column and value.
+Reads CSV and parquet, or takes a frame; knows no bars.  Everything that is wrong with a cell
+is said here, with file, line, column and value.
 
 Shape letters: R rows.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from forecaster.errors import DataError, StorageError, UsageError
 
 REQUIRED: Final = ("session", "open", "high", "low", "close")
-FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker")
+FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker", "basis", "calendar")
 
 # Spellings without case, spaces, underscores and the like.
 _SYNONYMS: Final = {
@@ -32,6 +32,8 @@ _SYNONYMS: Final = {
     "dividend": ("dividend", "dividends", "dividendamount", "divcash"),
     "split": ("split", "splits", "stocksplits", "splitfactor", "splitcoefficient"),
     "ticker": ("ticker", "symbol", "tic"),
+    "basis": ("basis",),
+    "calendar": ("calendar",),
 }
 _FIELD_OF: Final = {name: field for field, names in _SYNONYMS.items() for name in names}
 _DELIMITERS: Final = ",;\t|"
@@ -46,10 +48,10 @@ Places = NDArray[np.intp]
 class FileTable:
     """Columns by field (R rows), each row with its place: a line of text, a row of parquet.
 
-    `headers` gives the name that a field's column has in the file.
+    `path` says where they came from, `headers` the name that a field's column has there.
     """
 
-    path: Path
+    path: Path | str
     frame: pd.DataFrame
     headers: dict[str, str]
     unit: str
@@ -70,8 +72,10 @@ class FileTable:
             return
         first = int(np.argmax(wrong))
         value = str(self.frame[field].iloc[first])[:40]
+        named = "ticker" in self.frame and field != "ticker"
+        whose = f"{str(self.frame['ticker'].iloc[first])[:20]}: " if named else ""
         raise DataError(
-            f"{self.path}: {self.unit} {self.places[first]}, column {self.headers[field]}: "
+            f"{self.path}: {whose}{self.unit} {self.places[first]}, column {self.headers[field]}: "
             f"{value!r}; {needed} is needed ({int(wrong.sum())} such). "
             "Correct or remove these rows."
         )
@@ -99,6 +103,14 @@ def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
         return _with_fields(_read_csv(path), mapping)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}. Check the disk.") from error
+
+
+def table_of(frame: pd.DataFrame, name: str) -> FileTable:
+    """Take a frame whose columns are named as fields are; others are left out."""
+    known = [field for field in FIELDS if field in frame.columns]
+    numbered = frame[known].set_axis(pd.RangeIndex(len(frame)), axis=0)
+    headers = {field: field for field in known}
+    return FileTable(path=name, frame=numbered, headers=headers, unit="iloc")
 
 
 def _read_csv(path: Path) -> FileTable:
@@ -190,7 +202,7 @@ def _usual_columns(columns: list[str], mapped: set[str]) -> dict[str, list[int]]
     return found
 
 
-def _named_column(path: Path, columns: list[str], field: str, column: str) -> int:
+def _named_column(path: Path | str, columns: list[str], field: str, column: str) -> int:
     if field not in FIELDS:
         raise UsageError(f"--map {field}={column}: {field} is none of {', '.join(FIELDS)}.")
     folded = [name.casefold() for name in columns]

@@ -1,6 +1,6 @@
-"""Prices from other people's files: CSV, and parquet where pyarrow is installed.
+"""Prices from other people's files (CSV, and parquet where pyarrow is installed) and frames.
 
-A file in, histories out; nothing is repaired and nothing guessed: what cannot be read, or
+A table in, histories out; nothing is repaired and nothing guessed: what cannot be read, or
 could be read in two ways, is refused with its line.  Knows no store.
 
 Shape letters: R rows of a file.
@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, Basis, History, Listing, validate_bars
-from forecaster.data.sessions import calendar_for, timezone_of
+from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, History, validate_bars
+from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.cells import is_empty, parse_days, parse_numbers
-from forecaster.data.sources.file_table import FileTable, read_table
+from forecaster.data.sources.file_table import FileTable, read_table, table_of
+from forecaster.data.sources.listings import Said, listing_of
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UsageError
 
@@ -35,8 +36,7 @@ def read_file(
     path: Path,
     ticker: str | None = None,
     mapping: dict[str, str] | None = None,
-    basis: Basis | None = None,
-    calendar: str | None = None,
+    said: Said | None = None,
 ) -> list[History]:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
@@ -48,12 +48,13 @@ def read_file(
         path: a CSV or parquet file.
         ticker: name of the one ticker in the file; where there are several, the one to take.
         mapping: column by field (session, open, high, low, close, volume, dividend, split,
-            ticker), where the column has no usual name.
-        basis: how closes are expressed; None means as traded.
-        calendar: whose sessions the bars follow; None means as the ticker tells.
+            ticker, basis, calendar), where the column has no usual name.
+        said: basis and calendar where the file has no such columns; without either the
+            closes are as traded, and the ticker tells the calendar.
 
     Raises:
-        UsageError: no such file; a column or the ticker is missing; pyarrow is missing.
+        UsageError: no such file; a column or the ticker is missing; pyarrow is missing; a
+            column of bases or calendars contradicts what is said.
         DataError: a cell that cannot be read, dates that repeat or are out of order, a bar
             that cannot be.
         StorageError: the disk failed.
@@ -61,22 +62,44 @@ def read_file(
     table = read_table(path, mapping or {})
     if table.frame.empty:
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")
+    if "volume" not in table.frame:
+        _log.warning("%s: no volume column; volume counts as missing", path)
+    return _histories(table, ticker, said or Said(), SOURCE)
+
+
+def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
+    """Read bars in long form; the rules and errors are those of a file.
+
+    Args:
+        frame: columns ticker, session, open, high, low, close and, optional, volume,
+            dividend, split, basis and calendar, by these names.
+        name: of the frame, for errors.
+    """
+    return _histories(table_of(frame, name), None, Said(), "table")
+
+
+def _histories(table: FileTable, ticker: str | None, said: Said, source: str) -> list[History]:
     days, instants = _days(table)
     values = _values(table)
     histories = []
     for name, kept in _tickers(table, ticker):
-        known = calendar or calendar_for(name)
-        sessions = _local_days(days[kept], instants[kept], known).astype("datetime64[s]")
-        columns = {field: column[kept] for field, column in values.items()}
-        bars = _oldest_first(table.rows(kept), pd.DataFrame({"session": sessions, **columns}))
-        listing = Listing(ticker=name, source=SOURCE, basis=basis or "as-traded", calendar=known)
-        histories.append(History(listing=listing, bars=_validated(path, name, bars)))
+        rows = table.rows(kept)
+        listing = listing_of(rows, name, said, source)
+        sessions = _local_days(days[kept], instants[kept], listing.calendar)
+        columns = {column: numbers[kept] for column, numbers in values.items()}
+        bars = pd.DataFrame({"session": sessions.astype("datetime64[s]"), **columns})
+        valid = _validated(table, name, _oldest_first(rows, bars))
+        histories.append(History(listing=listing, bars=valid))
     return histories
 
 
 def _days(table: FileTable) -> tuple[Days, Days]:
     """Return each row's date as written, and its instant where it was told in UTC (R,)."""
     cells = table.frame["session"]
+    if pd.api.types.is_datetime64_dtype(cells.dtype):
+        table.refuse(cells.isna().to_numpy(np.bool_), "session", "a date such as 2024-12-31")
+        days = cells.to_numpy().astype("datetime64[D]")
+        return days, np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
     parsed = parse_days(cells.astype(str))
@@ -106,8 +129,6 @@ def _values(table: FileTable) -> dict[str, NDArray[np.float64]]:
     values = {name: _numbers(table, name, decimal_comma=comma) for name in present}
     for name in PRICE_COLUMNS:
         table.refuse(np.isnan(values[name]), name, "a price")
-    if "volume" not in present:
-        _log.warning("%s: no volume column; volume counts as missing", table.path)
     for name, nothing in _NOTHING.items():
         column = values.get(name, np.full(len(table.frame), nothing))
         values[name] = np.where(np.isnan(column), nothing, column)
@@ -186,8 +207,8 @@ def _oldest_first(table: FileTable, bars: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
-def _validated(path: Path, ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
+def _validated(table: FileTable, ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
     try:
         return validate_bars(ticker, bars)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{table.path}: {error}") from error

@@ -12,6 +12,7 @@ from forecaster.data.export import write_csv
 from forecaster.data.sources.cells import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
 from forecaster.data.sources.files import read_file
+from forecaster.data.sources.listings import Said
 from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
@@ -53,10 +54,78 @@ def test_an_ordinary_file_is_read(tmp_path):
 
 def test_basis_and_calendar_can_be_named(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
-    (history,) = read_file(path, "7203.T", basis="split-adjusted")
+    (history,) = read_file(path, "7203.T", said=Said(basis="split-adjusted"))
     assert (history.listing.basis, history.listing.calendar) == ("split-adjusted", "XTKS")
-    (history,) = read_file(path, "7203.T", calendar="weekdays")
+    (history,) = read_file(path, "7203.T", said=Said(calendar="weekdays"))
     assert history.listing.calendar == "weekdays"
+
+
+TOLD = "symbol,date,open,high,low,close,basis,calendar\n"
+
+
+def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
+    text = (
+        TOLD + "AAPL,2024-01-02,10,12,9,11,as-traded,NYSE\nBTC,2024-01-06,1,2,1,1,"
+        "split-adjusted,24/7\nAAPL,2024-01-03,10,12,9,11,as-traded,NYSE\n"
+    )
+    listings = [history.listing for history in read_file(_file(tmp_path, text))]
+    found = {each.ticker: (each.basis, each.calendar) for each in listings}
+    assert found == {"AAPL": ("as-traded", "XNYS"), "BTC": ("split-adjusted", "24/7")}
+
+
+@pytest.mark.parametrize(
+    ("told", "said", "message"),
+    [
+        (
+            "as-traded,XNYS",
+            Said(basis="split-adjusted"),
+            "AAPL: column basis says as-traded, --basis split-adjusted. Drop the option",
+        ),
+        (
+            "as-traded,XNYS",
+            Said(calendar="XLON"),
+            "AAPL: column calendar says XNYS, --calendar XLON",
+        ),
+        ("as-traded,XNYS", Said(calendar="Mars"), "Mars: no calendar of this name"),
+    ],
+)
+def test_options_that_contradict_the_columns_are_refused(tmp_path, told, said, message):
+    text = TOLD + f"AAPL,2024-01-02,10,12,9,11,{told}\n"
+    with pytest.raises(UsageError, match=message):
+        read_file(_file(tmp_path, text), said=said)
+    agreed = Said(basis="as-traded", calendar="NYSE")
+    assert read_file(_file(tmp_path, text), said=agreed)[0].listing.calendar == "XNYS"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["as-traded,XNYS", "split-adjusted,XNYS"], "line 3, column basis: .*one basis per ticker"),
+        (["as-traded,XNYS", "as-traded,XLON"], "line 3, column calendar: 'XLON'; one calendar"),
+        (["0.35,XNYS"], "AAPL: line 2, column basis: '0.35'; split-adjusted or as-traded is"),
+        (["as-traded,"], "line 2, column calendar: ''; a market code such as XNYS"),
+    ],
+)
+def test_columns_that_tell_no_basis_or_calendar_are_refused(tmp_path, rows, message):
+    days = ["2024-01-02", "2024-01-03"]
+    text = "".join(f"AAPL,{day},10,12,9,11,{row}\n" for day, row in zip(days, rows, strict=False))
+    with pytest.raises(DataError, match=message):
+        read_file(_file(tmp_path, TOLD + text))
+
+
+def test_a_calendar_that_was_named_before_holds_until_another_is(tmp_path):
+    path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
+    known = {"BTC": "24/7", "ETH": "24/5"}
+    (history,) = read_file(path, "BTC", said=Said(calendars=known))
+    assert history.listing.calendar == "24/7"
+    (history,) = read_file(path, "BTC", said=Said(calendars=known, calendar="XNYS"))
+    assert history.listing.calendar == "XNYS"
+
+
+def test_bars_before_every_calendar_are_refused(tmp_path):
+    rows = "1899-12-30,10,12,9,11,1000\n1900-01-02,10,12,9,11,1000\n"
+    with pytest.raises(DataError, match=r"AAPL: the bar of 1899-12-30 .* 1900-01-01 on .*\(1 such"):
+        _read(tmp_path, HEADER + rows)
 
 
 SAME_BARS = {

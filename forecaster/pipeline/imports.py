@@ -1,0 +1,114 @@
+"""Bring a user's own files into the store: all of them, or nothing of any."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from forecaster import clock
+from forecaster.data.bars import Basis, History
+from forecaster.data.schedule import describe_strays, final_part
+from forecaster.data.sources.files import read_file
+from forecaster.data.sources.listings import Said
+from forecaster.data.store import PriceStore
+from forecaster.errors import DataError, UsageError
+from forecaster.pipeline.fetch import (
+    FETCH_COLUMNS,
+    FetchReport,
+    held_history,
+    same_past,
+    stored_row,
+    warn_of_calendar,
+)
+from forecaster.settings import Home, resolve_home
+
+log = logging.getLogger(__name__)
+
+
+def import_files(
+    files: Sequence[Path],
+    *,
+    ticker: str | None = None,
+    mapping: dict[str, str] | None = None,
+    basis: Basis | None = None,
+    calendar: str | None = None,
+    home: Home | None = None,
+) -> FetchReport:
+    """Store the bars of a user's own files, in one transaction after all were checked.
+
+    A file that changes closes or splits of stored days must hold all of these days: a past
+    that is rescaled in part is a crash that never was.
+
+    Args:
+        files: CSV, in long form with a ticker column or one ticker each, or parquet.
+        ticker: name of the one ticker that the files hold.
+        mapping: column names by field, where they are not the usual ones.
+        basis: how the closes are expressed; None means as a column tells, else as traded.
+        calendar: whose sessions the bars follow; None means as a column, the store or the
+            ticker tells.
+        home: the workspace; None as the command line resolves it.
+
+    Raises:
+        CannotWriteError: the home is missing or read-only.
+        DataError: a bar that cannot be, with file, line and remedy; bars that do not go with
+            those stored. Nothing is stored then.
+        UsageError: a column or ticker is missing; a column contradicts `basis` or `calendar`.
+    """
+    with PriceStore.open_for_writing(resolve_home(home)) as store:
+        stored = store.summary()
+        known = dict(zip(stored["ticker"], stored["calendar"], strict=True))
+        said = Said(basis=basis, calendar=calendar, calendars=known)
+        read = [one for file in files for one in read_file(file, ticker, mapping or {}, said)]
+        _refuse_twice([history.listing.ticker for history in read])
+        histories = [_final(history) for history in read]
+        held = [held_history(store, history.listing.ticker) for history in histories]
+        for before, history in zip(held, histories, strict=True):
+            _check_past(before, history)
+        changed = store.upsert_all(histories, clock.now())
+        for before, history in zip(held, histories, strict=True):
+            _warn(history, before, store.history(history.listing.ticker))
+        rows = [
+            stored_row(store, history.listing.ticker, count)
+            for history, count in zip(histories, changed, strict=True)
+        ]
+    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures={})
+
+
+def _refuse_twice(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{', '.join(twice)}: in more than one file; join the files first.")
+
+
+def _final(history: History) -> History:
+    final = final_part(history, clock.now())
+    if final.bars.empty:
+        raise DataError(
+            f"{history.listing.ticker}: no session of its bars has closed and settled yet; "
+            "import them again tomorrow."
+        )
+    return final
+
+
+def _check_past(before: History | None, history: History) -> None:
+    """Say when an import changes the stored past; refuse one that brings only a part of it."""
+    if before is None or same_past(before.bars, history):
+        return
+    ticker, stored = history.listing.ticker, before.bars["session"]
+    lacking = stored[~stored.isin(history.bars["session"])]
+    if len(lacking):
+        raise DataError(
+            f"{ticker}: its closes or splits are not those stored, and {len(lacking):,} of the "
+            f"{len(stored):,} stored days are not in the file (first {lacking.iloc[0].date()}); "
+            "the two would not be on one scale. Import all of its days at once (`forecaster data "
+            "export` writes those stored), or use another --home."
+        )
+    log.warning("%s: other closes or splits than those stored; all are replaced", ticker)
+
+
+def _warn(history: History, before: History | None, stored: History) -> None:
+    strays = describe_strays(history)
+    if strays:
+        log.warning("%s", strays)
+    warn_of_calendar(before, stored)
