@@ -1,7 +1,8 @@
 """`forecaster data`: other people's files in, what is there, out again."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,12 +14,16 @@ from forecaster.cli.output import (
     command,
     day,
     print_json,
+    print_next,
     print_table,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 app = typer.Typer(help="Prices in the store: import, list, show, export.", no_args_is_help=True)
 
-PRICE_FORMATS = dict.fromkeys(("open", "high", "low", "close"), ".4f") | {"volume": ",.0f"}
+PRICES = ["open", "high", "low", "close"]
 
 
 @app.command("import")
@@ -68,7 +73,7 @@ def import_command(
         print_json("data.import", {"tickers": report.table})
         return
     print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
-    print("next    forecaster train")
+    print_next("train", home)
 
 
 def _pairs(mapping: list[str] | None) -> dict[str, str]:
@@ -132,7 +137,14 @@ def show_command(
     for label, value in listing.items():
         print(f"{label:<9} {value}".rstrip())
     print(f"{'days':<9} {len(history.bars):,}")
-    print_table(history.bars.tail(rows), PRICE_FORMATS)
+    bars = history.bars.tail(rows)
+    print_table(bars, dict.fromkeys(PRICES, _price_format(bars)) | {"volume": ",.0f"})
+
+
+def _price_format(bars: "pd.DataFrame") -> str:
+    """Show six digits of the lowest price, two at least after the point: 1.08453, 4126.00."""
+    lowest = float(bars[PRICES].min(axis=None))
+    return f".{max(2, 5 - math.floor(math.log10(lowest)))}f" if lowest > 0 else ""
 
 
 @app.command("export")

@@ -13,6 +13,7 @@ from forecaster.cli.output import (
     command,
     day,
     print_json,
+    print_next,
     print_table,
 )
 
@@ -62,6 +63,7 @@ def evaluate_command(
         _print_json(result)
     else:
         _print(result, forecasts)
+        print_next(f"predict --version {result.version}", home, as_of)
     if result.missing:
         from forecaster.errors import PartialFailure
 
@@ -110,7 +112,6 @@ def _print(result: "Evaluation", file: Path | None) -> None:
         print(f"\nWARNING {alarm}")
     if file is not None:
         print(f"\nsaved   {file}  {len(result.forecasts):,} rows")
-    print(f"next    forecaster predict --version {result.version}")
 
 
 def _print_verdicts(result: "Evaluation", target: str) -> None:
@@ -118,13 +119,4 @@ def _print_verdicts(result: "Evaluation", target: str) -> None:
     mine = {c.rival: c for c in result.comparisons if c.target == target}
     mse = result.scorecard(target).set_index("forecaster")["mse"].iloc[1:]
     for rival in dict.fromkeys([str(mse.index[0]), str(mse.idxmin())]):
-        found = mine[rival]
-        if found.p_value != found.p_value:
-            print(f"verdict {found.forecaster} makes the same forecasts as {rival}")
-            continue
-        words = {"better": "better than", "worse": "worse than"}
-        stands = words.get(found.verdict, "not distinguishable from")
-        print(
-            f"verdict {found.forecaster} is {stands} {rival}: MSE {found.difference:+.2%}, "
-            f"p = {found.p_value:.2g} over {found.days:,} days"
-        )
+        print(f"verdict {mine[rival].sentence}")

@@ -13,6 +13,7 @@ from forecaster.cli.output import (
     command,
     day,
     print_json,
+    print_next,
     print_table,
 )
 
@@ -58,7 +59,7 @@ def fetch_command(
     else:
         print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
         if not report.failures:
-            print("next    forecaster train")
+            print_next("train", home)
     report.raise_failures()
 
 

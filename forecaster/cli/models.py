@@ -4,7 +4,14 @@ from typing import Annotated
 
 import typer
 
-from forecaster.cli.output import HomeOption, JsonOption, command, print_json, print_table
+from forecaster.cli.output import (
+    HomeOption,
+    JsonOption,
+    command,
+    print_json,
+    print_next,
+    print_table,
+)
 
 app = typer.Typer(help="Trained versions: list, show.", no_args_is_help=True)
 
@@ -25,7 +32,9 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
     if json:
         print_json("models.list", {"versions": table})
     else:
-        print_table(table, {"days": ","})
+        print_table(table, {"tickers": ","})
+        if table.empty:
+            print_next("train", home)
 
 
 @app.command("show")

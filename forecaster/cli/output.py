@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -88,8 +89,9 @@ class _Stderr(logging.Handler):
     """Print to whatever stderr is now: a progress bar takes its place while it runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
-        print(record.getMessage(), file=sys.stderr)
+        """Print one line; a warning says that it is one."""
+        loud = record.levelno >= logging.WARNING
+        print(f"{'WARNING ' if loud else ''}{record.getMessage()}", file=sys.stderr)
 
 
 def _listen(*, quiet: bool) -> None:
@@ -103,6 +105,19 @@ def _listen(*, quiet: bool) -> None:
 def day(moment: datetime | None) -> date | None:
     """Keep the date of a parsed option."""
     return moment.date() if moment else None
+
+
+def print_next(words: str, home: Path | None, as_of: datetime | None = None) -> None:
+    """Print what to type next, ready to be pasted: for the same home and evening."""
+    evening = f" --as-of {as_of:%Y-%m-%d}" if as_of else ""
+    where = f" --home {shlex.quote(str(home))}" if home else ""
+    print(f"next    forecaster {words}{evening}{where}")
+
+
+def shown(path: Path) -> Path:
+    """Shorten a path below the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def print_json(schema: str, content: Mapping[str, Any]) -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
 
 PRICES = ("last_close", "price_forecast", "price_q10", "price_q90")
+UNITS = {
+    "return": "log total return, so price = last_close x exp(forecast)",
+    "range": "log(log(high / low)), so high / low = exp(exp(forecast))",
+    "volume": "log(close x volume), so turnover = exp(forecast) in the listing's currency",
+}
 FORMATS = {"forecast": "+.5f", "q10": "+.5f", "q90": "+.5f", **dict.fromkeys(PRICES, ",.2f")}
 
 
@@ -79,11 +84,14 @@ def predict_command(
 
 
 def _print(result: "Prediction") -> None:
-    shown = result.forecasts.drop(columns=["version", "forecaster"])
-    priced = shown.dropna(axis=1, how="all")
-    print_table(priced, FORMATS)
+    hidden = ["version", "forecaster", "trained_on"]
+    if (result.forecasts["interval"] == "own").all():
+        hidden.append("interval")
+    print_table(result.forecasts.drop(columns=hidden).dropna(axis=1, how="all"), FORMATS)
     print(
         f"\nversion {result.version}; q10..q90 held {result.coverage:.0%} of the outcomes of its "
         "select block"
     )
-    print("        log returns; price = last close x exp(forecast). Not advice.")
+    for target in result.forecasts["target"].unique():
+        print(f"{target:<7} {UNITS[target]}")
+    print("Not advice.")

@@ -16,6 +16,8 @@ from forecaster.cli.output import (
     command,
     day,
     print_json,
+    print_next,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +140,11 @@ def train_command(
         report = train(
             settings=settings, tickers=names, home=where, as_of=day(as_of), on_update=show
         )
-    _print(report, where, json)
+    if json:
+        _print_json(report, where)
+    else:
+        _print(report, where)
+        print_next(f"evaluate {report.version}", home, as_of)
     if report.skipped:
         from forecaster.errors import PartialFailure
 
@@ -217,28 +223,28 @@ def _line(look: "Evaluated") -> str:
     )
 
 
-def _print(report: "TrainReport", home: Path, json: bool) -> None:
+def _print_json(report: "TrainReport", home: Path) -> None:
     manifest = report.manifest
-    if json:
-        print_json(
-            "train",
-            {
-                "version": report.version,
-                "targets": manifest.targets,
-                "members": [member.weights for member in manifest.members],
-                "tickers": manifest.data.tickers,
-                "skipped": list(report.skipped),
-                "blocks": manifest.data.blocks.model_dump(mode="json"),
-                "training": manifest.training,
-                "metrics": manifest.metrics,
-                "looks": report.looks,
-                "path": str(home / "models" / report.version),
-            },
-        )
-        return
-    training = manifest.training
+    print_json(
+        "train",
+        {
+            "version": report.version,
+            "targets": manifest.targets,
+            "members": [member.weights for member in manifest.members],
+            "tickers": manifest.data.tickers,
+            "skipped": list(report.skipped),
+            "blocks": manifest.data.blocks.model_dump(mode="json"),
+            "training": manifest.training,
+            "metrics": manifest.metrics,
+            "looks": report.looks,
+            "path": str(home / "models" / report.version),
+        },
+    )
+
+
+def _print(report: "TrainReport", home: Path) -> None:
+    manifest, training = report.manifest, report.manifest.training
     print(f"best    update {training['best_update']} of {training['updates']}")
     for name, value in manifest.metrics.items():
         print(f"score   {name} {value:.6g}")
-    print(f"saved   {home / 'models' / report.version}")
-    print(f"next    forecaster evaluate {report.version}")
+    print(f"saved   {shown(home / 'models' / report.version)}")

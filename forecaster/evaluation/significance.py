@@ -18,7 +18,7 @@ class Comparison:
     """Squared error of `forecaster` less that of `rival`, tested over days.
 
     `difference` is relative to the rival's mean squared error, `p_value` two-sided; NaN
-    where the two never differ.
+    where the daily errors never differ, or on a single day.
     """
 
     target: str
@@ -34,6 +34,19 @@ class Comparison:
         if not self.p_value < LEVEL:
             return "not distinguishable"
         return "better" if self.difference < 0 else "worse"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with the numbers that it rests on."""
+        own, rival, mse = self.forecaster, self.rival, f"MSE {self.difference:+.2%}"
+        days = f"{self.days:,} day" + ("s" if self.days != 1 else "")
+        if np.isnan(self.p_value) and self.difference == 0.0:
+            return f"{own} makes the same forecasts as {rival}"
+        if np.isnan(self.p_value):
+            return f"{own} against {rival}: {mse} over {days}, too few to tell"
+        stands = {"better": "better than", "worse": "worse than"}
+        words = stands.get(self.verdict, "not distinguishable from")
+        return f"{own} is {words} {rival}: {mse}, p = {self.p_value:.2g} over {days}"
 
 
 def compare(table: pd.DataFrame, target: str, forecaster: str, rival: str) -> Comparison:

@@ -281,7 +281,7 @@ def _lags_within(lags: int, days: int) -> int:
             "fetch a longer period."
         )
     if lags > days // 2:
-        log.warning("memory  %d days measured: %d lags, not %d", days, days // 2, lags)
+        log.warning("%d days measured: %d lags, not %d", days, days // 2, lags)
     return min(lags, days // 2)
 
 

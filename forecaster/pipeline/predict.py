@@ -13,7 +13,7 @@ from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.bars import History
 from forecaster.data.panel import Panel
-from forecaster.data.tickers import normalise_ticker
+from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
 from forecaster.pipeline.prices import held_tickers, load_histories
 from forecaster.pipeline.table import NAMED_AT_MOST, interval_around, interval_kinds, some
@@ -50,7 +50,7 @@ class Prediction:
 
 
 def predict(
-    tickers: Sequence[str] = (),
+    tickers: str | Sequence[str] = (),
     *,
     version: str | None = None,
     target: str | None = None,
@@ -84,7 +84,7 @@ def predict(
             has no such target.
     """
     where = resolve_home(home)
-    wanted = [normalise_ticker(ticker) for ticker in tickers]
+    wanted = normalise_tickers(tickers)
     asked = load_histories(bars, where, wanted, as_of)  # a wrong name is said before any work
     manifest = find_version(where, version, target or (None if version else DEFAULT_TARGET), as_of)
     chosen = _chosen(manifest, target)

@@ -142,7 +142,7 @@ def _announce(
     log.info("        %s", _schedule(material, settings, plan))
     if settings.initial_state == "learned" and settings.lookback == "all" and settings.reach:
         log.warning(
-            "        a learned initial state only sees the first %d days of each series",
+            "a learned initial state only sees the first %d days of each series",
             settings.reach,
         )
     if isinstance(settings.lookback, int) and (settings.reach or 0) >= settings.lookback:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecaster.errors import ArtifactError
+from forecaster.errors import ArtifactError, UnknownNameError
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
@@ -13,9 +13,16 @@ VERSION_COLUMNS = ("version", "model", "targets", "tickers", "lookback", "select
 
 
 def version_table(home: Path) -> pd.DataFrame:
-    """List every version, oldest first; a damaged one is listed as such, not left out."""
+    """List every version, oldest first; a damaged one is listed as such, not left out.
+
+    Raises:
+        UnknownNameError: there is no such home.
+    """
+    if not home.is_dir():
+        raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
     rows = [_row(home, name) for name in list_versions(home)]
-    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS))
+    # Objects, so that a count stays whole beside the gap of a damaged version.
+    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
 
 
 def _row(home: Path, name: str) -> dict[str, object]:

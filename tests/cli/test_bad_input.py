@@ -72,6 +72,11 @@ def test_contradictory_or_malformed_options_exit_2(
     refused(run("train", *options, "--home", trained_home), 2, *words)
 
 
+def test_a_malformed_ticker_exits_2_whatever_else_is_missing(run: Run, tmp_path: Path) -> None:
+    for command in ("train", "predict"):
+        refused(run(command, "../../x", "--home", tmp_path), 2, "'../../x' is not a ticker")
+
+
 def test_unknown_ticker_exits_66(run: Run, trained_home: Path) -> None:
     for command in ("train", "predict"):
         refused(run(command, "ABA", "--home", trained_home), 66, "ABA", "AAA")
@@ -188,7 +193,11 @@ def test_a_missing_home_stops_writers_before_any_work(run: Run, tmp_path: Path) 
     nowhere = tmp_path / "no" / "where"
     refused(run("fetch", "--source", "sample", "--home", nowhere), 73, "mkdir -p")
     refused(run("train", "--home", nowhere), 73, "mkdir -p")
-    refused(run("data", "list", "--home", nowhere), 66, "forecaster fetch")
+    for reader in (["data", "list"], ["predict"]):
+        refused(run(*reader, "--home", nowhere), 66, "forecaster fetch")
+    for reader in (["evaluate"], ["memory"], ["models", "show"]):
+        refused(run(*reader, "--home", nowhere), 66, "forecaster train")
+    refused(run("models", "list", "--home", nowhere), 66, "mkdir -p")
     assert not nowhere.exists()
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +62,7 @@ def test_train_writes_one_verified_version(run: Run, home: Path) -> None:
     done = run("train", "AAA", "--target", "range", *QUICK, "--home", home)
     assert done.exit_code == 0
     (made,) = set(versions(home)) - set(before)
-    assert done.stdout.splitlines()[-1] == f"next    forecaster evaluate {made}"
+    assert done.stdout.splitlines()[-1] == f"next    forecaster evaluate {made} --home {home}"
     assert sorted(os.listdir(home / "models" / made)) == ["manifest.json", "weights.safetensors"]
     assert not any((home / "models" / ".unfinished").iterdir())
     assert "errors reach back up to 63 days" in done.stderr
@@ -162,6 +164,78 @@ def test_models_list_and_show(run: Run, home: Path) -> None:
     (damaged,) = parsed(run("models", "list", "--home", home, "--json"))["versions"]
     assert damaged["state"] == "damaged"
     assert run("models", "show", "--home", home).exit_code == 65
+
+
+def test_models_list_counts_whole_tickers_beside_a_damaged_version(run: Run, home: Path) -> None:
+    (made,) = versions(home)
+    shutil.copytree(home / "models" / made, home / "models" / f"{made[:-8]}00000000")
+    rows = parsed(run("models", "list", "--home", home, "--json"))["versions"]
+    assert {row["state"]: row["tickers"] for row in rows} == {"damaged": None, "good": 3}
+    lines = run("models", "list", "--home", home).stdout.splitlines()
+    assert [line.split()[3] for line in lines if line.endswith("good")] == ["3"]
+
+
+def test_a_damaged_newest_version_is_passed_over(run: Run, home: Path) -> None:
+    (made,) = versions(home)
+    shutil.copytree(home / "models" / made, home / "models" / f"9{made[1:]}")
+    done = run("predict", "AAA", "--as-of", "2012-10-12", "--home", home, "--json")
+    assert parsed(done)["version"] == made
+    assert done.stderr.startswith(f"WARNING version 9{made[1:]} is damaged")
+    assert run("evaluate", f"9{made[1:]}", "--home", home).exit_code == 65
+
+
+def test_no_versions_are_an_empty_list_and_the_next_command(run: Run, tmp_path: Path) -> None:
+    done = run("models", "list", "--home", tmp_path)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == f"next    forecaster train --home {tmp_path}"
+    assert run("models", "list", "--home", tmp_path / "none").exit_code == 66
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_to_type_next_is_for_the_same_home_and_evening(
+    run: Run, home: Path, before: bool
+) -> None:
+    """Ready to be pasted into a shell, wherever the home was named."""
+    spaced = home.rename(home.parent / "a home")
+    options, evening = ["--home", spaced], ["--as-of", "2012-10-12"]
+    train, evaluate = ["train", "AAA", *QUICK, *evening], ["evaluate", *evening]
+    for line in (train, evaluate):
+        done = run(*options, *line) if before else run(*line, *options)
+        last = done.stdout.splitlines()[-1]
+        assert last.startswith("next    forecaster ")
+        assert shlex.split(last)[-4:] == [*evening, "--home", str(spaced)]
+        assert run(*shlex.split(last)[2:]).exit_code == 0
+
+
+def test_nothing_is_repeated_that_was_not_given(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    lines = run("train", "AAA", *QUICK).stdout.splitlines()
+    made = versions(home)[-1]
+    assert lines[-2:] == [f"saved   models/{made}", f"next    forecaster evaluate {made}"]
+
+
+def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_home: Path) -> None:
+    evening = ["--as-of", "2012-10-12", "--home", trained_home]
+    returns = run("predict", *evening).stdout
+    assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
+    ranges = run("predict", "--target", "range", *evening).stdout
+    assert "high / low = exp(exp(forecast))" in ranges and "price" not in ranges
+    assert "price" not in ranges and "interval" not in ranges
+
+
+def test_predict_says_of_each_forecast_what_it_is_worth(run: Run, trained_home: Path) -> None:
+    (made,) = versions(trained_home)
+    evening = ["--as-of", "2012-05-01", "--home", trained_home, "--json"]
+    done = run("predict", "AAA", "--version", made, *evening)
+    content = parsed(done)
+    assert content["in_sample"] is True and content["missing"] == []
+    assert done.stderr.startswith(f"WARNING version {made} was fitted and selected on days until")
+    (row,) = content["forecasts"]
+    assert row["trained_on"] is True and row["interval"] in ("own", "pooled")
+    refused = run("predict", "AAA", *evening)
+    assert refused.exit_code == 66 and "--as-of 2012-05-01" in refused.stderr
 
 
 def test_home_comes_from_the_environment(

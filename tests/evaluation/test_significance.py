@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from statsmodels.tsa.stattools import diebold_mariano_test
 
-from forecaster.evaluation.significance import compare
+from forecaster.evaluation.significance import Comparison, compare
 
 
 def table(errors: dict[str, np.ndarray], tickers: int = 1) -> pd.DataFrame:
@@ -99,3 +99,37 @@ def test_verdicts():
     better = compare(table({**errors, "own": errors["rival"] * 0.7}), "return", "own", "rival")
     worse = compare(table({**errors, "own": errors["rival"] * 1.3}), "return", "own", "rival")
     assert (better.verdict, worse.verdict) == ("better", "worse")
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value", "days", "sentence"),
+    [
+        (-0.0668, 0.00026, 755, "lstm is better than har: MSE -6.68%, p = 0.00026 over 755 days"),
+        (0.03, 0.049, 1500, "lstm is worse than har: MSE +3.00%, p = 0.049 over 1,500 days"),
+        (
+            -0.03,
+            0.05,
+            755,
+            "lstm is not distinguishable from har: MSE -3.00%, p = 0.05 over 755 days",
+        ),
+        (-0.5, np.nan, 1, "lstm against har: MSE -50.00% over 1 day, too few to tell"),
+        (0.0, np.nan, 1, "lstm makes the same forecasts as har"),
+        (0.0, np.nan, 755, "lstm makes the same forecasts as har"),
+    ],
+)
+def test_the_verdict_in_words(difference, p_value, days, sentence):
+    """Five per cent itself is chance; a single day tells nothing, unless nothing differs."""
+    found = Comparison(
+        target="range",
+        forecaster="lstm",
+        rival="har",
+        difference=difference,
+        p_value=p_value,
+        days=days,
+    )
+    assert found.sentence == sentence
+
+
+def test_a_single_day_has_a_difference_and_no_probability():
+    found = compare(table({"own": [1.0], "rival": [2.0]}), "return", "own", "rival")
+    assert found.sentence == "own against rival: MSE -75.00% over 1 day, too few to tell"
