@@ -25,7 +25,7 @@ from forecaster.data.lanes import pack_lanes
 from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.models.network import Network, build_network
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import tiled_gradients
+from forecaster.training.tiles import Workers, tiled_gradients
 from forecaster.training.trainer import Options, Segments, TrainingArrays, train
 
 KINDS = ("elman", "gru", "lstm")
@@ -101,7 +101,7 @@ def check_same_loss(loop: PlainLoop, network: Network, data: TrainingArrays) -> 
     loss = loop.loss(data.inputs, data.y, rows)
     wanted = torch.autograd.grad(loss, loop.parameters)
     found = tiled_gradients(
-        network, data.inputs, data.y, data.scored, rows, BPTTPlan.full(), 256.0, None
+        network, data.inputs, data.y, data.scored, rows, BPTTPlan.full(), 256.0, Workers()
     )
     torch.testing.assert_close(found.loss_sum, loss.detach(), rtol=1e-5, atol=1e-6)
     for mine, its in zip(found.gradients, wanted, strict=True):

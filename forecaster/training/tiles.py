@@ -9,6 +9,7 @@ Shape letters: N flat rows, F inputs, K targets, L lookback days, W windows, H h
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,21 @@ from forecaster.training.exact import added
 from forecaster.training.gradients import window_gradients
 from forecaster.training.plan import BPTTPlan
 
+# Days x windows x hidden units of an LSTM's tile: what its graph keeps (8 numbers each) is then
+# 16 MiB, below the size from which the allocator hands memory back after each use.
+KEPT_AT_ONCE = 2**19
 # Hidden numbers that a GRU or an Elman network needs per operation to be worth its call.
 WORTH_A_CALL = 32_768
+# Hidden numbers of half an update's windows that are worth a second thread.
+WORTH_A_THREAD = 8_192
 
 
-def windows_at_once(network: Network, windows: int) -> int:
+def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     """Choose how many windows are differentiated at a time on a CPU.
 
-    The LSTM runs in one kernel. What it keeps of a tile should stay in the cache, and below
-    the size from which the allocator hands memory back after each use: of 1,024 windows of 60
-    days, 64 units, two thirds of the time goes into fresh pages. Networks too large for the
-    cache gain from the second alone.
+    The LSTM runs in one kernel, whose buffers should stay small: of 1,024 windows of 60 days,
+    64 units, in one tile two thirds of the time goes into fresh pages. From 128 windows on, and
+    for large networks, there are at least two tiles, for a second worker.
 
     The GRU and the Elman network call small operations for each day, whose fixed cost only
     large tiles pay back: 256 windows of 16 units at a time take 1.5 times as long as 1,024.
@@ -37,24 +42,36 @@ def windows_at_once(network: Network, windows: int) -> int:
     The tables are in `docs/experiments.md`, "Training speed". The number of workers has no
     say: it must not change a bit of the weights.
     """
-    hidden = network.core.hidden_size
-    if any(isinstance(module, nn.LSTM) for module in network.modules()):
-        return min(windows, 256 if hidden <= 32 else 128 if hidden <= 64 else 64)
-    return min(windows, max(512, WORTH_A_CALL // hidden))
+    hidden, half = network.core.hidden_size, -(-windows // 2)
+    if _is_lstm(network):
+        if windows < 128 and hidden <= 64:
+            return windows
+        return min(half, max(16, min(256, KEPT_AT_ONCE // (lookback * hidden))))
+    if half * hidden < WORTH_A_THREAD:
+        return windows
+    return min(half, max(512, WORTH_A_CALL // hidden))
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Threads that share the windows of an update: `number` of them; None where one is alone."""
+
+    number: int = 1
+    threads: Executor | None = None
 
 
 @contextmanager
-def workers_of(number: int) -> Iterator[Executor | None]:
-    """Give threads of one intra-op thread each, or None where one worker needs no company.
+def workers_of(number: int) -> Iterator[Workers]:
+    """Keep threads of one intra-op thread each while inside.
 
     Threads of torch's own wait for each other in every operation, which on a busy machine
     costs far more than they bring; these meet once per update.
     """
     if number == 1:
-        yield None
+        yield Workers()
         return
     with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool
+        yield Workers(number, pool)
 
 
 def tiled_gradients(
@@ -65,9 +82,9 @@ def tiled_gradients(
     rows: Tensor,
     plan: BPTTPlan,
     count: float,
-    workers: Executor | None,
+    workers: Workers,
 ) -> BlockGradients:
-    """Add up the gradients of one update's windows, a cache's worth of them at a time.
+    """Add up the gradients of one update's windows, a tile at a time.
 
     Args:
         network: in training mode.
@@ -77,19 +94,35 @@ def tiled_gradients(
         rows: (L, W) the windows' rows, oldest first.
         plan: how far errors travel back.
         count: what the sum of the losses is divided by.
-        workers: threads to share the tiles, or None.
+        workers: who shares the tiles; any number gives the same bits.
     """
-    at_once = windows_at_once(network, rows.shape[1]) if x.device.type == "cpu" else rows.shape[1]
+    at_once = windows_at_once(network, *rows.shape) if x.device.type == "cpu" else rows.shape[1]
     tiles = torch.split(rows, at_once, dim=1)
     noises = _noises(network, x, rows.shape[1], at_once)
 
     def differentiate(tile: Tensor, noise: Tensor | None) -> BlockGradients:
-        days, last = x[tile], tile[-1]
+        # Three times as fast as x[tile], which at a small network is a twentieth of the update.
+        days = x.index_select(0, tile.reshape(-1)).view(*tile.shape, -1)
+        last = tile[-1]
         return window_gradients(network, days, y[last], scored[last], plan, count, noise)
 
-    if workers is None or len(tiles) == 1 or _draws_between_layers(network):
+    if len(tiles) == 1 and _is_lstm(network):
+        with _intra_op_threads(workers.number):
+            return differentiate(tiles[0], noises[0])
+    if workers.threads is None or len(tiles) == 1 or _draws_between_layers(network):
         return added(list(map(differentiate, tiles, noises)))
-    return added(list(workers.map(differentiate, tiles, noises)))
+    return added(list(workers.threads.map(differentiate, tiles, noises)))
+
+
+@contextmanager
+def _intra_op_threads(number: int) -> Iterator[None]:
+    """Lend the workers to torch, whose split of an LSTM's one large kernel changes no bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(number, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _noises(
@@ -103,6 +136,11 @@ def _noises(
         return [None] * -(-windows // at_once)
     noise: Tensor = network.dropout(like.new_ones(windows, network.core.hidden_size))
     return torch.split(noise, at_once)
+
+
+def _is_lstm(network: Network) -> bool:
+    """Tell whether the core runs in one kernel per call, as only torch's LSTM does."""
+    return any(isinstance(module, nn.LSTM) for module in network.modules())
 
 
 def _draws_between_layers(network: Network) -> bool:

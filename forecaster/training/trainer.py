@@ -227,11 +227,11 @@ def _window_batches(
     workers: int,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each batch of windows."""
-    with workers_of(workers if arrays.inputs.device.type == "cpu" else 1) as pool:
+    with workers_of(workers if arrays.inputs.device.type == "cpu" else 1) as shared:
         for segment in segments:
             rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
             yield tiled_gradients(
-                network, arrays.inputs, arrays.y, arrays.scored, rows, plan, count, pool
+                network, arrays.inputs, arrays.y, arrays.scored, rows, plan, count, shared
             )
 
 

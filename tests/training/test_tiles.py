@@ -42,7 +42,7 @@ def make_arrays(dtype=np.float32):
 
 def gradients(network, monkeypatch, *, at_once, workers=1, plan=FULL, dtype=np.float32):
     """The gradients of one update with `at_once` windows in a tile, dropout drawn from seed 5."""
-    monkeypatch.setattr(tiles, "windows_at_once", lambda network, windows: at_once)
+    monkeypatch.setattr(tiles, "windows_at_once", lambda *given: at_once)
     data = make_arrays(dtype)
     ends = np.random.default_rng(2).permutation(np.arange(LOOKBACK, ROWS))[:WINDOWS]
     rows = torch.from_numpy(ends + np.arange(1 - LOOKBACK, 1)[:, None])
@@ -71,6 +71,28 @@ def test_the_number_of_workers_changes_no_bit(monkeypatch, model, plan, dropout,
         )
 
 
+@pytest.mark.parametrize("hidden", [5, 16, 64])
+@pytest.mark.parametrize("plan", [FULL, TRUNCATED])
+def test_an_lstm_in_one_tile_has_the_same_bits_on_torchs_threads(monkeypatch, hidden, plan):
+    """Its workers become threads inside the kernel; those of the caller stay as they were."""
+    network, before = make_network(hidden=hidden), torch.get_num_threads()
+    seen: list[int] = []
+    differentiate = tiles.window_gradients
+
+    def watched(*args):
+        seen.append(torch.get_num_threads())
+        return differentiate(*args)
+
+    monkeypatch.setattr(tiles, "window_gradients", watched)
+    found = [
+        gradients(network, monkeypatch, at_once=WINDOWS, workers=workers, plan=plan)
+        for workers in (1, 2, 3)
+    ]
+    assert same_bits(found[0], found[1]) and same_bits(found[0], found[2])
+    assert seen == [before, max(before, 2), max(before, 3)]
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -97,7 +119,7 @@ def test_dropout_of_windows_drops_the_share_asked_for(monkeypatch):
 
 def test_the_same_seed_gives_the_same_weights_whatever_the_workers(monkeypatch):
     """Ten updates of a training, bit for bit; threads of the caller stay as they were."""
-    monkeypatch.setattr(tiles, "windows_at_once", lambda network, windows: 8)
+    monkeypatch.setattr(tiles, "windows_at_once", lambda *given: 8)
     threads, ends, runs = torch.get_num_threads(), np.arange(LOOKBACK, ROWS), []
     options = Options(
         max_updates=10,
@@ -141,4 +163,4 @@ def test_an_error_in_a_worker_is_the_callers(monkeypatch):
 @pytest.mark.parametrize("windows", [1, 64, 4096])
 def test_a_tile_holds_at_most_the_windows_there_are(model, windows):
     """At least one window, at most all."""
-    assert 1 <= windows_at_once(make_network(model), windows) <= windows
+    assert 1 <= windows_at_once(make_network(model), LOOKBACK, windows) <= windows

@@ -327,7 +327,7 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
 
     However many are differentiated at a time.
     """
-    monkeypatch.setattr(tiles, "windows_at_once", lambda network, windows: at_once)
+    monkeypatch.setattr(tiles, "windows_at_once", lambda *given: at_once)
     made, data = network(), arrays()
     data.y[:], data.scored[:] = 0.0, False
     ends = np.array([4, 9, 14, 19, 24, 29, 34])
