@@ -90,11 +90,13 @@ def connect_for_reading(home: Path) -> sqlite3.Connection:
     """Open the store of a home read-only, with all queries on one snapshot.
 
     Raises:
-        UnknownNameError: nothing is stored there.
+        UnknownNameError: nothing is stored there, or the home is a file.
         SettingsError: the store was made by another version.
         StorageError: the file is damaged.
     """
     path = store_path(home)
+    if home.is_file():
+        raise UnknownNameError(_no_folder(home))
     if not path.is_file():
         raise UnknownNameError(
             f"no prices are stored under {home}; run `forecaster fetch TICKER` or "
@@ -162,10 +164,15 @@ def _damaged(path: Path, why: str) -> StorageError:
     )
 
 
+def _no_folder(home: Path) -> str:
+    if home.exists():
+        return f"home {home}: is a file; a folder is needed. Name one with --home."
+    return f"home {home}: does not exist. Run `mkdir -p {home}`, or name another --home."
+
+
 def _refuse_unwritable(home: Path) -> None:
     if not home.is_dir():
-        what = "no folder" if home.exists() else "does not exist"
-        raise CannotWriteError(f"home {home}: {what}; a folder is needed. Run `mkdir -p {home}`.")
+        raise CannotWriteError(_no_folder(home))
     folder = store_path(home).parent
     for place in (home, folder, store_path(home)):
         if place.exists() and not os.access(place, os.W_OK):

@@ -236,8 +236,12 @@ def test_a_missing_home_is_refused_before_any_work(tmp_path):
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "home").write_text("")
-    with pytest.raises(CannotWriteError, match="no folder"):
-        PriceStore.open_for_writing(tmp_path / "home")
+    for error, opened in (
+        (CannotWriteError, PriceStore.open_for_writing),
+        (UnknownNameError, PriceStore.open_for_reading),
+    ):
+        with pytest.raises(error, match="home: is a file; a folder is needed"):
+            opened(tmp_path / "home")
     (tmp_path / "data").write_text("")
     with pytest.raises(CannotWriteError, match="data: File exists"):
         PriceStore.open_for_writing(tmp_path)

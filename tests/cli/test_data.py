@@ -1,0 +1,87 @@
+"""`forecaster data`: what other people's files meet, and what is shown of what is stored."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import Result
+
+from tests.synthetic import bars_of
+
+Run = Callable[..., Result]
+
+
+def imported(run: Run, home: Path, table: pd.DataFrame, *options: str) -> Result:
+    table.to_csv(home / "prices.csv", index=False)
+    return run("data", "import", home / "prices.csv", *options, "--home", home)
+
+
+@pytest.mark.parametrize(
+    ("scale", "close"),
+    [(1e-4, "0.00491638"), (0.02, "0.983275"), (1.0, "49.1638"), (1000.0, "49163.76")],
+)
+def test_prices_are_shown_with_six_digits(
+    run: Run, tmp_path: Path, scale: float, close: str
+) -> None:
+    """An exchange rate moves in its fourth decimal, a small coin in its eighth."""
+    table = bars_of("EURUSD=X", 1)
+    columns = ["open", "high", "low", "close"]
+    table[columns] = 49.16376 * scale
+    assert imported(run, tmp_path, table).exit_code == 0
+    shown = run("data", "show", "EURUSD=X", "--home", tmp_path).stdout.splitlines()[-1].split()
+    assert shown[1:5] == [close] * 4
+
+
+def test_export_keeps_every_digit(run: Run, tmp_path: Path) -> None:
+    table = bars_of("EURUSD=X", 30)
+    imported(run, tmp_path, table)
+    run("data", "export", tmp_path / "out.csv", "--home", tmp_path)
+    found = pd.read_csv(tmp_path / "out.csv", dtype=str)
+    assert found["close"].map(float).tolist() == table["close"].tolist()
+
+
+def test_an_import_that_leaves_doubts_tells_them_and_is_done(run: Run, tmp_path: Path) -> None:
+    """Stray bars are told on stderr; the table and the next command stay as they are."""
+    table = bars_of("BTC", 12)
+    table["session"] = pd.date_range("2024-01-02", periods=12)
+    done = imported(run, tmp_path, table)
+    assert done.exit_code == 0 and "next    forecaster train" in done.stdout
+    assert "BTC: 3 of 12 bars are on no session of XNYS (first 2024-01-06)" in done.stderr
+    quiet = imported(run, tmp_path, table, "--calendar", "24/7")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--basis", "split-adjusted"], "AAA: column basis says as-traded, --basis split-adjusted"),
+        (["--calendar", "Mars"], "Mars: no calendar of this name"),
+    ],
+)
+def test_options_that_cannot_be_exit_2(
+    run: Run, tmp_path: Path, options: list[str], words: str
+) -> None:
+    done = imported(run, tmp_path, bars_of("AAA", 30).assign(basis="as-traded"), *options)
+    assert done.exit_code == 2 and words in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "AAA"], ["export", "all.csv"]])
+def test_a_home_without_prices_exits_66_and_names_home(
+    run: Run, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for home, words in (
+        (tmp_path, "no prices are stored under"),
+        (tmp_path / "none", "no prices are stored under"),
+        (tmp_path / "file", "is a file"),
+    ):
+        done = run("data", *command, "--home", home)
+        assert done.exit_code == 66 and words in done.stderr and "--home" in done.stderr
+
+
+def test_importing_into_a_file_exits_73(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    bars_of("AAA", 30).to_csv(tmp_path / "prices.csv", index=False)
+    done = run("data", "import", tmp_path / "prices.csv", "--home", tmp_path / "file")
+    assert done.exit_code == 73 and "is a file; a folder is needed" in done.stderr
