@@ -22,12 +22,19 @@ from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.errors import DataError
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.models.network import Network
+from forecaster.pipeline.table import some
 from forecaster.pipeline.trained import able_rows
 from forecaster.settings import TrainSettings
 from forecaster.training.forecasting import forecast_histories, forecast_windows
 from forecaster.training.trainer import Segments
 
 log = logging.getLogger(__name__)
+
+_NEEDED = {
+    "return": "two closes in a row",
+    "range": "a high above the low",
+    "volume": "a volume above 0",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +82,20 @@ def prepare(histories: list[History], settings: TrainSettings) -> Material:
     """Build the panel, cut the blocks of time, fit the scales on the fit block."""
     names = [history.listing.ticker for history in histories]
     panel = build_panel(histories, settings.target, universe=names if len(names) > 1 else None)
+    _require_quantities(panel)
     split = split_by_time(
         panel.days, fit_until=settings.fit_until, select_until=settings.select_until
     )
     usable = able_rows(panel.offsets, settings.lookback)
     fit, select, _ = split.masks(panel.outcome_days)
     for block, rows in (("fit", fit), ("select", select)):
-        if not (rows & usable & np.isfinite(panel.y).all(axis=1)).any():
+        scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
+        if not scored.all():
             raise DataError(
                 f"The {block} block (fit until {split.fit_until}, select until "
-                f"{split.select_until}) has no day to score: after {TRAILING_DAYS} days of warm-up "
-                f"and --lookback {settings.lookback} nothing is left. Fetch a longer period, lower "
-                "--lookback or move --fit-until."
+                f"{split.select_until}) has no day of {panel.targets[int(np.argmin(scored))]} to "
+                f"score: after {TRAILING_DAYS} days of warm-up and --lookback {settings.lookback} "
+                "nothing is left. Fetch a longer period, lower --lookback or move --fit-until."
             )
     return Material(
         panel=panel,
@@ -95,6 +104,19 @@ def prepare(histories: list[History], settings: TrainSettings) -> Material:
         target_scaler=Scaler.fit(panel.y, fit & usable),
         usable=usable,
     )
+
+
+def _require_quantities(panel: Panel) -> None:
+    """Refuse a target of which no ticker has a single day; name the tickers without."""
+    for target, today in zip(panel.targets, panel.today.T, strict=True):
+        days = np.bincount(panel.series[np.isfinite(today)], minlength=len(panel.tickers))
+        lacking = [ticker for ticker, count in zip(panel.tickers, days, strict=True) if not count]
+        if not lacking:
+            continue
+        text = f"{target} needs {_NEEDED[target]}; {some(lacking)}: none on any day"
+        if len(lacking) == len(panel.tickers):
+            raise DataError(f"{text}. Import such prices, or leave {target} out of --target.")
+        log.warning("%s; nothing is learnt of it there", text)
 
 
 def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], Segments]:

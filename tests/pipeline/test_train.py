@@ -146,8 +146,42 @@ def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -
     flat = bars_of("AAA", 300)
     flat[["open", "high", "low", "close"]] = 10.0
     train(flat, settings=TrainSettings(**{**QUICK, "target": "return"}), home=tmp_path)
-    with pytest.raises(DataError, match="fit block"):
+    with pytest.raises(DataError, match="range needs a high above the low; AAA: none on any day"):
         train(flat, settings=TrainSettings(**QUICK), home=tmp_path)
+
+
+def test_a_target_without_its_quantity_is_told_by_ticker(tmp_path: Path, said: list[str]) -> None:
+    """A file without a volume column stores zeros; one such ticker is said, all are refused."""
+    bars = ragged_bars({"AAA": 300, "BBB": 300})
+    bars.loc[bars["ticker"] == "AAA", "volume"] = 0.0
+    settings = TrainSettings(**{**QUICK, "target": "range,volume"})
+    train(bars, settings=settings, home=tmp_path)
+    assert said == [
+        "volume needs a volume above 0; AAA: none on any day; nothing is learnt of it there"
+    ]
+    without = "AAA, BBB: none on any day. Import such prices, or leave volume out of --target"
+    with pytest.raises(DataError, match=without):
+        train(bars.assign(volume=0.0), settings=settings, home=tmp_path)
+
+
+def test_targets_need_not_be_known_on_the_same_days(tmp_path: Path) -> None:
+    """One ticker has a range and no volume, the other a volume and no range."""
+    bars = ragged_bars({"AAA": 300, "BBB": 300})
+    first = bars["ticker"] == "AAA"
+    bars.loc[first, "volume"] = 0.0
+    for name in ("open", "high", "low"):
+        bars.loc[~first, name] = bars.loc[~first, "close"]
+    settings = TrainSettings(**{**QUICK, "target": "range,volume"})
+    metrics = train(bars, settings=settings, home=tmp_path).manifest.metrics
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_a_target_without_days_in_one_block_is_told_by_block(tmp_path: Path) -> None:
+    bars = bars_of("AAA", 300)
+    bars.loc[:209, "volume"] = 0.0
+    settings = TrainSettings(**{**QUICK, "target": "range,volume"})
+    with pytest.raises(DataError, match=r"The fit block .* has no day of volume to score"):
+        train(bars, settings=settings, home=tmp_path)
 
 
 def test_a_diverged_training_names_tickers_and_days_and_writes_nothing(tmp_path: Path) -> None:
