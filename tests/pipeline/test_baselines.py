@@ -1,17 +1,21 @@
 """The rivals, recomputed from the bars by other means: fitted on fit days and nothing else."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from forecaster.data.panel import build_panel
 from forecaster.pipeline.evaluate import Evaluation, evaluate
+from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
-from tests.synthetic import bars_of
+from tests.synthetic import bars_of, ragged_bars
 
 BARS = bars_of("AAA", 700)
+PANEL = ragged_bars({"AAA": 700, "BBB": 600})
 FIT_UNTIL, SELECT_UNTIL = date(2011, 12, 30), date(2012, 5, 31)
 
 
@@ -79,3 +83,69 @@ def test_har_x_beats_har_in_the_fit_block_only_by_its_inputs(result: Evaluation)
     har, har_x = (forecasts_of(result, "range", name) for name in ("har", "har-x"))
     assert not np.allclose(har, har_x)
     assert np.corrcoef(har, har_x)[0, 1] > 0.5
+
+
+@pytest.fixture(scope="module")
+def panel_result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """Two tickers of different length, so that pooled and own regressions differ."""
+    settings = TrainSettings(
+        hidden=4,
+        max_updates=25,
+        target="range",
+        fit_until=FIT_UNTIL,
+        select_until=SELECT_UNTIL,
+    )
+    home = tmp_path_factory.mktemp("home")
+    train(PANEL, settings=settings, home=home)
+    return evaluate(bars=PANEL, home=home)
+
+
+def design_of(bars: pd.DataFrame, shared: np.ndarray) -> pd.DataFrame:
+    """HAR's three means of one ticker beside what all share, the outcome and its day."""
+    log_range = np.log(np.log(bars["high"] / bars["low"])).reset_index(drop=True)
+    means = {f"m{days}": log_range.rolling(days, min_periods=1).mean() for days in (1, 5, 22)}
+    extra = pd.DataFrame(np.nan_to_num(shared)).add_prefix("x")
+    frame = pd.concat([pd.DataFrame(means), extra], axis=1)
+    day = bars["session"].reset_index(drop=True).shift(-1)
+    warm = frame.index >= 21
+    return frame.assign(y=log_range.shift(-1), day=day, warm=warm).iloc[:-1]
+
+
+def solved(fit: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """Least squares with intercept by numpy: learnt on `fit`, told of `rows`."""
+    terms = [name for name in fit if name[0] in "mx"]
+    weights, *_ = np.linalg.lstsq(
+        np.column_stack([np.ones(len(fit)), fit[terms]]), fit["y"].to_numpy(), rcond=None
+    )
+    return np.column_stack([np.ones(len(rows)), rows[terms]]) @ weights
+
+
+def test_har_x_is_the_better_of_two_regressions_on_means_calendar_and_panel(
+    panel_result: Evaluation,
+) -> None:
+    """One regression over both tickers or one for each, as the select block prefers."""
+    histories = load_histories(PANEL, Path(), (), None)
+    panel = build_panel(histories, ["range"], universe=["AAA", "BBB"])
+    assert panel.shared_inputs.shape[1] == 11 + 6
+    frames = {
+        name: design_of(PANEL[PANEL["ticker"] == name], panel.shared_inputs[panel.series == number])
+        for number, name in enumerate(panel.tickers)
+    }
+    both = pd.concat(frames, names=["ticker"]).reset_index("ticker")
+    # A regression of the deviation from the 22-day mean, one of its terms, is the same one.
+    learnt = both[both["warm"] & (both["day"] <= pd.Timestamp(FIT_UNTIL))]
+    both["pooled"] = solved(learnt, both)
+    both["per ticker"] = np.concatenate(
+        [solved(learnt[learnt["ticker"] == name], frame) for name, frame in frames.items()]
+    )
+    chosen = panel_result.choices["range"]["har-x"]
+    select = both[
+        (both["day"] > pd.Timestamp(FIT_UNTIL)) & (both["day"] <= pd.Timestamp(SELECT_UNTIL))
+    ]
+    errors = {name: ((select[name] - select["y"]) ** 2).mean() for name in ("pooled", "per ticker")}
+    assert chosen == min(errors, key=errors.__getitem__)
+    expected = both.set_index(["ticker", "day"])[chosen]
+    table = panel_result.forecasts
+    found = table[table["forecaster"] == "har-x"].set_index(["ticker", "session"])["forecast"]
+    np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-8)
+    assert not np.allclose(both["pooled"], both["per ticker"])

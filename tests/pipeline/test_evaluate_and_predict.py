@@ -9,10 +9,14 @@ import pytest
 
 from forecaster import clock
 from forecaster.errors import DataError, UsageError
+from forecaster.evaluation.splits import Split
 from forecaster.pipeline.evaluate import Evaluation, evaluate
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
-from forecaster.pipeline.table import FORECAST_COLUMNS
+from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.table import FORECAST_COLUMNS, interval_around, interval_kinds
 from forecaster.pipeline.train import train
+from forecaster.pipeline.trained import load_trained
+from forecaster.registry.choice import find_version
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 
@@ -161,12 +165,35 @@ def test_a_ticker_that_was_not_trained_on_is_forecast_without_changing_the_other
     assert made.loc["AAA":"CCC", "forecast"].tolist() == alone["forecast"].tolist()
 
 
+def test_the_interval_holds_about_its_share_of_report_days_it_never_saw(
+    result: Evaluation,
+) -> None:
+    """And no tail holds all the misses: both ends are where they should be."""
+    own = result.forecasts[result.forecasts["forecaster"] == "lstm"]
+    for _, rows in own.groupby("target"):
+        below, above = rows["actual"] < rows["q10"], rows["actual"] > rows["q90"]
+        assert 0.65 < 1 - (below.mean() + above.mean()) < 0.95
+        assert below.any() and above.any()
+
+
 def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
-    """By construction on the select block; far from 80 % would mean misplaced bounds."""
-    table = evaluate(bars=BARS, home=home).forecasts
-    own = table[table["forecaster"] == "lstm"]
-    inside = (own["actual"] >= own["q10"]) & (own["actual"] <= own["q90"])
-    assert 0.6 < inside.mean() < 0.95
+    """By construction: as many outcomes lie below as above, a tenth less one in each tail."""
+    version = find_version(home)
+    blocks, trained = version.data.blocks, load_trained(home, version)
+    panel = trained.panel(load_histories(BARS, home, (), None))
+    split = Split(
+        fit_until=np.datetime64(blocks.fit_until), select_until=np.datetime64(blocks.select_until)
+    )
+    select = split.masks(panel.outcome_days)[1] & trained.able(panel)
+    forecast, tickers = trained.forecast(panel, select), np.array(panel.tickers)[panel.series]
+    for k, target in enumerate(panel.targets):
+        assert set(interval_kinds(version, target, panel.tickers)) == {"pooled"}
+        rows = select & np.isfinite(panel.y[:, k])
+        actual = panel.y[rows, k]
+        low, high = interval_around(version, target, tickers[rows], forecast[rows, k])
+        outside = (len(actual) + 1) // 10 - 1
+        assert outside > 20
+        assert ((actual < low).sum(), (actual > high).sum()) == (outside, outside)
 
 
 @pytest.mark.parametrize(

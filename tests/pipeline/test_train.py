@@ -79,6 +79,9 @@ def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:
     first, second = (weights(tmp_path, report.version) for report in made)
     assert first == second
     assert made[0].manifest.metrics != made[1].manifest.metrics
+    looks = [report.looks for report in made]
+    assert looks[0]["fit_loss"].tolist() == looks[1]["fit_loss"].tolist()
+    assert looks[0]["select_loss"].tolist() != looks[1]["select_loss"].tolist()
 
 
 def test_as_of_hides_every_later_bar(tmp_path: Path) -> None:
