@@ -143,8 +143,8 @@ def show_command(
 
 def _price_format(bars: "pd.DataFrame") -> str:
     """Show six digits of the lowest price, two at least after the point: 1.08453, 4126.00."""
-    lowest = float(bars[PRICES].min(axis=None))
-    return f".{max(2, 5 - math.floor(math.log10(lowest)))}f" if lowest > 0 else ""
+    lowest = bars[PRICES].to_numpy().min()
+    return f".{max(2, 5 - math.floor(math.log10(lowest)))}f"
 
 
 @app.command("export")

@@ -167,9 +167,10 @@ def _fetch_one(
     recent = _final(source.history(ticker, start or last - OVERLAP, end))
     if recent.bars.empty:
         return 0
-    if same_past(held, recent):
+    change = changed_past(held, recent)
+    if not change:
         return store.upsert(recent, clock.now())
-    log.warning("%s: the source has rescaled or corrected its past; fetching all of it", ticker)
+    log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)
     whole = _final(source.history(ticker, None, end))
     first = held["session"].iloc[0]
     if whole.bars.empty or whole.bars["session"].iloc[0] > first:
@@ -180,15 +181,23 @@ def _fetch_one(
     return store.upsert(whole, clock.now())
 
 
-def same_past(held: pd.DataFrame, recent: History) -> bool:
-    """Say whether bars agree with the store where both have a session, and bring no rescaling."""
+def changed_past(held: pd.DataFrame, recent: History) -> str:
+    """Say where bars first disagree with those stored, or rescale them; empty where they do not."""
     bars = recent.bars
     both = held.merge(bars, on="session", suffixes=("", "_new"))
-    close = both["close"].to_numpy(), both["close_new"].to_numpy()
-    newly_split = bars.loc[bars["session"] > held["session"].iloc[-1], "split"].ne(1.0).any()
-    rescales = newly_split and recent.listing.basis == "split-adjusted"
-    same_splits = both["split"].eq(both["split_new"]).all()
-    return bool(np.allclose(*close, rtol=SAME_PRICE, atol=0.0) and same_splits and not rescales)
+    same_close = np.isclose(both["close_new"], both["close"], rtol=SAME_PRICE, atol=0.0)
+    differ = both[~same_close | both["split"].ne(both["split_new"])]
+    if len(differ):
+        first = differ.iloc[0]
+        return (
+            f"{len(differ):,} of {len(both):,} days differ (first {first['session']:%Y-%m-%d}: "
+            f"close {first['close']:.6g}, split {first['split']:g} stored; "
+            f"{first['close_new']:.6g} and {first['split_new']:g} came)"
+        )
+    later = bars[(bars["session"] > held["session"].iloc[-1]) & bars["split"].ne(1.0)]
+    if len(later) and recent.listing.basis == "split-adjusted":
+        return f"a split of {later['session'].iloc[0]:%Y-%m-%d} rescales what is stored"
+    return ""
 
 
 def _final(history: History) -> History:

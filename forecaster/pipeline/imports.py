@@ -16,8 +16,8 @@ from forecaster.errors import DataError, UsageError
 from forecaster.pipeline.fetch import (
     FETCH_COLUMNS,
     FetchReport,
+    changed_past,
     held_history,
-    same_past,
     stored_row,
     warn_of_calendar,
 )
@@ -93,18 +93,19 @@ def _final(history: History) -> History:
 
 def _check_past(before: History | None, history: History) -> None:
     """Say when an import changes the stored past; refuse one that brings only a part of it."""
-    if before is None or same_past(before.bars, history):
+    change = changed_past(before.bars, history) if before else ""
+    if before is None or not change:
         return
     ticker, stored = history.listing.ticker, before.bars["session"]
     lacking = stored[~stored.isin(history.bars["session"])]
     if len(lacking):
         raise DataError(
-            f"{ticker}: its closes or splits are not those stored, and {len(lacking):,} of the "
-            f"{len(stored):,} stored days are not in the file (first {lacking.iloc[0].date()}); "
-            "the two would not be on one scale. Import all of its days at once (`forecaster data "
-            "export` writes those stored), or use another --home."
+            f"{ticker}: {change}, and {len(lacking):,} of the {len(stored):,} stored days are not "
+            f"in the file (first {lacking.iloc[0]:%Y-%m-%d}), so that old and new would not be on "
+            "one scale. Import all of its days at once (`forecaster data export` writes those "
+            "stored), or use another --home."
         )
-    log.warning("%s: other closes or splits than those stored; all are replaced", ticker)
+    log.warning("%s: %s; all of them are replaced", ticker, change)
 
 
 def _warn(history: History, before: History | None, stored: History) -> None:

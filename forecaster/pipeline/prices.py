@@ -153,9 +153,19 @@ def stored_tickers(home: Path) -> pd.DataFrame:
 
 
 def stored_history(home: Path, ticker: str, until: date | None = None) -> History:
-    """Read one ticker's listing and bars as they are stored."""
+    """Read one ticker's listing and bars as they are stored.
+
+    Raises:
+        UnknownNameError: nothing is stored of it.
+        DataError: none of its bars is on or before `until`.
+    """
     with PriceStore.open_for_reading(home) as store:
-        return store.history(normalise_ticker(ticker), until)
+        history = store.history(normalise_ticker(ticker), until)
+    if history.bars.empty:
+        raise DataError(
+            f"{history.listing.ticker}: no bar on or before {until}; choose a later day."
+        )
+    return history
 
 
 def export_file(file: Path, tickers: Sequence[str] = (), *, home: Path) -> int:

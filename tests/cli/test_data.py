@@ -85,3 +85,9 @@ def test_importing_into_a_file_exits_73(run: Run, tmp_path: Path) -> None:
     bars_of("AAA", 30).to_csv(tmp_path / "prices.csv", index=False)
     done = run("data", "import", tmp_path / "prices.csv", "--home", tmp_path / "file")
     assert done.exit_code == 73 and "is a file; a folder is needed" in done.stderr
+
+
+def test_show_until_before_the_first_bar_exits_65(run: Run, tmp_path: Path) -> None:
+    imported(run, tmp_path, bars_of("AAA", 30))
+    done = run("data", "show", "AAA", "--until", "1999-01-01", "--home", tmp_path)
+    assert done.exit_code == 65 and "AAA: no bar on or before 1999-01-01" in done.stderr

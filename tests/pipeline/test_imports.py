@@ -127,13 +127,15 @@ def test_a_past_that_is_replaced_whole_is_told(
     corrected = table.assign(close=table["close"] * 1.0005)
     report = import_files([written(tmp_path, corrected)], home=tmp_path)
     assert report.table["rows_changed"].tolist() == [30]
-    assert "AAA: other closes or splits than those stored; all are replaced" in caplog.text
+    assert "AAA: 30 of 30 days differ (first 2010-01-04: close" in caplog.text
+    assert "all of them are replaced" in caplog.text
 
 
 def test_newer_bars_are_added_without_the_old_ones(tmp_path: Path) -> None:
     """With an overlap that agrees, with none, and with a split that as-traded closes show."""
     table = bars_of("AAA", 40)
     table.loc[39, "split"] = 2.0
+    table.loc[39, ["open", "high", "low", "close"]] /= 2.0
     for part in (table.head(20), table.iloc[15:30], table.iloc[30:]):
         import_files([written(tmp_path, part)], home=tmp_path)
     with PriceStore.open_for_reading(tmp_path) as store:

@@ -94,7 +94,8 @@ def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
         StorageError: the disk failed.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; name a CSV or parquet file.")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise UsageError(f"{path}: {what}; name a CSV or parquet file.")
     if path.stat().st_size > _LARGEST_BYTES:
         raise UsageError(f"{path}: larger than {_LARGEST_BYTES >> 20} MiB; split it by ticker.")
     try:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, History, validate_bars
+from forecaster.data.bars import BAR_COLUMNS, BASES, PRICE_COLUMNS, History, validate_bars
+from forecaster.data.checks import describe_basis
 from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.cells import is_empty, parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable, read_table, table_of
@@ -54,7 +55,8 @@ def read_file(
 
     Raises:
         UsageError: no such file; a column or the ticker is missing; pyarrow is missing; a
-            column of bases or calendars contradicts what is said.
+            column of bases or calendars contradicts what is said; nothing says the basis, and
+            the splits speak against as traded.
         DataError: a cell that cannot be read, dates that repeat or are out of order, a bar
             that cannot be.
         StorageError: the disk failed.
@@ -90,7 +92,20 @@ def _histories(table: FileTable, ticker: str | None, said: Said, source: str) ->
         bars = pd.DataFrame({"session": sessions.astype("datetime64[s]"), **columns})
         valid = _validated(table, name, _oldest_first(rows, bars))
         histories.append(History(listing=listing, bars=valid))
+        _check_basis(table, histories[-1], told=said.basis is not None or "basis" in rows.frame)
     return histories
+
+
+def _check_basis(table: FileTable, history: History, *, told: bool) -> None:
+    """Refuse to take a basis for granted that the splits speak against."""
+    doubt = describe_basis(history)
+    if doubt and not told:
+        raise UsageError(
+            f"{table.path}: {doubt} for want of a word. Say which they are: --basis "
+            f"{' or '.join(BASES)}, or a column basis."
+        )
+    if doubt:
+        _log.warning("%s", doubt)
 
 
 def _days(table: FileTable) -> tuple[Days, Days]:

@@ -251,12 +251,27 @@ def test_dividends_and_splits_are_read_and_default_to_nothing(tmp_path):
         "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits\n"
         "2024-01-02,10,12,9,11,1000,0.0,0.0\n"
         "2024-01-03,10,12,9,11,,0.25,\n"
-        "2024-01-04,10,12,9,11,1000,,4.0\n"
+        "2024-01-04,3,3,2,2.75,1000,,4.0\n"
     )
     bars = _read(tmp_path, text)
     assert bars["dividend"].tolist() == [0, 0.25, 0]
     assert bars["split"].tolist() == [1, 1, 4]
     assert bars["volume"].tolist() == [1000, 0, 1000]
+
+
+SPLIT = HEADER.strip() + ",Stock Splits\n2024-01-02,10,12,9,11,1,\n2024-01-03,10,12,9,11,1,4\n"
+
+
+def test_closes_that_splits_speak_against_need_a_word(tmp_path, caplog):
+    """Yahoo's files are split-adjusted and do not say so; as traded this is a day of 139 %."""
+    with pytest.raises(
+        UsageError, match=r"1 of 1 splits leave no jump.*Say which.*--basis split-a"
+    ):
+        _read(tmp_path, SPLIT)
+    assert len(_read(tmp_path, SPLIT, said=Said(basis="split-adjusted"))) == 2
+    assert caplog.text == ""
+    assert len(_read(tmp_path, SPLIT, said=Said(basis="as-traded"))) == 2
+    assert "AAPL: 1 of 1 splits leave no jump" in caplog.text
 
 
 def test_a_file_without_volume_is_read_and_said_so(tmp_path, caplog):
@@ -364,9 +379,10 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
 
 
 def test_a_missing_or_huge_file_and_a_folder_are_refused(tmp_path, monkeypatch):
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(UsageError, match="no such file"):
-            read_file(path, "AAPL")
+    with pytest.raises(UsageError, match=r"none\.csv: no such file; name a CSV"):
+        read_file(tmp_path / "none.csv", "AAPL")
+    with pytest.raises(UsageError, match="is a folder; name a CSV"):
+        read_file(tmp_path, "AAPL")
     path = tmp_path / "huge.csv"
     with path.open("wb") as huge:
         huge.truncate(2**31)
