@@ -1,6 +1,7 @@
 """The documents say what is true: every command is told of, the tree is the tree."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -41,11 +42,66 @@ def test_every_command_is_in_the_docs(path: str) -> None:
     assert f"`{path}" in COMMANDS
 
 
-@pytest.mark.parametrize("path", ALL)
-def test_every_option_is_in_the_docs(path: str) -> None:
+def options_of(path: str) -> set[str]:
+    """The long options of a command but those that all have, told once in the introduction."""
     options = {option for p in ALL[path].params for option in p.opts if option.startswith("--")}  # type: ignore[attr-defined]
-    missing = {option for option in options - {"--help"} if f"`{option}" not in COMMANDS}
-    assert not missing
+    return options - {"--help", "--home", "--json", "--quiet"}
+
+
+def options_told() -> dict[str, set[str]]:
+    """What the section on options tells of each command, from its name to the next one's."""
+    section = COMMANDS.split("## Options")[1].split("\n## ")[0]
+    _, *parts = re.split(r"`([a-z ]+)`: ", section)
+    passages = zip(parts[::2], parts[1::2], strict=True)
+    return {name: set(re.findall(r"`(--[a-z-]+)", text)) for name, text in passages}
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_the_docs_tell_a_commands_own_options_and_no_others(path: str) -> None:
+    told = options_told().get(path.removeprefix("forecaster "), set())
+    assert told == options_of(path)
+
+
+def test_the_docs_tell_of_no_command_that_is_not_there() -> None:
+    assert {f"forecaster {name}" for name in options_told()} <= set(ALL)
+    introduction = COMMANDS.split("## Options")[0]
+    for option in ("--home", "--json", "--quiet", "--debug"):
+        assert option in introduction
+
+
+def command_lines() -> list[str]:
+    """Every `forecaster` line in a block of the documents, and the example of every help."""
+    texts = [file.read_text() for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
+    blocks = [
+        line
+        for text in texts
+        for block in re.findall(r"^```\w*\n.*?^```|(?:^    .*\n)+", text, re.M | re.S)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    examples = [(command.help or "").split("Example: ")[-1] for command in ALL.values()]  # type: ignore[attr-defined]
+    begin = re.compile(r"\s*(?:\$ |next +)?(?:\.venv/bin/)?(forecaster \w.*)")
+    return sorted({found[1] for line in [*blocks, *examples] if (found := begin.match(line))})
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_the_command_lines_of_the_documents_are_understood(line: str) -> None:
+    """By the real parser: the command is there, its options are, their values can be."""
+    group, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
+    name: str | None = "forecaster"
+    while hasattr(group, "commands"):
+        context = group.make_context(name, words)
+        name, group, words = group.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+    group.make_context(name, words)
+
+
+def test_the_parser_of_the_documents_would_see_a_wrong_option() -> None:
+    assert len(command_lines()) > 20
+    with pytest.raises(Exception, match="No such option"):
+        test_the_command_lines_of_the_documents_are_understood("forecaster train --hiden 3")
+    with pytest.raises(Exception, match="No such command"):
+        test_the_command_lines_of_the_documents_are_understood("forecaster trian")
 
 
 @pytest.mark.parametrize("path", ALL)
