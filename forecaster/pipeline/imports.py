@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import pandas as pd
@@ -25,9 +26,11 @@ from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
 
+File = str | PathLike[str]
+
 
 def import_files(
-    files: Sequence[Path],
+    files: File | Sequence[File],
     *,
     ticker: str | None = None,
     mapping: dict[str, str] | None = None,
@@ -41,7 +44,8 @@ def import_files(
     that is rescaled in part is a crash that never was.
 
     Args:
-        files: CSV, in long form with a ticker column or one ticker each, or parquet.
+        files: one or several; CSV or parquet, in long form with a ticker column or one ticker
+            each.
         ticker: name of the one ticker that the files hold.
         mapping: column names by field, where they are not the usual ones.
         basis: how the closes are expressed; None means as a column tells, else as traded.
@@ -59,7 +63,10 @@ def import_files(
         stored = store.summary()
         known = dict(zip(stored["ticker"], stored["calendar"], strict=True))
         said = Said(basis=basis, calendar=calendar, calendars=known)
-        read = [one for file in files for one in read_file(file, ticker, mapping or {}, said)]
+        given = [files] if isinstance(files, str | PathLike) else files
+        read = [
+            one for file in map(Path, given) for one in read_file(file, ticker, mapping or {}, said)
+        ]
         _refuse_twice([history.listing.ticker for history in read])
         histories = [_final(history) for history in read]
         held = [held_history(store, history.listing.ticker) for history in histories]

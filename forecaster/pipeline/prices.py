@@ -90,7 +90,7 @@ def _refuse_no_table(bars: object) -> None:
     missing = [name for name in ("ticker", *REQUIRED) if name not in names]
     if missing:
         raise UsageError(
-            f"{TABLE} has columns {', '.join(map(str, names))} and lacks {', '.join(missing)}; "
+            f"{TABLE} has columns {names[:12]} and lacks {', '.join(missing)}; "
             "rename columns, or make a column of the index with reset_index()."
         )
     if not bars.columns.is_unique:

@@ -156,6 +156,12 @@ def test_a_file_in_two_pieces_is_refused(tmp_path: Path) -> None:
         import_files(files, home=tmp_path)
 
 
+def test_one_file_may_be_given_by_itself(tmp_path: Path) -> None:
+    file = written(tmp_path, bars_of("AAA", 30))
+    for form in (file, str(file), [str(file)]):
+        assert import_files(form, home=str(tmp_path)).table["days"].tolist() == [30]
+
+
 def coin_days() -> pd.DataFrame:
     return made("BTC", "24/7").bars.assign(ticker="BTC", split=1.0)
 

@@ -69,9 +69,11 @@ TABLES = [
     ("no price", lambda t: t.assign(close=float("nan")), DataError, "column close: 'nan'; a price"),
     ("dates", lambda t: t.assign(session="soon"), DataError, "column session: 'soon'; a date"),
     ("no date", lambda t: t.assign(session=pd.NaT), DataError, "column session: 'NaT'; a date"),
+    ("one ticker", lambda t: t.assign(ticker=["AAA"] * 29 + [None]), DataError, "a ticker is ne"),
     ("ticker", lambda t: t.assign(ticker="../x"), DataError, "'../x' is not a ticker"),
     ("old", lambda t: t.assign(session=t["session"] - pd.Timedelta("50000D")), DataError, "1900"),
     ("new", lambda t: t.assign(session=t["session"] + pd.Timedelta("36500D")), DataError, "future"),
+    ("two levels", lambda t: t.pivot(index="session", columns="ticker"), UsageError, "lacks tick"),
     ("dict", lambda t: t.to_dict(), UsageError, "bars is a dict; a pandas DataFrame"),
 ]
 

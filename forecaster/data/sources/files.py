@@ -181,13 +181,14 @@ def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, NDArray[np
                 f"{table.path}: has no ticker column, so the ticker is needed. Add --ticker SYM."
             )
         return [(asked, np.ones(len(table.frame), dtype=np.bool_))]
-    cells = table.frame["ticker"].astype(object).astype(str).str.strip()
+    named = table.frame["ticker"]
+    cells = named.astype(object).where(named.notna(), "").astype(str).str.strip()
     table.refuse(is_empty(cells), "ticker", "a ticker")
     codes, names = pd.factorize(cells)
     if asked and len(names) == 1:
         return [(asked, codes == 0)]
-    named = {name: _ticker(table, str(name), codes == code) for code, name in enumerate(names)}
-    return _chosen(table, named, codes, asked)
+    spelt = {name: _ticker(table, str(name), codes == code) for code, name in enumerate(names)}
+    return _chosen(table, spelt, codes, asked)
 
 
 def _ticker(table: FileTable, name: str, rows: NDArray[np.bool_]) -> str:
