@@ -31,7 +31,9 @@ FORMATS = {
 
 @command
 def evaluate_command(
-    version: Annotated[str | None, typer.Argument(help="None: the newest.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="None: the newest.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Which of the version's targets, comma-separated [all].")
     ] = None,

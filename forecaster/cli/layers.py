@@ -66,8 +66,8 @@ def _environment() -> Values:
         if not name.startswith(PREFIX) or name == HOME_VARIABLE:
             continue
         if name not in known:
-            near = _nearest(name, [*known, HOME_VARIABLE])
-            raise SettingsError(f"{variable}={text}: no such setting{near}. Correct or unset it.")
+            near = _nearest(name, [*known, HOME_VARIABLE], cutoff=0.9)  # they begin alike
+            raise SettingsError(f"{variable}={text}: no such setting; {near}")
         found[known[name]] = text
     return found
 
@@ -82,7 +82,7 @@ def _file(path: Path) -> Values:
     for section, values in content.items():
         if section not in _NAMES:
             near = _nearest(section, _NAMES)
-            raise SettingsError(f"{path}: no such section [{section}]{near}. Correct the file.")
+            raise SettingsError(f"{path}: no such section [{section}]; {near}")
         if not isinstance(values, dict):
             raise SettingsError(
                 f"{path}: {section} = {values!r}; a section is needed. Write [{section}] and a "
@@ -92,16 +92,15 @@ def _file(path: Path) -> Values:
             if name not in _NAMES[section]:
                 near = _nearest(name, _NAMES[section])
                 raise SettingsError(
-                    f"{path}: {section}.{name} = {value!r}: no such setting{near}. Correct the "
-                    "file."
+                    f"{path}: {section}.{name} = {value!r}: no such setting; {near}"
                 )
             found[section, name] = value
     return found
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    found = get_close_matches(name, list(names), n=1)
-    return f"; did you mean {found[0]}?" if found else "; docs/commands.md lists them"
+def _nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    found = get_close_matches(name, list(names), n=1, cutoff=cutoff)
+    return f"did you mean {found[0]}?" if found else "docs/commands.md lists them."
 
 
 def _merged(layers: list[Values]) -> dict[str, dict[str, Any]]:
@@ -127,10 +126,15 @@ def _gives_way(layers: list[Values], error: ValidationError) -> bool:
     rank = _rank(layers, place)
     if rank == len(layers):
         return False
-    if rank <= min(_rank(layers, (section, name)) for name in contradiction.beside):
+    beside = min(contradiction.beside, key=lambda name: _rank(layers, (section, name)))
+    above = _rank(layers, (section, beside))
+    if rank <= above:
         return False
-    log.info("config  %s = %s of %s not used: it has no meaning beside what was given",
-             ".".join(place), layers[rank].pop(place), _source(place, rank))  # fmt: skip
+    log.info(
+        "config  %s = %s of %s not used: it has no meaning beside %s = %s",
+        *(".".join(place), layers[rank].pop(place), _source(place, rank)),
+        *(beside, layers[above][section, beside]),
+    )
     return True
 
 

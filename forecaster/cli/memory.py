@@ -24,7 +24,9 @@ FORMATS = {"bias": ".3%", "cosine": ".6f", "bias_over_noise": ".3g"}
 
 @command
 def memory_command(
-    version: Annotated[str | None, typer.Argument(help="None: the newest.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="None: the newest.")
+    ] = None,
     bptt_tolerance: Annotated[
         float, typer.Option(help="Relative bias that the advised reach may have.")
     ] = 0.1,

@@ -40,7 +40,9 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 @app.command("show")
 @command
 def show_command(
-    version: Annotated[str | None, typer.Argument(help="None: the newest.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="None: the newest.")
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:

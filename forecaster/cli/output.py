@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -148,7 +149,8 @@ def print_table(table: "pd.DataFrame", formats: Mapping[str, str] | None = None)
     cells = [[_cell(v, formats.get(str(name), "")) for v in table[name]] for name in table.columns]
     names = [str(name) for name in table.columns]
     widths = [max(map(len, [name, *column])) for name, column in zip(names, cells, strict=True)]
-    numeric = [table[name].dtype.kind in "if" for name in table.columns]
+    # By value: a column of objects may hold counts beside gaps.
+    numeric = [all(isinstance(value, Number) for value in table[name]) for name in table.columns]
     for row in [names, *map(list, zip(*cells, strict=True))]:
         aligned = [
             text.rjust(width) if right else text.ljust(width)

@@ -1,5 +1,6 @@
 """Which source sets a setting, and what is said where one cannot."""
 
+import json
 import os
 import tomllib
 from datetime import date
@@ -10,6 +11,7 @@ import pytest
 from forecaster.cli.layers import load_settings
 from forecaster.errors import SettingsError, UsageError
 from forecaster.settings import Settings
+from tests.cli.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,6 +119,7 @@ def test_a_wrong_file_is_told_by_key(tmp_path, toml, match, given):
         ("FORECASTER_TRAIN__LR", "fast", "train.lr = 'fast' of FORECASTER_TRAIN__LR: "),
         ("FORECASTER_TRAIN__HIDEN", "1", "HIDEN=1: .* did you mean FORECASTER_TRAIN__HIDDEN"),
         ("FORECASTER_TRAIN_LR", "1", "did you mean FORECASTER_TRAIN__LR"),
+        ("FORECASTER_TRAIN__EPOCHS", "9", "EPOCHS=9: no such setting; docs/commands.md lists"),
         ("FORECASTER_HOEM", "here", "did you mean FORECASTER_HOME"),
         ("FORECASTER_TRAIN", "{}", "FORECASTER_TRAIN={}: no such setting"),
     ],
@@ -218,6 +221,17 @@ def test_a_setting_without_meaning_beside_an_option_gives_way(tmp_path, toml, gi
     """What the file says for another way of training is not held against the command line."""
     found = loaded(tmp_path, f"[train]\n{toml}\n", **given).model_dump()
     assert kept.items() <= found.items()
+
+
+def test_what_gives_way_is_told(run, home):
+    """And the training is the one that was asked for."""
+    (home / "forecaster.toml").write_text("[train]\nbptt_steps = 63\n")
+    done = run("train", "AAA", "--bptt", "full", *QUICK, "--home", home, "--json")
+    assert json.loads(done.stdout)["training"]["bptt"] == "full"
+    assert done.stderr.startswith(
+        "config  train.bptt_steps = 63 of forecaster.toml not used: it has no meaning beside "
+        "bptt = full\n"
+    )
 
 
 def test_the_environment_gives_way_and_the_file_below_it_too(tmp_path, monkeypatch):
