@@ -15,7 +15,7 @@ _HOMES = {
     "evaluate": "forecaster.pipeline.evaluate",
     "Evaluation": "forecaster.pipeline.evaluate",
     "memory": "forecaster.pipeline.memory",
-    "MemoryReport": "forecaster.pipeline.memory",
+    "MemoryReport": "forecaster.pipeline.memory_report",
     "predict": "forecaster.pipeline.predict",
     "Prediction": "forecaster.pipeline.predict",
     "TrainSettings": "forecaster.settings",

@@ -64,23 +64,27 @@ def predict_command(
         settings=load_settings(where, "predict", {}).predict,
     )
     if json:
-        print_json(
-            "predict",
-            {
-                "version": result.version,
-                "coverage": result.coverage,
-                "forecasts": result.forecasts,
-                "skipped": result.skipped,
-                "missing": result.missing,
-                "in_sample": result.in_sample,
-            },
-        )
+        _print_json(result)
     else:
         _print(result)
     if result.skipped:
         from forecaster.errors import PartialFailure
 
         raise PartialFailure(f"No forecast for {', '.join(result.skipped)}.")
+
+
+def _print_json(result: "Prediction") -> None:
+    print_json(
+        "predict",
+        {
+            "version": result.version,
+            "coverage": result.coverage,
+            "forecasts": result.forecasts,
+            "skipped": result.skipped,
+            "missing": result.missing,
+            "in_sample": result.in_sample,
+        },
+    )
 
 
 def _print(result: "Prediction") -> None:

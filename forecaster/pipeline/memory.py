@@ -5,9 +5,8 @@ Shape letters: N rows of the panel, T days, B lanes, F inputs, K targets.
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.splits import Split
 from forecaster.models.network import Network
 from forecaster.pipeline.evaluate import trained_on
+from forecaster.pipeline.memory_report import MemoryReport
 from forecaster.pipeline.trained import load_trained, scaler_of
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.report.memory import MemoryFigures, memory_page
-from forecaster.settings import resolve_home
-from forecaster.training.memory import SHARES, MemoryProfile, memory_profile
+from forecaster.settings import Home, resolve_home
+from forecaster.training.memory import memory_profile
 from forecaster.training.plan import BPTTPlan
 
 log = logging.getLogger(__name__)
@@ -37,90 +36,11 @@ DAYS_AT_MOST, SERIES_AT_MOST = 1500, 16
 LAGS, TOLERANCE = 252, 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryReport:
-    """What a version remembers, and the reach that its training should have.
-
-    `days` (T,) are the days of the first of `tickers`; the others' stretches end with the
-    fit block too. `bias` is a table with a row per guaranteed reach.
-    """
-
-    version: str
-    tickers: tuple[str, ...]
-    days: NDArray[np.datetime64]
-    plan: BPTTPlan
-    tolerance: float
-    profile: MemoryProfile
-
-    @property
-    def bias(self) -> pd.DataFrame:
-        """Exact bias of the gradient at guaranteed reaches k: stride k, steps 2k."""
-        rows = [(b.stride, b.bias, b.cosine, b.noise_ratio) for b in self.profile.biases]
-        return pd.DataFrame(rows, columns=["reach", "bias", "cosine", "bias_over_noise"])
-
-    @property
-    def effective_memory(self) -> dict[float, int]:
-        """The largest lag in trading days at which that share of the gradient is left."""
-        return {share: self.profile.effective_memory(share) for share in SHARES}
-
-    @property
-    def advice(self) -> str:
-        """One sentence: the reach for the tolerance, or why none is advised."""
-        advice, advised = self.profile.advice, self.profile.advised
-        if advice.days is None or advised is None:
-            return (
-                f"No --bptt-steps can be advised for a tolerance of {self.tolerance:.0%}: "
-                f"{advice.declined}. {self._remedy}"
-            )
-        return (
-            f"For a bias of at most {self.tolerance:.0%}, let every error reach back "
-            f"{advice.days} days: --bptt-stride {advised.stride} --bptt-steps {2 * advised.stride} "
-            f"(measured bias {advised.bias:.2%})."
-        )
-
-    @property
-    def _remedy(self) -> str:
-        if self.profile.lyapunov > 0.0:
-            return "Errors grow as they travel back: keep BPTT truncated, and lower --lr."
-        return "Measure more --lags, or train with --bptt full."
-
-    def html(self) -> str:
-        """Draw the report as one page that needs no network."""
-        profile = self.profile
-        rows = [f"{share:.0%}: {_days(k, profile.lags)}" for share, k in _memory(self)]
-        own = profile.own
-        facts = {
-            "plan of this version": self.plan.describe(),
-            "its bias": "none" if own is None else f"{own.bias:.2%}",
-            "gradient left": ", ".join(rows),
-            "decay": f"{profile.decay:.4f} a day, half-life {profile.half_life:.1f} days",
-            "Lyapunov exponent": f"{profile.lyapunov:+.4f} a day",
-            "noise": f"standard error {profile.relative_noise:.0%} of the gradient's norm",
-            "measured on": f"{len(self.tickers)} series ({', '.join(self.tickers)}), "
-            f"{len(self.days):,} days {self.days[0]}..{self.days[-1]} of the fit block",
-        }
-        figures = MemoryFigures(
-            days=self.days,
-            anchors=profile.anchors,
-            by_lag=profile.by_lag,
-            curve=profile.curve,
-            decay=profile.decay,
-            growth=profile.growth,
-            bias=self.bias,
-            noise=profile.relative_noise,
-            tolerance=self.tolerance,
-            steps=self.plan.steps,
-            stride=self.plan.stride or self.plan.steps,
-        )
-        title = f"How far back the gradient of {self.version} reaches"
-        return memory_page(title, self.advice, facts, profile.alarms, figures)
-
-
 def memory(
     version: str | None = None,
     *,
     bars: pd.DataFrame | None = None,
-    home: Path | None = None,
+    home: Home | None = None,
     tolerance: float = TOLERANCE,
     lags: int = LAGS,
     as_of: date | None = None,
@@ -298,11 +218,3 @@ def _rectangle(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     capped = np.minimum(lengths[longest], DAYS_AT_MOST)
     count = int(np.argmax(capped * np.arange(1, len(capped) + 1))) + 1
     return np.sort(longest[:count]), int(capped[count - 1])
-
-
-def _memory(report: MemoryReport) -> Sequence[tuple[float, int]]:
-    return list(report.effective_memory.items())
-
-
-def _days(lag: int, lags: int) -> str:
-    return f"{lag} days or more" if lag == lags else f"{lag} days"

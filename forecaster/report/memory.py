@@ -96,7 +96,19 @@ def _triangle(figures: MemoryFigures) -> Section:
             figure=figure,
         )
     depth = _kept(figures.anchors, figures.steps, figures.stride)
-    edge_x = np.repeat(np.minimum(depth, lags) - 0.5, 2)
+    _outline(figure, np.minimum(depth, lags))
+    return Section(
+        heading="The triangle: what the truncation keeps",
+        words=f"{words} Inside the red line lies what --bptt-stride {figures.stride} --bptt-steps "
+        f"{figures.steps} keeps when a block begins with the first day; how far an error reaches "
+        "depends on its place in the block.",
+        figure=figure,
+    )
+
+
+def _outline(figure: go.Figure, depth: np.ndarray) -> None:
+    """Draw a line around the first (A,) cells of each row."""
+    edge_x = np.repeat(depth - 0.5, 2)
     edge_y = np.column_stack([np.arange(len(depth)) - 0.5, np.arange(len(depth)) + 0.5]).ravel()
     figure.add_scatter(
         x=np.concatenate([[-0.5], edge_x, [-0.5, -0.5]]),
@@ -106,13 +118,6 @@ def _triangle(figures: MemoryFigures) -> Section:
         name="kept",
         hoverinfo="skip",
         showlegend=False,
-    )
-    return Section(
-        heading="The triangle: what the truncation keeps",
-        words=f"{words} Inside the red line lies what --bptt-stride {figures.stride} --bptt-steps "
-        f"{figures.steps} keeps when a block begins with the first day; how far an error reaches "
-        "depends on its place in the block.",
-        figure=figure,
     )
 
 

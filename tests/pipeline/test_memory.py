@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from forecaster.errors import DataError, UnknownNameError, UsageError
-from forecaster.pipeline.memory import MemoryReport, _rectangle, memory, write_page
+from forecaster.pipeline.memory import _rectangle, memory, write_page
+from forecaster.pipeline.memory_report import MemoryReport
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
