@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.bars import History
-from forecaster.data.exchanges import ALWAYS_OPEN
+from forecaster.data.exchanges import ALWAYS_OPEN, WEEKDAYS
 from forecaster.data.sessions import last_final_session, missed_sessions, sessions_between
 from forecaster.errors import DataError
 
@@ -91,6 +91,16 @@ def describe_holes(history: History, after: NDArray[np.intp]) -> str:
     )
 
 
+def describe_guess(history: History) -> str:
+    """Say in a sentence that no calendar is known; empty where one is."""
+    if history.listing.calendar != WEEKDAYS:
+        return ""
+    return (
+        f"{history.listing.ticker}: no calendar is known for its exchange; every weekday counts as "
+        "a session, holidays too."
+    )
+
+
 def describe_strays(history: History) -> str:
     """Say in a sentence how many bars are on days that are no session; empty where none is."""
     ticker, calendar = history.listing.ticker, history.listing.calendar
@@ -99,10 +109,11 @@ def describe_strays(history: History) -> str:
     if len(strays) == 0:
         return ""
     on_weekends = not np.is_busday(strays).all()
-    better = ALWAYS_OPEN if on_weekends else "NAME of the exchange, such as XLON"
+    better = ALWAYS_OPEN if on_weekends else "XLON"
     return (
         f"{ticker}: {len(strays):,} of {len(days):,} bars are on no session of {calendar} "
-        f"(first {strays[0]}). If it trades by another calendar, name that: --calendar {better}."
+        f"(first {strays[0]}). If it trades by another calendar, name that, such as {better}: "
+        "--calendar NAME, or a column calendar."
     )
 
 

@@ -11,8 +11,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.bars import History
-from forecaster.data.exchanges import WEEKDAYS
-from forecaster.data.schedule import describe_holes, final_part, new_holes
+from forecaster.data.schedule import describe_guess, describe_holes, final_part, new_holes
 from forecaster.data.sources.base import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_tickers
@@ -212,13 +211,9 @@ def held_history(store: PriceStore, ticker: str) -> History | None:
 
 def warn_of_calendar(before: History | None, now: History) -> None:
     """Say once what a ticker's new bars brought: a calendar that is a guess, holes."""
-    ticker = now.listing.ticker
-    if before is None and now.listing.calendar == WEEKDAYS:
-        log.warning(
-            "%s: no calendar is known for its exchange; every weekday counts as a session, "
-            "holidays too",
-            ticker,
-        )
+    guess = describe_guess(now)
+    if guess and before is None:
+        log.warning("%s", guess)
     holes = new_holes(before, now)
     if len(holes):
         log.warning("%s", describe_holes(now, holes))

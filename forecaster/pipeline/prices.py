@@ -1,5 +1,6 @@
 """Prices for the other pipeline steps: from the store, or from a caller's own table."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -10,13 +11,15 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.export import write_csv, write_parquet
-from forecaster.data.schedule import final_part
+from forecaster.data.schedule import describe_guess, describe_strays, final_part
 from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker, normalise_tickers
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.settings import resolve_home
+
+log = logging.getLogger(__name__)
 
 TABLE = "the table of bars"
 
@@ -77,7 +80,18 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
     unknown = sorted(set(wanted) - set(found))
     if unknown:
         raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
-    return [_cut(found[name], until) for name in wanted or sorted(found)]
+    chosen = [found[name] for name in wanted or sorted(found)]
+    if "calendar" not in bars:
+        _warn_of_guesses(chosen)
+    return [_cut(history, until) for history in chosen]
+
+
+def _warn_of_guesses(histories: Sequence[History]) -> None:
+    """Say which calendars, told by the ticker alone, are guesses or do not fit the bars."""
+    for history in histories:
+        doubt = describe_guess(history) or (describe_strays(history) if len(history.bars) else "")
+        if doubt:
+            log.warning("%s", doubt)
 
 
 def _refuse_no_table(bars: object) -> None:

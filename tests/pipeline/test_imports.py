@@ -172,7 +172,7 @@ def test_bars_on_no_session_are_told_with_the_remedy(
     file = written(tmp_path, coin_days())
     import_files([file], home=tmp_path)
     assert "bars are on no session of XNYS (first 2024-01-06)" in caplog.text
-    assert "--calendar 24/7" in caplog.text
+    assert "such as 24/7: --calendar NAME" in caplog.text
     caplog.clear()
     import_files([file], calendar="24/7", home=tmp_path)
     import_files([file], home=tmp_path)  # a calendar once named stays

@@ -114,6 +114,20 @@ def test_the_calendar_of_a_table_is_told_by_its_ticker(home: Path) -> None:
     assert named.listing.calendar == "XNYS"
 
 
+def test_calendars_of_a_table_that_are_guesses_are_told(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not where the table says itself which they are."""
+    days = pd.date_range("2024-01-02", periods=12)
+    coin, greek = bars_of("BTC", 12).assign(session=days), bars_of("OPAP.AT", 12)
+    load_histories(pd.concat([coin, greek]), home, (), None)
+    assert "BTC: 3 of 12 bars are on no session of XNYS" in caplog.text
+    assert "OPAP.AT: no calendar is known" in caplog.text
+    caplog.clear()
+    load_histories(greek.assign(calendar="weekdays"), home, (), None)
+    assert caplog.text == ""
+
+
 def test_an_unfinished_bar_of_a_table_is_left_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
