@@ -73,7 +73,7 @@ def evaluate(
     version: str | None = None,
     *,
     bars: pd.DataFrame | None = None,
-    targets: Sequence[str] = (),
+    targets: str | Sequence[str] = (),
     home: Home | None = None,
     as_of: date | None = None,
 ) -> Evaluation:
@@ -130,7 +130,8 @@ def evaluate(
     )
 
 
-def _chosen_targets(manifest: Manifest, targets: Sequence[str]) -> tuple[str, ...]:
+def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[str, ...]:
+    targets = [targets] if isinstance(targets, str) else targets
     unknown = [name for name in targets if name not in manifest.targets]
     if unknown:
         raise UsageError(

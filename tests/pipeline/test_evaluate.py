@@ -55,7 +55,7 @@ def test_a_ticker_without_a_report_day_is_named(home: Path, said: list[str]) -> 
     assert result.unscored == {"return": ("BBB",)}
     assert set(result.per_ticker["ticker"]) == {"AAA", "CCC"}
     assert "BBB: no report day can be scored for return" in said
-    assert evaluate(bars=BARS, home=home).unscored == {}
+    assert evaluate(bars=BARS, home=str(home), targets="return").unscored == {}
 
 
 def test_a_ticker_without_prices_is_left_out_by_name(home: Path, said: list[str]) -> None:
