@@ -15,8 +15,9 @@ import torch
 from forecaster.data.lanes import pack_lanes
 from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.models.network import build_network
+from forecaster.training.passes import Reading, Segments, TrainingArrays
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.trainer import Options, Segments, TrainingArrays, train
+from forecaster.training.trainer import Options, train
 
 SERIES, DAYS, INPUTS, HIDDEN = 20, 2520, 26, 64
 LOOKBACK, CHUNK, BATCH = 60, 63, 256
@@ -50,7 +51,7 @@ def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> fl
         lambda number: segments,
         BPTTPlan.full() if windows else BPTTPlan.truncated(steps=CHUNK),
         options,
-        last_day_only=windows,
+        Reading(last_day_only=windows),
         validate=lambda network: 0.0,
         on_update=lambda update, look: None,
     )

@@ -24,9 +24,10 @@ from benchmarks.plain_loop import PlainLoop
 from forecaster.data.lanes import pack_lanes
 from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.models.network import Network, build_network
+from forecaster.training.passes import Reading, Segments, TrainingArrays
 from forecaster.training.plan import BPTTPlan
 from forecaster.training.tiles import Workers, tiled_gradients
-from forecaster.training.trainer import Options, Segments, TrainingArrays, train
+from forecaster.training.trainer import Options, train
 
 KINDS = ("elman", "gru", "lstm")
 SERIES, DAYS, INPUTS, LOOKBACK, CHUNK = 100, 2520, 26, 60, 63
@@ -65,15 +66,15 @@ def ours(network: Network, data: TrainingArrays, segments: Segments, updates: in
         clip_grad=1.0,
         evaluate_every=max(updates, 2),
         patience=1,
-        workers=how.pop("workers", 1),
     )
+    reading = Reading(last_day_only=how.pop("last_day_only", True), workers=how.pop("workers", 1))
     train(
         network,
         data,
         lambda number: segments,
         how.pop("plan", BPTTPlan.full()),
         options,
-        last_day_only=how.pop("last_day_only", True),
+        reading,
         validate=lambda network: 0.0,
         on_update=lambda update, look: None,
     )

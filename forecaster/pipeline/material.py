@@ -26,7 +26,7 @@ from forecaster.pipeline.table import some
 from forecaster.pipeline.trained import able_rows
 from forecaster.settings import TrainSettings
 from forecaster.training.forecasting import forecast_histories, forecast_windows
-from forecaster.training.trainer import Segments
+from forecaster.training.passes import Segments
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def long_enough(
     kept = [history for history in histories if len(history.bars) >= needed]
     short = [history for history in histories if len(history.bars) < needed]
     texts = [f"{h.listing.ticker}: {len(h.bars)} trading days" for h in short]
-    remedy = "Fetch a longer period or lower --lookback."
+    remedy = "Fetch a longer period" + (" or lower --lookback." if lookback else ".")
     if not kept:
         raise DataError(
             f"{'; '.join(texts[:3])}; --lookback {settings.lookback} needs at least {needed}. "
@@ -120,17 +120,25 @@ def _require_quantities(panel: Panel) -> None:
 
 
 def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], Segments]:
-    """Return what draws the segments of a pass: windows, or lanes of whole histories."""
+    """Return what draws the segments of a pass: windows, or lanes of whole histories.
+
+    The draw depends on the seed and the number of the pass alone: a training that goes on
+    from a checkpoint draws what it would have drawn.
+    """
     panel, scored = material.panel, _any(material.rows(0))
-    generator = np.random.default_rng(settings.seed)
+
+    def drawing(number: int) -> np.random.Generator:
+        return np.random.default_rng((settings.seed, number))
+
     if isinstance(settings.lookback, int):
         ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
-        return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, generator)
+        return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, drawing(number))
     first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
     longest = int((stop - first).max())
     chunk = min(settings.bptt_stride or settings.reach or longest, longest)
 
     def lanes(number: int) -> Lanes:
+        generator = drawing(number)
         # A phase drawn anew each pass: else the same days always open a chunk, without reach.
         # A chunk that holds the longest history whole is full BPTT, which has no phase.
         phase = chunk if chunk == longest else int(generator.integers(1, chunk + 1))

@@ -22,10 +22,11 @@ from forecaster.pipeline.reach import with_measured_reach
 from forecaster.pipeline.trained import weights_of
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import check_writable, save_version
-from forecaster.settings import TrainSettings, resolve_home
+from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device
+from forecaster.training.passes import Reading, TrainingArrays
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.trainer import Evaluated, Options, TrainingArrays
+from forecaster.training.trainer import Evaluated, Options
 from forecaster.training.trainer import train as run_training
 
 __all__ = ["Evaluated", "TrainReport", "train"]
@@ -54,7 +55,7 @@ def train(
     *,
     settings: TrainSettings | None = None,
     tickers: Sequence[str] = (),
-    home: Path | None = None,
+    home: Home | None = None,
     as_of: date | None = None,
     on_update: OnUpdate = lambda update, look: None,
 ) -> TrainReport:
@@ -188,10 +189,12 @@ def _fit_network(
             clip_grad=settings.clip_grad,
             evaluate_every=settings.evaluate_every,
             patience=settings.patience,
+        ),
+        Reading(
+            last_day_only=not settings.scores_each_day,
+            burn_in=settings.days_before_scoring,
             workers=settings.workers,
         ),
-        last_day_only=not settings.scores_each_day,
-        burn_in=settings.days_before_scoring,
         validate=select_loss(material, settings, arrays.inputs, scaled_y),
         on_update=on_update,
     )

@@ -11,8 +11,9 @@ from forecaster.data.lanes import Lanes, pack_lanes
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import Head
 from forecaster.models.network import Network
+from forecaster.training.passes import Reading, TrainingArrays
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.trainer import Options, TrainingArrays, train
+from forecaster.training.trainer import Options, train
 
 
 def within(error: float, tolerance: float) -> None:
@@ -73,8 +74,7 @@ def fit(
         passes,
         plan,
         options,
-        last_day_only=last_day_only,
-        burn_in=burn_in,
+        Reading(last_day_only=last_day_only, burn_in=burn_in),
         validate=lambda _: 1.0,
         on_update=on_update,
     )

@@ -25,7 +25,8 @@ from torch import nn
 
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import CORES, Network
-from forecaster.training import exact, forecasting, trainer
+from forecaster.training import exact, forecasting
+from forecaster.training import passes as passes_module
 from forecaster.training.blocks import Grid
 from forecaster.training.forecasting import forecast_histories
 from forecaster.training.gradients import bptt_gradients
@@ -233,7 +234,7 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, lanes, ste
         carried.append(bptt_gradients(made, x, *arguments))
         return carried[-1]
 
-    monkeypatch.setattr(trainer, "bptt_gradients", spy)
+    monkeypatch.setattr(passes_module, "bptt_gradients", spy)
     plan = BPTTPlan.truncated(steps=steps, stride=stride, update="pass")
     (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), passes, plan, 1)
     within(relative_error(found, expected), 1e-12)

@@ -1,7 +1,6 @@
 """Sharing out an update's windows changes how long it takes and nothing else."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +9,10 @@ import torch
 from forecaster.data.windows import WindowBatches
 from forecaster.models.network import build_network
 from forecaster.training import tiles
+from forecaster.training.passes import Reading, TrainingArrays
 from forecaster.training.plan import BPTTPlan
 from forecaster.training.tiles import tiled_gradients, windows_at_once, workers_of
-from forecaster.training.trainer import Options, TrainingArrays, train
+from forecaster.training.trainer import Options, train
 
 ROWS, LOOKBACK, WINDOWS = 200, 7, 96
 FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(steps=3)
@@ -137,8 +137,8 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_workers(monkeypatch):
             make_arrays(),
             lambda number, draw=generator: WindowBatches.drawn(ends, LOOKBACK, 64, draw),
             FULL,
-            replace(options, workers=workers),
-            last_day_only=True,
+            options,
+            Reading(last_day_only=True, workers=workers),
             validate=lambda made: next(made.parameters()).square().sum().item(),
             on_update=lambda update, look: None,
         )

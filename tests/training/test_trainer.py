@@ -12,11 +12,13 @@ from forecaster.data.lanes import Segment, pack_lanes
 from forecaster.data.windows import WindowBatches
 from forecaster.errors import DivergedError
 from forecaster.models.network import build_network
+from forecaster.training import passes as passes_module
 from forecaster.training import tiles, trainer
 from forecaster.training.forecasting import forecast_histories
 from forecaster.training.gradients import bptt_gradients
+from forecaster.training.passes import Place, Reading, TrainingArrays, pass_gradients
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.trainer import Options, TrainingArrays, train
+from forecaster.training.trainer import Options, train
 
 OPTIONS = Options(
     max_updates=12,
@@ -27,6 +29,7 @@ OPTIONS = Options(
     patience=100,
 )
 FULL = BPTTPlan.full()
+LANES = Reading(last_day_only=False)
 OFFSETS = np.array([0, 20, 32, 40])
 
 
@@ -44,6 +47,11 @@ def network(*, model="lstm", seed=0, dropout=0.0, layers=1, hidden=4, inputs=2, 
     return build_network(
         model, inputs=inputs, targets=targets, hidden=hidden, layers=layers, dropout=dropout
     )
+
+
+def one_pass(made, data, segments, plan, reading):
+    """The gradients of a pass from its beginning."""
+    return pass_gradients(made, data, segments, plan, reading, Place())
 
 
 def arrays(rows=40, seed=0, targets=1):
@@ -72,7 +80,7 @@ def run(made, passes, *, data=None, plan=FULL, options=OPTIONS, validate=None, *
         passes,
         plan,
         options,
-        last_day_only=kwargs.get("last_day_only", False),
+        Reading(last_day_only=kwargs.get("last_day_only", False)),
         validate=validate or (lambda _: 1.0),
         on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
     )
@@ -173,7 +181,7 @@ def test_on_update_hears_of_every_update_and_every_look():
         lanes(),
         FULL,
         replace(OPTIONS, max_updates=5, evaluate_every=2),
-        last_day_only=False,
+        Reading(last_day_only=False),
         validate=lambda _: 1.0,
         on_update=lambda *news: heard.append(news),
     )
@@ -214,7 +222,7 @@ def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
             passes,
             FULL,
             options,
-            last_day_only=False,
+            Reading(last_day_only=False),
             validate=lambda _: next(losses),
             on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
         )
@@ -247,7 +255,7 @@ def test_a_select_loss_that_is_not_finite_is_divergence(bad):
             lanes(),
             FULL,
             OPTIONS,
-            last_day_only=False,
+            Reading(last_day_only=False),
             validate=lambda _: next(losses),
             on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
         )
@@ -387,7 +395,7 @@ def spied(monkeypatch):
         calls.append((state.reset(grid.resets[0]), block.state, x))
         return block
 
-    monkeypatch.setattr(trainer, "bptt_gradients", spy)
+    monkeypatch.setattr(passes_module, "bptt_gradients", spy)
     return calls
 
 
@@ -501,7 +509,7 @@ def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
     plan = BPTTPlan.truncated(steps=steps, stride=stride)
     data = TrainingArrays.on(torch.device("cpu"), x, y, scored)
     oracle = NumpyDescent(made, x, y, scored, packed, steps // stride - 1)
-    blocks = trainer._pass_gradients(made, data, packed, plan, last_day_only=False)
+    blocks = one_pass(made, data, packed, plan, LANES)
     for block, (loss, gradients) in zip(blocks, oracle.updates(), strict=True):
         assert float(block.loss_sum) == pytest.approx(loss, rel=1e-10)
         for found, expected in zip(block.gradients, gradients, strict=True):
@@ -584,10 +592,8 @@ def test_one_update_per_pass_adds_up_its_blocks():
     """`update="pass"` at frozen weights is the mean gradient over the pass, whatever its cuts."""
     made, data = network(), arrays()
     plan = BPTTPlan.truncated(steps=5, update="pass")
-    (whole,) = trainer._pass_gradients(made, data, lanes()(1), plan, last_day_only=False)
-    parts = list(
-        trainer._pass_gradients(made, data, lanes()(1), replace(plan, update="chunk"), False)
-    )
+    (whole,) = one_pass(made, data, lanes()(1), plan, LANES)
+    parts = list(one_pass(made, data, lanes()(1), replace(plan, update="chunk"), LANES))
     for k, found in enumerate(whole.gradients):
         expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
         torch.testing.assert_close(found, expected)
@@ -599,7 +605,7 @@ def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
     ends = np.array([9, 15, 19, 31, 39])
     batches = WindowBatches(ends, lookback=6, batch=2)
     plan = BPTTPlan.full(update="pass")
-    (found,) = trainer._pass_gradients(made, data, batches, plan, False, burn_in=2)
+    (found,) = one_pass(made, data, batches, plan, replace(LANES, burn_in=2))
     rows = torch.from_numpy(ends) + torch.arange(-5, 1)[:, None]
     prediction, _ = made(data.inputs[rows], made.initial_state(5))
     mask = data.scored[rows].clone()
@@ -616,7 +622,7 @@ def test_truncation_inside_each_day_windows_cuts_them_like_histories(steps, stri
     made, data = network(), arrays()
     batches = WindowBatches(np.array([9, 15]), lookback=6, batch=2)
     plan = BPTTPlan.truncated(steps=steps, stride=stride)
-    (found,) = trainer._pass_gradients(made, data, batches, plan, False, burn_in=0)
+    (found,) = one_pass(made, data, batches, plan, replace(LANES, burn_in=0))
     rows = torch.tensor([9, 15]) + torch.arange(-5, 1)[:, None]
     expected = bptt_gradients(
         made,
