@@ -22,6 +22,7 @@ TESTS = (
     "tests/training/test_battery_algebra.py",
     "tests/training/test_gradients.py",
     "tests/training/test_trainer.py",
+    "tests/training/test_checkpoint.py",
     "tests/training/test_forecasting.py",
     "tests/models/test_recurrent_state.py",
     "tests/data/test_lanes.py",
@@ -55,9 +56,9 @@ def main(names: list[str]) -> int:
     chosen = [patch for patch in PATCHES if not names or patch.stem in names]
     good = True
     with ThreadPoolExecutor(PROCESSES) as pool:
-        print(f"{'mutant':26}{'verdict':10}{'seconds':>7}  first test that fails")
+        print(f"{'mutant':32}{'verdict':10}{'seconds':>7}  first test that fails")
         for found in pool.map(judge, [None, *chosen]):
-            print(f"{found.name:26}{found.verdict:10}{found.seconds:7.0f}  {found.killer}")
+            print(f"{found.name:32}{found.verdict:10}{found.seconds:7.0f}  {found.killer}")
             sys.stdout.flush()
             good &= found.verdict == ("passes" if found.name == "none" else "killed")
     print(f"{len(chosen)} mutants, {'all killed' if good else 'NOT all killed'}")
