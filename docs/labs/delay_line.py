@@ -1,0 +1,96 @@
+"""The delay line: a lag that truncation provably cannot learn, and the one day that decides.
+
+Run: python docs/labs/delay_line.py
+"""
+
+import torch
+from torch import Tensor
+
+from forecaster.models.base import RecurrentCore
+from forecaster.models.elman import ElmanCore
+from forecaster.models.heads import PointHead
+from forecaster.models.network import Network
+from forecaster.training.blocks import Grid
+from forecaster.training.gradients import bptt_gradients
+from forecaster.training.plan import BPTTPlan
+
+LAG, DAYS, LANES, PASSES, RATE = 10, 240, 16, 80, 0.5
+
+
+def delay_line() -> Network:
+    """A shift register of LAG + 1 units whose write gate is closed and whose end is read."""
+    core: RecurrentCore = ElmanCore(1, LAG + 1)
+    network = Network(core, PointHead(LAG + 1, 1)).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.core.fused.weight_hh_l0[range(1, LAG + 1), range(LAG)] = 1.0
+        network.head.linear.weight[0, LAG] = 1.0
+    return network
+
+
+def learnable(network: Network) -> dict[str, tuple[int, int]]:
+    """The only two weights that learn: the write gate w and the readout v."""
+    return {"core.fused.weight_ih_l0": (0, 0), "head.linear.weight": (0, LAG)}
+
+
+def error_after_training(steps: int, stride: int) -> tuple[float, bool]:
+    """Train by plain gradient descent; return the relative error and whether anything moved."""
+    generator = torch.Generator().manual_seed(0)
+    x = 0.3 * torch.randn(DAYS, LANES, 1, generator=generator, dtype=torch.float64)
+    y = torch.cat([torch.zeros(LAG, LANES, 1, dtype=torch.float64), x[:-LAG]])
+    network, plan = delay_line(), BPTTPlan.truncated(steps=steps, stride=stride)
+    before = [parameter.clone() for parameter in network.parameters()]
+    for _ in range(PASSES):
+        descend(network, x, y, plan)
+    with torch.no_grad():
+        prediction, _ = network(x, network.initial_state(LANES))
+    moved = any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    scored = slice(LAG, None)
+    error = (prediction[scored] - y[scored]).square().mean() / y[scored].square().mean()
+    return float(error), moved
+
+
+def descend(network: Network, x: Tensor, y: Tensor, plan: BPTTPlan) -> None:
+    """One pass, one step per stride; the state is carried."""
+    stride, steps = plan.stride or DAYS, plan.steps or DAYS
+    states = {0: network.initial_state(LANES)}
+    for start in range(0, DAYS, stride):
+        first = max(0, start + stride - steps)
+        stop = min(start + stride, DAYS)
+        lengths = tuple(min(stride, stop - day) for day in range(first, stop, stride))
+        mask = torch.zeros_like(y[first:stop], dtype=torch.bool)
+        mask[start - first :] = True
+        count = float(stride * LANES)
+        grid = Grid(lengths=lengths, context=len(lengths) - 1)
+        block = bptt_gradients(
+            network, x[first:stop], y[first:stop], mask, states[first], plan, count, grid
+        )
+        for number, state in enumerate(block.states, start=1):
+            states[first + number * stride] = state
+        step(network, block.gradients)
+
+
+def step(network: Network, gradients: tuple[Tensor, ...]) -> None:
+    """Move the two weights that may learn."""
+    chosen = learnable(network)
+    with torch.no_grad():
+        for (name, parameter), gradient in zip(network.named_parameters(), gradients, strict=True):
+            if name in chosen:
+                parameter[chosen[name]] -= RATE * gradient[chosen[name]]
+
+
+def main() -> None:
+    """Print the cliff."""
+    torch.set_num_threads(1)
+    print(f"the target is the input of {LAG} days ago; relative error after {PASSES} passes")
+    print("  k2  k1  relative error  weights")
+    for steps, stride in [(5, 5), (10, 10), (10, 5), (11, 11), (12, 6), (20, 20)]:
+        error, moved = error_after_training(steps, stride)
+        print(
+            f"{steps:>4}{stride:>4}{error:>16.3f}  {'moved' if moved else 'untouched, bit for bit'}"
+        )
+
+
+if __name__ == "__main__":
+    main()

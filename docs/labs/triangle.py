@@ -1,0 +1,67 @@
+"""Which days an error reaches: the triangle, measured by asking the gradient function itself.
+
+Run: python docs/labs/triangle.py
+"""
+
+import torch
+from torch import Tensor, nn
+
+from forecaster.models.base import RecurrentCore, RecurrentState
+from forecaster.models.elman import ElmanCore
+from forecaster.models.heads import PointHead
+from forecaster.models.network import Network
+from forecaster.training.gradients import bptt_gradients
+from forecaster.training.plan import BPTTPlan
+
+DAYS = 12
+
+
+class Probed(RecurrentCore):
+    """Adds a trainable zero to each day's input; its gradient is dE/dx of that day."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = ElmanCore(1, 3)
+        self.hidden_size = 3
+        self.probe = nn.Parameter(torch.zeros(DAYS))
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """The input of each day is its number, which looks its probe up."""
+        return self.core(torch.ones_like(x) + self.probe[x.long()], state)
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Start as the core does."""
+        return self.core.initial_state(rows)
+
+
+def reached(network: Network, day: int, plan: BPTTPlan) -> list[bool]:
+    """The days whose inputs the error of one day has a gradient with respect to."""
+    x = torch.arange(float(DAYS))[:, None, None]
+    mask = torch.zeros(DAYS, 1, 1, dtype=torch.bool)
+    mask[day] = True
+    state = network.initial_state(1)
+    block = bptt_gradients(network, x, torch.ones(DAYS, 1, 1), mask, state, plan, 1.0)
+    names = [name for name, _ in network.named_parameters()]
+    return (block.gradients[names.index("core.probe")] != 0).tolist()
+
+
+def main() -> None:
+    """Print a triangle per plan: a row per error, a column per day it may reach."""
+    torch.manual_seed(0)
+    network = Network(Probed(), PointHead(3, 1))
+    nn.init.normal_(network.head.linear.weight)
+    plans = {
+        "full": BPTTPlan.full(),
+        "truncated, k2 = 4": BPTTPlan.truncated(steps=4),
+        "truncated, k2 = 4, k1 = 2": BPTTPlan.truncated(steps=4, stride=2),
+        "truncated, k2 = 4, k1 = 1": BPTTPlan.truncated(steps=4, stride=1),
+    }
+    for name, plan in plans.items():
+        print(f"{name}")
+        for day in range(DAYS):
+            row = reached(network, day, plan)
+            print("  " + " ".join("#" if hit else "." for hit in row[: day + 1]))
+
+
+if __name__ == "__main__":
+    main()
