@@ -1,6 +1,7 @@
 """The table that every source returns: one row per session of one ticker, as served.
 
-Also the border that every table crosses on its way in: `validate_bars`.
+Also the border that every table crosses on its way in: `validate_bars`, and `flaws` to tell
+each row that cannot cross it.
 
 Knows no source, no calendar and no store.
 
@@ -9,10 +10,13 @@ Columns: `session` (naive exchange-local date, datetime64[s]), `open high low cl
 ex-date, 0 otherwise), `split` (new shares per old, 1 otherwise).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from forecaster.errors import DataError
@@ -30,7 +34,8 @@ class Listing:
     """What a ticker is, told by its source and stored beside its bars.
 
     `basis` says how the stored close is expressed, `calendar` names the exchange
-    calendar whose sessions the bars follow (see `sessions.py`).
+    calendar whose sessions the bars follow (see `sessions.py`). `currency` is the source's
+    own code: `GBp` is pence. `first_trade` is the exchange-local date of the first trade.
     """
 
     ticker: str
@@ -40,6 +45,7 @@ class Listing:
     name: str = ""
     exchange: str = ""
     currency: str = ""
+    first_trade: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +56,35 @@ class History:
     bars: pd.DataFrame
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """Why a row (its position) cannot be a bar: the rule it breaks, found and needed in words."""
+
+    row: int
+    rule: str
+    reason: str
+
+
+MISSING_VALUE: Final = "missing-value"
+IMPOSSIBLE_VALUE: Final = "impossible-value"
+IMPOSSIBLE_BAR: Final = "impossible-bar"
+BAD_DATE: Final = "bad-date"
+
 # A high below the close by less than this is rounding or an auction, not a broken bar.
-_TOLERANCE = 0.001
+_TOLERANCE: Final = 0.001
 # No price and no volume of any exchange comes near; 1e308 is a broken source.
-_LARGEST_PRICE = 1e12
-_LARGEST_VOLUME = 1e18
+_LARGEST_PRICE: Final = 1e12
+_LARGEST_VOLUME: Final = 1e18
 # No calendar is known of earlier days.
-_OLDEST = pd.Timestamp("1900-01-01")
+_OLDEST: Final = pd.Timestamp("1900-01-01")
+
+# Largest value, and whether 0 is one.
+_BOUNDS: Final = {
+    **dict.fromkeys(PRICE_COLUMNS, (_LARGEST_PRICE, False)),
+    "volume": (_LARGEST_VOLUME, True),
+    "dividend": (_LARGEST_PRICE, True),
+    "split": (_LARGEST_PRICE, False),
+}
 
 
 def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
@@ -73,74 +101,119 @@ def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
             or split that cannot be; sessions that repeat, go back or lie before 1900; a high
             or low that the open or the close passes by more than 0.1 %.
     """
-    from pandera.errors import SchemaErrors
-
     if [(name, str(kind)) for name, kind in bars.dtypes.items()] != list(_COLUMN_TYPES.items()):
         raise DataError(_wrong_table(ticker, bars))
     if bars.empty:
         raise DataError(f"{ticker}: no bars at all; at least one is needed. Check the source.")
-    numbered = bars.reset_index(drop=True)
-    try:
-        _schema().validate(numbered, lazy=True)
-    except SchemaErrors as error:
-        raise DataError(_first_failure(ticker, numbered, error.failure_cases)) from None
+    if not _is_sound(bars):
+        numbered = bars.reset_index(drop=True)
+        raise DataError(_first_failure(ticker, numbered, _failures(numbered)))
     return bars
+
+
+def flaws(bars: pd.DataFrame) -> list[Flaw]:
+    """Tell every row that cannot be a bar, by the first rule that it breaks.
+
+    Args:
+        bars: one row per session, oldest first, with BAR_COLUMNS in this order.
+    """
+    if bars.empty or _is_sound(bars):
+        return []
+    numbered = bars.reset_index(drop=True)
+    first = _failures(numbered).drop_duplicates("index")
+    return [_flaw(numbered, failure) for _, failure in first.iterrows()]
+
+
+def _flaw(bars: pd.DataFrame, failure: "pd.Series[Any]") -> Flaw:
+    row = int(failure["index"])
+    found, needed = _found_and_needed(bars.iloc[row], failure)
+    return Flaw(row=row, rule=_rule_of(failure), reason=f"{found}; {needed} is needed")
+
+
+def _rule_of(failure: "pd.Series[Any]") -> str:
+    if failure["check"] == "not_nullable":
+        return MISSING_VALUE
+    if failure["schema_context"] != "Column":
+        return IMPOSSIBLE_BAR
+    return BAD_DATE if failure["column"] == "session" else IMPOSSIBLE_VALUE
+
+
+def _is_sound(bars: pd.DataFrame) -> bool:
+    """Tell whether no rule is broken: what the schema tells, thirty times faster."""
+    for name, (largest, zero) in _BOUNDS.items():
+        values = bars[name].to_numpy()
+        if not (((values > 0) | ((values == 0) & zero)) & (values <= largest)).all():
+            return False
+    sessions = bars["session"]
+    return (
+        bool(sessions.notna().all())
+        and all(rule(sessions).all() for rule in _SESSION_RULES.values())
+        and all(rule(bars).all() for rule in _SHAPE_RULES.values())
+    )
+
+
+def _failures(bars: pd.DataFrame) -> pd.DataFrame:
+    """List every cell and row that breaks a rule, oldest first; there is at least one."""
+    from pandera.errors import SchemaErrors
+
+    try:
+        _schema().validate(bars, lazy=True)
+    except SchemaErrors as error:
+        # A value that cannot be goes before what it does to the shape of the whole bar.
+        found: pd.DataFrame = error.failure_cases
+        return found.sort_values(["index", "schema_context"], kind="stable")
+    raise AssertionError("the schema and _is_sound disagree")
 
 
 @cache
 def _schema() -> Any:
     import pandera.pandas as pa
 
-    def number(least: str, lowest: float, largest: float, *, open_end: bool) -> Any:
-        check = pa.Check.in_range(
-            lowest, largest, include_min=not open_end, error=f"a finite number {least}"
-        )
+    def number(largest: float, zero: bool) -> Any:
+        least = "not below 0" if zero else "above 0"
+        check = pa.Check.in_range(0, largest, include_min=zero, error=f"a finite number {least}")
         return pa.Column(checks=check)
 
-    price = number("above 0", 0, _LARGEST_PRICE, open_end=True)
-    sessions = [
-        pa.Check(lambda days: ~days.duplicated(), error="one bar per session"),
-        pa.Check(lambda days: ~(days < days.shift()), error="sessions from old to new"),
-        pa.Check(lambda days: days == days.dt.normalize(), error="a date without time of day"),
-        pa.Check(lambda days: ~(days < _OLDEST), error="a day from 1900-01-01 on"),
-    ]
+    sessions = [pa.Check(rule, error=needed) for needed, rule in _SESSION_RULES.items()]
     return pa.DataFrameSchema(
         {
             "session": pa.Column(checks=sessions),
-            **dict.fromkeys(PRICE_COLUMNS, price),
-            "volume": number("not below 0", 0, _LARGEST_VOLUME, open_end=False),
-            "dividend": number("not below 0", 0, _LARGEST_PRICE, open_end=False),
-            "split": number("above 0", 0, _LARGEST_PRICE, open_end=True),
+            **{name: number(*bounds) for name, bounds in _BOUNDS.items()},
         },
-        checks=[
-            pa.Check(_high_is_highest, error="a high not below open and close"),
-            pa.Check(_low_is_lowest, error="a low not above open and close"),
-        ],
+        checks=[pa.Check(rule, error=needed) for needed, rule in _SHAPE_RULES.items()],
     )
 
 
+# Written so that a missing price, which has its own rule, breaks no second one.
 def _high_is_highest(bars: pd.DataFrame) -> "pd.Series[bool]":
-    # Written so that a missing price, which has its own rule, breaks no second one.
-    return ~(bars["high"] < bars[["open", "close"]].max(axis=1) * (1 - _TOLERANCE))
+    return ~(bars["high"] < np.maximum(bars["open"], bars["close"]) * (1 - _TOLERANCE))
 
 
 def _low_is_lowest(bars: pd.DataFrame) -> "pd.Series[bool]":
-    return ~(bars["low"] > bars[["open", "close"]].min(axis=1) * (1 + _TOLERANCE))
+    return ~(bars["low"] > np.minimum(bars["open"], bars["close"]) * (1 + _TOLERANCE))
+
+
+# By what is needed, as a person is told it.
+_SESSION_RULES: Final[dict[str, Callable[[Any], Any]]] = {
+    "one bar per session": lambda days: ~days.duplicated(),
+    "sessions from old to new": lambda days: ~(days < days.shift()),
+    "a date without time of day": lambda days: days == days.dt.normalize(),
+    "a day from 1900-01-01 on": lambda days: ~(days < _OLDEST),
+}
+_SHAPE_RULES: Final[dict[str, Callable[[Any], Any]]] = {
+    "a high not below open and close": _high_is_highest,
+    "a low not above open and close": _low_is_lowest,
+}
 
 
 def _first_failure(ticker: str, bars: pd.DataFrame, failures: pd.DataFrame) -> str:
     """Tell the oldest row that breaks a rule, and how many rows break the same rule."""
-    # A value that cannot be goes before what it does to the shape of the whole bar.
-    failures = failures.sort_values(["index", "schema_context"], kind="stable")
     first = failures.iloc[0]
     alike = failures[
         (failures["check"] == first["check"]) & (failures["column"] == first["column"])
     ]
-    row = bars.loc[int(first["index"])]
-    one_value = first["schema_context"] == "Column"
-    shown = [first["column"]] if one_value else PRICE_COLUMNS
-    found = ", ".join(f"{name} {row[name]}" for name in shown)
-    needed = "a value" if first["check"] == "not_nullable" else first["check"]
+    row = bars.iloc[int(first["index"])]
+    found, needed = _found_and_needed(row, first)
     where: str = (
         f"row {first['index']}" if pd.isna(row["session"]) else f"{row['session']:%Y-%m-%d}"
     )
@@ -148,6 +221,13 @@ def _first_failure(ticker: str, bars: pd.DataFrame, failures: pd.DataFrame) -> s
         f"{ticker}: the bar of {where} has {found}; {needed} is needed "
         f"({alike['index'].nunique()} such). Correct or leave out these bars."
     )
+
+
+def _found_and_needed(row: "pd.Series[Any]", failure: "pd.Series[Any]") -> tuple[str, str]:
+    one_value = failure["schema_context"] == "Column"
+    shown = [failure["column"]] if one_value else PRICE_COLUMNS
+    found = ", ".join(f"{name} {row[name]}" for name in shown)
+    return found, "a value" if failure["check"] == "not_nullable" else failure["check"]
 
 
 def _wrong_table(ticker: str, bars: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.data.bars import BAR_COLUMNS, validate_bars
+from forecaster.data.bars import BAR_COLUMNS, flaws, validate_bars
 from forecaster.errors import DataError
 
 
@@ -137,3 +137,22 @@ def test_the_index_of_the_table_does_not_matter():
     bars["close"] = [10.0, -1.0, 12.0, 13.0, 14.0]
     with pytest.raises(DataError, match=r"2024-01-02 has close -1\.0"):
         validate_bars("AAPL", bars)
+
+
+def test_every_row_that_cannot_be_is_told_by_its_first_rule():
+    """A bar without a close is no impossible bar; one that is both is told once."""
+    bars = _bars(6)
+    bars.loc[1, "close"] = np.nan
+    bars.loc[2, ["low", "volume"]] = [-1.0, np.inf]
+    bars.loc[4, "high"] = 1.0
+    found = [(flaw.row, flaw.rule) for flaw in flaws(bars)]
+    assert found == [(1, "missing-value"), (2, "impossible-value"), (4, "impossible-bar")]
+    assert flaws(bars)[0].reason == "close nan; a value is needed"
+    assert "high 1.0, low" in flaws(bars)[2].reason
+
+
+def test_bars_without_a_flaw_are_told_so_without_pandera(monkeypatch):
+    """The nightly run checks thousands of tickers; the schema is asked only for the report."""
+    monkeypatch.setattr("forecaster.data.bars._failures", None)
+    assert flaws(_bars()) == [] and flaws(_bars(0)) == []
+    validate_bars("AAPL", _bars())
