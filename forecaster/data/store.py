@@ -9,48 +9,20 @@ Shape letters: D trading days.
 import difflib
 import json
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from forecaster.data import store_file
-from forecaster.data.bars import BAR_COLUMNS, History, Listing, validate_bars
+from forecaster.data import store_file, store_rows
+from forecaster.data.bars import History, Listing, validate_bars
+from forecaster.data.store_rows import Revision, Row, Span
 from forecaster.errors import DataError, UnknownNameError
-
-_COLUMNS: Final = ", ".join(BAR_COLUMNS)
-_VALUES: Final = BAR_COLUMNS[1:]
-_NEWEST: Final = "9999-12-31"
-
-_UPSERT_LISTING: Final = """
-    INSERT INTO listings VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (ticker) DO UPDATE SET
-        calendar = excluded.calendar, name = excluded.name, exchange = excluded.exchange,
-        currency = excluded.currency, fetched_at = excluded.fetched_at
-"""
-_UPSERT_BAR: Final = f"""
-    INSERT INTO bars (ticker, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (ticker, session) DO UPDATE SET
-        {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}
-    WHERE ({", ".join(_VALUES)}) IS NOT ({", ".join(f"excluded.{name}" for name in _VALUES)})
-"""
-# Numbers only, so that half a million rows go to an array without a tuple for each.
-_BARS: Final = f"""
-    SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
-    FROM json_each(?) CROSS JOIN bars ON ticker = value
-    WHERE session <= ? ORDER BY key, session
-"""
-_BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
-_SUMMARY: Final = """
-    SELECT ticker, source, basis, calendar, currency, count(session) AS days,
-           min(session) AS first, max(session) AS last, fetched_at
-    FROM listings LEFT JOIN bars USING (ticker) GROUP BY ticker ORDER BY ticker
-"""
 
 
 class PriceStore:
@@ -102,18 +74,24 @@ class PriceStore:
         """Close the file; the store is of no use afterwards."""
         self._connection.close()
 
-    def upsert(self, history: History, fetched_at: datetime) -> int:
+    def upsert(self, history: History, fetched_at: datetime, reason: str = "") -> int:
         """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""
-        return self.upsert_all([history], fetched_at)[0]
+        return self.upsert_all([history], fetched_at, reason)[0]
 
-    def upsert_all(self, histories: Sequence[History], fetched_at: datetime) -> list[int]:
+    def upsert_all(
+        self, histories: Sequence[History], fetched_at: datetime, reason: str = ""
+    ) -> list[int]:
         """Store several tickers' bars in one transaction: all of them, or none.
 
-        New bars are added, different ones replaced.
+        New bars are added, different ones replaced. What changes nothing writes nothing. A
+        change on or before the newest stored session raises the ticker's revision, and so
+        does another listing for which there is a reason.
 
         Args:
-            histories: bars oldest first; days that they lack stay as they are stored.
+            histories: bars oldest first; days that they lack stay as they are stored. A
+                ticker that is stored may come without bars, for its listing alone.
             fetched_at: aware instant at which the source served them.
+            reason: why the past changes; empty for a sentence that counts the bars.
 
         Returns:
             How many bars of each were new or different.
@@ -124,31 +102,46 @@ class PriceStore:
             StorageError: the disk is full or failed; nothing was changed.
             TryLaterError: another process is writing.
         """
-        instant = _instant(fetched_at)
-        rows = [_rows(h.listing.ticker, validate_bars(h.listing.ticker, h.bars)) for h in histories]
+        instant = store_rows.instant_text(fetched_at)
         with (
             store_file.translated_errors(self.path),
             store_file.transaction(self._connection),
         ):
-            return [
-                self._replace(history.listing, bars, instant)
-                for history, bars in zip(histories, rows, strict=True)
-            ]
+            return [self._replace(history, instant, reason) for history in histories]
 
-    def _replace(self, listing: Listing, rows: list[tuple[Any, ...]], instant: str) -> int:
+    def _replace(self, history: History, instant: str, reason: str) -> int:
+        listing, span = history.listing, self.span(history.listing.ticker)
+        known = self._query(store_rows.LISTING, listing.ticker)
+        if not (known and history.bars.empty):
+            validate_bars(listing.ticker, history.bars)
         self._refuse_other_origin(listing)
-        described = (
-            *(listing.ticker, listing.source, listing.basis, listing.calendar),
-            *(listing.name, listing.exchange, listing.currency, instant),
-        )
-        self._connection.execute(_UPSERT_LISTING, described)
+        told = store_rows.listing_row(listing)
+        if not known:
+            self._connection.execute(store_rows.UPSERT_LISTING, (*told, instant))
+        rows = store_rows.bar_rows(listing.ticker, history.bars)
+        newest = span.last.isoformat() if span else ""
+        past = bisect_right(rows, newest, key=lambda row: row[1])
+        replaced, added = self._write(rows[:past]), self._write(rows[past:])
+        is_other = bool(known) and known[0] != told
+        if is_other or (known and replaced + added):
+            self._connection.execute(store_rows.UPSERT_LISTING, (*told, instant))
+        if span is None:
+            reason = "first stored"
+        elif not reason and replaced:
+            reason = f"{replaced:,} bars on or before {newest} replaced or added"
+        if span is None or replaced or (is_other and reason):
+            self._connection.execute(store_rows.RAISE_REVISION, (listing.ticker, reason, instant))
+        return replaced + added
+
+    def _write(self, rows: list[Row]) -> int:
         before = self._connection.total_changes
-        self._connection.executemany(_UPSERT_BAR, rows)
+        self._connection.executemany(store_rows.UPSERT_BAR, rows)
         return self._connection.total_changes - before
 
-    def tickers(self) -> list[str]:
-        """Name all tickers in the store, sorted."""
-        return [row[0] for row in self._query("SELECT ticker FROM listings ORDER BY ticker")]
+    def tickers(self, source: str = "") -> list[str]:
+        """Name the tickers in the store, sorted; all, or those that came from one source."""
+        sql = "SELECT ticker FROM listings WHERE ?1 IN ('', source) ORDER BY ticker"
+        return [row[0] for row in self._query(sql, source)]
 
     def listing(self, ticker: str) -> Listing:
         """Tell what a ticker is.
@@ -156,29 +149,48 @@ class PriceStore:
         Raises:
             UnknownNameError: nothing is stored of it.
         """
-        columns = "ticker, source, basis, calendar, name, exchange, currency"
-        rows = self._query(f"SELECT {columns} FROM listings WHERE ticker = ?", ticker)
-        if not rows:
-            raise self._unknown(ticker)
-        return Listing(**dict(zip(columns.split(", "), rows[0], strict=True)))
+        return store_rows.listing_of(self._of_ticker(store_rows.LISTING, ticker)[0])
 
-    def fetched_at(self, ticker: str) -> datetime:
-        """Tell when a ticker's source was last read, in UTC.
+    def revision(self, ticker: str) -> Revision:
+        """Tell the newest revision of a ticker's past; see `revisions`."""
+        return self.revisions(ticker)[-1]
+
+    def revisions(self, ticker: str) -> list[Revision]:
+        """List how often a ticker's past has changed, oldest first, and why.
 
         Raises:
             UnknownNameError: nothing is stored of it.
         """
-        rows = self._query("SELECT fetched_at FROM listings WHERE ticker = ?", ticker)
-        if not rows:
-            raise self._unknown(ticker)
+        return [
+            Revision(number=number, reason=reason, raised_at=datetime.fromisoformat(instant))
+            for number, reason, instant in self._of_ticker(store_rows.REVISIONS, ticker)
+        ]
+
+    def span(self, ticker: str) -> Span | None:
+        """Tell which sessions of a ticker are stored; None where there is no bar."""
+        ((days, first, last),) = self._query(store_rows.SPAN, ticker)
+        if not days:
+            return None
+        return Span(days=days, first=date.fromisoformat(first), last=date.fromisoformat(last))
+
+    def fetched_at(self, ticker: str) -> datetime:
+        """Tell when a ticker's source last brought something new, in UTC.
+
+        Raises:
+            UnknownNameError: nothing is stored of it.
+        """
+        rows = self._of_ticker("SELECT fetched_at FROM listings WHERE ticker = ?", ticker)
         return datetime.fromisoformat(rows[0][0])
 
-    def bars(self, ticker: str, until: date | None = None) -> pd.DataFrame:
+    def bars(
+        self, ticker: str, until: date | None = None, since: date | None = None
+    ) -> pd.DataFrame:
         """Read one ticker's bars, oldest first.
 
         Args:
             ticker: as stored.
             until: last session wanted, inclusive; None for all.
+            since: first session wanted, inclusive; None for all.
 
         Returns:
             (D,) rows of BAR_COLUMNS.
@@ -186,14 +198,17 @@ class PriceStore:
         Raises:
             UnknownNameError: nothing is stored of the ticker.
         """
-        return self.all_bars([ticker], until).drop(columns="ticker")
+        return self.all_bars([ticker], until, since).drop(columns="ticker")
 
-    def all_bars(self, tickers: Sequence[str], until: date | None = None) -> pd.DataFrame:
+    def all_bars(
+        self, tickers: Sequence[str], until: date | None = None, since: date | None = None
+    ) -> pd.DataFrame:
         """Read the bars of several tickers at once.
 
         Args:
             tickers: as stored; the order does not matter.
             until: last session wanted, inclusive; None for all.
+            since: first session wanted, inclusive; None for all.
 
         Returns:
             A column `ticker` and BAR_COLUMNS, sorted by ticker and session.
@@ -206,10 +221,13 @@ class PriceStore:
             if ticker not in stored:
                 raise self._unknown(ticker)
         wanted = sorted(set(tickers))
-        values = (json.dumps(wanted), until.isoformat() if until else _NEWEST)
+        first = since.isoformat() if since else store_rows.OLDEST
+        last = until.isoformat() if until else store_rows.NEWEST
+        values = (json.dumps(wanted), first, last)
         with store_file.translated_errors(self.path):
-            found = np.fromiter(self._connection.execute(_BARS, values), dtype=_BAR_ROW)
-        return _frame(wanted, found)
+            rows = self._connection.execute(store_rows.BARS, values)
+            found = np.fromiter(rows, dtype=store_rows.BAR_ROW)
+        return store_rows.long_table(wanted, found)
 
     def history(self, ticker: str, until: date | None = None) -> History:
         """Read one ticker's listing and bars.
@@ -223,11 +241,16 @@ class PriceStore:
         """Tell what is there: one row per ticker.
 
         Returns:
-            Columns ticker, source, basis, calendar, currency, days, first, last (ISO dates)
-            and fetched_at (ISO instant), sorted by ticker.
+            SUMMARY_COLUMNS: `first` and `last` are ISO dates, `fetched_at` is an ISO instant.
         """
-        names = "ticker source basis calendar currency days first last fetched_at".split()
-        return pd.DataFrame(self._query(_SUMMARY), columns=names)
+        names = list(store_rows.SUMMARY_COLUMNS)
+        return pd.DataFrame(self._query(store_rows.SUMMARY), columns=names)
+
+    def _of_ticker(self, sql: str, ticker: str) -> list[Any]:
+        rows = self._query(sql, ticker)
+        if not rows:
+            raise self._unknown(ticker)
+        return rows
 
     def _query(self, sql: str, *values: str) -> list[Any]:
         with store_file.translated_errors(self.path):
@@ -254,23 +277,3 @@ class PriceStore:
             f"{ticker}: no prices are stored in {self.path}{hint} "
             "`forecaster data list` shows what is there."
         )
-
-
-def _rows(ticker: str, bars: pd.DataFrame) -> list[tuple[Any, ...]]:
-    sessions = np.datetime_as_string(bars["session"].to_numpy().astype("datetime64[D]")).tolist()
-    columns = [bars[name].tolist() for name in _VALUES]
-    return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
-
-
-def _frame(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:
-    """Turn rows of ticker number, day since 1970 and values into the long table."""
-    names = pd.array(tickers, dtype="str").take(rows[:, 0].astype(np.intp))
-    days = rows[:, 1].astype("datetime64[D]").astype("datetime64[s]")
-    values = dict(zip(_VALUES, rows[:, 2:].T.copy(), strict=True))
-    return pd.DataFrame({"ticker": names, "session": days, **values})
-
-
-def _instant(moment: datetime) -> str:
-    if moment.tzinfo is None:
-        raise ValueError(f"an instant needs a timezone, got {moment.isoformat()}")
-    return moment.astimezone(UTC).isoformat(timespec="seconds")

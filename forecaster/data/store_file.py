@@ -1,4 +1,4 @@
-"""The file of the price store: its tables, how it is made, opened and migrated.
+"""The file of the price store: how it is made, opened and migrated.
 
 SQL and paths; knows no bars.  Every failure of SQLite leaves here as one of our errors.
 """
@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from forecaster.data.store_schema import MIGRATIONS
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -21,39 +22,6 @@ from forecaster.errors import (
 )
 
 _BUSY_SECONDS: Final = 5.0
-
-# One entry per schema version, oldest first; an entry that was released never changes.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """
-        CREATE TABLE listings (
-            ticker TEXT NOT NULL PRIMARY KEY CHECK (length(ticker) BETWEEN 1 AND 20),
-            source TEXT NOT NULL CHECK (source <> ''),
-            basis TEXT NOT NULL CHECK (basis IN ('split-adjusted', 'as-traded')),
-            calendar TEXT NOT NULL CHECK (calendar <> ''),
-            name TEXT NOT NULL,
-            exchange TEXT NOT NULL,
-            currency TEXT NOT NULL,
-            fetched_at TEXT NOT NULL
-        ) STRICT, WITHOUT ROWID
-        """,
-        # 9e999 is infinity; NaN arrives as NULL.
-        """
-        CREATE TABLE bars (
-            ticker TEXT NOT NULL REFERENCES listings (ticker),
-            session TEXT NOT NULL CHECK (session GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]'),
-            open REAL NOT NULL CHECK (open > 0 AND open < 9e999),
-            high REAL NOT NULL CHECK (high > 0 AND high < 9e999),
-            low REAL NOT NULL CHECK (low > 0 AND low < 9e999),
-            close REAL NOT NULL CHECK (close > 0 AND close < 9e999),
-            volume REAL NOT NULL CHECK (volume >= 0 AND volume < 9e999),
-            dividend REAL NOT NULL CHECK (dividend >= 0 AND dividend < 9e999),
-            split REAL NOT NULL CHECK (split > 0 AND split < 9e999),
-            PRIMARY KEY (ticker, session)
-        ) STRICT, WITHOUT ROWID
-        """,
-    ),
-)
 
 
 def store_path(home: Path) -> Path:

@@ -15,6 +15,8 @@ from forecaster.data import store_file
 from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.store import PriceStore
 from forecaster.data.store_file import store_path
+from forecaster.data.store_rows import Span
+from forecaster.data.store_schema import MIGRATIONS
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -49,6 +51,7 @@ def _history(ticker: str = "AAPL", days: int = 3, first: str = "2024-01-02") -> 
         name="Apple Inc.",
         exchange="NMS",
         currency="USD",
+        first_trade=date(1980, 12, 12),
     )
     return History(listing=listing, bars=bars)
 
@@ -113,6 +116,7 @@ def test_a_later_fetch_updates_what_a_ticker_is_called(tmp_path):
     with PriceStore.open_for_writing(tmp_path) as store:
         tokyo = timezone(timedelta(hours=9))
         assert store.upsert(renamed, datetime(2024, 6, 16, 8, tzinfo=tokyo)) == 0
+        assert store.revision("AAPL").number == 1
         assert store.listing("AAPL").name == "Apple"
         assert store.fetched_at("AAPL") == datetime(2024, 6, 15, 23, tzinfo=UTC)
 
@@ -174,6 +178,96 @@ def test_a_naive_instant_is_refused(tmp_path):
         store.upsert(_history(), datetime(2024, 6, 14))
 
 
+LATER = FETCHED + timedelta(days=1)
+
+
+def _changed(days: int, row: int, **values: float) -> History:
+    history = _history(days=days)
+    history.bars.loc[row, list(values)] = list(values.values())
+    return history
+
+
+def _reasons(home: Path) -> list[str]:
+    with PriceStore.open_for_reading(home) as store:
+        return [revision.reason for revision in store.revisions("AAPL")]
+
+
+def test_bars_after_the_newest_raise_no_revision(tmp_path):
+    _fill(tmp_path, _history(days=3), _history(days=5))
+    assert _reasons(tmp_path) == ["first stored"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_changed(5, 1, close=11.2), "1 bars on or before 2024-01-04 replaced or added"),
+        (_history(days=5, first="2024-01-01"), "4 bars on or before 2024-01-04 replaced or added"),
+    ],
+)
+def test_a_changed_past_raises_the_revision_with_its_reason_and_time(tmp_path, change, reason):
+    """A bar replaced, and days before the first, come with days after the last."""
+    _fill(tmp_path, _history(days=3))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        store.upsert(change, LATER)
+        assert store.revision("AAPL").number == 2
+        assert store.revision("AAPL").raised_at == LATER
+    assert _reasons(tmp_path) == ["first stored", reason]
+
+
+def test_a_given_reason_stands_beside_the_revision_that_it_raises(tmp_path):
+    _fill(tmp_path, _history(days=3))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        store.upsert(_history(days=4), LATER, "unneeded")
+        store.upsert(_changed(4, 0, volume=7.0), LATER, "split of 2024-01-05")
+    assert _reasons(tmp_path) == ["first stored", "split of 2024-01-05"]
+
+
+def test_another_listing_raises_a_revision_where_there_is_a_reason(tmp_path):
+    history = _history(days=3)
+    _fill(tmp_path, history)
+    renamed = replace(history, listing=replace(history.listing, name="Pear"))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        assert store.upsert(replace(renamed, bars=renamed.bars[:0]), LATER, "renamed") == 0
+        assert store.listing("AAPL").name == "Pear"
+        assert len(store.bars("AAPL")) == 3
+    assert _reasons(tmp_path) == ["first stored", "renamed"]
+
+
+def test_what_changes_nothing_writes_nothing(tmp_path):
+    """Not even the instant: the file stays as it is, byte for byte."""
+    _fill(tmp_path, _history(days=3))
+    before = store_path(tmp_path).read_bytes()
+    with PriceStore.open_for_writing(tmp_path) as store:
+        assert store.upsert(_history(days=3), LATER) == 0
+        assert store._connection.total_changes == 0
+    assert store_path(tmp_path).read_bytes() == before
+
+
+def test_a_revision_that_fails_undoes_its_bars(tmp_path):
+    """Bars and revision are one transaction."""
+    _fill(tmp_path, _history(days=3))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        store._connection.execute("ALTER TABLE revisions RENAME TO gone")
+        with pytest.raises(StorageError, match="no such table"):
+            store.upsert(_changed(3, 1, close=11.5), LATER)
+        assert store.bars("AAPL")["close"].tolist() == _history(days=3).bars["close"].tolist()
+
+
+def test_the_span_tells_count_and_ends(tmp_path):
+    _fill(tmp_path, _history(days=3))
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.span("AAPL") == Span(days=3, first=date(2024, 1, 2), last=date(2024, 1, 4))
+        assert store.span("ZZZZ") is None
+        assert store.tickers("yahoo") == ["AAPL"] and store.tickers("files") == []
+
+
+def test_since_is_inclusive(tmp_path):
+    _fill(tmp_path, _history(days=5))
+    with PriceStore.open_for_reading(tmp_path) as store:
+        found = store.bars("AAPL", since=date(2024, 1, 4))["session"]
+    assert found.dt.day.tolist() == [4, 5, 6]
+
+
 def test_until_is_inclusive(tmp_path):
     _fill(tmp_path, _history(days=5))
     with PriceStore.open_for_reading(tmp_path) as store:
@@ -206,6 +300,7 @@ def test_summary_has_a_row_per_ticker(tmp_path):
         "days": 3,
         "first": "2024-01-02",
         "last": "2024-01-04",
+        "revision": 1,
         "fetched_at": "2024-06-14T22:00:00+00:00",
     }
     assert summary["ticker"].tolist() == ["AAPL", "MSFT"]
@@ -214,7 +309,7 @@ def test_summary_has_a_row_per_ticker(tmp_path):
 def test_an_unknown_ticker_is_refused_with_close_names(tmp_path):
     _fill(tmp_path, _history("AAPL"), _history("MSFT"))
     with PriceStore.open_for_reading(tmp_path) as store:
-        for ask in (store.bars, store.listing, store.fetched_at, store.history):
+        for ask in (store.bars, store.listing, store.fetched_at, store.history, store.revisions):
             with pytest.raises(UnknownNameError, match=r"APPL: no prices.*did you mean AAPL\?"):
                 ask("APPL")
         with pytest.raises(UnknownNameError, match=r"ZZZZ: no prices are stored in [^;]*\. `"):
@@ -354,29 +449,52 @@ def test_a_damaged_page_is_refused_when_it_is_read(tmp_path):
 
 def test_a_store_of_a_newer_version_is_refused_naming_both(tmp_path):
     _fill(tmp_path, _history())
+    ours = len(MIGRATIONS)
     with closing(sqlite3.connect(store_path(tmp_path))) as connection:
-        connection.execute("PRAGMA user_version = 7")
+        connection.execute(f"PRAGMA user_version = {ours + 1}")
     for opener in (PriceStore.open_for_reading, PriceStore.open_for_writing):
-        with pytest.raises(SettingsError, match="schema 7 is newer than 1"):
+        with pytest.raises(SettingsError, match=f"schema {ours + 1} is newer than {ours}"):
             opener(tmp_path)
 
 
 def test_an_older_store_is_copied_and_migrated(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
-    later = (*store_file.MIGRATIONS, ("CREATE TABLE extra (one INTEGER) STRICT",))
+    ours = len(MIGRATIONS)
+    later = (*MIGRATIONS, ("CREATE TABLE extra (one INTEGER) STRICT",))
     monkeypatch.setattr(store_file, "MIGRATIONS", later)
-    with pytest.raises(SettingsError, match="schema 1, this version of forecaster needs 2"):
+    needed = f"schema {ours}, this version of forecaster needs {ours + 1}"
+    with pytest.raises(SettingsError, match=needed):
         PriceStore.open_for_reading(tmp_path)
     with PriceStore.open_for_writing(tmp_path) as store:
         assert len(store.bars("AAPL")) == 3
         store._connection.execute("INSERT INTO extra VALUES (1)")
-    with closing(sqlite3.connect(store_path(tmp_path).with_name("prices.db.v1"))) as copy:
+    with closing(sqlite3.connect(store_path(tmp_path).with_name(f"prices.db.v{ours}"))) as copy:
         assert copy.execute("SELECT count(*) FROM bars").fetchone() == (3,)
+
+
+def test_a_store_of_the_first_schema_keeps_its_bars_and_gets_revisions(tmp_path, monkeypatch):
+    """Written by the first release's own statements."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store_file, "MIGRATIONS", MIGRATIONS[:1])
+        with closing(store_file.connect_for_writing(tmp_path)) as old:
+            listing = ("AAPL", "yahoo", "split-adjusted", "XNYS", "Apple", "NMS", "USD")
+            old.execute(
+                "INSERT INTO listings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*listing, FETCHED.isoformat()),
+            )
+            bar = ("AAPL", "2024-01-02", 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0)
+            old.execute("INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", bar)
+    with PriceStore.open_for_writing(tmp_path) as store:
+        assert len(store.bars("AAPL")) == 1
+        assert store.listing("AAPL").first_trade is None
+        (revision,) = store.revisions("AAPL")
+    assert (revision.number, revision.raised_at) == (1, FETCHED)
+    assert revision.reason == "stored before revisions were counted"
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
-    broken = (*store_file.MIGRATIONS, ("CREATE TABLE extra (one)", "CREATE NONSENSE"))
+    broken = (*MIGRATIONS, ("CREATE TABLE extra (one)", "CREATE NONSENSE"))
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="syntax error"):
         patch.setattr(store_file, "MIGRATIONS", broken)
         PriceStore.open_for_writing(tmp_path)

@@ -1,0 +1,120 @@
+"""Between bars and rows: the statements of the price store, and what goes in and out of them.
+
+Tables and listings to rows and back; opens no file.
+
+Shape letters: D trading days.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecaster.data.bars import BAR_COLUMNS, Listing
+
+Row = tuple[Any, ...]
+
+OLDEST: Final = "0000-01-01"
+NEWEST: Final = "9999-12-31"
+LISTING_COLUMNS: Final = (
+    *("ticker", "source", "basis", "calendar", "name", "exchange", "currency", "first_trade"),
+)
+SUMMARY_COLUMNS: Final = (
+    *("ticker", "source", "basis", "calendar", "currency"),
+    *("days", "first", "last", "revision", "fetched_at"),
+)
+_VALUES: Final = BAR_COLUMNS[1:]
+_COLUMNS: Final = ", ".join(BAR_COLUMNS)
+_TOLD: Final = (*LISTING_COLUMNS[3:], "fetched_at")
+
+LISTING: Final = f"SELECT {', '.join(LISTING_COLUMNS)} FROM listings WHERE ticker = ?"
+UPSERT_LISTING: Final = f"""
+    INSERT INTO listings ({", ".join(LISTING_COLUMNS)}, fetched_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (ticker) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _TOLD)}
+"""
+UPSERT_BAR: Final = f"""
+    INSERT INTO bars (ticker, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (ticker, session) DO UPDATE SET
+        {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}
+    WHERE ({", ".join(_VALUES)}) IS NOT ({", ".join(f"excluded.{name}" for name in _VALUES)})
+"""
+RAISE_REVISION: Final = """
+    INSERT INTO revisions
+    SELECT ?1, 1 + coalesce(max(revision), 0), ?2, ?3 FROM revisions WHERE ticker = ?1
+"""
+REVISIONS: Final = """
+    SELECT revision, reason, raised_at FROM revisions WHERE ticker = ? ORDER BY revision
+"""
+# Numbers only, so that half a million rows go to an array without a tuple for each.
+BARS: Final = f"""
+    SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
+    FROM json_each(?) CROSS JOIN bars ON ticker = value
+    WHERE session BETWEEN ? AND ? ORDER BY key, session
+"""
+BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
+SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
+SUMMARY: Final = """
+    SELECT ticker, source, basis, calendar, currency, count(session) AS days,
+           min(session) AS first, max(session) AS last,
+           (SELECT max(revision) FROM revisions WHERE revisions.ticker = listings.ticker),
+           fetched_at
+    FROM listings LEFT JOIN bars USING (ticker) GROUP BY ticker ORDER BY ticker
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """How many bars of a ticker are stored, and the sessions of the first and the last."""
+
+    days: int
+    first: date
+    last: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A state of a ticker's past: its number, from 1, why it was raised, and when (UTC)."""
+
+    number: int
+    reason: str
+    raised_at: datetime
+
+
+def listing_row(listing: Listing) -> Row:
+    """Lay a listing out as LISTING_COLUMNS."""
+    first = listing.first_trade
+    told = asdict(listing) | {"first_trade": first.isoformat() if first else ""}
+    return tuple(told[name] for name in LISTING_COLUMNS)
+
+
+def listing_of(row: Row) -> Listing:
+    """Read a listing from LISTING_COLUMNS."""
+    *told, first = row
+    known = date.fromisoformat(first) if first else None
+    return Listing(**dict(zip(LISTING_COLUMNS, told, strict=False)), first_trade=known)
+
+
+def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:
+    """Lay bars (D,) out as rows of ticker, ISO session and values."""
+    sessions = np.datetime_as_string(bars["session"].to_numpy().astype("datetime64[D]")).tolist()
+    columns = [bars[name].tolist() for name in _VALUES]
+    return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
+
+
+def long_table(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:
+    """Turn rows of ticker number, day since 1970 and values into the long table."""
+    names = pd.array(tickers, dtype="str").take(rows[:, 0].astype(np.intp))
+    days = rows[:, 1].astype("datetime64[D]").astype("datetime64[s]")
+    values = dict(zip(_VALUES, rows[:, 2:].T.copy(), strict=True))
+    return pd.DataFrame({"ticker": names, "session": days, **values})
+
+
+def instant_text(moment: datetime) -> str:
+    """Write an aware instant in UTC, to the second."""
+    if moment.tzinfo is None:
+        raise ValueError(f"an instant needs a timezone, got {moment.isoformat()}")
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
