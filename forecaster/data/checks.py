@@ -1,16 +1,67 @@
-"""What a history's own numbers say against it: splits that its closes do not bear out.
+"""Data-quality rules: their names, severities, and what they find in a history.
 
-Histories in, sentences out.  Repairs nothing; knows no calendar, no source and no store.
+Histories in, findings out.  Repairs nothing; knows no source and no store.  `docs/checks.md`
+says which rule catches which fault, and why its threshold is what it is.
 """
 
+from datetime import datetime
 from typing import Final
 
 import numpy as np
 
+from forecaster.data import check_days, check_moves
 from forecaster.data.bars import History
+from forecaster.data.check_moves import SMALLEST_SPLIT
+from forecaster.data.findings import Finding, Rule, Severity, Sign
+from forecaster.data.sessions import last_final_session
 
-# A smaller split is lost among ordinary moves of a day.
-_TOLD_BY_ONE_DAY: Final = np.log(1.4)
+RULES: Final = (
+    Rule(name="split-slip", severity="error", find=check_moves.split_slips),
+    Rule(name="unit-slip", severity="error", find=check_moves.unit_slips),
+    Rule(name="spike", severity="error", find=check_moves.spikes),
+    Rule(name="jump", severity="warning", find=check_moves.jumps),
+    Rule(name="odd-dividend", severity="warning", find=check_moves.odd_dividends),
+    Rule(name="frozen", severity="warning", find=check_moves.frozen),
+    Rule(name="gap", severity="warning", find=check_days.gaps),
+    Rule(name="hole", severity="warning", find=check_days.series_cuts),
+    Rule(name="stray", severity="warning", find=check_days.strays),
+)
+STALE: Final = "stale"
+
+
+def check_history(history: History, now: datetime | None = None) -> list[Finding]:
+    """Apply every rule to the bars of one ticker.
+
+    Args:
+        history: bars that `validate_bars` accepts, oldest first.
+        now: aware instant by which to tell a stale ticker; None to leave that out.
+
+    Returns:
+        Findings, errors first, then by day.
+    """
+    found = [
+        _finding(history, rule.name, rule.severity, sign)
+        for rule in RULES
+        for sign in rule.find(history)
+    ]
+    if now is not None:
+        last = last_final_session(history.listing.calendar, now)
+        late = check_days.staleness(history, last)
+        found += [_finding(history, STALE, "warning", sign) for sign in late]
+    explained = {finding.session for finding in found if finding.severity == "error"}
+    told = [one for one in found if one.rule != "jump" or one.session not in explained]
+    return sorted(told, key=lambda finding: (finding.severity, finding.session))
+
+
+def _finding(history: History, rule: str, severity: Severity, sign: Sign) -> Finding:
+    row, reason = sign
+    return Finding(
+        ticker=history.listing.ticker,
+        rule=rule,
+        severity=severity,
+        session=history.bars["session"].iloc[row].date(),
+        reason=reason,
+    )
 
 
 def describe_basis(history: History) -> str:
@@ -22,7 +73,7 @@ def describe_basis(history: History) -> str:
     bars, basis = history.bars, history.listing.basis
     factor = np.log(bars["split"].to_numpy(np.float64))
     move = np.diff(np.log(bars["close"].to_numpy(np.float64)), prepend=np.nan)
-    splits = np.flatnonzero((np.abs(factor) >= _TOLD_BY_ONE_DAY) & np.isfinite(move))
+    splits = np.flatnonzero((np.abs(factor) >= np.log(SMALLEST_SPLIT)) & np.isfinite(move))
     jumps = np.abs(move[splits] + factor[splits]) < np.abs(move[splits])
     odd = splits[jumps != (basis == "as-traded")]
     if 2 * len(odd) <= len(splits):
