@@ -148,6 +148,29 @@ class TrainSettings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _stride_divides(self) -> "TrainSettings":
+        """Refuse what `BPTTPlan` refuses, in its words: here a lower source can give way."""
+        steps, stride = self.reach, self.bptt_stride
+        if steps is None or stride is None:
+            return self
+        if steps < stride:
+            raise Contradiction(
+                f"--bptt-steps {steps} is shorter than --bptt-stride {stride}: the errors of the "
+                f"{stride - steps} oldest days in every block would never be learned from. Use "
+                f"--bptt-steps {stride} or more",
+                needless="bptt_stride",
+                beside=("bptt_steps",),
+            )
+        if steps % stride:
+            raise Contradiction(
+                f"--bptt-steps must be a multiple of --bptt-stride ({stride}): "
+                f"try {-(-steps // stride) * stride}",
+                needless="bptt_stride",
+                beside=("bptt_steps",),
+            )
+        return self
+
     def _refuse_for_histories(self) -> None:
         if self.loss == "last-day":
             raise Contradiction(

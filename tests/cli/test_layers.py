@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from forecaster.cli.layers import load_settings
 from forecaster.errors import SettingsError, UsageError
 from forecaster.settings import Settings
+from forecaster.training.plan import BPTTPlan
 from tests.cli.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
@@ -211,6 +213,9 @@ def test_an_unreadable_file_is_told_by_path(tmp_path, monkeypatch):
         ("bptt_steps = 'auto'", {"lookback": "30"}, {"lookback": 30, "bptt_steps": None}),
         ("bptt_stride = 21", {"bptt_steps": "auto"}, {"bptt_stride": None}),
         ("bptt_stride = 21", {"lookback": "30"}, {"lookback": 30, "bptt_stride": None}),
+        ("bptt_steps = 42\nbptt_stride = 21", {"bptt_steps": "9"}, {"bptt_stride": None}),
+        ("bptt_stride = 21", {"bptt_steps": "50"}, {"bptt_steps": 50, "bptt_stride": None}),
+        ("bptt_stride = 21", {"bptt_steps": "84"}, {"bptt_steps": 84, "bptt_stride": 21}),
         ("lookback = 30\nloss = 'each-day'\nburn_in = 9", {"lookback": "all"}, {"burn_in": None}),
         ("lookback = 30\nloss = 'last-day'", {"lookback": "all"}, {"loss": None}),
         ("lookback = 30\nbidirectional = true", {"lookback": "all"}, {"bidirectional": False}),
@@ -248,6 +253,19 @@ def test_an_option_against_the_file_stays_a_contradiction(tmp_path):
     """What was typed never gives way to what stands in the file."""
     toml = "[train]\nbptt = 'full'\n"
     assert refused(tmp_path, UsageError, "--bptt-steps applies", toml, bptt_steps=20).exit_code == 2
+
+
+@pytest.mark.parametrize(("steps", "stride"), [(20, 63), (100, 63)])
+def test_a_stride_that_does_not_fit_is_told_in_the_words_of_the_plan(tmp_path, steps, stride):
+    """On the line exit code 2, in the file alone 78; the file's stride gives way to the line."""
+    with pytest.raises(UsageError) as told:
+        BPTTPlan.truncated(steps=steps, stride=stride)
+    words = re.escape(str(told.value))
+    refused(tmp_path, UsageError, f"^{words}$", bptt_steps=steps, bptt_stride=stride)
+    toml = f"[train]\nbptt_steps = {steps}\nbptt_stride = {stride}\n"
+    refused(tmp_path, SettingsError, f"^train: {words}$", toml)
+    refused(tmp_path, UsageError, "--bptt-steps ", toml, bptt_stride=stride)
+    assert loaded(tmp_path, toml, bptt_steps=steps).bptt_stride is None
 
 
 def test_the_file_of_the_docs_is_valid():
