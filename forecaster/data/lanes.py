@@ -95,8 +95,11 @@ def pack_lanes(
         ValueError: `lanes`, `chunk` or `phase` is outside its range.
 
     Source: Graham (1969), "Bounds on Multiprocessing Timing Anomalies": longest first, onto
-    the emptiest lane. Deviation: equal lengths in drawn order, and the order within the
-    lanes is drawn too, the same for all lanes so that like lengths stay side by side.
+    the emptiest lane. Deviation: equal lengths in drawn order, and the order within each lane
+    is drawn too. The lanes are staggered by that: side by side stand days of different years,
+    while histories of like length side by side, which mostly end on the same day, would bring
+    the same days over and over. Whole series in one segment (chunk at least the longest) keep
+    like lengths together instead, or they would be padded to the longest.
     """
     if lanes < 1 or not 1 <= phase <= chunk:
         raise ValueError(
@@ -106,8 +109,11 @@ def pack_lanes(
     drawn = generator.permutation(np.flatnonzero(stop > first))
     lengths = stop - first
     dealt = _dealt(drawn, lengths, lanes, chunk)
-    rounds = _drawn_rounds(dealt, generator)
-    queues = [[lane[place] for place in rounds if place < len(lane)] for lane in dealt]
+    if chunk < lengths.max(initial=0):
+        queues = [generator.permutation(lane).tolist() for lane in dealt]
+    else:
+        rounds = _drawn_rounds(dealt, generator)
+        queues = [[lane[place] for place in rounds if place < len(lane)] for lane in dealt]
     return _placed(queues, first, stop, chunk, phase)
 
 

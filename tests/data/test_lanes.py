@@ -145,6 +145,36 @@ def test_lanes_are_filled_evenly():
     assert lanes.utilisation == 1.0
 
 
+LONG_AND_SHORT = np.clip(np.random.default_rng(1).exponential(3400, 3000), 60, 10080).astype(int)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_three_thousand_histories_fill_95_percent_of_64_lanes(seed):
+    """With k = 126 and any phase; the longest has 160 times the days of the shortest."""
+    for phase in (1, 63, 126):
+        lanes = packed(LONG_AND_SHORT, lanes=64, chunk=126, phase=phase, seed=seed)
+        assert lanes.width == 64
+        assert lanes.utilisation >= 0.95
+        assert (lanes.end - lanes.begin).sum() == LONG_AND_SHORT.sum()
+
+
+def test_lanes_are_staggered_in_time():
+    """Histories that end on the same day: few lanes of a segment show the same dates.
+
+    64 stocks of one day, correlated at 0.3, are worth three independent ones. Lanes that took
+    their series in the same order of lengths would share 21 % of their dates.
+    """
+    lanes = packed(LONG_AND_SHORT, lanes=64, chunk=126, phase=126)
+    _, stop = ranges_of(LONG_AND_SHORT)
+    before_the_end = stop[np.searchsorted(stop, lanes.begin, side="right").clip(max=2999)]
+    date = lanes.begin - before_the_end
+    shared = [
+        np.clip(1.0 - np.abs(days[:, None] - days) / 126, 0.0, None)[~np.eye(64, dtype=bool)]
+        for days in date[:-20]  # the last segments have lanes that have run out
+    ]
+    assert np.mean(shared) < 0.05
+
+
 def test_full_history_segments_hold_whole_series_of_like_length():
     """With the longest series as the chunk, every row of every segment is a fresh series."""
     lengths = [100, 98, 50, 49, 10, 9]
