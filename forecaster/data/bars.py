@@ -10,7 +10,7 @@ Columns: `session` (naive exchange-local date, datetime64[s]), `open high low cl
 ex-date, 0 otherwise), `split` (new shares per old, 1 otherwise).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -69,6 +69,10 @@ MISSING_VALUE: Final = "missing-value"
 IMPOSSIBLE_VALUE: Final = "impossible-value"
 IMPOSSIBLE_BAR: Final = "impossible-bar"
 BAD_DATE: Final = "bad-date"
+FLAWS: Final = (MISSING_VALUE, IMPOSSIBLE_VALUE, IMPOSSIBLE_BAR, BAD_DATE)
+# More bad rows than this, in number and in share, are not a slip but another kind of table.
+_MOST_FLAWS: Final = 5
+_LARGEST_FLAWED_SHARE: Final = 0.01
 
 # A high below the close by less than this is rounding or an auction, not a broken bar.
 _TOLERANCE: Final = 0.001
@@ -124,6 +128,11 @@ def flaws(bars: pd.DataFrame) -> list[Flaw]:
     return [_flaw(numbered, failure) for _, failure in first.iterrows()]
 
 
+def is_too_flawed(bars: pd.DataFrame, found: Sequence[Flaw]) -> bool:
+    """Tell whether too many rows are flawed for the others to be believed."""
+    return len(found) > max(_MOST_FLAWS, _LARGEST_FLAWED_SHARE * len(bars))
+
+
 def _flaw(bars: pd.DataFrame, failure: "pd.Series[Any]") -> Flaw:
     row = int(failure["index"])
     found, needed = _found_and_needed(bars.iloc[row], failure)
@@ -131,11 +140,11 @@ def _flaw(bars: pd.DataFrame, failure: "pd.Series[Any]") -> Flaw:
 
 
 def _rule_of(failure: "pd.Series[Any]") -> str:
-    if failure["check"] == "not_nullable":
-        return MISSING_VALUE
     if failure["schema_context"] != "Column":
         return IMPOSSIBLE_BAR
-    return BAD_DATE if failure["column"] == "session" else IMPOSSIBLE_VALUE
+    if failure["column"] == "session":
+        return BAD_DATE
+    return MISSING_VALUE if failure["check"] == "not_nullable" else IMPOSSIBLE_VALUE
 
 
 def _is_sound(bars: pd.DataFrame) -> bool:

@@ -91,6 +91,16 @@ def jumps(history: History) -> list[Sign]:
     ]
 
 
+def fresh_jumps(history: History) -> list[Sign]:
+    """Find a jump of the newest bar, which no later bar bears out yet."""
+    newest = len(history.bars) - 1
+    return [
+        (row, f"{reason}; the next session will tell")
+        for row, reason in jumps(history)
+        if row == newest
+    ]
+
+
 def frozen(history: History) -> list[Sign]:
     """Find runs of sessions without any move, between them or within."""
     high, low, close = (_column(history, name) for name in ("high", "low", "close"))

@@ -19,6 +19,7 @@ RULES: Final = (
     Rule(name="split-slip", severity="error", find=check_moves.split_slips),
     Rule(name="unit-slip", severity="error", find=check_moves.unit_slips),
     Rule(name="spike", severity="error", find=check_moves.spikes),
+    Rule(name="fresh-jump", severity="error", find=check_moves.fresh_jumps),
     Rule(name="jump", severity="warning", find=check_moves.jumps),
     Rule(name="odd-dividend", severity="warning", find=check_moves.odd_dividends),
     Rule(name="frozen", severity="warning", find=check_moves.frozen),
@@ -27,6 +28,7 @@ RULES: Final = (
     Rule(name="stray", severity="warning", find=check_days.strays),
 )
 STALE: Final = "stale"
+ERRORS: Final = frozenset(rule.name for rule in RULES if rule.severity == "error")
 
 
 def check_history(history: History, now: datetime | None = None) -> list[Finding]:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from forecaster.data import store_file, store_rows
 from forecaster.data.bars import History, Listing, validate_bars
+from forecaster.data.quarantine import Quarantine
 from forecaster.data.store_rows import Revision, Row, Span
 from forecaster.errors import DataError, UnknownNameError
 
@@ -73,6 +74,11 @@ class PriceStore:
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""
         self._connection.close()
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The bars of this store that await a person."""
+        return Quarantine(self._connection, self.path)
 
     def upsert(self, history: History, fetched_at: datetime, reason: str = "") -> int:
         """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""

@@ -53,4 +53,19 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         SELECT ticker, 1, 'stored before revisions were counted', fetched_at FROM listings
         """,
     ),
+    (
+        # Values as they came, so that none is required: NaN arrives as NULL, infinity stays.
+        """
+        CREATE TABLE quarantine (
+            ticker TEXT NOT NULL,
+            session TEXT NOT NULL CHECK (session GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]'),
+            rule TEXT NOT NULL CHECK (rule <> ''),
+            reason TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('held', 'released', 'dropped')),
+            open REAL, high REAL, low REAL, close REAL, volume REAL, dividend REAL, split REAL,
+            noted_at TEXT NOT NULL,
+            PRIMARY KEY (ticker, session, rule)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
