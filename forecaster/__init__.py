@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
     "import_files": "forecaster.pipeline.imports",
-    "FetchReport": "forecaster.pipeline.fetch",
+    "FetchReport": "forecaster.pipeline.ingest",
     "load_bars": "forecaster.pipeline.prices",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",

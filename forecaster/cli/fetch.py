@@ -30,6 +30,13 @@ def fetch_command(
     ] = None,
     start: DateOption = None,
     end: DateOption = None,
+    accept_identity: Annotated[
+        bool,
+        typer.Option(
+            "--accept-identity",
+            help="Go on with tickers whose name, exchange, currency or first trade has changed.",
+        ),
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -51,6 +58,7 @@ def fetch_command(
         settings=settings.fetch,
         start=day(start),
         end=day(end),
+        accept_identity=accept_identity,
         home=where,
         on_ticker=_silent if quiet else _announce,
     )

@@ -2,61 +2,47 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.bars import History
-from forecaster.data.schedule import describe_guess, describe_holes, final_part, new_holes
+from forecaster.data.bars import History, Listing
+from forecaster.data.identity import describe_change, keep_known
+from forecaster.data.merge import changed_past, late_dividend, stranded
+from forecaster.data.sessions import last_final_session, sessions_between
 from forecaster.data.sources.base import Source
 from forecaster.data.store import PriceStore
+from forecaster.data.store_rows import Span
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import (
     CannotWriteError,
     DataError,
     ForecasterError,
-    PartialFailure,
     SourceDownError,
     StorageError,
-    TryLaterError,
     UsageError,
 )
+from forecaster.pipeline.ingest import FETCH_COLUMNS, FetchReport, admit, put, stored_row
 from forecaster.settings import FetchSettings, resolve_home
 
 log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(days=14)  # about ten sessions are asked for again and compared
-SAME_PRICE = 1e-4  # relative; Yahoo's answers differ by less between identical calls
 MOST_DOWN = 5  # tickers in a row that the source itself failed, before giving up
-Span = tuple[date | None, date | None]
 OnTicker = Callable[[str, int, int], None]
-FETCH_COLUMNS = ("ticker", "rows_changed", "days", "first", "last", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FetchReport:
-    """What became of each ticker: a table (`FETCH_COLUMNS`) and the errors by ticker."""
+class _Wish:
+    """What is wanted of every ticker."""
 
-    table: pd.DataFrame
-    failures: dict[str, ForecasterError]
-
-    def raise_failures(self) -> None:
-        """Raise what the exit code should tell; nothing if every ticker went well."""
-        if not self.failures:
-            return
-        errors = list(self.failures.values())
-        later = [error for error in errors if isinstance(error, TryLaterError)]
-        if later:
-            raise later[0]
-        if len(errors) == len(self.table):
-            raise errors[0]
-        raise PartialFailure(
-            f"{len(errors)} of {len(self.table)} tickers failed: {', '.join(self.failures)}."
-        )
+    start: date | None
+    end: date | None
+    accept_identity: bool
 
 
 def fetch(
@@ -67,21 +53,25 @@ def fetch(
     end: date | None = None,
     home: Path | None = None,
     source: Source | None = None,
+    accept_identity: bool = False,
     on_ticker: OnTicker = lambda ticker, number, of: None,
 ) -> FetchReport:
     """Download what is missing, check it, and store it, one transaction per ticker.
 
-    A ticker that is stored is asked for its last two weeks again; if those no longer agree
-    with the store, or bring a split, its whole history is fetched anew, because the source
-    has rescaled the past.
+    A stored ticker is asked for its last two weeks again, and for what is missing. If those
+    weeks no longer agree with the store, or bring a split, its whole history is fetched anew
+    and becomes a new revision, because the source has changed the past.
 
     Args:
         tickers: which; none means everything in the store, or all that the source serves.
         settings: which source; None for the defaults.
-        start: first session wanted; None for what is missing.
+        start: first session wanted; None for the oldest of a new ticker, and for the last
+            two weeks of a stored one.
         end: last session wanted; None for the newest final one.
         home: the workspace; None as the command line resolves it.
         source: a source to use instead of the one that the settings name.
+        accept_identity: go on with tickers whose name, exchange, currency or first trade
+            date has changed, instead of stopping them.
         on_ticker: called before each ticker with its number, from 1, and how many there are.
 
     Returns:
@@ -91,18 +81,22 @@ def fetch(
         CannotWriteError: the home is missing or read-only; found out before any work.
         SourceDownError: the source failed ticker after ticker.
         StorageError: the disk failed; tickers stored before stay stored.
-        UsageError: a malformed ticker, `start` after `end`, or no ticker at all.
+        UsageError: a malformed ticker, `start` after `end`, no ticker at all, or a changed
+            identity accepted without naming whose.
     """
     if start and end and start > end:
         raise UsageError(f"--start {start} is after --end {end}; swap them.")
     where = resolve_home(home)
+    if accept_identity and not tickers:
+        raise UsageError("--accept-identity: name the tickers that are still the same security.")
+    wish = _Wish(start=start, end=end, accept_identity=accept_identity)
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
     with PriceStore.open_for_writing(where) as store:
         chosen = source or _open_source((settings or FetchSettings()).source, where)
-        wanted = wanted or list(chosen.tickers()) or _stored_from(store, chosen)
+        wanted = wanted or list(chosen.tickers()) or store.tickers(chosen.name)
         if not wanted:
             raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
-        return _fetch_all(store, chosen, wanted, (start, end), on_ticker)
+        return _fetch_all(store, chosen, wanted, wish, on_ticker)
 
 
 def _open_source(name: str, home: Path) -> Source:
@@ -116,15 +110,8 @@ def _open_source(name: str, home: Path) -> Source:
     return YahooSource(home / "data" / "yahoo")
 
 
-def _stored_from(store: PriceStore, source: Source) -> list[str]:
-    """Name the stored tickers that came from this source."""
-    table = store.summary()
-    names: list[str] = table.loc[table["source"] == source.name, "ticker"].tolist()
-    return names
-
-
 def _fetch_all(
-    store: PriceStore, source: Source, tickers: list[str], span: Span, on_ticker: OnTicker
+    store: PriceStore, source: Source, tickers: list[str], wish: _Wish, on_ticker: OnTicker
 ) -> FetchReport:
     """Fetch one ticker after another; one that fails does not stop the others."""
     rows: list[dict[str, object]] = []
@@ -133,11 +120,7 @@ def _fetch_all(
     for number, ticker in enumerate(tickers, start=1):
         on_ticker(ticker, number, len(tickers))
         try:
-            held = held_history(store, ticker)
-            changed = _fetch_one(store, source, ticker, span, held)
-            rows.append(stored_row(store, ticker, changed))
-            if changed:
-                warn_of_calendar(held, store.history(ticker))
+            rows.append(stored_row(store, ticker, _fetch_one(store, source, ticker, wish)))
             down = 0
         except (StorageError, CannotWriteError):
             raise
@@ -152,76 +135,90 @@ def _fetch_all(
     return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
 
 
-def _fetch_one(
-    store: PriceStore, source: Source, ticker: str, span: Span, stored: History | None
-) -> int:
+def _fetch_one(store: PriceStore, source: Source, ticker: str, wish: _Wish) -> int:
     """Bring one ticker up to date; return how many bars were new or different."""
-    start, end = span
-    if stored is None:
-        return store.upsert(_final(source.history(ticker, start, end)), clock.now())
-    held = stored.bars
-    last: date = held["session"].iloc[-1].date()
-    if start is None and end is not None and end <= last:
+    # Read before asking: a session that closes while the source makes us wait is not final.
+    now = clock.now()
+    span = store.span(ticker)
+    if span is None:
+        served = admit(store, source.history(ticker, wish.start, wish.end), now)
+        return put(store, None, served, now)
+    listing = store.listing(ticker)
+    _refuse_other_source(listing, source)
+    begin = _first_to_ask(store, listing, span, wish, now)
+    if begin is None:
         return 0
-    recent = _final(source.history(ticker, start or last - OVERLAP, end))
-    if recent.bars.empty:
-        return 0
-    change = changed_past(held, recent)
+    # Never a piece that does not reach the stored bars: it might be on another scale.
+    end = max(wish.end, span.last) if wish.end else None
+    recent = admit(store, source.history(ticker, begin, end), now)
+    other = _other_identity(listing, recent.listing, accept=wish.accept_identity)
+    recent = replace(recent, listing=keep_known(listing, recent.listing))
+    held = History(listing=listing, bars=store.bars(ticker, since=begin))
+    change = other or changed_past(held.bars, recent.bars, listing.basis)
+    change = change or late_dividend(held.bars, recent.bars)
     if not change:
-        return store.upsert(recent, clock.now())
+        return put(store, held, recent, now)
     log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)
-    whole = _final(source.history(ticker, None, end))
-    first = held["session"].iloc[0]
-    if whole.bars.empty or whole.bars["session"].iloc[0] > first:
+    if begin > span.first:
+        whole = admit(store, source.history(ticker, span.first, end), now)
+        recent = replace(whole, listing=keep_known(listing, whole.listing))
+        held = store.history(ticker)
+    _refuse_stranded(held, recent, change)
+    return put(store, held, recent, now, change)
+
+
+def _first_to_ask(
+    store: PriceStore, listing: Listing, span: Span, wish: _Wish, now: datetime
+) -> date | None:
+    """Find the first day to ask for: the overlap's, or an older one that is wanted and missing.
+
+    None where all that is wanted is stored and older than the overlap.
+    """
+    final = last_final_session(listing.calendar, now)
+    if span.last > final:
+        log.warning(
+            "%s: is stored up to %s, but at %s nothing after %s can be final; not fetched. "
+            "Set the clock of this machine.",
+            *(listing.ticker, span.last, now.isoformat(timespec="seconds"), final),
+        )
+        return None
+    overlap = span.last - OVERLAP
+    first = max(wish.start or overlap, listing.first_trade or date.min)
+    held = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")
+    wanted = sessions_between(listing.calendar, first, min(wish.end or final, final))
+    missing = np.setdiff1d(wanted, held)
+    if len(missing):
+        return min(date.fromisoformat(str(missing[0])), overlap)
+    return None if wish.end and wish.end <= span.last else overlap
+
+
+def _refuse_other_source(listing: Listing, source: Source) -> None:
+    if listing.source != source.name:
         raise DataError(
-            f"{ticker}: the source changed its past and now starts later than the stored "
-            f"{first.date()}; kept as stored. Compare it in another --home."
+            f"{listing.ticker}: is stored from {listing.source}, which does not mix with "
+            f"{source.name}. Keep the two in another --home each."
         )
-    return store.upsert(whole, clock.now())
 
 
-def changed_past(held: pd.DataFrame, recent: History) -> str:
-    """Say where bars first disagree with those stored, or rescale them; empty where they do not."""
-    bars = recent.bars
-    both = held.merge(bars, on="session", suffixes=("", "_new"))
-    same_close = np.isclose(both["close_new"], both["close"], rtol=SAME_PRICE, atol=0.0)
-    differ = both[~same_close | both["split"].ne(both["split_new"])]
-    if len(differ):
-        first = differ.iloc[0]
-        return (
-            f"{len(differ):,} of {len(both):,} days differ (first {first['session']:%Y-%m-%d}: "
-            f"close {first['close']:.6g}, split {first['split']:g} stored; "
-            f"{first['close_new']:.6g} and {first['split_new']:g} came)"
+def _other_identity(stored: Listing, served: Listing, *, accept: bool) -> str:
+    """Tell a change of identity that is accepted; refuse one that is not."""
+    change = describe_change(stored, served)
+    if change and not accept:
+        raise DataError(
+            f"{stored.ticker}: may be another security now: {change}. Nothing was taken. If it "
+            f"is still the same, run `forecaster fetch {stored.ticker} --accept-identity`; if "
+            "not, fetch it into another --home."
         )
-    later = bars[(bars["session"] > held["session"].iloc[-1]) & bars["split"].ne(1.0)]
-    if len(later) and recent.listing.basis == "split-adjusted":
-        return f"a split of {later['session'].iloc[0]:%Y-%m-%d} rescales what is stored"
-    return ""
+    return f"identity accepted: {change}" if change else ""
 
 
-def _final(history: History) -> History:
-    return final_part(history, clock.now())
-
-
-def held_history(store: PriceStore, ticker: str) -> History | None:
-    """Read what is stored of a ticker; None where there is no bar."""
-    history = store.history(ticker) if ticker in store.tickers() else None
-    return None if history is None or history.bars.empty else history
-
-
-def warn_of_calendar(before: History | None, now: History) -> None:
-    """Say once what a ticker's new bars brought: a calendar that is a guess, holes."""
-    guess = describe_guess(now)
-    if guess and before is None:
-        log.warning("%s", guess)
-    holes = new_holes(before, now)
-    if len(holes):
-        log.warning("%s", describe_holes(now, holes))
-
-
-def stored_row(store: PriceStore, ticker: str, changed: int) -> dict[str, object]:
-    """Tell what is stored of a ticker now; nothing is 0 days."""
-    session = store.bars(ticker)["session"] if ticker in store.tickers() else pd.Series()
-    first, last = (session.iloc[0], session.iloc[-1]) if len(session) else (pd.NaT, pd.NaT)
-    counts = {"rows_changed": changed, "days": len(session)}
-    return {"ticker": ticker, **counts, "first": first, "last": last, "error": None}
+def _refuse_stranded(held: History, whole: History, change: str) -> None:
+    """Refuse a changed past that leaves stored days behind on another scale."""
+    left = stranded(held.bars, whole.bars)["session"]
+    if len(left):
+        raise DataError(
+            f"{held.listing.ticker}: the source changed its past ({change}) and now lacks "
+            f"{len(left):,} of the {len(held.bars):,} stored days (first {left.iloc[0]:%Y-%m-%d}), "
+            "which would stay on the old scale; kept as stored. Fetch again tomorrow, or "
+            "compare it in another --home."
+        )

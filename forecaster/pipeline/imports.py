@@ -9,16 +9,17 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.bars import Basis, History
-from forecaster.data.schedule import describe_strays, final_part
+from forecaster.data.merge import changed_past
+from forecaster.data.schedule import describe_strays
 from forecaster.data.sources.files import read_file
 from forecaster.data.sources.listings import Said
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UsageError
-from forecaster.pipeline.fetch import (
+from forecaster.pipeline.ingest import (
     FETCH_COLUMNS,
     FetchReport,
-    changed_past,
-    held_history,
+    admit,
+    stored_history,
     stored_row,
     warn_of_calendar,
 )
@@ -68,8 +69,8 @@ def import_files(
             one for file in map(Path, given) for one in read_file(file, ticker, mapping or {}, said)
         ]
         _refuse_twice([history.listing.ticker for history in read])
-        histories = [_final(history) for history in read]
-        held = [held_history(store, history.listing.ticker) for history in histories]
+        histories = [_final(store, history) for history in read]
+        held = [stored_history(store, history.listing.ticker) for history in histories]
         for before, history in zip(held, histories, strict=True):
             _check_past(before, history)
         changed = store.upsert_all(histories, clock.now())
@@ -88,8 +89,8 @@ def _refuse_twice(names: list[str]) -> None:
         raise UsageError(f"{', '.join(twice)}: in more than one file; join the files first.")
 
 
-def _final(history: History) -> History:
-    final = final_part(history, clock.now())
+def _final(store: PriceStore, history: History) -> History:
+    final = admit(store, history, clock.now())
     if final.bars.empty:
         raise DataError(
             f"{history.listing.ticker}: no session of its bars has closed and settled yet; "
@@ -100,7 +101,7 @@ def _final(history: History) -> History:
 
 def _check_past(before: History | None, history: History) -> None:
     """Say when an import changes the stored past; refuse one that brings only a part of it."""
-    change = changed_past(before.bars, history) if before else ""
+    change = changed_past(before.bars, history.bars, history.listing.basis) if before else ""
     if before is None or not change:
         return
     ticker, stored = history.listing.ticker, before.bars["session"]

@@ -1,5 +1,6 @@
 """A home with a few invented tickers and a trained version, made once for all command tests."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +18,14 @@ QUICK = ["--hidden", "8", "--max-updates", "30"]
 @pytest.fixture(scope="session")
 def run() -> Callable[..., Result]:
     """Run the command line in this process; stdout and stderr are kept apart."""
-    runner = CliRunner()
+    runner, logger = CliRunner(), logging.getLogger("forecaster")
 
     def invoke(*arguments: object) -> Result:
-        return runner.invoke(app, [str(argument) for argument in arguments])
+        try:
+            return runner.invoke(app, [str(argument) for argument in arguments])
+        finally:  # a process of its own would end here, and its notices with it
+            logger.handlers, logger.propagate = [], True
+            logger.setLevel(logging.NOTSET)
 
     return invoke
 

@@ -11,6 +11,7 @@ from forecaster import clock
 from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
+from forecaster.data.store_file import store_path
 from forecaster.errors import (
     DataError,
     ForecasterError,
@@ -20,7 +21,7 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
-from forecaster.pipeline.fetch import MOST_DOWN, fetch
+from forecaster.pipeline.fetch import MOST_DOWN, OVERLAP, fetch
 from tests.synthetic import bars_of
 from tests.yahoo.server import LoopbackYahoo
 
@@ -34,6 +35,7 @@ class Shelf:
     asked: list[tuple[str, date | None, date | None]] = field(default_factory=list)
     name: str = "shelf"
     calendar: str = "XNYS"
+    marks: dict[str, object] = field(default_factory=dict)
 
     def tickers(self) -> tuple[str, ...]:
         """Serve without bound."""
@@ -48,7 +50,11 @@ class Shelf:
         first, last = pd.Timestamp(start or "1900-01-01"), pd.Timestamp(end or "2100-01-01")
         bars = bars[(bars["session"] >= first) & (bars["session"] <= last)].reset_index(drop=True)
         listing = Listing(
-            ticker=ticker, source=self.name, basis="split-adjusted", calendar=self.calendar
+            ticker=ticker,
+            source=self.name,
+            basis="split-adjusted",
+            calendar=self.calendar,
+            **self.marks,
         )
         return History(listing=listing, bars=bars)
 
@@ -56,6 +62,22 @@ class Shelf:
 def held(home: Path, ticker: str) -> pd.DataFrame:
     with PriceStore.open_for_reading(home) as store:
         return store.bars(ticker)
+
+
+def reasons(home: Path, ticker: str = "AAA") -> list[str]:
+    """Why each revision of a ticker was raised, the first left out."""
+    with PriceStore.open_for_reading(home) as store:
+        first, *later = store.revisions(ticker)
+    assert first.reason == "first stored"
+    return [revision.reason for revision in later]
+
+
+def moved(table: pd.DataFrame, row: int | slice, **factors: float) -> pd.DataFrame:
+    """The table with columns of one row, or of several, multiplied."""
+    table = table.copy()
+    for name, factor in factors.items():
+        table.loc[row, name] *= factor
+    return table
 
 
 def test_a_second_fetch_asks_only_for_the_overlap_and_changes_nothing(tmp_path: Path) -> None:
@@ -90,6 +112,203 @@ def test_a_split_fetches_the_whole_rescaled_past(tmp_path: Path) -> None:
     stored = held(tmp_path, "AAA")
     pd.testing.assert_series_equal(stored["close"], after["close"], check_names=False)
     assert stored["close"].pct_change().abs().max() < 0.5
+    first, last = (before["session"].iloc[row].date() for row in (0, 98))
+    assert shelf.asked[1:] == [("AAA", last - OVERLAP, None), ("AAA", first, None)]
+    (reason,) = reasons(tmp_path)
+    assert reason.startswith(f"11 of 11 days differ (first {last - OVERLAP}: close 51.7006")
+
+
+@pytest.mark.parametrize("factor", [1 + 9e-5, 1 - 9e-5])
+def test_jitter_writes_nothing(tmp_path: Path, factor: float) -> None:
+    """Identical calls differ by less than 1e-4 in prices, by half a percent in volume."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    before = store_path(tmp_path).read_bytes()
+    prices = dict.fromkeys(["open", "high", "low", "close"], factor)
+    shelf.tables["AAA"] = moved(table, slice(0, 99), **prices, volume=1.004)
+    assert fetch(["AAA"], home=tmp_path, source=shelf).table["rows_changed"].tolist() == [0]
+    assert store_path(tmp_path).read_bytes() == before
+    assert len(shelf.asked) == 2
+
+
+def test_a_corrected_bar_is_replaced_without_fetching_all(tmp_path: Path) -> None:
+    """An open or a volume rescales nothing, but the past is another revision."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table.head(99)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = moved(table, 97, volume=1.2)
+    assert fetch(["AAA"], home=tmp_path, source=shelf).table["rows_changed"].tolist() == [2]
+    assert held(tmp_path, "AAA")["volume"].equals(shelf.tables["AAA"]["volume"])
+    assert len(shelf.asked) == 2
+    assert reasons(tmp_path) == ["1 bars on or before 2010-05-25 replaced or added"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("dividend", 0.5, "a late dividend of 2010-05-24: 0 stored, 0.5 came"),
+        ("split", 2.0, "1 of 11 days differ (first 2010-05-24: close 46.8212"),
+    ],
+)
+def test_a_late_dividend_or_split_fetches_all_once(
+    tmp_path: Path, column: str, value: float, words: str
+) -> None:
+    """One full re-fetch, one revision, with the reason; the next night is quiet again."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = table.copy()
+    shelf.tables["AAA"].loc[97, column] = value
+    for _ in range(2):
+        fetch(["AAA"], home=tmp_path, source=shelf)
+    assert held(tmp_path, "AAA").loc[97, column] == value
+    assert [start for _, start, _ in shelf.asked[1:]] == [
+        date(2010, 5, 12),
+        date(2010, 1, 4),
+        date(2010, 5, 12),
+    ]
+    (reason,) = reasons(tmp_path)
+    assert reason.startswith(words)
+
+
+def test_a_dividend_of_a_new_day_changes_no_past(tmp_path: Path) -> None:
+    """Closes are not adjusted for dividends: nothing is to be fetched again."""
+    table = bars_of("AAA", 100)
+    table.loc[99, "dividend"] = 0.5
+    shelf = Shelf({"AAA": table.head(99)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = table
+    assert fetch(["AAA"], home=tmp_path, source=shelf).table["rows_changed"].tolist() == [1]
+    assert len(shelf.asked) == 2 and reasons(tmp_path) == []
+
+
+def test_a_day_that_a_rescaled_past_lacks_keeps_the_store_as_it_was(tmp_path: Path) -> None:
+    """On its old scale it would be a crash of 75 % and a rise of 300 %."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    kept = held(tmp_path, "AAA")
+    prices = dict.fromkeys(["open", "high", "low", "close"], 0.25)
+    shelf.tables["AAA"] = moved(table, slice(0, 99), **prices).drop(index=40)
+    report = fetch(["AAA"], home=tmp_path, source=shelf)
+    with pytest.raises(DataError, match=r"lacks 1 of the 100 stored days \(first 2010-03-03\)"):
+        report.raise_failures()
+    pd.testing.assert_frame_equal(held(tmp_path, "AAA"), kept)
+    assert reasons(tmp_path) == []
+
+
+def test_a_day_that_a_corrected_past_lacks_stays_stored(tmp_path: Path) -> None:
+    """One close corrected rescales nothing: the day left out still goes with the others."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = moved(table, 98, close=1.001, high=1.001).drop(index=40)
+    assert fetch(["AAA"], home=tmp_path, source=shelf).table["rows_changed"].tolist() == [1]
+    assert held(tmp_path, "AAA")["close"].tolist() == [
+        *table["close"][:98],
+        table["close"][98] * 1.001,
+        table["close"][99],
+    ]
+
+
+def test_an_older_start_asks_for_what_is_missing_only(tmp_path: Path) -> None:
+    """From the first missing session on; and no more than the overlap once it is there."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table}, marks={"first_trade": date(2010, 1, 4)})
+    days = [day.date() for day in table["session"]]
+    fetch(["AAA"], home=tmp_path, source=shelf, start=days[50])
+    for start in (days[20], days[20], date(1990, 1, 1), date(1990, 1, 1)):
+        fetch(["AAA"], home=tmp_path, source=shelf, start=start, end=days[99])
+    overlap = days[99] - OVERLAP
+    assert [start for _, start, _ in shelf.asked] == [days[50], days[20], days[0]]
+    assert len(held(tmp_path, "AAA")) == 100
+    fetch(["AAA"], home=tmp_path, source=shelf, start=date(1990, 1, 1))
+    assert shelf.asked[-1] == ("AAA", overlap, None)
+
+
+def test_an_older_piece_is_never_joined_unseen(tmp_path: Path) -> None:
+    """A span that ends before the stored bars reaches into them, or scales would mix."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table})
+    days = [day.date() for day in table["session"]]
+    fetch(["AAA"], home=tmp_path, source=shelf, start=days[50])
+    shelf.tables["AAA"] = moved(table, slice(0, 99), open=0.5, high=0.5, low=0.5, close=0.5)
+    fetch(["AAA"], home=tmp_path, source=shelf, start=days[0], end=days[20])
+    assert held(tmp_path, "AAA")["close"].tolist() == shelf.tables["AAA"]["close"].tolist()
+    assert shelf.asked[1:] == [("AAA", days[0], days[99])]
+
+
+@pytest.mark.parametrize(
+    ("mark", "value"),
+    [
+        ("name", "Zenith Ltd"),
+        ("exchange", "NYQ"),
+        ("currency", "GBP"),
+        ("first_trade", date(2009, 7, 1)),
+    ],
+)
+def test_another_identity_stops_its_ticker_and_no_other(
+    tmp_path: Path, mark: str, value: object
+) -> None:
+    marks = {"name": "Aaa plc", "exchange": "LSE", "currency": "GBp"}
+    shelf = Shelf({"AAA": bars_of("AAA", 90)}, marks={**marks, "first_trade": date(2009, 6, 1)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables = {"AAA": bars_of("AAA", 100), "BBB": bars_of("BBB", 30)}
+    shelf.marks[mark] = value
+    report = fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
+    assert report.table["rows_changed"].tolist() == [0, 30]
+    assert f"is {value}. Nothing was taken" in str(report.failures["AAA"])
+    with pytest.raises(PartialFailure):
+        report.raise_failures()
+    report = fetch(["AAA"], home=tmp_path, source=shelf, accept_identity=True)
+    assert not report.failures and len(held(tmp_path, "AAA")) == 100
+    (reason,) = reasons(tmp_path)
+    assert reason.startswith("identity accepted: ") and reason.endswith(f"is {value}")
+    assert not fetch(["AAA"], home=tmp_path, source=shelf).failures
+
+
+def test_an_identity_is_accepted_by_name_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name the tickers"):
+        fetch(home=tmp_path, source=Shelf({}), accept_identity=True)
+
+
+def test_marks_that_were_not_known_are_learnt_and_then_kept(tmp_path: Path) -> None:
+    """As in a store of an earlier release; the source may also leave one out for a night."""
+    shelf = Shelf({"AAA": bars_of("AAA", 30)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    for marks in ({"currency": "GBp", "first_trade": date(2009, 6, 1)}, {}):
+        shelf.marks = marks
+        assert not fetch(["AAA"], home=tmp_path, source=shelf).failures
+    with PriceStore.open_for_reading(tmp_path) as store:
+        listing = store.listing("AAA")
+    assert (listing.currency, listing.first_trade) == ("GBp", date(2009, 6, 1))
+    assert reasons(tmp_path) == []
+
+
+def test_a_clock_set_back_writes_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 30)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    before = store_path(tmp_path).read_bytes()
+    monkeypatch.setattr(clock, "now", lambda: datetime(2010, 2, 1, 23, tzinfo=UTC))
+    shelf.tables["AAA"] = moved(shelf.tables["AAA"], 0, open=1.0001)
+    assert not fetch(["AAA"], home=tmp_path, source=shelf).failures
+    assert "AAA: is stored up to 2010-02-16, but at 2010-02-01T23:00:00+00:00" in caplog.text
+    assert len(shelf.asked) == 1 and store_path(tmp_path).read_bytes() == before
+
+
+def test_a_session_that_closes_while_the_source_is_asked_is_not_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer may have left before; waiting out a rate limit takes minutes."""
+    ticks = iter([datetime(2026, 3, 6, 21, 59, tzinfo=UTC)])
+    monkeypatch.setattr(clock, "now", lambda: next(ticks, datetime(2026, 3, 6, 22, 1, tzinfo=UTC)))
+    table = bars_of("AAA", 300, first=date(2025, 1, 2))
+    shelf = Shelf({"AAA": table[table["session"] <= "2026-03-06"]})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    assert held(tmp_path, "AAA")["session"].iloc[-1] == pd.Timestamp("2026-03-05")
 
 
 def test_a_rescaled_past_that_got_shorter_leaves_the_store_as_it_was(tmp_path: Path) -> None:
@@ -99,7 +318,7 @@ def test_a_rescaled_past_that_got_shorter_leaves_the_store_as_it_was(tmp_path: P
     shorter = bars_of("AAA", 100).tail(50)
     shelf.tables["AAA"] = shorter.assign(close=shorter["close"] * 0.999)
     report = fetch(["AAA"], home=tmp_path, source=shelf)
-    with pytest.raises(DataError, match="now starts later"):
+    with pytest.raises(DataError, match=r"lacks 50 of the 100 stored days .*kept as stored"):
         report.raise_failures()
     pd.testing.assert_frame_equal(held(tmp_path, "AAA"), kept)
 

@@ -4,8 +4,9 @@ Frames in, frames out: knows neither the network nor yfinance itself.
 """
 
 import logging
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -54,15 +55,27 @@ def drop_null_tail(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
 
 def listing_from(ticker: str, meta: dict[str, Any]) -> Listing:
     """Read what the ticker is from the header of its chart."""
+    zone = str(meta["exchangeTimezoneName"])
     return Listing(
         ticker=ticker,
         source=SOURCE,
         basis="split-adjusted",
-        calendar=calendar_for(ticker, str(meta["exchangeTimezoneName"])),
+        calendar=calendar_for(ticker, zone),
         name=_text(meta.get("longName") or meta.get("shortName")),
         exchange=_text(meta.get("exchangeName")),
         currency=_text(meta.get("currency")),
+        first_trade=_local_date(meta.get("firstTradeDate"), zone),
     )
+
+
+def _local_date(instant: object, zone: str) -> date | None:
+    """Read seconds since 1970 as a date of the exchange; None where they are no number."""
+    if not isinstance(instant, int):
+        return None
+    try:
+        return datetime.fromtimestamp(instant, ZoneInfo(zone)).date()
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def _text(value: object) -> str:
