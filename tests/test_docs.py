@@ -9,7 +9,10 @@ import pytest
 import typer.main
 
 from forecaster.cli import app
+from forecaster.data.bars import FLAWS
+from forecaster.data.checks import RULES, STALE
 from forecaster.errors import ForecasterError
+from forecaster.pipeline.screen import DOUBLED_DAY
 from forecaster.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -190,3 +193,11 @@ def test_no_data_is_tracked() -> None:
         assert (ROOT / name).stat().st_size < 200_000, name
     inside = [name for name in tracked() if name.startswith(("data/", "models/"))]
     assert sorted(inside) == ["data/README.md", "models/README.md"]
+
+
+def test_every_rule_of_the_checks_is_in_the_docs_with_its_severity() -> None:
+    checks = (ROOT / "docs" / "checks.md").read_text()
+    for rule in RULES:
+        assert f"| `{rule.name}` | {rule.severity} |" in checks
+    for name in (STALE, *FLAWS, DOUBLED_DAY):
+        assert f"| `{name}` | " in checks

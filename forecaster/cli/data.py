@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from forecaster.cli import quarantine
 from forecaster.cli.output import (
     DateOption,
     HomeOption,
@@ -21,7 +22,10 @@ from forecaster.cli.output import (
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer(help="Prices in the store: import, list, show, export.", no_args_is_help=True)
+app = typer.Typer(
+    help="Prices in the store: import, list, show, check, export.", no_args_is_help=True
+)
+app.add_typer(quarantine.app, name="quarantine")
 
 PRICES = ["open", "high", "low", "close"]
 
@@ -113,10 +117,13 @@ def show_command(
     ticker: Annotated[str, typer.Argument(help="A ticker in the store.")],
     rows: Annotated[int, typer.Option(min=1, help="How many of the last bars to print.")] = 10,
     until: DateOption = None,
+    fingerprint: Annotated[
+        bool, typer.Option("--fingerprint", help="Print the content hash of the bars, too.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a ticker is and its last bars, as served.
+    """Show what a ticker is, the revision of its past, and its last bars as served.
 
     Reads: data/prices.db. Creates: nothing.
 
@@ -124,19 +131,24 @@ def show_command(
     """
     from dataclasses import asdict
 
-    from forecaster.pipeline.prices import stored_history
+    from forecaster.pipeline.prices import stored_ticker
     from forecaster.settings import resolve_home
 
-    history = stored_history(resolve_home(home), ticker, day(until))
-    listing = asdict(history.listing)
+    stored = stored_ticker(resolve_home(home), ticker, day(until))
+    history, revision = stored.history, asdict(stored.revision)
+    revision["raised_at"] = stored.revision.raised_at.isoformat()
+    told = {**asdict(history.listing), "revision": revision}
+    if fingerprint:
+        told["fingerprint"] = stored.fingerprint
     if json:
         print_json(
-            "data.show", {**listing, "days": len(history.bars), "bars": history.bars.tail(rows)}
+            "data.show", {**told, "days": len(history.bars), "bars": history.bars.tail(rows)}
         )
         return
-    for label, value in listing.items():
-        print(f"{label:<9} {value}".rstrip())
-    print(f"{'days':<9} {len(history.bars):,}")
+    told["revision"] = "{number} of {raised_at}: {reason}".format(**revision)
+    for label, value in told.items():
+        print(f"{label.replace('_', ' '):<11} {'' if value is None else value}".rstrip())
+    print(f"{'days':<11} {len(history.bars):,}")
     bars = history.bars.tail(rows)
     print_table(bars, dict.fromkeys(PRICES, _price_format(bars)) | {"volume": ",.0f"})
 
@@ -145,6 +157,38 @@ def _price_format(bars: "pd.DataFrame") -> str:
     """Show six digits of the lowest price, two at least after the point: 1.08453, 4126.00."""
     lowest = bars[PRICES].to_numpy().min()
     return f".{max(2, 5 - math.floor(math.log10(lowest)))}f"
+
+
+@app.command("check")
+@command
+def check_command(
+    tickers: Annotated[list[str] | None, typer.Argument(metavar="TICKER")] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold stored prices against every rule; exit 65 where a person is needed.
+
+    Reads: data/prices.db. Creates: nothing.
+
+    Example: forecaster data check AAPL
+    """
+    from forecaster.pipeline.check import check_prices
+    from forecaster.settings import resolve_home
+
+    report = check_prices(tickers or (), home=resolve_home(home))
+    counts = {
+        "tickers": report.tickers,
+        "bars": report.bars,
+        "errors": report.count("error"),
+        "warnings": report.count("warning"),
+    }
+    if json:
+        print_json("data.check", {**counts, "findings": report.table})
+    else:
+        if len(report.table):
+            print_table(report.table)
+        print("checked ", ", ".join(f"{count:,} {what}" for what, count in counts.items()))
+    report.raise_errors()
 
 
 @app.command("export")

@@ -83,11 +83,13 @@ def spikes(history: History) -> list[Sign]:
 
 
 def jumps(history: History) -> list[Sign]:
-    """Find moves that no dividend or split explains."""
+    """Find moves that no dividend or split explains, nor the way back of a spike."""
     rows = np.flatnonzero(np.abs(_moves(history)) > np.log(JUMP))
+    back = {row + 1 for row, _ in spikes(history)}
     return [
         (row, f"{_step(history, row)} without a split or dividend to explain it")
         for row in rows.tolist()
+        if row not in back
     ]
 
 

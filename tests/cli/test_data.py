@@ -1,12 +1,16 @@
 """`forecaster data`: what other people's files meet, and what is shown of what is stored."""
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import Result
 
+from forecaster.data.bars import BAR_COLUMNS, History, Listing
+from forecaster.data.store import PriceStore
 from tests.synthetic import bars_of
 
 Run = Callable[..., Result]
@@ -91,3 +95,61 @@ def test_show_until_before_the_first_bar_exits_65(run: Run, tmp_path: Path) -> N
     imported(run, tmp_path, bars_of("AAA", 30))
     done = run("data", "show", "AAA", "--until", "1999-01-01", "--home", tmp_path)
     assert done.exit_code == 65 and "AAA: no bar on or before 1999-01-01" in done.stderr
+
+
+def spiked(days: int = 30) -> pd.DataFrame:
+    """One day of these at three times its price, already stored when the next ones came."""
+    table = bars_of("AAA", days)
+    table.loc[10, ["open", "high", "low", "close"]] *= 3
+    return table
+
+
+def stored(home: Path, table: pd.DataFrame) -> None:
+    """Past the door, as a store was filled before there were checks."""
+    listing = Listing(ticker="AAA", source="files", basis="as-traded", calendar="XNYS")
+    with PriceStore.open_for_writing(home) as store:
+        bars = table[list(BAR_COLUMNS)]
+        store.upsert(History(listing=listing, bars=bars), datetime(2010, 3, 1, tzinfo=UTC))
+
+
+def test_check_exits_65_until_a_person_has_decided(run: Run, tmp_path: Path) -> None:
+    stored(tmp_path, spiked())
+    checked = run("data", "check", "--home", tmp_path)
+    assert checked.exit_code == 65 and "need a person" in checked.stderr
+    assert "AAA     2010-01-19  spike  error" in checked.stdout
+    assert checked.stdout.splitlines()[-1] == (
+        "checked  1 tickers, 30 bars, 1 errors, 1 warnings"  # and stale
+    )
+    released = run("data", "quarantine", "release", "aaa", "2010-01-19", "--home", tmp_path)
+    assert (released.exit_code, released.stdout.splitlines()[0]) == (
+        0,
+        "released  1 findings of AAA",
+    )
+    assert run("data", "check", "--home", tmp_path).exit_code == 0
+    listed = run("data", "quarantine", "list", "--home", tmp_path).stdout.splitlines()
+    assert len(listed) == 2 and "AAA     2010-01-19  spike  released" in listed[1]
+    dropped = run("data", "quarantine", "drop", "AAA", "2010-01-19", "--home", tmp_path)
+    assert dropped.exit_code == 0 and "dropped   1 findings of AAA" in dropped.stdout
+    assert run("data", "check", "--home", tmp_path).stdout.count("gap") == 1
+
+
+def test_check_and_quarantine_speak_json(run: Run, tmp_path: Path) -> None:
+    stored(tmp_path, spiked())
+    checked = json.loads(run("data", "check", "--json", "--home", tmp_path).stdout)
+    assert checked["schema"] == "forecaster.data.check/1"
+    assert (checked["tickers"], checked["bars"], checked["errors"]) == (1, 30, 1)
+    assert checked["findings"][0]["session"] == "2010-01-19"
+    run("data", "quarantine", "release", "AAA", "--home", tmp_path)
+    listed = json.loads(run("data", "quarantine", "list", "--json", "--home", tmp_path).stdout)
+    assert [entry["state"] for entry in listed["entries"]] == ["released"]
+
+
+def test_deciding_on_nothing_exits_66_and_a_malformed_day_2(run: Run, tmp_path: Path) -> None:
+    stored(tmp_path, bars_of("AAA", 30))
+    for words, code in (
+        (["release", "AAA"], 66),
+        (["drop", "AAA", "1999-01-04"], 66),
+        (["drop", "AAA", "yesterday"], 2),
+        (["drop", "AAA"], 2),
+    ):
+        assert run("data", "quarantine", *words, "--home", tmp_path).exit_code == code
