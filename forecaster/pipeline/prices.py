@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.export import write_csv, write_parquet
+from forecaster.data.fingerprint import fingerprint
 from forecaster.data.schedule import describe_guess, describe_strays, final_part
 from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore
+from forecaster.data.store_rows import Revision
 from forecaster.data.tickers import normalise_ticker, normalise_tickers
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.settings import resolve_home
@@ -166,8 +168,17 @@ def stored_tickers(home: Path) -> pd.DataFrame:
         return store.summary()
 
 
-def stored_history(home: Path, ticker: str, until: date | None = None) -> History:
-    """Read one ticker's listing and bars as they are stored.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What is stored of one ticker: its bars, the revision of its past, the hash of the bars."""
+
+    history: History
+    revision: Revision
+    fingerprint: str
+
+
+def stored_ticker(home: Path, ticker: str, until: date | None = None) -> Stored:
+    """Read one ticker's listing, bars and newest revision as they are stored.
 
     Raises:
         UnknownNameError: nothing is stored of it.
@@ -175,11 +186,12 @@ def stored_history(home: Path, ticker: str, until: date | None = None) -> Histor
     """
     with PriceStore.open_for_reading(home) as store:
         history = store.history(normalise_ticker(ticker), until)
+        revision = store.revision(history.listing.ticker)
     if history.bars.empty:
         raise DataError(
             f"{history.listing.ticker}: no bar on or before {until}; choose a later day."
         )
-    return history
+    return Stored(history=history, revision=revision, fingerprint=fingerprint([history]))
 
 
 def export_file(file: Path, tickers: Sequence[str] = (), *, home: Path) -> int:
