@@ -138,7 +138,9 @@ class _Run:
             fused=True,  # a third of the time, which small networks feel
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, max_lr=options.learning_rate, total_steps=options.max_updates
+            self.optimizer,
+            max_lr=options.learning_rate,
+            total_steps=max(options.max_updates, 2),  # a cycle of one step is its end: no rate
         )
         self.update, self.pass_number, self.place = 0, 1, Place()
         self.best_weights = copy.deepcopy(network.state_dict())

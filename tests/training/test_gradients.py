@@ -194,8 +194,12 @@ def test_context_lends_its_days_but_has_no_errors(model, memory):
 
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_a_series_that_begins_inside_a_block_begins_from_zeros(model, memory):
-    """Its errors do not reach the series before it in its row, nor do other rows notice."""
+def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, model, memory):
+    """Its errors do not reach the series before it in its row, nor do other rows notice.
+
+    It begins once, however many recomputed chunks its segment is cut into.
+    """
+    monkeypatch.setattr(exact, "RECOMPUTED_CHUNK_DAYS", 3)
     network = make_network(model)
     x, y, mask, state = make_days(network, 24)
     mask[:] = True
