@@ -134,7 +134,7 @@ def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], 
         ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
         return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, drawing(number))
     first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
-    longest = int((stop - first).max())
+    longest = longest_history(material)
     chunk = min(settings.bptt_stride or settings.reach or longest, longest)
 
     def lanes(number: int) -> Lanes:
@@ -145,6 +145,12 @@ def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], 
         return pack_lanes(first, stop, settings.lanes, chunk, generator, phase)
 
     return lanes
+
+
+def longest_history(material: Material) -> int:
+    """Count the days of the longest series, up to its last fit day."""
+    offsets = material.panel.offsets
+    return int((_stops(_any(material.rows(0)), offsets) - offsets[:-1]).max())
 
 
 def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 
 from forecaster import clock
-from forecaster.data.lanes import Lanes
 from forecaster.errors import DivergedError
 from forecaster.models.network import Network, build_network
 from forecaster.pipeline.describe import calibrate, describe
+from forecaster.pipeline.header import announce
 from forecaster.pipeline.material import Material, long_enough, passes_over, prepare, select_loss
 from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.reach import with_measured_reach
@@ -93,7 +93,7 @@ def train(
                 material, settings, lambda first: _first_stage(material, first, device)
             )
         plan = _plan_of(settings)
-        _announce(material, settings, device, plan)
+        announce(material, settings, device, plan)
         network, looks = _fit_network(material, settings, device, plan, on_update)
     except DivergedError as error:
         raise DivergedError(f"{_where(material, error)}{error}", error.rows) from error
@@ -118,38 +118,6 @@ def _where(material: Material, error: DivergedError) -> str:
     tickers = [panel.tickers[number] for number in np.unique(panel.series[rows])]
     named = ", ".join(tickers[:3]) + (f" and {len(tickers) - 3} more" if len(tickers) > 3 else "")
     return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
-
-
-def _announce(
-    material: Material, settings: TrainSettings, device: torch.device, plan: BPTTPlan
-) -> None:
-    panel, split = material.panel, material.split
-    fit, select, report = (int(material.rows(block).any(axis=1).sum()) for block in range(3))
-    log.info(
-        "data    %d tickers, %s days %s..%s   fit %s until %s, select %s until %s, report %s",
-        *(len(panel.tickers), f"{len(panel.days):,}", panel.days.min(), panel.days.max()),
-        *(f"{fit:,}", split.fit_until, f"{select:,}", split.select_until, f"{report:,}"),
-    )
-    log.info(
-        "model   %s, %d hidden, %d inputs, target %s, %s%s",
-        *(settings.model.upper(), settings.hidden, panel.inputs.shape[1]),
-        *(", ".join(settings.target), device),
-        " (--device auto found no GPU)"
-        if settings.device == "auto" and device.type == "cpu"
-        else "",
-    )
-    log.info("bptt    %s", plan.describe())
-    log.info("        %s", _schedule(material, settings, plan))
-    if settings.initial_state == "learned" and settings.lookback == "all" and settings.reach:
-        log.warning(
-            "a learned initial state only sees the first %d days of each series",
-            settings.reach,
-        )
-    if isinstance(settings.lookback, int) and (settings.reach or 0) >= settings.lookback:
-        log.info(
-            "        truncation at %d days is not shorter than %d-day windows: this is full BPTT",
-            *(settings.reach, settings.lookback),
-        )
 
 
 def _fit_network(
@@ -215,13 +183,3 @@ def _plan_of(settings: TrainSettings) -> BPTTPlan:
         update=settings.bptt_update,
         memory=settings.bptt_memory,
     )
-
-
-def _schedule(material: Material, settings: TrainSettings, plan: BPTTPlan) -> str:
-    """Say how often weights move and how full the lanes are."""
-    one_pass = passes_over(material, settings)(1)
-    updates = 1 if plan.update == "pass" else len(one_pass)
-    if isinstance(one_pass, Lanes):
-        lanes = f"{one_pass.width} lanes ({one_pass.utilisation:.0%} full)"
-        return f"{lanes}, {updates:,} updates per pass; each day scored once"
-    return f"windows of {settings.lookback} days, {updates:,} updates per pass; last day scored"

@@ -111,12 +111,11 @@ class BPTTPlan:
         """Say in one line how far errors reach."""
         if self.steps is None:
             return "full: errors reach back to each series' first day"
-        stride = self.stride or self.steps
         if self.steps == 1:
             return "truncated: errors reach back up to 1 day"
-        least = self.steps - stride + 1
+        least = self.steps - (self.stride or self.steps) + 1
         mean = (least + self.steps) / 2
-        return f"truncated: errors reach back up to {self.steps} days (mean {mean:g})"
+        return f"truncated: errors reach back up to {self.steps:,} days (mean {mean:g})"
 
 
 def _require_known(flag: str, value: str, known: tuple[str, ...]) -> None:
