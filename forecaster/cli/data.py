@@ -75,9 +75,11 @@ def import_command(
     )
     if json:
         print_json("data.import", {"tickers": report.table})
-        return
-    print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
-    print_next("train", home)
+    else:
+        print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
+        if not report.failures:
+            print_next("train", home)
+    report.raise_failures()
 
 
 def _pairs(mapping: list[str] | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from forecaster.data.schedule import describe_strays
 from forecaster.data.sources.files import read_file
 from forecaster.data.sources.listings import Said
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import DataError, ForecasterError, UsageError
 from forecaster.pipeline.ingest import (
     FETCH_COLUMNS,
     FetchReport,
@@ -23,6 +23,7 @@ from forecaster.pipeline.ingest import (
     stored_row,
     warn_of_calendar,
 )
+from forecaster.pipeline.screen import refuse_doubt
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ def import_files(
             one for file in map(Path, given) for one in read_file(file, ticker, mapping or {}, said)
         ]
         _refuse_twice([history.listing.ticker for history in read])
-        histories = [_final(store, history) for history in read]
+        final = [_final(store, history) for history in read]
+        failures = _doubts(store, final)
+        histories = [one for one in final if one.listing.ticker not in failures]
         held = [stored_history(store, history.listing.ticker) for history in histories]
         for before, history in zip(held, histories, strict=True):
             _check_past(before, history)
@@ -80,7 +83,23 @@ def import_files(
             stored_row(store, history.listing.ticker, count)
             for history, count in zip(histories, changed, strict=True)
         ]
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures={})
+        rows += [
+            {**stored_row(store, name, 0), "error": str(error)} for name, error in failures.items()
+        ]
+    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+
+
+def _doubts(store: PriceStore, histories: Sequence[History]) -> dict[str, ForecasterError]:
+    """Find the tickers in doubt; they stay as stored, the others go on."""
+    failures: dict[str, ForecasterError] = {}
+    for history in histories:
+        try:
+            refuse_doubt(store, history, clock.now())
+        except DataError as error:
+            if len(histories) > 1:  # the only one's error is told by whoever raises it
+                log.warning("%s", error)
+            failures[history.listing.ticker] = error
+    return failures
 
 
 def _refuse_twice(names: list[str]) -> None:

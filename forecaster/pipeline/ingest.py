@@ -11,6 +11,7 @@ from forecaster.data.merge import news
 from forecaster.data.schedule import describe_guess, describe_holes, final_part, new_holes
 from forecaster.data.store import PriceStore
 from forecaster.errors import ForecasterError, PartialFailure, TryLaterError
+from forecaster.pipeline.screen import in_order, refuse_doubt, screen
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,17 @@ class FetchReport:
 
 
 def admit(store: PriceStore, history: History, served_at: datetime) -> History:
-    """Keep what may be stored of a history as it was served: its final bars.
+    """Keep what may be stored of a history as it was served: final bars that can be bars.
 
     Args:
         store: open for writing.
         history: straight from its source.
         served_at: aware instant before which its source was asked.
+
+    Raises:
+        DataError: a bar of the future; rows that cannot be left out.
     """
-    return final_part(history, served_at)
+    return screen(store, final_part(in_order(history), served_at), served_at)
 
 
 def put(
@@ -64,8 +68,12 @@ def put(
 
     Returns:
         How many bars were new or different.
+
+    Raises:
+        DataError: the ticker is in doubt; it stays as stored.
     """
     ticker = served.listing.ticker
+    refuse_doubt(store, served, served_at)
     bars = served.bars if held is None else news(held.bars, served.bars)
     changed = store.upsert(replace(served, bars=bars), served_at, reason)
     if changed:

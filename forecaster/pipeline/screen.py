@@ -21,6 +21,7 @@ from forecaster.data.bars import (
     validate_bars,
 )
 from forecaster.data.checks import ERRORS, check_history
+from forecaster.data.findings import Finding
 from forecaster.data.quarantine import Entry, Look, Quarantine, values_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
@@ -30,17 +31,31 @@ log = logging.getLogger(__name__)
 DOUBLED_DAY: Final = "doubled-day"
 # No rule looks further back than a split's ten sessions; a few weeks hold them over holidays.
 _CONTEXT: Final = timedelta(days=45)
+# Days without a bar and days that are no session are told by those who know the calendar.
+_TOLD_AT_ONCE: Final = frozenset({"jump", "odd-dividend", "frozen"})
 _ROW_RULES: Final = frozenset({DOUBLED_DAY, *FLAWS})
+
+
+def in_order(history: History) -> History:
+    """Sort rows by day.
+
+    Raises:
+        DataError: a row has no date.
+    """
+    bars = history.bars.sort_values("session", kind="stable", ignore_index=True)
+    if bars["session"].isna().any():
+        validate_bars(history.listing.ticker, bars)
+    return replace(history, bars=bars)
 
 
 def screen(store: PriceStore, history: History, now: datetime) -> History:
     """Leave out what cannot be a bar, and what was dropped by hand, and put it in quarantine.
 
-    Rows are sorted; of two rows of one day the later is taken.
+    Of two rows of one day the later is taken.
 
     Args:
         store: open for writing.
-        history: as served.
+        history: as served, in order.
         now: aware instant.
 
     Raises:
@@ -48,10 +63,9 @@ def screen(store: PriceStore, history: History, now: datetime) -> History:
             of a dividend or split, which would be lost with it.
     """
     ticker, quarantine = history.listing.ticker, store.quarantine
-    bars = history.bars.sort_values("session", kind="stable", ignore_index=True)
-    if bars.empty:
-        return replace(history, bars=bars)
-    bars, doubled = _one_bar_per_day(ticker, bars)
+    if history.bars.empty:
+        return history
+    bars, doubled = _one_bar_per_day(ticker, history.bars)
     found = flaws(bars)
     if any(flaw.rule == BAD_DATE for flaw in found) or is_too_flawed(bars, found):
         validate_bars(ticker, bars)
@@ -66,7 +80,9 @@ def screen(store: PriceStore, history: History, now: datetime) -> History:
 
 
 def refuse_doubt(store: PriceStore, served: History, now: datetime) -> None:
-    """Refuse bars that a rule of severity `error` speaks against, held against those stored.
+    """Refuse bars that a rule of severity `error` speaks against, beside those stored.
+
+    Of warnings about prices that are new the first is told.
 
     Args:
         store: open for writing.
@@ -82,15 +98,17 @@ def refuse_doubt(store: PriceStore, served: History, now: datetime) -> None:
     both = _with_context(store, served)
     look = _look(ticker, served.bars, ERRORS)
     sessions = both.bars["session"].dt.date.tolist()
+    told = check_history(both)
     found = [
         _entry(ticker, both.bars, sessions.index(one.session), one.rule, one.reason)
-        for one in check_history(both)
+        for one in told
         if one.severity == "error" and one.session >= look.first
     ]
     quarantine.hold(found, look, now)
     doubts = open_entries(quarantine, found)
     if doubts:
         raise DataError(_in_doubt(store, doubts))
+    _warn(store, [one for one in told if one.rule in _TOLD_AT_ONCE and one.session >= look.first])
 
 
 def open_entries(quarantine: Quarantine, found: Sequence[Entry]) -> list[Entry]:
@@ -107,6 +125,14 @@ def open_entries(quarantine: Quarantine, found: Sequence[Entry]) -> list[Entry]:
         for entry in found
         if entry.key not in released or not released[entry.key].is_about(entry.values)
     ]
+
+
+def _warn(store: PriceStore, odd: Sequence[Finding]) -> None:
+    """Tell of what may be true, once: when its bars are new."""
+    span = store.span(odd[0].ticker) if odd else None
+    new = [one for one in odd if span is None or one.session > span.last]
+    if new:
+        log.warning("%s (%d such). See: forecaster data check %s", new[0], len(new), new[0].ticker)
 
 
 def _with_context(store: PriceStore, served: History) -> History:

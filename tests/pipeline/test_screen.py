@@ -9,7 +9,7 @@ import pytest
 from forecaster.data.quarantine import Entry
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
-from forecaster.pipeline.screen import refuse_doubt, screen
+from forecaster.pipeline.screen import in_order, refuse_doubt, screen
 from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
 from tests.data.histories import with_bars
 
@@ -88,7 +88,7 @@ def test_rows_are_sorted_and_the_later_of_two_is_taken(store):
     one = priced(CALM)
     again, other = one.bars.iloc[[4]], one.bars.iloc[[6]].assign(close=one.bars["close"][6] * 1.001)
     shuffled = pd.concat([one.bars.iloc[::-1], again, other])
-    kept = screen(store, with_bars(one, shuffled), NOW).bars
+    kept = screen(store, in_order(with_bars(one, shuffled)), NOW).bars
     expected = one.bars.assign(
         close=one.bars["close"].where(one.bars.index != 6, other["close"][6])
     )
@@ -99,6 +99,8 @@ def test_rows_are_sorted_and_the_later_of_two_is_taken(store):
 def test_a_date_that_cannot_be_refuses_the_ticker(store):
     one = priced(CALM)
     one.bars.loc[3, "session"] = pd.NaT
+    with pytest.raises(DataError, match="session NaT"):
+        in_order(one)
     with pytest.raises(DataError, match="session NaT"):
         screen(store, one, NOW)
 
@@ -181,3 +183,14 @@ def test_an_entry_of_another_rule_is_not_taken_for_mended(store):
     screen(store, priced(CALM), NOW)
     refuse_doubt(store, priced(CALM), NOW)
     assert noted(store) == [(4, "other")]
+
+
+def test_what_may_be_true_is_told_once_when_its_bars_are_new(store, caplog):
+    one = CLEAN["a crash"]
+    refuse_doubt(store, one, NOW)
+    assert "ACME: 2024-01-10 jump: close" in caplog.text
+    assert "(1 such). See: forecaster data check ACME" in caplog.text
+    caplog.clear()
+    store.upsert(one, NOW)
+    refuse_doubt(store, one, NOW)
+    assert caplog.text == ""
