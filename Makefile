@@ -53,7 +53,7 @@ evaluate: $(VENV)/.installed  ## score the newest version beside the baselines
 predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=AAPL
 	$(RUN) predict $(TICKERS) --home $(HOME_DIR) $(ARGS)
 
-.PHONY: format lint type test test-slow mutants check bench wheel clean
+.PHONY: format lint type test test-slow mutants check-series check bench wheel clean
 format: $(VENV)/.dev  ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -73,6 +73,10 @@ test-slow: $(VENV)/.dev  ## the proofs that take minutes, offline
 
 mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must notice each
 	$(BIN)/python -m tests.mutants.run
+
+# Real series cannot be in git: DIR is a folder of yours.
+check-series: $(VENV)/.dev  ## hold the data rules against real series: make check-series DIR=...
+	$(BIN)/python -m tests.check_series $(DIR)
 
 check: lint type test  ## what must be green before a commit
 
