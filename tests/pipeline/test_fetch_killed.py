@@ -1,0 +1,151 @@
+"""kill -9 in the middle of a fetch, a full disk, a home that cannot be written."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecaster.data.store import PriceStore
+from forecaster.data.store_file import store_path
+from tests.pipeline.killed import DAYS, TICKERS, scaled
+
+ROOT = Path(__file__).parents[2]
+LONG = 30.0
+# Starts a fetch of a round, kills it after so many seconds, tells how it ended.
+FetchRound = Callable[[int, float], int]
+
+
+@pytest.fixture
+def fetch_round(tmp_path: Path) -> Iterator[FetchRound]:
+    command = [sys.executable, "-m", "tests.pipeline.killed", str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == "ready\n"
+
+        def run(number: int, seconds: float) -> int:
+            print(number, seconds, file=process.stdin, flush=True)
+            return int(process.stdout.readline())
+
+        yield run
+
+
+def check(home: Path, number: int, revisions: dict[str, int], *, done: bool) -> int:
+    """Each ticker is whole, on this round's scale or on that of one before; count these."""
+    with closing(sqlite3.connect(store_path(home))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    reached = 0
+    with PriceStore.open_for_reading(home) as store:
+        for ticker in store.tickers():
+            bars, revision = store.bars(ticker), store.revision(ticker).number
+            its_round = len(bars) - DAYS
+            assert its_round <= number and revision >= revisions.get(ticker, 0)
+            np.testing.assert_allclose(
+                bars["close"], scaled(ticker, its_round)["close"], rtol=1e-12, atol=0
+            )
+            revisions[ticker] = revision
+            reached += its_round == number
+        assert not done or store.tickers() == list(TICKERS)
+    return reached
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_fetch_killed_at_any_moment_loses_nothing(
+    tmp_path: Path, fetch_round: FetchRound, kills: int
+) -> None:
+    """Fault 36: the store is sound, no ticker is half a revision, and the next fetch completes."""
+    revisions: dict[str, int] = {}
+    begun = time.monotonic()
+    assert fetch_round(0, LONG) == 0
+    seconds = time.monotonic() - begun
+    assert check(tmp_path, 0, revisions, done=True) == len(TICKERS)
+    draw, caught = random.Random(kills), 0
+    for number in range(1, kills + 1):
+        ended = fetch_round(number, draw.uniform(0.0, 1.2 * seconds))
+        reached = check(tmp_path, number, revisions, done=True)
+        caught += ended == signal.SIGKILL and 0 < reached < len(TICKERS)
+    assert caught > 0, "no kill fell into the fetch itself"
+    assert fetch_round(kills + 1, LONG) == 0
+    assert check(tmp_path, kills + 1, revisions, done=True) == len(TICKERS)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_the_first_fetch_killed_leaves_whole_tickers_or_none(
+    tmp_path: Path, fetch_round: FetchRound, share: float
+) -> None:
+    fetch_round(0, share)
+    if store_path(tmp_path).exists():
+        check(tmp_path, 0, {}, done=False)
+    assert fetch_round(0, LONG) == 0
+    assert check(tmp_path, 0, {}, done=True) == len(TICKERS)
+
+
+def in_namespace(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as root of a namespace of its own, where file systems can be mounted."""
+    program = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script]
+    here = {"FORECASTER": f"{sys.executable} -m forecaster", "HERE": str(folder)}
+    environment = {**os.environ, **here}
+    return subprocess.run(program, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return in_namespace(ROOT, "mount -t tmpfs none /mnt").returncode == 0
+
+
+needs_mount = pytest.mark.skipif(not can_mount(), reason="no user namespaces here")
+
+STATE = '$FORECASTER data list --json --home "$HERE"'
+
+
+@needs_mount
+def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None:
+    """Fault 34: on a disk of 1 MB 300 bars fit beside other files, the sample's 10,000 not."""
+    done = in_namespace(
+        tmp_path,
+        f"""
+        mount -t tmpfs -o size=1m none "$HERE"
+        $FORECASTER fetch --source sample --start 2018-06-01 --home "$HERE" >/dev/null
+        {STATE} >/tmp/$$.before
+        head -c 600k /dev/zero >"$HERE/films"
+        $FORECASTER fetch --source sample --start 1999-01-01 --home "$HERE" && exit 9
+        echo "exit $?"
+        {STATE} | cmp - /tmp/$$.before && echo same
+        rm /tmp/$$.before "$HERE/films"
+        $FORECASTER fetch --source sample --start 2015-01-01 --home "$HERE" >/dev/null
+        ls "$HERE/data"
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["exit", "74", "same", "prices.db"]
+    assert "the disk is full; nothing was changed" in done.stderr
+
+
+@needs_mount
+def test_a_read_only_home_exits_73_before_any_work_and_can_be_read(tmp_path: Path) -> None:
+    """Fault 35: the disk is mounted read-only, which binds root, too."""
+    done = in_namespace(
+        tmp_path,
+        f"""
+        $FORECASTER fetch --source sample --start 2018-06-01 --home "$HERE" >/dev/null
+        mount --bind "$HERE" "$HERE"
+        mount -o remount,bind,ro "$HERE"
+        $FORECASTER fetch AAPL --home "$HERE" && exit 9
+        echo "exit $?"
+        {STATE} >/dev/null && echo read
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["exit", "73", "read"]
+    assert "is read-only" in done.stderr
