@@ -19,6 +19,7 @@ from forecaster.cli.output import (
 if TYPE_CHECKING:
     from forecaster.pipeline.memory_report import MemoryReport
 
+COLD_SHOWN = (0, 5, 21)
 FORMATS = {"bias": ".3%", "cosine": ".6f", "bias_over_noise": ".3g"}
 
 
@@ -66,7 +67,7 @@ def _print_json(result: "MemoryReport") -> None:
     from dataclasses import asdict
 
     profile = result.profile
-    advised = profile.advised
+    advised, cold = profile.advised, profile.states.cold_start
     print_json(
         "memory",
         {
@@ -81,6 +82,12 @@ def _print_json(result: "MemoryReport") -> None:
             "half_life": profile.half_life,
             "lyapunov": profile.lyapunov,
             "gradient_by_lag": profile.curve.tolist(),
+            "largest_stretch": {
+                "mean": profile.states.stretch.mean(),
+                "max": profile.states.stretch.max(),
+            },
+            "cold_start": {"cold": cold.cold.tolist(), "warm": cold.warm.tolist()},
+            "looks": result.looks,
             "relative_noise": profile.relative_noise,
             "bias": result.bias,
             "own": None if profile.own is None else asdict(profile.own),
@@ -106,6 +113,11 @@ def _print(result: "MemoryReport", file: Path | None) -> None:
         print(f"memory  {share:.0%} of the gradient is left {lag} trading days back{more}")
     print(f"decay   {profile.decay:.4f} a day, half-life {profile.half_life:.1f} days")
     print(f"growth  Lyapunov exponent {profile.lyapunov:+.4f} a day")
+    cold = profile.states.cold_start
+    for since in COLD_SHOWN:
+        if since < len(cold.cold):
+            excess = cold.cold[since] / cold.warm[since] - 1.0
+            print(f"cold    {excess:+.1%} squared error {since} days after a start from scratch")
     if profile.own is not None:
         print(f"bias    {profile.own.bias:.2%} with the plan of this version")
     if profile.relative_noise == profile.relative_noise:

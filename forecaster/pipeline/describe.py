@@ -109,7 +109,7 @@ def _data_part(material: Material, histories: Sequence[History]) -> DataPart:
 
 def _training_part(
     settings: TrainSettings, looks: Sequence[Evaluated]
-) -> dict[str, str | int | float | None]:
+) -> dict[str, str | int | float | list[tuple[int, float]] | None]:
     best = next(look for look in reversed(looks) if look.best)
     return {
         **settings.model_dump(mode="json", exclude={"target", "lookback"}),
@@ -117,4 +117,5 @@ def _training_part(
         "updates": looks[-1].update,
         "passes": looks[-1].passes,
         "best_update": best.update,
+        "looks": [(look.update, look.select_loss) for look in looks],
     }

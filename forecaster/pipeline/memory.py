@@ -7,6 +7,7 @@ import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,22 +19,24 @@ from numpy.typing import NDArray
 from forecaster.data.export import replaced
 from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import ArtifactError, DataError, UsageError
 from forecaster.evaluation.splits import Split
 from forecaster.models.network import Network
 from forecaster.pipeline.evaluate import trained_on
-from forecaster.pipeline.memory_report import MemoryReport
+from forecaster.pipeline.memory_report import Looks, MemoryReport
 from forecaster.pipeline.trained import load_trained, scaler_of
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
+from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.settings import Home, resolve_home
 from forecaster.training.memory import memory_profile
-from forecaster.training.plan import BPTTPlan
+from forecaster.training.plan import BPTTPlan, Update
 
 log = logging.getLogger(__name__)
 
 DAYS_AT_MOST, SERIES_AT_MOST = 1500, 16
 LAGS, TOLERANCE = 252, 0.1
+OTHER_PLANS = 5  # drawn beside the version's own
 
 
 def memory(
@@ -84,7 +87,7 @@ def memory(
     )
     fit, _, _ = split.masks(panel.outcome_days)
     scalers = scaler_of(manifest.scaler), scaler_of(manifest.target_scaler)
-    return measure(
+    report = measure(
         manifest.version,
         trained.networks[0],
         panel,
@@ -94,6 +97,34 @@ def memory(
         tolerance=tolerance,
         lags=lags,
     )
+    return replace(report, looks=_looks(where, manifest))
+
+
+def _looks(home: Path, manifest: Manifest) -> dict[str, Looks]:
+    """Collect this training's looks at select, and those of its like under other plans."""
+    found: dict[str, Looks] = {}
+    plans: set[BPTTPlan] = set()
+    for other in [manifest, *_others(home, manifest)]:
+        looks, plan = other.training.get("looks"), plan_of(other)
+        if isinstance(looks, list) and plan not in plans and len(found) <= OTHER_PLANS:
+            plans.add(plan)
+            moves = ", once per pass" if plan.update == "pass" else ""
+            found[f"{other.version}, {plan.describe()}{moves}"] = looks
+    return found
+
+
+def _others(home: Path, manifest: Manifest) -> Iterator[Manifest]:
+    """Give the whole versions of the same network and targets on the same data, newest first."""
+    for version in reversed(list_versions(home)):
+        try:
+            other = read_manifest(home, version)
+        except ArtifactError:  # whoever asks for it is told
+            continue
+        alike = (other.network, other.targets, other.data) == (
+            *(manifest.network, manifest.targets, manifest.data),
+        )
+        if alike and version != manifest.version:
+            yield other
 
 
 def write_page(report: MemoryReport, file: Path) -> None:
@@ -122,9 +153,11 @@ def plan_of(manifest: Manifest) -> BPTTPlan:
     """Read back how far errors travelled when a version was trained."""
     training = manifest.training
     steps, stride = training.get("bptt_steps"), training.get("bptt_stride")
+    update: Update = "pass" if training.get("bptt_update") == "pass" else "chunk"
     if training.get("bptt") == "full" or not isinstance(steps, int):
-        return BPTTPlan.full()
-    return BPTTPlan.truncated(steps=steps, stride=stride if isinstance(stride, int) else None)
+        return BPTTPlan.full(update=update)
+    stride = stride if isinstance(stride, int) else None
+    return BPTTPlan.truncated(steps=steps, stride=stride, update=update)
 
 
 def measure(

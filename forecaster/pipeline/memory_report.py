@@ -3,15 +3,19 @@
 Shape letters: T days.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.report.memory import MemoryFigures, memory_page
+from forecaster.report.memory_over_time import OverTime
 from forecaster.training.memory import SHARES, MemoryProfile
 from forecaster.training.plan import BPTTPlan
+
+Looks = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +23,8 @@ class MemoryReport:
     """What a version remembers, and the reach that its training should have.
 
     `days` (T,) are the days of the first of `tickers`; the others' stretches end with the
-    fit block too. `bias` is a table with a row per guaranteed reach.
+    fit block too. `bias` is a table with a row per guaranteed reach. `looks` are the select
+    losses by update of this training, the first, and of others on the same data, by name.
     """
 
     version: str
@@ -28,6 +33,7 @@ class MemoryReport:
     plan: BPTTPlan
     tolerance: float
     profile: MemoryProfile
+    looks: Mapping[str, Looks] = field(default_factory=dict)
 
     @property
     def bias(self) -> pd.DataFrame:
@@ -49,10 +55,12 @@ class MemoryReport:
                 f"No --bptt-steps can be advised for a tolerance of {self.tolerance:.0%}: "
                 f"{advice.declined}. {self._remedy}"
             )
+        ratio = advised.noise_ratio
+        noise = f", {ratio:.2g} of the sampling noise" if ratio == ratio else ""
         return (
             f"For a bias of at most {self.tolerance:.0%}, let every error reach back "
             f"{advice.days} days: --bptt-stride {advised.stride} --bptt-steps {2 * advised.stride} "
-            f"(measured bias {advised.bias:.2%})."
+            f"(measured bias {advised.bias:.2%}{noise})."
         )
 
     @property
@@ -83,12 +91,21 @@ class MemoryReport:
             by_lag=profile.by_lag,
             curve=profile.curve,
             decay=profile.decay,
-            growth=profile.growth,
             bias=self.bias,
             noise=profile.relative_noise,
             tolerance=self.tolerance,
             steps=self.plan.steps,
             stride=self.plan.stride or self.plan.steps,
+            over_time=OverTime(
+                days=self.days,
+                growth=profile.growth,
+                stretched_days=profile.states.stretched_days,
+                stretch=profile.states.stretch,
+                norms=profile.states.norms,
+                cold=profile.states.cold_start.cold,
+                warm=profile.states.cold_start.warm,
+                looks=self.looks,
+            ),
         )
         title = f"How far back the gradient of {self.version} reaches"
         return memory_page(title, self.advice, facts, profile.alarms, figures)

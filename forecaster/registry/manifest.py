@@ -66,6 +66,7 @@ class MemberPart(_Part):
 class Manifest(_Part):
     """A version, whole; `version` itself is not part of the document's hash.
 
+    `training` holds the settings, and under `looks` the select loss after so many updates.
     `shrinkage` multiplies each target's scaled forecast (see `evaluation/calibration.py`).
     `intervals` maps target and ticker (or "" for all others) to the lower and upper
     residual of the select block that hold `coverage` of the outcomes.
@@ -84,7 +85,7 @@ class Manifest(_Part):
     target_scaler: ScalerPart
     shrinkage: list[float]
     data: DataPart
-    training: dict[str, str | int | float | None]
+    training: dict[str, str | int | float | list[tuple[int, float]] | None]
     metrics: dict[str, float]
     coverage: float
     intervals: dict[str, dict[str, tuple[float, float]]]

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from forecaster.report.page import Section, render_page
+from forecaster.report.memory_over_time import (
+    OverTime,
+    cold_section,
+    growth_section,
+    looks_section,
+    states_section,
+)
+from forecaster.report.page import BLUE, INK, RED, Section, blank_figure, render_page
 
 SPANS = {"week": 5, "month": 21, "quarter": 63, "year": 252}
-INK, BLUE, RED, GREY = "#222222", "#1f5f99", "#b3401f", "#8a8a8a"
 DEEPEST = 1e-6  # of lag 0; below it a colour or a line says nothing more
-SMOOTHED = 21  # days that the local growth is averaged over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,12 +35,12 @@ class MemoryFigures:
         by_lag: (A, R + 1) gradient of day t's error by the state k days before.
         curve: (R + 1,) its mean.
         decay: factor per day fitted to the curve's older half.
-        growth: (T,) log growth of an error carried back through each day.
         bias: columns `reach`, `bias`.
         noise: standard error of the gradient over its norm; NaN if not known.
         tolerance: relative bias asked for.
         steps: k2 of the plan, None for full BPTT.
         stride: k1 of the plan, None for full BPTT.
+        over_time: what stands over days and updates.
     """
 
     days: np.ndarray
@@ -43,12 +48,12 @@ class MemoryFigures:
     by_lag: np.ndarray
     curve: np.ndarray
     decay: float
-    growth: np.ndarray
     bias: pd.DataFrame
     noise: float
     tolerance: float
     steps: int | None
     stride: int | None
+    over_time: OverTime
 
     @property
     def lags_drawn(self) -> int:
@@ -65,7 +70,16 @@ def memory_page(
     figures: MemoryFigures,
 ) -> str:
     """Draw everything on one page."""
-    sections = [_triangle(figures), _curve(figures), _bias(figures), _growth(figures)]
+    over_time = figures.over_time
+    sections = [
+        _triangle(figures),
+        _curve(figures),
+        _bias(figures),
+        growth_section(over_time),
+        states_section(over_time),
+        cold_section(over_time),
+        *([looks_section(over_time)] if over_time.looks else []),
+    ]
     return render_page(title, advice, facts, alarms, sections)
 
 
@@ -74,7 +88,7 @@ def _triangle(figures: MemoryFigures) -> Section:
     lags = figures.lags_drawn
     relative = figures.by_lag[:, :lags] / figures.by_lag[:, :1]
     names = [str(day) for day in figures.days[figures.anchors]]
-    figure = _figure("days back", "")
+    figure = blank_figure("days back", "")
     figure.add_heatmap(
         z=np.log10(np.maximum(relative, DEEPEST)),
         x=np.arange(lags),
@@ -131,7 +145,7 @@ def _curve(figures: MemoryFigures) -> Section:
     """Draw the mean gradient by lag with its fit, the plan's reach and the calendar's spans."""
     relative = (figures.curve / figures.curve[0])[: figures.lags_drawn]
     lags = np.arange(len(relative))
-    figure = _figure("days back", "gradient, relative to the day itself")
+    figure = blank_figure("days back", "gradient, relative to the day itself")
     figure.add_scatter(x=lags, y=relative, mode="lines", line={"color": BLUE}, name="measured")
     if 0.0 < figures.decay < 1.0:
         tail = lags[len(lags) // 2 :]
@@ -168,7 +182,7 @@ def _curve(figures: MemoryFigures) -> Section:
 def _bias(figures: MemoryFigures) -> Section:
     """Draw the bias of the gradient by reach above the floor of its sampling noise."""
     table = figures.bias[figures.bias["bias"] > DEEPEST**2]
-    figure = _figure("guaranteed reach k in days (--bptt-stride k --bptt-steps 2k)", "bias")
+    figure = blank_figure("guaranteed reach k in days (--bptt-stride k --bptt-steps 2k)", "bias")
     figure.add_scatter(
         x=table["reach"], y=table["bias"], mode="lines+markers", line={"color": BLUE}, name="bias"
     )
@@ -189,39 +203,3 @@ def _bias(figures: MemoryFigures) -> Section:
         "reach is wasted there.",
         figure=figure,
     )
-
-
-def _growth(figures: MemoryFigures) -> Section:
-    """Draw by what factor errors grow or fade on their way through each day."""
-    smooth = pd.Series(figures.growth).rolling(SMOOTHED, center=True, min_periods=1).mean()
-    figure = _figure("", "factor per day")
-    days = [str(day) for day in figures.days]
-    figure.add_scatter(
-        x=days, y=np.exp(figures.growth), mode="lines", name="each day",
-        line={"color": "#c9d6e3", "width": 1},
-    )  # fmt: skip
-    figure.add_scatter(
-        x=days, y=np.exp(smooth), mode="lines", line={"color": BLUE}, name=f"{SMOOTHED}-day mean"
-    )
-    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
-    figure.update_xaxes(type="date")
-    return Section(
-        heading="Growth of an error from day to day",
-        words="The factor by which an error carried back grows on its way through each day; "
-        "above 1 for long, gradients explode. Days on which the factor falls wipe the memory.",
-        figure=figure,
-    )
-
-
-def _figure(x: str, y: str) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
-        height=420,
-        margin={"l": 80, "r": 30, "t": 30, "b": 60},
-        font={"color": INK, "size": 13},
-        legend={"orientation": "h", "y": 1.08, "x": 0.0},
-    )
-    figure.update_xaxes(title={"text": x})
-    figure.update_yaxes(title={"text": y})
-    return figure

@@ -11,6 +11,8 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+INK, BLUE, RED, GREY = "#222222", "#1f5f99", "#b3401f", "#8a8a8a"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
@@ -67,3 +69,18 @@ def render_page(
 def _template() -> jinja2.Template:
     loader = jinja2.PackageLoader("forecaster.report", ".")
     return jinja2.Environment(loader=loader, autoescape=True).get_template("page.html.jinja")
+
+
+def blank_figure(x: str, y: str) -> go.Figure:
+    """Make a figure in the page's style, its axes named."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="plotly_white",
+        height=420,
+        margin={"l": 80, "r": 30, "t": 30, "b": 60},
+        font={"color": INK, "size": 13},
+        legend={"orientation": "h", "y": 1.08, "x": 0.0},
+    )
+    figure.update_xaxes(title={"text": x})
+    figure.update_yaxes(title={"text": y})
+    return figure

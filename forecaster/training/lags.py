@@ -99,7 +99,7 @@ def lag_gradients(
     sizes, parts, partial = [], [], [0.0]
     total = (*head, *(torch.zeros_like(weight) for weight in network.core.parameters()))
     for lag in range(lags + 1):
-        sizes.append(_row_norms(adjoint).reshape(len(days), lanes))
+        sizes.append(row_norms(adjoint).reshape(len(days), lanes))
         adjoint, found = _pulled_back(network, path, days - lag, adjoint)
         own = head if lag == 0 else ()
         parts.append(_norm((*own, *found)))
@@ -129,11 +129,16 @@ def local_growth(network: Network, path: Trajectory, seed: int = 0) -> Tensor:
     )
     growth = []
     for day in reversed(range(len(path.x))):
-        size = _row_norms(adjoint).clamp_min(TINY)
+        size = row_norms(adjoint).clamp_min(TINY)
         adjoint = tuple(tensor / size[None, :, None] for tensor in adjoint)
         adjoint, _ = _pulled_back(network, path, torch.tensor([day]), adjoint)
-        growth.append(_row_norms(adjoint).clamp_min(TINY).log())
+        growth.append(row_norms(adjoint).clamp_min(TINY).log())
     return torch.stack(growth[::-1])
+
+
+def row_norms(state: tuple[Tensor, ...]) -> Tensor:
+    """Norm over layers, units and a state's tensors, one per row."""
+    return torch.stack([tensor.square().sum(dim=(0, 2)) for tensor in state]).sum(dim=0).sqrt()
 
 
 def _at_the_error(
@@ -160,11 +165,6 @@ def _pulled_back(
     _, after = network.core(path.inputs(day), RecurrentState(leaves))
     found = torch.autograd.grad(after.tensors, (*leaves, *network.core.parameters()), adjoint)
     return found[: len(leaves)], found[len(leaves) :]
-
-
-def _row_norms(adjoint: tuple[Tensor, ...]) -> Tensor:
-    """Norm over layers, units and the state's tensors, one per row."""
-    return torch.stack([tensor.square().sum(dim=(0, 2)) for tensor in adjoint]).sum(dim=0).sqrt()
 
 
 def _norm(gradients: tuple[Tensor, ...]) -> float:

@@ -24,6 +24,7 @@ from forecaster.training.bias import (
 from forecaster.training.lags import LagGradients, lag_gradients, local_growth, trajectory
 from forecaster.training.plan import BPTTPlan
 from forecaster.training.reach import Reach, decay_rate, effective_memory, half_life, reach_for
+from forecaster.training.states import StateFacts, state_facts
 
 SHARES = (0.5, 0.1, 0.01)
 REACHES = (1, 2, 5, 10, 21, 42, 63, 126, 252, 504)
@@ -41,6 +42,7 @@ class MemoryProfile:
         curve: (R + 1,) its mean over anchors.
         growth: (T,) log growth of an error carried back through each day, mean over lanes.
         lyapunov: top Lyapunov exponent per day.
+        states: how large they are, how far single days stretch them, what a cold start costs.
         biases: exact bias at guaranteed reaches.
         own: exact bias of the plan asked about; None for full BPTT.
         relative_noise: standard error of the exact gradient over its norm.
@@ -54,6 +56,7 @@ class MemoryProfile:
     curve: np.ndarray
     growth: np.ndarray
     lyapunov: float
+    states: StateFacts
     biases: tuple[PlanBias, ...]
     own: PlanBias | None
     relative_noise: float
@@ -126,6 +129,7 @@ def memory_profile(
         curve=curve,
         growth=growth.double().cpu().numpy(),
         lyapunov=lyapunov,
+        states=state_facts(network, path, y, mask),
         biases=bias_by_reach(*block, [k for k in REACHES if k <= lags and k < len(x)], exact),
         own=plan_bias(*block, plan, exact) if plan is not None and truncated else None,
         relative_noise=exact.relative_noise,

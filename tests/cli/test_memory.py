@@ -14,7 +14,7 @@ def test_memory_prints_reach_bias_and_one_sentence_of_advice(run: Run, trained_h
     done = run("memory", "--lags", 60, "--home", trained_home)
     assert done.exit_code == 0, done.output
     labels = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
-    for label in ("version", "block", "bptt", "memory", "decay", "growth", "bias", "noise"):
+    for label in ("version", "block", "bptt", "memory", "decay", "growth", "cold", "bias", "noise"):
         assert label in labels
     assert "trading days back" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("advice  ")
@@ -30,6 +30,10 @@ def test_memory_json_is_one_object(run: Run, trained_home: Path) -> None:
     assert content["advised"]["steps"] == 2 * content["advised"]["stride"]
     assert content["advised"]["bias"] <= 0.2
     assert content["own"]["steps"] == 63
+    assert content["largest_stretch"]["max"] >= content["largest_stretch"]["mean"] > 0.0
+    assert len(content["cold_start"]["cold"]) == len(content["cold_start"]["warm"]) == 63
+    (looks,) = content["looks"].values()
+    assert looks[0][0] == 25 and looks[0][1] > 0.0
     assert set(content["effective_memory"]) == {"0.5", "0.1", "0.01"}
 
 

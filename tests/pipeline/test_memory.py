@@ -10,6 +10,7 @@ from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.memory import _rectangle, memory, write_page
 from forecaster.pipeline.memory_report import MemoryReport
 from forecaster.pipeline.train import train
+from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -116,3 +117,26 @@ def test_a_fit_block_of_three_days_is_too_short() -> None:
 
     with pytest.raises(DataError, match="holds 3 days"):
         _lags_within(10, 3)
+
+
+def test_looks_of_other_plans_on_the_same_data_stand_beside(
+    home: Path, bars: pd.DataFrame, tmp_path: Path
+) -> None:
+    """The version's own first; other networks, other prices and equal plans stay away."""
+    plans = [{"bptt_steps": 12}, {"bptt": "full"}, {"bptt_steps": 12, "bptt_update": "pass"}]
+    unlike = [{"bptt_steps": 5, "hidden": 4}, {"bptt_steps": 12, "seed": 3}]
+    for options in [*unlike, *plans]:
+        train(bars, settings=TrainSettings(**{**QUICK, **options}), home=tmp_path)
+    train(bars[bars["ticker"] != "CCC"], settings=TrainSettings(**QUICK), home=tmp_path)
+    asked = list_versions(tmp_path)[4]
+    found = memory(asked, bars=bars, home=tmp_path, lags=20)
+    names = list(found.looks)
+    assert names[0].startswith(f"{asked}, truncated: errors reach back up to 12 days")
+    assert names[0].endswith("once per pass")
+    assert sorted(name.split(", ")[1].split(":")[0] for name in names) == [
+        "full",
+        "truncated",
+        "truncated",
+    ]
+    assert [update for update, _ in found.looks[names[0]]] == [20]
+    assert "What the updates brought" in found.html()

@@ -1,5 +1,6 @@
 """The page of the memory report: whole, offline, and drawn from the numbers given."""
 
+import base64
 import json
 import re
 
@@ -8,7 +9,22 @@ import pandas as pd
 import pytest
 
 from forecaster.report.memory import MemoryFigures, _kept, memory_page
+from forecaster.report.memory_over_time import OverTime
 from forecaster.report.page import render_page
+
+
+def over_time(**changes: object) -> OverTime:
+    given = {
+        "days": np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]"),
+        "growth": np.full(200, np.log(0.9)),
+        "stretched_days": np.array([0, 99, 199]),
+        "stretch": np.array([1.1, 1.2, 1.3]),
+        "norms": np.linspace(1.0, 2.0, 200),
+        "cold": np.array([1.5, 1.0, 2.0]),
+        "warm": np.array([1.0, 1.0, 2.0]),
+        "looks": {"v1, truncated": [(25, 0.9), (50, 0.8)], "v2, full": [(25, 0.95)]},
+    }
+    return OverTime(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def figures(**changes: object) -> MemoryFigures:
@@ -19,12 +35,12 @@ def figures(**changes: object) -> MemoryFigures:
         "by_lag": np.vstack([curve, 2 * curve, np.full(41, np.nan)]),
         "curve": curve,
         "decay": 0.9,
-        "growth": np.full(200, np.log(0.9)),
         "bias": pd.DataFrame({"reach": [1, 5, 40], "bias": [0.5, 0.1, 0.0]}),
         "noise": 0.2,
         "tolerance": 0.1,
         "steps": 20,
         "stride": 10,
+        "over_time": over_time(),
     }
     return MemoryFigures(**{**given, **changes})  # type: ignore[arg-type]
 
@@ -54,7 +70,7 @@ def test_the_page_says_what_it_was_given() -> None:
     html = page()
     for text in ("Reach of v1", "is biting", "--bptt-stride", "<th>decay</th><td>0.9</td>"):
         assert text in html
-    assert html.count("<h2>") == 4
+    assert html.count("<h2>") == 7
 
 
 def test_texts_are_escaped() -> None:
@@ -87,3 +103,33 @@ def test_the_outline_counts_the_days_that_an_error_travels_through() -> None:
     """Blocks of 3 days reach 6 back: day 3 opens the second block, day 5 ends it."""
     np.testing.assert_array_equal(_kept(np.arange(9), 6, 3), [1, 2, 3, 4, 5, 6, 4, 5, 6])
     np.testing.assert_array_equal(_kept(np.arange(5), 3, 3), [1, 2, 3, 1, 2])
+
+
+def test_growth_stands_beside_the_most_that_a_day_can_stretch() -> None:
+    """Over the calendar days on which each was measured."""
+    each, mean, largest = drawn(page(), 4)
+    assert len(each["x"]) == len(mean["x"]) == 200
+    assert largest["x"] == ["2020-01-01", "2020-04-09", "2020-07-18"]
+    assert largest["name"] == "largest singular value"
+
+
+def test_the_error_since_a_reset_is_relative_to_the_warm_one() -> None:
+    (trace,) = drawn(page(), 6)
+    values = np.array([1.5, 1.0, 1.0])
+    assert trace["name"] == "cold over warm"
+    assert decoded(trace["y"]).tolist() == values.tolist()
+
+
+def decoded(values: object) -> np.ndarray:
+    """Numbers as the page holds them: a list, or base64 of their bytes."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+    return np.array(values)
+
+
+def test_looks_of_several_plans_share_one_axis_of_updates() -> None:
+    """This version's first; a version written without looks has no such figure."""
+    own, other = drawn(page(), 7)
+    assert (own["name"], own["x"], own["y"]) == ("v1, truncated", [25, 50], [0.9, 0.8])
+    assert other["name"] == "v2, full"
+    assert page(over_time=over_time(looks={})).count("<h2>") == 6
