@@ -52,6 +52,10 @@ def import_command(
             help="Whose sessions the bars follow: XNYS, XLON, 24/7, weekdays [by the ticker].",
         ),
     ] = None,
+    dates: Annotated[
+        Literal["mdy", "dmy"] | None,
+        typer.Option(help="Order in dates such as 3/4/2024 [told by a day above 12]."),
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -71,6 +75,7 @@ def import_command(
         mapping=_pairs(mapping),
         basis=basis,
         calendar=calendar,
+        dates=dates,
         home=resolve_home(home),
     )
     if json:

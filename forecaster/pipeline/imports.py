@@ -11,6 +11,7 @@ from forecaster import clock
 from forecaster.data.bars import Basis, History
 from forecaster.data.merge import changed_past
 from forecaster.data.schedule import describe_strays
+from forecaster.data.sources.cells import DateOrder
 from forecaster.data.sources.files import read_file
 from forecaster.data.sources.listings import Said
 from forecaster.data.store import PriceStore
@@ -38,6 +39,7 @@ def import_files(
     mapping: dict[str, str] | None = None,
     basis: Basis | None = None,
     calendar: str | None = None,
+    dates: DateOrder | None = None,
     home: Home | None = None,
 ) -> FetchReport:
     """Store the bars of a user's own files, in one transaction after all were checked.
@@ -53,18 +55,21 @@ def import_files(
         basis: how the closes are expressed; None means as a column tells, else as traded.
         calendar: whose sessions the bars follow; None means as a column, the store or the
             ticker tells.
+        dates: order of day and month in dates that end in their year; None where a day above
+            12 tells it.
         home: the workspace; None as the command line resolves it.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
         DataError: a bar that cannot be, with file, line and remedy; bars that do not go with
-            those stored. Nothing is stored then.
+            those stored. Nothing is stored then. A ticker in doubt (see `screen.py`) raises
+            nothing: it is in the report's failures, and the others are stored.
         UsageError: a column or ticker is missing; a column contradicts `basis` or `calendar`.
     """
     with PriceStore.open_for_writing(resolve_home(home)) as store:
         stored = store.summary()
         known = dict(zip(stored["ticker"], stored["calendar"], strict=True))
-        said = Said(basis=basis, calendar=calendar, calendars=known)
+        said = Said(basis=basis, calendar=calendar, calendars=known, dates=dates)
         given = [files] if isinstance(files, str | PathLike) else files
         read = [
             one for file in map(Path, given) for one in read_file(file, ticker, mapping or {}, said)

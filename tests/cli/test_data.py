@@ -153,3 +153,20 @@ def test_deciding_on_nothing_exits_66_and_a_malformed_day_2(run: Run, tmp_path: 
         (["drop", "AAA"], 2),
     ):
         assert run("data", "quarantine", *words, "--home", tmp_path).exit_code == code
+
+
+def test_dates_that_could_be_read_in_two_ways_are_declared(run: Run, tmp_path: Path) -> None:
+    table = bars_of("AAA", 5).assign(session=[f"{day}/3/2010" for day in (1, 2, 3, 4, 5)])
+    refused = imported(run, tmp_path, table)
+    assert refused.exit_code == 65 and "--dates mdy or dmy" in refused.stderr
+    assert imported(run, tmp_path, table, "--dates", "dmy").exit_code == 0
+    assert '"first": "2010-03-01"' in run("data", "list", "--json", "--home", tmp_path).stdout
+    assert imported(run, tmp_path, table, "--dates", "ydm").exit_code == 2
+
+
+def test_a_ticker_in_doubt_exits_3_beside_others_and_65_alone(run: Run, tmp_path: Path) -> None:
+    alone = imported(run, tmp_path, spiked())
+    assert alone.exit_code == 65 and "AAA: in doubt, not stored: 2010-01-19 spike" in alone.stderr
+    both = imported(run, tmp_path, pd.concat([spiked(), bars_of("BBB", 30)]))
+    assert both.exit_code == 3 and "1 of 2 tickers failed: AAA" in both.stderr
+    assert "next" not in both.stdout

@@ -47,9 +47,14 @@ def test_the_long_table_comes_back_as_it_went_in(home: Path) -> None:
     assert found["basis"].unique().tolist() == ["as-traded"]
 
 
-def test_shuffled_rows_of_a_table_are_refused(home: Path) -> None:
-    with pytest.raises(DataError, match="AAA"):
-        load_histories(BARS.sample(frac=1.0, random_state=0), home, ["AAA"], None)
+def test_shuffled_rows_of_a_table_are_sorted_and_told(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shuffled = BARS.sample(frac=1.0, random_state=0)
+    (found,) = load_histories(shuffled, home, ["AAA"], None)
+    (whole,) = load_histories(BARS, home, ["AAA"], None)
+    pd.testing.assert_frame_equal(found.bars, whole.bars)
+    assert "AAA: rows are out of order; sorted by date" in caplog.text
 
 
 def test_only_the_tickers_asked_for_are_read(home: Path) -> None:

@@ -6,7 +6,7 @@ Shape letters: R rows.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,8 @@ _DAY_NAMED: Final = rf"^(?P<d>{_ONE_OR_TWO})[- ]{_NAME}[- ,]+{_YEAR}{_TIME}$"
 _MONTH_NAMED: Final = rf"^{_NAME}\.? (?P<d>{_ONE_OR_TWO}),? {_YEAR}{_TIME}$"
 _MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 
+# Of dates that end in their year.
+DateOrder = Literal["mdy", "dmy"]
 Flags = NDArray[np.bool_]
 Texts = pd.Series
 
@@ -72,26 +74,35 @@ def parse_numbers(cells: "Texts[str]", *, decimal_comma: bool) -> tuple[NDArray[
     return values, np.isnan(values) & ~empty
 
 
-def parse_days(cells: "Texts[str]") -> ParsedDays:
+def is_time_of_day(cells: "Texts[str]") -> Flags:
+    """Flag cells that say a time and no date, such as 11:34."""
+    return cells.astype(str).str.strip().str.fullmatch(_CLOCK).to_numpy(np.bool_)
+
+
+def parse_days(cells: "Texts[str]", order: DateOrder | None = None) -> ParsedDays:
     """Read dates in any form in which day and month cannot be confused.
 
     Year first, or the month by name; with the year last and the month as a number only when
-    a day above 12 in some row tells which of the two numbers it is.
+    a day above 12 in some row tells which of the two numbers it is, or the order is known.
+
+    Args:
+        cells: (R,) text.
+        order: of day and month where the year stands last; None where the dates must tell.
     """
     # A long table has each date once per ticker; reading it once is 20 times faster.
     codes, distinct = pd.factorize(cells, use_na_sentinel=False)
-    once = _parse_distinct(pd.Series(distinct))
+    once = _parse_distinct(pd.Series(distinct), order)
     return ParsedDays(
         days=once.days[codes], instants=once.instants[codes], ambiguous=once.ambiguous[codes]
     )
 
 
-def _parse_distinct(cells: "Texts[str]") -> ParsedDays:
+def _parse_distinct(cells: "Texts[str]", order: DateOrder | None) -> ParsedDays:
     text = cells.str.strip()
     parts = _split(text, _YEAR_FIRST)
     for pattern in (_DAY_NAMED, _MONTH_NAMED):
         parts = parts.fillna(_month_number(_split(text, pattern)))
-    year_last, ambiguous = _ordered(_split(text, _YEAR_LAST))
+    year_last, ambiguous = _ordered(_split(text, _YEAR_LAST), order)
     parts = parts.fillna(year_last)
     days = pd.to_datetime(
         pd.DataFrame(
@@ -118,10 +129,12 @@ def _month_number(parts: pd.DataFrame) -> pd.DataFrame:
     return parts.assign(m=parts["m"].str.lower().str[:3].map(numbers))
 
 
-def _ordered(parts: pd.DataFrame) -> tuple[pd.DataFrame, Flags]:
-    """Tell day from month by those rows where only one of the two can be the day."""
+def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame, Flags]:
+    """Tell day from month as said, or by those rows where only one of the two can be the day."""
     first, second = pd.to_numeric(parts["a"]), pd.to_numeric(parts["b"])
     month_first, day_first = bool((second > 12).any()), bool((first > 12).any())
+    if order is not None:
+        month_first, day_first = order == "mdy", order == "dmy"
     day, month = ("a", "b") if day_first else ("b", "a")
     ambiguous = first.notna().to_numpy(np.bool_) & (month_first == day_first)
     named = parts.rename(columns={day: "d", month: "m"})

@@ -1,12 +1,11 @@
 """A table as it stands in a file: which column is which field, and where each row stands.
 
-Reads CSV and parquet, or takes a frame; knows no bars.  Everything that is wrong with a cell
-is said here, with file, line, column and value.
+Frames in; knows no bars and opens no file.  Everything that is wrong with a cell is said here,
+with file, line, column and value.
 
 Shape letters: R rows.
 """
 
-import csv
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.errors import DataError, StorageError, UsageError
+from forecaster.errors import DataError, UsageError
 
 REQUIRED: Final = ("session", "open", "high", "low", "close")
 FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker", "basis", "calendar")
@@ -36,8 +35,6 @@ _SYNONYMS: Final = {
     "calendar": ("calendar",),
 }
 _FIELD_OF: Final = {name: field for field, names in _SYNONYMS.items() for name in names}
-_DELIMITERS: Final = ",;\t|"
-_LARGEST_BYTES: Final = 2**29
 
 _log = logging.getLogger(__name__)
 
@@ -55,16 +52,16 @@ class FileTable:
     frame: pd.DataFrame
     headers: dict[str, str]
     unit: str
-    delimiter: str = ","
 
     @property
     def places(self) -> Places:
         """The line or row number of each row (R,)."""
         return self.frame.index.to_numpy(np.intp)
 
-    def rows(self, kept: NDArray[np.bool_]) -> "FileTable":
-        """Keep some rows, in order, with their places."""
-        return replace(self, frame=self.frame[kept])
+    def rows(self, kept: NDArray[np.bool_] | Places) -> "FileTable":
+        """Keep some rows, by flags or by position, with their places."""
+        at = np.flatnonzero(kept) if kept.dtype == np.bool_ else kept
+        return replace(self, frame=self.frame.take(at))
 
     def refuse(self, wrong: NDArray[np.bool_], field: str, needed: str) -> None:
         """Raise DataError for the first wrong cell (R,) of a field, if there is any."""
@@ -81,31 +78,6 @@ class FileTable:
         )
 
 
-def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
-    """Read a file and find its fields.
-
-    Args:
-        path: parquet where it ends in .parquet or .pq, CSV otherwise.
-        mapping: column by field, where the column has no usual name.
-
-    Raises:
-        UsageError: no such file; a column is missing, named twice, or not there as mapped.
-        DataError: a file that cannot be read as a table.
-        StorageError: the disk failed.
-    """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise UsageError(f"{path}: {what}; name a CSV or parquet file.")
-    if path.stat().st_size > _LARGEST_BYTES:
-        raise UsageError(f"{path}: larger than {_LARGEST_BYTES >> 20} MiB; split it by ticker.")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return _with_fields(_read_parquet(path), mapping)
-        return _with_fields(_read_csv(path), mapping)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}. Check the disk.") from error
-
-
 def table_of(frame: pd.DataFrame, name: str) -> FileTable:
     """Take a frame whose columns are named as fields are; others are left out."""
     known = [field for field in FIELDS if field in frame.columns]
@@ -114,60 +86,17 @@ def table_of(frame: pd.DataFrame, name: str) -> FileTable:
     return FileTable(path=name, frame=numbered, headers=headers, unit="iloc")
 
 
-def _read_csv(path: Path) -> FileTable:
-    """Read text as text: nothing is guessed, and each row keeps its line number."""
-    try:
-        delimiter = _delimiter(path)
-        cells = pd.read_csv(
-            path,
-            sep=delimiter,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-            compression=None,
-        )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        why = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-        raise DataError(
-            f"{path}: cannot be read as a table of text: {why}. Save it as CSV in UTF-8 with "
-            "as many cells in each line as the header has."
-        ) from error
-    cells = cells.fillna("")
-    cells.index = pd.RangeIndex(1, len(cells) + 1)
-    header, body = cells.iloc[0].str.strip().tolist(), cells.iloc[1:]
-    blank = (body == "").all(axis=1)
-    frame = body[~blank].set_axis(header, axis=1)
-    return FileTable(path=path, frame=frame, headers={}, unit="line", delimiter=delimiter)
+def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = False) -> FileTable:
+    """Keep the columns that are fields, renamed; say which are left out.
 
+    Args:
+        table: columns as they are called in the file.
+        mapping: column by field, where the column has no usual name.
+        quiet: these columns were told before.
 
-def _delimiter(path: Path) -> str:
-    """Take the separator that splits the header into most cells."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        header = lines.readline(2**16)
-    return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
-
-
-def _read_parquet(path: Path) -> FileTable:
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError as error:
-        raise UsageError(
-            f'{path}: parquet needs pyarrow; run pip install "forecaster[parquet]", or '
-            "bring the prices as CSV."
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{path}: cannot be read as parquet: {error}. Save it anew.") from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    frame.columns = [str(name) for name in frame.columns]
-    return FileTable(path=path, frame=frame, headers={}, unit="row")
-
-
-def _with_fields(table: FileTable, mapping: dict[str, str]) -> FileTable:
-    """Keep the columns that are fields, renamed; say which are left out."""
+    Raises:
+        UsageError: a column is missing, named twice, or not there as mapped.
+    """
     columns = list(table.frame.columns)
     found = _usual_columns(columns, set(mapping))
     for field, column in mapping.items():
@@ -187,7 +116,7 @@ def _with_fields(table: FileTable, mapping: dict[str, str]) -> FileTable:
         )
     used = {places[0] for places in found.values()}
     ignored = [name for place, name in enumerate(columns) if place not in used and name]
-    if ignored:
+    if ignored and not quiet:
         _log.info("%s: columns not used: %s", table.path, ", ".join(ignored))
     frame = pd.DataFrame({field: table.frame.iloc[:, at[0]] for field, at in found.items()})
     headers = {field: columns[at[0]] for field, at in found.items()}

@@ -1,7 +1,8 @@
 """Prices from other people's files (CSV, and parquet where pyarrow is installed) and frames.
 
 A table in, histories out; nothing is repaired and nothing guessed: what cannot be read, or
-could be read in two ways, is refused with its line.  Knows no store.
+could be read in two ways, is refused with its line.  Rows that are no bars are left out and
+told.  Knows no store.
 
 Shape letters: R rows of a file.
 """
@@ -14,11 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BAR_COLUMNS, BASES, PRICE_COLUMNS, History, validate_bars
+from forecaster.data.bars import BAR_COLUMNS, BASES, History, flaws, validate_bars
 from forecaster.data.checks import describe_basis
 from forecaster.data.sessions import timezone_of
-from forecaster.data.sources.cells import is_empty, parse_days, parse_numbers
-from forecaster.data.sources.file_table import FileTable, read_table, table_of
+from forecaster.data.sources.cells import DateOrder, is_empty, parse_days
+from forecaster.data.sources.file_columns import compact
+from forecaster.data.sources.file_reading import read_table
+from forecaster.data.sources.file_table import FileTable, Places, table_of
 from forecaster.data.sources.listings import Said, listing_of
 from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import DataError, UsageError
@@ -41,9 +44,10 @@ def read_file(
 ) -> list[History]:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
-    Dates and numbers may be written in any form that has one meaning.  Rows stand oldest or
-    newest first.  A missing volume is 0, which counts as missing; a missing dividend 0; a
-    missing or zero split 1.  Adjusted closes are not used.
+    Dates and numbers may be written in any form that has one meaning.  Rows are sorted, equal
+    ones taken once; a row with a time instead of a date, or without any price, is left out.  A
+    missing volume is 0, which counts as missing; a missing dividend 0; a missing or zero split
+    1.  Adjusted closes are not used.
 
     Args:
         path: a CSV or parquet file.
@@ -51,14 +55,13 @@ def read_file(
         mapping: column by field (session, open, high, low, close, volume, dividend, split,
             ticker, basis, calendar), where the column has no usual name.
         said: basis and calendar where the file has no such columns; without either the
-            closes are as traded, and the ticker tells the calendar.
+            closes are as traded, and the ticker tells the calendar. And the order of dates.
 
     Raises:
         UsageError: no such file; a column or the ticker is missing; pyarrow is missing; a
             column of bases or calendars contradicts what is said; nothing says the basis, and
             the splits speak against as traded.
-        DataError: a cell that cannot be read, dates that repeat or are out of order, a bar
-            that cannot be.
+        DataError: a cell that cannot be read, two bars of one day, a bar that cannot be.
         StorageError: the disk failed.
     """
     table = read_table(path, mapping or {})
@@ -77,21 +80,20 @@ def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
             dividend, split, basis and calendar, by these names.
         name: of the frame, for errors.
     """
-    return _histories(table_of(frame, name), None, Said(), "table")
+    return _histories(compact(table_of(frame, name)), None, Said(), "table")
 
 
 def _histories(table: FileTable, ticker: str | None, said: Said, source: str) -> list[History]:
-    days, instants = _days(table)
+    days, instants = _days(table, said.dates)
     values = _values(table)
     histories = []
-    for name, kept in _tickers(table, ticker):
-        rows = table.rows(kept)
+    for name, at in _tickers(table, ticker):
+        rows = table.rows(at)
         listing = listing_of(rows, name, said, source)
-        sessions = _local_days(days[kept], instants[kept], listing.calendar)
-        columns = {column: numbers[kept] for column, numbers in values.items()}
+        sessions = _local_days(days[at], instants[at], listing.calendar)
+        columns = {column: numbers[at] for column, numbers in values.items()}
         bars = pd.DataFrame({"session": sessions.astype("datetime64[s]"), **columns})
-        valid = _validated(table, name, _oldest_first(rows, bars))
-        histories.append(History(listing=listing, bars=valid))
+        histories.append(History(listing=listing, bars=_oldest_first(rows, bars, name)))
         _check_basis(table, histories[-1], told=said.basis is not None or "basis" in rows.frame)
     return histories
 
@@ -108,7 +110,7 @@ def _check_basis(table: FileTable, history: History, *, told: bool) -> None:
         _log.warning("%s", doubt)
 
 
-def _days(table: FileTable) -> tuple[Days, Days]:
+def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
     """Return each row's date as written, and its instant where it was told in UTC (R,)."""
     cells = table.frame["session"]
     if pd.api.types.is_datetime64_dtype(cells.dtype):
@@ -117,9 +119,11 @@ def _days(table: FileTable) -> tuple[Days, Days]:
         return days, np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
-    parsed = parse_days(cells.astype(str))
+    parsed = parse_days(cells.astype(str), order)
     table.refuse(
-        parsed.ambiguous, "session", "a date whose day and month cannot be swapped (YYYY-MM-DD)"
+        parsed.ambiguous,
+        "session",
+        "a date whose day and month cannot be swapped (YYYY-MM-DD), or --dates mdy or dmy,",
     )
     table.refuse(np.isnat(parsed.days), "session", "a date such as 2024-12-31")
     return parsed.days, parsed.instants
@@ -140,10 +144,7 @@ def _local_days(days: Days, instants: Days, calendar: str) -> Days:
 def _values(table: FileTable) -> dict[str, NDArray[np.float64]]:
     """Read the number columns (R,), each under its field."""
     present = [name for name in BAR_COLUMNS[1:] if name in table.frame]
-    comma = _has_decimal_comma(table, present)
-    values = {name: _numbers(table, name, decimal_comma=comma) for name in present}
-    for name in PRICE_COLUMNS:
-        table.refuse(np.isnan(values[name]), name, "a price")
+    values = {name: table.frame[name].to_numpy(np.float64) for name in present}
     for name, nothing in _NOTHING.items():
         column = values.get(name, np.full(len(table.frame), nothing))
         values[name] = np.where(np.isnan(column), nothing, column)
@@ -152,79 +153,76 @@ def _values(table: FileTable) -> dict[str, NDArray[np.float64]]:
     return {name: values[name] for name in BAR_COLUMNS[1:]}
 
 
-def _has_decimal_comma(table: FileTable, fields: list[str]) -> bool:
-    """Tell 1,5 as one and a half: where commas do not separate cells, yet stand in numbers."""
-    return table.delimiter == ";" and any(
-        table.frame[name].str.contains(",", regex=False).any() for name in fields
-    )
-
-
-def _numbers(table: FileTable, field: str, *, decimal_comma: bool) -> NDArray[np.float64]:
-    cells = table.frame[field]
-    if cells.dtype == np.float32:
-        # 83.81 as it was meant, not 83.80999755859375 as the nearest float32 is.
-        return cells.to_numpy().astype(str).astype(np.float64)
-    if pd.api.types.is_numeric_dtype(cells.dtype):
-        return cells.to_numpy(np.float64, na_value=np.nan)
-    text = cells.astype(object).where(cells.notna(), "").astype(str)
-    values, unreadable = parse_numbers(text, decimal_comma=decimal_comma)
-    table.refuse(unreadable, field, "a number")
-    return values
-
-
-def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Name the tickers of a file, each with flags of its rows (R,)."""
+def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
+    """Name the tickers of a file, each with the positions of its rows, in order."""
     asked = normalise_ticker(wanted) if wanted else None
     if "ticker" not in table.frame:
         if asked is None:
             raise UsageError(
                 f"{table.path}: has no ticker column, so the ticker is needed. Add --ticker SYM."
             )
-        return [(asked, np.ones(len(table.frame), dtype=np.bool_))]
-    named = table.frame["ticker"]
-    cells = named.astype(object).where(named.notna(), "").astype(str).str.strip()
-    table.refuse(is_empty(cells), "ticker", "a ticker")
-    codes, names = pd.factorize(cells)
-    if asked and len(names) == 1:
-        return [(asked, codes == 0)]
-    spelt = {name: _ticker(table, str(name), codes == code) for code, name in enumerate(names)}
+        return [(asked, np.arange(len(table.frame)))]
+    cells = table.frame["ticker"].astype("category").cat
+    written = pd.Series(cells.categories.astype(str)).str.strip()
+    # The last place is that of a missing cell, whose code is -1.
+    empty = np.append(is_empty(written), True)
+    codes = np.asarray(cells.codes, dtype=np.intp)
+    table.refuse(empty[codes], "ticker", "a ticker")
+    if asked and written[codes].nunique() == 1:
+        return [(asked, np.arange(len(codes)))]
+    known, first = np.unique(codes, return_index=True)
+    rows = zip(known.tolist(), first.tolist(), strict=True)
+    spelt = {code: _ticker(table, written[code], row) for code, row in rows}
     return _chosen(table, spelt, codes, asked)
 
 
-def _ticker(table: FileTable, name: str, rows: NDArray[np.bool_]) -> str:
+def _ticker(table: FileTable, name: str, row: int) -> str:
     try:
         return normalise_ticker(name)
     except UsageError as error:
-        place = table.places[np.argmax(rows)]
-        raise DataError(f"{table.path}: {table.unit} {place}: {error}") from error
+        raise DataError(f"{table.path}: {table.unit} {table.places[row]}: {error}") from error
 
 
 def _chosen(
-    table: FileTable, named: dict[str, str], codes: NDArray[np.intp], asked: str | None
-) -> list[tuple[str, NDArray[np.bool_]]]:
+    table: FileTable, named: dict[int, str], codes: Places, asked: str | None
+) -> list[tuple[str, Places]]:
     """Join spellings of one ticker; keep the one that was asked for."""
-    tickers = np.array(list(named.values()))
-    chosen = sorted(set(tickers.tolist()))
+    chosen = sorted(set(named.values()))
     if asked and asked not in chosen:
         raise UsageError(f"{table.path}: no ticker {asked}; the file has {', '.join(chosen)}.")
-    kept = [asked] if asked else chosen
-    return [(name, np.isin(codes, np.flatnonzero(tickers == name))) for name in kept]
+    number = {name: at for at, name in enumerate(chosen)}
+    whose = np.zeros(max(named) + 1, dtype=np.intp)
+    for code, name in named.items():
+        whose[code] = number[name]
+    # One sort instead of a look at every row for every ticker.
+    by_ticker = np.argsort(whose[codes], kind="stable")
+    ends = np.cumsum(np.bincount(whose[codes], minlength=len(chosen)))
+    parts = dict(zip(chosen, np.split(by_ticker, ends[:-1]), strict=True))
+    return [(name, parts[name]) for name in ([asked] if asked else chosen)]
 
 
-def _oldest_first(table: FileTable, bars: pd.DataFrame) -> pd.DataFrame:
-    """Turn rows that stand newest first; refuse dates that repeat or go back and forth."""
+def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataFrame:
+    """Sort rows, take equal ones once, refuse two bars of a day and what cannot be a bar."""
+    repeated = bars["session"].duplicated().to_numpy(np.bool_)
+    if repeated.any():
+        equal = bars.duplicated().to_numpy(np.bool_)
+        table.refuse(repeated & ~equal, "session", "one row per date, of daily bars,")
+        _log.warning("%s: %s: %d rows stand twice", table.path, ticker, int(equal.sum()))
+        table, bars = table.rows(~equal), bars[~equal].reset_index(drop=True)
     sessions = bars["session"]
-    repeated = sessions.duplicated().to_numpy(np.bool_)
-    table.refuse(repeated, "session", "one row per date, of daily bars,")
-    if sessions.is_monotonic_decreasing:
-        return bars.iloc[::-1].reset_index(drop=True)
-    goes_back = (sessions < sessions.shift()).to_numpy(np.bool_)
-    table.refuse(goes_back, "session", "a date after that of the row before")
-    return bars
+    if not (sessions.is_monotonic_increasing or sessions.is_monotonic_decreasing):
+        first = int(np.argmax(sessions < sessions.shift()))
+        _log.warning(
+            "%s: %s: rows are out of order; sorted by date (first %s %d, %s)",
+            *(table.path, ticker, table.unit, table.places[first], sessions[first].date()),
+        )
+    order = np.argsort(sessions.to_numpy(), kind="stable")
+    return _validated(table.rows(order), ticker, bars.take(order).reset_index(drop=True))
 
 
 def _validated(table: FileTable, ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
     try:
         return validate_bars(ticker, bars)
     except DataError as error:
-        raise DataError(f"{table.path}: {error}") from error
+        first = table.places[flaws(bars)[0].row]
+        raise DataError(f"{table.path}: {table.unit} {first}: {error}") from error

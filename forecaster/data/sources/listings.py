@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forecaster.data.bars import BASES, Basis, Listing
 from forecaster.data.sessions import calendar_for, calendar_name
+from forecaster.data.sources.cells import DateOrder
 from forecaster.data.sources.file_table import FileTable
 from forecaster.errors import UsageError
 
@@ -21,11 +22,13 @@ class Said:
     """What the user says of the bars beside the file; None, or no entry, where nothing.
 
     `calendars` by ticker hold where neither `calendar` nor a column says otherwise.
+    `dates` is the order of dates that could be read in two ways.
     """
 
     basis: Basis | None = None
     calendar: str | None = None
     calendars: Mapping[str, str] = field(default_factory=dict)
+    dates: DateOrder | None = None
 
 
 def listing_of(rows: FileTable, ticker: str, said: Said, source: str) -> Listing:

@@ -1,5 +1,6 @@
 import logging
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -186,14 +187,10 @@ def test_instants_in_utc_become_dates_of_the_exchange(tmp_path):
 REFUSED_DATES = [
     (["1/2/2024", "3/2/2024"], r"line 2, column Date: '1/2/2024'; .*swapped.*\(2 such\)"),
     (["13/1/2024", "1/13/2024"], r"line 2, column Date: '13/1/2024'; .*swapped"),
-    (["2024-01-02", "11:34"], r"line 3, column Date: '11:34'; a date such as"),
+    (["11:34"] * 6 + ["2024-01-02"], r"line 2, column Date: '11:34'; a date such as.*\(6 such\)"),
     (["2024-01-02", "2024-02-30"], r"line 3, column Date: '2024-02-30'"),
     (["2024-01-02", ""], r"line 3, column Date: ''"),
     (["1/2/24", "1/13/24"], r"line 2, column Date: '1/2/24'"),
-    (["2024-01-02", "2024-01-02"], r"line 3, column Date: '2024-01-02'; one row per date"),
-    (["2024-01-02 09:30", "2024-01-02 09:31"], r"line 3, .*one row per date, of daily bars"),
-    (["2024-01-04", "2024-01-02", "2024-01-03"], r"line 3, .* after that of the row before"),
-    (["2024-01-02", "2024-01-04", "2024-01-03"], r"line 4, .* after that of the row before"),
     (["2024111", "2024112"], r"line 2, column Date: '2024111'"),
 ]
 
@@ -203,6 +200,119 @@ def test_other_dates_are_refused_with_their_line(tmp_path, written, message):
     rows = "".join(f"{day},10,12,9,11,1000\n" for day in written)
     with pytest.raises(DataError, match=message):
         _read(tmp_path, HEADER + rows)
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [([1, 0, 2], "line 3, 2024-01-02"), ([2, 0, 1], "line 3, 2024-01-02"), ([0, 2, 1], "line 4, ")],
+)
+def test_rows_out_of_order_are_sorted_and_told(tmp_path, caplog, order, told):
+    lines = [f"2024-01-0{day},1{day},1{day},1{day},1{day},{day}\n" for day in (2, 3, 4)]
+    bars = _read(tmp_path, HEADER + "".join(lines[place] for place in order))
+    assert bars["close"].tolist() == [12, 13, 14] and bars.index.tolist() == [0, 1, 2]
+    assert f"AAPL: rows are out of order; sorted by date (first {told}" in caplog.text
+
+
+def test_a_row_that_stands_twice_is_taken_once_and_told(tmp_path, caplog):
+    row = "2024-01-02,10,12,9,11,1000\n"
+    assert len(_read(tmp_path, HEADER + row + row + "2024-01-03,10,12,9,11,1000\n")) == 2
+    assert "AAPL: 1 rows stand twice" in caplog.text
+
+
+def test_a_bar_that_cannot_be_is_told_by_its_line_in_any_order(tmp_path):
+    rows = ["2024-01-04,1,1,1,1,1", "2024-01-03,1,9,8,1,1", "2024-01-02,1,1,1,1,1"]
+    with pytest.raises(DataError, match="line 3: AAPL: the bar of 2024-01-03"):
+        _read(tmp_path, HEADER + "\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "11:34,10.5,12,9,11,500",  # Nasdaq's download, while the exchange is open
+        "09:31:05,10.5,12,9,11,500",
+        "2024-01-05,null,null,null,null,null",  # Yahoo's download, on a holiday
+        "2024-01-05,,,,,",
+        "2024-01-05,-,-,-,-,-",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_row_that_is_no_bar_is_left_out_and_told_by_its_line(tmp_path, caplog, stray, place):
+    rows = ["2024-01-02,10,12,9,11,1000", "2024-01-03,11,13,10,12,2000"]
+    rows.insert(place, stray)
+    assert _days(_read(tmp_path, HEADER + "\n".join(rows))) == ["2024-01-02", "2024-01-03"]
+    told = f"1 rows without a date or without any price left out (line {place + 2})"
+    assert told in caplog.text
+
+
+def test_rows_without_prices_are_refused_where_they_are_many_or_pay(tmp_path):
+    many = "".join(f"2024-01-{day:02},,,,,\n" for day in range(2, 8))
+    with pytest.raises(DataError, match=r"line 2, column Open: ''; a price is needed \(6 such\)"):
+        _read(tmp_path, HEADER + many + "2024-01-10,10,12,9,11,1\n")
+    header = HEADER.strip() + ",Dividends,Stock Splits\n2024-01-02,10,12,9,11,1,0,0\n"
+    assert len(_read(tmp_path, header + "2024-01-03,,,,,,0.0,1\n")) == 1
+    for action in ("0.5,0", "0,4", "0,0.5"):
+        with pytest.raises(DataError, match="line 3, column Open: ''; a price is needed"):
+            _read(tmp_path, header + f"2024-01-03,,,,,,{action}\n")
+
+
+@pytest.mark.parametrize(("order", "month"), [("mdy", 3), ("dmy", 4)])
+def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
+    rows = "3/4/2024,10,12,9,11,1\n"
+    with pytest.raises(DataError, match="--dates mdy or dmy"):
+        _read(tmp_path, HEADER + rows)
+    (day,) = _days(_read(tmp_path, HEADER + rows, said=Said(dates=order)))
+    assert day == f"2024-{month:02}-{7 - month:02}"
+    with pytest.raises(DataError, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
+        _read(tmp_path, HEADER + rows + "14/14/2024,1,1,1,1,1\n", said=Said(dates=order))
+    wrong = "1/14/2024" if order == "dmy" else "14/1/2024"
+    with pytest.raises(DataError, match=f"line 2, column Date: '{wrong}'; a date such as"):
+        _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", said=Said(dates=order))
+
+
+def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
+    """Decimal commas in the last piece, dates told by a day of another, one column left out."""
+    lines = [
+        f"{name};{month}/{day}/2024;x;1.000;1.002;999;1.001;{day}"
+        for name in ("MSFT", "AAPL")
+        for month in (1, 2)
+        for day in range(1, 29)
+    ]
+    lines[-1] = "AAPL;2/28/2024;x;1.000,5;1.002,5;999,5;1.001,5;28"
+    path = _file(tmp_path, "\n".join(["Ticker;Date;Note;Open;High;Low;Close;Volume", *lines]))
+    whole = read_file(path)
+    monkeypatch.setattr("forecaster.data.sources.file_reading.PIECE_ROWS", 7)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        pieces = read_file(path)
+    assert caplog.text.count("columns not used: Note") == 1
+    for one, other in zip(whole, pieces, strict=True):
+        assert one.listing == other.listing
+        pd.testing.assert_frame_equal(one.bars, other.bars)
+    assert pieces[0].bars["close"].tolist()[-2:] == [1001.0, 1001.5]
+    path.write_text(path.read_text().replace("1.001;20", "x;20"))
+    with pytest.raises(DataError, match="MSFT: line 21, column Close: 'x'"):
+        read_file(path)
+
+
+def test_a_large_file_is_never_all_text(tmp_path):
+    """A row takes about a hundred bytes; as text it would take six times as many."""
+    rows = 60_000
+    days = np.datetime64("1900-01-01") + np.arange(rows // 2)
+    body = "".join(
+        f"{name},{day},{i % 97 + 10.123456},200.5,1.5,{i % 89 + 10.5},123456\n"
+        for name in ("AAA", "BBB")
+        for i, day in enumerate(days.astype(str))
+    )
+    path = _file(tmp_path, "Ticker," + HEADER + body)
+    read_file(path)
+    tracemalloc.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forecaster.data.sources.file_reading.PIECE_ROWS", 5_000)
+        histories = read_file(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(one.bars) for one in histories) == rows
+    assert peak < 350 * rows
 
 
 def test_newest_first_is_turned(tmp_path):
@@ -217,7 +327,8 @@ CELLS = [
     ("2024-01-03,ten,12,9,11,1000", r"line 3, column Open: 'ten'; a number is needed \(1 such\)"),
     ("2024-01-03,10,12,9,,1000", r"line 3, column Close: ''; a price is needed"),
     ("2024-01-03,10,12,9,NaN,1000", r"line 3, column Close: 'NaN'; a price is needed"),
-    ("2024-01-03,null,null,null,null,null", r"line 3, column Open: 'null'; a price is needed"),
+    ("2024-01-02,10,12,9,10,1000", r"line 3, column Date: '2024-01-02'; one row per date, of d"),
+    ("2024-01-02 09:31,10,12,9,10,1", r"line 3, .*one row per date, of daily bars"),
     ("2024-01-03,10,12,9,11,51.2M", r"line 3, column Volume: '51.2M'; a number"),
     ("2024-01-03,10,12,9,=1+1,1000", r"line 3, column Close: '=1\+1'; a number"),
     ("2024-01-03,10,12,9,inf,1000", r"line 3, column Close: 'inf'; a number"),
@@ -225,10 +336,10 @@ CELLS = [
     ("2024-01-03,10,12,9,\u0661\u0661,1000", r"line 3, column Close: .*; a number"),
     ("2024-01-03,10,12,9", r"line 3, column Close: ''; a price is needed"),
     ("2024-01-03,10,12,9,11,1000,7", r"Expected 6 fields in line 3, saw 7.* as many cells"),
-    ("2024-01-03,10,12,9,0,1000", r"prices\.csv: AAPL: the bar of 2024-01-03 has close 0"),
+    ("2024-01-03,10,12,9,0,1000", r"prices\.csv: line 3: AAPL: the bar of 2024-01-03 has close 0"),
     ("2024-01-03,10,12,9,-11,1000", r"AAPL: the bar of 2024-01-03 has close -11"),
     ("2024-01-03,10,12,9,11,-5", r"AAPL: the bar of 2024-01-03 has volume -5"),
-    ("2024-01-03,10,10,9,11,5", r"a high not below open and close is needed"),
+    ("2024-01-03,10,10,9,11,5", r"line 3: AAPL: .* a high not below open and close is needed"),
     ("2024-01-03,1e999,12,9,11,5", r"the bar of 2024-01-03 has open inf"),
 ]
 
@@ -385,8 +496,8 @@ def test_a_missing_or_huge_file_and_a_folder_are_refused(tmp_path, monkeypatch):
         read_file(tmp_path, "AAPL")
     path = tmp_path / "huge.csv"
     with path.open("wb") as huge:
-        huge.truncate(2**31)
-    with pytest.raises(UsageError, match=r"larger than 512 MiB; split it"):
+        huge.truncate(2**33)
+    with pytest.raises(UsageError, match=r"larger than 4096 MiB; split it"):
         read_file(path, "AAPL")
 
 
