@@ -14,13 +14,26 @@ Chart = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What goes over the wire; `kept_bytes` of the body, then the connection is cut."""
+    """What goes over the wire; `kept_bytes` of the body, then the connection is cut.
+
+    `claimed_more` is by how many bytes the header overstates the body; a body that drips comes
+    in pieces of 200 bytes, with a pause after each.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     kept_bytes: int | None = None
+    claimed_more: int = 0
+    drip_seconds: float = 0.0
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """What is written at once."""
+        body = self.body[: self.kept_bytes]
+        size = 200 if self.drip_seconds else max(len(body), 1)
+        return [body[begin : begin + size] for begin in range(0, len(body), size)]
 
 
 Fault = Callable[[Chart], Reply]
@@ -51,6 +64,20 @@ def explained(code: int, name: str, description: str) -> Fault:
 
 def slow(seconds: float) -> Fault:
     return lambda chart: Reply(body=fine(chart).body, delay_seconds=seconds)
+
+
+def dripping(seconds: float) -> Fault:
+    return lambda chart: Reply(body=fine(chart).body, drip_seconds=seconds)
+
+
+def claiming(more: int) -> Fault:
+    """Say in the header that the body is longer than it is, or shorter."""
+
+    def fault(chart: Chart) -> Reply:
+        whole = fine(chart).body
+        return Reply(body=whole, kept_bytes=len(whole), claimed_more=more)
+
+    return fault
 
 
 def truncated(chart: Chart) -> Reply:

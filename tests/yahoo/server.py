@@ -115,9 +115,11 @@ def handler_for(yahoo: LoopbackYahoo) -> type[BaseHTTPRequestHandler]:
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body)))
+            self.send_header("Content-Length", str(len(reply.body) + reply.claimed_more))
             self.end_headers()
-            self.wfile.write(reply.body[: reply.kept_bytes])
+            for piece in reply.pieces:
+                self.wfile.write(piece)
+                yahoo.closing.wait(reply.drip_seconds)
             self.close_connection = self.close_connection or reply.kept_bytes is not None
 
         def handle_one_request(self) -> None:

@@ -72,10 +72,7 @@ def _local_date(instant: object, zone: str) -> date | None:
     """Read seconds since 1970 as a date of the exchange; None where they are no number."""
     if not isinstance(instant, int):
         return None
-    try:
-        return datetime.fromtimestamp(instant, ZoneInfo(zone)).date()
-    except (OverflowError, OSError, ValueError):
-        return None
+    return datetime.fromtimestamp(instant, ZoneInfo(zone)).date()
 
 
 def _text(value: object) -> str:

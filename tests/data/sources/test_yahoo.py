@@ -6,9 +6,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.request
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -42,6 +43,28 @@ from tests.yahoo.session import LoopbackSession
 START, END = date(2024, 2, 1), date(2024, 2, 15)
 ZONE = "exchangeTimezoneName"
 MakeSource = Callable[..., YahooSource]
+# Zone and first of three days: nights on which the clocks change, a year's end, a leap day.
+NIGHTS = [
+    ("America/New_York", "2024-03-09"),
+    ("America/New_York", "2024-11-02"),
+    ("America/Sao_Paulo", "2018-11-03"),
+    ("Asia/Tokyo", "2023-12-30"),
+    ("Europe/London", "2024-02-28"),
+    ("Pacific/Auckland", "2024-04-06"),
+]
+
+
+@pytest.fixture
+def machine_in() -> Iterator[Callable[[str], None]]:
+    """Move the machine to another time zone until the test is over."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def move(zone: str) -> None:
+            patch.setenv("TZ", zone)
+            time.tzset()
+
+        yield move
+    time.tzset()
 
 
 def served(ticker: str, start: date, end: date) -> pd.DataFrame:
@@ -108,13 +131,45 @@ class TestBars:
         assert history.bars["session"].equals(served("7203.T", START, END)["session"])
         assert history.listing.currency == "JPY"
 
-    def test_a_day_that_begins_at_one_o_clock_is_still_its_date(self) -> None:
+    @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+    @pytest.mark.parametrize(("zone", "first"), NIGHTS)
+    def test_a_day_is_its_date_in_any_unit_and_on_any_night(
+        self, zone: str, first: str, unit: str
+    ) -> None:
         """Where the clocks change at midnight, yfinance moves the stamp to one o'clock."""
-        days = pd.DatetimeIndex(["2018-11-03", "2018-11-04", "2018-11-05"])
-        index = days.tz_localize("America/Sao_Paulo", nonexistent="shift_forward")
+        days = pd.date_range(first, periods=3)
+        index = days.tz_localize(zone, nonexistent="shift_forward").as_unit(unit)
         columns = ("Open", "High", "Low", "Close", "Volume", "Dividends", "Stock Splits")
-        frame = pd.DataFrame(1.0, index=index, columns=columns)
-        assert bars_from(frame)["session"].tolist() == days.tolist()
+        bars = bars_from(pd.DataFrame(1.0, index=index, columns=columns))
+        assert bars["session"].tolist() == days.tolist()
+        assert bars["session"].dtype == "datetime64[s]"
+
+    @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Sao_Paulo", "Pacific/Kiritimati"])
+    def test_the_zone_of_the_machine_changes_nothing(
+        self, source: YahooSource, machine_in: Callable[[str], None], zone: str
+    ) -> None:
+        """Nine years with their DST nights, leap days and year ends, from three markets."""
+        machine_in(zone)
+        for ticker in ("MSFT", "7203.T", "BTC-USD"):
+            bars = source.history(ticker, None, END).bars
+            first = charts.series(ticker).days[0]
+            assert bars["session"].tolist() == served(ticker, first, END)["session"].tolist()
+            assert source.history(ticker, None, END).listing.first_trade == first
+
+    @pytest.mark.parametrize("moment", [None, "1986-03-13"])
+    def test_a_first_trade_that_is_no_instant_is_not_known(
+        self, yahoo: LoopbackYahoo, source: YahooSource, moment: object
+    ) -> None:
+        """Left out, or in words."""
+        yahoo.always("MSFT", faults.edited(lambda r: r["meta"].update(firstTradeDate=moment)))
+        assert source.history("MSFT", START, END).listing.first_trade is None
+
+    def test_pence_stay_pence(self, yahoo: LoopbackYahoo, source: YahooSource) -> None:
+        """Neither the code nor the prices are turned into pounds."""
+        yahoo.always("VOD.L", faults.edited(lambda result: result["meta"].update(currency="GBp")))
+        history = source.history("VOD.L", START, END)
+        assert history.listing.currency == "GBp"
+        assert history.bars["close"].equals(served("VOD.L", START, END)["close"])
 
     def test_tickers_are_upper_cased(self, source: YahooSource) -> None:
         """What is typed in lower case is asked in upper case."""
@@ -198,6 +253,9 @@ FAULTS = {
     "truncated": (faults.truncated, SourceDownError, 3, [2, 4]),
     "cut": (faults.cut, SourceDownError, 3, [2, 4]),
     "slow": (faults.slow(60), SourceDownError, 3, [2, 4]),
+    "dripping": (faults.dripping(0.1), SourceDownError, 3, [2, 4]),
+    "longer than it is": (faults.claiming(500), SourceDownError, 3, [2, 4]),
+    "shorter than it is": (faults.claiming(-500), SourceDownError, 3, [2, 4]),
     "sent elsewhere": (faults.elsewhere, SourceDownError, 3, [2, 4]),
     "deep": (faults.body(b"[" * 100_000), SourceDownError, 3, [2, 4]),
     "null": (faults.body(b"null"), SourceDownError, 3, [2, 4]),
@@ -244,7 +302,7 @@ class TestFaults:
     ) -> None:
         """Each fault: its class, its number of chart calls, its waits, one quiet line."""
         yahoo.always("MSFT", fault)
-        patience = 0.2 if fault is FAULTS["slow"][0] else 10.0
+        patience = 0.2 if fault in (FAULTS["slow"][0], FAULTS["dripping"][0]) else 10.0
         with pytest.raises(ForecasterError) as failed:
             make_source(timeout_seconds=patience).history("MSFT", START, END)
         message = str(failed.value)
