@@ -119,7 +119,7 @@ def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
         return days, np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
-    parsed = parse_days(cells.astype(str), order)
+    parsed = parse_days(cells, order)
     table.refuse(
         parsed.ambiguous,
         "session",
