@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from curl_cffi.requests.exceptions import CertificateVerifyError
 
 from forecaster.data.sources.yahoo_session import RecordingSession
 from tests.yahoo import charts
-from tests.yahoo.faults import limited
+from tests.yahoo.faults import claiming, limited
 from tests.yahoo.proxy import YahooProxy
 from tests.yahoo.server import CHART, LoopbackYahoo
 
@@ -33,6 +33,24 @@ FIRST_FETCHES = {
     "gone": ["GONE"],
     "mixed": ["GONE", "MSFT"],
     "limited": ["LIMIT", "MSFT"],
+    "partial": ["MSFT", "--end", "2024-06-28"],
+    "abroad": ["AAPL"],
+}
+# What is unlike in an environment; Turkish has another lower case of I.
+ABROAD = {"TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}
+NO_PROXY_THERE = {"HTTPS_PROXY": "http://127.0.0.1:1"}
+DISTRUSTED = {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+# Tickers that always fail, how the command ends and what it says; the tries at their charts.
+FAULTS = {
+    "DOWN": ({}, 69, "Yahoo answered 500 with something that is not a chart", 3),
+    "HTML": ({}, 69, "Yahoo answered 200 with something that is not a chart", 3),
+    "TRUNC": ({}, 69, "Yahoo answered 200 with something that is not a chart", 3),
+    "CUT": ({}, 69, "no answer from Yahoo", 3),
+    "LONG": ({}, 69, "no answer from Yahoo", 3),
+    "EMPTY": ({}, 66, "Yahoo has no such ticker", 1),
+    "OTHER": ({}, 65, "with the data of 'ELSE'", 2),
+    "AAPL": (NO_PROXY_THERE, 69, "no answer from Yahoo", 0),
+    "MSFT": (DISTRUSTED, 69, "no answer from Yahoo", 0),
 }
 COOKIE, CRUMB = "/", "/v1/test/getcrumb"
 TINY = ["--hidden", "4", "--max-updates", "25"]
@@ -61,6 +79,7 @@ class Box:
     proxy: YahooProxy
     user: Path
     home: Path
+    unlike: Mapping[str, str]
 
     def run(self, *arguments: object) -> Done:
         """Run one command in a process of its own, with no more environment than it needs."""
@@ -70,6 +89,7 @@ class Box:
             "HOME": str(self.user),
             "XDG_CACHE_HOME": str(self.user),
             "PATH": os.environ["PATH"],
+            **self.unlike,
         }
         before = len(self.yahoo.calls)
         done = subprocess.run(
@@ -81,14 +101,15 @@ class Box:
 
 
 @contextmanager
-def box(folder: Path) -> Iterator[Box]:
+def box(folder: Path, unlike: Mapping[str, str]) -> Iterator[Box]:
     """Open a box; when it closes, nobody but Yahoo was asked and the user's folder is empty."""
     user, home = folder / "user", folder / "home"
     user.mkdir()
     home.mkdir()
     with LoopbackYahoo() as yahoo, YahooProxy(yahoo, folder) as proxy:
         yahoo.always("LIMIT", limited("600"))  # longer than anybody waits
-        yield Box(yahoo=yahoo, proxy=proxy, user=user, home=home)
+        yahoo.always("LONG", claiming(500))
+        yield Box(yahoo=yahoo, proxy=proxy, user=user, home=home, unlike=unlike)
     assert proxy.refused == []
     assert list(user.iterdir()) == []
 
@@ -96,8 +117,10 @@ def box(folder: Path) -> Iterator[Box]:
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Box]]:
     with ExitStack() as stack:
+        unlike = {"abroad": ABROAD}
         yield {
-            name: stack.enter_context(box(tmp_path_factory.mktemp(name))) for name in FIRST_FETCHES
+            name: stack.enter_context(box(tmp_path_factory.mktemp(name), unlike.get(name, {})))
+            for name in FIRST_FETCHES
         }
 
 
@@ -165,6 +188,47 @@ def test_a_second_fetch_asks_half_as_much_and_changes_nothing(
     assert [row["days"] for row in again.content["tickers"]] == [
         row["days"] for row in fetched["good"].content["tickers"]
     ]
+
+
+def test_what_is_missing_costs_one_call(boxes: dict[str, Box], fetched: dict[str, Done]) -> None:
+    """From the overlap on: two years of sessions and the two weeks before them."""
+    assert fetched["partial"].code == 0, fetched["partial"].stderr
+    before = rows(fetched["partial"])["MSFT"]
+    assert before["last"] == "2024-06-28"
+    again = boxes["partial"].run("fetch", "--json")
+    assert again.asked == [CRUMB, f"{CHART}MSFT"]
+    after = rows(again)["MSFT"]
+    assert after["days"] == rows(fetched["good"])["MSFT"]["days"]
+    assert after["rows_changed"] == after["days"] - before["days"] > 0
+
+
+def test_a_machine_abroad_stores_the_same_bars(
+    boxes: dict[str, Box], fetched: dict[str, Done]
+) -> None:
+    """In Tokyo's time, in Turkish: the same listing, the same hash."""
+    assert fetched["abroad"].code == 0, fetched["abroad"].stderr
+    here, there = (
+        boxes[name].run("data", "show", "AAPL", "--fingerprint", "--json").content
+        for name in ("good", "abroad")
+    )
+    assert here["fingerprint"] == there["fingerprint"]
+    assert here["first_trade"] == there["first_trade"] == charts.FIRST
+
+
+@pytest.mark.slow
+def test_every_fault_of_the_network_ends_in_its_exit_code(tmp_path: Path) -> None:
+    """Faults 26 to 33 as a user meets them: one line, nothing stored, no call too many."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(FAULTS)) as pool:
+        running = {}
+        for ticker, (unlike, *_) in FAULTS.items():
+            (tmp_path / ticker).mkdir()
+            one = stack.enter_context(box(tmp_path / ticker, unlike))
+            running[ticker] = pool.submit(one.run, "fetch", ticker, "--quiet")
+        for ticker, (_, code, words, tries) in FAULTS.items():
+            done = running[ticker].result()
+            assert (done.code, chart_calls(done)[ticker]) == (code, tries), done.stderr
+            assert done.stderr.count("\n") == 1 and f"{ticker}: " in done.stderr
+            assert words in done.stderr and "delisted" not in done.stderr
 
 
 def test_fetched_prices_train_a_version_that_forecasts(
