@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BAR_COLUMNS, BASES, History, flaws, validate_bars
+from forecaster.data.bars import BAR_COLUMNS, BASES, History, flaws, is_too_flawed, validate_bars
 from forecaster.data.checks import describe_basis
 from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.cells import DateOrder, is_empty, parse_days
@@ -224,5 +224,7 @@ def _validated(table: FileTable, ticker: str, bars: pd.DataFrame) -> pd.DataFram
     try:
         return validate_bars(ticker, bars)
     except DataError as error:
-        first = table.places[flaws(bars)[0].row]
-        raise DataError(f"{table.path}: {table.unit} {first}: {error}") from error
+        found = flaws(bars)
+        place = f"{table.path}: {table.unit} {table.places[found[0].row]}"
+        hint = " Another column may be meant: --map." if is_too_flawed(bars, found) else ""
+        raise DataError(f"{place}: {error}{hint}") from error

@@ -225,6 +225,13 @@ def test_a_bar_that_cannot_be_is_told_by_its_line_in_any_order(tmp_path):
         _read(tmp_path, HEADER + "\n".join(rows))
 
 
+def test_many_bars_that_cannot_be_hint_at_another_column(tmp_path):
+    """An adjusted open beside a raw high and low, as some downloads have it."""
+    rows = "".join(f"2024-01-{day:02},2,12,9,11,1\n" for day in range(2, 8))
+    with pytest.raises(DataError, match=r"line 2: .*\(6 such\).* Another column.*--map\.$"):
+        _read(tmp_path, HEADER + rows)
+
+
 @pytest.mark.parametrize(
     "stray",
     [
