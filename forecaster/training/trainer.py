@@ -173,6 +173,7 @@ class _Run:
             raise self._diverged(f"a gradient of norm {norm}", segments.rows)
         if self.update < self.options.max_updates:  # a step more than its cycle has is an error
             self.schedule.step()
+        segments.forget()
         self.last_norm = norm
         self.losses.append(gradients.loss_sum)
 
@@ -206,7 +207,7 @@ class _Run:
         before = "" if np.isnan(norm) else f" (the last finite gradient had norm {norm:.3g})"
         return DivergedError(
             f"Update {self.update} in pass {self.pass_number} met {what}{before}; lower --lr or "
-            "--clip-grad.",
+            "--clip-grad. `forecaster memory` tells of an earlier version how errors grow.",
             rows,
         )
 
@@ -278,24 +279,27 @@ def _step(
 
 
 class _Watched:
-    """Segments that remember the rows of the one given last."""
+    """Segments that remember the rows that the update under way has read."""
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
-        self._last: Segment | None = None
+        self._read: list[np.ndarray] = []
 
     @property
     def rows(self) -> Sequence[int]:
-        """Rows of the segment given last, without padding."""
-        if self._last is None:
-            return ()
-        found: list[int] = self._last.rows[self._last.rows >= 0].tolist()
+        """Rows read since the last update, without padding."""
+        found: list[int] = np.concatenate([rows[rows >= 0] for rows in self._read]).tolist()
         return found
+
+    def forget(self) -> None:
+        """Begin another update."""
+        self._read = []
 
     def __len__(self) -> int:
         return len(self._segments)
 
     def __iter__(self) -> Iterator[Segment]:
+        self.forget()  # an earlier iteration may have counted only
         for segment in self._segments:
-            self._last = segment
+            self._read.append(segment.rows)
             yield segment

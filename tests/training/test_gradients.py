@@ -223,6 +223,19 @@ def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, mode
     assert relative_error(found.gradients, expected) < 1e-12
 
 
+def test_days_that_no_error_reaches_begin_series_too():
+    """Context older than the reach lends its state alone, which a reset in it zeroes."""
+    network = make_network("lstm")
+    x, y, mask, state = make_days(network, 16)
+    resets = torch.zeros(4, ROWS, dtype=torch.bool)
+    resets[1] = True
+    grid = Grid(lengths=(4, 4, 4, 4), resets=resets, context=3)
+    plan = BPTTPlan.truncated(steps=4)
+    found = bptt_gradients(network, x, y, mask, state, plan, COUNT, grid)
+    _, expected = network(x[4:], network.initial_state(ROWS))
+    assert relative_error(found.state.tensors, expected.tensors) < 1e-14
+
+
 def last_days(mask):
     """Score the last 8 days only."""
     chosen = torch.zeros_like(mask)

@@ -247,6 +247,14 @@ def test_the_reach_of_a_geometric_curve_by_hand() -> None:
     assert found.bound == pytest.approx(0.0625, rel=1e-6)
 
 
+def test_what_may_lie_beyond_the_lags_measured_shrinks_the_whole_too() -> None:
+    """Five parts 0.5^k: 0.0625 may lie beyond, so the whole is 1.875 at least, not 1.9375."""
+    parts = 0.5 ** np.arange(5.0)
+    found = reach_for(parts, np.concatenate([[0.0], np.cumsum(parts)]), 0.14)
+    assert found.days == 3
+    assert found.bound == pytest.approx(0.25 / 1.875, rel=1e-6)
+
+
 def test_decay_and_memory_of_curves_that_vanish() -> None:
     assert decay_rate(np.array([1.0, 0.0, 0.0])) == 0.0
     assert half_life(0.0) == 0.0

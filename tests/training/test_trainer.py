@@ -233,6 +233,34 @@ def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
     assert equal(made.state_dict(), weights[3])
 
 
+@pytest.mark.parametrize("burn_in", [None, 2])
+@pytest.mark.parametrize("update", ["chunk", "pass"])
+def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
+    """One segment's, or with one update per pass those of all of them."""
+    data, made = arrays(), network()
+    data.y[23] = np.nan
+    data.scored[23] = True
+    if burn_in is None:
+        passed = list(lanes(count=1, chunk=4)(1))
+    else:
+        passed = list(WindowBatches(np.array([9, 19, 26, 39]), lookback=6, batch=1))
+    guilty = [segment.rows[segment.rows >= 0] for segment in passed if 23 in segment.rows]
+    with pytest.raises(DivergedError) as caught:
+        train(
+            made,
+            data,
+            lambda number: passed,
+            BPTTPlan.full(update=update),
+            OPTIONS,
+            replace(LANES, burn_in=burn_in),
+            validate=lambda _: 1.0,
+            on_update=lambda *_: None,
+        )
+    expected = passed if update == "pass" else [Segment(guilty[0][:, None], np.array([True]))]
+    rows = np.concatenate([segment.rows[segment.rows >= 0] for segment in expected])
+    assert sorted(caught.value.rows) == sorted(rows.tolist())
+
+
 def test_a_blow_up_at_once_leaves_the_first_weights():
     """Nothing was looked at yet; the message does not tell of a norm there never was."""
     data, made = arrays(), network()
