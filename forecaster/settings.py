@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Home = str | os.PathLike[str]
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
+DEFAULT_LANES = 64
 DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
 
 
@@ -59,7 +60,7 @@ class TrainSettings(BaseModel):
     lr: float = Field(1e-3, gt=0.0)
     weight_decay: float = Field(1e-3, ge=0.0)
     clip_grad: float = Field(1.0, gt=0.0)
-    lanes: int = Field(64, ge=1)
+    lanes: int = Field(DEFAULT_LANES, ge=1)
     batch: int = Field(256, ge=1)
     evaluate_every: int = Field(25, ge=1)
     patience: int = Field(10, ge=1)
@@ -137,6 +138,13 @@ class TrainSettings(BaseModel):
                 f"--burn-in {self.burn_in} is not below --lookback {self.lookback}: no day would "
                 "be scored",
                 needless="burn_in",
+                beside=("lookback",),
+            )
+        if self.lookback != "all" and self.lanes != DEFAULT_LANES:
+            raise Contradiction(
+                "--lanes carry whole histories; windows are taken batch by batch. Give --lookback "
+                "all, or drop it",
+                needless="lanes",
                 beside=("lookback",),
             )
         if self.bidirectional and (self.lookback == "all" or self.scores_each_day):

@@ -86,6 +86,9 @@ def train_command(
     initial_state: Annotated[
         Literal["zeros", "learned"] | None, typer.Option(help="What a series starts from [zeros].")
     ] = None,
+    lanes: Annotated[
+        int | None, typer.Option(help="Whole histories trained side by side, at most [64].")
+    ] = None,
     bidirectional: Annotated[
         bool | None,
         typer.Option("--bidirectional", help="Read windows from both ends, last-day loss only."),
@@ -130,7 +133,7 @@ def train_command(
         **{"bptt_tolerance": bptt_tolerance},
         **{"bptt_stride": bptt_stride, "bptt_update": bptt_update, "bptt_memory": bptt_memory},
         **{"loss": loss, "burn_in": burn_in, "initial_state": initial_state},
-        **{"bidirectional": bidirectional},
+        **{"lanes": lanes, "bidirectional": bidirectional},
         **{"fit_until": day(fit_until), "select_until": day(select_until), "seed": seed},
         **{"max_updates": max_updates, "lr": lr, "clip_grad": clip_grad, "device": device},
     }

@@ -72,7 +72,8 @@ def _schedule(material: Material, settings: TrainSettings, plan: BPTTPlan) -> st
     updates = 1 if plan.update == "pass" else len(one_pass)
     if isinstance(one_pass, Lanes):
         fewer = ", as many as series," if one_pass.width < settings.lanes else ""
-        sample = f"{one_pass.width} lanes{fewer} {one_pass.utilisation:.0%} full"
+        lanes = f"{one_pass.width} lane{'s' if one_pass.width > 1 else ''}"
+        sample = f"{lanes}{fewer} {one_pass.utilisation:.0%} full"
         scored = "each day scored once"
     else:
         sample = f"windows of {settings.lookback} days, {settings.batch} at a time"

@@ -218,6 +218,7 @@ def test_an_unreadable_file_is_told_by_path(tmp_path, monkeypatch):
         ("bptt_stride = 21", {"bptt_steps": "84"}, {"bptt_steps": 84, "bptt_stride": 21}),
         ("lookback = 30\nloss = 'each-day'\nburn_in = 9", {"lookback": "all"}, {"burn_in": None}),
         ("lookback = 30\nloss = 'last-day'", {"lookback": "all"}, {"loss": None}),
+        ("lanes = 8", {"lookback": "30"}, {"lookback": 30, "lanes": 64}),
         ("lookback = 30\nbidirectional = true", {"lookback": "all"}, {"bidirectional": False}),
         ("lookback = 30\nloss = 'each-day'\nburn_in = 9", {"loss": "last-day"}, {"burn_in": None}),
     ],
@@ -247,6 +248,13 @@ def test_the_environment_gives_way_and_the_file_below_it_too(tmp_path, monkeypat
     refused(tmp_path, SettingsError, "^train: --bptt-steps applies only")
     monkeypatch.delenv("FORECASTER_TRAIN__BPTT_STEPS")
     assert loaded(tmp_path).bptt_steps is None, "the file is below the environment"
+
+
+def test_lanes_beside_windows_are_refused_not_ignored(tmp_path):
+    """An option that would have no effect says so."""
+    match = "^--lanes carry whole histories; .* Give --lookback all, or drop it.$"
+    assert refused(tmp_path, UsageError, match, lanes=8, lookback="30").exit_code == 2
+    assert loaded(tmp_path, lanes=8).lanes == 8
 
 
 def test_an_option_against_the_file_stays_a_contradiction(tmp_path):

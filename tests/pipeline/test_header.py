@@ -67,7 +67,7 @@ def header(material: Material, caplog: pytest.LogCaptureFixture, **options: obje
     ("options", "words"),
     [
         ({}, "2 lanes, as many as series, "),
-        ({"lanes": 1}, "1 lanes 100% full, "),
+        ({"lanes": 1}, "1 lane 100% full, "),
         ({"bptt_update": "pass", "max_updates": 9}, "1 update per pass (--max-updates 9 is 9 pas"),
         ({"bptt": "full"}, "; each day scored once"),
         (WINDOWS, "windows of 30 days, 256 at a time, "),
