@@ -4,6 +4,7 @@ Histories in, findings out.  Repairs nothing; knows no source and no store.  `do
 says which rule catches which fault, and why its threshold is what it is.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +16,7 @@ from forecaster.data.check_moves import SMALLEST_SPLIT
 from forecaster.data.findings import Finding, Rule, Severity, Sign
 from forecaster.data.sessions import last_final_session
 
-RULES: Final = (
+MOVE_RULES: Final = (
     Rule(name="split-slip", severity="error", find=check_moves.split_slips),
     Rule(name="unit-slip", severity="error", find=check_moves.unit_slips),
     Rule(name="spike", severity="error", find=check_moves.spikes),
@@ -23,27 +24,33 @@ RULES: Final = (
     Rule(name="jump", severity="warning", find=check_moves.jumps),
     Rule(name="odd-dividend", severity="warning", find=check_moves.odd_dividends),
     Rule(name="frozen", severity="warning", find=check_moves.frozen),
+)
+DAY_RULES: Final = (
     Rule(name="gap", severity="warning", find=check_days.gaps),
     Rule(name="hole", severity="warning", find=check_days.series_cuts),
     Rule(name="stray", severity="warning", find=check_days.strays),
 )
+RULES: Final = (*MOVE_RULES, *DAY_RULES)
 STALE: Final = "stale"
 ERRORS: Final = frozenset(rule.name for rule in RULES if rule.severity == "error")
 
 
-def check_history(history: History, now: datetime | None = None) -> list[Finding]:
-    """Apply every rule to the bars of one ticker.
+def check_history(
+    history: History, now: datetime | None = None, rules: Sequence[Rule] = RULES
+) -> list[Finding]:
+    """Apply rules to the bars of one ticker.
 
     Args:
         history: bars that `validate_bars` accepts, oldest first.
         now: aware instant by which to tell a stale ticker; None to leave that out.
+        rules: which; all unless told otherwise.
 
     Returns:
         Findings, errors first, then by day.
     """
     found = [
         _finding(history, rule.name, rule.severity, sign)
-        for rule in RULES
+        for rule in rules
         for sign in rule.find(history)
     ]
     if now is not None:

@@ -20,7 +20,8 @@ from forecaster.data.bars import (
     is_too_flawed,
     validate_bars,
 )
-from forecaster.data.checks import ERRORS, check_history
+from forecaster.data.check_moves import SPLIT_SESSIONS
+from forecaster.data.checks import ERRORS, MOVE_RULES, check_history
 from forecaster.data.findings import Finding
 from forecaster.data.quarantine import Entry, Look, Quarantine, values_of
 from forecaster.data.store import PriceStore
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 DOUBLED_DAY: Final = "doubled-day"
 # No rule looks further back than a split's ten sessions; a few weeks hold them over holidays.
 _CONTEXT: Final = timedelta(days=45)
-# Days without a bar and days that are no session are told by those who know the calendar.
-_TOLD_AT_ONCE: Final = frozenset({"jump", "odd-dividend", "frozen"})
 _ROW_RULES: Final = frozenset({DOUBLED_DAY, *FLAWS})
 
 
@@ -42,6 +41,8 @@ def in_order(history: History) -> History:
     Raises:
         DataError: a row has no date.
     """
+    if history.bars["session"].is_monotonic_increasing:
+        return history
     bars = history.bars.sort_values("session", kind="stable", ignore_index=True)
     if bars["session"].isna().any():
         validate_bars(history.listing.ticker, bars)
@@ -72,11 +73,13 @@ def screen(store: PriceStore, history: History, now: datetime) -> History:
     bad = [_entry(ticker, bars, flaw.row, flaw.rule, flaw.reason) for flaw in found]
     fresh = quarantine.hold([*doubled, *bad], _look(ticker, bars, _ROW_RULES), now)
     dropped = _dropped(quarantine, ticker, bars)
-    bars_kept = bars.drop(index=[flaw.row for flaw in found] + dropped).reset_index(drop=True)
-    _refuse_lost_action(ticker, bars, sorted({flaw.row for flaw in found} - set(dropped)))
+    out = {flaw.row for flaw in found}.union(dropped)
+    _refuse_lost_action(ticker, bars, sorted(out.difference(dropped)))
     if fresh:
         log.warning("%s", _left_out(fresh))
-    return replace(history, bars=bars_kept)
+    if out:
+        bars = bars.drop(index=sorted(out)).reset_index(drop=True)
+    return replace(history, bars=bars)
 
 
 def refuse_doubt(store: PriceStore, served: History, now: datetime) -> None:
@@ -97,18 +100,13 @@ def refuse_doubt(store: PriceStore, served: History, now: datetime) -> None:
     ticker, quarantine = served.listing.ticker, store.quarantine
     both = _with_context(store, served)
     look = _look(ticker, served.bars, ERRORS)
-    sessions = both.bars["session"].dt.date.tolist()
-    told = check_history(both)
-    found = [
-        _entry(ticker, both.bars, sessions.index(one.session), one.rule, one.reason)
-        for one in told
-        if one.severity == "error" and one.session >= look.first
-    ]
+    told = [one for one in check_history(both, rules=MOVE_RULES) if one.session >= look.first]
+    found = [_entry_of(one, both) for one in told if one.severity == "error"]
     quarantine.hold(found, look, now)
     doubts = open_entries(quarantine, found)
     if doubts:
         raise DataError(_in_doubt(store, doubts))
-    _warn(store, [one for one in told if one.rule in _TOLD_AT_ONCE and one.session >= look.first])
+    _warn(store, [one for one in told if one.severity == "warning"])
 
 
 def open_entries(quarantine: Quarantine, found: Sequence[Entry]) -> list[Entry]:
@@ -136,9 +134,13 @@ def _warn(store: PriceStore, odd: Sequence[Finding]) -> None:
 
 
 def _with_context(store: PriceStore, served: History) -> History:
-    """Put the bars in the place that they would have in the store, with some before them."""
+    """Put the bars in the place that they would have in the store, with some before them.
+
+    Bars that begin with enough stored ones bring their own context, as those of a fetch do.
+    """
     ticker, first = served.listing.ticker, served.bars["session"].iloc[0]
-    if store.span(ticker) is None:
+    span = store.span(ticker)
+    if span is None or (served.bars["session"] <= pd.Timestamp(span.last)).sum() >= SPLIT_SESSIONS:
         return served
     stored = store.bars(ticker, since=(first - _CONTEXT).date())
     kept = stored[~stored["session"].isin(served.bars["session"])]
@@ -170,6 +172,8 @@ def _dropped(quarantine: Quarantine, ticker: str, bars: pd.DataFrame) -> list[in
 
 
 def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> None:
+    if not rows:
+        return
     flawed = bars.iloc[rows]
     lost = flawed[(flawed["dividend"] > 0) | (flawed["split"].notna() & flawed["split"].ne(1.0))]
     if len(lost):
@@ -179,6 +183,11 @@ def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> Non
             f"tomorrow; or leave it out all the same: forecaster data quarantine drop {ticker} "
             f"{lost['session'].iloc[0]:%Y-%m-%d}"
         )
+
+
+def _entry_of(one: Finding, history: History) -> Entry:
+    row = int(history.bars["session"].searchsorted(pd.Timestamp(one.session)))
+    return _entry(one.ticker, history.bars, row, one.rule, one.reason)
 
 
 def _entry(ticker: str, bars: pd.DataFrame, row: int, rule: str, reason: str) -> Entry:

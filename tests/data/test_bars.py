@@ -1,8 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandera.errors import SchemaErrors
 
-from forecaster.data.bars import BAR_COLUMNS, flaws, validate_bars
+from forecaster.data.bars import BAR_COLUMNS, _is_sound, _schema, flaws, validate_bars
 from forecaster.errors import DataError
 
 
@@ -149,6 +152,34 @@ def test_every_row_that_cannot_be_is_told_by_its_first_rule():
     assert found == [(1, "missing-value"), (2, "impossible-value"), (4, "impossible-bar")]
     assert flaws(bars)[0].reason == "close nan; a value is needed"
     assert "high 1.0, low" in flaws(bars)[2].reason
+
+
+SPOILS = [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e13, 1e19, 12.0, 9.0]
+SPOILT_DAYS = [
+    pd.NaT,
+    *map(pd.Timestamp, ("1899-12-29", "2024-01-02", "2024-01-09", "2024-01-03 09:30")),
+]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(BAR_COLUMNS[1:]), st.sampled_from(SPOILS)),
+        max_size=2,
+    ),
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from(SPOILT_DAYS)), max_size=1),
+)
+def test_the_fast_look_and_the_schema_agree(values, days):
+    """`flaws` asks the schema only where the fast look is not content; it must miss nothing."""
+    bars = _bars()
+    for row, column, value in values:
+        bars.loc[row, column] = value
+    for row, day in days:
+        bars.loc[row, "session"] = day
+    try:
+        _schema().validate(bars, lazy=True)
+        assert _is_sound(bars)
+    except SchemaErrors:
+        assert not _is_sound(bars)
 
 
 def test_bars_without_a_flaw_are_told_so_without_pandera(monkeypatch):
