@@ -2,11 +2,13 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure
 from forecaster.pipeline.check import check_prices, drop, quarantine_table, release
@@ -14,6 +16,8 @@ from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.imports import import_files
 from tests.pipeline.test_fetch import Shelf, held
 from tests.synthetic import bars_of
+from tests.yahoo import faults
+from tests.yahoo.server import LoopbackYahoo
 
 PRICES = ["open", "high", "low", "close"]
 
@@ -128,3 +132,30 @@ def test_a_day_that_is_nowhere_cannot_be_dropped(tmp_path: Path) -> None:
     fetch("AAA", home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 90)}))
     with pytest.raises(Exception, match="nothing of 2001-01-01"):
         drop("AAA", [date(2001, 1, 1)], home=tmp_path)
+
+
+def in_pounds(result: dict[str, Any]) -> None:
+    """Serve some days inside a chart in pounds, as Yahoo does for London."""
+    if len(result.get("timestamp", ())) > 100:
+        quote = result["indicators"]["quote"][0]
+        for name in PRICES:
+            quote[name][50:60] = [price / 100 for price in quote[name][50:60]]
+
+
+def test_what_yahoo_itself_serves_is_held_against_the_rules(
+    yahoo: LoopbackYahoo, source: YahooSource, tmp_path: Path
+) -> None:
+    """The real client: a null row is left out, a unit slip stops its ticker, the rest go on."""
+    yahoo.always("MSFT", faults.null_row(200))
+    yahoo.always("VOD", faults.edited(in_pounds))
+    report = fetch(["AAPL", "MSFT", "VOD"], home=tmp_path, source=source)
+    assert list(report.failures) == ["VOD"] and "unit-slip" in str(report.failures["VOD"])
+    assert len(held(tmp_path, "MSFT")) == len(held(tmp_path, "AAPL")) - 1
+    table = quarantine_table(home=tmp_path)
+    assert set(zip(table["ticker"], table["rule"], strict=True)) == {
+        ("MSFT", "missing-value"),
+        ("VOD", "unit-slip"),
+    }
+    yahoo.always("VOD", faults.fine)
+    assert not fetch(["VOD"], home=tmp_path, source=source).failures
+    assert quarantine_table(home=tmp_path)["ticker"].tolist() == ["MSFT"]
