@@ -18,6 +18,12 @@ SAME_PRICE: Final = 1e-4
 # Volume still moves by half a percent for weeks after the session.
 SAME_VOLUME: Final = 5e-3
 
+Rows = NDArray[np.intp]
+Numbers = NDArray[np.float64]
+
+_VALUES: Final = list(BAR_COLUMNS[1:])
+_TOLERANCES: Final = np.array([SAME_VOLUME if n == "volume" else SAME_PRICE for n in _VALUES])
+
 
 def news(held: pd.DataFrame, came: pd.DataFrame) -> pd.DataFrame:
     """Keep the bars (N,) that are not stored, or differ from the stored by more than jitter.
@@ -26,11 +32,12 @@ def news(held: pd.DataFrame, came: pd.DataFrame) -> pd.DataFrame:
         held: (D,) stored bars, at least those of the days that came.
         came: (C,) bars as served, oldest first.
     """
-    both = came.merge(held, on="session", how="left", suffixes=("", "_held"))
-    same = np.ones(len(both), dtype=np.bool_)
-    for name in BAR_COLUMNS[1:]:
-        same &= _close(both[name], both[f"{name}_held"], _tolerance(name))
-    return came[~same].reset_index(drop=True)
+    in_held, in_came = _common(held, came)
+    old = held[_VALUES].to_numpy(np.float64)[in_held]
+    new = came[_VALUES].to_numpy(np.float64)[in_came]
+    is_news = np.ones(len(came), dtype=np.bool_)
+    is_news[in_came] = ~_close(old, new, _TOLERANCES).all(axis=1)
+    return came[is_news].reset_index(drop=True)
 
 
 def changed_past(held: pd.DataFrame, came: pd.DataFrame, basis: Basis) -> str:
@@ -38,15 +45,16 @@ def changed_past(held: pd.DataFrame, came: pd.DataFrame, basis: Basis) -> str:
 
     A split on a day after the stored ones rescales them where closes are split-adjusted.
     """
-    both = held.merge(came, on="session", suffixes=("", "_new"))
-    same_split = _close(both["split"], both["split_new"], SAME_PRICE)
-    differ = both[~(_close(both["close"], both["close_new"], SAME_PRICE) & same_split)]
-    if len(differ):
-        first = differ.iloc[0]
+    in_held, in_came = _common(held, came)
+    close, new_close = _pair(held, came, "close", in_held, in_came)
+    split, new_split = _pair(held, came, "split", in_held, in_came)
+    differ = ~(_close(close, new_close, SAME_PRICE) & _close(split, new_split, SAME_PRICE))
+    if differ.any():
+        row = int(differ.argmax())
         return (
-            f"{len(differ):,} of {len(both):,} days differ (first {first['session']:%Y-%m-%d}: "
-            f"close {first['close']:.6g}, split {first['split']:g} stored; "
-            f"{first['close_new']:.6g} and {first['split_new']:g} came)"
+            f"{differ.sum():,} of {len(differ):,} days differ (first {_day(held, in_held[row])}: "
+            f"close {close[row]:.6g}, split {split[row]:g} stored; "
+            f"{new_close[row]:.6g} and {new_split[row]:g} came)"
         )
     later = came[(came["session"] > held["session"].max()) & came["split"].ne(1.0)]
     if len(later) and basis == "split-adjusted":
@@ -56,14 +64,15 @@ def changed_past(held: pd.DataFrame, came: pd.DataFrame, basis: Basis) -> str:
 
 def late_dividend(held: pd.DataFrame, came: pd.DataFrame) -> str:
     """Say which stored day's dividend is another now; empty where none is."""
-    both = held.merge(came, on="session", suffixes=("", "_new"))
-    differ = both[~_close(both["dividend"], both["dividend_new"], SAME_PRICE)]
-    if differ.empty:
+    in_held, in_came = _common(held, came)
+    dividend, new = _pair(held, came, "dividend", in_held, in_came)
+    differ = ~_close(dividend, new, SAME_PRICE)
+    if not differ.any():
         return ""
-    first = differ.iloc[0]
+    row = int(differ.argmax())
     return (
-        f"a late dividend of {first['session']:%Y-%m-%d}: {first['dividend']:g} stored, "
-        f"{first['dividend_new']:g} came"
+        f"a late dividend of {_day(held, in_held[row])}: {dividend[row]:g} stored, "
+        f"{new[row]:g} came"
     )
 
 
@@ -78,20 +87,34 @@ def stranded(held: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
         whole: the answer for all of their span.
     """
     lacking = held[~held["session"].isin(whole["session"])]
-    both = held.merge(whole, on="session", suffixes=("", "_new"))
-    if both.empty:
+    in_held, in_whole = _common(held, whole)
+    if not len(in_held):
         return lacking
-    same = _close(both["close"], both["close_new"], SAME_PRICE)
-    before = np.searchsorted(both["session"].to_numpy(), lacking["session"].to_numpy()) - 1
+    same = _close(*_pair(held, whole, "close", in_held, in_whole), SAME_PRICE)
+    days = held["session"].to_numpy()[in_held]
+    before = np.searchsorted(days, lacking["session"].to_numpy()) - 1
     left: pd.DataFrame = lacking[~same[before.clip(min=0)]]
     return left
 
 
-def _tolerance(column: str) -> float:
-    return SAME_VOLUME if column == "volume" else SAME_PRICE
+def _common(held: pd.DataFrame, came: pd.DataFrame) -> tuple[Rows, Rows]:
+    """Find the rows of the days that both have, in both, oldest first."""
+    days = (held["session"].to_numpy(), came["session"].to_numpy())
+    _, in_held, in_came = np.intersect1d(*days, return_indices=True)
+    return in_held, in_came
 
 
-def _close(
-    one: "pd.Series[float]", other: "pd.Series[float]", tolerance: float
-) -> NDArray[np.bool_]:
-    return np.isclose(one, other, rtol=tolerance, atol=0.0)
+def _pair(
+    held: pd.DataFrame, came: pd.DataFrame, column: str, in_held: Rows, in_came: Rows
+) -> tuple[Numbers, Numbers]:
+    return held[column].to_numpy(np.float64)[in_held], came[column].to_numpy(np.float64)[in_came]
+
+
+def _close(old: Numbers, new: Numbers, tolerance: float | Numbers) -> NDArray[np.bool_]:
+    """Tell which numbers differ by no more than a relative tolerance; NaN equals nothing."""
+    near: NDArray[np.bool_] = np.abs(new - old) <= tolerance * np.abs(old)
+    return near
+
+
+def _day(bars: pd.DataFrame, row: np.intp) -> str:
+    return f"{bars['session'].iloc[int(row)]:%Y-%m-%d}"

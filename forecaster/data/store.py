@@ -222,11 +222,10 @@ class PriceStore:
         Raises:
             UnknownNameError: nothing is stored of one of the tickers.
         """
-        stored = set(self.tickers())
-        for ticker in tickers:
-            if ticker not in stored:
-                raise self._unknown(ticker)
         wanted = sorted(set(tickers))
+        unknown = self._query(store_rows.UNKNOWN, json.dumps(wanted))
+        if unknown:
+            raise self._unknown(unknown[0][0])
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
         values = (json.dumps(wanted), first, last)

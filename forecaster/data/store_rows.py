@@ -31,6 +31,9 @@ _COLUMNS: Final = ", ".join(BAR_COLUMNS)
 _TOLD: Final = (*LISTING_COLUMNS[3:], "fetched_at")
 
 LISTING: Final = f"SELECT {', '.join(LISTING_COLUMNS)} FROM listings WHERE ticker = ?"
+UNKNOWN: Final = """
+    SELECT value FROM json_each(?) WHERE value NOT IN (SELECT ticker FROM listings)
+"""
 UPSERT_LISTING: Final = f"""
     INSERT INTO listings ({", ".join(LISTING_COLUMNS)}, fetched_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -183,6 +183,8 @@ def _first_to_ask(
         )
         return None
     overlap = span.last - OVERLAP
+    if wish.start is None and wish.end is None:
+        return overlap
     first = max(wish.start or overlap, listing.first_trade or date.min)
     held = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")
     wanted = sessions_between(listing.calendar, first, min(wish.end or final, final))
