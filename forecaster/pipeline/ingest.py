@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 
 from forecaster.data.bars import History
@@ -72,14 +73,15 @@ def put(
     Raises:
         DataError: the ticker is in doubt; it stays as stored.
     """
-    ticker = served.listing.ticker
     refuse_doubt(store, served, served_at)
     bars = served.bars if held is None else news(held.bars, served.bars)
     changed = store.upsert(replace(served, bars=bars), served_at, reason)
     if changed:
-        since = served.bars["session"].iloc[0].date()
-        now = History(listing=served.listing, bars=store.bars(ticker, since=since))
-        warn_of_calendar(held, now)
+        days = served.bars[["session"]]
+        if held is not None:
+            both = np.union1d(held.bars["session"].to_numpy(), days["session"].to_numpy())
+            days = pd.DataFrame({"session": both})
+        warn_of_calendar(held, replace(served, bars=days))
     return changed
 
 
