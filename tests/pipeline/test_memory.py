@@ -10,7 +10,6 @@ from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.memory import _rectangle, memory, write_page
 from forecaster.pipeline.memory_report import MemoryReport
 from forecaster.pipeline.train import train
-from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -126,9 +125,9 @@ def test_looks_of_other_plans_on_the_same_data_stand_beside(
     plans = [{"bptt_steps": 12}, {"bptt": "full"}, {"bptt_steps": 12, "bptt_update": "pass"}]
     unlike = [{"bptt_steps": 5, "hidden": 4}, {"bptt_steps": 12, "seed": 3}]
     for options in [*unlike, *plans]:
-        train(bars, settings=TrainSettings(**{**QUICK, **options}), home=tmp_path)
+        report = train(bars, settings=TrainSettings(**{**QUICK, **options}), home=tmp_path)
     train(bars[bars["ticker"] != "CCC"], settings=TrainSettings(**QUICK), home=tmp_path)
-    asked = list_versions(tmp_path)[4]
+    asked = report.manifest.version
     found = memory(asked, bars=bars, home=tmp_path, lags=20)
     names = list(found.looks)
     assert names[0].startswith(f"{asked}, truncated: errors reach back up to 12 days")
