@@ -1,6 +1,6 @@
 """Training speed and memory beside a plain torch loop, in turn, on this machine.
 
-Usage: python -m benchmarks.training [--quick]
+Usage: python -m benchmarks.training [--quick] [--rounds 9]
 
 Prints Markdown. Each ratio is the median over rounds, in each of which both ran one after the
 other on the same windows, so that a busy machine slows both. The plain loop gets one or two
@@ -239,8 +239,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="three rounds, corners of the grid")
-    quick = parser.parse_args().quick
-    rounds = 3 if quick else 9
+    parser.add_argument("--rounds", type=int, default=9, help="paired rounds of each row")
+    given = parser.parse_args()
+    quick, rounds = given.quick, 3 if given.quick else given.rounds
     sizes, batches = ((16, 256), (64, 1024)) if quick else ((16, 64, 256), (64, 256, 1024, 4096))
     data = panel()
     print(f"Windows of {LOOKBACK} days, {INPUTS} inputs, median of {rounds} paired rounds.\n")

@@ -21,12 +21,12 @@ from forecaster.training.gradients import window_gradients
 from forecaster.training.plan import BPTTPlan
 
 # Days x windows x hidden units of an LSTM's tile: what its graph keeps (8 numbers each) is then
-# 8 MiB, below the size from which the allocator hands memory back after each use.
-KEPT_AT_ONCE = 2**18
+# 16 MiB, below the size from which the allocator hands memory back after each use.
+KEPT_AT_ONCE = 2**19
 # Hidden numbers that a GRU or an Elman network needs per operation to be worth its call.
 WORTH_A_CALL = 32_768
-# Hidden numbers of half an update's windows that are worth a second thread.
-WORTH_A_THREAD = 8_192
+# Multiplications per operation on half an update's windows that are worth a second thread.
+WORTH_A_THREAD = 2**17
 
 
 def windows_at_once(network: Network, lookback: int, windows: int) -> int:
@@ -48,7 +48,7 @@ def windows_at_once(network: Network, lookback: int, windows: int) -> int:
             return windows
         fitting = KEPT_AT_ONCE // (lookback * hidden)
         return min(half, max(32, min(256, 1 << fitting.bit_length() >> 1)))
-    if half * hidden < WORTH_A_THREAD:
+    if half * hidden**2 < WORTH_A_THREAD:
         return windows
     return min(half, max(512, WORTH_A_CALL // hidden))
 
