@@ -4,7 +4,6 @@ Shape letters: N rows of the panel, K targets.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -13,11 +12,10 @@ import torch
 import forecaster
 from forecaster.data.bars import History
 from forecaster.data.fingerprint import fingerprint
-from forecaster.evaluation.calibration import shrinkage
 from forecaster.evaluation.intervals import bounds_by_series
-from forecaster.models.network import Network
+from forecaster.pipeline.fitting import Fit
 from forecaster.pipeline.material import Material
-from forecaster.pipeline.trained import forecast_rows, scaler_part
+from forecaster.pipeline.trained import scaler_part
 from forecaster.registry.manifest import BlocksPart, DataPart, Manifest, MemberPart, NetworkPart
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import Evaluated
@@ -25,40 +23,15 @@ from forecaster.training.trainer import Evaluated
 COVERAGE = 0.8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What the select block says of a trained network.
-
-    `shrinkage` (K,) is the share of each target's forecast to believe, `residuals` (N, K)
-    actual minus believed forecast in the targets' own units, NaN outside the select block.
-    """
-
-    shrinkage: np.ndarray
-    residuals: np.ndarray
-
-
-def calibrate(network: Network, material: Material, settings: TrainSettings) -> Calibration:
-    """Compare the network's forecasts of the select block with what came."""
-    panel, scored = material.panel, material.rows(1)
-    inputs = torch.from_numpy(material.scaler.apply(panel.inputs))
-    rows = np.asarray(scored.any(axis=1))
-    scaled = forecast_rows(network, inputs, panel.offsets, settings.lookback, rows)
-    outcome = np.where(scored, material.target_scaler.apply_target(panel.y), np.nan)
-    shares = shrinkage(scaled, outcome)
-    residuals = np.where(scored, panel.y - material.target_scaler.undo(scaled * shares), np.nan)
-    return Calibration(shrinkage=shares, residuals=residuals)
-
-
 def describe(
     material: Material,
     settings: TrainSettings,
     histories: Sequence[History],
-    looks: Sequence[Evaluated],
-    calibration: Calibration,
+    fit: Fit,
     created: datetime,
 ) -> Manifest:
     """Write down everything that a later evaluation or forecast needs."""
-    panel, residuals = material.panel, calibration.residuals
+    panel, residuals = material.panel, fit.residuals
     named = list(enumerate(panel.targets))
     return Manifest(
         created_at=created.isoformat(timespec="microseconds"),
@@ -78,9 +51,9 @@ def describe(
         members=[MemberPart(weights="weights.safetensors", seed=settings.seed)],
         scaler=scaler_part(material.scaler),
         target_scaler=scaler_part(material.target_scaler),
-        shrinkage=calibration.shrinkage.tolist(),
+        shrinkage=fit.fitted.shrinkage.tolist(),
         data=_data_part(material, histories),
-        training=_training_part(settings, looks),
+        training=_training_part(settings, fit.looks),
         metrics={f"select_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
         coverage=COVERAGE,
         intervals={

@@ -22,8 +22,8 @@ from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.errors import DataError
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.models.network import Network
+from forecaster.pipeline.fitted import able_rows
 from forecaster.pipeline.table import some
-from forecaster.pipeline.trained import able_rows
 from forecaster.settings import TrainSettings
 from forecaster.training.forecasting import forecast_histories, forecast_windows
 from forecaster.training.passes import Segments
@@ -79,13 +79,31 @@ def long_enough(
 
 
 def prepare(histories: list[History], settings: TrainSettings) -> Material:
-    """Build the panel, cut the blocks of time, fit the scales on the fit block."""
+    """Build the panel, cut the blocks of time, fit the scales on the fit block.
+
+    Raises:
+        DataError: as `material_of`, or no ticker has a target's quantity.
+    """
     names = [history.listing.ticker for history in histories]
     panel = build_panel(histories, settings.target, universe=names if len(names) > 1 else None)
     _require_quantities(panel)
     split = split_by_time(
         panel.days, fit_until=settings.fit_until, select_until=settings.select_until
     )
+    return material_of(panel, split, settings)
+
+
+def material_of(panel: Panel, split: Split, settings: TrainSettings) -> Material:
+    """Fit the scales of a panel on the fit block of a split.
+
+    Args:
+        panel: of the settings' targets; rows after the select block are not read.
+        split: the blocks of time; the dates in `settings` have no say here.
+        settings: what is trained.
+
+    Raises:
+        DataError: a target has no day to score in the fit or the select block.
+    """
     usable = able_rows(panel.offsets, settings.lookback)
     fit, select, _ = split.masks(panel.outcome_days)
     for block, rows in (("fit", fit), ("select", select)):

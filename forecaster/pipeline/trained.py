@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 from forecaster.data.bars import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
-from forecaster.data.windows import window_ends
 from forecaster.errors import ArtifactError
 from forecaster.models.network import Network, build_network
+from forecaster.pipeline.fitted import Fitted, Weights, fill
 from forecaster.registry.manifest import Manifest, ScalerPart
-from forecaster.registry.versions import Weights, load_weights
-from forecaster.training.forecasting import forecast_histories, forecast_windows
+from forecaster.registry.versions import load_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """The networks of one version with the scales they were trained on."""
+    """One version: what it says of itself, and its networks with their scales."""
 
     manifest: Manifest
-    networks: tuple[Network, ...]
+    fitted: Fitted
 
     def panel(self, histories: Sequence[History]) -> Panel:
         """Build the panel that this version reads: its targets, its inputs, its universe.
@@ -42,60 +41,18 @@ class Trained:
             )
         return panel
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The members of the version."""
+        return self.fitted.networks
+
     def able(self, panel: Panel) -> NDArray[np.bool_]:
-        """(N,) True on rows that the version can forecast: a whole window lies behind them."""
-        return able_rows(panel.offsets, self.manifest.network.lookback)
+        """(N,) True on rows that the version can forecast; see `Fitted.able`."""
+        return self.fitted.able(panel)
 
     def forecast(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
-        """Forecast the day after the chosen rows, as deviation from `panel.level`.
-
-        Args:
-            panel: as `panel()` builds it.
-            rows: (N,) True where a forecast is wanted.
-
-        Returns:
-            (N, K) in the targets' own units, the mean of the members; NaN where no
-            forecast is wanted or a window would begin before the series.
-        """
-        inputs = torch.from_numpy(scaler_of(self.manifest.scaler).apply(panel.inputs))
-        lookback = self.manifest.network.lookback
-        scaled = [
-            forecast_rows(network, inputs, panel.offsets, lookback, rows)
-            for network in self.networks
-        ]
-        believed = np.mean(scaled, axis=0) * np.array(self.manifest.shrinkage)
-        return scaler_of(self.manifest.target_scaler).undo(believed)
-
-
-def able_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
-    """(N,) True on rows with a whole window behind them; all rows for whole histories."""
-    able = np.ones(offsets[-1], dtype=np.bool_)
-    if isinstance(lookback, int):
-        ends = window_ends(offsets, lookback, able)
-        able = np.zeros(offsets[-1], dtype=np.bool_)
-        able[ends] = True
-    return able
-
-
-def forecast_rows(
-    network: Network,
-    inputs: torch.Tensor,
-    offsets: NDArray[np.int64],
-    lookback: int | str,
-    rows: NDArray[np.bool_],
-) -> np.ndarray:
-    """Forecast the chosen rows from their whole history, or from the window that ends there.
-
-    Returns:
-        (N, K) scaled forecasts, NaN on rows not chosen and on those without a whole window.
-    """
-    if not isinstance(lookback, int):
-        return np.where(rows[:, None], forecast_histories(network, inputs, offsets), np.nan)
-    ends = window_ends(offsets, lookback, rows)
-    values = forecast_windows(network, inputs, ends, lookback)
-    forecasts = np.full((len(inputs), values.shape[1]), np.nan)
-    forecasts[ends] = values
-    return forecasts
+        """Forecast the day after the chosen rows; see `Fitted.forecast`."""
+        return self.fitted.forecast(panel, rows)
 
 
 def load_trained(home: Path, manifest: Manifest) -> Trained:
@@ -111,7 +68,14 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
     threads = manifest.training.get("threads")
     torch.set_num_threads(threads if isinstance(threads, int) else 1)
     networks = tuple(_rebuilt(manifest, weights) for weights in members)
-    return Trained(manifest=manifest, networks=networks)
+    fitted = Fitted(
+        networks=networks,
+        lookback=manifest.network.lookback,
+        scaler=scaler_of(manifest.scaler),
+        target_scaler=scaler_of(manifest.target_scaler),
+        shrinkage=np.array(manifest.shrinkage),
+    )
+    return Trained(manifest=manifest, fitted=fitted)
 
 
 def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
@@ -126,20 +90,8 @@ def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
         learned_start=part.learned_start,
         bidirectional=part.bidirectional,
     )
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
-    if expected != found:
-        raise ArtifactError(
-            f"Version {manifest.version} is damaged: its weights have other names or shapes than "
-            f"the {part.model} its manifest describes; train again."
-        )
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    fill(network, weights, f"Version {manifest.version} is damaged")
     return network.eval()
-
-
-def weights_of(network: Network) -> Weights:
-    """Copy a network's weights to numpy arrays by name."""
-    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
 def scaler_of(part: ScalerPart) -> Scaler:

@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 
+from forecaster.pipeline.fitting import plan_of
 from forecaster.pipeline.header import announce, reach_in_words
 from forecaster.pipeline.material import Material, longest_history, prepare
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.train import _plan_of
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -52,14 +52,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 def test_the_reach_is_that_of_the_samples(options: dict[str, object], words: str) -> None:
     """A window ends every reach; its last day's error reaches exactly so far."""
     settings = TrainSettings(**options)  # type: ignore[arg-type]
-    assert reach_in_words(settings, _plan_of(settings)).endswith(words)
+    assert reach_in_words(settings, plan_of(settings)).endswith(words)
 
 
 def header(material: Material, caplog: pytest.LogCaptureFixture, **options: object) -> list[str]:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     caplog.set_level(logging.INFO, logger="forecaster")
     logging.getLogger("forecaster").propagate = True
-    announce(material, settings, torch.device("cpu"), _plan_of(settings))
+    announce(material, settings, torch.device("cpu"), plan_of(settings))
     return [record.getMessage().strip() for record in caplog.records]
 
 

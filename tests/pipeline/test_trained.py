@@ -1,5 +1,6 @@
 """A version at work: what is believed of its network, and what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +34,13 @@ def test_a_forecast_is_the_fit_mean_plus_what_is_believed_of_the_rest(
     made: tuple[Path, Manifest],
 ) -> None:
     home, manifest = made
-    networks = load_trained(home, manifest).networks
+    trained = load_trained(home, manifest)
     full, half, none = (
         forecast(
             home,
             Trained(
-                manifest=manifest.model_copy(update={"shrinkage": [share, share]}),
-                networks=networks,
+                manifest=manifest,
+                fitted=replace(trained.fitted, shrinkage=np.array([share, share])),
             ),
         )
         for share in (1.0, 0.5, 0.0)
@@ -53,7 +54,7 @@ def test_a_forecast_is_the_fit_mean_plus_what_is_believed_of_the_rest(
 def test_other_inputs_than_trained_on_are_refused(made: tuple[Path, Manifest]) -> None:
     home, manifest = made
     fewer = manifest.model_copy(update={"inputs": manifest.inputs[:-1]})
-    trained = Trained(manifest=fewer, networks=load_trained(home, manifest).networks)
+    trained = Trained(manifest=fewer, fitted=load_trained(home, manifest).fitted)
     with pytest.raises(ArtifactError, match="train again"):
         forecast(home, trained)
 

@@ -1,0 +1,212 @@
+"""Fit one network on prepared material: arrays in, a fitted network out.
+
+Writes no file, reads no home and knows no version: a walk-forward fold in a worker process
+and `train` fit by the same code. Everything that goes in and comes out pickles.
+
+Shape letters: N rows of the panel, K targets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from forecaster.data.panel import Panel
+from forecaster.errors import DivergedError
+from forecaster.evaluation.calibration import shrinkage
+from forecaster.evaluation.splits import Split
+from forecaster.models.network import Network, build_network
+from forecaster.pipeline.fitted import Fitted, Weights, fill, forecast_rows
+from forecaster.pipeline.material import Material, material_of, passes_over, select_loss
+from forecaster.pipeline.reach import with_measured_reach
+from forecaster.settings import TrainSettings
+from forecaster.training.device import choose_device
+from forecaster.training.passes import Reading, TrainingArrays
+from forecaster.training.plan import BPTTPlan
+from forecaster.training.trainer import Evaluated, Options
+from forecaster.training.trainer import train as run_training
+
+__all__ = ["Evaluated", "Fit", "OnUpdate", "fit", "fit_panel", "plan_of"]
+
+OnUpdate = Callable[[int, Evaluated | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What a fitting made.
+
+    `looks` are those at the select block; `residuals` (N, K) actual minus forecast in the
+    targets' own units, NaN outside the select block.
+    """
+
+    fitted: Fitted
+    looks: tuple[Evaluated, ...]
+    residuals: np.ndarray
+
+
+def fit_panel(
+    panel: Panel, split: Split, settings: TrainSettings, *, start: Weights | None = None
+) -> Fit:
+    """Fit on the fit block of a split, stop and calibrate on its select block.
+
+    Args:
+        panel: of the settings' targets; rows after the select block change nothing.
+        split: the blocks of time; the dates in `settings` have no say.
+        settings: what to fit; the seed too.
+        start: weights to begin from, by name (a warm start); None for fresh ones.
+
+    Raises:
+        DataError: a block of time has nothing to score.
+        DivergedError: the fitting met a value that is not finite.
+    """
+    material = material_of(panel, split, settings)
+    device = choose_device(settings.device)
+    return fit(material, measured(material, settings, device), device, start=start)
+
+
+def fit(
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    *,
+    start: Weights | None = None,
+    on_update: OnUpdate = lambda update, look: None,
+) -> Fit:
+    """Fit a network on prepared material.
+
+    Args:
+        material: a panel with its blocks and scales.
+        settings: with `bptt_steps` a number (see `measured`).
+        device: where to compute; the network comes back to the CPU.
+        start: weights to begin from, by name; None for fresh ones.
+        on_update: called after each optimizer step.
+
+    Raises:
+        ArtifactError: `start` is of another network.
+        DivergedError: a loss or a gradient is not finite; says of which tickers and days.
+    """
+    network, looks = _trained(material, settings, device, start, on_update)
+    fitted, residuals = _calibrated(network.cpu().eval(), material, settings)
+    return Fit(fitted=fitted, looks=tuple(looks), residuals=residuals)
+
+
+def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
+    """Replace `bptt_steps = "auto"` by what a first, short training shows.
+
+    Raises:
+        UsageError: the memory exceeds what was measured; the text names what to give instead.
+    """
+    if settings.bptt_steps != "auto":
+        return settings
+
+    def first_stage(first: TrainSettings) -> Network:
+        network, _ = _trained(material, first, device, None, lambda update, look: None)
+        return network
+
+    return with_measured_reach(material, settings, first_stage)
+
+
+def plan_of(settings: TrainSettings) -> BPTTPlan:
+    """Read the BPTT plan from the settings."""
+    return BPTTPlan(
+        kind=settings.bptt,
+        steps=settings.reach,
+        stride=settings.bptt_stride,
+        update=settings.bptt_update,
+        memory=settings.bptt_memory,
+    )
+
+
+def _trained(
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    start: Weights | None,
+    on_update: OnUpdate,
+) -> tuple[Network, list[Evaluated]]:
+    """Train a network on the fit block; the select block chooses its weights."""
+    panel = material.panel
+    network = _new_network(material, settings, start).to(device)
+    scaled_y = material.target_scaler.apply_target(panel.y)
+    inputs = material.scaler.apply(panel.inputs)
+    arrays = TrainingArrays.on(device, inputs, scaled_y, material.rows(0))
+    try:
+        looks = run_training(
+            network,
+            arrays,
+            passes_over(material, settings),
+            plan_of(settings),
+            _options(settings),
+            Reading(
+                last_day_only=not settings.scores_each_day,
+                burn_in=settings.days_before_scoring,
+                workers=settings.workers,
+            ),
+            validate=select_loss(material, settings, arrays.inputs, scaled_y),
+            on_update=on_update,
+        )
+    except DivergedError as error:
+        raise DivergedError(f"{_where(panel, error)}{error}", error.rows) from error
+    return network, looks
+
+
+def _new_network(material: Material, settings: TrainSettings, start: Weights | None) -> Network:
+    """Draw fresh weights, or take those given."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    network = build_network(
+        settings.model,
+        inputs=material.panel.inputs.shape[1],
+        targets=len(material.panel.targets),
+        hidden=settings.hidden,
+        layers=settings.layers,
+        dropout=settings.dropout,
+        learned_start=settings.initial_state == "learned",
+        bidirectional=settings.bidirectional,
+    )
+    if start is not None:
+        fill(network, start, "The weights to start from")
+    return network
+
+
+def _options(settings: TrainSettings) -> Options:
+    return Options(
+        max_updates=settings.max_updates,
+        learning_rate=settings.lr,
+        weight_decay=settings.weight_decay,
+        clip_grad=settings.clip_grad,
+        evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
+    )
+
+
+def _where(panel: Panel, error: DivergedError) -> str:
+    """Name the tickers and the days that the failing update had read."""
+    if not len(error.rows):
+        return ""
+    rows = np.array(error.rows)
+    tickers = [panel.tickers[number] for number in np.unique(panel.series[rows])]
+    named = ", ".join(tickers[:3]) + (f" and {len(tickers) - 3} more" if len(tickers) > 3 else "")
+    return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
+
+
+def _calibrated(
+    network: Network, material: Material, settings: TrainSettings
+) -> tuple[Fitted, np.ndarray]:
+    """Compare the network's forecasts of the select block with what came."""
+    panel, scored = material.panel, material.rows(1)
+    inputs = torch.from_numpy(material.scaler.apply(panel.inputs))
+    rows = np.asarray(scored.any(axis=1))
+    scaled = forecast_rows(network, inputs, panel.offsets, settings.lookback, rows)
+    outcome = np.where(scored, material.target_scaler.apply_target(panel.y), np.nan)
+    shares = shrinkage(scaled, outcome)
+    residuals = np.where(scored, panel.y - material.target_scaler.undo(scaled * shares), np.nan)
+    fitted = Fitted(
+        networks=(network,),
+        lookback=settings.lookback,
+        scaler=material.scaler,
+        target_scaler=material.target_scaler,
+        shrinkage=shares,
+    )
+    return fitted, residuals
