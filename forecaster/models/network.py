@@ -2,10 +2,10 @@
 
 Knows no prices, no optimizer and no file.
 
-Shape letters: T days, B rows, F features, K targets.
+Shape letters: T days, B rows, F features, K targets, R raw outputs of the head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,20 @@ from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.bidirectional import BidirectionalCore
 from forecaster.models.elman import ElmanCore
+from forecaster.models.forms import Form, PointForm
 from forecaster.models.gru import GRUCore
-from forecaster.models.heads import Head, PointHead
+from forecaster.models.heads import FormHead, Head, PointHead
 from forecaster.models.lstm import LSTMCore
+from forecaster.models.mlp import MLPCore
+from forecaster.models.reading import ReadingCore
 
 CORES: dict[str, Callable[[int, int, int, float], RecurrentCore]] = {
     "elman": ElmanCore,
     "gru": GRUCore,
     "lstm": LSTMCore,
 }
+# Without memory: no recurrent network, but a rival that reads the same inputs.
+MEMORYLESS: dict[str, Callable[[int, int, int, float], RecurrentCore]] = {"mlp": MLPCore}
 
 
 class Network(nn.Module):
@@ -34,12 +39,21 @@ class Network(nn.Module):
         dropout: share of the core's outputs dropped while training, in [0, 1).
         learned_start: learn the state that every series starts from, from zeros on, instead
             of keeping it at zeros.
+        has_base: the last R columns of the inputs are raw outputs of another forecaster, to
+            which the head adds its own; the core must leave them alone.
     """
 
     def __init__(
-        self, core: RecurrentCore, head: Head, dropout: float = 0.0, *, learned_start: bool = False
+        self,
+        core: RecurrentCore,
+        head: Head,
+        dropout: float = 0.0,
+        *,
+        learned_start: bool = False,
+        has_base: bool = False,
     ) -> None:
         super().__init__()
+        self.has_base = has_base
         self.core = core
         self.dropout = nn.Dropout(dropout)
         self.head = head
@@ -63,13 +77,18 @@ class Network(nn.Module):
                 caller; None to draw here.
 
         Returns:
-            Forecasts (T or last, B, K), each from its own day and those before, and the
+            Raw outputs (T or last, B, R), each from its own day and those before, and the
             state after the last day.
         """
         hidden, state = self.core(x, state)
-        hidden = hidden if last is None else hidden[len(hidden) - last :]
-        prediction: Tensor = self.head(self.dropout(hidden) if noise is None else hidden * noise)
-        return prediction, state
+        if last is not None:
+            hidden, x = hidden[len(hidden) - last :], x[len(x) - last :]
+        return self.read(self.dropout(hidden) if noise is None else hidden * noise, x), state
+
+    def read(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """Turn hidden units (..., H) of days with inputs `x` (..., F) into raw outputs (..., R)."""
+        output: Tensor = self.head(hidden)
+        return output + x[..., -self.head.raw_outputs :] if self.has_base else output
 
     def initial_state(self, rows: int) -> RecurrentState:
         """Make what a series starts from, on the weights' device and dtype."""
@@ -97,33 +116,49 @@ def build_network(
     hidden: int,
     layers: int,
     dropout: float,
+    input_dropout: float = 0.0,
+    forms: Sequence[Form] = (),
     learned_start: bool = False,
     bidirectional: bool = False,
+    has_base: bool = False,
 ) -> Network:
     """Build a network by name, with fresh weights from torch's global generator.
 
     Args:
-        model: "elman", "gru" or "lstm".
-        inputs: features per day.
-        targets: numbers forecast per day.
+        model: "elman", "gru", "lstm", or "mlp", which has no memory.
+        inputs: features per day, those of a base not counted.
+        targets: outcomes forecast per day.
         hidden: units per layer, at least 1.
         layers: layers, at least 1.
         dropout: share dropped between layers and before the head while training, in [0, 1).
+        input_dropout: share of the features dropped while training, in [0, 1).
+        forms: what is said of each target; none means one number each, by squared error.
         learned_start: see `Network`.
         bidirectional: read each window from both ends (see `bidirectional.py`).
+        has_base: see `Network`.
 
     Raises:
         UsageError: the name is unknown or a number is outside its range.
     """
-    if model not in CORES:
-        raise UsageError(f"--model {model} is not known; choose one of {', '.join(CORES)}.")
+    known = CORES | MEMORYLESS
+    if model not in known:
+        raise UsageError(f"--model {model} is not known; choose one of {', '.join(known)}.")
     for flag, number in (("--hidden", hidden), ("--layers", layers)):
         if number < 1:
             raise UsageError(f"{flag} is {number}; a network needs at least 1.")
-    if not 0.0 <= dropout < 1.0:
-        raise UsageError(f"--dropout is {dropout:g}; give a share from 0 up to, not including, 1.")
-    core = CORES[model](inputs, hidden, layers, dropout)
+    for flag, share in (("--dropout", dropout), ("--input-dropout", input_dropout)):
+        if not 0.0 <= share < 1.0:
+            raise UsageError(f"{flag} is {share:g}; give a share from 0 up to, not including, 1.")
+    core = known[model](inputs, hidden, layers, dropout)
     if bidirectional:
-        core = BidirectionalCore(core, CORES[model](inputs, hidden, layers, dropout))
-    head = PointHead(core.hidden_size, targets)
-    return Network(core, head, dropout, learned_start=learned_start)
+        core = BidirectionalCore(core, known[model](inputs, hidden, layers, dropout))
+    if input_dropout or has_base:
+        core = ReadingCore(core, inputs, input_dropout)
+    head = _head(core.hidden_size, targets, forms)
+    return Network(core, head, dropout, learned_start=learned_start, has_base=has_base)
+
+
+def _head(hidden_size: int, targets: int, forms: Sequence[Form]) -> Head:
+    if all(form == PointForm() for form in forms):
+        return PointHead(hidden_size, targets)
+    return FormHead(hidden_size, forms)

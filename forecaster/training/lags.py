@@ -95,7 +95,7 @@ def lag_gradients(
         raise ValueError(f"anchors {list(anchors)} do not all have {lags} days behind them.")
     lanes = path.x.shape[1]
     scored = mask[days].any(dim=-1)
-    adjoint, head = _at_the_error(network, path.before(days + 1), y[days], mask[days])
+    adjoint, head = _at_the_error(network, path, days, y[days], mask[days])
     sizes, parts, partial = [], [], [0.0]
     total = (*head, *(torch.zeros_like(weight) for weight in network.core.parameters()))
     for lag in range(lags + 1):
@@ -142,13 +142,13 @@ def row_norms(state: tuple[Tensor, ...]) -> Tensor:
 
 
 def _at_the_error(
-    network: Network, state: RecurrentState, y: Tensor, mask: Tensor
+    network: Network, path: Trajectory, day: Tensor, y: Tensor, mask: Tensor
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Differentiate the errors by the states of their own days and by the head."""
-    leaves = tuple(tensor.requires_grad_() for tensor in state.tensors)
+    leaves = tuple(tensor.requires_grad_() for tensor in path.before(day + 1).tensors)
     y, mask = y.flatten(0, 1), mask.flatten(0, 1)
     # From the state, not from the core's output: another node, whose lag 0 would be zero.
-    prediction = network.head(leaves[0][-1])
+    prediction = network.read(leaves[0][-1], path.inputs(day)[0])
     losses = network.head.loss(prediction, torch.where(mask, y, 0.0))
     wanted = (*leaves, *network.head.parameters())
     found = torch.autograd.grad(

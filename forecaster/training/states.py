@@ -116,7 +116,7 @@ def cold_start(
 
     with torch.no_grad():
         cold, _ = network(side_by_side(path.x), network.initial_state(len(begin) * lanes))
-        warm = side_by_side(network.head(path.states[0][1:, -1]))
+        warm = side_by_side(network.read(path.states[0][1:, -1], path.x))
         scored = side_by_side(mask)
         outcome = torch.where(scored, side_by_side(y), 0.0)
         count = scored.sum(dim=(1, 2))

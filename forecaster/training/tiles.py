@@ -145,6 +145,10 @@ def _is_lstm(network: Network) -> bool:
 
 
 def _draws_between_layers(network: Network) -> bool:
-    """Tell whether a fused module draws dropout of its own, which must keep its order."""
-    fused = (module for module in network.modules() if isinstance(module, nn.RNNBase))
-    return any(module.training and module.dropout > 0 for module in fused)
+    """Tell whether the core draws dropout of its own, which must keep its order."""
+    drawing = [
+        (module.p if isinstance(module, nn.Dropout) else module.dropout)
+        for module in network.core.modules()
+        if isinstance(module, nn.RNNBase | nn.Dropout) and module.training
+    ]
+    return any(share > 0 for share in drawing)

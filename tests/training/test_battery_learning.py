@@ -28,6 +28,7 @@ from textbook import elman_gradients
 
 from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.models.network import Network, build_network
+from forecaster.pipeline import fitting
 from forecaster.pipeline import train as pipeline
 from forecaster.settings import TrainSettings
 from forecaster.training.forecasting import forecast_histories
@@ -246,7 +247,7 @@ def test_every_setting_reaches_the_training(monkeypatch, tmp_path, options, expe
         given.append(plan)
         raise Stop
 
-    monkeypatch.setattr(pipeline, "run_training", stop)
+    monkeypatch.setattr(fitting, "run_training", stop)
     with pytest.raises(Stop):
         pipeline.train(
             ragged_bars({"AAA": 300, "BBB": 260}),

@@ -1,0 +1,48 @@
+"""A network without memory, with the interface of the others: the rival of recurrence.
+
+Knows no head and no loss. Shape letters as in `base.py`.
+"""
+
+from torch import Tensor, nn
+
+from forecaster.models.base import RecurrentCore, RecurrentState
+
+
+class MLPCore(RecurrentCore):
+    """Reads each day by itself: layers of rectified units.
+
+        h_t = max(0, W x_t + b)
+
+    Its state is its last output, which it writes and never reads.
+
+    Args:
+        input_size: features per day.
+        hidden_size: units per layer.
+        layers: layers, each reading the one below.
+        dropout: share of units dropped between layers while training, in [0, 1).
+
+    Source: Rosenblatt (1961), "Principles of Neurodynamics", with the rectifier of Glorot,
+    Bordes and Bengio (2011), "Deep Sparse Rectifier Neural Networks".
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        parts: list[nn.Module] = []
+        for layer in range(layers):
+            if layer:
+                parts.append(nn.Dropout(dropout))
+            parts += [nn.Linear(hidden_size if layer else input_size, hidden_size), nn.ReLU()]
+        self.stack = nn.Sequential(*parts)
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Map the days of `x` one by one; see `RecurrentCore.forward`."""
+        hidden: Tensor = self.stack(x)
+        return hidden, RecurrentState((hidden[-1:],))
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Make (h,) of zeros, (1, rows, H)."""
+        like = next(self.parameters())
+        return RecurrentState((like.new_zeros(1, rows, self.hidden_size),))

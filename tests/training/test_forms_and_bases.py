@@ -1,0 +1,125 @@
+"""The gradient engine under other heads, with a base, and with dropout on the inputs."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from forecaster.models.forms import form_of
+from forecaster.models.network import build_network
+from forecaster.training import tiles
+from forecaster.training.gradients import bptt_gradients
+from forecaster.training.lags import lag_gradients, trajectory
+from forecaster.training.plan import BPTTPlan
+from forecaster.training.tiles import tiled_gradients, workers_of
+
+DAYS, LANES, INPUTS = 24, 3, 4
+FORMS = tuple(form_of(name) for name in ("student-t", "point", "quantiles"))
+RAW = sum(form.width for form in FORMS)
+
+
+def make(model="lstm", *, has_base=True, input_dropout=0.0, dtype=torch.float64):
+    torch.manual_seed(0)
+    network = build_network(
+        model,
+        **{"inputs": INPUTS, "targets": 3, "hidden": 5, "layers": 1, "dropout": 0.2},
+        input_dropout=input_dropout,
+        forms=FORMS,
+        has_base=has_base,
+    )
+    nn.init.normal_(network.head.linear.weight, std=0.3)
+    return network.to(dtype)
+
+
+def block(dtype=torch.float64, days=DAYS):
+    torch.manual_seed(1)
+    x = torch.randn(days, LANES, INPUTS + RAW, dtype=dtype)
+    y = torch.randn(days, LANES, 3, dtype=dtype)
+    mask = torch.rand(days, LANES, 3) < 0.8
+    return x, torch.where(mask, y, torch.nan), mask
+
+
+def test_full_bptt_is_autograd_through_the_whole_graph():
+    """NaN outcomes masked, the base's columns in the loss and without a gradient of their own."""
+    network = make().eval()
+    x, y, mask = block()
+    state = network.initial_state(LANES)
+    raw, _ = network(x, state)
+    losses = network.head.loss(raw, torch.where(mask, y, 0.0))
+    expected = torch.autograd.grad((losses * mask).sum() / 7.0, tuple(network.parameters()))
+    found = bptt_gradients(network, x, y, mask, state, BPTTPlan.full(), 7.0)
+    for one, other in zip(found.gradients, expected, strict=True):
+        assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_recomputing_draws_the_same_inputs_again():
+    network, plans = make(input_dropout=0.5).train(), ("store", "recompute")
+    x, y, mask = block(days=120)
+    found = []
+    for memory in plans:
+        torch.manual_seed(3)
+        state = network.initial_state(LANES)
+        plan = BPTTPlan.full(memory=memory)
+        found.append(bptt_gradients(network, x, y, mask, state, plan, 1.0))
+    # In one graph the dropout is drawn in one call, in chunks in several: other masks.
+    again = bptt_gradients(
+        network, x, y, mask, network.initial_state(LANES), BPTTPlan.full(memory="recompute"), 1.0
+    )
+    assert not torch.equal(found[1].loss_sum, again.loss_sum)
+    torch.manual_seed(3)
+    replayed = bptt_gradients(
+        network, x, y, mask, network.initial_state(LANES), BPTTPlan.full(memory="recompute"), 1.0
+    )
+    assert torch.equal(found[1].loss_sum, replayed.loss_sum)
+    chunked = _by_hand_in_chunks(network, x, y, mask)
+    for one, other in zip(replayed.gradients, chunked, strict=True):
+        assert_close(one, other, rtol=1e-8, atol=1e-11)
+
+
+def _by_hand_in_chunks(network, x, y, mask):
+    """One graph over chunks of 40 days, the dropout drawn chunk by chunk from the same seed."""
+    torch.manual_seed(3)
+    state, losses = network.initial_state(LANES), []
+    for first in range(0, len(x), 40):
+        days = slice(first, first + 40)
+        raw, state = network(x[days], state)
+        loss = network.head.loss(raw, torch.where(mask[days], y[days], 0.0))
+        losses.append((loss * mask[days]).sum())
+    return torch.autograd.grad(sum(losses), tuple(network.parameters()))
+
+
+@pytest.mark.parametrize("input_dropout", [0.0, 0.5])
+def test_any_number_of_workers_gives_the_same_bits(monkeypatch, input_dropout):
+    """Threads that drew the inputs' dropout by themselves would take turns as they come."""
+    monkeypatch.setattr(tiles, "windows_at_once", lambda *given: 4)
+    network = make(input_dropout=input_dropout, dtype=torch.float32).train()
+    draw = np.random.default_rng(0)
+    x = torch.from_numpy(draw.normal(size=(300, INPUTS + RAW)).astype(np.float32))
+    y = torch.from_numpy(draw.normal(size=(300, 3)).astype(np.float32))
+    rows = torch.from_numpy(np.arange(20, 100) + np.arange(-19, 1)[:, None])
+    found = []
+    for workers in (1, 2, 2, 2):
+        torch.manual_seed(5)
+        with workers_of(workers) as pool:
+            scored = torch.ones(y.shape, dtype=torch.bool)
+            made = tiled_gradients(network, x, y, scored, rows, BPTTPlan.full(), 80.0, pool)
+        found.append((made.loss_sum, *made.gradients))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_memory_is_measured_with_the_base_in_the_forecast():
+    """All lags of the last day's error together are its whole gradient; the base moves the error.
+
+    Without the base the errors, and so the gradients, would be other ones.
+    """
+    network = make().eval()
+    x, y, mask = block()
+    path, last = trajectory(network, x), DAYS - 1
+    found = lag_gradients(network, path, y, mask, [last], last)
+    raw, _ = network(x, network.initial_state(LANES))
+    losses = network.head.loss(raw[-1:], torch.where(mask[-1:], y[-1:], 0.0))
+    gradients = torch.autograd.grad((losses * mask[-1:]).sum(), tuple(network.parameters()))
+    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    assert float(found.partial[-1]) == pytest.approx(float(norm), rel=1e-9)
