@@ -1,0 +1,205 @@
+"""What a forecast says of tomorrow: a whole distribution, not a number alone.
+
+One value holds N forecasts of one target. Arrays in, arrays out; knows no ticker, no day and
+no network. A row that cannot be forecast is NaN in its parameters, and every answer for it is
+NaN. Scores are those of scoringrules where it has them.
+
+Shape letters: N forecasts, Q levels, M members of an ensemble.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scoringrules
+from scipy import special
+
+from forecaster.errors import DataError
+
+NORMAL_FROM = 1e6  # degrees of freedom beyond which a Student-t is computed as the normal
+
+
+class Predictive(ABC):
+    """The forecast distributions of N outcomes.
+
+    Every implementation answers for all rows at once and never changes.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return N."""
+
+    @abstractmethod
+    def mean(self) -> np.ndarray:
+        """Return the expected outcomes, (N,)."""
+
+    @abstractmethod
+    def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return the outcomes that are not exceeded with probability `levels` (Q,), (N, Q)."""
+
+    @abstractmethod
+    def cdf(self, y: np.ndarray | float) -> np.ndarray:
+        """Return the probability of at most `y`, (N,); of outcomes it is the PIT.
+
+        Args:
+            y: (N,), or one number for all rows.
+        """
+
+    @abstractmethod
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Return the log density at `y` (N,) in nats per unit of y, (N,); NaN without one."""
+
+    @abstractmethod
+    def crps(self, y: np.ndarray) -> np.ndarray:
+        """Return the continuous ranked probability score of outcomes `y` (N,), (N,) >= 0.
+
+        In the outcome's unit; lower is better; of a point forecast it is the absolute error.
+
+        Source: Gneiting and Raftery (2007), "Strictly Proper Scoring Rules, Prediction, and
+            Estimation", eq. 20, with the sign turned.
+        """
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> "Predictive":
+        """Return the forecasts of some rows, given as numbers or as a mask (N,)."""
+
+    def interval(self, coverage: float) -> np.ndarray:
+        """Return the central interval that holds `coverage` of the outcomes, (N, 2)."""
+        tail = (1.0 - coverage) / 2.0
+        return self.quantile([tail, 1.0 - tail])
+
+    def probability_above(self, x: np.ndarray | float) -> np.ndarray:
+        """Return the probability of more than `x`, which is one number or (N,), (N,)."""
+        above: np.ndarray = 1.0 - self.cdf(x)
+        return above
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point(Predictive):
+    """A forecast that is sure of itself: all probability at `value` (N,).
+
+    It has no density; its CRPS is the absolute error.
+    """
+
+    value: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def mean(self) -> np.ndarray:
+        """Return the value itself, (N,)."""
+        return self.value
+
+    def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return the value at every level, (N, Q)."""
+        return np.repeat(self.value[:, None], len(levels), axis=1)
+
+    def cdf(self, y: np.ndarray | float) -> np.ndarray:
+        """Return 0 below the value and 1 from it on, (N,)."""
+        reached = (np.asarray(y) >= self.value).astype(float)
+        return np.where(np.isfinite(self.value) & ~np.isnan(y), reached, np.nan)
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Return NaN, (N,): there is no density."""
+        return np.full(len(self.value), np.nan)
+
+    def crps(self, y: np.ndarray) -> np.ndarray:
+        """Return the absolute error, (N,)."""
+        error: np.ndarray = np.abs(y - self.value)
+        return error
+
+    def take(self, rows: np.ndarray) -> "Point":
+        """Return some rows."""
+        return Point(self.value[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudentT(Predictive):
+    """Student-t around `loc` with `df` degrees of freedom, each (N,).
+
+    `scale` is the t's own scale parameter: the standard deviation is scale sqrt(df / (df - 2)),
+    for df > 2 (`student_scale` turns one into the other). `df` infinite is the normal.
+
+    Raises:
+        DataError: the lengths differ, a scale is not above 0, or a df not above 1, where the
+            mean and the CRPS end.
+    """
+
+    loc: np.ndarray
+    scale: np.ndarray
+    df: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse what is no distribution with a mean."""
+        if not len(self.loc) == len(self.scale) == len(self.df):
+            raise DataError(
+                f"Student-t: {len(self.loc)} locations, {len(self.scale)} scales and "
+                f"{len(self.df)} degrees of freedom; give one of each per forecast."
+            )
+        for name, values, least in (("scale", self.scale, 0.0), ("df", self.df, 1.0)):
+            if (values <= least).any():
+                raise DataError(
+                    f"Student-t: the lowest {name} is {np.nanmin(values):g}, it must be above "
+                    f"{least:g}; a row that cannot be forecast takes NaN."
+                )
+
+    def __len__(self) -> int:
+        return len(self.loc)
+
+    def mean(self) -> np.ndarray:
+        """Return the locations, (N,)."""
+        return self.loc
+
+    def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return loc + scale t_df^-1(level), (N, Q)."""
+        z = special.stdtrit(self.df[:, None], np.asarray(levels)[None, :])
+        values: np.ndarray = self.loc[:, None] + self.scale[:, None] * z
+        return values
+
+    def cdf(self, y: np.ndarray | float) -> np.ndarray:
+        """Return t_df((y - loc) / scale), (N,)."""
+        below: np.ndarray = special.stdtr(self.df, (y - self.loc) / self.scale)
+        return below
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Return the t's log density, (N,).
+
+        In closed form: scoringrules takes the logarithm of a density, which far out underflows.
+        """
+        z = (y - self.loc) / self.scale
+        normal = self.df > NORMAL_FROM
+        df = np.where(normal, NORMAL_FROM, self.df)
+        constant = special.gammaln((df + 1.0) / 2.0) - special.gammaln(df / 2.0)
+        of_t = constant - 0.5 * np.log(df * np.pi) - (df + 1.0) / 2.0 * np.log1p(z * z / df)
+        of_normal = -0.5 * z * z - 0.5 * np.log(2.0 * np.pi)
+        density: np.ndarray = np.where(normal, of_normal, of_t) - np.log(self.scale)
+        return density
+
+    def crps(self, y: np.ndarray) -> np.ndarray:
+        """Return the closed form of Jordan, Krüger and Lerch (2019), (N,)."""
+        normal = self.df > NORMAL_FROM
+        df = np.where(normal, NORMAL_FROM, self.df)
+        of_t = np.asarray(scoringrules.crps_t(y, df, self.loc, self.scale))
+        of_normal = np.asarray(scoringrules.crps_normal(y, self.loc, self.scale))
+        return np.where(normal, of_normal, of_t)
+
+    def take(self, rows: np.ndarray) -> "StudentT":
+        """Return some rows."""
+        return StudentT(self.loc[rows], self.scale[rows], self.df[rows])
+
+
+def student_scale(deviation: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Return the t's scale parameter for a standard deviation, (N,).
+
+    Args:
+        deviation: (N,) standard deviations.
+        df: (N,) or one; above 2, infinite for the normal.
+    """
+    scale: np.ndarray = deviation * np.sqrt(1.0 - 2.0 / df)
+    return scale
+
+
+def normal(loc: np.ndarray, deviation: np.ndarray) -> StudentT:
+    """Return the normal distribution with these means and standard deviations, each (N,)."""
+    return StudentT(loc, deviation, np.full(len(loc), np.inf))

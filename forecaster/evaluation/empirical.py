@@ -1,0 +1,235 @@
+"""Forecast distributions without a formula: quantiles of a network, days of the past.
+
+Shape letters: N forecasts, Q levels, D days of the pool.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scoringrules
+
+from forecaster.errors import DataError
+from forecaster.evaluation.distributions import Predictive
+
+BATCH_VALUES = 4_000_000  # days gathered at once, 32 MB; the whole would be N times the window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantiles(Predictive):
+    """Quantiles `values` (N, Q) at `levels` (Q,), made a whole distribution.
+
+    Between two levels the cdf is linear. Beyond the outermost ones it falls off exponentially,
+    with the density of the segment beside it. Values out of order are sorted.
+
+    Raises:
+        DataError: fewer than two levels, or levels that do not rise strictly within 0..1.
+
+    Source: sorting: Chernozhukov, Fernandez-Val and Galichon (2010), "Quantile and Probability
+        Curves Without Crossing".
+    """
+
+    levels: np.ndarray
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse levels that are none, and put the values in order."""
+        levels = np.asarray(self.levels, dtype=float)
+        inside = len(levels) >= 2 and levels[0] > 0.0 and levels[-1] < 1.0
+        if not (inside and (np.diff(levels) > 0.0).all()):
+            raise DataError(
+                f"Quantiles: levels {levels.tolist()}; at least two are needed, rising strictly "
+                "between 0 and 1."
+            )
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "values", np.sort(self.values, axis=1))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def _tails(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the exponential scales below and above, each (N,)."""
+        p, q = self.levels, self.values
+        below = p[0] * (q[:, 1] - q[:, 0]) / (p[1] - p[0])
+        above = (1.0 - p[-1]) * (q[:, -1] - q[:, -2]) / (p[-1] - p[-2])
+        return below, above
+
+    def mean(self) -> np.ndarray:
+        """Return the mean of the segments and tails, (N,)."""
+        p, q = self.levels, self.values
+        below, above = self._tails()
+        middle = ((q[:, 1:] + q[:, :-1]) / 2.0) @ np.diff(p)
+        mean: np.ndarray = middle + p[0] * (q[:, 0] - below) + (1.0 - p[-1]) * (q[:, -1] + above)
+        return mean
+
+    def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return the inverse of the cdf, (N, Q of the levels asked for)."""
+        p, q = self.levels, self.values
+        below, above = self._tails()
+        found = []
+        for level in np.asarray(levels, dtype=float):
+            if level < p[0]:
+                found.append(q[:, 0] + below * np.log(level / p[0]))
+            elif level > p[-1]:
+                found.append(q[:, -1] - above * np.log((1.0 - level) / (1.0 - p[-1])))
+            else:
+                right = max(int(np.searchsorted(p, level)), 1)
+                share = (level - p[right - 1]) / (p[right] - p[right - 1])
+                found.append(q[:, right - 1] * (1.0 - share) + q[:, right] * share)
+        return np.column_stack(found)
+
+    def cdf(self, y: np.ndarray | float) -> np.ndarray:
+        """Return the interpolated probability, (N,); where quantiles coincide the highest."""
+        p, q = self.levels, self.values
+        y = np.broadcast_to(np.asarray(y, dtype=float), (len(q),))
+        below, above = self._tails()
+        inner = self._inner_cdf(y)
+        low = p[0] * np.exp(-_ratio(np.maximum(q[:, 0] - y, 0.0), below))
+        high = 1.0 - (1.0 - p[-1]) * np.exp(-_ratio(np.maximum(y - q[:, -1], 0.0), above))
+        found = np.where(y < q[:, 0], low, np.where(y >= q[:, -1], high, inner))
+        return np.where(np.isnan(y) | np.isnan(q).any(axis=1), np.nan, found)
+
+    def _inner_cdf(self, y: np.ndarray) -> np.ndarray:
+        """Interpolate between the outermost quantiles, clamped to them, (N,)."""
+        p, q = self.levels, self.values
+        left = np.clip((q <= y[:, None]).sum(axis=1) - 1, 0, len(p) - 2)
+        rows = np.arange(len(q))
+        start, stop = q[rows, left], q[rows, left + 1]
+        share = np.clip(_ratio(y - start, stop - start), 0.0, 1.0)
+        inner: np.ndarray = p[left] + share * (p[left + 1] - p[left])
+        return inner
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Return the log of the cdf's slope, (N,); NaN where quantiles beside `y` coincide."""
+        p, q = self.levels, self.values
+        below, above = self._tails()
+        left = np.clip((q <= y[:, None]).sum(axis=1) - 1, 0, len(p) - 2)
+        rows = np.arange(len(q))
+        width = q[rows, left + 1] - q[rows, left]
+        low, high = y < q[:, 0], y >= q[:, -1]
+        slope = _ratio(np.diff(p)[left], width)
+        out = np.where(low, _ratio(q[:, 0] - y, below), _ratio(y - q[:, -1], above))
+        known = (width > 0.0) & np.isfinite(y)
+        logs = np.log(np.where(known, slope, 1.0)) - np.where(low | high, out, 0.0)
+        return np.where(known, logs, np.nan)
+
+    def crps(self, y: np.ndarray) -> np.ndarray:
+        """Return the exact integral of (F - 1{y <= x})^2 over this distribution, (N,).
+
+        Own closed form: that of scoringrules for quantiles is the mean pinball loss, which is
+        the CRPS only in the limit of many even levels and could not stand beside a Student-t's.
+        """
+        p, q = self.levels, self.values
+        below, above = self._tails()
+        at = self.cdf(y)
+        middle = np.clip(y[:, None], q[:, :-1], q[:, 1:])
+        share = _ratio(middle - q[:, :-1], q[:, 1:] - q[:, :-1])
+        here = p[:-1] + share * np.diff(p)
+        under = (middle - q[:, :-1]) * _square_mean(p[:-1], here)
+        over = (q[:, 1:] - middle) * _square_mean(1.0 - here, 1.0 - p[1:])
+        score = (under + over).sum(axis=1)
+        score = score + _tail_crps(p[0], below, q[:, 0] - y, at)
+        found: np.ndarray = score + _tail_crps(1.0 - p[-1], above, y - q[:, -1], 1.0 - at)
+        return found
+
+    def take(self, rows: np.ndarray) -> "Quantiles":
+        """Return some rows."""
+        return Quantiles(self.levels, self.values[rows])
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Divide where that can be done; elsewhere 0 for 0 / 0, else infinite with the sign."""
+    limit = np.where(above == 0.0, 0.0, np.copysign(np.inf, above))
+    limit = np.where(np.isnan(above + below), np.nan, limit)
+    ratio: np.ndarray = np.divide(above, below, out=limit, where=below > 0.0)
+    return ratio
+
+
+def _square_mean(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Mean of the square of a line that runs from `first` to `last`."""
+    mean: np.ndarray = (first * first + first * last + last * last) / 3.0
+    return mean
+
+
+def _tail_crps(mass: float, scale: np.ndarray, beyond: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Integrate an exponential tail; `beyond` is how far the outcome lies in it, `at` its F."""
+    inside = mass * mass * scale / 2.0
+    left = at * at * scale / 2.0
+    crossed = beyond - 2.0 * scale * (mass - at) + scale / 2.0 * (mass * mass - at * at)
+    return np.where(beyond > 0.0, left + crossed, inside)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples(Predictive):
+    """Each forecast is the run `starts[n] .. stops[n] - 1` of one pool of values (D,).
+
+    Overlapping windows share the pool: N rows of 500 days cost N pairs of numbers. The pool
+    is gathered a few thousand rows at a time. An empty run is a row without forecast. There
+    is no density.
+
+    Raises:
+        DataError: a run leaves the pool or runs backwards.
+    """
+
+    pool: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse runs outside the pool."""
+        inside = (self.starts >= 0) & (self.starts <= self.stops) & (self.stops <= len(self.pool))
+        if not inside.all():
+            row = int(np.flatnonzero(~inside)[0])
+            raise DataError(
+                f"Samples: run {row} is {self.starts[row]}..{self.stops[row]} of a pool of "
+                f"{len(self.pool)} values; give rows within it."
+            )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield rows of equal length with their values (n, length)."""
+        lengths = self.stops - self.starts
+        for length in np.unique(lengths[lengths > 0]):
+            rows = np.flatnonzero(lengths == length)
+            size = max(BATCH_VALUES // int(length), 1)
+            for first in range(0, len(rows), size):
+                some = rows[first : first + size]
+                yield some, self.pool[self.starts[some, None] + np.arange(length)]
+
+    def _each(self, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Fill (N,) with `of(rows, values)`, NaN where there is no forecast."""
+        found = np.full(len(self.starts), np.nan)
+        for rows, values in self._batches():
+            found[rows] = of(rows, values)
+        return found
+
+    def mean(self) -> np.ndarray:
+        """Return the mean of each run, (N,)."""
+        return self._each(lambda _, values: values.mean(axis=1))
+
+    def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return each run's quantiles, interpolated linearly between its values, (N, Q)."""
+        found = np.full((len(self.starts), len(levels)), np.nan)
+        for rows, values in self._batches():
+            found[rows] = np.quantile(values, levels, axis=1).T
+        return found
+
+    def cdf(self, y: np.ndarray | float) -> np.ndarray:
+        """Return the share of each run that is at most `y`, (N,)."""
+        y = np.broadcast_to(np.asarray(y, dtype=float), (len(self.starts),))
+        share = self._each(lambda rows, values: (values <= y[rows, None]).mean(axis=1))
+        return np.where(np.isnan(y), np.nan, share)
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Return NaN, (N,): there is no density."""
+        return np.full(len(self.starts), np.nan)
+
+    def crps(self, y: np.ndarray) -> np.ndarray:
+        """Return the CRPS of the empirical distribution of each run, (N,)."""
+        return self._each(lambda rows, values: scoringrules.crps_ensemble(y[rows], values))
+
+    def take(self, rows: np.ndarray) -> "Samples":
+        """Return some rows; the pool is shared."""
+        return Samples(self.pool, self.starts[rows], self.stops[rows])

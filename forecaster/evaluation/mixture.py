@@ -1,0 +1,142 @@
+"""What several members say together: the ensemble of seeds as one distribution.
+
+Shape letters: N forecasts, M members, Q levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+from scipy.optimize import elementwise
+
+from forecaster.errors import DataError
+from forecaster.evaluation.distributions import Point, Predictive, StudentT
+from forecaster.evaluation.empirical import Quantiles
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
+BATCH_ROWS = 20_000
+
+
+def mixture(members: Sequence[Predictive]) -> Predictive:
+    """Average members of one kind that forecast the same rows.
+
+    Returns:
+        Of Student-t the mixture with equal weights, of points their mean, of quantiles (at the
+        same levels) their mean by level, which keeps the shape where a mixture would widen it.
+
+    Raises:
+        DataError: no member, members of different kinds or lengths, or a kind without average.
+
+    Source: averaging quantiles: Lichtendahl, Grushka-Cockayne and Winkler (2013), "Is It Better
+        to Average Probabilities or Quantiles?"
+    """
+    kinds = {type(member) for member in members}
+    if len(kinds) != 1 or len({len(member) for member in members}) != 1:
+        raise DataError(
+            f"Mixture of {len(members)} members: {sorted(kind.__name__ for kind in kinds)} of "
+            f"{sorted({len(member) for member in members})} rows; needed is one kind, one length."
+        )
+    if len(members) == 1:
+        return members[0]
+    if all(isinstance(member, StudentT) for member in members):
+        return Mixture(tuple(members))
+    if all(isinstance(member, Point) for member in members):
+        return Point(np.mean([member.mean() for member in members], axis=0))
+    quantiles = [member for member in members if isinstance(member, Quantiles)]
+    levels = {tuple(member.levels) for member in quantiles}
+    if len(levels) != 1:
+        raise DataError(
+            f"Mixture: {kinds.pop().__name__} at {len(levels)} sets of levels has no average; "
+            "give Student-t, points, or quantiles at the same levels."
+        )
+    return Quantiles(quantiles[0].levels, np.mean([q.values for q in quantiles], axis=0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture(Predictive):
+    """Equal shares of M members, each a distribution of the same N outcomes with a density."""
+
+    members: tuple[Predictive, ...]
+
+    def __len__(self) -> int:
+        return len(self.members[0])
+
+    def mean(self) -> np.ndarray:
+        """Return the mean of the members' means, (N,)."""
+        mean: np.ndarray = np.mean([member.mean() for member in self.members], axis=0)
+        return mean
+
+    def cdf(self, y: np.ndarray | float) -> np.ndarray:
+        """Return the mean of the members' probabilities, (N,)."""
+        below: np.ndarray = np.mean([member.cdf(y) for member in self.members], axis=0)
+        return below
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Return the log of the mean density, (N,)."""
+        logs = np.stack([member.log_density(y) for member in self.members])
+        found: np.ndarray = special.logsumexp(logs, axis=0) - np.log(len(self.members))
+        return found
+
+    def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return the roots of cdf = level, searched between the members' quantiles, (N, Q)."""
+        each = np.stack([member.quantile(levels) for member in self.members])
+        low, high = each.min(axis=0), each.max(axis=0)
+        found = np.full(low.shape, np.nan)
+        for column, level in enumerate(np.asarray(levels, dtype=float)):
+            open_rows = np.flatnonzero(high[:, column] > low[:, column])
+            found[:, column] = low[:, column]
+            found[open_rows, column] = self._root(
+                open_rows, low[open_rows, column], high[open_rows, column], level
+            )
+        return found
+
+    def _root(
+        self, rows: np.ndarray, low: np.ndarray, high: np.ndarray, level: float
+    ) -> np.ndarray:
+        """Find the outcome of each row at which the cdf is `level`, by Chandrupatla's method."""
+        if len(rows) == 0:
+            return low
+        margin = 1e-9 * (high - low) + 1e-12 * np.abs(high)
+
+        def excess(x: np.ndarray, row: np.ndarray) -> np.ndarray:
+            return self.take(row).cdf(x) - level
+
+        solved = elementwise.find_root(
+            excess,
+            (low - margin, high + margin),
+            args=(rows,),
+            tolerances={"xatol": 0.0, "xrtol": 1e-10, "fatol": 1e-11, "frtol": 0.0},
+        )
+        root: np.ndarray = solved.x
+        return root
+
+    def crps(self, y: np.ndarray) -> np.ndarray:
+        """Integrate (F - 1{y <= x})^2 by Gauss-Legendre, (N,).
+
+        A mixture of Student-t has no closed form. Three pieces, cut at the mixture's mean and
+        at the outcome, of 48 nodes each, the outer two carried to infinity by
+        x = edge +- s u / (1 - u).
+        """
+        parts = [
+            self.take(rows)._crps(y[rows])
+            for rows in np.split(np.arange(len(self)), np.arange(BATCH_ROWS, len(self), BATCH_ROWS))
+        ]
+        return np.concatenate(parts)
+
+    def _crps(self, y: np.ndarray) -> np.ndarray:
+        middle, spread = self.mean(), np.ptp(self.interval(0.8), axis=1)
+        low, high = np.minimum(y, middle), np.maximum(y, middle)
+        total = np.zeros(len(y))
+        for node, weight in zip((_NODES + 1.0) / 2.0, _WEIGHTS / 2.0, strict=True):
+            step, growth = spread * node / (1.0 - node), spread / (1.0 - node) ** 2
+            total += weight * growth * self.cdf(low - step) ** 2
+            total += weight * growth * (1.0 - self.cdf(high + step)) ** 2
+            between = self.cdf(low + (high - low) * node)
+            between = np.where(middle < y, between, 1.0 - between)
+            total += weight * (high - low) * between**2
+        return total
+
+    def take(self, rows: np.ndarray) -> "Mixture":
+        """Return some rows of every member."""
+        return Mixture(tuple(member.take(rows) for member in self.members))
