@@ -4,8 +4,11 @@ import pytest
 from forecaster.evaluation.baselines import (
     MIN_ROWS_PER_SERIES,
     better_on_select,
+    boosted_trees,
     least_squares,
+    linear_twin,
     per_series,
+    ridge,
     train_mean,
 )
 
@@ -110,3 +113,62 @@ def test_report_rows_never_choose(report):
     y[45:] = report
     candidates = {"fitted": least_squares(x, y, fit), "mean": train_mean(y, fit)}
     assert better_on_select(candidates, y, select)[0] == "fitted"
+
+
+def test_the_linear_twin_is_least_squares_and_survives_collinear_inputs():
+    """A copy of a column and the sum of two change no forecast; their weights do not explode."""
+    x, y, fit = problem(200)
+    expected = least_squares(x, y, fit)
+    np.testing.assert_allclose(linear_twin(x, y, fit), expected, atol=1e-4)
+    collinear = np.column_stack([x, x[:, 0], x[:, 0] + x[:, 1], np.ones(len(x))])
+    np.testing.assert_allclose(linear_twin(collinear, y, fit), expected, atol=1e-4)
+
+
+def test_a_missing_input_counts_as_the_mean_of_the_rows_that_taught():
+    x, y, fit = problem(200)
+    filled = x.copy()
+    x[150, 1] = nan
+    filled[150, 1] = x[fit & np.isfinite(y), 1].mean()
+    np.testing.assert_allclose(linear_twin(x, y, fit)[150], linear_twin(filled, y, fit)[150])
+
+
+def test_ridge_takes_the_penalty_that_the_select_rows_prefer():
+    """Noise on forty inputs: heavy shrinkage; a plain line: none."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 40))
+    fit, select = np.arange(300) < 100, (np.arange(300) >= 100) & (np.arange(300) < 200)
+    noise = draw.normal(size=300)
+    assert np.std(ridge(x, noise, fit, select)[200:]) < 0.5 * np.std(
+        linear_twin(x, noise, fit)[200:]
+    )
+    line = x @ np.arange(40.0)
+    np.testing.assert_allclose(ridge(x, line, fit, select), line, atol=0.05)
+
+
+def test_trees_learn_what_no_line_can():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(2000, 2))
+    y = np.sign(x[:, 0] * x[:, 1]) + 0.1 * draw.normal(size=2000)
+    fit, select = np.arange(2000) < 1000, (np.arange(2000) >= 1000) & (np.arange(2000) < 1500)
+    report = np.arange(2000) >= 1500
+    found = boosted_trees(x, y, fit, select)
+    assert np.mean((found - y)[report] ** 2) < 0.2
+    assert np.mean((linear_twin(x, y, fit) - y)[report] ** 2) > 0.8
+    np.testing.assert_array_equal(found, boosted_trees(x, y, fit, select))
+
+
+def test_trees_of_noise_are_the_mean():
+    """The select rows stop it before it has learnt what is not there."""
+    x = np.random.default_rng(1).normal(size=(600, 5))
+    y = np.where(np.arange(600) < 300, x[:, 0], -x[:, 0])
+    fit, select = np.arange(600) < 300, np.arange(600) >= 300
+    np.testing.assert_array_equal(boosted_trees(x, y, fit, select), train_mean(y, fit))
+
+
+@pytest.mark.parametrize("fitter", [ridge, boosted_trees])
+def test_report_outcomes_change_no_forecast_of_ridge_or_trees(fitter):
+    """They are neither learnt from nor do they choose."""
+    x, y, fit = problem(200)
+    select = ~fit & (np.arange(200) < 150)
+    spoilt = np.where(np.arange(200) < 150, y, 1e6)
+    np.testing.assert_array_equal(fitter(x, y, fit, select), fitter(x, spoilt, fit, select))
