@@ -240,11 +240,12 @@ class TrainSettings(BaseModel):
 
 
 class FetchSettings(BaseModel):
-    """Where prices come from."""
+    """Where prices come from, and after how many days all stored ones are compared (0: never)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Literal["yahoo", "sample"] = "yahoo"
+    compare_all_days: int = Field(28, ge=0)
 
 
 class PredictSettings(BaseModel):

@@ -10,7 +10,7 @@ Columns: `session` (naive exchange-local date, datetime64[s]), `open high low cl
 ex-date, 0 otherwise), `split` (new shares per old, 1 otherwise).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from forecaster.errors import DataError
 
@@ -150,17 +151,28 @@ def _rule_of(failure: "pd.Series[Any]") -> str:
 def _is_sound(bars: pd.DataFrame) -> bool:
     """Tell whether no rule is broken: what the schema tells, thirty times faster."""
     values = {name: bars[name].to_numpy() for name in bars.columns}
+    days = values.pop("session")
+    return bool(
+        are_sound(values, days).all()
+        and (days[1:] > days[:-1]).all()
+        and (days == days.astype("datetime64[D]")).all()
+    )
+
+
+def are_sound(values: Mapping[str, Any], days: Any) -> NDArray[np.bool_]:
+    """Tell which bars break no rule by themselves, whatever stands before and after them.
+
+    Args:
+        values: (D,) each, by name.
+        days: (D,) their sessions.
+    """
+    sound: NDArray[np.bool_] = days >= _OLDEST.to_datetime64()
     for name, (largest, zero) in _BOUNDS.items():
         above = values[name] >= 0 if zero else values[name] > 0
-        if not (above & (values[name] <= largest)).all():
-            return False
-    days = values["session"]
-    ascending = (days[1:] > days[:-1]).all() and days[0] >= _OLDEST.to_datetime64()
-    return bool(
-        ascending
-        and (days == days.astype("datetime64[D]")).all()
-        and all(rule(values).all() for rule in _SHAPE_RULES.values())
-    )
+        sound &= above & (values[name] <= largest)
+    for rule in _SHAPE_RULES.values():
+        sound &= rule(values)
+    return sound
 
 
 def _failures(bars: pd.DataFrame) -> pd.DataFrame:

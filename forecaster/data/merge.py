@@ -36,8 +36,14 @@ def news(held: pd.DataFrame, came: pd.DataFrame) -> pd.DataFrame:
     old = held[_VALUES].to_numpy(np.float64)[in_held]
     new = came[_VALUES].to_numpy(np.float64)[in_came]
     is_news = np.ones(len(came), dtype=np.bool_)
-    is_news[in_came] = ~_close(old, new, _TOLERANCES).all(axis=1)
+    is_news[in_came] = ~are_jitter(old, new)
     return came[is_news].reset_index(drop=True)
+
+
+def are_jitter(old: Numbers, new: Numbers) -> NDArray[np.bool_]:
+    """(D,) True where stored and served values (D, V) differ by no more than jitter."""
+    alike: NDArray[np.bool_] = np.all(_close(old, new, _TOLERANCES), axis=1)
+    return alike
 
 
 def changed_past(held: pd.DataFrame, came: pd.DataFrame, basis: Basis) -> str:

@@ -22,6 +22,7 @@ import pandas as pd
 from forecaster.data import store_file, store_rows
 from forecaster.data.bars import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
+from forecaster.data.store_batch import Batch
 from forecaster.data.store_rows import Revision, Row, Span
 from forecaster.errors import DataError, UnknownNameError
 
@@ -79,6 +80,11 @@ class PriceStore:
     def quarantine(self) -> Quarantine:
         """The bars of this store that await a person."""
         return Quarantine(self._connection, self.path)
+
+    @property
+    def batch(self) -> Batch:
+        """Many tickers of this store at once."""
+        return Batch(self._connection, self.path)
 
     def upsert(self, history: History, fetched_at: datetime, reason: str = "") -> int:
         """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""

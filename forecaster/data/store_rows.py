@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.bars import BAR_COLUMNS, Listing
+from forecaster.data.overlap import Block
 
 Row = tuple[Any, ...]
 
@@ -35,8 +36,8 @@ UNKNOWN: Final = """
     SELECT value FROM json_each(?) WHERE value NOT IN (SELECT ticker FROM listings)
 """
 UPSERT_LISTING: Final = f"""
-    INSERT INTO listings ({", ".join(LISTING_COLUMNS)}, fetched_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO listings ({", ".join(LISTING_COLUMNS)}, fetched_at, compared_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
     ON CONFLICT (ticker) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _TOLD)}
 """
 UPSERT_BAR: Final = f"""
@@ -59,6 +60,28 @@ BARS: Final = f"""
     WHERE session BETWEEN ? AND ? ORDER BY key, session
 """
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
+# How several tickers stand, and the newest of their bars, without a query for each.
+STANDS: Final = f"""
+    SELECT {", ".join(LISTING_COLUMNS)}, compared_at,
+           (SELECT count(*) FROM bars WHERE bars.ticker = listings.ticker),
+           (SELECT min(session) FROM bars WHERE bars.ticker = listings.ticker),
+           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker),
+           (SELECT max(revision) FROM revisions WHERE revisions.ticker = listings.ticker),
+           EXISTS (SELECT 1 FROM quarantine WHERE quarantine.ticker = listings.ticker)
+    FROM json_each(?) CROSS JOIN listings ON ticker = value
+"""
+NEWEST_BARS: Final = f"""
+    SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
+    FROM json_each(?) CROSS JOIN bars
+    ON ticker = value ->> 0 AND session >= value ->> 1 ORDER BY key, session
+"""
+STATES: Final = """
+    SELECT value, (SELECT max(session) FROM bars WHERE ticker = value),
+           (SELECT max(revision) FROM revisions WHERE ticker = value)
+    FROM json_each(?)
+"""
+TOUCH: Final = "UPDATE listings SET fetched_at = ?2 WHERE ticker = ?1"
+COMPARED: Final = "UPDATE listings SET compared_at = ?2 WHERE ticker = ?1"
 SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
 SUMMARY: Final = """
     SELECT ticker, source, basis, calendar, currency, count(session) AS days,
@@ -106,6 +129,13 @@ def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:
     sessions = np.datetime_as_string(bars["session"].to_numpy().astype("datetime64[D]")).tolist()
     columns = [bars[name].tolist() for name in _VALUES]
     return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
+
+
+def block_rows(tickers: list[str], bars: Block) -> list[Row]:
+    """Lay bars of several tickers out as rows of ticker, ISO session and values."""
+    names = [tickers[number] for number in bars.owner.tolist()]
+    sessions = np.datetime_as_string(bars.day).tolist()
+    return list(zip(names, sessions, *bars.values.T.tolist(), strict=True))
 
 
 def long_table(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:

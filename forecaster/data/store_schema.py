@@ -68,4 +68,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # When the whole stored past was last held against the source; '' where it never was.
+        "ALTER TABLE listings ADD COLUMN compared_at TEXT NOT NULL DEFAULT ''",
+    ),
 )

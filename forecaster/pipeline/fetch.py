@@ -2,47 +2,36 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.bars import History, Listing
-from forecaster.data.identity import describe_change, keep_known
-from forecaster.data.merge import changed_past, late_dividend, stranded
-from forecaster.data.sessions import last_final_session, sessions_between
+from forecaster.data.sessions import last_final_session
 from forecaster.data.sources.base import Source
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import Span
+from forecaster.data.store_batch import Stand
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import (
     CannotWriteError,
-    DataError,
     ForecasterError,
     SourceDownError,
     StorageError,
     UsageError,
 )
-from forecaster.pipeline.ingest import FETCH_COLUMNS, FetchReport, admit, put, stored_row
+from forecaster.pipeline.ingest import FETCH_COLUMNS, FetchReport, stored_row
+from forecaster.pipeline.refresh import Wish, is_due, refresh
+from forecaster.pipeline.usual import Answer, first_of_overlap, store_usual, usual_row
 from forecaster.settings import FetchSettings, resolve_home
 
 log = logging.getLogger(__name__)
 
-OVERLAP = timedelta(days=14)  # about ten sessions are asked for again and compared
+AT_ONCE = 100  # tickers whose new bars are stored in one transaction
+LONGEST_WAIT = timedelta(seconds=30)  # for an answer to be stored; a kill costs no more than these
 MOST_DOWN = 5  # tickers in a row that the source itself failed, before giving up
 OnTicker = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wish:
-    """What is wanted of every ticker."""
-
-    start: date | None
-    end: date | None
-    accept_identity: bool
 
 
 def fetch(
@@ -56,15 +45,16 @@ def fetch(
     accept_identity: bool = False,
     on_ticker: OnTicker = lambda ticker, number, of: None,
 ) -> FetchReport:
-    """Download what is missing, check it, and store it, one transaction per ticker.
+    """Download what is missing, check it, and store it, each ticker whole or not at all.
 
     A stored ticker is asked for its last two weeks again, and for what is missing. If those
     weeks no longer agree with the store, or bring a split, its whole history is fetched anew
-    and becomes a new revision, because the source has changed the past.
+    and becomes a new revision, because the source has changed the past. Every few weeks
+    (`compare_all_days`) the whole history is asked for and compared instead.
 
     Args:
         tickers: which; none means everything in the store, or all that the source serves.
-        settings: which source; None for the defaults.
+        settings: which source, and how often to compare all; None for the defaults.
         start: first session wanted; None for the oldest of a new ticker, and for the last
             two weeks of a stored one.
         end: last session wanted; None for the newest final one.
@@ -89,10 +79,16 @@ def fetch(
     where = resolve_home(home)
     if accept_identity and not tickers:
         raise UsageError("--accept-identity: name the tickers that are still the same security.")
-    wish = _Wish(start=start, end=end, accept_identity=accept_identity)
+    settings = settings or FetchSettings()
+    wish = Wish(
+        start=start,
+        end=end,
+        accept_identity=accept_identity,
+        compare_all_days=settings.compare_all_days,
+    )
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
     with PriceStore.open_for_writing(where) as store:
-        chosen = source or _open_source((settings or FetchSettings()).source, where)
+        chosen = source or _open_source(settings.source, where)
         wanted = wanted or list(chosen.tickers()) or store.tickers(chosen.name)
         if not wanted:
             raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
@@ -111,116 +107,99 @@ def _open_source(name: str, home: Path) -> Source:
 
 
 def _fetch_all(
-    store: PriceStore, source: Source, tickers: list[str], wish: _Wish, on_ticker: OnTicker
+    store: PriceStore, source: Source, tickers: list[str], wish: Wish, on_ticker: OnTicker
 ) -> FetchReport:
     """Fetch one ticker after another; one that fails does not stop the others."""
-    rows: list[dict[str, object]] = []
-    failures: dict[str, ForecasterError] = {}
-    down = 0
-    for number, ticker in enumerate(tickers, start=1):
-        on_ticker(ticker, number, len(tickers))
+    night = _Night(store, source, wish, alone=len(tickers) == 1)
+    for number, ticker in enumerate(tickers):
+        if number % AT_ONCE == 0:
+            night.look_at(tickers[number : number + AT_ONCE])
+        on_ticker(ticker, number + 1, len(tickers))
         try:
-            rows.append(stored_row(store, ticker, _fetch_one(store, source, ticker, wish)))
-            down = 0
+            night.ask(ticker)
+        except BaseException:
+            night.store_waiting()
+            raise
+        if night.is_full or number + 1 == len(tickers):
+            night.settle()
+    rows = [night.rows[ticker] for ticker in tickers]
+    return FetchReport(
+        table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=night.failures
+    )
+
+
+class _Night:
+    """One run over many tickers: answers that wait to be stored, rows and failures by ticker."""
+
+    def __init__(self, store: PriceStore, source: Source, wish: Wish, *, alone: bool) -> None:
+        self._store, self._source, self._wish, self._alone = store, source, wish, alone
+        self._stands: dict[str, Stand] = {}
+        self._waiting: list[Answer] = []
+        self._down = 0
+        self.rows: dict[str, dict[str, object]] = {}
+        self.failures: dict[str, ForecasterError] = {}
+
+    def look_at(self, tickers: list[str]) -> None:
+        """Read how the next tickers stand, all at once."""
+        self._stands = self._store.batch.stands(tickers)
+
+    def ask(self, ticker: str) -> None:
+        """Ask for a ticker; let it wait for the others if it may be a usual one, else take it."""
+        # Read before asking: a session that closes while the source makes us wait is not final.
+        now, stand = clock.now(), self._stands.get(ticker)
+        if stand and self._may_wait(stand, now):
+            self._guard(ticker, lambda: self._wait(stand, now))
+        else:
+            self._guard(ticker, lambda: self._take(ticker, now, None))
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether enough answers wait, or have waited for long enough, to be stored."""
+        waiting = self._waiting
+        return len(waiting) >= AT_ONCE or bool(
+            waiting and clock.now() - waiting[0].asked_at > LONGEST_WAIT
+        )
+
+    def settle(self) -> None:
+        """Store the usual ones of the answers that wait, then look at each of the others."""
+        for answer in self.store_waiting():
+            self._guard(answer.ticker, partial(self._take, answer.ticker, answer.asked_at, answer))
+
+    def store_waiting(self) -> list[Answer]:
+        """Store the usual ones of the answers that wait; return the others."""
+        answers, self._waiting = self._waiting, []
+        added = store_usual(self._store, answers)
+        usual = [answer for answer in answers if answer.ticker in added]
+        self.rows |= {one.ticker: usual_row(one, added[one.ticker]) for one in usual}
+        return [answer for answer in answers if answer.ticker not in added]
+
+    def _may_wait(self, stand: Stand, now: datetime) -> bool:
+        wish, listing = self._wish, stand.listing
+        if wish.start or wish.end or wish.accept_identity or is_due(stand, wish, now):
+            return False
+        is_new_enough = stand.span.last <= last_final_session(listing.calendar, now)
+        return is_new_enough and listing.source == self._source.name and not stand.is_held
+
+    def _wait(self, stand: Stand, now: datetime) -> None:
+        served = self._source.history(stand.listing.ticker, first_of_overlap(stand.span.last), None)
+        self._waiting.append(Answer(stand=stand, asked_at=now, served=served))
+
+    def _take(self, ticker: str, now: datetime, answer: Answer | None) -> None:
+        changed = refresh(self._store, self._source, ticker, self._wish, now, answer)
+        self.rows[ticker] = stored_row(self._store, ticker, changed)
+
+    def _guard(self, ticker: str, step: Callable[[], None]) -> None:
+        """Take a step; note the failure of this ticker, but let that of the disk through."""
+        try:
+            step()
+            self._down = 0
         except (StorageError, CannotWriteError):
             raise
         except ForecasterError as error:
-            if len(tickers) > 1:  # the only one's error is told by whoever raises it
+            if not self._alone:  # the only one's error is told by whoever raises it
                 log.warning("%s", error)
-            failures[ticker] = error
-            rows.append({**stored_row(store, ticker, 0), "error": str(error)})
-            down = down + 1 if isinstance(error, SourceDownError) else 0
-            if down == MOST_DOWN:
+            self.failures[ticker] = error
+            self.rows[ticker] = {**stored_row(self._store, ticker, 0), "error": str(error)}
+            self._down = self._down + 1 if isinstance(error, SourceDownError) else 0
+            if self._down == MOST_DOWN:
                 raise
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
-
-
-def _fetch_one(store: PriceStore, source: Source, ticker: str, wish: _Wish) -> int:
-    """Bring one ticker up to date; return how many bars were new or different."""
-    # Read before asking: a session that closes while the source makes us wait is not final.
-    now = clock.now()
-    span = store.span(ticker)
-    if span is None:
-        served = admit(store, source.history(ticker, wish.start, wish.end), now)
-        return put(store, None, served, now)
-    listing = store.listing(ticker)
-    _refuse_other_source(listing, source)
-    begin = _first_to_ask(store, listing, span, wish, now)
-    if begin is None:
-        return 0
-    # Never a piece that does not reach the stored bars: it might be on another scale.
-    end = max(wish.end, span.last) if wish.end else None
-    recent = admit(store, source.history(ticker, begin, end), now)
-    other = _other_identity(listing, recent.listing, accept=wish.accept_identity)
-    recent = replace(recent, listing=keep_known(listing, recent.listing))
-    held = History(listing=listing, bars=store.bars(ticker, since=begin))
-    change = other or changed_past(held.bars, recent.bars, listing.basis)
-    change = change or late_dividend(held.bars, recent.bars)
-    if not change:
-        return put(store, held, recent, now)
-    log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)
-    if begin > span.first:
-        whole = admit(store, source.history(ticker, span.first, end), now)
-        recent = replace(whole, listing=keep_known(listing, whole.listing))
-        held = store.history(ticker)
-    _refuse_stranded(held, recent, change)
-    return put(store, held, recent, now, change)
-
-
-def _first_to_ask(
-    store: PriceStore, listing: Listing, span: Span, wish: _Wish, now: datetime
-) -> date | None:
-    """Find the first day to ask for: the overlap's, or an older one that is wanted and missing.
-
-    None where all that is wanted is stored and older than the overlap.
-    """
-    final = last_final_session(listing.calendar, now)
-    if span.last > final:
-        log.warning(
-            "%s: is stored up to %s, but at %s nothing after %s can be final; not fetched. "
-            "Set the clock of this machine.",
-            *(listing.ticker, span.last, now.isoformat(timespec="seconds"), final),
-        )
-        return None
-    overlap = span.last - OVERLAP
-    if wish.start is None and wish.end is None:
-        return overlap
-    first = max(wish.start or overlap, listing.first_trade or date.min)
-    held = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")
-    wanted = sessions_between(listing.calendar, first, min(wish.end or final, final))
-    missing = np.setdiff1d(wanted, held)
-    if len(missing):
-        return min(date.fromisoformat(str(missing[0])), overlap)
-    return None if wish.end and wish.end <= span.last else overlap
-
-
-def _refuse_other_source(listing: Listing, source: Source) -> None:
-    if listing.source != source.name:
-        raise DataError(
-            f"{listing.ticker}: is stored from {listing.source}, which does not mix with "
-            f"{source.name}. Keep the two in another --home each."
-        )
-
-
-def _other_identity(stored: Listing, served: Listing, *, accept: bool) -> str:
-    """Tell a change of identity that is accepted; refuse one that is not."""
-    change = describe_change(stored, served)
-    if change and not accept:
-        raise DataError(
-            f"{stored.ticker}: may be another security now: {change}. Nothing was taken. If it "
-            f"is still the same, run `forecaster fetch {stored.ticker} --accept-identity`; if "
-            "not, fetch it into another --home."
-        )
-    return f"identity accepted: {change}" if change else ""
-
-
-def _refuse_stranded(held: History, whole: History, change: str) -> None:
-    """Refuse a changed past that leaves stored days behind on another scale."""
-    left = stranded(held.bars, whole.bars)["session"]
-    if len(left):
-        raise DataError(
-            f"{held.listing.ticker}: the source changed its past ({change}) and now lacks "
-            f"{len(left):,} of the {len(held.bars):,} stored days (first {left.iloc[0]:%Y-%m-%d}), "
-            "which would stay on the old scale; kept as stored. Fetch again tomorrow, or "
-            "compare it in another --home."
-        )

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 DOUBLED_DAY: Final = "doubled-day"
 # No rule looks further back than a split's ten sessions; a few weeks hold them over holidays.
-_CONTEXT: Final = timedelta(days=45)
+CONTEXT: Final = timedelta(days=45)
 _ROW_RULES: Final = frozenset({DOUBLED_DAY, *FLAWS})
 
 
@@ -142,7 +142,7 @@ def _with_context(store: PriceStore, served: History) -> History:
     span = store.span(ticker)
     if span is None or (served.bars["session"] <= pd.Timestamp(span.last)).sum() >= SPLIT_SESSIONS:
         return served
-    stored = store.bars(ticker, since=(first - _CONTEXT).date())
+    stored = store.bars(ticker, since=(first - CONTEXT).date())
     kept = stored[~stored["session"].isin(served.bars["session"])]
     bars = pd.concat([kept, served.bars]).sort_values("session", ignore_index=True)
     return replace(served, bars=bars)

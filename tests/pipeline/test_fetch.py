@@ -1,7 +1,7 @@
 """Fetching: what is missing and nothing else, ticker by ticker, whatever the source does."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +21,9 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
-from forecaster.pipeline.fetch import MOST_DOWN, OVERLAP, fetch
+from forecaster.pipeline.fetch import MOST_DOWN, fetch
+from forecaster.pipeline.usual import OVERLAP
+from forecaster.settings import FetchSettings
 from tests.synthetic import bars_of
 from tests.yahoo.server import LoopbackYahoo
 
@@ -460,3 +462,55 @@ def test_what_yahoo_answers_becomes_the_right_failure(
     assert type(report.failures[ticker]) is error
     with PriceStore.open_for_reading(tmp_path) as store:
         assert store.tickers() == []
+
+
+def served_later(monkeypatch: pytest.MonkeyPatch, shelf: Shelf, home: Path, days: float) -> None:
+    """Fetch again after so many days."""
+    later = datetime.now(UTC) + timedelta(days=days)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    fetch(home=home, source=shelf)
+
+
+def test_a_dividend_of_long_ago_is_seen_when_all_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The overlap does not reach it; five weeks later at the latest the whole past does."""
+    table = bars_of("AAA", 100)
+    shelf = Shelf({"AAA": table})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    shelf.tables["AAA"] = table.copy()
+    shelf.tables["AAA"].loc[10, "dividend"] = 0.5
+    served_later(monkeypatch, shelf, tmp_path, 27)
+    assert held(tmp_path, "AAA").loc[10, "dividend"] == 0.0
+    served_later(monkeypatch, shelf, tmp_path, 36)
+    assert held(tmp_path, "AAA").loc[10, "dividend"] == 0.5
+    first, last = (table["session"].iloc[row].date() for row in (0, 99))
+    assert [start for _, start, _ in shelf.asked] == [None, last - OVERLAP, first]
+    (reason,) = reasons(tmp_path)
+    assert reason.startswith("a late dividend of 2010-01-19: 0 stored, 0.5 came")
+    served_later(monkeypatch, shelf, tmp_path, 37)
+    assert shelf.asked[-1][1] == last - OVERLAP
+
+
+def test_all_is_never_compared_where_that_is_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 100)})
+    fetch(["AAA"], home=tmp_path, source=shelf)
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(days=400))
+    fetch(home=tmp_path, source=shelf, settings=FetchSettings(compare_all_days=0))
+    assert [start for _, start, _ in shelf.asked] == [None, date(2010, 5, 12)]
+
+
+def test_tickers_of_one_night_are_compared_on_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"T{number:02}" for number in range(24)]
+    shelf = Shelf({name: bars_of(name, 100) for name in names})
+    fetch(names, home=tmp_path, source=shelf)
+    per_night = []
+    for night in range(28, 37):
+        shelf.asked.clear()
+        served_later(monkeypatch, shelf, tmp_path, night + 0.01)
+        per_night.append(sum(start == date(2010, 1, 4) for _, start, _ in shelf.asked))
+    assert sum(per_night) == 24 and max(per_night) < 12

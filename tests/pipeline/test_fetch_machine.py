@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
 from forecaster.data.store import PriceStore
+from forecaster.data.store_batch import Batch
 from forecaster.data.store_file import store_path
 from forecaster.errors import SourceDownError
 from forecaster.pipeline.fetch import FetchReport, fetch
@@ -24,6 +26,8 @@ NAMES = ("AAA", "BBB")
 VALUES = list(BAR_COLUMNS[1:])
 PRICES = list(PRICE_COLUMNS)
 DAYS = 120
+FIRST = 60  # days that the store begins with
+LONG_AGO = 32  # row that is not forgotten, and not in the overlap of these
 names = st.sampled_from(NAMES)
 # How far before the newest stored session a late change lies: within the overlap.
 recent = st.integers(0, 6)
@@ -38,7 +42,7 @@ class Fickle:
     """A source that jitters and forgets: what it holds to be true, and up to which day."""
 
     truth: dict[str, pd.DataFrame]
-    upto: int = 40
+    upto: int = FIRST
     lacks: dict[str, set[int]] = field(default_factory=lambda: {name: set() for name in NAMES})
     down: set[str] = field(default_factory=set)
     draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -94,8 +98,11 @@ class Fetching(RuleBasedStateMachine):
 
     @rule(name=names, back=recent, amount=st.sampled_from([0.0, 0.5, 0.25]))
     def pays(self, name: str, back: int, amount: float) -> None:
-        """A dividend comes late, or goes again."""
-        self.source.truth[name].loc[self.newest(name) - back, "dividend"] = amount
+        """A dividend comes late, or goes again, and with it one of long before the overlap."""
+        dividends = self.source.truth[name]["dividend"].to_numpy(copy=True)
+        dividends[self.newest(name) - back] = amount
+        dividends[LONG_AGO] = dividends[LONG_AGO + 1 :].sum()
+        self.source.truth[name]["dividend"] = dividends
 
     @rule(name=names, back=recent, column=st.sampled_from(["open", "high", "close", "volume"]))
     def corrects(self, name: str, back: int, column: str) -> None:
@@ -116,7 +123,7 @@ class Fetching(RuleBasedStateMachine):
 
     @initialize()
     def begins(self) -> None:
-        """A store with forty days."""
+        """A store with sixty days."""
         self.is_fetched()
 
     @rule()
@@ -139,21 +146,32 @@ class Fetching(RuleBasedStateMachine):
         assert self.run().table["rows_changed"].sum() == 0
         assert store_path(self.home).read_bytes() == before
 
+    @rule(name=names, back=recent, amount=st.sampled_from([0.5, 0.25]))
+    def is_fetched_after_paying(self, name: str, back: int, amount: float) -> None:
+        """What changed long ago comes with the overlap's dividend."""
+        self.source.down.discard(name)
+        self.pays(name, back, amount)
+        self.is_fetched()
+
     @rule(name=names, back=recent, after=st.integers(1, 4))
     def crashes(self, name: str, back: int, after: int) -> None:
         """Each ticker is as it was, or as it should be, and nothing between."""
         self.splits(name, back, 2.0, lost=False)
-        left, write = [after], PriceStore._write
+        left = [after]
 
-        def die_in_time(store: PriceStore, rows: list[tuple[object, ...]]) -> int:
-            done = write(store, rows)
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return done
+        def dying_in_time(write: Callable[..., int]) -> Callable[..., int]:
+            def die_in_time(*arguments: object) -> int:
+                done = write(*arguments)
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Killed
+                return done
+
+            return die_in_time
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(PriceStore, "_write", die_in_time)
+            patch.setattr(PriceStore, "_write", dying_in_time(PriceStore._write))
+            patch.setattr(Batch, "_append", dying_in_time(Batch._append))
             try:
                 self.run()
             except Killed:
