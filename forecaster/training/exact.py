@@ -135,11 +135,17 @@ def _loss(
     """Sum the scored losses of a segment, with a graph, and give the state after it."""
     block = segment.block
     prediction, end = network(block.x, state, last=len(block.y), noise=block.noise)
-    # NaN must be gone before the loss: a masked NaN loss still has a NaN gradient.
     mask = block.mask if segment.scored else torch.zeros_like(block.mask)
-    outcome = torch.where(mask, block.y, 0.0)
-    losses = network.head.loss(prediction, outcome)
-    return torch.where(mask, losses, 0.0).sum() / block.count, end
+    return scored_loss(network, prediction, block.y, mask, block.count), end
+
+
+def scored_loss(
+    network: Network, prediction: Tensor, y: Tensor, mask: Tensor, count: float
+) -> Tensor:
+    """Sum the losses of the elements where the mask is True, divided by the count."""
+    # NaN must be gone before the loss: a masked NaN loss still has a NaN gradient.
+    losses = network.head.loss(prediction, torch.where(mask, y, 0.0))
+    return torch.where(mask, losses, 0.0).sum() / count
 
 
 def _can_replay(network: Network, device: torch.device) -> bool:

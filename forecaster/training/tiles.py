@@ -9,7 +9,7 @@ Shape letters: N flat rows, F inputs, K targets, L lookback days, W windows, H h
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,18 @@ from forecaster.models.network import Network
 from forecaster.training.blocks import BlockGradients
 from forecaster.training.exact import added
 from forecaster.training.gradients import window_gradients
+from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
 from forecaster.training.plan import BPTTPlan
 
-# Days x windows x hidden units of an LSTM's tile: what its graph keeps (8 numbers each) is then
-# 16 MiB, below the size from which the allocator hands memory back after each use.
+# Days x windows x hidden units of an LSTM's tile in one kernel: what its graph keeps (8 numbers
+# each) is then 16 MiB, below the size from which the allocator hands memory back after each use.
 KEPT_AT_ONCE = 2**19
+# Hidden numbers of a day from which an LSTM goes by days, and those that are worth a worker.
+WORTH_GOING_BY_DAYS = 8_192
+# Numbers in the buffers of a tile that goes by days: 80 MB for each worker.
+BUFFERED_AT_ONCE = 20_000_000
+# With room for fewer windows the calls of a day's operations cost more than they do.
+FEWEST_BY_DAYS = 64
 # Hidden numbers that a GRU or an Elman network needs per operation to be worth its call.
 WORTH_A_CALL = 32_768
 # Multiplications per operation on half an update's windows that are worth a second thread.
@@ -32,9 +39,12 @@ WORTH_A_THREAD = 2**17
 def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     """Choose how many windows are differentiated at a time on a CPU.
 
-    The LSTM runs in one kernel, whose buffers should stay small: of 1,024 windows of 60 days,
-    64 units, in one tile two thirds of the time goes into fresh pages. From 128 windows on, and
-    for large networks, there are at least two tiles, for a second worker.
+    A single LSTM layer goes by days (see `lstm_windows.py`), in two tiles or as many as the
+    buffers need, unless an operation on half the windows is too little for a second worker.
+
+    Other LSTMs, and a few windows of a small one, run in one kernel, whose buffers should stay
+    small: of 1,024 windows of 60 days, 64 units, in one tile two thirds of the time goes into
+    fresh pages. From 128 windows on, and for large networks, there are at least two tiles.
 
     The GRU and the Elman network call small operations for each day, whose fixed cost only
     large tiles pay back: 256 windows of 16 units at a time take 1.5 times as long as 1,024.
@@ -43,6 +53,9 @@ def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     say: it must not change a bit of the weights.
     """
     hidden, half = network.core.hidden_size, -(-windows // 2)
+    if _goes_by_days(network, lookback, windows):
+        wanted = windows if half * hidden < WORTH_GOING_BY_DAYS else half
+        return min(wanted, _room(network, lookback))
     if _is_lstm(network):
         if windows < 128 and hidden <= 64:
             return windows
@@ -55,10 +68,14 @@ def windows_at_once(network: Network, lookback: int, windows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Threads that share the windows of an update: `number` of them; None where one is alone."""
+    """Threads that share the windows of an update, and the buffers that they take turns at.
+
+    `number` of threads; None where one is alone.
+    """
 
     number: int = 1
     threads: Executor | None = None
+    buffers: BufferPool = field(default_factory=BufferPool)
 
 
 @contextmanager
@@ -101,13 +118,20 @@ def tiled_gradients(
     tiles = torch.split(rows, at_once, dim=1)
     noises = _noises(network, x, rows.shape[1], at_once)
 
+    by_days = x.device.type == "cpu" and _goes_by_days(network, *rows.shape)
+
     def differentiate(tile: Tensor, noise: Tensor | None) -> BlockGradients:
+        last, reach = tile[-1], plan.reach(len(tile))
+        outcomes, known = y[last], scored[last]
+        if by_days:
+            return lstm_window_gradients(
+                network, x, tile, outcomes, known, reach, count, noise, workers.buffers
+            )
         # Three times as fast as x[tile], which at a small network is a twentieth of the update.
         days = x.index_select(0, tile.reshape(-1)).view(*tile.shape, -1)
-        last = tile[-1]
-        return window_gradients(network, days, y[last], scored[last], plan, count, noise)
+        return window_gradients(network, days, outcomes, known, plan, count, noise)
 
-    if len(tiles) == 1 and _is_lstm(network):
+    if len(tiles) == 1 and _is_lstm(network) and not by_days:
         with _intra_op_threads(workers.number):
             return differentiate(tiles[0], noises[0])
     if workers.threads is None or len(tiles) == 1 or _draws_between_layers(network):
@@ -137,6 +161,18 @@ def _noises(
         return [None] * -(-windows // at_once)
     noise: Tensor = network.dropout(like.new_ones(windows, network.core.hidden_size))
     return torch.split(noise, at_once)
+
+
+def _goes_by_days(network: Network, lookback: int, windows: int) -> bool:
+    """Tell whether an update of so many windows is worth running an LSTM day by day."""
+    enough = windows * network.core.hidden_size >= WORTH_GOING_BY_DAYS
+    fits = _room(network, lookback) >= FEWEST_BY_DAYS
+    return enough and fits and single_lstm(network) is not None
+
+
+def _room(network: Network, lookback: int) -> int:
+    """Count the windows whose days fit into the buffers of a tile."""
+    return BUFFERED_AT_ONCE // ((lookback + 1) * 10 * network.core.hidden_size)
 
 
 def _is_lstm(network: Network) -> bool:
