@@ -25,13 +25,14 @@ class Adaptive:
     """How intervals follow drift.
 
     `window` is how many of a series' last outcomes count; below `least` of them all series'
-    count together, and below `least` of those the raw interval stands. `rate` is how fast the
-    level moves after each miss, per miss.
+    count together, and below `least` of those the raw interval stands. `rate`, times the root
+    of a tail's share, is how far its level moves on a miss: .04 for the tails of an 80 %
+    interval, .02 of a 95 % one.
     """
 
     window: int = 500
     least: int = 100
-    rate: float = 0.005
+    rate: float = 0.125
 
     def __post_init__(self) -> None:
         """Refuse windows that hold no tail and rates that go wild."""
@@ -40,8 +41,8 @@ class Adaptive:
                 f"Adaptive: least {self.least} of a window of {self.window} outcomes; needed is "
                 "20 <= least <= window."
             )
-        if not 0.0 <= self.rate <= 0.1:
-            raise DataError(f"Adaptive: rate {self.rate:g}; needed is 0 to 0.1, such as 0.005.")
+        if not 0.0 <= self.rate <= 0.5:
+            raise DataError(f"Adaptive: rate {self.rate:g}; needed is 0 to 0.5, such as 0.125.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +134,8 @@ def adaptive_conformal(
     """Stretch each interval by what came of the same series' earlier forecasts.
 
     Each tail of each series keeps a level a, which starts at its share (10 % of an 80 %
-    interval) and after every outcome moves by rate (share - missed): a miss widens the next
-    interval, a hit narrows it a little. The bound is the (n + 1) a-th smallest of the scores of
+    interval) and after every outcome moves by rate sqrt(share) (share - missed): a miss widens
+    the next interval, a hit narrows it a little. The bound is the (n + 1) a-th smallest of the scores of
     the last `window` outcomes, at most their extreme. Nothing of a row's own day or later is
     read: an outcome serves the forecasts made on or after the day it became known.
 
@@ -150,8 +151,8 @@ def adaptive_conformal(
         DataError: an outcome was known before its forecast was made.
 
     Source: Gibbs and Candes (2021), "Adaptive Conformal Inference Under Distribution Shift",
-        eq. 2. Deviations: each tail by itself; a rolling window of scores; where their interval
-        would be infinite it ends at the extreme of the window.
+        eq. 2. Deviations: each tail by itself, with a step that grows with its share; a rolling
+        window of scores; where their interval would be infinite it ends at the window's extreme.
     """
     settings = settings or Adaptive()
     early = np.isfinite(y) & (known <= made)
@@ -225,7 +226,7 @@ class _Walk:
 
     def learn(self, name: int, score: float, bounds: np.ndarray) -> None:
         """Take in an outcome's score and move the levels by whether its interval held it."""
-        mine, rate = self._of(name), self.settings.rate
+        mine, rate = self._of(name), self.settings.rate * self.tail**0.5
         if len(mine.queue) >= self.settings.least:
             for side, missed in enumerate((score < bounds[0], score > bounds[1])):
                 moved = mine.levels[side] + rate * (self.tail - float(missed))

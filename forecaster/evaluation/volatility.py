@@ -1,0 +1,197 @@
+"""The classical distributions of tomorrow's return: GARCH and EGARCH with Student-t, re-fitted.
+
+Arrays in the order of a panel in (each series' days in a run, oldest first), a forecast for
+every row out. Parameters are fitted on days before a re-fit date only and stay frozen until the
+next; the variance is filtered daily. Rows before the first re-fit date are NaN.
+
+Shape letters: N rows, S series, R re-fit dates, n days of one series with a return.
+"""
+
+import warnings
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from forecaster.evaluation.distributions import StudentT, student_scale
+from forecaster.evaluation.exponential import ewma_deviation
+
+MIN_FIT_DAYS = 250
+PLAUSIBLE = (1e-3, 1e3)  # forecast variance over that of the last year
+LEAST_DF = 2.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolatilityForecasts:
+    """Forecasts of every row, and how often the fit could not be trusted.
+
+    Of `fits`, `failed` were not; their days were forecast with the last good parameters.
+    `replaced` counts the rows for which there were none, or which came out implausible: they
+    are forecast by the exponentially weighted variance with the normal.
+    """
+
+    predictive: StudentT
+    fits: int
+    failed: int
+    replaced: int
+
+
+def refit_days(days: np.ndarray, first: np.datetime64, every: int = 252) -> np.ndarray:
+    """Return `first` and every `every`-th distinct day after it, (R,).
+
+    Args:
+        days: (N,) days of all rows.
+        first: day of the first fit, which reads the days before it.
+        every: trading days between fits; 252 is yearly.
+    """
+    distinct = np.unique(days)
+    found: np.ndarray = distinct[distinct >= first][::every]
+    return found
+
+
+def garch(
+    returns: np.ndarray,
+    series: np.ndarray,
+    days: np.ndarray,
+    refits: np.ndarray,
+    *,
+    kind: Literal["garch", "egarch"] = "garch",
+) -> VolatilityForecasts:
+    """Forecast each next day's return by GARCH(1,1) or EGARCH(1,1) with Student-t shocks.
+
+    r_t = m + e_t, e_t = s_t z_t, z_t of unit variance and nu degrees of freedom;
+    GARCH: s_{t+1}^2 = w + a e_t^2 + b s_t^2;
+    EGARCH: log s_{t+1}^2 = w + a (|z_t| - sqrt(2 / pi)) + g z_t + b log s_t^2.
+
+    A fit is trusted if it converged to finite numbers, its persistence (a + b, or b) is below
+    1 and its last variance lies within a thousandth and a thousand times that of the last year;
+    so must each forecast. One fit in fifty explodes without these guards.
+
+    Args:
+        returns: (N,) log return of the day itself, NaN where there is none.
+        series: (N,) number of the series, each in one run, oldest day first.
+        days: (N,) the day; its forecast is made at its close.
+        refits: (R,) re-fit dates in order (`refit_days`); a fit reads days before its date.
+
+    Source: Bollerslev (1987), "A Conditionally Heteroskedastic Time Series Model for
+        Speculative Prices and Rates of Return"; Nelson (1991), "Conditional Heteroskedasticity
+        in Asset Returns"; by arch, maximum likelihood.
+    """
+    loc, deviation, df = (np.full(len(returns), np.nan) for _ in range(3))
+    counts = np.zeros(3, dtype=int)
+    borders = np.flatnonzero(np.diff(series)) + 1
+    for rows in np.split(np.arange(len(returns)), borders):
+        known = np.isfinite(returns[rows])
+        walk = _Series(returns[rows][known], days[rows][known], kind)
+        found = walk.forecast(refits)
+        counts += (walk.fits, walk.failed, 0)
+        # A day without a return learns nothing: the forecast made before it still stands.
+        last = np.cumsum(known) - 1
+        asked = (last >= 0) & (days[rows] >= refits[0]) if len(refits) else known & False
+        for column, into in zip(found, (loc, deviation, df), strict=True):
+            into[rows[asked]] = column[last[asked]]
+    replaced = _replace(loc, deviation, df, returns, series, days, refits)
+    return VolatilityForecasts(
+        predictive=StudentT(loc, student_scale(deviation, df), df),
+        fits=int(counts[0]),
+        failed=int(counts[1]),
+        replaced=replaced,
+    )
+
+
+def _replace(
+    loc: np.ndarray,
+    deviation: np.ndarray,
+    df: np.ndarray,
+    returns: np.ndarray,
+    series: np.ndarray,
+    days: np.ndarray,
+    refits: np.ndarray,
+) -> int:
+    """Put the exponentially weighted normal where a forecast is missing or implausible."""
+    simple = ewma_deviation(returns, series)
+    asked = days >= refits[0] if len(refits) else np.zeros(len(days), dtype=bool)
+    missing = asked & ~np.isfinite(deviation) & (simple > 0.0)
+    loc[missing], deviation[missing], df[missing] = 0.0, simple[missing], np.inf
+    return int(missing.sum())
+
+
+class _Series:
+    """One series' walk through the re-fit dates, (n,) returns without gaps."""
+
+    def __init__(self, returns: np.ndarray, days: np.ndarray, kind: str) -> None:
+        self.returns, self.days, self.kind = returns, days, kind
+        self.fits = self.failed = 0
+        self.yearly = _trailing_variance(returns)
+
+    def forecast(self, refits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return location, standard deviation and degrees of freedom, each (n,)."""
+        loc, deviation, df = (np.full(len(self.returns), np.nan) for _ in range(3))
+        good: np.ndarray | None = None
+        starts = [*np.searchsorted(self.days, refits).tolist(), len(self.days)]
+        for start, stop in pairwise(starts):
+            fitted = self._fit(start) if start >= MIN_FIT_DAYS else None
+            good = good if fitted is None else fitted
+            if good is None or stop == start:
+                continue
+            variance = self._filter(good, start, stop)
+            ratio = variance / self.yearly[start:stop]
+            plausible = (ratio > PLAUSIBLE[0]) & (ratio < PLAUSIBLE[1])
+            deviation[start:stop] = np.sqrt(np.where(plausible, variance, np.nan))
+            loc[start:stop], df[start:stop] = good[0], good[-1]
+        return loc, deviation, df
+
+    def _model(self, stop: int, unit: float):  # type: ignore[no-untyped-def]  # arch has no types
+        from arch.univariate import EGARCH, GARCH, ConstantMean, StudentsT
+
+        volatility = GARCH(1, 0, 1) if self.kind == "garch" else EGARCH(1, 1, 1)
+        returns = self.returns[:stop] / unit
+        return ConstantMean(returns, volatility=volatility, distribution=StudentsT(), rescale=False)
+
+    def _fit(self, stop: int) -> np.ndarray | None:
+        """Fit the days before `stop`; return m, arch's other numbers, the unit, nu; or None."""
+        self.fits += 1
+        unit = float(np.std(self.returns[:stop]))
+        if not unit > 0.0:
+            self.failed += 1
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with np.errstate(all="ignore"):
+                done = self._model(stop, unit).fit(disp="off", show_warning=False)
+        numbers = done.params.to_numpy()
+        persistence = numbers[-2] if self.kind == "egarch" else numbers[-2] + numbers[-3]
+        last = float(done.conditional_volatility[-1]) ** 2 * unit**2 / self.yearly[stop - 1]
+        trusted = (
+            done.convergence_flag == 0
+            and np.isfinite(numbers).all()
+            and abs(persistence) < 1.0
+            and PLAUSIBLE[0] < last < PLAUSIBLE[1]
+            and numbers[-1] > LEAST_DF
+        )
+        if not trusted:
+            self.failed += 1
+            return None
+        return np.array([numbers[0] * unit, *numbers[:-1], unit, numbers[-1]])
+
+    def _filter(self, fitted: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return the next day's variance of days `start` to `stop` - 1 with frozen numbers."""
+        *numbers, unit, df = fitted[1:]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with np.errstate(all="ignore"):
+                fixed = self._model(stop, unit).fix([*numbers, df])
+                ahead = fixed.forecast(horizon=1, start=start, reindex=False)
+        variance: np.ndarray = ahead.variance.to_numpy()[:, 0] * unit**2
+        return variance
+
+
+def _trailing_variance(returns: np.ndarray, days: int = 252) -> np.ndarray:
+    """Return the mean square of the last year's returns, (n,), tiny but above 0."""
+    total = np.concatenate([[0.0], np.cumsum(returns**2)])
+    stop = np.arange(1, len(total))
+    start = np.maximum(stop - days, 0)
+    mean: np.ndarray = (total[stop] - total[start]) / (stop - start)
+    tiny: np.ndarray = np.maximum(mean, 1e-300)
+    return tiny
