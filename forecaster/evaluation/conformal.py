@@ -135,9 +135,9 @@ def adaptive_conformal(
 
     Each tail of each series keeps a level a, which starts at its share (10 % of an 80 %
     interval) and after every outcome moves by rate sqrt(share) (share - missed): a miss widens
-    the next interval, a hit narrows it a little. The bound is the (n + 1) a-th smallest of the scores of
-    the last `window` outcomes, at most their extreme. Nothing of a row's own day or later is
-    read: an outcome serves the forecasts made on or after the day it became known.
+    the next interval, a hit narrows it a little. The bound is the (n + 1) a-th smallest of the
+    scores of the last `window` outcomes, at most their extreme. Nothing of a row's own day or
+    later is read: an outcome serves the forecasts made on or after the day it became known.
 
     Args:
         raw: N forecasts of rows that were not fitted on (select and report days).

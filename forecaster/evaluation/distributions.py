@@ -180,7 +180,8 @@ class StudentT(Predictive):
         """Return the closed form of Jordan, Krüger and Lerch (2019), (N,)."""
         normal = self.df > NORMAL_FROM
         df = np.where(normal, NORMAL_FROM, self.df)
-        of_t = np.asarray(scoringrules.crps_t(y, df, self.loc, self.scale))
+        apart = np.where(normal, self.loc, y)  # else those rows could overflow on the way
+        of_t = np.asarray(scoringrules.crps_t(apart, df, self.loc, self.scale))
         of_normal = np.asarray(scoringrules.crps_normal(y, self.loc, self.scale))
         return np.where(normal, of_normal, of_t)
 

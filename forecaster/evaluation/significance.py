@@ -150,6 +150,12 @@ def diebold_mariano(gap: np.ndarray) -> float:
         Errors", eq. 9. Deviation: h counts the autocovariances of the variance, not the horizon,
         which is one day: their factor for h = 1 is nearer to 1 and rejects a little too often.
     """
+    t = newey_west_t(gap)
+    return float(2.0 * stats.t.sf(abs(t), len(gap) - 1)) if np.isfinite(t) else float("nan")
+
+
+def newey_west_t(gap: np.ndarray) -> float:
+    """Return the t statistic of the mean of daily values (D,), as `diebold_mariano` tests it."""
     days, lags = len(gap), bandwidth(len(gap))
     if days < lags + 2 or np.ptp(gap) == 0.0:
         return float("nan")
@@ -162,8 +168,7 @@ def diebold_mariano(gap: np.ndarray) -> float:
         return float("nan")
     h = lags + 1
     small = np.sqrt((days + 1 - 2 * h + h * (h - 1) / days) / days)
-    t = small * gap.mean() / np.sqrt(variance / days)
-    return float(2.0 * stats.t.sf(abs(t), days - 1))
+    return float(small * gap.mean() / np.sqrt(variance / days))
 
 
 def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
