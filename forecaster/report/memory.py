@@ -19,7 +19,8 @@ from forecaster.report.memory_over_time import (
     looks_section,
     states_section,
 )
-from forecaster.report.page import BLUE, INK, RED, Section, blank_figure, render_page
+from forecaster.report.page import Section, render_page
+from forecaster.report.style import BLUE, INK, RED, blank_figure
 
 SPANS = {"week": 5, "month": 21, "quarter": 63, "year": 252}
 DEEPEST = 1e-6  # of lag 0; below it a colour or a line says nothing more
@@ -97,8 +98,8 @@ def _triangle(figures: MemoryFigures) -> Section:
         colorscale="Viridis",
         zmax=0.0,
         zmin=float(np.log10(DEEPEST)),
-        colorbar={"title": {"text": "of lag 0"}, "tickvals": [0, -2, -4, -6],
-                  "ticktext": ["1", "1 %", "10⁻⁴", "10⁻⁶"]},
+        colorbar={"title": {"text": "of lag 0", "side": "right"}, "thickness": 14,
+                  "tickvals": [0, -2, -4, -6], "ticktext": ["1", "1 %", "10⁻⁴", "10⁻⁶"]},
         hovertemplate="error of %{customdata}<br>%{x} days back: 10^%{z:.2f}<extra></extra>",
     )  # fmt: skip
     figure.update_yaxes(tickvals=np.arange(len(names)), ticktext=names, showgrid=False)
@@ -161,14 +162,15 @@ def _curve(figures: MemoryFigures) -> Section:
         if span < len(lags):
             figure.add_scatter(
                 x=[span], y=[relative[span]], mode="markers+text",
-                text=[f"  1 {name}: {relative[span]:.2g}"], textposition="middle right",
+                text=[f" 1 {name}: {relative[span]:.2g} "],
+                textposition="top right" if span < len(lags) / 2 else "bottom left",
                 marker={"color": BLUE, "size": 8}, showlegend=False, cliponaxis=False,
             )  # fmt: skip
     if figures.steps is not None and figures.steps < len(lags):
         figure.add_vline(
             x=figures.steps, line={"color": RED, "dash": "dash"},
             annotation={"text": f"--bptt-steps {figures.steps}", "font": {"color": RED}},
-            annotation_position="bottom right",
+            annotation_position="top left",
         )  # fmt: skip
     figure.update_yaxes(type="log", exponentformat="power", nticks=8)
     return Section(
@@ -182,7 +184,7 @@ def _curve(figures: MemoryFigures) -> Section:
 def _bias(figures: MemoryFigures) -> Section:
     """Draw the bias of the gradient by reach above the floor of its sampling noise."""
     table = figures.bias[figures.bias["bias"] > DEEPEST**2]
-    figure = blank_figure("guaranteed reach k in days (--bptt-stride k --bptt-steps 2k)", "bias")
+    figure = blank_figure("guaranteed reach k, days", "bias")
     figure.add_scatter(
         x=table["reach"], y=table["bias"], mode="lines+markers", line={"color": BLUE}, name="bias"
     )
@@ -199,7 +201,7 @@ def _bias(figures: MemoryFigures) -> Section:
     return Section(
         heading="What a shorter reach costs",
         words="The exact distance of the truncated gradient from the full one, relative to the "
-        "full one. Under the noise line the days at hand tell the two apart no more: a longer "
-        "reach is wasted there.",
+        "full one, when trained with --bptt-stride k --bptt-steps 2k. Under the noise line the "
+        "days at hand tell the two apart no more: a longer reach is wasted there.",
         figure=figure,
     )

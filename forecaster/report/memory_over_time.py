@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecaster.report.page import BLUE, GREY, INK, RED, Section, blank_figure
+from forecaster.report.page import Section
+from forecaster.report.style import BLUE, GREY, INK, PALE, RED, blank_figure
 
 SMOOTHED = 21  # days that the local growth is averaged over
-PALE = "#c9d6e3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

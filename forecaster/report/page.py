@@ -1,86 +1,87 @@
-"""One static page from figures and sentences; the drawing library lies inside it.
+"""One static page from figures, tables and sentences; the drawing library lies inside it.
 
 Knows no prices, no network and no file: text out, for whoever asked to write.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import jinja2
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-INK, BLUE, RED, GREY = "#222222", "#1f5f99", "#b3401f", "#8a8a8a"
+from forecaster.report.style import NIGHT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Cells in words: the first of each row names it, the others are numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A figure under its heading, with a sentence on how to read it."""
+    """Something to look at under its heading, with a sentence on how to read it.
+
+    Without a figure or a table it is a heading for those that follow at a deeper `level`.
+    """
 
     heading: str
-    words: str
-    figure: go.Figure
+    words: str = ""
+    figure: go.Figure | None = None
+    table: Table | None = None
+    level: int = 2
 
 
 def render_page(
     title: str,
-    lead: str,
+    lead: str | Sequence[str],
     facts: Mapping[str, str],
     warnings: Sequence[str],
     sections: Sequence[Section],
+    *,
+    notes: Sequence[str] = (),
 ) -> str:
     """Lay a page out; every text is escaped.
 
     Args:
         title: heading of the page.
-        lead: the sentence that matters most.
+        lead: the sentences that matter most.
         facts: label and value, in order.
-        warnings: sentences, shown above the figures.
-        sections: the figures.
+        warnings: sentences that shout, shown above everything else.
+        sections: what is shown, in order.
+        notes: sentences that a reader must have in mind, without shouting.
 
     Returns:
         A whole HTML document that asks no other machine for anything.
     """
-    drawn = [
-        {
-            "heading": section.heading,
-            "words": section.words,
-            "figure": section.figure.to_html(
-                full_html=False,
-                include_plotlyjs=False,
-                div_id=f"figure-{number}",
-                config={"displaylogo": False, "responsive": True},
-            ),
-        }
-        for number, section in enumerate(sections, start=1)
-    ]
     return _template().render(
         title=title,
-        lead=lead,
+        lead=[lead] if isinstance(lead, str) else lead,
         facts=facts,
         warnings=warnings,
-        sections=drawn,
-        plotly=get_plotlyjs(),
+        notes=notes,
+        sections=[
+            {"section": section, "figure": section.figure and _as_json(section.figure)}
+            for section in sections
+        ],
+        night=Markup(json.dumps(NIGHT)),
+        plotly=Markup(get_plotlyjs()),
     )
+
+
+def _as_json(figure: go.Figure) -> Markup:
+    """Write a figure so that no text in it can end the script element that holds it."""
+    text = figure.to_json().replace("&", "\\u0026").replace("<", "\\u003c")
+    return Markup(text.replace(">", "\\u003e"))
 
 
 @cache
 def _template() -> jinja2.Template:
     loader = jinja2.PackageLoader("forecaster.report", ".")
     return jinja2.Environment(loader=loader, autoescape=True).get_template("page.html.jinja")
-
-
-def blank_figure(x: str, y: str) -> go.Figure:
-    """Make a figure in the page's style, its axes named."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
-        height=420,
-        margin={"l": 80, "r": 30, "t": 30, "b": 60},
-        font={"color": INK, "size": 13},
-        legend={"orientation": "h", "y": 1.08, "x": 0.0},
-    )
-    figure.update_xaxes(title={"text": x})
-    figure.update_yaxes(title={"text": y})
-    return figure
