@@ -17,12 +17,11 @@ DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when d
 DEFAULT_LANES = 64
 DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
 
+HeadName = Literal["point", "student-t", "quantiles"]
+
 
 class Contradiction(ValueError):
-    """A setting that has no meaning beside others.
-
-    `needless` and `beside` name them, so that one from a lower source can give way.
-    """
+    """A setting without meaning beside others: `needless` gives way to a higher `beside`."""
 
     def __init__(self, text: str, *, needless: str, beside: tuple[str, ...]) -> None:
         super().__init__(text)
@@ -38,10 +37,14 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: Literal["elman", "gru", "lstm"] = "lstm"
+    model: Literal["elman", "gru", "lstm", "mlp"] = "lstm"
     hidden: int = Field(64, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=16)
     dropout: float = Field(0.2, ge=0.0, lt=1.0)
+    input_dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    base: Literal["auto", "none", "har", "linear"] = "auto"
+    head: tuple[HeadName, ...] | None = None
+    point_loss: Literal["mse", "huber"] = "mse"
     target: tuple[Literal["return", "range", "volume"], ...] = ("return",)
     lookback: int | Literal["all"] = "all"
     bptt: Literal["full", "truncated"] = "truncated"
@@ -69,7 +72,7 @@ class TrainSettings(BaseModel):
     workers: int = Field(2, ge=1)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
-    @field_validator("target", mode="before")
+    @field_validator("target", "head", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
@@ -80,6 +83,25 @@ class TrainSettings(BaseModel):
         if not value or len(set(value)) < len(value):
             raise ValueError("name each target once: return, range, volume")
         return value
+
+    @model_validator(mode="after")
+    def _heads_and_states_there_are(self) -> "TrainSettings":
+        if self.head is not None and len(self.head) not in (1, len(self.target)):
+            raise Contradiction(
+                f"--head names {len(self.head)} heads for {len(self.target)} targets: "
+                f"{', '.join(self.target)}. Give one for all, or one for each",
+                needless="head",
+                beside=("target",),
+            )
+        for name in ("initial_state", "bidirectional"):
+            if self.model == "mlp" and getattr(self, name) not in ("zeros", False):
+                raise Contradiction(
+                    f"--{name.replace('_', '-')} has no meaning with --model mlp, which reads each "
+                    "day by itself. Drop one of them",
+                    needless=name,
+                    beside=("model",),
+                )
+        return self
 
     @field_validator("lookback")
     @classmethod
@@ -217,6 +239,13 @@ class TrainSettings(BaseModel):
                 needless="bptt_steps",
                 beside=("bidirectional", "lookback"),
             )
+
+    @property
+    def heads(self) -> tuple[HeadName, ...]:
+        """The head of each target: a distribution for returns, a number else, unless told."""
+        if self.head is None:
+            return tuple("student-t" if name == "return" else "point" for name in self.target)
+        return self.head * len(self.target) if len(self.head) == 1 else self.head
 
     @property
     def scores_each_day(self) -> bool:

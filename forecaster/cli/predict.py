@@ -18,13 +18,18 @@ from forecaster.cli.output import (
 if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
 
-PRICES = ("last_close", "price_forecast", "price_q10", "price_q90")
+ENDS = ("q025", "q10", "q90", "q975")
+PRICES = ("last_close", "price_forecast", *(f"price_{end}" for end in ENDS))
 UNITS = {
     "return": "log total return, so price = last_close x exp(forecast)",
     "range": "log(log(high / low)), so high / low = exp(exp(forecast))",
     "volume": "log(close x volume), so turnover = exp(forecast) in the listing's currency",
 }
-FORMATS = {"forecast": "+.5f", "q10": "+.5f", "q90": "+.5f", **dict.fromkeys(PRICES, ",.2f")}
+FORMATS = {
+    **dict.fromkeys(("forecast", *ENDS), "+.5f"),
+    "rise": ".1%",
+    **dict.fromkeys(PRICES, ",.2f"),
+}
 
 
 @command
@@ -78,7 +83,7 @@ def _print_json(result: "Prediction") -> None:
         "predict",
         {
             "version": result.version,
-            "coverage": result.coverage,
+            "coverage": {"q10..q90": 0.8, "q025..q975": 0.95},
             "forecasts": result.forecasts,
             "skipped": result.skipped,
             "missing": result.missing,
@@ -93,8 +98,8 @@ def _print(result: "Prediction") -> None:
         hidden.append("interval")
     print_table(result.forecasts.drop(columns=hidden).dropna(axis=1, how="all"), FORMATS)
     print(
-        f"\nversion {result.version}; q10..q90 held {result.coverage:.0%} of the outcomes of its "
-        "select block"
+        f"\nversion {result.version}; q10..q90 is the 80 %, q025..q975 the 95 % interval, as its "
+        "select block calibrated them"
     )
     for target in result.forecasts["target"].unique():
         print(f"{target:<7} {UNITS[target]}")

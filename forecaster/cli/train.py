@@ -34,7 +34,10 @@ def train_command(
     tickers_file: Annotated[
         Path | None, typer.Option(help="File with a ticker per line; # starts a comment.")
     ] = None,
-    model: Annotated[Literal["elman", "gru", "lstm"] | None, typer.Option(help="[lstm]")] = None,
+    model: Annotated[
+        Literal["elman", "gru", "lstm", "mlp"] | None,
+        typer.Option(help="mlp has no memory: a rival [lstm]."),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -45,6 +48,26 @@ def train_command(
     layers: Annotated[int | None, typer.Option(help="Recurrent layers [1].")] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Share of outputs dropped while training [0.2].")
+    ] = None,
+    input_dropout: Annotated[
+        float | None, typer.Option(help="Share of inputs dropped while training [0.1].")
+    ] = None,
+    base: Annotated[
+        Literal["auto", "none", "har", "linear"] | None,
+        typer.Option(
+            help="What the network starts from; auto: linear from 5 years on, else har [auto]."
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEAD[,...]",
+            help="point, student-t, quantiles; one for all targets, or one for each "
+            "[student-t for return, point for the others].",
+        ),
+    ] = None,
+    point_loss: Annotated[
+        Literal["mse", "huber"] | None, typer.Option(help="Of point heads [mse].")
     ] = None,
     bptt: Annotated[
         Literal["full", "truncated"] | None, typer.Option(help="How far errors travel [truncated].")
@@ -130,6 +153,7 @@ def train_command(
     given: dict[str, Any] = {
         **{"model": model, "target": target, "hidden": hidden, "layers": layers},
         **{"dropout": dropout, "bptt": bptt, "bptt_steps": bptt_steps, "lookback": lookback},
+        **{"input_dropout": input_dropout, "base": base, "head": head, "point_loss": point_loss},
         **{"bptt_tolerance": bptt_tolerance},
         **{"bptt_stride": bptt_stride, "bptt_update": bptt_update, "bptt_memory": bptt_memory},
         **{"loss": loss, "burn_in": burn_in, "initial_state": initial_state},

@@ -15,17 +15,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
 from forecaster.data.bars import History
-from forecaster.data.features import OWN_FEATURES, TRAILING_DAYS, own_features, trailing_mean
-from forecaster.data.schedule import pieces
-from forecaster.data.sessions import scheduled_inputs
+from forecaster.data.cross_section import CROSS_SECTION, DailyMeans
+from forecaster.data.features import OWN_FEATURES, TRAILING_DAYS
+from forecaster.data.series import OWN_NAMES, TARGETS, per_piece, series_rows
 
-TARGETS = ("return", "range", "volume")
-_QUANTITY = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
-_AVERAGED = ("log_return", "overnight", "intraday", "range_deviation", "volume_deviation")
-CROSS_SECTION = (*(f"panel_{name}" for name in _AVERAGED), "panel_abs_return")
+__all__ = ["CROSS_SECTION", "TARGETS", "Panel", "build_panel", "offsets_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +74,8 @@ class Panel:
         counts as its trailing mean.
         """
         k = self.targets.index(target)
-        today, month = self.today[:, k], _per_piece(self.today[:, k], self.offsets, TRAILING_DAYS)
-        week = _per_piece(today, self.offsets, 5)
+        today, month = self.today[:, k], per_piece(self.today[:, k], self.offsets, TRAILING_DAYS)
+        week = per_piece(today, self.offsets, 5)
         terms = np.column_stack([today - month, week - month, month])
         finite: np.ndarray = np.nan_to_num(terms, nan=0.0)
         return finite
@@ -96,11 +92,6 @@ class Panel:
             for lag in range(min(count, stop - start)):
                 columns[start + lag : stop, lag] = values[: len(values) - lag]
         return columns
-
-
-def _per_piece(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
-    parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
-    return np.concatenate(parts)
 
 
 def build_panel(
@@ -122,75 +113,32 @@ def build_panel(
         The panel; columns of `inputs` are `OWN_FEATURES`, the calendar of the next
         scheduled session and, with a universe, `CROSS_SECTION`.
     """
-    own = [own_features(piece) for history in histories for piece in pieces(history)]
-    offsets = _offsets([len(part) for part in own])
-    days = [history.bars["session"].to_numpy("datetime64[D]") for history in histories]
-    calendars = [
-        scheduled_inputs(history.listing.calendar, day)
-        for history, day in zip(histories, days, strict=True)
-    ]
-    rows, flat_days = np.concatenate(own), np.concatenate(days)
-    blocks = [rows, np.concatenate([block for block, _ in calendars])]
-    names = (*OWN_FEATURES, *calendars[0][1])
+    series = [series_rows(history, targets) for history in histories]
+    inputs = [one.inputs for one in series]
+    names: tuple[str, ...] = OWN_NAMES
     if universe is not None:
-        blocks.append(_cross_section(histories, rows, flat_days, universe))
-        names = (*names, *CROSS_SECTION)
-    today, level, y = _targets(rows, offsets, targets)
+        chosen, means = set(universe), DailyMeans()
+        for one in series:
+            if one.ticker in chosen:
+                means.add(one)
+        inputs = [np.column_stack([one.inputs, means.at(one.calendar, one.days)]) for one in series]
+        names = (*OWN_NAMES, *CROSS_SECTION)
     return Panel(
-        tickers=tuple(history.listing.ticker for history in histories),
-        series_offsets=_offsets([len(history.bars) for history in histories]),
-        offsets=offsets,
-        days=flat_days,
-        outcome_days=_next_days(flat_days, offsets),
-        close=np.concatenate([h.bars["close"].to_numpy(np.float64) for h in histories]),
-        inputs=np.column_stack(blocks),
+        tickers=tuple(one.ticker for one in series),
+        series_offsets=offsets_of([len(one.days) for one in series]),
+        offsets=offsets_of([length for one in series for length in one.pieces]),
+        days=np.concatenate([one.days for one in series]),
+        outcome_days=np.concatenate([one.outcome_days for one in series]),
+        close=np.concatenate([one.close for one in series]),
+        inputs=np.concatenate(inputs),
         input_names=names,
         targets=tuple(targets),
-        today=today,
-        level=level,
-        y=y,
+        today=np.concatenate([one.today for one in series]),
+        level=np.concatenate([one.level for one in series]),
+        y=np.concatenate([one.y for one in series]),
     )
 
 
-def _offsets(lengths: Sequence[int]) -> np.ndarray:
+def offsets_of(lengths: Sequence[int]) -> np.ndarray:
+    """Turn lengths of runs into the row that each begins at, and the row after the last."""
     return np.concatenate([[0], np.cumsum(lengths)])
-
-
-def _cross_section(
-    histories: Sequence[History], rows: np.ndarray, days: np.ndarray, universe: Sequence[str]
-) -> np.ndarray:
-    """Average the universe's features by exchange calendar and day; NaN where it has no bar."""
-    lengths = [len(history.bars) for history in histories]
-    columns = [OWN_FEATURES.index(name) for name in _AVERAGED]
-    frame = pd.DataFrame(rows[:, columns], columns=list(_AVERAGED))
-    frame["abs_return"] = np.abs(rows[:, OWN_FEATURES.index("log_return")])
-    keys = pd.DataFrame(
-        {"calendar": np.repeat([h.listing.calendar for h in histories], lengths), "day": days}
-    )
-    chosen = set(universe)
-    inside = np.repeat([history.listing.ticker in chosen for history in histories], lengths)
-    by_day = frame[inside].groupby([keys["calendar"][inside], keys["day"][inside]]).mean()
-    return by_day.reindex(pd.MultiIndex.from_frame(keys)).to_numpy()
-
-
-def _targets(
-    rows: np.ndarray, offsets: np.ndarray, targets: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return today's quantity, its trailing level and the next day's deviation, each (N, K)."""
-    today = np.column_stack([rows[:, OWN_FEATURES.index(_QUANTITY[name])] for name in targets])
-    level, y = np.zeros_like(today), np.full_like(today, np.nan)
-    for k, name in enumerate(targets):
-        if name != "return":
-            level[:, k] = _per_piece(today[:, k], offsets, TRAILING_DAYS)
-    for start, stop in pairwise(offsets):
-        first = start + TRAILING_DAYS - 1
-        if stop - first >= 2:
-            y[first : stop - 1] = today[first + 1 : stop] - level[first : stop - 1]
-    return today, level, y
-
-
-def _next_days(days: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    outcome = np.full(len(days), np.datetime64("NaT"), dtype="datetime64[D]")
-    outcome[:-1] = days[1:]
-    outcome[offsets[1:] - 1] = np.datetime64("NaT")
-    return outcome

@@ -35,12 +35,15 @@ class Scaler:
         Raises:
             DataError: there is no row to look at.
         """
-        seen = values[rows]
-        if len(seen) == 0:
+        if not rows.any():
             raise DataError("No fit day; fetch a longer period or set --fit-until later.")
-        known = np.where(np.isfinite(seen).any(axis=0), seen, 0.0)
-        scale = np.nanstd(known, axis=0)
-        return cls(mean=np.nanmean(known, axis=0), scale=np.where(scale > 1e-12, scale, 1.0))
+        mean, scale = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+        for number, column in enumerate(values.T):  # a copy of all columns would not fit
+            seen = column[rows].astype(np.float64)
+            known = seen[np.isfinite(seen)]
+            if len(known):
+                mean[number], scale[number] = known.mean(), known.std()
+        return cls(mean=mean, scale=np.where(scale > 1e-12, scale, 1.0))
 
     def apply(self, values: np.ndarray, *, clip: float = CLIP) -> np.ndarray:
         """Scale (N, C) inputs to float32; a missing value becomes the mean, 0."""

@@ -52,6 +52,19 @@ class Batch:
         rows = self._query(store_rows.STANDS, json.dumps(list(tickers)))
         return {row[0]: _stand(row) for row in rows if row[-4] is not None}
 
+    def count(self, tickers: Sequence[str], until: date | None = None) -> int:
+        """Count the bars of several tickers, up to a day."""
+        last = until.isoformat() if until else store_rows.NEWEST
+        return int(self._query(store_rows.COUNT, json.dumps(list(tickers)), last)[0][0] or 0)
+
+    def marks(self, tickers: Sequence[str]) -> list[Row]:
+        """Tell of each stored ticker what changes whenever its listing or its bars do.
+
+        It is a listing, the newest session, the revision and when these came: a change of the
+        past raises the revision, and any other brings a newer session.
+        """
+        return self._query(store_rows.MARKS, json.dumps(list(tickers)))
+
     def newest(self, since: Mapping[str, date]) -> Block:
         """Read the bars of each ticker from a day on, numbered in the order of the tickers."""
         wanted = json.dumps([(ticker, day.isoformat()) for ticker, day in since.items()])

@@ -75,6 +75,17 @@ NEWEST_BARS: Final = f"""
     FROM json_each(?) CROSS JOIN bars
     ON ticker = value ->> 0 AND session >= value ->> 1 ORDER BY key, session
 """
+COUNT: Final = """
+    SELECT sum((SELECT count(*) FROM bars WHERE ticker = value AND session <= ?2))
+    FROM json_each(?1)
+"""
+MARKS: Final = f"""
+    SELECT {", ".join(LISTING_COLUMNS)}, fetched_at,
+           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker),
+           (SELECT max(revision) FROM revisions WHERE revisions.ticker = listings.ticker),
+           (SELECT max(raised_at) FROM revisions WHERE revisions.ticker = listings.ticker)
+    FROM json_each(?) CROSS JOIN listings ON ticker = value
+"""
 STATES: Final = """
     SELECT value, (SELECT max(session) FROM bars WHERE ticker = value),
            (SELECT max(revision) FROM revisions WHERE ticker = value)

@@ -12,15 +12,15 @@ import torch
 import forecaster
 from forecaster.data.bars import History
 from forecaster.data.fingerprint import fingerprint
-from forecaster.evaluation.intervals import bounds_by_series
+from forecaster.evaluation.recalibration import scores_by_series
+from forecaster.models.forms import LEVELS
+from forecaster.pipeline.base import Base
 from forecaster.pipeline.fitting import Fit
 from forecaster.pipeline.material import Material
-from forecaster.pipeline.trained import scaler_part
+from forecaster.pipeline.trained import base_part, scaler_part
 from forecaster.registry.manifest import BlocksPart, DataPart, Manifest, MemberPart, NetworkPart
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import Evaluated
-
-COVERAGE = 0.8
 
 
 def describe(
@@ -38,26 +38,30 @@ def describe(
         code_version=forecaster.__version__,
         torch_version=str(torch.__version__),
         targets=list(panel.targets),
-        inputs=list(panel.input_names),
+        inputs=list(material.reader.names),
         network=NetworkPart(
             model=settings.model,
             hidden=settings.hidden,
             layers=settings.layers,
             dropout=settings.dropout,
+            input_dropout=settings.input_dropout,
+            heads=list(settings.heads),
+            point_loss=settings.point_loss,
             lookback=settings.lookback,
             learned_start=settings.initial_state == "learned",
             bidirectional=settings.bidirectional,
         ),
         members=[MemberPart(weights="weights.safetensors", seed=settings.seed)],
-        scaler=scaler_part(material.scaler),
+        base=base_part(material.reader.base),
+        scaler=scaler_part(material.reader.scaler),
         target_scaler=scaler_part(material.target_scaler),
         shrinkage=fit.fitted.shrinkage.tolist(),
         data=_data_part(material, histories),
-        training=_training_part(settings, fit.looks),
+        training=_training_part(settings, fit.looks, material.reader.base),
         metrics={f"select_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
-        coverage=COVERAGE,
-        intervals={
-            name: bounds_by_series(residuals[:, k], panel.series, panel.tickers, COVERAGE)
+        levels=list(LEVELS),
+        calibration={
+            name: scores_by_series(fit.scores[:, k], panel.series, panel.tickers, LEVELS)
             for k, name in named
         },
         files={},
@@ -81,11 +85,13 @@ def _data_part(material: Material, histories: Sequence[History]) -> DataPart:
 
 
 def _training_part(
-    settings: TrainSettings, looks: Sequence[Evaluated]
+    settings: TrainSettings, looks: Sequence[Evaluated], base: Base | None
 ) -> dict[str, str | int | float | list[tuple[int, float]] | None]:
     best = next(look for look in reversed(looks) if look.best)
     return {
-        **settings.model_dump(mode="json", exclude={"target", "lookback"}),
+        **settings.model_dump(mode="json", exclude={"target", "lookback", "head"}),
+        "head": ",".join(settings.heads),
+        "base": "none" if base is None else base.kind,
         "bptt_steps": settings.reach,
         "updates": looks[-1].update,
         "passes": looks[-1].passes,

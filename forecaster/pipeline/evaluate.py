@@ -178,13 +178,14 @@ def _forecast_table(
 ) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
     """Let every forecaster forecast every report day that all of them can."""
     _, _, report = split.masks(panel.outcome_days)
-    network, able = trained.forecast(panel, report), trained.able(panel)
+    able, own = trained.able(panel), trained.manifest.network.model
+    stated, tickers = trained.predictive(panel, report), np.array(panel.tickers)[panel.series]
     tables: list[pd.DataFrame] = []
     choices: dict[str, dict[str, str]] = {}
     for target in targets:
         k = panel.targets.index(target)
         forecasts, choices[target] = baseline_forecasts(panel, target, split, able)
-        forecasts = {trained.manifest.network.model: network[:, k], **forecasts}
+        forecasts = {own: stated[target].mean(), **forecasts}
         all_able = np.isfinite(np.column_stack(list(forecasts.values()))).all(axis=1)
         rows = np.flatnonzero(report & all_able & np.isfinite(panel.y[:, k]))
         if len(rows) == 0:
@@ -193,8 +194,9 @@ def _forecast_table(
                 f"{panel.days.max()}. Fetch newer prices, give a later --as-of, or train with an "
                 "earlier --select-until."
             )
+        ends = trained.calibrated(target, stated[target].take(rows), tickers[rows])
         tables.extend(
-            forecast_table(trained.manifest, panel, target, name, values, rows)
+            forecast_table(panel, target, name, values, rows, ends if name == own else None)
             for name, values in forecasts.items()
         )
     return pd.concat(tables, ignore_index=True), choices

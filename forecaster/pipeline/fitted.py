@@ -3,9 +3,10 @@
 Knows no version and no registry, so that walk-forward folds and registered versions forecast
 by the same code. Everything in it pickles.
 
-Shape letters: N rows of the panel, K targets.
+Shape letters: N rows of the panel, K targets, R raw outputs of all targets together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,12 @@ from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.windows import window_ends
 from forecaster.errors import ArtifactError
+from forecaster.evaluation.distributions import Point, Predictive, StudentT
+from forecaster.evaluation.empirical import Quantiles
+from forecaster.models.forms import LEVELS, Form, QuantileForm, StudentTForm
+from forecaster.models.heads import split_raw
 from forecaster.models.network import Network
+from forecaster.pipeline.reading import Reader
 from forecaster.training.forecasting import forecast_histories, forecast_windows
 
 Weights = dict[str, np.ndarray]
@@ -24,16 +30,19 @@ Weights = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Networks with the scales that they were trained on.
+    """Networks with what they read and the scales that they were trained on.
 
-    `networks` are the members of one ensemble, `lookback` the days that they read (or "all"),
-    `shrinkage` (K,) the share of each target's forecast to believe.
+    `networks` are the members of one ensemble, or none where the base forecasts alone;
+    `lookback` the days that they read (or "all"); `forms` what they say of each target;
+    `shrinkage` (K,) the share of what the networks add to each target's location that is
+    believed.
     """
 
     networks: tuple[Network, ...]
     lookback: int | str
-    scaler: Scaler
+    reader: Reader
     target_scaler: Scaler
+    forms: tuple[Form, ...]
     shrinkage: np.ndarray
 
     def able(self, panel: Panel) -> NDArray[np.bool_]:
@@ -41,22 +50,78 @@ class Fitted:
         return able_rows(panel.offsets, self.lookback)
 
     def forecast(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
-        """Forecast the day after the chosen rows, as deviation from `panel.level`.
+        """Forecast the mean of the day after the chosen rows, as deviation from `panel.level`.
 
         Args:
             panel: of the inputs and targets that were trained on.
             rows: (N,) True where a forecast is wanted.
 
         Returns:
-            (N, K) in the targets' own units, the mean of the members; NaN where no
-            forecast is wanted or a window would begin before the series.
+            (N, K) in the targets' own units; NaN where no forecast is wanted or a window
+            would begin before the series.
         """
-        inputs = torch.from_numpy(self.scaler.apply(panel.inputs))
-        scaled = [
-            forecast_rows(network, inputs, panel.offsets, self.lookback, rows)
+        return np.column_stack([part.mean() for part in self.predictive(panel, rows)])
+
+    def predictive(self, panel: Panel, rows: NDArray[np.bool_]) -> tuple[Predictive, ...]:
+        """Forecast each target's distribution, (N,) each; a number alone where that is its form.
+
+        Args and units as `forecast`; a row without forecast has NaN.
+        """
+        return distributions(self.outputs(panel, rows), self.forms, self.target_scaler)
+
+    def outputs(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
+        """Return raw outputs (N, R): the members' mean, as far as it is believed."""
+        inputs = self.reader.inputs(panel)
+        width = sum(form.width for form in self.forms)
+        base = inputs[:, -width:].astype(np.float64) if self.reader.base is not None else 0.0
+        if not self.networks:
+            return np.where(rows[:, None], base, np.nan)
+        members = [
+            forecast_rows(network, torch.from_numpy(inputs), panel.offsets, self.lookback, rows)
             for network in self.networks
         ]
-        return self.target_scaler.undo(np.mean(scaled, axis=0) * self.shrinkage)
+        return believed(np.mean(members, axis=0), base, self.forms, self.shrinkage)
+
+
+def believed(
+    raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], shares: np.ndarray
+) -> np.ndarray:
+    """Move locations back towards the base's: it keeps all, the network its share.
+
+    Args:
+        raw: (N, R) raw outputs, the base's included.
+        base: (N, R) those of the base alone; 0 without one.
+        forms: (K,) of the targets.
+        shares: (K,) from 0 to 1.
+    """
+    places, moved = location_columns(forms), raw.copy()
+    held = np.broadcast_to(base, raw.shape)[:, places]
+    moved[:, places] = held + shares * (raw[:, places] - held)
+    return moved
+
+
+def location_columns(forms: Sequence[Form]) -> NDArray[np.int64]:
+    """(K,) number of the raw output that is each target's location: its first."""
+    return np.cumsum([0, *(form.width for form in forms)])[:-1]
+
+
+def distributions(
+    raw: np.ndarray, forms: Sequence[Form], target_scaler: Scaler
+) -> tuple[Predictive, ...]:
+    """Turn raw outputs (N, R) into each target's distribution, in its own units."""
+    parts = split_raw(torch.from_numpy(raw), forms)
+    found: list[Predictive] = []
+    for k, (form, part) in enumerate(zip(forms, parts, strict=True)):
+        mean, scale = target_scaler.mean[k], target_scaler.scale[k]
+        values = form.parameters(part).numpy()
+        if isinstance(form, StudentTForm):
+            loc, spread, df = values.T
+            found.append(StudentT(loc * scale + mean, spread * scale, df))
+        elif isinstance(form, QuantileForm):
+            found.append(Quantiles(np.array(LEVELS), values * scale + mean))
+        else:
+            found.append(Point(values[:, 0] * scale + mean))
+    return tuple(found)
 
 
 def able_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
@@ -79,7 +144,7 @@ def forecast_rows(
     """Forecast the chosen rows from their whole history, or from the window that ends there.
 
     Returns:
-        (N, K) scaled forecasts, NaN on rows not chosen and on those without a whole window.
+        (N, R) raw outputs, NaN on rows not chosen and on those without a whole window.
     """
     if not isinstance(lookback, int):
         return np.where(rows[:, None], forecast_histories(network, inputs, offsets), np.nan)

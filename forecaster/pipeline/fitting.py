@@ -15,9 +15,18 @@ import torch
 from forecaster.data.panel import Panel
 from forecaster.errors import DivergedError
 from forecaster.evaluation.calibration import shrinkage
+from forecaster.evaluation.recalibration import scores_of
 from forecaster.evaluation.splits import Split
 from forecaster.models.network import Network, build_network
-from forecaster.pipeline.fitted import Fitted, Weights, fill, forecast_rows
+from forecaster.pipeline.fitted import (
+    Fitted,
+    Weights,
+    believed,
+    distributions,
+    fill,
+    forecast_rows,
+    location_columns,
+)
 from forecaster.pipeline.material import Material, material_of, passes_over, select_loss
 from forecaster.pipeline.reach import with_measured_reach
 from forecaster.settings import TrainSettings
@@ -36,13 +45,15 @@ OnUpdate = Callable[[int, Evaluated | None], None]
 class Fit:
     """What a fitting made.
 
-    `looks` are those at the select block; `residuals` (N, K) actual minus forecast in the
-    targets' own units, NaN outside the select block.
+    `looks` are those at the select block; `residuals` (N, K) actual minus mean forecast in the
+    targets' own units, `scores` (N, K) where outcomes lie in their distributions (see
+    `evaluation/recalibration.py`); both NaN outside the select block.
     """
 
     fitted: Fitted
     looks: tuple[Evaluated, ...]
     residuals: np.ndarray
+    scores: np.ndarray
 
 
 def fit_panel(
@@ -87,8 +98,7 @@ def fit(
         DivergedError: a loss or a gradient is not finite; says of which tickers and days.
     """
     network, looks = _trained(material, settings, device, start, on_update)
-    fitted, residuals = _calibrated(network.cpu().eval(), material, settings)
-    return Fit(fitted=fitted, looks=tuple(looks), residuals=residuals)
+    return _calibrated(network.cpu().eval(), material, settings, tuple(looks))
 
 
 def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
@@ -128,9 +138,7 @@ def _trained(
     """Train a network on the fit block; the select block chooses its weights."""
     panel = material.panel
     network = _new_network(material, settings, start).to(device)
-    scaled_y = material.target_scaler.apply_target(panel.y)
-    inputs = material.scaler.apply(panel.inputs)
-    arrays = TrainingArrays.on(device, inputs, scaled_y, material.rows(0))
+    arrays = TrainingArrays.on(device, material.inputs, material.y, material.rows(0))
     try:
         looks = run_training(
             network,
@@ -143,7 +151,7 @@ def _trained(
                 burn_in=settings.days_before_scoring,
                 workers=settings.workers,
             ),
-            validate=select_loss(material, settings, arrays.inputs, scaled_y),
+            validate=select_loss(material, settings, arrays.inputs, material.y),
             on_update=on_update,
         )
     except DivergedError as error:
@@ -157,11 +165,14 @@ def _new_network(material: Material, settings: TrainSettings, start: Weights | N
     torch.manual_seed(settings.seed)
     network = build_network(
         settings.model,
-        inputs=material.panel.inputs.shape[1],
+        inputs=len(material.reader.names),
         targets=len(material.panel.targets),
         hidden=settings.hidden,
         layers=settings.layers,
         dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
+        forms=material.forms,
+        has_base=material.reader.base is not None,
         learned_start=settings.initial_state == "learned",
         bidirectional=settings.bidirectional,
     )
@@ -192,21 +203,30 @@ def _where(panel: Panel, error: DivergedError) -> str:
 
 
 def _calibrated(
-    network: Network, material: Material, settings: TrainSettings
-) -> tuple[Fitted, np.ndarray]:
+    network: Network, material: Material, settings: TrainSettings, looks: tuple[Evaluated, ...]
+) -> Fit:
     """Compare the network's forecasts of the select block with what came."""
-    panel, scored = material.panel, material.rows(1)
-    inputs = torch.from_numpy(material.scaler.apply(panel.inputs))
+    panel, scored, forms = material.panel, material.rows(1), material.forms
     rows = np.asarray(scored.any(axis=1))
-    scaled = forecast_rows(network, inputs, panel.offsets, settings.lookback, rows)
-    outcome = np.where(scored, material.target_scaler.apply_target(panel.y), np.nan)
-    shares = shrinkage(scaled, outcome)
-    residuals = np.where(scored, panel.y - material.target_scaler.undo(scaled * shares), np.nan)
+    inputs = torch.from_numpy(material.inputs)
+    raw = forecast_rows(network, inputs, panel.offsets, settings.lookback, rows)
+    base = material.base_outputs
+    places = location_columns(forms)
+    held = np.broadcast_to(base, raw.shape)[:, places]
+    shares = shrinkage(raw[:, places] - held, np.where(scored, material.y - held, np.nan))
+    found = distributions(believed(raw, base, forms, shares), forms, material.target_scaler)
+    y = np.where(scored, panel.y, np.nan)
     fitted = Fitted(
         networks=(network,),
         lookback=settings.lookback,
-        scaler=material.scaler,
+        reader=material.reader,
         target_scaler=material.target_scaler,
+        forms=forms,
         shrinkage=shares,
     )
-    return fitted, residuals
+    return Fit(
+        fitted=fitted,
+        looks=looks,
+        residuals=y - np.column_stack([part.mean() for part in found]),
+        scores=np.column_stack([scores_of(*pair) for pair in zip(found, y.T, strict=True)]),
+    )

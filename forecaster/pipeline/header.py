@@ -28,12 +28,13 @@ def announce(
     )
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
-        *(settings.model.upper(), settings.hidden, panel.inputs.shape[1]),
-        *(", ".join(settings.target), device),
+        *(settings.model.upper(), settings.hidden, len(material.reader.names)),
+        *(_heads(settings), device),
         " (--device auto found no GPU)"
         if settings.device == "auto" and device.type == "cpu"
         else "",
     )
+    log.info("base    %s", _base(material))
     log.info("bptt    %s", reach_in_words(settings, plan))
     log.info("        %s", _schedule(material, settings, plan))
     _tell_of_full(material, settings, plan)
@@ -42,6 +43,18 @@ def announce(
             "a learned initial state only sees the first %d days of each series",
             settings.reach,
         )
+
+
+def _heads(settings: TrainSettings) -> str:
+    pairs = zip(settings.target, settings.heads, strict=True)
+    return ", ".join(f"{target} ({head})" for target, head in pairs)
+
+
+def _base(material: Material) -> str:
+    base = material.reader.base
+    if base is None:
+        return "none: the network forecasts alone"
+    return f"{base.kind}: {len(base.names)} inputs; the network forecasts what is left of it"
 
 
 def reach_in_words(settings: TrainSettings, plan: BPTTPlan) -> str:

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from forecaster.data.export import replaced
 from forecaster.data.panel import Panel
-from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError, DataError, UsageError
 from forecaster.evaluation.splits import Split
-from forecaster.models.network import Network
+from forecaster.models.network import MEMORYLESS, Network
 from forecaster.pipeline.evaluate import trained_on
 from forecaster.pipeline.memory_report import Looks, MemoryReport
-from forecaster.pipeline.trained import load_trained, scaler_of
+from forecaster.pipeline.trained import load_trained
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, read_manifest
@@ -70,6 +69,10 @@ def memory(
     check_options(tolerance, lags)
     where = resolve_home(home)
     manifest = find_version(where, version)
+    if manifest.network.model in MEMORYLESS:
+        raise UsageError(
+            f"Version {manifest.version} is a network without memory; name a recurrent one."
+        )
     lookback = manifest.network.lookback
     if lookback != "all":
         raise UsageError(
@@ -86,12 +89,12 @@ def memory(
         select_until=np.datetime64(blocks.select_until, "D"),
     )
     fit, _, _ = split.masks(panel.outcome_days)
-    scalers = scaler_of(manifest.scaler), scaler_of(manifest.target_scaler)
+    fitted = trained.fitted
     report = measure(
         manifest.version,
         trained.networks[0],
         panel,
-        scalers,
+        (fitted.reader.inputs(panel), fitted.target_scaler.apply_target(panel.y)),
         fit,
         plan_of(manifest),
         tolerance=tolerance,
@@ -164,7 +167,7 @@ def measure(
     version: str,
     network: Network,
     panel: Panel,
-    scalers: tuple[Scaler, Scaler],
+    arrays: tuple[np.ndarray, np.ndarray],
     fit: NDArray[np.bool_],
     plan: BPTTPlan,
     *,
@@ -176,8 +179,8 @@ def measure(
     Args:
         version: what to call the network.
         network: of the panel's inputs and targets.
-        panel: unscaled.
-        scalers: of the inputs and of the targets.
+        panel: what the rows are of.
+        arrays: (N, F) inputs and (N, K) outcomes, scaled.
         fit: (N,) True on rows whose outcome belongs to the fit block.
         plan: what the network was trained with.
         tolerance: as in `memory`.
@@ -189,8 +192,7 @@ def measure(
     stops = _stops(fit, panel.offsets)
     series, days = _rectangle(stops - panel.offsets[:-1])
     rows = stops[series] - days + np.arange(days)[:, None]  # (T, B)
-    x = scalers[0].apply(panel.inputs)[rows]
-    y = scalers[1].apply_target(panel.y)[rows]
+    x, y = arrays[0][rows], arrays[1][rows]
     mask = fit[rows][..., None] & np.isfinite(y)
     with _one_thread():
         profile = memory_profile(

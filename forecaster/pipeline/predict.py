@@ -15,8 +15,9 @@ from forecaster.data.bars import History
 from forecaster.data.panel import Panel
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
+from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.prices import held_tickers, load_histories
-from forecaster.pipeline.table import NAMED_AT_MOST, interval_around, interval_kinds, some
+from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
 from forecaster.pipeline.trained import Trained, load_trained
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TARGET = "return"
 PREDICTION_COLUMNS = (
-    *("ticker", "as_of", "session", "target", "forecaster", "forecast", "q10", "q90"),
-    *("last_close", "price_forecast", "price_q10", "price_q90"),
+    *("ticker", "as_of", "session", "target", "forecaster", "forecast"),
+    *("q025", "q10", "q90", "q975", "rise", "last_close", "price_forecast"),
+    *("price_q025", "price_q10", "price_q90", "price_q975"),
     *("interval", "trained_on", "version"),
 )
 
@@ -36,13 +38,14 @@ PREDICTION_COLUMNS = (
 class Prediction:
     """The next session's forecasts (`PREDICTION_COLUMNS`) and what to know of them.
 
-    `interval` is `own`, `pooled` (over all tickers trained on) or `none`. `skipped` are the
-    tickers left out, `missing` those trained on without prices here, so that the panel's mean
-    lacks them. `in_sample`: a day forecast is one that the version was fitted or selected on.
+    `q10` and `q90` are the ends of the 80 % interval, `q025` and `q975` of the 95 % one, `rise`
+    the probability that the price rises (returns only). `interval` is `own`, `pooled` (over all
+    tickers trained on) or `none`. `skipped` are the tickers left out, `missing` those trained on
+    without prices here, so that the panel's mean lacks them. `in_sample`: a day forecast is one
+    that the version was fitted or selected on.
     """
 
     version: str
-    coverage: float
     forecasts: pd.DataFrame
     skipped: tuple[str, ...]
     missing: tuple[str, ...]
@@ -73,7 +76,7 @@ def predict(
         settings: when to refuse; None for the defaults.
 
     Returns:
-        One row per ticker and target. `forecast`, `q10` and `q90` are in the target's
+        One row per ticker and target. `forecast` and the quantiles are in the target's
         units, prices in the listing's currency, empty for range and volume.
 
     Raises:
@@ -91,7 +94,8 @@ def predict(
     trained = load_trained(where, manifest)
     histories = _with_universe(asked, manifest, bars, where, as_of) if wanted else asked
     panel = trained.panel(histories)
-    forecast = trained.forecast(panel, _newest(panel))
+    stated = trained.predictive(panel, _newest(panel))
+    forecast = np.column_stack([stated[name].mean() for name in panel.targets])
     stale = _stale(histories, as_of, (settings or PredictSettings()).max_stale)
     able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
     names = [history.listing.ticker for history in asked]
@@ -101,7 +105,7 @@ def predict(
         raise DataError(_nobody(skipped, stale, manifest))
     for ticker in skipped:
         log.warning("%s", stale.get(ticker) or _too_short(ticker, manifest))
-    tables = [_table(trained, panel, histories, forecast, name, kept) for name in chosen]
+    tables = [_table(trained, panel, histories, stated, name, kept) for name in chosen]
     table = pd.concat(tables, ignore_index=True)
     return _told(manifest, table, skipped, _missing(manifest, bars, where))
 
@@ -133,7 +137,6 @@ def _told(
         log.warning("%s: no interval of its own, but that of all tickers pooled", some(pooled))
     return Prediction(
         version=manifest.version,
-        coverage=manifest.coverage,
         forecasts=table,
         skipped=skipped,
         missing=missing,
@@ -218,16 +221,17 @@ def _table(
     trained: Trained,
     panel: Panel,
     histories: list[History],
-    forecast: np.ndarray,
+    stated: dict[str, Predictive],
     target: str,
     kept: list[str],
 ) -> pd.DataFrame:
     k = panel.targets.index(target)
     picked = [number for number, ticker in enumerate(panel.tickers) if ticker in set(kept)]
     rows = panel.newest[picked]
-    value, close = forecast[rows, k] + panel.level[rows, k], panel.close[rows]
-    tickers = np.array(panel.tickers)[picked]
-    low, high = interval_around(trained.manifest, target, tickers, value)
+    own, level, close = stated[target].take(rows), panel.level[rows, k], panel.close[rows]
+    value, tickers = own.mean() + level, np.array(panel.tickers)[picked]
+    calibrated = trained.calibrated(target, own, tickers)
+    ends = interval_ends(calibrated, level)
     price = close if target == "return" else np.full(len(close), np.nan)
     last_days = [day.item() for day in panel.days[rows]]
     following = [
@@ -242,12 +246,11 @@ def _table(
             "target": target,
             "forecaster": trained.manifest.network.model,
             "forecast": value,
-            "q10": low,
-            "q90": high,
+            **ends,
+            "rise": np.where(np.isfinite(price), calibrated.probability_above(0.0), np.nan),
             "last_close": close,
             "price_forecast": price * np.exp(value),
-            "price_q10": price * np.exp(low),
-            "price_q90": price * np.exp(high),
+            **{f"price_{name}": price * np.exp(end) for name, end in ends.items()},
             "interval": interval_kinds(trained.manifest, target, tickers.tolist()),
             "trained_on": np.isin(tickers, trained.manifest.data.tickers),
             "version": trained.manifest.version,

@@ -1,7 +1,7 @@
 """Prices for the other pipeline steps: from the store, or from a caller's own table."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -24,6 +24,7 @@ from forecaster.settings import resolve_home
 log = logging.getLogger(__name__)
 
 TABLE = "the table of bars"
+_AT_ONCE = 50  # tickers read in one query
 
 
 def load_histories(
@@ -63,9 +64,22 @@ def _from_store(home: Path, wanted: list[str], until: date | None) -> list[Histo
         names = wanted or store.tickers()
         if not names:
             raise UnknownNameError(f"No prices under {home / 'data'}; run: forecaster fetch TICKER")
-        listings = [store.listing(name) for name in dict.fromkeys(names)]
-        rows = dict(iter(store.all_bars(names, until).groupby("ticker", sort=False)))
-    return [_history(listing, rows.get(listing.ticker)) for listing in listings]
+        return list(stored_histories(store, names, until))
+
+
+def stored_histories(
+    store: PriceStore, names: Sequence[str], until: date | None
+) -> Iterator[History]:
+    """Read histories in alphabetical order, some tickers at a time; one may have no bar.
+
+    Raises:
+        UnknownNameError: nothing is stored of one of the tickers.
+    """
+    wanted = sorted(set(names))
+    for begin in range(0, len(wanted), _AT_ONCE):
+        some = wanted[begin : begin + _AT_ONCE]
+        rows = dict(iter(store.all_bars(some, until).groupby("ticker", sort=False)))
+        yield from (_history(store.listing(name), rows.get(name)) for name in some)
 
 
 def _history(listing: Listing, rows: pd.DataFrame | None) -> History:

@@ -41,7 +41,7 @@ def with_measured_reach(
         "first stage",
         network,
         material.panel,
-        (material.scaler, material.target_scaler),
+        (material.inputs, material.y),
         np.asarray(material.rows(0).any(axis=1)),
         plan,
         tolerance=settings.bptt_tolerance or TOLERANCE,

@@ -6,35 +6,42 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data.panel import Panel
+from forecaster.evaluation.distributions import Predictive
 from forecaster.registry.manifest import Manifest
 
 FORECAST_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast", "actual"),
-    *("last_close", "price_forecast", "price_actual", "q10", "q90"),
+    *("last_close", "price_forecast", "price_actual"),
+    *("q025", "q10", "q90", "q975"),
 )
 NAMED_AT_MOST = 5  # tickers in one sentence
 
 
 def forecast_table(
-    manifest: Manifest,
     panel: Panel,
     target: str,
     name: str,
     values: np.ndarray,
     rows: np.ndarray,
+    quantiles: Predictive | None = None,
 ) -> pd.DataFrame:
-    """Write one forecaster's forecasts of one target into the table that all rooms exchange."""
+    """Write one forecaster's forecasts of one target into the table that all rooms exchange.
+
+    Args:
+        panel: what the rows are of.
+        target: what is forecast.
+        name: of the forecaster.
+        values: (N,) forecasts as deviation from the panel's level.
+        rows: (n,) numbers of the rows to write.
+        quantiles: n distributions of the same, for the ends of the intervals; None for none.
+    """
     k = panel.targets.index(target)
     level, close = panel.level[rows, k], panel.close[rows]
     forecast, actual = values[rows] + level, panel.y[rows, k] + level
-    tickers = np.array(panel.tickers)[panel.series[rows]]
-    low, high = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    if name == manifest.network.model:
-        low, high = interval_around(manifest, target, tickers, forecast)
     base = close if target == "return" else np.full(len(rows), np.nan)
     return pd.DataFrame(
         {
-            "ticker": tickers,
+            "ticker": np.array(panel.tickers)[panel.series[rows]],
             "as_of": panel.days[rows].astype("datetime64[s]"),
             "session": panel.outcome_days[rows].astype("datetime64[s]"),
             "target": target,
@@ -44,34 +51,29 @@ def forecast_table(
             "last_close": close,
             "price_forecast": base * np.exp(forecast),
             "price_actual": base * np.exp(actual),
-            "q10": low,
-            "q90": high,
+            **interval_ends(quantiles, level),
         },
         columns=list(FORECAST_COLUMNS),
     )
 
 
-def interval_around(
-    manifest: Manifest, target: str, tickers: np.ndarray, forecast: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add the select block's residual bounds to forecasts; NaN where there are none.
+def interval_ends(predictive: Predictive | None, level: np.ndarray) -> dict[str, np.ndarray]:
+    """Give the ends of the 80 and the 95 % interval, each (n,), by column name.
 
     Args:
-        tickers: (n,) ticker of each forecast; one without bounds of its own takes the pooled.
-        forecast: (n,) in the target's own units.
-
-    Returns:
-        Lower and upper ends, each (n,), holding `manifest.coverage` of the outcomes.
+        predictive: n distributions of the deviation from a level; None for unknown ends.
+        level: (n,) what they deviate from.
     """
-    bounds = manifest.intervals.get(target, {})
-    none = (float("nan"), float("nan"))
-    pairs = np.array([bounds.get(t, bounds.get("", none)) for t in tickers.tolist()]).reshape(-1, 2)
-    return forecast + pairs[:, 0], forecast + pairs[:, 1]
+    names = [f"q{share}" for share in ("025", "10", "90", "975")]
+    if predictive is None:
+        return {name: np.full(len(level), np.nan) for name in names}
+    ends = predictive.quantile([0.025, 0.1, 0.9, 0.975]) + level[:, None]
+    return dict(zip(names, ends.T, strict=True))
 
 
 def interval_kinds(manifest: Manifest, target: str, tickers: Sequence[str]) -> list[str]:
     """Say of each ticker where its interval comes from: `own`, `pooled` or `none`."""
-    bounds = manifest.intervals.get(target, {})
+    bounds = manifest.calibration.get(target, {})
     others = "pooled" if "" in bounds else "none"
     return ["own" if ticker in bounds else others for ticker in tickers]
 

@@ -13,8 +13,8 @@ from forecaster.pipeline.describe import describe
 from forecaster.pipeline.fitted import weights_of
 from forecaster.pipeline.fitting import Evaluated, OnUpdate, fit, measured, plan_of
 from forecaster.pipeline.header import announce
-from forecaster.pipeline.material import long_enough, prepare
-from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.material import prepare_panel
+from forecaster.pipeline.panels import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
@@ -74,14 +74,14 @@ def train(
     where = resolve_home(home)
     check_writable(where)
     device = choose_device(settings.device)
-    histories, skipped = long_enough(load_histories(bars, where, tickers, as_of), settings)
-    material = prepare(histories, settings)
+    seen = training_panel(bars, where, tickers, as_of, settings)
+    material = prepare_panel(seen.panel, settings)
     started = time.monotonic()
     settings = measured(material, settings, device)
     announce(material, settings, device, plan_of(settings))
     made = fit(material, settings, device, on_update=on_update)
     created = clock.now()
-    manifest = describe(material, settings, histories, made, created)
+    manifest = describe(material, settings, seen.fingerprint, made, created)
     saved = save_version(where, manifest, list(map(weights_of, made.fitted.networks)), created)
     for name, share in zip(settings.target, saved.shrinkage, strict=True):
         log.info(
@@ -89,4 +89,4 @@ def train(
         )
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame([asdict(look) for look in made.looks])
-    return TrainReport(manifest=saved, looks=table, skipped=tuple(skipped))
+    return TrainReport(manifest=saved, looks=table, skipped=seen.skipped)

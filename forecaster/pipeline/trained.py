@@ -8,13 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import forecaster
 from forecaster.data.bars import History
+from forecaster.data.derived import derived_names
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError
+from forecaster.evaluation.distributions import Predictive
+from forecaster.evaluation.empirical import Quantiles
+from forecaster.evaluation.recalibration import recalibrated
 from forecaster.models.network import Network, build_network
+from forecaster.pipeline.base import Base
 from forecaster.pipeline.fitted import Fitted, Weights, fill
-from forecaster.registry.manifest import Manifest, ScalerPart
+from forecaster.pipeline.reading import Reader, forms_of
+from forecaster.registry.manifest import BasePart, Manifest, ScalerPart
 from forecaster.registry.versions import load_weights
 
 
@@ -34,10 +41,12 @@ class Trained:
         data = self.manifest.data
         universe = data.tickers if data.cross_section else None
         panel = build_panel(histories, self.manifest.targets, universe=universe)
-        if list(panel.input_names) != self.manifest.inputs:
+        reader = self.fitted.reader
+        read = {*reader.names, *(reader.base.names if reader.base else ())}
+        if not read <= set(derived_names(panel)):
             raise ArtifactError(
-                f"Version {self.manifest.version} reads {len(self.manifest.inputs)} inputs, this "
-                f"forecaster {self.manifest.code_version} makes other ones; train again."
+                f"Version {self.manifest.version} reads {len(read)} inputs, this "
+                f"forecaster {forecaster.__version__} makes other ones; train again."
             )
         return panel
 
@@ -53,6 +62,23 @@ class Trained:
     def forecast(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
         """Forecast the day after the chosen rows; see `Fitted.forecast`."""
         return self.fitted.forecast(panel, rows)
+
+    def predictive(self, panel: Panel, rows: NDArray[np.bool_]) -> dict[str, Predictive]:
+        """Forecast each target's distribution, as the networks state it; see `Fitted`."""
+        found = self.fitted.predictive(panel, rows)
+        return dict(zip(self.manifest.targets, found, strict=True))
+
+    def calibrated(self, target: str, predictive: Predictive, tickers: np.ndarray) -> Quantiles:
+        """Make n distributions of a target hold on the select block.
+
+        Args:
+            target: what is forecast.
+            predictive: some of `predictive`'s rows.
+            tickers: (n,) the ticker of each; one not calibrated by itself takes the pooled
+                numbers, and NaN where there are none.
+        """
+        numbers = self.manifest.calibration.get(target, {})
+        return recalibrated(predictive, tickers, numbers, self.manifest.levels)
 
 
 def load_trained(home: Path, manifest: Manifest) -> Trained:
@@ -71,8 +97,13 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
     fitted = Fitted(
         networks=networks,
         lookback=manifest.network.lookback,
-        scaler=scaler_of(manifest.scaler),
+        reader=Reader(
+            names=tuple(manifest.inputs),
+            scaler=scaler_of(manifest.scaler),
+            base=_base_of(manifest.base),
+        ),
         target_scaler=scaler_of(manifest.target_scaler),
+        forms=forms_of(manifest.network.heads, manifest.network.point_loss),
         shrinkage=np.array(manifest.shrinkage),
     )
     return Trained(manifest=manifest, fitted=fitted)
@@ -87,6 +118,9 @@ def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
         hidden=part.hidden,
         layers=part.layers,
         dropout=part.dropout,
+        input_dropout=part.input_dropout,
+        forms=forms_of(part.heads, part.point_loss),
+        has_base=manifest.base is not None,
         learned_start=part.learned_start,
         bidirectional=part.bidirectional,
     )
@@ -102,3 +136,29 @@ def scaler_of(part: ScalerPart) -> Scaler:
 def scaler_part(scaler: Scaler) -> ScalerPart:
     """Write a scaler into the manifest."""
     return ScalerPart(mean=scaler.mean.tolist(), scale=scaler.scale.tolist())
+
+
+def _base_of(part: BasePart | None) -> Base | None:
+    """Read a base back from the manifest."""
+    if part is None:
+        return None
+    return Base(
+        kind=part.kind,
+        names=tuple(part.inputs),
+        scaler=scaler_of(part.scaler),
+        weights=np.array(part.weights),
+        intercepts=np.array(part.intercepts),
+    )
+
+
+def base_part(base: Base | None) -> BasePart | None:
+    """Write a base into the manifest."""
+    if base is None:
+        return None
+    return BasePart(
+        kind=base.kind,
+        inputs=list(base.names),
+        scaler=scaler_part(base.scaler),
+        weights=base.weights.tolist(),
+        intercepts=base.intercepts.tolist(),
+    )

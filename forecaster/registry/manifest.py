@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = "forecaster.version/1"
+SCHEMA = "forecaster.version/2"
 HASH_PIECE = 8
 
 
@@ -25,6 +25,9 @@ class NetworkPart(_Part):
     hidden: int = Field(ge=1, le=4096)
     layers: int = Field(ge=1, le=16)
     dropout: float
+    input_dropout: float = 0.0
+    heads: list[str]
+    point_loss: Literal["mse", "huber"] = "mse"
     lookback: int | Literal["all"]
     learned_start: bool = False
     bidirectional: bool = False
@@ -35,6 +38,16 @@ class ScalerPart(_Part):
 
     mean: list[float]
     scale: list[float]
+
+
+class BasePart(_Part):
+    """The linear forecaster under the network: inputs by name, scales, weights per raw output."""
+
+    kind: Literal["har", "linear"]
+    inputs: list[str]
+    scaler: ScalerPart
+    weights: list[list[float]]
+    intercepts: list[float]
 
 
 class BlocksPart(_Part):
@@ -67,9 +80,10 @@ class Manifest(_Part):
     """A version, whole; `version` itself is not part of the document's hash.
 
     `training` holds the settings, and under `looks` the select loss after so many updates.
-    `shrinkage` multiplies each target's scaled forecast (see `evaluation/calibration.py`).
-    `intervals` maps target and ticker (or "" for all others) to the lower and upper
-    residual of the select block that hold `coverage` of the outcomes.
+    `inputs` are the network's; a `base` names its own. `shrinkage` multiplies what the network
+    adds to each target's scaled location (see `evaluation/calibration.py`).
+    `calibration` maps target and ticker (or "" for all others) to the scores that held the
+    shares `levels` of the select block (see `evaluation/recalibration.py`).
     """
 
     schema_name: str = Field(SCHEMA, alias="schema")
@@ -80,6 +94,7 @@ class Manifest(_Part):
     targets: list[str]
     inputs: list[str]
     network: NetworkPart
+    base: BasePart | None = None
     members: list[MemberPart]
     scaler: ScalerPart
     target_scaler: ScalerPart
@@ -87,8 +102,8 @@ class Manifest(_Part):
     data: DataPart
     training: dict[str, str | int | float | list[tuple[int, float]] | None]
     metrics: dict[str, float]
-    coverage: float
-    intervals: dict[str, dict[str, tuple[float, float]]]
+    levels: list[float]
+    calibration: dict[str, dict[str, list[float]]]
     files: dict[str, str]
 
     def document(self) -> str:

@@ -115,8 +115,12 @@ def read_manifest(home: Path, version: str) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
         schema = content.get("schema") if isinstance(content, dict) else None
-        if schema != SCHEMA:
-            raise _damaged(version, f"its schema is {schema!r}, this forecaster reads {SCHEMA!r}")
+        if isinstance(schema, str) and schema != SCHEMA:
+            raise ArtifactError(
+                f"Version {version} was written by another forecaster: its schema is {schema!r}, "
+                f"this one reads {SCHEMA!r}. Train again, or name another version; see: "
+                "forecaster models list"
+            )
         manifest = Manifest.model_validate(content)
         piece = manifest.content_hash()[:HASH_PIECE]
     except (OSError, ValueError, RecursionError, ValidationError) as error:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
+from forecaster.cli.predict import ENDS
 from tests.cli.conftest import QUICK
 
 Run = Callable[..., Result]
@@ -136,7 +137,7 @@ def test_evaluate_writes_the_forecast_table(run: Run, trained_home: Path, tmp_pa
     assert done.exit_code == 0
     table = pd.read_csv(file)
     expected = "ticker as_of session target forecaster forecast actual last_close price_forecast"
-    assert list(table.columns) == [*expected.split(), "price_actual", "q10", "q90"]
+    assert list(table.columns) == [*expected.split(), "price_actual", *ENDS]
     ranges = table[table["target"] == "range"]
     assert ranges["price_forecast"].isna().all() and ranges["price_actual"].isna().all()
     assert table["forecast"].notna().all()
@@ -150,7 +151,8 @@ def test_predict_gives_the_next_session_of_each_ticker(run: Run, trained_home: P
     (row,) = content["forecasts"]
     assert (row["ticker"], row["as_of"], row["session"]) == ("BBB", "2012-10-05", "2012-10-08")
     assert row["target"] == "return"
-    assert row["q10"] < row["forecast"] < row["q90"]
+    assert row["q025"] < row["q10"] < row["forecast"] < row["q90"] < row["q975"]
+    assert 0.0 < row["rise"] < 1.0
     assert row["price_q10"] < row["price_forecast"] < row["price_q90"]
 
 
@@ -222,7 +224,7 @@ def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
     ranges = run("predict", "--target", "range", *evening).stdout
     assert "high / low = exp(exp(forecast))" in ranges and "price" not in ranges
-    assert "price" not in ranges and "interval" not in ranges
+    assert "price" not in ranges and "rise" not in ranges and "  interval" not in ranges
 
 
 def test_predict_says_of_each_forecast_what_it_is_worth(run: Run, trained_home: Path) -> None:

@@ -13,7 +13,7 @@ from forecaster.evaluation.splits import Split
 from forecaster.pipeline.evaluate import Evaluation, evaluate
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.table import FORECAST_COLUMNS, interval_around, interval_kinds
+from forecaster.pipeline.table import FORECAST_COLUMNS, interval_kinds
 from forecaster.pipeline.train import train
 from forecaster.pipeline.trained import load_trained
 from forecaster.registry.choice import find_version
@@ -185,12 +185,13 @@ def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
         fit_until=np.datetime64(blocks.fit_until), select_until=np.datetime64(blocks.select_until)
     )
     select = split.masks(panel.outcome_days)[1] & trained.able(panel)
-    forecast, tickers = trained.forecast(panel, select), np.array(panel.tickers)[panel.series]
+    stated, tickers = trained.predictive(panel, select), np.array(panel.tickers)[panel.series]
     for k, target in enumerate(panel.targets):
         assert set(interval_kinds(version, target, panel.tickers)) == {"pooled"}
         rows = select & np.isfinite(panel.y[:, k])
         actual = panel.y[rows, k]
-        low, high = interval_around(version, target, tickers[rows], forecast[rows, k])
+        made = trained.calibrated(target, stated[target].take(rows), tickers[rows])
+        low, high = made.interval(0.8).T
         outside = (len(actual) + 1) // 10 - 1
         assert outside > 20
         assert ((actual < low).sum(), (actual > high).sum()) == (outside, outside)

@@ -79,7 +79,7 @@ def header(material: Material, caplog: pytest.LogCaptureFixture, **options: obje
 def test_the_header_says_what_a_pass_is(
     material: Material, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
 ) -> None:
-    assert words in header(material, caplog, **options)[3]
+    assert words in header(material, caplog, **options)[4]
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_what_may_surprise_is_noticed(
 def test_nothing_is_noticed_where_nothing_surprises(
     material: Material, caplog: pytest.LogCaptureFixture, options: dict[str, object]
 ) -> None:
-    assert len(header(material, caplog, **options)) == 4
+    assert len(header(material, caplog, **options)) == 5

@@ -33,10 +33,13 @@ def test_select_days_alone_move_the_loss_that_stops_a_training(
     panel = prepared.panel
     torch.manual_seed(0)
     network = build_network(
-        "lstm", inputs=panel.inputs.shape[1], targets=2, hidden=4, layers=1, dropout=0.0
+        "lstm",
+        **{"inputs": len(prepared.reader.names), "targets": 2, "hidden": 4, "layers": 1},
+        dropout=0.0,
+        forms=prepared.forms,
+        has_base=True,
     ).eval()
-    inputs = torch.from_numpy(prepared.scaler.apply(panel.inputs))
-    y = prepared.target_scaler.apply_target(panel.y)
+    inputs, y = torch.from_numpy(prepared.inputs), prepared.y
 
     def loss(outcomes: np.ndarray) -> float:
         return select_loss(prepared, settings, inputs, outcomes)(network)

@@ -58,9 +58,10 @@ def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> 
     made = [train(bars, settings=settings, home=tmp_path) for bars in (clean, wild, cut)]
     first, *others = (weights(tmp_path, report.version) for report in made)
     assert all(other == first for other in others)
-    assert made[0].manifest.intervals == made[1].manifest.intervals
+    assert made[0].manifest.calibration == made[1].manifest.calibration
     assert made[0].manifest.shrinkage == made[1].manifest.shrinkage
     assert made[0].manifest.scaler == made[1].manifest.scaler == made[2].manifest.scaler
+    assert made[0].manifest.base == made[1].manifest.base == made[2].manifest.base is not None
 
 
 def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from forecaster.data.bars import History
 from forecaster.errors import ArtifactError
+from forecaster.pipeline.fitting import Fit, fit
+from forecaster.pipeline.material import prepare
 from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.train import train
 from forecaster.pipeline.trained import Trained, load_trained
@@ -30,7 +33,7 @@ def forecast(home: Path, trained: Trained) -> np.ndarray:
     return trained.forecast(panel, np.ones(len(panel.days), dtype=bool))
 
 
-def test_a_forecast_is_the_fit_mean_plus_what_is_believed_of_the_rest(
+def test_a_forecast_is_the_base_plus_what_is_believed_of_the_network(
     made: tuple[Path, Manifest],
 ) -> None:
     home, manifest = made
@@ -45,18 +48,46 @@ def test_a_forecast_is_the_fit_mean_plus_what_is_believed_of_the_rest(
         )
         for share in (1.0, 0.5, 0.0)
     )
-    mean = np.array(manifest.target_scaler.mean)
-    np.testing.assert_allclose(none, np.broadcast_to(mean, none.shape))
-    np.testing.assert_allclose(half - mean, (full - mean) / 2)
-    assert np.ptp(full[:, 1]) > 0
+    base = forecast(home, Trained(manifest=manifest, fitted=replace(trained.fitted, networks=())))
+    np.testing.assert_allclose(none, base)
+    np.testing.assert_allclose(half - base, (full - base) / 2, atol=1e-12)
+    assert np.ptp((full - base)[:, 1]) > 0
 
 
 def test_other_inputs_than_trained_on_are_refused(made: tuple[Path, Manifest]) -> None:
     home, manifest = made
-    fewer = manifest.model_copy(update={"inputs": manifest.inputs[:-1]})
-    trained = Trained(manifest=fewer, fitted=load_trained(home, manifest).fitted)
-    with pytest.raises(ArtifactError, match="train again"):
-        forecast(home, trained)
+    other = manifest.model_copy(update={"inputs": [*manifest.inputs[:-1], "tomorrow"]})
+    with pytest.raises(ArtifactError, match="makes other ones; train again"):
+        forecast(home, load_trained(home, other))
+
+
+def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
+    tmp_path: Path,
+) -> None:
+    """What the registry keeps of heads, base and inputs is enough to forecast the same."""
+    for base, head in (("none", "quantiles"), ("har", "student-t"), ("linear", "point,quantiles")):
+        settings = TrainSettings(
+            hidden=4, max_updates=5, target="range,return", base=base, head=head, model="mlp"
+        )
+        panel = load_histories(BARS, tmp_path, (), None)
+        made = fit_histories(panel, settings)
+        version = train(BARS, settings=settings, home=tmp_path).manifest
+        again = load_trained(tmp_path, version)
+        built = again.panel(panel)
+        rows = np.ones(len(built.days), dtype=bool)
+        np.testing.assert_array_equal(
+            again.fitted.outputs(built, rows), made.fitted.outputs(built, rows)
+        )
+        assert version.network.heads == list(settings.heads)
+        for target in version.targets:
+            stated = again.predictive(built, rows)[target]
+            tickers = np.array(built.tickers)[built.series]
+            ends = again.calibrated(target, stated, tickers).quantile([0.025, 0.1, 0.9, 0.975])
+            assert np.isfinite(ends).all() and (np.diff(ends, axis=1) >= 0).all()
+
+
+def fit_histories(histories: list[History], settings: TrainSettings) -> Fit:
+    return fit(prepare(histories, settings), settings, torch.device("cpu"))
 
 
 def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> None:

@@ -29,7 +29,9 @@ def manifest(*, targets=("return",), members=("weights.safetensors",), **changes
         torch_version="2.13.0",
         targets=list(targets),
         inputs=["log_return"],
-        network=NetworkPart(model="lstm", hidden=2, layers=1, dropout=0.1, lookback="all"),
+        network=NetworkPart(
+            model="lstm", hidden=2, layers=1, dropout=0.1, heads=["point"], lookback="all"
+        ),
         members=[MemberPart(weights=name, seed=7) for name in members],
         scaler=ScalerPart(mean=[0.1 + 0.2], scale=[1e-17]),
         target_scaler=ScalerPart(mean=[0.0], scale=[0.01]),
@@ -48,8 +50,8 @@ def manifest(*, targets=("return",), members=("weights.safetensors",), **changes
         ),
         training={"lr": 1e-3, "lanes": 64, "bptt": "full", "fit_until": None, "dropout": 0.0},
         metrics={"select_mse_return": 1.25},
-        coverage=0.8,
-        intervals={"return": {"AAPL": (-0.01, 0.02), "": (-0.03, 0.04)}},
+        levels=[0.1, 0.5, 0.9],
+        calibration={"return": {"AAPL": [-0.01, 0.0, 0.02], "": [-0.03, 0.01, 0.04]}},
         files={},
     ).model_copy(update=changes)
 

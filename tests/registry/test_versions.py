@@ -141,12 +141,15 @@ def test_a_manifest_that_is_none_is_damage(tmp_path, text):
 
 
 def test_another_schema_is_told_by_name(tmp_path):
-    """A version of a later forecaster names both schemas."""
+    """A version of another forecaster names both schemas, and is not called damaged."""
     written = saved(tmp_path)
     path = folder_of(tmp_path, written) / "manifest.json"
-    path.write_text(path.read_text().replace("forecaster.version/1", "forecaster.version/2"))
-    with pytest.raises(ArtifactError, match=r"forecaster\.version/2.*forecaster\.version/1"):
+    path.write_text(path.read_text().replace("forecaster.version/2", "forecaster.version/1"))
+    with pytest.raises(
+        ArtifactError, match=r"forecaster\.version/1.*forecaster\.version/2"
+    ) as told:
         read_manifest(tmp_path, written.version)
+    assert "damaged" not in str(told.value) and "Train again" in str(told.value)
 
 
 def test_a_folder_renamed_to_another_version_is_damage(tmp_path):
@@ -219,7 +222,7 @@ def test_symlinked_weights_are_refused(tmp_path):
 def test_a_weights_file_named_outside_the_folder_is_refused(tmp_path):
     """A forged manifest cannot make the loader read another version's file."""
     written = saved(tmp_path)
-    other = saved(tmp_path, coverage=0.5)
+    other = saved(tmp_path, torch_version="2.14.0")
     name = f"../{other.version}/weights.safetensors"
     digest = other.files["weights.safetensors"]
 
@@ -301,15 +304,15 @@ def test_the_manifest_is_json_with_sorted_keys_and_refuses_nan(tmp_path):
     described = manifest()
     content = json.loads(described.document())
     assert list(content) == sorted(content)
-    assert content["schema"] == "forecaster.version/1"
+    assert content["schema"] == "forecaster.version/2"
     assert content["data"]["blocks"]["last"] == "2024-02-29"
     with pytest.raises(ValueError, match="not JSON compliant"):
-        manifest(coverage=float("nan")).document()
+        manifest(levels=[float("nan")]).document()
 
 
 def test_the_hash_covers_everything_but_the_name():
     """Another version id is the same content; any other change is not."""
     described = manifest()
     assert manifest(version="other").content_hash() == described.content_hash()
-    assert manifest(coverage=0.81).content_hash() != described.content_hash()
+    assert manifest(levels=[0.1, 0.5, 0.95]).content_hash() != described.content_hash()
     assert manifest(inputs=["overnight"]).content_hash() != described.content_hash()

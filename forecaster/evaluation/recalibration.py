@@ -1,0 +1,101 @@
+"""Make a forecaster's whole distribution hold on days that were not fitted.
+
+Scores of calibration days in, numbers to be stored out; knows no ticker and no network.
+
+Shape letters: n calibration days, N forecasts, Q levels.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from forecaster.evaluation.distributions import Point, Predictive
+from forecaster.evaluation.empirical import Quantiles
+
+MIN_SCORES = 100  # per series; below that the pooled scores serve
+EXTREME = 1e-4  # a quantile beyond is the tail of a formula, not of days that were seen
+
+
+def scores_of(predictive: Predictive, outcome: np.ndarray) -> np.ndarray:
+    """Say where outcomes (N,) lie in their forecasts: the residual of a number, else the PIT."""
+    if isinstance(predictive, Point):
+        residual: np.ndarray = outcome - predictive.mean()
+        return residual
+    return predictive.cdf(outcome)
+
+
+def score_quantiles(scores: np.ndarray, levels: Sequence[float]) -> list[float] | None:
+    """Return the scores that hold the shares `levels` of days to come, widened for few days.
+
+    Args:
+        scores: (n,) of calibration days, finite.
+        levels: (Q,) rising, symmetric about one half.
+
+    Returns:
+        The floor((n+1) a)-th smallest score below one half, the ceil((n+1) a)-th above, the
+        median between; None when n is too small for the outermost level.
+
+    Source: Vovk, Gammerman, Shafer (2005), "Algorithmic Learning in a Random World"; for PITs,
+        Kuleshov, Fenner and Ermon (2018), "Accurate Uncertainties for Deep Learning Using
+        Calibrated Regression", with ranks instead of a fitted curve.
+    """
+    ordered, found = np.sort(scores), []
+    for level in levels:
+        # (1 - 0.8) / 2 is a little off 0.1 in binary; unrounded, a floor falls one rank short.
+        place = round((len(ordered) + 1) * level, 9)
+        rank = int(np.floor(place) if level < 0.5 else np.ceil(place)) - 1
+        if rank < 0 or rank >= len(ordered):
+            return None
+        found.append(float(np.median(ordered) if level == 0.5 else ordered[rank]))
+    return found
+
+
+def scores_by_series(
+    scores: np.ndarray, series: np.ndarray, names: Sequence[str], levels: Sequence[float]
+) -> dict[str, list[float]]:
+    """Calibrate each series by itself where it has enough scores, all of them pooled as "".
+
+    Args:
+        scores: (n,) NaN where unknown.
+        series: (n,) number of the series of each.
+        names: name of each series.
+        levels: (Q,) as in `score_quantiles`.
+    """
+    known = np.isfinite(scores)
+    found: dict[str, list[float]] = {}
+    pooled = score_quantiles(scores[known], levels)
+    if pooled is not None:
+        found[""] = pooled
+    for number, name in enumerate(names):
+        mine = scores[known & (series == number)]
+        own = score_quantiles(mine, levels) if len(mine) >= MIN_SCORES else None
+        if own is not None:
+            found[name] = own
+    return found
+
+
+def recalibrated(
+    predictive: Predictive,
+    names: np.ndarray,
+    numbers: Mapping[str, Sequence[float]],
+    levels: Sequence[float],
+) -> Quantiles:
+    """Return quantiles that hold what they say, as far as tomorrow is like the calibration days.
+
+    Args:
+        predictive: N forecasts, of the forecaster whose scores were taken.
+        names: (N,) series of each forecast; one without numbers of its own takes the pooled.
+        numbers: from `scores_by_series`.
+        levels: the same.
+    """
+    values = np.full((len(predictive), len(levels)), np.nan)
+    for name in np.unique(names):
+        mine, found = np.flatnonzero(names == name), numbers.get(str(name), numbers.get(""))
+        if found is None:
+            continue
+        part = predictive.take(mine)
+        if isinstance(part, Point):
+            values[mine] = part.mean()[:, None] + np.array(found)
+        else:
+            values[mine] = part.quantile(np.clip(found, EXTREME, 1.0 - EXTREME))
+    return Quantiles(np.array(levels), values)

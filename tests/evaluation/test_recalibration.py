@@ -1,0 +1,63 @@
+"""Whole distributions made to hold on days that were not fitted."""
+
+import numpy as np
+import pytest
+
+from forecaster.evaluation.distributions import Point, StudentT
+from forecaster.evaluation.recalibration import (
+    recalibrated,
+    score_quantiles,
+    scores_by_series,
+    scores_of,
+)
+
+LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
+
+
+def test_score_quantiles_by_hand() -> None:
+    """Scores 1..99: the 2.5th is rounded outwards to 2 and 98, the tenth is 10 and 90."""
+    found = score_quantiles(np.arange(99, 0, -1).astype(float), LEVELS)
+    assert found == [2.0, 10.0, 50.0, 90.0, 98.0]
+    assert score_quantiles(np.arange(38.0), LEVELS) is None
+    assert score_quantiles(np.arange(39.0), LEVELS) is not None
+
+
+def test_a_series_with_few_days_takes_the_pooled_numbers() -> None:
+    scores = np.concatenate([np.zeros(100), np.ones(99), [np.nan]])
+    series = np.repeat([0, 1], 100)
+    found = scores_by_series(scores, series, ("AAA", "BBB"), LEVELS)
+    assert found.keys() == {"", "AAA"}
+    assert found["AAA"] == [0.0] * 5
+
+
+def test_a_number_takes_the_residuals_and_a_distribution_the_places() -> None:
+    ones = np.ones(3)
+    assert scores_of(Point(ones), np.array([0.0, 1.0, 3.0])).tolist() == [-1.0, 0.0, 2.0]
+    pit = scores_of(StudentT(ones, ones, 5 * ones), np.array([-1e9, 1.0, 1e9]))
+    np.testing.assert_allclose(pit, [0.0, 0.5, 1.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["number", "too narrow", "too wide"])
+def test_intervals_hold_their_share_of_days_to_come(kind: str) -> None:
+    """Scales misstated threefold, or not stated at all: 80 and 95 % within a point."""
+    draw = np.random.default_rng(0)
+    scale = np.exp(0.5 * draw.standard_normal(40_000))
+    outcome, zeros = draw.standard_t(5, 40_000) * scale, np.zeros(40_000)
+    factor = {"too narrow": 1 / 3, "too wide": 3.0}.get(kind, 1.0)
+    raw = Point(zeros) if kind == "number" else StudentT(zeros, scale * factor, zeros + 5)
+    names, past = np.array(["AAA"] * 40_000), np.arange(40_000) < 20_000
+    scores = scores_of(raw, outcome)[past]
+    numbers = scores_by_series(scores, np.zeros(20_000, dtype=int), ("AAA",), LEVELS)
+    later = recalibrated(raw.take(~past), names[~past], numbers, LEVELS)
+    for coverage in (0.8, 0.95):
+        low, high = later.interval(coverage).T
+        inside = (outcome[~past] > low) & (outcome[~past] < high)
+        assert inside.mean() == pytest.approx(coverage, abs=0.01)
+    if kind != "number":
+        widths = np.diff(later.interval(0.8))[:, 0] / scale[~past]
+        assert np.ptp(widths) < 1e-6 * widths.mean()
+
+
+def test_a_row_of_a_series_without_numbers_has_no_interval() -> None:
+    found = recalibrated(Point(np.zeros(1)), np.array(["NEW"]), {}, LEVELS)
+    assert np.isnan(found.values).all()
