@@ -10,8 +10,6 @@ import numpy as np
 import torch
 
 import forecaster
-from forecaster.data.bars import History
-from forecaster.data.fingerprint import fingerprint
 from forecaster.evaluation.recalibration import scores_by_series
 from forecaster.models.forms import LEVELS
 from forecaster.pipeline.base import Base
@@ -26,7 +24,7 @@ from forecaster.training.trainer import Evaluated
 def describe(
     material: Material,
     settings: TrainSettings,
-    histories: Sequence[History],
+    bars_hash: str,
     fit: Fit,
     created: datetime,
 ) -> Manifest:
@@ -56,7 +54,7 @@ def describe(
         scaler=scaler_part(material.reader.scaler),
         target_scaler=scaler_part(material.target_scaler),
         shrinkage=fit.fitted.shrinkage.tolist(),
-        data=_data_part(material, histories),
+        data=_data_part(material, bars_hash),
         training=_training_part(settings, fit.looks, material.reader.base),
         metrics={f"select_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
         levels=list(LEVELS),
@@ -68,12 +66,12 @@ def describe(
     )
 
 
-def _data_part(material: Material, histories: Sequence[History]) -> DataPart:
+def _data_part(material: Material, bars_hash: str) -> DataPart:
     panel, split = material.panel, material.split
     return DataPart(
         tickers=list(panel.tickers),
         cross_section=len(panel.tickers) > 1,
-        fingerprint=fingerprint(histories),
+        fingerprint=bars_hash,
         days=len(panel.days),
         blocks=BlocksPart(
             first=panel.days.min().item(),
