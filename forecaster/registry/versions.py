@@ -9,7 +9,8 @@ import json
 import os
 import re
 import shutil
-from datetime import datetime
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from forecaster.errors import ArtifactError, CannotWriteError, StorageError
 from forecaster.registry.manifest import HASH_PIECE, SCHEMA, Manifest
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
+_SECOND = len("20240301-221502")
 _VERSION_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]+-[0-9a-f]{8}")
 
 Weights = dict[str, np.ndarray]
@@ -98,11 +100,32 @@ def save_version(
 
 
 def list_versions(home: Path) -> list[str]:
-    """Name all versions, oldest first; an empty list where there is no folder."""
+    """Name all versions, oldest first; an empty list where there is no folder.
+
+    A name tells the second; versions of one second are put in order by their manifests.
+    """
     folder = home / "models"
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if _VERSION_ID.fullmatch(path.name))
+    names = [path.name for path in folder.iterdir() if _VERSION_ID.fullmatch(path.name)]
+    seconds = Counter(name[:_SECOND] for name in names)
+    return sorted(
+        names,
+        key=lambda name: (
+            name[:_SECOND],
+            _created_at(folder / name) if seconds[name[:_SECOND]] > 1 else "",
+            name,
+        ),
+    )
+
+
+def _created_at(folder: Path) -> str:
+    """Read when a version was made, in UTC to the microsecond; empty where that is not told."""
+    try:
+        moment = datetime.fromisoformat(json.loads((folder / MANIFEST).read_bytes())["created_at"])
+        return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def read_manifest(home: Path, version: str) -> Manifest:

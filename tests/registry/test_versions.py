@@ -316,3 +316,12 @@ def test_the_hash_covers_everything_but_the_name():
     assert manifest(version="other").content_hash() == described.content_hash()
     assert manifest(levels=[0.1, 0.5, 0.95]).content_hash() != described.content_hash()
     assert manifest(inputs=["overnight"]).content_hash() != described.content_hash()
+
+
+def test_versions_of_one_second_are_listed_in_the_order_they_were_made(tmp_path):
+    """Their names end in a hash, by which the newest would be the oldest half of the time."""
+    moments = [f"2024-03-01T22:15:02.{number:06}+00:00" for number in range(8)]
+    made = [saved(tmp_path, created_at=moment).version for moment in moments]
+    assert list_versions(tmp_path) == made != sorted(made)
+    (tmp_path / "models" / made[3] / "manifest.json").write_text("{")
+    assert list_versions(tmp_path) == [made[3], *made[:3], *made[4:]]
