@@ -6,7 +6,7 @@ Shape letters: T days, B rows (lanes or windows), F features, H hidden units, Y 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,8 +27,8 @@ class RecurrentState:
         """Cut the state off the days that led to it: same values, no gradient."""
         return self._map(Tensor.detach)
 
-    def rows(self, index: Tensor) -> "RecurrentState":
-        """Pick rows by number or by a (B,) bool choice, in the order given."""
+    def rows(self, index: Tensor | slice) -> "RecurrentState":
+        """Pick rows by number, by a slice or by a (B,) bool choice, in the order given."""
         # cuDNN refuses a state that is not contiguous.
         return self._map(lambda tensor: tensor[:, index].contiguous())
 
@@ -44,15 +44,23 @@ class RecurrentState:
         return RecurrentState(tuple(change(tensor) for tensor in self.tensors))
 
 
+def side_by_side(states: Sequence[RecurrentState]) -> RecurrentState:
+    """Join the rows of states, in the order given; at least one."""
+    parts = zip(*(state.tensors for state in states), strict=True)
+    return RecurrentState(tuple(torch.cat(tensors, dim=1) for tensors in parts))
+
+
 class RecurrentCore(nn.Module, ABC):
     """A recurrent network without its head: days in, hidden units out.
 
     Every core sets `hidden_size`, the H of its outputs. One that is not `cuttable` gives
-    other outputs when the days come in several calls.
+    other outputs when the days come in several calls. On a CPU one `in_one_kernel` runs all
+    days in one operation, as only torch's LSTM does; others call operations for each day.
     """
 
     hidden_size: int
     cuttable: bool = True
+    in_one_kernel: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:

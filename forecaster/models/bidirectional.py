@@ -33,6 +33,7 @@ class BidirectionalCore(RecurrentCore):
         self.forward_core = forward_core
         self.backward_core = backward_core
         self.hidden_size = forward_core.hidden_size + backward_core.hidden_size
+        self.in_one_kernel = forward_core.in_one_kernel
 
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
         """Run through the days of `x` both ways; see `RecurrentCore.forward`."""

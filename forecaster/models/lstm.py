@@ -34,6 +34,8 @@ class LSTMCore(RecurrentCore):
     near 0, where Gers et al. advise a positive one.
     """
 
+    in_one_kernel = True
+
     def __init__(
         self, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
     ) -> None:

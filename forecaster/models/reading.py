@@ -25,6 +25,7 @@ class ReadingCore(RecurrentCore):
         self.inputs = inputs
         self.dropout = nn.Dropout(dropout)
         self.hidden_size, self.cuttable = core.hidden_size, core.cuttable
+        self.in_one_kernel = core.in_one_kernel
 
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
         """Run through the days of `x`; see `RecurrentCore.forward`."""

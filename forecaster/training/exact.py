@@ -28,10 +28,15 @@ def exact_gradients(
 ) -> BlockGradients:
     """Differentiate a span through all its days, the way that the plan's memory asks for."""
     days = sum(len(segment.block.x) for segment in span)
-    if memory == "recompute" or (memory == "auto" and days > STORE_UP_TO_DAYS):
+    if is_recomputed(days, memory):
         if network.core.cuttable and _can_replay(network, span[0].block.x.device):
             return _full_by_recomputation(network, span, state, RECOMPUTED_CHUNK_DAYS)
     return _full_in_one_graph(network, span, state)
+
+
+def is_recomputed(days: int, memory: Memory) -> bool:
+    """Tell whether a span of so many days is recomputed in chunks."""
+    return memory == "recompute" or (memory == "auto" and days > STORE_UP_TO_DAYS)
 
 
 def _full_in_one_graph(

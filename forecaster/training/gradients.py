@@ -38,6 +38,7 @@ def bptt_gradients(
     plan: BPTTPlan,
     count: float,
     grid: Grid | None = None,
+    noise: Tensor | None = None,
 ) -> BlockGradients:
     """Differentiate the losses of a block of days, errors reaching back as the plan says.
 
@@ -57,6 +58,8 @@ def bptt_gradients(
         count: what the sum of the losses is divided by; above 0 if anything is scored.
         grid: the segments, where they are not all `plan.stride` days long or a series
             begins inside the block.
+        noise: (T, B, H) factors of the hidden units in place of the dropout before the head;
+            None to draw them here.
 
     Returns:
         The gradients, the loss and the states on the grid, all at the weights as they are.
@@ -68,7 +71,7 @@ def bptt_gradients(
     Source: Williams and Peng (1990), "An Efficient Gradient-Based Algorithm for On-Line
     Training of Recurrent Network Trajectories", BPTT(h; h') with h = k2 and h' = k1.
     """
-    block = checked_block(x, y, mask, count)
+    block = replace(checked_block(x, y, mask, count), noise=noise)
     _require_cuttable(network, "each day's forecast is scored")
     grid = grid or Grid(lengths=even(len(x), plan.grid(len(x))))
     if sum(grid.lengths) != len(x) or max(grid.lengths) > plan.grid(len(x)):

@@ -20,9 +20,8 @@ from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
 from forecaster.training.blocks import BlockGradients, Grid, even
 from forecaster.training.exact import added
-from forecaster.training.gradients import bptt_gradients
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import tiled_gradients, workers_of
+from forecaster.training.tiles import Workers, shared_gradients, tiled_gradients, workers_of
 
 
 class Segment(Protocol):
@@ -72,7 +71,7 @@ class Reading:
         last_day_only: segments are windows of which only the last day is scored.
         burn_in: segments are windows of which every day is scored but so many first ones;
             None for lanes.
-        workers: threads on a CPU that share the windows of an update; any number gives the
+        workers: threads on a CPU that share the windows or lanes of an update; any number gives the
             same weights.
     """
 
@@ -120,16 +119,19 @@ def pass_gradients(
     updates, burn_in = 1 if plan.update == "pass" else len(segments), reading.burn_in
     scored = float(arrays.scored.sum()) if burn_in is None else _scored(arrays, segments, burn_in)
     count = max(scored / updates, 1.0)
-    if reading.last_day_only:
-        blocks = _window_batches(network, arrays, segments, plan, count, reading.workers, place)
-    elif burn_in is not None:
-        blocks = _each_day_windows(network, arrays, segments, plan, count, burn_in, place)
-    else:
-        blocks = _lane_gradients(network, arrays, segments, plan, count, place)
-    if plan.update == "chunk":
-        yield from blocks
-    elif place.done < len(segments):
-        yield reduce(lambda total, block: added([total, block]), blocks)
+    with workers_of(reading.workers, arrays.inputs.device) as workers:
+        if reading.last_day_only:
+            blocks = _window_batches(network, arrays, segments, plan, count, workers, place)
+        elif burn_in is not None:
+            blocks = _each_day_windows(
+                network, arrays, segments, plan, count, burn_in, workers, place
+            )
+        else:
+            blocks = _lane_gradients(network, arrays, segments, plan, count, workers, place)
+        if plan.update == "chunk":
+            yield from blocks
+        elif place.done < len(segments):
+            yield reduce(lambda total, block: added([total, block]), blocks)
 
 
 def _window_batches(
@@ -138,18 +140,17 @@ def _window_batches(
     segments: Segments,
     plan: BPTTPlan,
     count: float,
-    workers: int,
+    workers: Workers,
     place: Place,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each batch of windows."""
-    with workers_of(workers if arrays.inputs.device.type == "cpu" else 1) as shared:
-        for segment in islice(segments, place.done, None):
-            rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
-            block = tiled_gradients(
-                network, arrays.inputs, arrays.y, arrays.scored, rows, plan, count, shared
-            )
-            place.done += 1
-            yield block
+    for segment in islice(segments, place.done, None):
+        rows = torch.from_numpy(segment.rows).to(arrays.inputs.device)
+        block = tiled_gradients(
+            network, arrays.inputs, arrays.y, arrays.scored, rows, plan, count, workers
+        )
+        place.done += 1
+        yield block
 
 
 def _scored(arrays: TrainingArrays, segments: Segments, burn_in: int) -> float:
@@ -165,6 +166,7 @@ def _each_day_windows(
     plan: BPTTPlan,
     count: float,
     burn_in: int,
+    workers: Workers,
     place: Place,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of batches of windows scored on each day after the burn-in."""
@@ -174,8 +176,8 @@ def _each_day_windows(
         mask = arrays.scored[rows]
         mask[:burn_in] = False
         state = network.initial_state(rows.shape[1])
-        block = bptt_gradients(
-            network, arrays.inputs[rows], arrays.y[rows], mask, state, plan, count, grid
+        block = shared_gradients(
+            network, arrays.inputs, arrays.y, mask, rows, state, plan, count, grid, workers
         )
         place.done += 1
         yield block
@@ -187,6 +189,7 @@ def _lane_gradients(
     segments: Segments,
     plan: BPTTPlan,
     count: float,
+    workers: Workers,
     place: Place,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each segment's errors, which reach into the segments before.
@@ -208,8 +211,8 @@ def _lane_gradients(
         rows = torch.cat([part for part, _ in kept])
         real, rows = rows >= 0, rows.clamp(min=0)
         mask = arrays.scored[rows] & real[..., None]
-        block = bptt_gradients(
-            network, arrays.inputs[rows], arrays.y[rows], mask, state, plan, count, grid
+        block = shared_gradients(
+            network, arrays.inputs, arrays.y, mask, rows, state, plan, count, grid, workers
         )
         if len(kept) > context:
             left, _ = kept.popleft()

@@ -31,6 +31,7 @@ from forecaster.training.blocks import Grid
 from forecaster.training.forecasting import forecast_histories
 from forecaster.training.gradients import bptt_gradients
 from forecaster.training.plan import BPTTPlan
+from forecaster.training.tiles import shared_gradients
 
 
 @pytest.mark.parametrize("day", range(6))
@@ -230,11 +231,11 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, lanes, ste
     expected, states = one_by_one(network, inputs, y, lengths, steps, stride)
     passes, carried = lanes_of(lengths, lanes, stride, phase=stride), []
 
-    def spy(made, x, *arguments):
-        carried.append(bptt_gradients(made, x, *arguments))
+    def spy(made, *arguments):
+        carried.append(shared_gradients(made, *arguments))
         return carried[-1]
 
-    monkeypatch.setattr(passes_module, "bptt_gradients", spy)
+    monkeypatch.setattr(passes_module, "shared_gradients", spy)
     plan = BPTTPlan.truncated(steps=steps, stride=stride, update="pass")
     (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), passes, plan, 1)
     within(relative_error(found, expected), 1e-12)

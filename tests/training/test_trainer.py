@@ -309,7 +309,7 @@ class Still:
     total: list[torch.Tensor]
     steps: int = 0
 
-    def update(self, made, optimizer, block, clip):
+    def update(self, optimizer, block, clip):
         """Take the place of `_step`."""
         optimizer.step()  # without gradients: nothing moves, and the schedule is content
         self.steps += 1
@@ -418,12 +418,12 @@ def spied(monkeypatch):
     """Record the state and the rows that each block is differentiated from."""
     calls = []
 
-    def spy(made, x, y, mask, state, plan, count, grid):
-        block = bptt_gradients(made, x, y, mask, state, plan, count, grid)
-        calls.append((state.reset(grid.resets[0]), block.state, x))
+    def spy(made, x, y, mask, rows, state, plan, count, grid, workers):
+        block = tiles.shared_gradients(made, x, y, mask, rows, state, plan, count, grid, workers)
+        calls.append((state.reset(grid.resets[0]), block.state, x[rows]))
         return block
 
-    monkeypatch.setattr(passes_module, "bptt_gradients", spy)
+    monkeypatch.setattr(passes_module, "shared_gradients", spy)
     return calls
 
 
