@@ -89,8 +89,11 @@ def test_one_function_reads_the_clock() -> None:
 def test_nobody_unpickles() -> None:
     for path in SOURCES:
         names = {name.split(".")[0] for name in imported_names(path)}
-        assert not names & {"pickle", "joblib", "dill", "shelve"}, path
-        assert "torch.load" not in path.read_text(), path
+        # joblib runs processes in one file; its own dump and load pickle.
+        joblib = set() if path.name == "fan_out.py" else {"joblib"}
+        assert not names & {"pickle", "dill", "shelve", *joblib}, path
+        for reader in ("torch.load", "joblib.load", "joblib import load", "allow_pickle=True"):
+            assert reader not in path.read_text(), path
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
