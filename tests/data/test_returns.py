@@ -127,3 +127,45 @@ def test_a_later_split_changes_no_earlier_return(close, cut, later_split):
     split[cut:] = later_split
     after = log_total_return(close, dividend, split, "as-traded")[:cut]
     np.testing.assert_array_equal(before, after)
+
+
+@given(
+    growth=arrays(np.float64, 12, elements=st.floats(-0.3, 0.3)),
+    paid=arrays(np.float64, 12, elements=st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.3])),
+    split=arrays(np.float64, 12, elements=st.sampled_from([0.05, 0.5, 1.0, 1.0, 1.0, 1.5, 2.0])),
+)
+def test_what_a_holder_earns_does_not_depend_on_how_it_is_paid_out(growth, paid, split):
+    """One economic path: returns are its growth, whatever is paid or split, on either basis."""
+    worth = np.empty(12)  # of one share, dividend included, as traded
+    close = np.empty(12)
+    before = 100.0
+    for day in range(12):
+        worth[day] = before * np.exp(growth[day]) / split[day]
+        close[day] = before = worth[day] * (1 - paid[day])
+    dividend = worth - close
+    later = np.append(np.cumprod(split[::-1])[::-1][1:], 1.0)
+    plain = 100.0 * np.exp(np.cumsum(growth))
+    nothing = np.zeros(12)
+    for found in (
+        log_total_return(close, dividend, split, "as-traded"),
+        log_total_return(close / later, dividend / later, split, "split-adjusted"),
+        log_total_return(plain, nothing, nothing + 1, "as-traded"),
+        log_total_return(plain, nothing, nothing + 1, "split-adjusted"),
+    ):
+        np.testing.assert_allclose(found[1:], growth[1:], atol=1e-12)
+
+
+@given(
+    close=_column(1, 1e4),
+    cut=st.integers(1, 11),
+    later_dividend=st.floats(0, 100),
+    later_split=st.sampled_from([0.25, 2.0, 4.0]),
+)
+def test_what_comes_later_changes_no_earlier_return(close, cut, later_dividend, later_split):
+    """Bit for bit: a dividend rewrites no close, a split all of them by a power of two."""
+    dividend, split = np.zeros(12), np.ones(12)
+    before = log_total_return(close, dividend, split, "split-adjusted")[:cut]
+    split[cut], dividend[cut] = later_split, later_dividend
+    rescaled = np.where(np.arange(12) < cut, close / later_split, close)
+    after = log_total_return(rescaled, dividend, split, "split-adjusted")[:cut]
+    np.testing.assert_array_equal(before, after)
