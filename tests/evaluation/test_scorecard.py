@@ -76,6 +76,20 @@ def test_moves_are_away_from_the_reference():
     assert found["skill"].value == pytest.approx(1 - (0.25 + 1.44) / 2.0)
 
 
+def test_the_correlation_is_of_moves_not_of_levels():
+    """Tickers of high level stay high: repeating today would earn a correlation near 1."""
+    rows = table()
+    level = np.tile(np.arange(8.0), 200)
+    raised = Outcomes(
+        predictive=StudentT(rows.predictive.loc + level, rows.predictive.scale, rows.predictive.df),
+        y=rows.y + level,
+        days=rows.days,
+        reference=level,
+    )
+    for metric in ("ic", "rank_ic"):
+        assert values(raised)[metric].value == pytest.approx(values(rows)[metric].value, abs=1e-6)
+
+
 def test_intervals_hold_the_value_and_narrow_with_days():
     widths = {}
     for days in (100, 1600):

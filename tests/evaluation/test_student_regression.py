@@ -92,3 +92,13 @@ def test_what_cannot_be_fitted_is_refused(y, words):
     x = np.random.default_rng(0).normal(size=(len(y), 3))
     with pytest.raises(DataError, match=words):
         fit_student_regression(x, x, y, np.ones(len(y), dtype=bool))
+
+
+def test_inputs_far_from_zero_give_the_same_forecasts():
+    """Their means go into both intercepts."""
+    x, y = problem(2000)
+    every = np.ones(len(y), dtype=bool)
+    plain, moved = (fit_student_regression(v, v, y, every) for v in (x, x + [3.0, -2.0, 5.0]))
+    one, two = plain.predict(x, x), moved.predict(x + [3.0, -2.0, 5.0], x + [3.0, -2.0, 5.0])
+    np.testing.assert_allclose(one.scale, two.scale, rtol=1e-3)
+    np.testing.assert_allclose(one.loc, two.loc, atol=1e-5)
