@@ -98,7 +98,8 @@ def test_inputs_far_from_zero_give_the_same_forecasts():
     """Their means go into both intercepts."""
     x, y = problem(2000)
     every = np.ones(len(y), dtype=bool)
-    plain, moved = (fit_student_regression(v, v, y, every) for v in (x, x + [3.0, -2.0, 5.0]))
-    one, two = plain.predict(x, x), moved.predict(x + [3.0, -2.0, 5.0], x + [3.0, -2.0, 5.0])
+    away = x + np.array([3.0, -2.0, 5.0])
+    plain, moved = (fit_student_regression(v, v, y, every) for v in (x, away))
+    one, two = plain.predict(x, x), moved.predict(away, away)
     np.testing.assert_allclose(one.scale, two.scale, rtol=1e-3)
     np.testing.assert_allclose(one.loc, two.loc, atol=1e-5)
