@@ -14,6 +14,8 @@ _HOMES = {
     "TrainReport": "forecaster.pipeline.train",
     "evaluate": "forecaster.pipeline.evaluate",
     "Evaluation": "forecaster.pipeline.evaluate",
+    "audit": "forecaster.pipeline.audit",
+    "AuditReport": "forecaster.pipeline.audit",
     "memory": "forecaster.pipeline.memory",
     "MemoryReport": "forecaster.pipeline.memory_report",
     "predict": "forecaster.pipeline.predict",

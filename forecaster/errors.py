@@ -39,6 +39,12 @@ class DivergedError(ForecasterError):
         self.rows = rows
 
 
+class LeakError(ForecasterError):
+    """The audit found a value that the future touches, or nothing to compare."""
+
+    exit_code = 5
+
+
 class DataError(ForecasterError):
     """Prices that cannot be trusted or are too few."""
 

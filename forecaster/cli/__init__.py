@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from forecaster import __version__
-from forecaster.cli import data, evaluate, fetch, memory, models, output, predict, train
+from forecaster.cli import audit, data, evaluate, fetch, memory, models, output, predict, train
 
 app = typer.Typer(
     name="forecaster",
@@ -46,6 +46,7 @@ app.command("fetch")(fetch.fetch_command)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train_command)
 app.command("evaluate")(evaluate.evaluate_command)
+app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")

@@ -1,0 +1,167 @@
+"""What the pipeline computes day by day, as values that no later bar may change.
+
+Shape letters: N rows of the panel, K targets.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+
+from forecaster import clock
+from forecaster.data.bars import BAR_COLUMNS, History
+from forecaster.data.derived import derived_inputs, derived_names
+from forecaster.data.features import OWN_FEATURES
+from forecaster.data.panel import CROSS_SECTION, Panel, build_panel
+from forecaster.data.sessions import CALENDAR_INPUTS, next_session, timezone_of
+from forecaster.evaluation.distributions import Predictive
+from forecaster.evaluation.recalibration import recalibrated
+from forecaster.pipeline.audit_alter import after_day, as_date
+from forecaster.pipeline.audit_compare import Values
+from forecaster.pipeline.fitted import Fitted
+from forecaster.pipeline.prices import as_table, load_histories
+
+BARS: Final = "bars"
+ROW_STAGES: Final = ("features", "cross-section", "calendar", "targets", "inputs")
+FORECASTS: Final = "forecasts"
+LEVELS: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
+
+_PANEL_STAGES = {
+    "features": OWN_FEATURES,
+    "cross-section": CROSS_SECTION,
+    "calendar": CALENDAR_INPUTS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecaster:
+    """What forecasts: a fitted network, the targets and tickers it knows, its calibration.
+
+    `calibration` maps target and ticker to numbers as a manifest does; `levels` are theirs.
+    """
+
+    fitted: Fitted
+    targets: tuple[str, ...]
+    universe: tuple[str, ...] | None
+    calibration: Mapping[str, Mapping[str, Sequence[float]]]
+    levels: Sequence[float]
+
+
+def bars_up_to(histories: Sequence[History], cut: np.datetime64) -> Values:
+    """Name every value of the bars up to a date, as they are in the histories."""
+    return _bar_values(
+        [History(listing=h.listing, bars=h.bars[~after_day(h, cut)]) for h in histories]
+    )
+
+
+def bars_as_of(histories: Sequence[History], cut: np.datetime64) -> Values:
+    """Read all bars through the door that every command uses, as of a date."""
+    last = max(history.bars["session"].iloc[-1] for history in histories)
+    later = datetime.combine(last.date() + timedelta(days=10), time(), ZoneInfo("UTC"))
+    with _quiet(), clock.as_if(later):
+        return _bar_values(load_histories(as_table(histories), Path(), (), as_date(cut)))
+
+
+def bars_before_the_close(histories: Sequence[History], cut: np.datetime64) -> Values:
+    """Read bars through the same door on the session after a date, while it trades."""
+    found: list[History] = []
+    for calendar in sorted({history.listing.calendar for history in histories}):
+        session = next_session(calendar, as_date(cut))
+        noon = datetime.combine(session, time(12), ZoneInfo(timezone_of(calendar)))
+        served = [
+            History(listing=h.listing, bars=h.bars[~after_day(h, np.datetime64(session, "D"))])
+            for h in histories
+            if h.listing.calendar == calendar
+        ]
+        served = [history for history in served if len(history.bars)]
+        if served:
+            with _quiet(), clock.as_if(noon):
+                found += load_histories(as_table(served), Path(), (), None)
+    return _bar_values(found)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Read without the notices that a person's own file would deserve."""
+    logger = logging.getLogger("forecaster")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _bar_values(histories: Sequence[History]) -> Values:
+    names = BAR_COLUMNS[1:]
+    ordered = sorted(histories, key=lambda history: history.listing.ticker)
+    bars = [history.bars for history in ordered]
+    count = [len(part) for part in bars]
+    table = pd.concat(bars) if bars else pd.DataFrame(columns=list(BAR_COLUMNS), dtype="float64")
+    return Values(
+        columns=names,
+        values=table[list(names)].to_numpy(np.float64),
+        tickers=np.repeat([history.listing.ticker for history in ordered], count).astype(str),
+        days=table["session"].to_numpy("datetime64[D]"),
+    )
+
+
+def panel_of(histories: Sequence[History], forecaster: Forecaster) -> Panel:
+    """Build the panel that a forecaster reads."""
+    return build_panel(histories, forecaster.targets, universe=forecaster.universe)
+
+
+def row_values(panel: Panel, cut: np.datetime64) -> dict[str, Values]:
+    """Give everything that was known at the close of each day up to a date, by stage."""
+    known, outcome = panel.days <= cut, panel.outcome_days <= cut
+    inputs = dict(zip(panel.input_names, panel.inputs[known].T, strict=True))
+    found = {}
+    for stage, names in _PANEL_STAGES.items():
+        columns = {name: inputs[name] for name in names if name in inputs}
+        if stage == "features":
+            columns |= {"close": panel.close[known]} | _per_target(
+                panel, " today", panel.today[known]
+            )
+        if columns:
+            found[stage] = Values.of_rows(panel, known, columns)
+    columns = _per_target(panel, "", panel.y[outcome])
+    columns |= _per_target(panel, " level", panel.level[outcome])
+    columns["outcome day"] = panel.outcome_days[outcome].astype(np.int64)
+    found["targets"] = Values.of_rows(panel, outcome, columns)
+    names = derived_names(panel)
+    columns = dict(zip(names, derived_inputs(panel, names)[known].T, strict=True))
+    found["inputs"] = Values.of_rows(panel, known, columns)
+    return found
+
+
+def forecast_values(panel: Panel, forecaster: Forecaster, cut: np.datetime64) -> Values:
+    """Forecast from every day up to a date: mean and quantiles, stated and calibrated."""
+    known = panel.days <= cut
+    rows = np.flatnonzero(known)
+    tickers = np.array(panel.tickers)[panel.series[rows]]
+    stated = forecaster.fitted.predictive(panel, known)
+    columns: dict[str, np.ndarray] = {}
+    for target, predictive in zip(forecaster.targets, stated, strict=True):
+        mine = predictive.take(rows)
+        columns |= _quantiles(f"{target} mean", target, mine)
+        numbers = forecaster.calibration.get(target, {})
+        held = recalibrated(mine, tickers, numbers, forecaster.levels)
+        columns |= _quantiles("", f"calibrated {target}", held)
+    return Values.of_rows(panel, known, columns)
+
+
+def _quantiles(mean: str, name: str, predictive: Predictive) -> dict[str, np.ndarray]:
+    found = {mean: predictive.mean()} if mean else {}
+    values = predictive.quantile(LEVELS)
+    return found | {f"{name} q{level:g}": values[:, q] for q, level in enumerate(LEVELS)}
+
+
+def _per_target(panel: Panel, word: str, table: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{name}{word}": table[:, k] for k, name in enumerate(panel.targets)}

@@ -1,0 +1,240 @@
+"""Leaks as people really make them, each planted into the product's own code.
+
+`LEAKS` maps a name to the stage that must be named and to what plants it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.data import cross_section, derived, derived_echo, features, series
+from forecaster.data.bars import History
+from forecaster.data.features import OWN_FEATURES
+from forecaster.data.scaling import Scaler
+from forecaster.data.sessions import CALENDAR_INPUTS
+from forecaster.evaluation.splits import Split
+from forecaster.pipeline import baselines, fitted, fitting, material, prices
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+FAR = np.datetime64("2100-01-01")
+
+
+def unfinished_bar(patch: pytest.MonkeyPatch) -> None:
+    """Today's bar is read while the exchange is open."""
+    patch.setattr(prices, "final_part", lambda history, now: history)
+
+
+def as_of_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(prices, "_cut", lambda history, until: history)
+
+
+def _own_features(change: Callable[[History, np.ndarray], np.ndarray]) -> Plant:
+    """Change what `own_features` gives, or the history that it reads."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        real = series.own_features
+        patch.setattr(series, "own_features", lambda history: change(history, real(history)))
+
+    return plant
+
+
+def _target_among_features(history: History, rows: np.ndarray) -> np.ndarray:
+    total = rows[:, OWN_FEATURES.index("log_return")]
+    rows[:, OWN_FEATURES.index("intraday")] = np.append(total[1:], np.nan)
+    return rows
+
+
+def _scored_over_the_whole_history(history: History, rows: np.ndarray) -> np.ndarray:
+    table = pd.DataFrame(rows)
+    return ((table - table.mean()) / (table.std() + 1e-9)).to_numpy()
+
+
+def _volume_over_its_full_mean(history: History, rows: np.ndarray) -> np.ndarray:
+    volume = rows[:, OWN_FEATURES.index("log_volume")]
+    rows[:, OWN_FEATURES.index("volume_deviation")] = volume - pd.Series(volume).mean()
+    return rows
+
+
+def _adjusted_close(history: History, rows: np.ndarray) -> np.ndarray:
+    """Prices as after all dividends and splits to come, as `auto_adjust` serves them."""
+    bars = history.bars
+    kept = (1.0 - bars["dividend"] / bars["close"]) / bars["split"]
+    later = kept[::-1].cumprod()[::-1].shift(-1, fill_value=1.0)
+    adjusted = bars.assign(
+        **{name: bars[name] * later for name in ("open", "high", "low", "close")}
+    )
+    return features.own_features(replace(history, bars=adjusted))
+
+
+def centred_mean(patch: pytest.MonkeyPatch) -> None:
+    def mean(values: np.ndarray, days: int) -> np.ndarray:
+        return pd.Series(values).rolling(days, min_periods=1, center=True).mean().to_numpy()
+
+    patch.setattr(features, "trailing_mean", mean)
+
+
+def market_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
+    real = cross_section.DailyMeans.at
+    patch.setattr(
+        cross_section.DailyMeans,
+        "at",
+        lambda self, calendar, days: real(self, calendar, np.append(days[1:], days[-1])),
+    )
+
+
+def calendar_of_the_next_row(patch: pytest.MonkeyPatch) -> None:
+    real = series.scheduled_inputs
+
+    def inputs(calendar: str, days: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        values, names = real(calendar, days)
+        gaps = np.diff(days).astype(np.int64) - 1
+        values[:-1, CALENDAR_INPUTS.index("gap_days")] = gaps
+        return values, names
+
+    patch.setattr(series, "scheduled_inputs", inputs)
+
+
+def outcome_of_two_days(patch: pytest.MonkeyPatch) -> None:
+    real = series._targets
+
+    def targets(*arguments: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        today, level, y = real(*arguments)  # type: ignore[arg-type]
+        y[:-1] = (y[:-1] + y[1:]) / 2.0
+        return today, level, y
+
+    patch.setattr(series, "_targets", targets)
+
+
+def _filled(fill: Callable[[pd.DataFrame], pd.DataFrame], *, across: bool) -> Plant:
+    """Fill missing inputs, piece by piece or over the flat rows of all tickers."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        real = derived.derived_blocks
+
+        def blocks(*arguments: object) -> Iterator[tuple[slice, np.ndarray]]:
+            found = list(real(*arguments))  # type: ignore[arg-type]
+            if across:
+                whole = fill(pd.DataFrame(np.concatenate([block for _, block in found])))
+                yield from ((rows, whole.to_numpy()[rows]) for rows, _ in found)
+                return
+            yield from ((rows, fill(pd.DataFrame(block)).to_numpy()) for rows, block in found)
+
+        patch.setattr(derived, "derived_blocks", blocks)
+
+    return plant
+
+
+def echo_of_days_to_come(patch: pytest.MonkeyPatch) -> None:
+    real = derived_echo._rows_before
+    patch.setattr(
+        derived_echo,
+        "_rows_before",
+        lambda piece, days: np.minimum(real(piece, 1) + 5, len(piece.days) - 1),
+    )
+    patch.setattr(
+        derived_echo,
+        "_picked",
+        lambda values, rows, later: np.where(rows >= 0, values[rows], np.nan),
+    )
+
+
+def _masks(change: Callable[..., tuple[np.ndarray, ...]]) -> Plant:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        real = Split.masks
+        patch.setattr(Split, "masks", lambda self, days: change(*real(self, days)))
+
+    return plant
+
+
+def _shuffled(*masks: np.ndarray) -> tuple[np.ndarray, ...]:
+    order = np.random.default_rng(0).permutation(len(masks[0]))
+    return tuple(mask[order] for mask in masks)
+
+
+def scaler_on_all_days(patch: pytest.MonkeyPatch) -> None:
+    real = Scaler.fit.__func__  # type: ignore[attr-defined]
+    everything = classmethod(lambda cls, values, rows: real(cls, values, np.ones_like(rows)))
+    patch.setattr(Scaler, "fit", everything)
+
+
+def base_on_all_days(patch: pytest.MonkeyPatch) -> None:
+    real = material.fit_base
+    patch.setattr(
+        material,
+        "fit_base",
+        lambda kind, panel, scored, y, forms: real(kind, panel, np.isfinite(y), y, forms),
+    )
+
+
+def select_days_in_fit(patch: pytest.MonkeyPatch) -> None:
+    real = material.Material.rows
+    patch.setattr(
+        material.Material,
+        "rows",
+        lambda self, block: real(self, block) | (real(self, 1) if block == 0 else False),
+    )
+
+
+def _with_report(made: material.Material) -> material.Material:
+    """Let the select block run on over the report block."""
+    return replace(made, split=Split(fit_until=made.split.fit_until, select_until=FAR))
+
+
+def early_stopping_on_the_report(patch: pytest.MonkeyPatch) -> None:
+    real = fitting.select_loss
+    patch.setattr(fitting, "select_loss", lambda made, *others: real(_with_report(made), *others))
+
+
+def calibrated_on_the_report(patch: pytest.MonkeyPatch) -> None:
+    real = fitting._calibrated
+    patch.setattr(
+        fitting,
+        "_calibrated",
+        lambda network, made, *others: real(network, _with_report(made), *others),
+    )
+
+
+def baseline_on_all_days(patch: pytest.MonkeyPatch) -> None:
+    real = baselines.least_squares
+    patch.setattr(baselines, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
+
+
+def state_from_the_future(patch: pytest.MonkeyPatch) -> None:
+    """A network that reads the history from both ends."""
+    real = fitted.forecast_rows
+
+    def both(network, inputs, offsets, lookback, rows):  # type: ignore[no-untyped-def]
+        turned = np.array(offsets[-1] - offsets[::-1])
+        back = real(network, inputs.flip(0), turned, lookback, rows[::-1].copy())
+        return (real(network, inputs, offsets, lookback, rows) + back[::-1]) / 2.0
+
+    patch.setattr(fitted, "forecast_rows", both)
+
+
+LEAKS: dict[str, tuple[str, Plant]] = {
+    "today's unfinished bar": ("bars", unfinished_bar),
+    "--as-of ignored": ("bars", as_of_ignored),
+    "target among the features": ("features", _own_features(_target_among_features)),
+    "z-score over the whole history": ("features", _own_features(_scored_over_the_whole_history)),
+    "volume over its full-sample mean": ("features", _own_features(_volume_over_its_full_mean)),
+    "close adjusted for later dividends": ("features", _own_features(_adjusted_close)),
+    "centred mean": ("features", centred_mean),
+    "cross-section of the next day": ("cross-section", market_of_tomorrow),
+    "calendar from the next row": ("calendar", calendar_of_the_next_row),
+    "outcome of two days": ("targets", outcome_of_two_days),
+    "forward fill across tickers": ("inputs", _filled(pd.DataFrame.ffill, across=True)),
+    "backfill": ("inputs", _filled(pd.DataFrame.bfill, across=False)),
+    "echo reading forward": ("inputs", echo_of_days_to_come),
+    "split by shuffling": ("blocks", _masks(_shuffled)),
+    "select days in the fit mask": ("blocks", _masks(lambda f, s, r: (f | s, s, r))),
+    "scaler on all days": ("scales", scaler_on_all_days),
+    "base on all days": ("base", base_on_all_days),
+    "select days trained on": ("training", select_days_in_fit),
+    "early stopping on the report block": ("training", early_stopping_on_the_report),
+    "calibration on report days": ("calibration", calibrated_on_the_report),
+    "baseline on all days": ("baselines", baseline_on_all_days),
+    "state from the future": ("forecasts", state_from_the_future),
+}

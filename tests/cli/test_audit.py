@@ -1,0 +1,94 @@
+"""`forecaster audit` as its user sees it: leaks planted into the product are found and named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.cli.leaks import LEAKS
+from tests.synthetic import ragged_bars
+
+Run = Callable[..., Result]
+LENGTHS = {"AAA": 180, "BBB": 130, "CCC": 160}
+FEW = ("--dates", 3, "--updates", 4)
+
+
+@pytest.fixture(scope="module")
+def small_home(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """Three short tickers and a small version; not to be written to."""
+    home = tmp_path_factory.mktemp("home")
+    ragged_bars(LENGTHS).to_csv(home / "prices.csv", index=False)
+    assert run("data", "import", home / "prices.csv", "--home", home).exit_code == 0
+    options = ("--target", "return,range", "--hidden", 3, "--max-updates", 8)
+    done = run("train", *options, "--home", home)
+    assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_planted_leak_is_found_and_its_stage_is_named(
+    name: str, run: Run, small_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, plant = LEAKS[name]
+    plant(monkeypatch)
+    done = run("audit", *FEW, "--home", small_home)
+    assert done.exit_code == 5, done.output
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"forecaster: The future leaks into {stage}: "), said
+    assert "with every bar after 20" in said
+
+
+def test_without_a_leak_every_stage_is_identical(run: Run, small_home: Path) -> None:
+    done = run("audit", *FEW, "--home", small_home)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("identical") == 13
+    assert "values compared" in done.stdout and "verdict no future touches" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("next    forecaster evaluate ")
+
+
+def test_json_names_the_leak_and_counts_what_was_compared(
+    run: Run, small_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, plant = LEAKS["centred mean"]
+    plant(monkeypatch)
+    done = run("audit", *FEW, "--home", small_home, "--json")
+    assert done.exit_code == 5
+    content = json.loads(done.stdout)
+    assert content["schema"] == "forecaster.audit/1"
+    assert content["stages"][0] == {
+        **{"stage": "bars", "dates": 3, "values": content["stages"][0]["values"]},
+        "verdict": "identical",
+    }
+    assert content["values"] == sum(row["values"] for row in content["stages"])
+    leak = content["leaks"][0]
+    assert leak["stage"] == "features" and leak["column"] == "range_deviation"
+    assert leak["day"] <= leak["cut"] and leak["before"] != leak["after"]
+    assert leak["ticker"] in LENGTHS and leak["kind"] in ("cut", "blanked", "corrupted")
+
+
+def test_without_a_version_the_default_settings_are_audited(
+    run: Run, tmp_path: Path, small_home: Path
+) -> None:
+    assert run("data", "import", small_home / "prices.csv", "--home", tmp_path).exit_code == 0
+    done = run("audit", *FEW, "--home", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "none yet: the default settings" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--dates", 2], 2, "--dates 2: give at least 3"),
+        (["--tickers", 0], 2, "--tickers 0: give at least 1"),
+        (["nothing-like-it"], 66, "nothing-like-it"),
+        (["--as-of", "2010-05-03"], 66, "--as-of 2010-05-03"),
+    ],
+)
+def test_audit_refuses_in_one_line(
+    run: Run, small_home: Path, options: list[object], code: int, words: str
+) -> None:
+    done = run("audit", *options, "--home", small_home)
+    assert done.exit_code == code
+    assert words in done.stderr and len(done.stderr.splitlines()) == 1
