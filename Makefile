@@ -84,6 +84,7 @@ bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 	$(BIN)/python -m benchmarks.sequences
 	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.scale
 
 wheel: $(VENV)/.dev  ## build the wheel, install it elsewhere, run it outside the checkout
 	rm -rf dist
