@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.bars import Basis, History
+from forecaster.data.identity import keep_known
 from forecaster.data.merge import changed_past
 from forecaster.data.schedule import describe_strays
 from forecaster.data.sources.cells import DateOrder
@@ -79,6 +81,7 @@ def import_files(
         failures = _doubts(store, final)
         histories = [one for one in final if one.listing.ticker not in failures]
         held = [stored_history(store, history.listing.ticker) for history in histories]
+        histories = [_with_known(*pair) for pair in zip(held, histories, strict=True)]
         for before, history in zip(held, histories, strict=True):
             _check_past(before, history)
         changed = store.upsert_all(histories, clock.now())
@@ -121,6 +124,13 @@ def _final(store: PriceStore, history: History) -> History:
             "import them again tomorrow."
         )
     return final
+
+
+def _with_known(before: History | None, history: History) -> History:
+    """Fill what a file does not tell of a ticker, its name for one, with what is stored."""
+    if before is None:
+        return history
+    return replace(history, listing=keep_known(before.listing, history.listing))
 
 
 def _check_past(before: History | None, history: History) -> None:

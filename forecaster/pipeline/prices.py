@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from forecaster import clock
@@ -13,7 +14,7 @@ from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.export import write_csv, write_parquet
 from forecaster.data.fingerprint import fingerprint
 from forecaster.data.schedule import describe_guess, describe_strays, final_part
-from forecaster.data.sources.file_table import REQUIRED
+from forecaster.data.sources.file_table import MARKS, REQUIRED
 from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
@@ -209,8 +210,13 @@ def stored_ticker(home: Path, ticker: str, until: date | None = None) -> Stored:
 
 
 def export_file(file: Path, tickers: Sequence[str] = (), *, home: Path) -> int:
-    """Write bars in long form; return how many rows."""
-    table = as_table(load_histories(None, home, tickers, None))
+    """Write bars in long form, with what is known of each ticker; return how many rows."""
+    histories = load_histories(None, home, tickers, None)
+    table = as_table(histories)
+    for mark in MARKS:
+        told = [getattr(history.listing, mark) for history in histories]
+        if any(told):
+            table[mark] = np.repeat(told, [len(history.bars) for history in histories])
     write_table(table, file)
     return len(table)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -200,3 +201,39 @@ def test_an_ordinary_import_says_nothing(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO):
         import_files([written(tmp_path, ragged_bars({"AAA": 60, "BBB": 40}))], home=tmp_path)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_what_a_ticker_is_called_goes_out_and_comes_in_again(tmp_path: Path, ending: str) -> None:
+    """A name that a spreadsheet would run comes back without its apostrophe."""
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    here, there = two_homes(tmp_path)
+    known = {"name": "=Invented Inc", "exchange": "LSE", "currency": "GBp"}
+    with PriceStore.open_for_writing(here) as store:
+        marked = made("AAA", "XLON")
+        store.upsert(replace(marked, listing=replace(marked.listing, **known)), clock.now())
+        store.upsert(made("BBB", "XNYS"), clock.now())
+    export_file(tmp_path / f"out.{ending}", home=here)
+    import_files(tmp_path / f"out.{ending}", home=there)
+    with PriceStore.open_for_reading(there) as store:
+        found, other = store.listing("AAA"), store.listing("BBB")
+    assert {mark: getattr(found, mark) for mark in known} == known
+    assert (other.name, other.exchange, other.currency) == ("", "", "")
+
+
+def test_a_file_that_does_not_tell_a_currency_keeps_the_stored_one(tmp_path: Path) -> None:
+    table = bars_of("AAA", 60)
+    import_files(written(tmp_path, table.assign(currency="GBp"), "one.csv"), home=tmp_path)
+    import_files(written(tmp_path, table, "two.csv"), home=tmp_path)
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.listing("AAA").currency == "GBp"
+
+
+def test_a_column_that_changes_within_a_ticker_is_no_mark(tmp_path: Path) -> None:
+    """Other people's columns called name hold all sorts of things."""
+    table = bars_of("AAA", 60)
+    table["name"] = [f"row {number}" for number in range(60)]
+    import_files(written(tmp_path, table), home=tmp_path)
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.listing("AAA").name == ""

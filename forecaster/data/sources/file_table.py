@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from forecaster.errors import DataError, UsageError
 
 REQUIRED: Final = ("session", "open", "high", "low", "close")
-FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker", "basis", "calendar")
+# What a ticker is called, beside its bars: read where it is told alike in all rows of a ticker.
+MARKS: Final = ("name", "exchange", "currency")
+FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker", "basis", "calendar", *MARKS)
 
 # Spellings without case, spaces, underscores and the like.
 _SYNONYMS: Final = {
@@ -33,6 +35,7 @@ _SYNONYMS: Final = {
     "ticker": ("ticker", "symbol", "tic"),
     "basis": ("basis",),
     "calendar": ("calendar",),
+    **{mark: (mark,) for mark in MARKS},
 }
 _FIELD_OF: Final = {name: field for field, names in _SYNONYMS.items() for name in names}
 
@@ -129,7 +132,7 @@ def _usual_columns(columns: list[str], mapped: set[str]) -> dict[str, list[int]]
         field = _FIELD_OF.get("".join(filter(str.isalnum, name.casefold())))
         if field and field not in mapped:
             found.setdefault(field, []).append(place)
-    return found
+    return {name: at for name, at in found.items() if name not in MARKS or len(at) == 1}
 
 
 def _named_column(path: Path | str, columns: list[str], field: str, column: str) -> int:

@@ -62,6 +62,9 @@ def listing_of(rows: FileTable, ticker: str, said: Said, source: str) -> Listing
         source=source,
         basis=cast(Basis, _agreed(rows, ticker, "basis", basis, said.basis) or "as-traded"),
         calendar=_agreed(rows, ticker, "calendar", calendar, wanted) or known,
+        name=_mark(rows, "name"),
+        exchange=_mark(rows, "exchange"),
+        currency=_mark(rows, "currency"),
     )
 
 
@@ -72,6 +75,15 @@ def _one_value(rows: FileTable, column: str) -> str | None:
     cells = rows.frame[column].astype(object).astype(str).str.strip()
     rows.refuse((cells != cells.iloc[0]).to_numpy(np.bool_), column, f"one {column} per ticker")
     return str(cells.iloc[0])
+
+
+def _mark(rows: FileTable, column: str) -> str:
+    """Read a mark that all rows tell alike; empty where they do not."""
+    if column not in rows.frame or rows.frame[column].isna().any():
+        return ""
+    told = rows.frame[column].astype(object).unique().tolist()
+    # The apostrophe that keeps a spreadsheet from running what our own export writes.
+    return str(told[0]).strip().removeprefix("'") if len(told) == 1 else ""
 
 
 def _all(rows: FileTable) -> NDArray[np.bool_]:
