@@ -32,6 +32,7 @@ from forecaster.training.trainer import Options, train
 KINDS = ("elman", "gru", "lstm")
 SERIES, DAYS, INPUTS, LOOKBACK, CHUNK = 100, 2520, 26, 60, 63
 SECONDS = 0.4  # at least this long does a plain loop run in a round, or two updates
+WARM_UPDATES = 2
 OFFSETS = np.arange(SERIES + 1, dtype=np.int64) * DAYS
 ENDS = window_ends(OFFSETS, LOOKBACK, np.ones(SERIES * DAYS, dtype=np.bool_))
 
@@ -56,18 +57,31 @@ def spent(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def ours(network: Network, data: TrainingArrays, segments: Segments, updates: int, **how) -> None:
-    """Train with everything a real training does: clipping, schedule, looks at its loss."""
+def ours(
+    network: Network, data: TrainingArrays, segments: Segments, updates: int, **how
+) -> tuple[float, float]:
+    """Train with everything a real training does: clipping, schedule, looks at its loss.
+
+    Returns the wall and processor seconds of so many updates after the first two, which pay for
+    what a training needs once: threads, buffers.
+    """
     torch.set_num_threads(1)
+    updates += WARM_UPDATES
     options = Options(
         max_updates=updates,
         learning_rate=1e-3,
         weight_decay=0.0,
         clip_grad=1.0,
-        evaluate_every=max(updates, 2),
+        evaluate_every=updates,
         patience=1,
     )
     reading = Reading(last_day_only=how.pop("last_day_only", True), workers=how.pop("workers", 1))
+    begun = [0.0, 0.0]
+
+    def on_update(update: int, look: object) -> None:
+        if update == WARM_UPDATES:
+            begun[:] = time.perf_counter(), time.process_time()
+
     train(
         network,
         data,
@@ -76,8 +90,9 @@ def ours(network: Network, data: TrainingArrays, segments: Segments, updates: in
         options,
         reading,
         validate=lambda network: 0.0,
-        on_update=lambda update, look: None,
+        on_update=on_update,
     )
+    return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
 
 def plain(loop: PlainLoop, data: TrainingArrays, batches: Segments, threads: int) -> None:
@@ -123,8 +138,8 @@ def windows_row(kind: str, hidden: int, batch: int, rounds: int, data: TrainingA
     batches, base, alone, shared = drawn(batch, updates), [], [], []
     for _ in range(rounds):
         base.append(spent(lambda: plain(loop, data, batches, threads)))
-        alone.append(spent(lambda: ours(network, data, batches, updates)))
-        shared.append(spent(lambda: ours(network, data, batches, updates, workers=2)))
+        alone.append(ours(network, data, batches, updates))
+        shared.append(ours(network, data, batches, updates, workers=2))
     count = batch * updates
     ratio = {
         "one": [b[0] / a[0] for b, a in zip(base, alone, strict=True)],
@@ -139,21 +154,20 @@ def windows_row(kind: str, hidden: int, batch: int, rounds: int, data: TrainingA
     )
 
 
-def histories(rounds: int, data: TrainingArrays) -> str:
+def histories(threads: int, rounds: int, data: TrainingArrays) -> str:
     """Compare a pass over whole histories with the loop's pass over the same days' windows."""
     loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
     lanes = pack_lanes(OFFSETS[:-1], OFFSETS[1:], SERIES, CHUNK, np.random.default_rng(0), CHUNK)
-    how = {"plan": BPTTPlan.truncated(steps=CHUNK), "last_day_only": False}
+    how = {"plan": BPTTPlan.truncated(steps=CHUNK), "last_day_only": False, "workers": threads}
     sample, pairs = 12, []
     for _ in range(rounds):
-        windows, _ = spent(lambda: plain(loop, data, drawn(1024, sample), 1))
-        whole, _ = spent(lambda: ours(network, data, lanes, len(lanes), **how))
+        windows, _ = spent(lambda: plain(loop, data, drawn(1024, sample), threads))
+        whole, _ = ours(network, data, lanes, len(lanes), **how)
         pairs.append((windows * len(ENDS) / (sample * 1024), whole))
     slow, fast = (statistics.median(column) for column in zip(*pairs, strict=True))
     return (
-        f"Whole histories, LSTM 64, {SERIES} x {DAYS:,} days, k = {CHUNK}: {fast:.2f} s a pass; "
-        f"the plain loop's {len(ENDS):,} windows {slow:.1f} s ({sample} of {len(ENDS) // 1024 + 1} "
-        f"updates timed); ratio **{statistics.median(s / f for s, f in pairs):.0f}**"
+        f"| {threads} | {slow:.1f} s | {fast:.2f} s | "
+        f"**{statistics.median(s / f for s, f in pairs):.0f}** |"
     )
 
 
@@ -216,19 +230,19 @@ def busy(rounds: int, data: TrainingArrays) -> list[str]:
     loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
     batches, updates = drawn(1024, 4), 4
     arms = {
-        "plain loop, 1 thread": lambda: plain(loop, data, batches, 1),
-        "plain loop, 2 threads": lambda: plain(loop, data, batches, 2),
+        "plain loop, 1 thread": lambda: spent(lambda: plain(loop, data, batches, 1)),
+        "plain loop, 2 threads": lambda: spent(lambda: plain(loop, data, batches, 2)),
         "ours, 1 worker": lambda: ours(network, data, batches, updates),
         "ours, 2 workers": lambda: ours(network, data, batches, updates, workers=2),
     }
     rows = []
-    for name, work in arms.items():
-        work()
+    for name, seconds in arms.items():
+        seconds()
         free, shared = [], []
         for _ in range(rounds):
-            free.append(spent(work)[0])
+            free.append(seconds()[0])
             with busy_process():
-                shared.append(spent(work)[0])
+                shared.append(seconds()[0])
         kept = statistics.median(f / s for f, s in zip(free, shared, strict=True))
         speeds = [f"{4096 / statistics.median(times):,.0f}" for times in (free, shared)]
         rows.append(f"| {name} | {speeds[0]} | {speeds[1]} | {kept:.0%} |")
@@ -252,7 +266,14 @@ def main() -> None:
     grid = [(k, h, b) for k in KINDS for h in sizes for b in batches]
     for kind, hidden, batch in dict.fromkeys([("lstm", 64, 1024), *grid]):
         print(windows_row(kind, hidden, batch, rounds, data), flush=True)
-    print(f"\n{histories(rounds, data)}\n")
+    print(
+        f"\nOne pass over {SERIES} x {DAYS:,} days, LSTM 64: {len(ENDS):,} windows of {LOOKBACK} "
+        f"(12 of {len(ENDS) // 1024 + 1} updates timed), whole histories with k = {CHUNK}.\n"
+    )
+    print("| threads of each | plain loop | ours | ratio |\n|---|---|---|---|")
+    for threads in (1, 2):
+        print(histories(threads, rounds, data), flush=True)
+    print()
     print(f"Exact full BPTT, {DAYS:,} days x {SERIES} lanes, 64 hidden, processes of their own.\n")
     print("| cell | one graph | recomputed | times faster | times smaller |\n|---|---|---|---|---|")
     for kind in KINDS:

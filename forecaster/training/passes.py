@@ -21,7 +21,7 @@ from forecaster.models.network import Network
 from forecaster.training.blocks import BlockGradients, Grid, even
 from forecaster.training.exact import added
 from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import Workers, shared_gradients, tiled_gradients, workers_of
+from forecaster.training.tiles import Workers, shared_gradients, tiled_gradients
 
 
 class Segment(Protocol):
@@ -71,8 +71,8 @@ class Reading:
         last_day_only: segments are windows of which only the last day is scored.
         burn_in: segments are windows of which every day is scored but so many first ones;
             None for lanes.
-        workers: threads on a CPU that share the windows or lanes of an update; any number gives the
-            same weights.
+        workers: threads on a CPU that share the windows or lanes of an update (see
+            `workers_of`); any number gives the same weights.
     """
 
     last_day_only: bool
@@ -100,6 +100,7 @@ def pass_gradients(
     plan: BPTTPlan,
     reading: Reading,
     place: Place,
+    workers: Workers,
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each update; every scored outcome weighs the same in a pass.
 
@@ -110,6 +111,7 @@ def pass_gradients(
         plan: how far errors travel back inside a segment.
         reading: windows or lanes, and who reads them.
         place: a new one, or that of an earlier call with equal segments to go on from there.
+        workers: who shares the windows or lanes of an update; any number gives the same bits.
 
     Raises:
         ValueError: the pass has no segments.
@@ -119,19 +121,16 @@ def pass_gradients(
     updates, burn_in = 1 if plan.update == "pass" else len(segments), reading.burn_in
     scored = float(arrays.scored.sum()) if burn_in is None else _scored(arrays, segments, burn_in)
     count = max(scored / updates, 1.0)
-    with workers_of(reading.workers, arrays.inputs.device) as workers:
-        if reading.last_day_only:
-            blocks = _window_batches(network, arrays, segments, plan, count, workers, place)
-        elif burn_in is not None:
-            blocks = _each_day_windows(
-                network, arrays, segments, plan, count, burn_in, workers, place
-            )
-        else:
-            blocks = _lane_gradients(network, arrays, segments, plan, count, workers, place)
-        if plan.update == "chunk":
-            yield from blocks
-        elif place.done < len(segments):
-            yield reduce(lambda total, block: added([total, block]), blocks)
+    if reading.last_day_only:
+        blocks = _window_batches(network, arrays, segments, plan, count, workers, place)
+    elif burn_in is not None:
+        blocks = _each_day_windows(network, arrays, segments, plan, count, burn_in, workers, place)
+    else:
+        blocks = _lane_gradients(network, arrays, segments, plan, count, workers, place)
+    if plan.update == "chunk":
+        yield from blocks
+    elif place.done < len(segments):
+        yield reduce(lambda total, block: added([total, block]), blocks)
 
 
 def _window_batches(

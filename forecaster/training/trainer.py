@@ -34,6 +34,7 @@ from forecaster.training.passes import (
     pass_gradients,
 )
 from forecaster.training.plan import BPTTPlan
+from forecaster.training.tiles import workers_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +112,20 @@ def train(
     if resume is not None:
         run.restore(resume)
     network.train()
-    while not run.ended:
-        segments = _Watched(passes(run.pass_number))
-        for gradients in pass_gradients(network, arrays, segments, plan, reading, run.place):
-            run.move(gradients, segments)
-            look = run.look(validate) if run.look_is_due else None
-            on_update(run.update, look)
-            if run.ended:
-                break
-            on_boundary(run.checkpoint)
-        else:
-            run.pass_number, run.place = run.pass_number + 1, Place()
+    with workers_of(reading.workers, arrays.inputs.device) as workers:
+        while not run.ended:
+            segments = _Watched(passes(run.pass_number))
+            for gradients in pass_gradients(
+                network, arrays, segments, plan, reading, run.place, workers
+            ):
+                run.move(gradients, segments)
+                look = run.look(validate) if run.look_is_due else None
+                on_update(run.update, look)
+                if run.ended:
+                    break
+                on_boundary(run.checkpoint)
+            else:
+                run.pass_number, run.place = run.pass_number + 1, Place()
     network.load_state_dict(run.best_weights)
     return run.looks
 

@@ -51,7 +51,7 @@ def network(*, model="lstm", seed=0, dropout=0.0, layers=1, hidden=4, inputs=2, 
 
 def one_pass(made, data, segments, plan, reading):
     """The gradients of a pass from its beginning."""
-    return pass_gradients(made, data, segments, plan, reading, Place())
+    return pass_gradients(made, data, segments, plan, reading, Place(), tiles.Workers())
 
 
 def arrays(rows=40, seed=0, targets=1):
