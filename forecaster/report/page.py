@@ -18,10 +18,15 @@ from forecaster.report.style import NIGHT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells in words: the first of each row names it, the others are numbers."""
+    """Cells in words: the first of each row names it, the others are numbers, or `prose`.
+
+    The first row is `stressed` where it is what the others are held against.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    prose: bool = False
+    stressed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

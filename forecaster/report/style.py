@@ -27,7 +27,7 @@ _AXIS = {
     "linecolor": GREY,
     "zeroline": False,
     "automargin": True,
-    "title": {"standoff": 8},
+    "title": {"standoff": 8, "font": {"size": 13}},
 }
 
 

@@ -1,6 +1,5 @@
 """The page of the memory report: whole, offline, and drawn from the numbers given."""
 
-import base64
 import json
 import re
 
@@ -11,6 +10,7 @@ import pytest
 from forecaster.report.memory import MemoryFigures, _kept, memory_page
 from forecaster.report.memory_over_time import OverTime
 from forecaster.report.page import render_page
+from tests.report.drawn import decoded
 
 
 def over_time(**changes: object) -> OverTime:
@@ -118,13 +118,6 @@ def test_the_error_since_a_reset_is_relative_to_the_warm_one() -> None:
     values = np.array([1.5, 1.0, 1.0])
     assert trace["name"] == "cold over warm"
     assert decoded(trace["y"]).tolist() == values.tolist()
-
-
-def decoded(values: object) -> np.ndarray:
-    """Numbers as the page holds them: a list, or base64 of their bytes."""
-    if isinstance(values, dict):
-        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
-    return np.array(values)
 
 
 def test_looks_of_several_plans_share_one_axis_of_updates() -> None:

@@ -1,0 +1,144 @@
+"""The page of an evaluation: the verdict first, then what it rests on.
+
+Tables in, a page out; knows no network, no statistics and no file.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from forecaster.report.calibration_sections import calibration_sections
+from forecaster.report.curves import own_name
+from forecaster.report.evaluation_sections import (
+    gains_section,
+    learning_section,
+    log_gains_section,
+    means_section,
+    points_section,
+    ticker_gains_section,
+)
+from forecaster.report.evaluation_tables import EvaluationTables
+from forecaster.report.page import Section, Table, render_page
+
+SURVIVORS = (
+    "Read with care: tickers chosen today are survivors. Companies that failed, shrank or were "
+    "bought are missing, so these prices rose more and crashed less than those of a choice made "
+    "at the time. All forecasters are scored on the same tickers, which weakens this bias and does "
+    "not remove it."
+)
+FORMATS = {
+    **dict.fromkeys(["mse", "mae", "crps", "pinball", "width_80", "width_95"], "#.4g"),
+    **dict.fromkeys(["skill", "r2_over_zero"], "+.2%"),
+    **dict.fromkeys(["direction_accuracy", "coverage_80", "coverage_95"], ".1%"),
+    **dict.fromkeys(["mcc", "ic", "rank_ic"], "+.3f"),
+    **dict.fromkeys(["ic_t", "rank_ic_t"], "+.1f"),
+    "log_score": ".3f",
+}
+NAMES = {"ic": "IC", "rank_ic": "rank IC", "mse": "MSE", "mae": "MAE", "crps": "CRPS"}
+NAMES |= {"mcc": "MCC", "r2_over_zero": "R² over zero", "ic_t": "IC t", "rank_ic_t": "rank IC t"}
+NOTHING = "-"
+
+
+def evaluation_page(tables: EvaluationTables) -> str:
+    """Draw everything on one page that needs no network."""
+    several = len(tables.verdicts) > 1
+    lead = [
+        f"{target.capitalize()}: {sentence}" if several else sentence
+        for target, sentences in tables.verdicts.items()
+        for sentence in sentences
+    ]
+    sections = [section for target in tables.targets for section in _of_target(tables, target)]
+    return render_page(
+        f"What {tables.version} is worth",
+        lead,
+        tables.facts,
+        tables.alarms,
+        [*sections, learning_section(tables.learning), *_settings(tables.settings)],
+        notes=[SURVIVORS, *tables.notes],
+    )
+
+
+def _of_target(tables: EvaluationTables, target: str) -> list[Section]:
+    """Give one target's heading and scores, its figures, then its other tables."""
+    rows, found = tables.of(target), tables.curves(target)
+    name = own_name(rows)
+    own = rows[rows["forecaster"] == name]
+    ticks = ".4~%" if target == "return" else ""
+    first, last = own["session"].min(), own["session"].max()
+    heading = Section(
+        heading=f"The next day's {target}",
+        words=f"{len(own):,} forecasts by {name} of {own['session'].nunique():,} days, "
+        f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, that it never saw; the others forecast the "
+        f"same days and tickers. Where a score is not defined stands {NOTHING}.",
+        table=_scorecard(tables.scores, target),
+    )
+    log_gains, by_ticker = found["log_gains"], found["gains_by_ticker"]
+    return [
+        heading,
+        gains_section(found["gains"]),
+        *([log_gains_section(log_gains)] if len(log_gains) else []),
+        points_section(own, ticks),
+        means_section(found["bins"], ticks),
+        *calibration_sections(found),
+        *([ticker_gains_section(by_ticker)] if len(by_ticker) else []),
+        *_own_scores(tables.scores, target, name),
+        *tables.details.get(target, ()),
+    ]
+
+
+def _scorecard(scores: pd.DataFrame, target: str) -> Table:
+    """Lay out a row per forecaster, a column per metric that anybody has."""
+    table = scores[(scores["target"] == target)]
+    metrics = list(dict.fromkeys(table.dropna(subset=["value"])["metric"]))
+    values = table.set_index(["forecaster", "metric"])["value"].to_dict()
+    return Table(
+        columns=["forecaster", *map(_name, metrics)],
+        rows=[
+            [name, *(_cell(values.get((name, metric)), metric) for metric in metrics)]
+            for name in dict.fromkeys(table["forecaster"])
+        ],
+        stressed=True,
+    )
+
+
+def _own_scores(scores: pd.DataFrame, target: str, name: str) -> list[Section]:
+    """Lay out the own scores with their intervals and with why one is missing."""
+    table = scores[(scores["target"] == target) & (scores["forecaster"] == name)]
+    if not {"low", "high", "reason"} <= set(table.columns):
+        return []
+    rows = [
+        [_name(metric), *(_cell(value, metric) for value in values), reason or ""]
+        for metric, *values, reason in zip(
+            *(table[column] for column in ("metric", "value", "low", "high", "reason")), strict=True
+        )
+    ]
+    return [
+        Section(
+            heading="How sure its scores are",
+            words="The ends hold 95 % of what other days like these would have given: blocks of "
+            "days drawn again, all tickers of a day together.",
+            table=Table(columns=["score", "value", "from", "to", ""], rows=rows),
+            level=3,
+        )
+    ]
+
+
+def _settings(settings: Mapping[str, str]) -> list[Section]:
+    """Lay out the data and the settings that made the version."""
+    if not settings:
+        return []
+    table = Table(columns=["setting", "value"], rows=list(settings.items()), prose=True)
+    return [Section(heading="Data and settings", table=table)]
+
+
+def _name(metric: str) -> str:
+    for coverage in ("80", "95"):
+        if metric.endswith(f"_{coverage}"):
+            return f"{metric.removesuffix(f'_{coverage}')} {coverage} %"
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+def _cell(value: float | None, metric: str) -> str:
+    if value is None or value != value:
+        return NOTHING
+    return format(value, FORMATS.get(metric, ".4g"))
