@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from forecaster.data.panel import Panel
 from forecaster.pipeline.audit_alter import Alteration
@@ -54,7 +54,7 @@ class Values:
         )
 
     @classmethod
-    def of_numbers(cls, numbers: Mapping[str, np.ndarray | float]) -> "Values":
+    def of_numbers(cls, numbers: Mapping[str, ArrayLike]) -> "Values":
         """Take arrays of any shape as one row of no ticker and no day."""
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
         columns = tuple(

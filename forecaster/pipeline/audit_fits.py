@@ -43,6 +43,11 @@ class Recipe:
         changed = {"max_updates": updates, "device": "cpu", "fit_until": None, "select_until": None}
         return cls(settings=settings.model_copy(update=changed), split=split)
 
+    @property
+    def chooses(self) -> TrainSettings:
+        """The settings of a training in which the select block chooses."""
+        return self._with_looks(LOOKS)
+
     def _with_looks(self, looks: int) -> TrainSettings:
         every = max(self.settings.max_updates // looks, 1)
         return self.settings.model_copy(update={"evaluate_every": every})
@@ -53,7 +58,7 @@ class Recipe:
 
     def with_select(self, panel: Panel, base: Base | None = None) -> tuple[Material, Fit]:
         """Train with looks at the select block, which chooses among the weights."""
-        return self._train(panel, self._with_looks(LOOKS), base)
+        return self._train(panel, self.chooses, base)
 
     def _train(
         self, panel: Panel, settings: TrainSettings, base: Base | None

@@ -150,17 +150,19 @@ def forecast_values(panel: Panel, forecaster: Forecaster, cut: np.datetime64) ->
     columns: dict[str, np.ndarray] = {}
     for target, predictive in zip(forecaster.targets, stated, strict=True):
         mine = predictive.take(rows)
-        columns |= _quantiles(f"{target} mean", target, mine)
+        columns |= quantile_columns(target, mine)
         numbers = forecaster.calibration.get(target, {})
         held = recalibrated(mine, tickers, numbers, forecaster.levels)
-        columns |= _quantiles("", f"calibrated {target}", held)
+        columns |= quantile_columns(f"calibrated {target}", held)
     return Values.of_rows(panel, known, columns)
 
 
-def _quantiles(mean: str, name: str, predictive: Predictive) -> dict[str, np.ndarray]:
-    found = {mean: predictive.mean()} if mean else {}
+def quantile_columns(name: str, predictive: Predictive) -> dict[str, np.ndarray]:
+    """Describe n distributions by their means and quantiles, (n,) each."""
     values = predictive.quantile(LEVELS)
-    return found | {f"{name} q{level:g}": values[:, q] for q, level in enumerate(LEVELS)}
+    return {f"{name} mean": predictive.mean()} | {
+        f"{name} q{level:g}": values[:, q] for q, level in enumerate(LEVELS)
+    }
 
 
 def _per_target(panel: Panel, word: str, table: np.ndarray) -> dict[str, np.ndarray]:

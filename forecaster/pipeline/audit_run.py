@@ -16,6 +16,7 @@ from forecaster.pipeline.audit_alter import KINDS, Alteration, with_gaps
 from forecaster.pipeline.audit_compare import Tallies
 from forecaster.pipeline.audit_fits import Recipe
 from forecaster.pipeline.audit_rows import Forecaster, panel_of
+from forecaster.pipeline.audit_walk import WALK, Walker
 from forecaster.pipeline.fitting import Fit
 from forecaster.pipeline.material import Material
 from forecaster.pipeline.trained import Trained
@@ -86,7 +87,7 @@ class Subject:
         for stage in audit_fits.FIT_STAGES:
             if stage != "base" or self.still[0].reader.base is not None:
                 yield stage
-        yield from (audit_fits.CALIBRATION, audit_fits.BASELINES, audit_rows.FORECASTS)
+        yield from (audit_fits.CALIBRATION, audit_fits.BASELINES, audit_rows.FORECASTS, WALK)
 
 
 def _universe(histories: Sequence[History], trained: Trained | None) -> tuple[str, ...] | None:
@@ -153,6 +154,7 @@ def compare_all(subject: Subject, cuts: Sequence[np.datetime64]) -> Tallies:
     for cut in [split.select_until, *(cut for cut in cuts if cut > split.select_until)]:
         _compare_chosen(subject, cut, tallies)
         log.info("fits    bars after %s cut, blanked, corrupted", cut)
+    _compare_fold(subject, tallies)
     return tallies
 
 
@@ -213,6 +215,24 @@ def _compare_chosen(subject: Subject, cut: np.datetime64, tallies: Tallies) -> N
             tallies.compare(stage, fits[stage], values, change)
         again = audit_fits.calibration_values(panel, made)
         tallies.compare(audit_fits.CALIBRATION, calibration, again, change, rounds=True)
+
+
+def _compare_fold(subject: Subject, tallies: Tallies) -> None:
+    """Compare what a fold of the report block fits, and forecasts on its first evening."""
+    split, settings = subject.recipe.split, subject.recipe.chooses
+    walker = Walker.over(subject.panel, split, settings)
+    walked = walker.run(subject.panel)
+    weights, forecasts = walker.weights(walked), walker.forecasts(subject.panel, walked)
+    for kind in KINDS:
+        change = Alteration(kind=kind, cut=walker.evening)
+        panel = panel_of(change.of(subject.histories), subject.forecaster)
+        again = walker.run(panel)
+        tallies.compare(WALK, weights, walker.weights(again), change)
+        if kind == "cut":  # which leaves the fold no day to forecast
+            continue
+        tallies.compare(WALK, walker.blocks(subject.panel), walker.blocks(panel), change)
+        tallies.compare(WALK, forecasts, walker.forecasts(panel, again), change)
+    log.info("fold    bars after %s cut, blanked, corrupted", walker.evening)
 
 
 def _compare_blocks(subject: Subject, panel: Panel, change: Alteration, tallies: Tallies) -> None:

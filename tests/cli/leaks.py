@@ -16,7 +16,7 @@ from forecaster.data.features import OWN_FEATURES
 from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline import baselines, fitted, fitting, material, prices
+from forecaster.pipeline import baselines, fitted, fitting, fold, material, prices
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")
@@ -56,6 +56,10 @@ def _volume_over_its_full_mean(history: History, rows: np.ndarray) -> np.ndarray
     volume = rows[:, OWN_FEATURES.index("log_volume")]
     rows[:, OWN_FEATURES.index("volume_deviation")] = volume - pd.Series(volume).mean()
     return rows
+
+
+def _missing_range_from_later(history: History, rows: np.ndarray) -> np.ndarray:
+    return pd.DataFrame(rows).bfill().to_numpy()
 
 
 def _adjusted_close(history: History, rows: np.ndarray) -> np.ndarray:
@@ -202,6 +206,19 @@ def baseline_on_all_days(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(baselines, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
 
 
+def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
+    """A fold whose network is chosen by the days that it then forecasts."""
+    real = fold.fit_panel
+
+    def fit_panel(panel, split, settings, *, start=None):  # type: ignore[no-untyped-def]
+        return real(
+            panel, Split(fit_until=split.fit_until, select_until=FAR), settings, start=start
+        )
+
+    patch.setattr(fold, "cut", lambda panel, **days: (panel, np.arange(len(panel.days))))
+    patch.setattr(fold, "fit_panel", fit_panel)
+
+
 def state_from_the_future(patch: pytest.MonkeyPatch) -> None:
     """A network that reads the history from both ends."""
     real = fitted.forecast_rows
@@ -220,6 +237,7 @@ LEAKS: dict[str, tuple[str, Plant]] = {
     "target among the features": ("features", _own_features(_target_among_features)),
     "z-score over the whole history": ("features", _own_features(_scored_over_the_whole_history)),
     "volume over its full-sample mean": ("features", _own_features(_volume_over_its_full_mean)),
+    "missing range from a later day": ("features", _own_features(_missing_range_from_later)),
     "close adjusted for later dividends": ("features", _own_features(_adjusted_close)),
     "centred mean": ("features", centred_mean),
     "cross-section of the next day": ("cross-section", market_of_tomorrow),
@@ -237,4 +255,5 @@ LEAKS: dict[str, tuple[str, Plant]] = {
     "calibration on report days": ("calibration", calibrated_on_the_report),
     "baseline on all days": ("baselines", baseline_on_all_days),
     "state from the future": ("forecasts", state_from_the_future),
+    "fold selected on its own days": ("walk-forward", fold_selected_on_its_own_days),
 }
