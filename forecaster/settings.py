@@ -15,7 +15,8 @@ Home = str | os.PathLike[str]
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_LANES = 64
-DEFAULT_BPTT_STEPS = 63  # a quarter of trading days; docs/experiments.md says why
+DEFAULT_BPTT_STEPS = 21  # a month of trading days; docs/experiments.md says why
+DEFAULT_STEPS_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
 
 HeadName = Literal["point", "student-t", "quantiles"]
 
@@ -59,13 +60,13 @@ class TrainSettings(BaseModel):
     bidirectional: bool = False
     fit_until: date | None = None
     select_until: date | None = None
-    max_updates: int = Field(1000, ge=1)
-    lr: float = Field(1e-3, gt=0.0)
+    max_updates: int = Field(1500, ge=1)
+    lr: float = Field(2e-3, gt=0.0)
     weight_decay: float = Field(1e-3, ge=0.0)
     clip_grad: float = Field(1.0, gt=0.0)
     lanes: int = Field(DEFAULT_LANES, ge=1)
     batch: int = Field(256, ge=1)
-    evaluate_every: int = Field(25, ge=1)
+    evaluate_every: int = Field(50, ge=1)
     patience: int = Field(10, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
     threads: int = Field(1, ge=1)
@@ -265,7 +266,8 @@ class TrainSettings(BaseModel):
         """Days that an error reaches back, or None for full BPTT."""
         if self.bptt == "full":
             return None
-        return self.bptt_steps if isinstance(self.bptt_steps, int) else DEFAULT_BPTT_STEPS
+        default = DEFAULT_BPTT_STEPS if self.lookback == "all" else DEFAULT_STEPS_IN_WINDOWS
+        return self.bptt_steps if isinstance(self.bptt_steps, int) else default
 
 
 class FetchSettings(BaseModel):

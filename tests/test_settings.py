@@ -23,7 +23,8 @@ def test_a_contradiction_is_a_value_error_where_settings_are_made():
 
 def test_the_reach_by_hand():
     """None for full, the steps given, the default's else."""
-    assert TrainSettings().reach == DEFAULT_BPTT_STEPS == 63
+    assert TrainSettings().reach == DEFAULT_BPTT_STEPS == 21
+    assert TrainSettings(lookback=60).reach == 63
     assert TrainSettings(bptt_steps=20).reach == 20
     assert TrainSettings(bptt="full").reach is None
 

@@ -76,7 +76,7 @@ def train_command(
         str | None,
         typer.Option(
             metavar="DAYS|auto",
-            help="Days that an error reaches back, truncated only; auto measures [63].",
+            help="Days that an error reaches back, truncated only; auto measures [21, windows 63].",
         ),
     ] = None,
     bptt_tolerance: Annotated[
@@ -125,8 +125,8 @@ def train_command(
         typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day of the select block."),
     ] = None,
     as_of: AsOfOption = None,
-    max_updates: Annotated[int | None, typer.Option(help="Optimizer steps at most [1000].")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate [0.001].")] = None,
+    max_updates: Annotated[int | None, typer.Option(help="Optimizer steps at most [1500].")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate [0.002].")] = None,
     clip_grad: Annotated[float | None, typer.Option(help="Largest gradient norm [1].")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights on CPU [0].")] = None,
     device: Annotated[

@@ -8,7 +8,7 @@ import numpy as np
 from forecaster.errors import UsageError
 from forecaster.models.network import Network
 from forecaster.pipeline.material import Material
-from forecaster.pipeline.memory import LAGS, TOLERANCE, measure
+from forecaster.pipeline.measuring import LAGS, TOLERANCE, measure
 from forecaster.pipeline.memory_report import MemoryReport
 from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings
 from forecaster.training.plan import BPTTPlan

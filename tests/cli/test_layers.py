@@ -44,7 +44,7 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
     tmp_path, monkeypatch
 ):
     """One source after another is added, each above the one before."""
-    assert loaded(tmp_path).lr == 1e-3
+    assert loaded(tmp_path).lr == 2e-3
     assert loaded(tmp_path, "[train]\nlr = 0.2\n").lr == 0.2
     monkeypatch.setenv("FORECASTER_TRAIN__LR", "0.3")
     assert loaded(tmp_path).lr == 0.3
@@ -90,7 +90,7 @@ def test_the_file_of_another_home_is_not_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    assert loaded(other).lr == 1e-3
+    assert loaded(other).lr == 2e-3
     assert loaded(tmp_path).lr == 0.2
 
 

@@ -29,7 +29,7 @@ def test_memory_json_is_one_object(run: Run, trained_home: Path) -> None:
     assert [row["reach"] for row in content["bias"]] == [1, 2, 5, 10, 21, 42]
     assert content["advised"]["steps"] == 2 * content["advised"]["stride"]
     assert content["advised"]["bias"] <= 0.2
-    assert content["own"]["steps"] == 63
+    assert content["own"]["steps"] == 21
     assert content["largest_stretch"]["max"] >= content["largest_stretch"]["mean"] > 0.0
     assert len(content["cold_start"]["cold"]) == len(content["cold_start"]["warm"]) == 63
     (looks,) = content["looks"].values()

@@ -26,13 +26,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "truncated: errors reach back up to 63 days (mean 32), weights move every 63 days"),
+        ({}, "truncated: errors reach back up to 21 days (mean 11), weights move every 21 days"),
         (
             {"bptt_steps": 126, "bptt_stride": 63},
             "truncated: errors reach back up to 126 days (mean 95), weights move every 63 days",
         ),
         ({"bptt_steps": 1}, "truncated: errors reach back up to 1 day, weights move every day"),
-        ({"bptt_update": "pass"}, "(mean 32), weights move once per pass"),
+        ({"bptt_update": "pass"}, "(mean 11), weights move once per pass"),
         (
             {"bptt": "full"},
             "to each series' first day, weights move after each set of whole histories",
@@ -89,7 +89,7 @@ def test_the_header_says_what_a_pass_is(
         ({"bptt_steps": 5000, "bptt_stride": 50}, "errors reach back in full, 100 times over"),
         ({**WINDOWS, "bptt_steps": 30}, "not shorter than the 30-day windows: this is full BPTT"),
         ({**EACH_DAY, "bptt_steps": 40, "bptt_stride": 10}, "windows: this is full BPTT"),
-        ({"initial_state": "learned"}, "a learned initial state only sees the first 63 days of"),
+        ({"initial_state": "learned"}, "a learned initial state only sees the first 21 days of"),
     ],
 )
 def test_what_may_surprise_is_noticed(

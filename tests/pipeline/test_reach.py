@@ -9,7 +9,7 @@ import pytest
 
 from forecaster.errors import UsageError
 from forecaster.pipeline import reach
-from forecaster.pipeline.memory import measure
+from forecaster.pipeline.measuring import measure
 from forecaster.pipeline.train import train
 from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
@@ -46,7 +46,7 @@ def test_auto_trains_as_if_its_numbers_had_been_given(
 
 @pytest.mark.parametrize(
     ("growth", "remedy"),
-    [(-0.1, "Use --bptt full, or --bptt-stride"), (0.1, "use --bptt-steps 63 and a lower --lr")],
+    [(-0.1, "Use --bptt full, or --bptt-stride"), (0.1, "use --bptt-steps 21 and a lower --lr")],
 )
 def test_auto_declines_with_the_way_out(
     bars: pd.DataFrame,
