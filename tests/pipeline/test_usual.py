@@ -122,7 +122,9 @@ CHANGES: dict[str, Change] = {
     "long gap": lambda table, row: table.drop(index=range(EARLY, EARLY + 8)).reset_index(drop=True),
     "twice": lambda table, row: pd.concat([table, table.loc[[row]]], ignore_index=True),
     "no order": lambda table, row: table.iloc[::-1].reset_index(drop=True),
-    "at noon": lambda table, row: table.assign(session=table["session"] + pd.Timedelta(hours=12)),
+    "at noon": lambda table, row: table.assign(
+        session=(table["session"] + pd.Timedelta(hours=12)).astype("datetime64[s]")
+    ),
     "short": lambda table, row: table.head(LAST - 3),
     "empty": lambda table, row: table.head(0),
     "integers": lambda table, row: table.assign(volume=table["volume"].astype("int64")),
