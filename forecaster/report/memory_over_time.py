@@ -109,7 +109,9 @@ def looks_section(drawn: OverTime) -> Section:
     for number, (name, looks) in enumerate(drawn.looks.items()):
         line = {"color": BLUE, "width": 3} if number == 0 else {"width": 1.5}
         updates, losses = zip(*looks, strict=True)
-        figure.add_scatter(x=updates, y=losses, mode="lines", line=line, name=name)
+        figure.add_scatter(
+            x=updates, y=losses, mode="lines+markers", line=line, marker={"size": 4}, name=name
+        )
     figure.update_layout(legend={"orientation": "v", "y": 1.0, "x": 1.0, "xanchor": "right"})
     figure.update_layout(font={"color": INK})
     return Section(

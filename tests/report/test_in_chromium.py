@@ -1,0 +1,159 @@
+"""The pages in a real browser: drawn, readable on a desk and on a phone, by day and by night."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forecaster.report.evaluation import evaluation_page
+from tests.report.chromium import BINARY, Tab, chromium
+from tests.report.drawn import figures
+from tests.report.samples import forecast_rows, sample
+from tests.report.test_memory_page import page as memory_page_of_samples
+
+WIDTHS, SCHEMES = (1280, 390), (False, True)
+
+# Of each figure: how many traces it was given, how many left a mark that can be seen, and the
+# texts that stick out of it.
+LOOK = """[...document.querySelectorAll(".figure")].map((figure) => {
+  const seen = (mark) => {
+    const { width, height } = mark.getBoundingClientRect();
+    const { opacity, visibility } = getComputedStyle(mark);
+    return Math.max(width, height) > 1 && opacity > 0 && visibility === "visible";
+  };
+  const marks = "path.js-line, path.point, .point path, .text, image";
+  const traces = [...figure.querySelectorAll(".cartesianlayer .trace, .cartesianlayer .hm")];
+  const frame = figure.getBoundingClientRect();
+  const outside = (text) => {
+    const box = text.getBoundingClientRect();
+    return box.width > 0 && (box.left < frame.left - 1 || box.right > frame.right + 1
+      || box.top < frame.top - 1 || box.bottom > frame.bottom + 1);
+  };
+  const texts = [...figure.querySelectorAll("svg text")];
+  return {
+    given: (figure.data ?? []).length,
+    drawn: traces.filter((trace) => [...trace.querySelectorAll(marks)].some(seen)).length,
+    clipped: texts.filter(outside).map((text) => text.textContent),
+    smallest: Math.min(...texts.map((text) => parseFloat(getComputedStyle(text).fontSize))),
+  };
+})"""
+PAGE_WIDTH = "document.documentElement.scrollWidth"
+COLOURS = """(() => {
+  const text = document.querySelector(".figure svg text");
+  const body = getComputedStyle(document.body);
+  return [body.backgroundColor, body.color, getComputedStyle(text).fill];
+})()"""
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """A browser for this file's tests; where there is none they are skipped, and fail in CI."""
+    if BINARY is None:
+        reason = "no chromium on this machine: apt-get install chromium"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every kind of page, with the longest names that it must bear."""
+    folder = tmp_path_factory.mktemp("pages")
+    long = sample(
+        version="20200101-120000-lstm-abcdef01" * 4,
+        forecasts=forecast_rows(days=60, tickers=45).assign(
+            ticker=lambda rows: rows["ticker"] + ".VERYLONGNAME"
+        ),
+        settings={"fingerprint": "0123456789abcdef" * 8, "tickers": "T000, " * 200},
+    )
+    texts = {
+        "evaluation": evaluation_page(sample()),
+        "long": evaluation_page(long),
+        "memory": memory_page_of_samples(),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text)
+    return {name: folder / f"{name}.html" for name in texts}
+
+
+@pytest.mark.parametrize("dark", SCHEMES, ids=["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["evaluation", "long", "memory"])
+def test_every_figure_is_drawn_and_nothing_complains(
+    tab: Tab, pages: dict[str, Path], name: str, width: int, dark: bool
+) -> None:
+    """At both widths and in both schemes, asking for nothing but the file itself."""
+    tab.open(pages[name], width=width, dark=dark)
+    assert tab.complaints == []
+    asked = [url for url in tab.requests if not url.startswith("data:")]
+    assert asked == [pages[name].resolve().as_uri()]
+    found = tab.ask(LOOK)
+    assert [f["drawn"] for f in found] == [f["given"] for f in found]
+    assert len(found) >= 7 and all(f["given"] for f in found)
+    assert [f["clipped"] for f in found] == [[]] * len(found)
+    assert min(f["smallest"] for f in found) > 9
+    assert tab.ask(PAGE_WIDTH) <= width
+
+
+def broken(page: Path, name: str, text: str, replacement: str) -> Path:
+    """Write a copy of a page with one text replaced."""
+    content = page.read_text()
+    assert content.count(text) >= 1
+    copy = page.with_name(f"{name}.html")
+    copy.write_text(content.replace(text, replacement, 1))
+    return copy
+
+
+def test_without_its_data_a_figure_is_empty(tab: Tab, pages: dict[str, Path]) -> None:
+    """So that a figure seen is a figure drawn from the numbers given."""
+    content = pages["evaluation"].read_text()
+    first = re.search(r'-data">(.*?)</script>', content, re.S)
+    assert first
+    traces = json.loads(first[1])
+    for trace in traces["data"]:
+        trace["y"] = []
+    copy = broken(pages["evaluation"], "no-data", first[1], json.dumps(traces))
+    tab.open(copy)
+    without, *others = tab.ask(LOOK)
+    assert (without["given"], without["drawn"]) == (2, 0)
+    assert all(figure["drawn"] == figure["given"] for figure in others)
+
+
+def test_a_script_that_fails_and_a_foreign_request_would_be_heard(
+    tab: Tab, pages: dict[str, Path]
+) -> None:
+    data = broken(pages["evaluation"], "no-json", '-data">{"', '-data">{{"')
+    tab.open(data)
+    assert "SyntaxError" in str(tab.complaints)
+    image = '<h1><img src="http://127.0.0.1:9/x.png">'
+    tab.open(broken(pages["evaluation"], "image", "<h1>", image))
+    tab.settle()
+    assert "http://127.0.0.1:9/x.png" in tab.requests
+
+
+def test_a_wide_table_would_be_seen_to_overflow(tab: Tab, pages: dict[str, Path]) -> None:
+    """Were it not for the frame in which it scrolls."""
+    copy = broken(pages["evaluation"], "wide", ".wide { overflow-x: auto;", ".wide {")
+    tab.open(copy, width=390)
+    assert tab.ask(PAGE_WIDTH) > 390
+
+
+def test_figures_follow_the_screen_from_day_to_night(tab: Tab, pages: dict[str, Path]) -> None:
+    """Light paper with dark ink, then the reverse, without loading anew."""
+    tab.open(pages["evaluation"], dark=False)
+    day = tab.ask(COLOURS)
+    assert day == ["rgb(255, 255, 255)", "rgb(34, 34, 34)", "rgb(34, 34, 34)"]
+    tab.scheme(dark=True)
+    tab.settle()
+    assert tab.ask(COLOURS) == ["rgb(22, 22, 22)", "rgb(228, 228, 228)", "rgb(228, 228, 228)"]
+    assert all(figure["drawn"] == figure["given"] for figure in tab.ask(LOOK))
+
+
+def test_the_browser_sees_the_figures_that_the_page_holds(tab: Tab, pages: dict[str, Path]) -> None:
+    """None is left out for want of an element to be drawn into."""
+    tab.open(pages["evaluation"])
+    held = figures(pages["evaluation"].read_text())
+    assert [figure["given"] for figure in tab.ask(LOOK)] == [len(t) for t in held.values()]
