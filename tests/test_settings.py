@@ -41,3 +41,27 @@ def test_home_is_the_option_then_the_variable_then_here(tmp_path, monkeypatch):
     assert resolve_home(Path("given")) == resolve_home("given") == tmp_path / "given"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve_home(Path("~/prices")) == tmp_path / "prices"
+
+
+def test_heads_by_hand():
+    """A distribution for returns and a number else; one for all, or one for each."""
+    made = TrainSettings(target="range,return")
+    assert made.heads == ("point", "student-t")
+    assert TrainSettings(target="range,return", head="quantiles").heads == ("quantiles",) * 2
+    each = TrainSettings(target="range,return", head="point,quantiles")
+    assert each.heads == ("point", "quantiles")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"head": "point,point"}, "--head names 2 heads for 1 targets: return"),
+        ({"head": "normal"}, "Input should be 'point', 'student-t' or 'quantiles'"),
+        ({"model": "mlp", "initial_state": "learned"}, "--initial-state has no meaning with"),
+        ({"model": "mlp", "bidirectional": True, "lookback": 9}, "--bidirectional has no meaning"),
+        ({"input_dropout": 1.0}, "less than 1"),
+    ],
+)
+def test_heads_and_states_that_cannot_be_are_refused(options, words):
+    with pytest.raises(ValidationError, match=words):
+        TrainSettings(**options)
