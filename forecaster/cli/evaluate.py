@@ -1,7 +1,7 @@
 """`forecaster evaluate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,13 +18,15 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.evaluate import Evaluation
+    from forecaster.pipeline.evaluate import Evaluation, Walk
 
 FORMATS = {
     "mse": ".6g",
     "mae": ".6g",
     "skill": ".2%",
     "direction_accuracy": ".2%",
+    "crps": ".5g",
+    "log_score": ".4f",
     "forecasts": ",",
 }
 
@@ -37,6 +39,28 @@ def evaluate_command(
     target: Annotated[
         str | None, typer.Option(help="Which of the version's targets, comma-separated [all].")
     ] = None,
+    refit_every: Annotated[
+        str, typer.Option(metavar="N|never", help="Fit anew every N trading days, such as 252.")
+    ] = "never",
+    fit_window: Annotated[
+        str, typer.Option(metavar="expanding|rolling:DAYS", help="Days that a fold fits on.")
+    ] = "expanding",
+    weights: Annotated[
+        Literal["cold", "warm"],
+        typer.Option(help="Begin a fold afresh, or from the weights of the one before."),
+    ] = "cold",
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and tell the spread.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Processes side by side, a thread each.")] = 1,
+    baselines: Annotated[
+        Literal["quick", "all"],
+        typer.Option(help="quick: without boosted trees, GARCH and EGARCH."),
+    ] = "all",
+    twins: Annotated[
+        bool, typer.Option("--twins/--no-twins", help="Train a network without memory beside it.")
+    ] = True,
+    costs_bps: Annotated[
+        float, typer.Option(help="Costs per side of the strategy, in hundredths of a percent.")
+    ] = 5.0,
     forecasts: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write every forecast to this file.")
     ] = None,
@@ -47,22 +71,32 @@ def evaluate_command(
 ) -> None:
     """Score next-day forecasts on days the version never saw, beside the baselines.
 
-    skill is 1 - MSE / MSE of "tomorrow = today"; below zero the version loses to it.
+    skill is 1 - MSE / MSE of "tomorrow = today"; below zero the version loses to it. Every run
+    is counted as a look at these days, and the verdict says which look it is.
 
-    Reads: models/<version>/, data/prices.db. Creates: FILE.csv if asked for.
+    Reads: models/<version>/, data/prices.db. Creates: a line in models/looks.json; FILE.csv if
+    asked for; while it runs, models/.unfinished/, from which a stopped run goes on.
 
-    Example: forecaster evaluate --forecasts forecasts.csv
+    Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
     from forecaster.pipeline.evaluate import evaluate
     from forecaster.pipeline.prices import write_table
     from forecaster.settings import resolve_home
 
     names = [name.strip() for name in target.split(",")] if target else []
-    result = evaluate(version, targets=names, home=resolve_home(home), as_of=day(as_of))
+    result = evaluate(
+        version,
+        targets=names,
+        home=resolve_home(home),
+        as_of=day(as_of),
+        walk=_walk(refit_every, fit_window, weights, seeds, jobs, twins),
+        baselines=baselines,
+        costs_bps=costs_bps,
+    )
     if forecasts is not None:
         write_table(result.forecasts, forecasts)
     if json:
-        _print_json(result)
+        print_json("evaluate", result.content())
     else:
         _print(result, forecasts)
         print_next(f"predict --version {result.version}", home, as_of)
@@ -72,53 +106,68 @@ def evaluate_command(
         raise PartialFailure(f"Not in the store any more: {', '.join(result.missing)}.")
 
 
-def _print_json(result: "Evaluation") -> None:
-    from dataclasses import asdict
+def _walk(
+    refit_every: str,
+    fit_window: str,
+    weights: Literal["cold", "warm"],
+    seeds: int,
+    jobs: int,
+    twins: bool,
+) -> "Walk":
+    """Read the options of the walk."""
+    from forecaster.errors import UsageError
+    from forecaster.pipeline.evaluate import Walk
 
-    print_json(
-        "evaluate",
-        {
-            "version": result.version,
-            "target": ",".join(result.targets),
-            "blocks": result.blocks,
-            "choices": result.choices,
-            "scores": result.scores,
-            "per_ticker": result.per_ticker,
-            "comparisons": [
-                {**asdict(found), "verdict": found.verdict} for found in result.comparisons
-            ],
-            "alarms": result.alarms,
-            "missing": result.missing,
-            "unscored": result.unscored,
-        },
+    kind, _, days = fit_window.partition(":")
+    if fit_window != "expanding" and kind != "rolling":
+        raise UsageError(f"--fit-window {fit_window}: give expanding, or rolling:DAYS.")
+    return Walk(
+        refit_every=None if refit_every == "never" else _days("--refit-every", refit_every),
+        fit_days=None if fit_window == "expanding" else _days("--fit-window rolling:", days),
+        weights=weights,
+        seeds=seeds,
+        jobs=jobs,
+        twins=twins,
     )
+
+
+def _days(option: str, text: str) -> int:
+    from forecaster.errors import UsageError
+
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"{option} {text!r}: give a number of trading days, such as 252.")
+    return int(text)
 
 
 def _print(result: "Evaluation", file: Path | None) -> None:
     print(f"version {result.version}")
     for name, (first, last) in result.blocks.items():
         print(f"{name:<7} {first}..{last}")
+    if len(result.folds) > 1:
+        print(f"folds   {len(result.folds)}, fitted anew every {result.walk.refit_every} days")
     for target in result.targets:
-        card = result.scorecard(target)
-        counts = result.scores[result.scores["target"] == target].iloc[0]
-        print(f"\n{target}: {counts['days']:,} report days, {counts['forecasts']:,} forecasts")
-        print_table(card, FORMATS)
-        for name, variant in result.choices[target].items():
-            print(f"        {name} fitted {variant}, as the select block preferred")
-        _print_verdicts(result, target)
-        by_ticker = result.scorecard(target, by_ticker=True)
-        if len(by_ticker) > 1:
-            print(f"\n{card['forecaster'].iloc[0]} by ticker")
-            print_table(by_ticker, FORMATS)
+        _print_target(result, target)
+    for note in result.notes:
+        print(f"note    {note}")
     for alarm in result.alarms:
-        print(f"\nWARNING {alarm}")
+        print(f"\n{'!' * 78}\nWARNING {alarm}\n{'!' * 78}")
     if file is not None:
         print(f"\nsaved   {file}  {len(result.forecasts):,} rows")
 
 
-def _print_verdicts(result: "Evaluation", target: str) -> None:
-    """Say plainly how the version stands against persistence and the best baseline."""
-    mine = {c.rival: c for c in result.comparisons if c.target == target}
-    mse = result.scorecard(target).set_index("forecaster")["mse"].iloc[1:]
-    for rival in dict.fromkeys([str(mse.index[0]), str(mse.idxmin())]):
-        print(f"verdict {mine[rival].sentence}")
+def _print_target(result: "Evaluation", target: str) -> None:
+    """Print the verdicts first, then the table that they rest on."""
+    card = result.scorecard(target)
+    counts = result.scores[result.scores["target"] == target].iloc[0]
+    print(f"\n{target}: {counts['days']:,} report days, {counts['forecasts']:,} forecasts")
+    for sentence in result.verdicts[target]:
+        print(f"verdict {sentence}")
+    for line in result.in_words(target):
+        print(line)
+    print_table(card, FORMATS)
+    for name, variant in result.choices[target].items():
+        print(f"        {name} fitted {variant}, as the select block preferred")
+    by_ticker = result.scorecard(target, by_ticker=True)
+    if len(by_ticker) > 1:
+        print(f"\n{card['forecaster'].iloc[0]} by ticker")
+        print_table(by_ticker, FORMATS)

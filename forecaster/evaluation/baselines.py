@@ -159,5 +159,8 @@ def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _ridge(x: np.ndarray, y: np.ndarray, rows: np.ndarray, share: float) -> np.ndarray:
     model = Ridge(alpha=share * max(int(rows.sum()), 1), solver="cholesky")
-    forecast: np.ndarray = model.fit(x[rows], y[rows]).predict(x)
+    model.fit(x[rows], y[rows])
+    # Not predict: a matrix product rounds by how many rows it has, so that days to come would
+    # change the last bit of forecasts made before them.
+    forecast: np.ndarray = np.einsum("nc,c->n", x, model.coef_) + model.intercept_
     return forecast

@@ -188,13 +188,15 @@ def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p-values; NaN stays NaN and counts as no comparison."""
-    from statsmodels.stats.multitest import multipletests
+    """Return Holm's adjusted p-values; NaN stays NaN and counts as no comparison.
 
-    known = np.isfinite(p_values)
+    Own code: that of statsmodels collects garbage first, half a second each time.
+    """
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    steps = np.arange(len(order), 0, -1) * p_values[order]
     raised = np.full(len(p_values), np.nan)
-    if known.any():
-        raised[known] = multipletests(p_values[known], method="holm")[1]
+    raised[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return raised
 
 

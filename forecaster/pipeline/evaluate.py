@@ -1,72 +1,50 @@
-"""Evaluate a version: next-day forecasts of the report block, beside the baselines."""
+"""Evaluate a version: next-day forecasts of the report block, beside everyone who could do it.
+
+Shape letters: N rows of the panel, n scored rows.
+"""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+import forecaster
 from forecaster import clock
 from forecaster.data.bars import History
 from forecaster.data.fingerprint import fingerprint
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
-from forecaster.evaluation.metrics import METRICS, alarms, scores
-from forecaster.evaluation.significance import Comparison, compare
+from forecaster.evaluation.conformal import Intervals
+from forecaster.evaluation.distributions import Predictive
+from forecaster.evaluation.folds import Fold, walk_folds
+from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline.baselines import baseline_forecasts
-from forecaster.pipeline.prices import held_tickers, load_histories
-from forecaster.pipeline.table import forecast_table, some
+from forecaster.pipeline.adaptive import adaptive_intervals
+from forecaster.pipeline.card import Card
+from forecaster.pipeline.evaluation import Evaluation, Judged
+from forecaster.pipeline.judge import judge
+from forecaster.pipeline.looks import Looks, count_look
+from forecaster.pipeline.recipe import recipe_of
+from forecaster.pipeline.rivals import Baselines, Rivals, rivals
 from forecaster.pipeline.trained import Trained, load_trained
+from forecaster.pipeline.universe import compare_fingerprint, trained_on
+from forecaster.pipeline.walk_forward import Forecasts, Walk, walk_forward
+from forecaster.pipeline.work_folder import WorkFolder
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, resolve_home
 
+__all__ = ["Evaluation", "Walk", "evaluate", "trained_on"]
+
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What a version is worth on days that it never saw.
-
-    `forecasts` has one row per forecast and forecaster (`FORECAST_COLUMNS`); `scores` and
-    `per_ticker` are long tables of metric values; `blocks` maps fit, select and report to
-    their first and last day; `choices` says, by target, which variant of a baseline the
-    select block preferred; `comparisons` test the version against each baseline; `alarms`
-    are scores too good to be true. `missing` are tickers trained on that have no prices here
-    any more, `unscored` by target those without a report day that can be scored.
-    """
-
-    version: str
-    targets: tuple[str, ...]
-    blocks: dict[str, tuple[date, date]]
-    scores: pd.DataFrame
-    per_ticker: pd.DataFrame
-    forecasts: pd.DataFrame
-    choices: dict[str, dict[str, str]]
-    comparisons: tuple[Comparison, ...]
-    alarms: tuple[str, ...]
-    missing: tuple[str, ...]
-    unscored: dict[str, tuple[str, ...]]
-
-    def scorecard(self, target: str, *, by_ticker: bool = False) -> pd.DataFrame:
-        """Lay a target's scores out as a table, one column per metric.
-
-        Returns:
-            A row per forecaster, the version first and persistence second; with
-            `by_ticker` a row per ticker, the version's own scores alone.
-        """
-        table = self.per_ticker if by_ticker else self.scores
-        table = table[table["target"] == target]
-        if by_ticker:
-            table = table[table["forecaster"] == table["forecaster"].iloc[0]]
-        key = "ticker" if by_ticker else "forecaster"
-        wide = table.pivot(index=key, columns="metric", values="value").reset_index()
-        order = {name: place for place, name in enumerate(table[key].unique())}
-        return wide.sort_values(key, key=lambda k: k.map(order))[[key, *METRICS]]
+COSTS_BPS = 5.0
+# Rivals that need more days than the network: theirs alone are not demanded of a scored row.
+DEMANDING = ("historical", "ewma-t", "garch-t", "egarch-t")
 
 
 def evaluate(
@@ -76,12 +54,16 @@ def evaluate(
     targets: str | Sequence[str] = (),
     home: Home | None = None,
     as_of: date | None = None,
+    walk: Walk | None = None,
+    baselines: Baselines = "all",
+    costs_bps: float = COSTS_BPS,
 ) -> Evaluation:
     """Score a version's next-day forecasts beside the baselines, all on the same days.
 
-    Every baseline is fitted on the fit block; the select block chooses between a pooled
-    and a per-ticker fit. The report block, from the day after the select block to the
-    newest bar, is looked at once, to score.
+    Every baseline is fitted on the fit block, of each fold where the version is fitted anew;
+    the select block chooses between a pooled and a per-ticker fit. The report block, from the
+    day after the select block to the newest bar, is looked at once, to score; the look is
+    counted in `models/looks.json`.
 
     Args:
         version: name of a version; None for the newest that was fitted and selected on days
@@ -90,43 +72,183 @@ def evaluate(
         targets: which of the version's targets; none means all.
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.
+        walk: how to walk through the report block; None for the version's own weights all the
+            way, beside its twins.
+        baselines: "quick" leaves out boosted trees, GARCH and EGARCH.
+        costs_bps: of the strategy that trades the forecasts' signs, per side.
 
     Raises:
         ArtifactError: the version is damaged.
         DataError: no day of the report block can be scored, or none of the fit or the select
             block is there to fit and choose the baselines.
+        DivergedError: a fold's training met a value that is not finite.
         UnknownNameError: no such version, or none that old.
         UsageError: the version does not forecast a target asked for; `as_of` is no date or
             lies in the future.
     """
     clock.check_as_of(as_of)
+    walk = walk or Walk()
     where = resolve_home(home)
     manifest = find_version(where, version, as_of=as_of)
     chosen = _chosen_targets(manifest, targets)
-    trained = load_trained(where, manifest)
     histories, missing = trained_on(manifest, bars, where, as_of)
     if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
-        _compare_fingerprint(manifest, histories)
-    panel = trained.panel(histories)
-    blocks = manifest.data.blocks
-    split = Split(
-        fit_until=np.datetime64(blocks.fit_until, "D"),
-        select_until=np.datetime64(blocks.select_until, "D"),
-    )
-    forecasts, choices = _forecast_table(trained, panel, split, chosen)
-    pooled = scores(forecasts)
+        compare_fingerprint(manifest, histories)
+    work = WorkFolder(where, _about(manifest, histories, walk))
+    run = _Run.of(where, manifest, histories, walk, chosen)
+    made = run.forecasts(work)
+    others = run.rivals(baselines)
+    cards = {target: run.card(target, made, others) for target in chosen}
+    looks = run.look(where, cards)
+    judged = judge(cards, made.seeds, looks, costs_bps)
+    work.remove()
     return Evaluation(
+        **{part.name: getattr(judged, part.name) for part in fields(Judged)},
         version=manifest.version,
         targets=chosen,
-        blocks=_block_days(panel, split),
-        scores=pooled,
-        per_ticker=scores(forecasts, by=("ticker",)),
-        forecasts=forecasts,
-        choices=choices,
-        comparisons=_comparisons(forecasts),
-        alarms=tuple(alarms(pooled)),
+        walk=walk,
+        looks=looks,
         missing=missing,
-        unscored=_unscored(panel, forecasts, chosen),
+        blocks=_block_days(run.panel, run.split),
+        folds=_fold_table(run.folds, run.panel),
+        choices=others.choices,
+        notes=others.notes,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A version with the rows, blocks and folds that it is evaluated on."""
+
+    trained: Trained
+    panel: Panel
+    split: Split
+    folds: tuple[Fold, ...]
+    walk: Walk
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        home: Path,
+        manifest: Manifest,
+        histories: list[History],
+        walk: Walk,
+        targets: tuple[str, ...],
+    ) -> "_Run":
+        """Load the version, build its panel, cut the folds."""
+        trained = load_trained(home, manifest)
+        panel, blocks = trained.panel(histories), manifest.data.blocks
+        split = Split(
+            fit_until=np.datetime64(blocks.fit_until, "D"),
+            select_until=np.datetime64(blocks.select_until, "D"),
+        )
+        _require_report(panel, split, targets)
+        folds = walk_folds(
+            panel.outcome_days, split, refit_every=walk.refit_every, fit_days=walk.fit_days
+        )
+        return cls(
+            trained=trained, panel=panel, split=split, folds=folds, walk=walk, targets=targets
+        )
+
+    @property
+    def own(self) -> str:
+        """What the version's network is called in every table."""
+        return self.trained.manifest.network.model
+
+    def forecasts(self, work: WorkFolder) -> Forecasts:
+        """Let the version forecast, fitted anew where the walk says so."""
+        recipe = recipe_of(self.trained.manifest)
+        return walk_forward(self.panel, self.trained, recipe, self.folds, self.walk, work)
+
+    def rivals(self, baselines: Baselines) -> Rivals:
+        """Let everyone else forecast."""
+        return rivals(
+            self.panel,
+            self.targets,
+            self.folds,
+            self.trained.able(self.panel),
+            self.trained.fitted.reader.names,
+            baselines=baselines,
+            refit_every=self.walk.refit_every,
+            jobs=self.walk.jobs,
+        )
+
+    def card(self, target: str, made: Forecasts, others: Rivals) -> Card:
+        """Put all forecasters of a target on the same rows."""
+        k = self.panel.targets.index(target)
+        members = [forecasts[k] for forecasts in made.seeds.values()]
+        subjects = {self.own: members[0]}
+        if len(members) > 1:
+            subjects[f"{self.own}-x{len(members)}"] = mixture(members)
+        twins = {"linear-twin": made.linear[k]}
+        if made.mlp is not None:
+            twins["mlp-twin"] = made.mlp[k]
+        everyone = {**subjects, **others.forecasts[target], **twins}
+        rows = _scored(self.panel, k, everyone, self.folds)
+        if len(rows) == 0:
+            raise _no_day(self.panel, self.split, target)
+        return Card(
+            target=target,
+            panel=self.panel,
+            rows=rows,
+            forecasters={name: forecast.take(rows) for name, forecast in everyone.items()},
+            subjects=tuple(subjects),
+            intervals={
+                name: self._intervals(target, forecast, rows) for name, forecast in subjects.items()
+            },
+        )
+
+    def _intervals(self, target: str, forecast: Predictive, rows: np.ndarray) -> Intervals:
+        whole = adaptive_intervals(self.panel, target, forecast, self.split.fit_until)
+        return Intervals({coverage: ends[rows] for coverage, ends in whole.bounds.items()})
+
+    def look(self, home: Path, cards: Mapping[str, Card]) -> Looks:
+        """Count this look at the report days."""
+        days = np.concatenate([card.days for card in cards.values()])
+        ways = asdict(self.walk)
+        ways.pop("jobs")
+        question = " ".join([self.trained.manifest.version, *(f"{k}={v}" for k, v in ways.items())])
+        return count_look(home, question, days.min().item(), days.max().item())
+
+
+def _scored(
+    panel: Panel, k: int, everyone: Mapping[str, Predictive], folds: Sequence[Fold]
+) -> np.ndarray:
+    """Number the report rows with an outcome that all but the demanding rivals forecast."""
+    rows = np.isfinite(panel.y[:, k])
+    rows &= np.any([fold.report(panel.outcome_days) for fold in folds], axis=0)
+    for name, forecast in everyone.items():
+        if name not in DEMANDING:
+            rows &= np.isfinite(forecast.mean())
+    return np.flatnonzero(rows)
+
+
+def _about(manifest: Manifest, histories: list[History], walk: Walk) -> dict[str, object]:
+    """Tell everything that the result of a fold depends on."""
+    ways = asdict(walk)
+    ways.pop("jobs")
+    return {
+        "version": manifest.version,
+        "code": forecaster.__version__,
+        "data": fingerprint(histories),
+        **ways,
+    }
+
+
+def _require_report(panel: Panel, split: Split, targets: Sequence[str]) -> None:
+    """Refuse, before anything is fitted, where no report day can be scored."""
+    report = split.masks(panel.outcome_days)[2]
+    for target in targets:
+        if not np.isfinite(panel.y[report, panel.targets.index(target)]).any():
+            raise _no_day(panel, split, target)
+
+
+def _no_day(panel: Panel, split: Split, target: str) -> DataError:
+    return DataError(
+        f"No day after {split.select_until} can be scored for {target}: the prices end "
+        f"{panel.days.max()}. Fetch newer prices, give a later --as-of, or train with an "
+        "earlier --select-until."
     )
 
 
@@ -141,86 +263,22 @@ def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[s
     return tuple(targets) or tuple(manifest.targets)
 
 
-def trained_on(
-    manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
-) -> tuple[list[History], tuple[str, ...]]:
-    """Read the tickers that a version was trained on, and name those that are gone.
-
-    Raises:
-        DataError: none is left.
-    """
-    seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
-    trained_on, held = manifest.data.tickers, held_tickers(bars, home)
-    if not any(ticker in seen for ticker in trained_on):
-        raise DataError(
-            f"Version {manifest.version} was trained on {some(trained_on)}; none of them has "
-            f"prices here{f' until {as_of}' if as_of else ''}. Fetch them."
+def _fold_table(folds: Sequence[Fold], panel: Panel) -> pd.DataFrame:
+    """One row per fit: its blocks, and the first and last day that it forecast."""
+    rows = []
+    for fold in folds:
+        days = panel.outcome_days[fold.report(panel.outcome_days)]
+        rows.append(
+            {
+                "fold": fold.number + 1,
+                "fit_from": (fold.fit_from or panel.days.min()).item(),
+                "fit_until": fold.split.fit_until.item(),
+                "select_until": fold.split.select_until.item(),
+                "first": days.min().item(),
+                "last": days.max().item(),
+            }
         )
-    missing = tuple(ticker for ticker in trained_on if ticker not in held)
-    if missing:
-        log.warning("%s: trained on, but without prices here any more; left out", some(missing))
-    return [seen[ticker] for ticker in trained_on if ticker in seen], missing
-
-
-def _compare_fingerprint(manifest: Manifest, histories: list[History]) -> None:
-    """Say when the bars that the version was trained on have changed since."""
-    last = pd.Timestamp(manifest.data.blocks.last)
-    seen = [History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories]
-    if fingerprint(seen) != manifest.data.fingerprint:
-        log.warning(
-            "the bars until %s are not the ones that version %s was trained on",
-            *(last.date(), manifest.version),
-        )
-
-
-def _forecast_table(
-    trained: Trained, panel: Panel, split: Split, targets: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
-    """Let every forecaster forecast every report day that all of them can."""
-    _, _, report = split.masks(panel.outcome_days)
-    able, own = trained.able(panel), trained.manifest.network.model
-    stated, tickers = trained.predictive(panel, report), np.array(panel.tickers)[panel.series]
-    tables: list[pd.DataFrame] = []
-    choices: dict[str, dict[str, str]] = {}
-    for target in targets:
-        k = panel.targets.index(target)
-        forecasts, choices[target] = baseline_forecasts(panel, target, split, able)
-        forecasts = {own: stated[target].mean(), **forecasts}
-        all_able = np.isfinite(np.column_stack(list(forecasts.values()))).all(axis=1)
-        rows = np.flatnonzero(report & all_able & np.isfinite(panel.y[:, k]))
-        if len(rows) == 0:
-            raise DataError(
-                f"No day after {split.select_until} can be scored for {target}: the prices end "
-                f"{panel.days.max()}. Fetch newer prices, give a later --as-of, or train with an "
-                "earlier --select-until."
-            )
-        ends = trained.calibrated(target, stated[target].take(rows), tickers[rows])
-        tables.extend(
-            forecast_table(panel, target, name, values, rows, ends if name == own else None)
-            for name, values in forecasts.items()
-        )
-    return pd.concat(tables, ignore_index=True), choices
-
-
-def _unscored(
-    panel: Panel, forecasts: pd.DataFrame, targets: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """Name, by target, the tickers without a scored report day."""
-    scored = forecasts.groupby("target")["ticker"].unique()
-    found = {name: tuple(t for t in panel.tickers if t not in scored[name]) for name in targets}
-    for target, tickers in found.items():
-        if tickers:
-            log.warning("%s: no report day can be scored for %s", some(tickers), target)
-    return {target: tickers for target, tickers in found.items() if tickers}
-
-
-def _comparisons(forecasts: pd.DataFrame) -> tuple[Comparison, ...]:
-    """Test the version, the first forecaster of each target, against every baseline."""
-    found = []
-    for target, rows in forecasts.groupby("target", sort=False):
-        own, *rivals = rows["forecaster"].unique().tolist()
-        found += [compare(rows, str(target), own, rival) for rival in rivals]
-    return tuple(found)
+    return pd.DataFrame(rows)
 
 
 def _block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:

@@ -15,7 +15,9 @@ from forecaster.data.bars import History
 from forecaster.data.panel import Panel
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
+from forecaster.evaluation.conformal import Intervals, raw_intervals
 from forecaster.evaluation.distributions import Predictive
+from forecaster.pipeline.adaptive import adaptive_intervals
 from forecaster.pipeline.prices import held_tickers, load_histories
 from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
 from forecaster.pipeline.trained import Trained, load_trained
@@ -94,7 +96,7 @@ def predict(
     trained = load_trained(where, manifest)
     histories = _with_universe(asked, manifest, bars, where, as_of) if wanted else asked
     panel = trained.panel(histories)
-    stated = trained.predictive(panel, _newest(panel))
+    stated = trained.predictive(panel, _learnt_from(panel, manifest))
     forecast = np.column_stack([stated[name].mean() for name in panel.targets])
     stale = _stale(histories, as_of, (settings or PredictSettings()).max_stale)
     able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
@@ -175,11 +177,15 @@ def _missing(manifest: Manifest, bars: pd.DataFrame | None, home: Path) -> tuple
     return tuple(ticker for ticker in manifest.data.tickers if ticker not in held)
 
 
-def _newest(panel: Panel) -> np.ndarray:
-    """(N,) True on each ticker's last row."""
-    newest = np.zeros(len(panel.days), dtype=np.bool_)
-    newest[panel.newest] = True
-    return newest
+def _learnt_from(panel: Panel, manifest: Manifest) -> np.ndarray:
+    """(N,) True on each ticker's last row, and on those that its interval learns from."""
+    rows: np.ndarray = panel.outcome_days > _fit_until(manifest)
+    rows[panel.newest] = True
+    return rows
+
+
+def _fit_until(manifest: Manifest) -> np.datetime64:
+    return np.datetime64(manifest.data.blocks.fit_until, "D")
 
 
 def _stale(histories: list[History], as_of: date | None, max_stale: int) -> dict[str, str]:
@@ -217,6 +223,24 @@ def _nobody(skipped: tuple[str, ...], stale: dict[str, str], manifest: Manifest)
     return (stale.get(first) or _too_short(first, manifest)) + more
 
 
+def _ends(
+    trained: Trained,
+    panel: Panel,
+    whole: Predictive,
+    target: str,
+    rows: np.ndarray,
+    calibrated: Predictive,
+) -> dict[str, np.ndarray]:
+    """Draw the intervals that `evaluate` scores, or those of the select block where none can be."""
+    drawn = adaptive_intervals(panel, target, whole, _fit_until(trained.manifest))
+    fixed = raw_intervals(calibrated).bounds
+    bounds = {
+        coverage: np.where(np.isnan(ends[rows]), fixed[coverage], ends[rows])
+        for coverage, ends in drawn.bounds.items()
+    }
+    return interval_ends(Intervals(bounds), panel.level[rows, panel.targets.index(target)])
+
+
 def _table(
     trained: Trained,
     panel: Panel,
@@ -231,7 +255,7 @@ def _table(
     own, level, close = stated[target].take(rows), panel.level[rows, k], panel.close[rows]
     value, tickers = own.mean() + level, np.array(panel.tickers)[picked]
     calibrated = trained.calibrated(target, own, tickers)
-    ends = interval_ends(calibrated, level)
+    ends = _ends(trained, panel, stated[target], target, rows, calibrated)
     price = close if target == "return" else np.full(len(close), np.nan)
     last_days = [day.item() for day in panel.days[rows]]
     following = [

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data.panel import Panel
-from forecaster.evaluation.distributions import Predictive
+from forecaster.evaluation.conformal import COVERAGES, Intervals, raw_intervals
+from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.registry.manifest import Manifest
 
 FORECAST_COLUMNS = (
@@ -21,9 +22,9 @@ def forecast_table(
     panel: Panel,
     target: str,
     name: str,
-    values: np.ndarray,
+    forecast: Predictive,
     rows: np.ndarray,
-    quantiles: Predictive | None = None,
+    intervals: Intervals | None = None,
 ) -> pd.DataFrame:
     """Write one forecaster's forecasts of one target into the table that all rooms exchange.
 
@@ -31,13 +32,15 @@ def forecast_table(
         panel: what the rows are of.
         target: what is forecast.
         name: of the forecaster.
-        values: (N,) forecasts as deviation from the panel's level.
+        forecast: n forecasts as deviation from the panel's level.
         rows: (n,) numbers of the rows to write.
-        quantiles: n distributions of the same, for the ends of the intervals; None for none.
+        intervals: n of the same; None for those that the forecaster states, if any.
     """
     k = panel.targets.index(target)
     level, close = panel.level[rows, k], panel.close[rows]
-    forecast, actual = values[rows] + level, panel.y[rows, k] + level
+    mean, actual = forecast.mean() + level, panel.y[rows, k] + level
+    if intervals is None and not isinstance(forecast, Point):
+        intervals = raw_intervals(forecast)
     base = close if target == "return" else np.full(len(rows), np.nan)
     return pd.DataFrame(
         {
@@ -46,29 +49,28 @@ def forecast_table(
             "session": panel.outcome_days[rows].astype("datetime64[s]"),
             "target": target,
             "forecaster": name,
-            "forecast": forecast,
+            "forecast": mean,
             "actual": actual,
             "last_close": close,
-            "price_forecast": base * np.exp(forecast),
+            "price_forecast": base * np.exp(mean),
             "price_actual": base * np.exp(actual),
-            **interval_ends(quantiles, level),
+            **interval_ends(intervals, level),
         },
         columns=list(FORECAST_COLUMNS),
     )
 
 
-def interval_ends(predictive: Predictive | None, level: np.ndarray) -> dict[str, np.ndarray]:
+def interval_ends(intervals: Intervals | None, level: np.ndarray) -> dict[str, np.ndarray]:
     """Give the ends of the 80 and the 95 % interval, each (n,), by column name.
 
     Args:
-        predictive: n distributions of the deviation from a level; None for unknown ends.
+        intervals: n of the deviation from a level; None for unknown ends.
         level: (n,) what they deviate from.
     """
-    names = [f"q{share}" for share in ("025", "10", "90", "975")]
-    if predictive is None:
-        return {name: np.full(len(level), np.nan) for name in names}
-    ends = predictive.quantile([0.025, 0.1, 0.9, 0.975]) + level[:, None]
-    return dict(zip(names, ends.T, strict=True))
+    if intervals is None:
+        return {name: np.full(len(level), np.nan) for name in ("q025", "q10", "q90", "q975")}
+    (q10, q90), (q025, q975) = (intervals.bounds[coverage].T + level for coverage in COVERAGES)
+    return {"q025": q025, "q10": q10, "q90": q90, "q975": q975}
 
 
 def interval_kinds(manifest: Manifest, target: str, tickers: Sequence[str]) -> list[str]:

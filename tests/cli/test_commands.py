@@ -18,6 +18,8 @@ from typer.testing import Result
 from forecaster.cli.predict import ENDS
 from tests.cli.conftest import QUICK
 
+FAST = ["--no-twins", "--baselines", "quick"]
+
 Run = Callable[..., Result]
 
 
@@ -93,7 +95,7 @@ def test_every_network_trains_evaluates_and_predicts(
 ) -> None:
     options = ["--model", model, *reach, "--target", "range", *QUICK, "--home", home, "--json"]
     version = parsed(run("train", *options))["version"]
-    scored = parsed(run("evaluate", version, "--home", home, "--json"))
+    scored = parsed(run("evaluate", version, "--home", home, "--json", *FAST))
     assert scored["version"] == version and scored["scores"][0]["forecaster"] == model
     predicted = run(
         "predict", "--version", version, "--as-of", "2012-10-12", "--home", home, "--json"

@@ -25,6 +25,8 @@ FORECASTER = "forecaster"
 SETTINGS = TrainSettings(hidden=8, max_updates=40, target="return,range,volume")
 BARS = ragged_bars(PANEL)
 LAST = BARS["session"].max().date()
+SHARED, TWINS = ["ridge", "trees"], ["linear-twin", "mlp-twin"]
+DENSE = ["historical", "ewma-t", "garch-t", "egarch-t"]
 
 
 @pytest.fixture(scope="module", params=["all", 20])
@@ -44,9 +46,9 @@ def test_the_table_has_every_forecaster_on_the_same_days(result: Evaluation) -> 
     table = result.forecasts
     assert tuple(table.columns) == FORECAST_COLUMNS
     for target, names in {
-        "return": ["lstm", "zero-return", "mean", "ar5"],
-        "range": ["lstm", "persistence", "mean", "har", "har-x"],
-        "volume": ["lstm", "persistence", "mean", "har", "har-x"],
+        "return": ["lstm", "zero-return", "mean", "ar5", *SHARED, *DENSE, *TWINS],
+        "range": ["lstm", "persistence", "mean", "har", "har-x", *SHARED, *TWINS],
+        "volume": ["lstm", "persistence", "mean", "har", "har-x", *SHARED, *TWINS],
     }.items():
         rows = table[table["target"] == target]
         assert rows["forecaster"].unique().tolist() == names
@@ -122,13 +124,18 @@ def test_no_forecast_sees_its_own_future(
     sessions = np.unique(BARS["session"])
     cut = pd.Timestamp(sessions[-1 - days_before_the_end])
     keys = ["ticker", "as_of", "target", "forecaster"]
-    expected = result.forecasts[result.forecasts["session"] <= cut].set_index(keys)["forecast"]
-    assert len(expected) > 100
+    early = result.forecasts["session"] <= cut
+    # A matrix product over days rounds by how many there are: the MLP alone has one.
+    exact = result.forecasts["forecaster"] != "mlp-twin"
+    expected = result.forecasts[early & exact].set_index(keys)["forecast"]
+    rounded = result.forecasts[early & ~exact].set_index(keys)["forecast"]
+    assert len(expected) > 1000 and len(rounded) > 90
     versions = {"cut": BARS[BARS["session"] <= cut], "corrupted": corrupted(cut.date())}
     for bars in versions.values():
         again = evaluate(bars=bars, home=home).forecasts.set_index(keys)["forecast"]
         found = again.reindex(expected.index)
         np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+        np.testing.assert_allclose(again.reindex(rounded.index), rounded, rtol=1e-6, atol=1e-8)
 
 
 def test_predict_is_the_forecast_that_evaluate_scores(home: Path, result: Evaluation) -> None:
@@ -194,7 +201,9 @@ def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
         low, high = made.interval(0.8).T
         outside = (len(actual) + 1) // 10 - 1
         assert outside > 20
-        assert ((actual < low).sum(), (actual > high).sum()) == (outside, outside)
+        # The outcome that is the bound itself may fall on either side of it by a last bit.
+        for beyond in ((actual < low).sum(), (actual > high).sum()):
+            assert beyond in (outside, outside + 1)
 
 
 @pytest.mark.parametrize(
