@@ -53,7 +53,7 @@ evaluate: $(VENV)/.installed  ## score the newest version beside the baselines
 predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=AAPL
 	$(RUN) predict $(TICKERS) --home $(HOME_DIR) $(ARGS)
 
-.PHONY: format lint type test test-slow mutants check-series check bench wheel clean
+.PHONY: format lint type test test-slow mutants check-series check bench experiments wheel clean
 format: $(VENV)/.dev  ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -85,6 +85,10 @@ bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.scale
+
+# Twenty minutes for 20 tickers of 20 years.
+experiments: $(VENV)/.dev  ## walk forward over a folder of prices: make experiments PRICES=...
+	$(BIN)/python -m benchmarks.recipe $(PRICES)
 
 wheel: $(VENV)/.dev  ## build the wheel, install it elsewhere, run it outside the checkout
 	rm -rf dist

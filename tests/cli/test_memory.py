@@ -33,7 +33,7 @@ def test_memory_json_is_one_object(run: Run, trained_home: Path) -> None:
     assert content["largest_stretch"]["max"] >= content["largest_stretch"]["mean"] > 0.0
     assert len(content["cold_start"]["cold"]) == len(content["cold_start"]["warm"]) == 63
     (looks,) = content["looks"].values()
-    assert looks[0][0] == 25 and looks[0][1] > 0.0
+    assert looks[0][0] == 30 and looks[0][1] > 0.0
     assert set(content["effective_memory"]) == {"0.5", "0.1", "0.01"}
 
 
