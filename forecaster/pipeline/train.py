@@ -85,7 +85,9 @@ def train(
     saved = save_version(where, manifest, list(map(weights_of, made.fitted.networks)), created)
     for name, share in zip(settings.target, saved.shrinkage, strict=True):
         log.info(
-            "belief  %s: the select block bears out %.0f %% of the forecast", name, 100 * share
+            "belief  %s: the select block bears out %.0f %% of the network's part",
+            name,
+            100 * share,
         )
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame([asdict(look) for look in made.looks])

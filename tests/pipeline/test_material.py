@@ -4,11 +4,18 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from forecaster.models.network import build_network
-from forecaster.pipeline.material import Material, passes_over, prepare, select_loss
+from forecaster.pipeline.material import (
+    Material,
+    _kind_of_base,
+    passes_over,
+    prepare,
+    select_loss,
+)
 from forecaster.pipeline.prices import load_histories
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
@@ -89,3 +96,39 @@ def test_windows_are_shuffled_anew_in_each_pass() -> None:
     ends = [np.concatenate([rows[-1] for rows in passed]) for passed in (one, other)]
     assert (ends[0] != ends[1]).any() and (np.diff(ends[0]) != 1).any()
     np.testing.assert_array_equal(np.sort(ends[0]), np.sort(ends[1]))
+
+
+@pytest.mark.parametrize(
+    ("days", "asked", "kind"),
+    [
+        (1259, "auto", "har"),
+        (1260, "auto", "linear"),
+        (1260, "none", None),
+        (9, "linear", "linear"),
+        (1260, "har", "har"),
+    ],
+)
+def test_a_hundred_weights_need_five_years(days: int, asked: str, kind: str | None) -> None:
+    """Counted in days of the fit block, a day of two tickers once."""
+    fit_days = np.repeat(np.datetime64("2000-01-01") + np.arange(days), 2)
+    settings = TrainSettings(base=asked)  # type: ignore[arg-type]
+    assert _kind_of_base(settings, fit_days) == kind
+
+
+def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() -> None:
+    """What came in the select block and later moves no number of the base."""
+    histories = load_histories(BARS, Path(), (), None)
+    calm = prepare(histories, SETTINGS)
+    wild = BARS.copy()
+    later = wild["session"] > pd.Timestamp("2010-10-29")
+    wild.loc[later, "high"] *= 1.5
+    wild.loc[later, "close"] *= 0.9
+    wild.loc[later, "low"] *= 0.5
+    other = prepare(load_histories(wild, Path(), (), None), SETTINGS)
+    for name in ("weights", "intercepts"):
+        np.testing.assert_array_equal(
+            getattr(calm.reader.base, name), getattr(other.reader.base, name)
+        )
+    assert calm.inputs.shape[1] == len(calm.reader.names) + 4
+    none = prepare(histories, SETTINGS.model_copy(update={"base": "none"}))
+    assert none.reader.base is None and none.inputs.shape[1] == len(none.reader.names)
