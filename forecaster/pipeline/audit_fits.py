@@ -27,7 +27,7 @@ BLOCKS: Final = "blocks"
 FIT_STAGES: Final = ("scales", "base", "training")
 CALIBRATION: Final = "calibration"
 BASELINES: Final = "baselines"
-LOOKS = 4  # at the select block, in a training that may stop early
+LOOKS = 8  # at the select block, in a training that may stop early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,32 +3,22 @@
 Shape letters: N rows of the panel, K targets.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 
-from forecaster import clock
-from forecaster.data.bars import BAR_COLUMNS, History
+from forecaster.data.bars import History
 from forecaster.data.derived import derived_inputs, derived_names
 from forecaster.data.features import OWN_FEATURES
 from forecaster.data.panel import CROSS_SECTION, Panel, build_panel
-from forecaster.data.sessions import CALENDAR_INPUTS, next_session, timezone_of
+from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.recalibration import recalibrated
-from forecaster.pipeline.audit_alter import after_day, as_date
 from forecaster.pipeline.audit_compare import Values
 from forecaster.pipeline.fitted import Fitted
-from forecaster.pipeline.prices import as_table, load_histories
 
-BARS: Final = "bars"
 ROW_STAGES: Final = ("features", "cross-section", "calendar", "targets", "inputs")
 FORECASTS: Final = "forecasts"
 LEVELS: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -52,65 +42,6 @@ class Forecaster:
     universe: tuple[str, ...] | None
     calibration: Mapping[str, Mapping[str, Sequence[float]]]
     levels: Sequence[float]
-
-
-def bars_up_to(histories: Sequence[History], cut: np.datetime64) -> Values:
-    """Name every value of the bars up to a date, as they are in the histories."""
-    return _bar_values(
-        [History(listing=h.listing, bars=h.bars[~after_day(h, cut)]) for h in histories]
-    )
-
-
-def bars_as_of(histories: Sequence[History], cut: np.datetime64) -> Values:
-    """Read all bars through the door that every command uses, as of a date."""
-    last = max(history.bars["session"].iloc[-1] for history in histories)
-    later = datetime.combine(last.date() + timedelta(days=10), time(), ZoneInfo("UTC"))
-    with _quiet(), clock.as_if(later):
-        return _bar_values(load_histories(as_table(histories), Path(), (), as_date(cut)))
-
-
-def bars_before_the_close(histories: Sequence[History], cut: np.datetime64) -> Values:
-    """Read bars through the same door on the session after a date, while it trades."""
-    found: list[History] = []
-    for calendar in sorted({history.listing.calendar for history in histories}):
-        session = next_session(calendar, as_date(cut))
-        noon = datetime.combine(session, time(12), ZoneInfo(timezone_of(calendar)))
-        served = [
-            History(listing=h.listing, bars=h.bars[~after_day(h, np.datetime64(session, "D"))])
-            for h in histories
-            if h.listing.calendar == calendar
-        ]
-        served = [history for history in served if len(history.bars)]
-        if served:
-            with _quiet(), clock.as_if(noon):
-                found += load_histories(as_table(served), Path(), (), None)
-    return _bar_values(found)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Read without the notices that a person's own file would deserve."""
-    logger = logging.getLogger("forecaster")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _bar_values(histories: Sequence[History]) -> Values:
-    names = BAR_COLUMNS[1:]
-    ordered = sorted(histories, key=lambda history: history.listing.ticker)
-    bars = [history.bars for history in ordered]
-    count = [len(part) for part in bars]
-    table = pd.concat(bars) if bars else pd.DataFrame(columns=list(BAR_COLUMNS), dtype="float64")
-    return Values(
-        columns=names,
-        values=table[list(names)].to_numpy(np.float64),
-        tickers=np.repeat([history.listing.ticker for history in ordered], count).astype(str),
-        days=table["session"].to_numpy("datetime64[D]"),
-    )
 
 
 def panel_of(histories: Sequence[History], forecaster: Forecaster) -> Panel:

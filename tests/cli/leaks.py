@@ -16,7 +16,7 @@ from forecaster.data.features import OWN_FEATURES
 from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline import baselines, fitted, fitting, fold, material, prices
+from forecaster.pipeline import baselines, fitted, fitting, fold, ingest, material, prices
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")
@@ -25,6 +25,10 @@ FAR = np.datetime64("2100-01-01")
 def unfinished_bar(patch: pytest.MonkeyPatch) -> None:
     """Today's bar is read while the exchange is open."""
     patch.setattr(prices, "final_part", lambda history, now: history)
+
+
+def unfinished_bar_stored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ingest, "final_part", lambda history, now: history)
 
 
 def as_of_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -233,6 +237,7 @@ def state_from_the_future(patch: pytest.MonkeyPatch) -> None:
 
 LEAKS: dict[str, tuple[str, Plant]] = {
     "today's unfinished bar": ("bars", unfinished_bar),
+    "today's unfinished bar stored": ("bars", unfinished_bar_stored),
     "--as-of ignored": ("bars", as_of_ignored),
     "target among the features": ("features", _own_features(_target_among_features)),
     "z-score over the whole history": ("features", _own_features(_scored_over_the_whole_history)),

@@ -11,13 +11,13 @@ from tests.cli.leaks import LEAKS
 from tests.synthetic import ragged_bars
 
 Run = Callable[..., Result]
-LENGTHS = {"AAA": 180, "BBB": 130, "CCC": 160}
-FEW = ("--dates", 3, "--updates", 4)
+LENGTHS = {"AAA": 170, "BBB": 125}
+FEW = ("--dates", 3, "--updates", 8)
 
 
 @pytest.fixture(scope="module")
 def small_home(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """Three short tickers and a small version; not to be written to."""
+    """Two short tickers and a small version; not to be written to."""
     home = tmp_path_factory.mktemp("home")
     ragged_bars(LENGTHS).to_csv(home / "prices.csv", index=False)
     assert run("data", "import", home / "prices.csv", "--home", home).exit_code == 0
