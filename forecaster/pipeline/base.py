@@ -45,14 +45,9 @@ class Base:
     weights: np.ndarray
     intercepts: np.ndarray
 
-    def outputs(self, panel: Panel) -> np.ndarray:
-        """Forecast every row, (N, R) float32 in raw outputs of the head."""
-        outputs = np.empty((len(panel.days), len(self.intercepts)), dtype=np.float32)
-        for rows, block in derived_blocks(panel, self.names):
-            outputs[rows] = self._of(self.scaler.apply(block))
-        return outputs
-
-    def _of(self, scaled: np.ndarray) -> np.ndarray:
+    def outputs(self, block: np.ndarray) -> np.ndarray:
+        """Forecast rows from their unscaled inputs (n, C), (n, R) in raw outputs of the head."""
+        scaled = self.scaler.apply(block)
         # Column by column: a matrix product rounds by how many rows it has, so that bars to
         # come would change the last bit of forecasts made before them.
         total = np.tile(self.intercepts, (len(scaled), 1))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecaster.data.derived import compact_names, derived_inputs
+from forecaster.data.derived import compact_names, derived_blocks, derived_inputs
 from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
 from forecaster.models.forms import Form, PointLoss, form_of
@@ -31,11 +31,19 @@ class Reader:
         return cls(names=names, scaler=scaler, base=base)
 
     def inputs(self, panel: Panel) -> np.ndarray:
-        """Read every row: (N, F) float32, or (N, F + R) with a base."""
-        scaled = self.scaler.apply(derived_inputs(panel, self.names))
-        if self.base is None:
-            return scaled
-        return np.concatenate([scaled, self.base.outputs(panel)], axis=1)
+        """Read every row: (N, F) float32, or (N, F + R) with a base.
+
+        Piece by piece: of millions of rows a hundred inputs would not fit into memory.
+        """
+        base, own = self.base, len(self.names)
+        names = (*self.names, *(base.names if base else ()))
+        width = own + (len(base.intercepts) if base else 0)
+        inputs = np.empty((len(panel.days), width), dtype=np.float32)
+        for rows, block in derived_blocks(panel, names):
+            inputs[rows, :own] = self.scaler.apply(block[:, :own])
+            if base is not None:
+                inputs[rows, own:] = base.outputs(block[:, own:])
+        return inputs
 
 
 def forms_of(heads: Sequence[str], point_loss: PointLoss) -> tuple[Form, ...]:
