@@ -126,6 +126,7 @@ def boosted_trees(x: np.ndarray, y: np.ndarray, fit: np.ndarray, select: np.ndar
         scikit-learn's histograms.
     """
     rows, judged = fit & np.isfinite(y), select & np.isfinite(y)
+    x = x[:, np.isfinite(x[rows]).any(axis=0)]  # scikit-learn cannot bin what is never there
     model = HistGradientBoostingRegressor(
         max_iter=TREES, learning_rate=TREE_STEP, early_stopping=False, random_state=0
     )

@@ -82,12 +82,13 @@ class Card:
 
 
 def _loss(forecast: Predictive, y: np.ndarray, loss: str) -> np.ndarray | None:
-    if loss == "MSE":
-        squared: np.ndarray = (forecast.mean() - y) ** 2
-        return squared
-    if isinstance(forecast, Point):
+    """(n,) losses; None where the forecaster has none of this kind on any row."""
+    if loss != "MSE" and isinstance(forecast, Point):
         return None
-    values = forecast.crps(y) if loss == "CRPS" else -forecast.log_density(y)
+    if loss == "log loss":
+        values = -forecast.log_density(y)
+    else:
+        values = forecast.crps(y) if loss == "CRPS" else (forecast.mean() - y) ** 2
     return values if np.isfinite(values).any() else None
 
 

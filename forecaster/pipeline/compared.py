@@ -95,7 +95,8 @@ def many_tests(card: Card) -> tuple[Superiority, ConfidenceSet]:
 
 
 def _daily_losses(card: Card, loss: str) -> Losses:
-    losses = card.losses(loss)
+    """Average by day what all forecast; who forecasts under half of the rows is left out."""
+    losses = {n: v for n, v in card.losses(loss).items() if 2 * np.isfinite(v).sum() >= len(v)}
     known = np.isfinite(np.column_stack(list(losses.values()))).all(axis=1)
     return {name: daily(values[known], card.days[known]) for name, values in losses.items()}
 
@@ -128,7 +129,7 @@ def verdicts(card: Card, comparisons: Sequence[Comparison], looks: int | None) -
         said += _best(judged, [name for name in judged if name not in twins], card, primary)
     sentences = [f"{one.sentence}{_look(looks)}" for one in dict.fromkeys(said)]
     for name in twins:
-        sentences.append(_of_twin(judged.get(name) or squared[name], name))
+        sentences.append(_of_twin(judged.get(name) or squared[name], card.own, name))
     return tuple(sentences)
 
 
@@ -145,11 +146,12 @@ def _look(looks: int | None) -> str:
     return "" if looks is None else f", look {looks:,} at these days"
 
 
-def _of_twin(one: Comparison, name: str) -> str:
-    """Say what recurrence adds over a twin on the same inputs."""
+def _of_twin(one: Comparison, own: str, name: str) -> str:
+    """Say what recurrence (or a network that has none) adds over a twin on the same inputs."""
+    what = "the network" if own == "mlp" else "recurrence"
     words = {
-        "better": "recurrence adds something over",
-        "worse": "recurrence does harm beside",
-        "not distinguishable": "recurrence adds nothing that can be told from chance over",
+        "better": "adds something over",
+        "worse": "does harm beside",
+        "not distinguishable": "adds nothing that can be told from chance over",
     }
-    return f"{words[one.verdict]} {TWINS[name]} on the same inputs: {one.sentence}"
+    return f"{what} {words[one.verdict]} {TWINS[name]} on the same inputs: {one.sentence}"

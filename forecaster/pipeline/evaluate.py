@@ -5,7 +5,7 @@ Shape letters: N rows of the panel, n scored rows.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from forecaster.pipeline.looks import Looks, count_look
 from forecaster.pipeline.recipe import recipe_of
 from forecaster.pipeline.rivals import Baselines, Rivals, rivals
 from forecaster.pipeline.trained import Trained, load_trained
+from forecaster.pipeline.twins import MEMORYLESS
 from forecaster.pipeline.universe import compare_fingerprint, trained_on
 from forecaster.pipeline.walk_forward import Forecasts, Walk, walk_forward
 from forecaster.pipeline.work_folder import WorkFolder
@@ -90,6 +91,8 @@ def evaluate(
     walk = walk or Walk()
     where = resolve_home(home)
     manifest = find_version(where, version, as_of=as_of)
+    if manifest.network.model == MEMORYLESS:
+        walk = replace(walk, twins=False)  # it is its own twin
     chosen = _chosen_targets(manifest, targets)
     histories, missing = trained_on(manifest, bars, where, as_of)
     if not missing and (as_of is None or as_of >= manifest.data.blocks.last):

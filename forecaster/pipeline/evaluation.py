@@ -102,9 +102,9 @@ class Evaluation(Judged):
             lines.append(f"best    {', '.join(found.included)} ({chance} confidence set)")
         superior = self.superiority[target]
         if superior.p_value is not None:
+            chance = f"p = {superior.p_value:.2g}" if superior.p_value > 0.0 else "p < 0.001"
             lines.append(
-                f"any     best of {superior.rivals} against {superior.benchmark}: "
-                f"p = {superior.p_value:.2g} (SPA)"
+                f"any     best of {superior.rivals} against {superior.benchmark}: {chance} (SPA)"
             )
         return [*lines, *self._trades(target, own), *self._spread(target)]
 
@@ -139,7 +139,8 @@ class Evaluation(Judged):
             return [f"trades  {found.reason}"]
         return [
             f"trades  {found.yearly_return:+.1%} a year after {self.costs_bps:g} bps a side, "
-            f"Sharpe {found.sharpe:.2f}, drawdown {found.drawdown:.0%}, {found.turnover:.0%} a day traded"
+            f"Sharpe {found.sharpe:.2f}, drawdown {found.drawdown:.0%}, "
+            f"{found.turnover:.0%} a day traded"
         ]
 
     def _spread(self, target: str) -> list[str]:

@@ -17,10 +17,11 @@ from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.folds import Fold
+from forecaster.pipeline import twins
 from forecaster.pipeline.fitted import Fitted, Weights, weights_of
 from forecaster.pipeline.fitting import fit_panel
-from forecaster.pipeline.material import material_of
 from forecaster.pipeline.stated import Arrays, arrays_of, from_arrays
+from forecaster.pipeline.twins import MEMORYLESS
 from forecaster.settings import TrainSettings
 
 Kind = Literal["model", "mlp"]
@@ -91,7 +92,7 @@ def run_unit(
     known, _ = cut(panel, first=unit.fold.fit_from, last=unit.fold.split.select_until)
     settings = settings_for(unit, recipe)
     fitted = fit_panel(known, unit.fold.split, settings, start=start).fitted
-    linear = linear_twin(fitted, panel, unit.fold, settings) if unit.with_linear else None
+    linear = linear_of(fitted, panel, unit.fold, settings) if unit.with_linear else None
     rows, forecasts, alone = forecast_fold(panel, unit.fold, fitted, linear)
     return Walked(
         rows=rows,
@@ -106,11 +107,11 @@ def settings_for(unit: Unit, recipe: TrainSettings) -> TrainSettings:
     """Give a unit its seed and its network; one thread, as everywhere that folds are run."""
     changed: dict[str, object] = {"seed": unit.seed, "threads": 1, "workers": 1}
     if unit.kind == "mlp":
-        changed |= {"model": "mlp", "initial_state": "zeros", "bidirectional": False}
+        changed |= {"model": MEMORYLESS, "initial_state": "zeros", "bidirectional": False}
     return recipe.model_copy(update=changed)
 
 
-def linear_twin(fitted: Fitted, panel: Panel, fold: Fold, settings: TrainSettings) -> Fitted:
+def linear_of(fitted: Fitted, panel: Panel, fold: Fold, settings: TrainSettings) -> Fitted:
     """Return the linear model on all inputs: the network's own base where that is it.
 
     Args:
@@ -123,10 +124,7 @@ def linear_twin(fitted: Fitted, panel: Panel, fold: Fold, settings: TrainSetting
     if reader.base is not None and reader.base.kind == "linear":
         return replace(fitted, networks=())
     known, _ = cut(panel, first=fold.fit_from, last=fold.split.select_until)
-    material = material_of(known, fold.split, settings.model_copy(update={"base": "linear"}))
-    return replace(
-        fitted, networks=(), reader=material.reader, target_scaler=material.target_scaler
-    )
+    return twins.linear_twin(known, fold.split, settings)
 
 
 def forecast_fold(
@@ -144,7 +142,7 @@ def forecast_fold(
 
 def walked_arrays(walked: Walked) -> Arrays:
     """Write a unit's result as arrays by name, to be kept on disk."""
-    found: Arrays = {"rows": walked.rows, "seconds": np.array(walked.seconds)}
+    found: Arrays = {"rows": walked.rows, "seconds": np.array([walked.seconds])}
     found |= {f"weight/{name}": array for name, array in walked.weights.items()}
     for label, parts in (("model", walked.forecasts), ("linear", walked.linear or ())):
         for k, part in enumerate(parts):
@@ -166,7 +164,7 @@ def from_walked_arrays(arrays: Arrays) -> Walked:
         forecasts=_parts(arrays, "model"),
         linear=linear or None,
         weights=_below(arrays, "weight/"),
-        seconds=float(arrays["seconds"]),
+        seconds=float(arrays["seconds"][0]),
     )
 
 

@@ -34,7 +34,10 @@ def score_table(card: Card, *, seed: int = 0) -> pd.DataFrame:
         outcomes = card.outcomes(name)
         known = np.isfinite(outcomes.predictive.mean())
         whole = len(np.unique(card.days[known])) == len(gap)
-        rows += [_row(card, name, one) for one in score(outcomes, weights if whole else None)]
+        found = score(outcomes, weights if whole else None)
+        if not known.any():
+            found = tuple(replace(one, reason="it has no forecast of these rows") for one in found)
+        rows += [_row(card, name, one) for one in found]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 

@@ -21,7 +21,7 @@ from forecaster.pipeline.fold import (
     Walked,
     forecast_fold,
     from_walked_arrays,
-    linear_twin,
+    linear_of,
     run_unit,
     walked_arrays,
 )
@@ -116,7 +116,7 @@ def walk_forward(
 def _own(panel: Panel, trained: Trained, recipe: TrainSettings, fold: Fold) -> Walked:
     """Forecast the first fold by the version as it is."""
     fitted = trained.fitted
-    linear = linear_twin(fitted, panel, fold, recipe)
+    linear = linear_of(fitted, panel, fold, recipe)
     rows, forecasts, alone = forecast_fold(panel, fold, fitted, linear)
     weights = weights_of(fitted.networks[0])
     return Walked(rows=rows, forecasts=forecasts, linear=alone, weights=weights, seconds=0.0)

@@ -1,0 +1,83 @@
+"""Prices that nothing can be said of give nulls with a reason: no NaN, no crash, no warning."""
+
+import json
+import math
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecaster.cli.output import _plain
+from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
+from forecaster.pipeline.train import train
+from forecaster.settings import TrainSettings
+from tests.synthetic import bars_of
+
+BARS = bars_of("AAA", 400)
+SETTINGS = TrainSettings(hidden=4, max_updates=25, target="return,volume")
+CONSTANT = BARS.assign(open=50.0, high=50.0, low=50.0, close=50.0)
+LAST_DAY = {"fit_until": date(2011, 1, 31), "select_until": BARS["session"].iloc[-2].date()}
+
+
+def evaluated(
+    home: Path, bars: pd.DataFrame, changes: dict[str, object] | None = None
+) -> Evaluation:
+    train(bars, settings=SETTINGS.model_copy(update=changes or {}), home=home)
+    return evaluate(bars=bars, home=home, walk=Walk(seeds=1))
+
+
+def holes(content: object, path: str = "") -> list[str]:
+    """Every place of a number that JSON does not know."""
+    if isinstance(content, dict):
+        return [hole for key, item in content.items() for hole in holes(item, f"{path}/{key}")]
+    if isinstance(content, list | tuple):
+        return [
+            hole for number, item in enumerate(content) for hole in holes(item, f"{path}/{number}")
+        ]
+    return [path] if isinstance(content, float) and not math.isfinite(content) else []
+
+
+@pytest.mark.parametrize(
+    ("bars", "changes"),
+    [
+        (CONSTANT, {}),
+        (pd.concat([BARS, CONSTANT.assign(ticker="CCC")]), {}),
+        (BARS.assign(volume=1e6), {}),
+        (BARS, LAST_DAY),
+        (BARS.head(60), {}),
+    ],
+    ids=["constant price", "one of two constant", "constant volume", "one report day", "60 days"],
+)
+def test_nulls_have_a_reason(
+    tmp_path: Path, bars: pd.DataFrame, changes: dict[str, object]
+) -> None:
+    found = evaluated(tmp_path, bars, changes)
+    content = found.content()
+    plain = _plain({**content, "scores": [], "per_ticker": []})
+    assert holes(plain) == []
+    json.dumps(_plain(content), allow_nan=False)
+    for table in (found.scores, found.per_ticker):
+        undefined = table["value"].isna()
+        assert undefined.any() and (table["reason"][undefined] != "").all()
+    for target in found.targets:
+        assert found.verdicts[target] and found.in_words(target)
+
+
+def test_a_price_that_never_moves_leaves_no_skill_to_tell(tmp_path: Path) -> None:
+    found = evaluated(tmp_path, CONSTANT)
+    rows = found.scores[
+        (found.scores["target"] == "return") & (found.scores["forecaster"] == "lstm")
+    ]
+    rows = rows.set_index("metric")
+    assert rows.loc["mse", "value"] == 0.0
+    assert rows.loc["skill", "reason"] == "tomorrow = today makes no error"
+    assert rows.loc["direction_accuracy", "reason"].startswith("the forecaster never takes a side")
+    assert found.verdicts["return"][0].startswith("lstm makes the same forecasts as zero-return")
+
+
+def test_one_report_day_is_too_few_to_tell(tmp_path: Path) -> None:
+    found = evaluated(tmp_path, BARS, LAST_DAY)
+    assert "over 1 day, too few to tell" in found.verdicts["return"][0]
+    assert all(one.p_value != one.p_value for one in found.comparisons)
+    assert "at least 20 are needed" in found.confidence_sets["return"].reason
