@@ -151,7 +151,8 @@ def first_difference(
 ) -> tuple[int, Leak | None]:
     """Count the values compared, and find the first that differs.
 
-    A row or a column that only one of both has differs, as 1 from 0. NaN equals NaN.
+    A row or a column that only one of both has differs, as 1 from 0. NaN equals NaN, and such a
+    pair is not counted.
 
     Args:
         stage: what to call it.
@@ -186,13 +187,14 @@ def first_difference(
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         if tolerance:
             same |= np.abs(a - b) <= tolerance * _spread(a)
+    count = int(np.count_nonzero(~(np.isnan(a) & np.isnan(b))))
     if same.all():
-        return same.size, None
+        return count, None
     odd_rows = np.flatnonzero(~same.all(axis=1))
     row = odd_rows[np.argmin(reference.days[odd_rows])]
     column = int(np.flatnonzero(~same[row])[0])
     name, before, after = reference.columns[column], float(a[row, column]), float(b[row, column])
-    return same.size, leak(str(reference.tickers[row]), reference.days[row], name, before, after)
+    return count, leak(str(reference.tickers[row]), reference.days[row], name, before, after)
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

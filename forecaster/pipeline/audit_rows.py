@@ -16,11 +16,13 @@ from forecaster.data.panel import CROSS_SECTION, Panel, build_panel
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.recalibration import recalibrated
+from forecaster.pipeline.adaptive import adaptive_intervals
 from forecaster.pipeline.audit_compare import Values
 from forecaster.pipeline.fitted import Fitted
 
 ROW_STAGES: Final = ("features", "cross-section", "calendar", "targets", "inputs")
 FORECASTS: Final = "forecasts"
+INTERVALS: Final = "intervals"
 LEVELS: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 _PANEL_STAGES = {
@@ -72,19 +74,39 @@ def row_values(panel: Panel, cut: np.datetime64) -> dict[str, Values]:
     return found
 
 
-def forecast_values(panel: Panel, forecaster: Forecaster, cut: np.datetime64) -> Values:
-    """Forecast from every day up to a date: mean and quantiles, stated and calibrated."""
+def stated(panel: Panel, forecaster: Forecaster) -> tuple[Predictive, ...]:
+    """Forecast from every day there is, N distributions per target."""
+    return forecaster.fitted.predictive(panel, np.ones(len(panel.days), dtype=np.bool_))
+
+
+def forecast_values(
+    panel: Panel, forecaster: Forecaster, made: Sequence[Predictive], cut: np.datetime64
+) -> Values:
+    """Give the forecasts of each day up to a date: mean and quantiles, stated and calibrated."""
     known = panel.days <= cut
     rows = np.flatnonzero(known)
     tickers = np.array(panel.tickers)[panel.series[rows]]
-    stated = forecaster.fitted.predictive(panel, known)
     columns: dict[str, np.ndarray] = {}
-    for target, predictive in zip(forecaster.targets, stated, strict=True):
+    for target, predictive in zip(forecaster.targets, made, strict=True):
         mine = predictive.take(rows)
         columns |= quantile_columns(target, mine)
         numbers = forecaster.calibration.get(target, {})
         held = recalibrated(mine, tickers, numbers, forecaster.levels)
         columns |= quantile_columns(f"calibrated {target}", held)
+    return Values.of_rows(panel, known, columns)
+
+
+def interval_values(
+    panel: Panel, made: Sequence[Predictive], fit_until: np.datetime64, cut: np.datetime64
+) -> Values:
+    """Give the intervals of each day up to a date, which learn from what came of earlier ones."""
+    known = panel.days <= cut
+    columns: dict[str, np.ndarray] = {}
+    for target, predictive in zip(panel.targets, made, strict=True):
+        found = adaptive_intervals(panel, target, predictive, fit_until)
+        for coverage, ends in found.bounds.items():
+            columns |= {f"{target} {coverage:.0%} lower": ends[known, 0]}
+            columns |= {f"{target} {coverage:.0%} upper": ends[known, 1]}
     return Values.of_rows(panel, known, columns)
 
 

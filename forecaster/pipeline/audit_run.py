@@ -87,7 +87,8 @@ class Subject:
         for stage in audit_fits.FIT_STAGES:
             if stage != "base" or self.still[0].reader.base is not None:
                 yield stage
-        yield from (audit_fits.CALIBRATION, audit_fits.BASELINES, audit_rows.FORECASTS, WALK)
+        yield from (audit_fits.CALIBRATION, audit_fits.BASELINES)
+        yield from (audit_rows.FORECASTS, audit_rows.INTERVALS, WALK)
 
 
 def _universe(histories: Sequence[History], trained: Trained | None) -> tuple[str, ...] | None:
@@ -164,7 +165,9 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, tallies: Tall
     ground = with_gaps(subject.histories, cut, turn)
     panel = panel_of(ground, forecaster)
     rows = audit_rows.row_values(panel, cut)
-    forecasts = audit_rows.forecast_values(panel, forecaster, cut)
+    made, fit_until = audit_rows.stated(panel, forecaster), subject.recipe.split.fit_until
+    forecasts = audit_rows.forecast_values(panel, forecaster, made, cut)
+    intervals = audit_rows.interval_values(panel, made, fit_until, cut)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut, turn=turn)
         altered = change.of(ground)
@@ -173,8 +176,12 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, tallies: Tall
         found = audit_rows.row_values(panel, cut)
         for stage, values in rows.items():
             tallies.compare(stage, values, found[stage], change)
-        again = audit_rows.forecast_values(panel, forecaster, cut)
+        made = audit_rows.stated(panel, forecaster)
+        again = audit_rows.forecast_values(panel, forecaster, made, cut)
         tallies.compare(audit_rows.FORECASTS, forecasts, again, change, rounds=True)
+        if change.keeps_rows:  # else a last bit may turn a hit into a miss
+            again = audit_rows.interval_values(panel, made, fit_until, cut)
+            tallies.compare(audit_rows.INTERVALS, intervals, again, change)
 
 
 def _compare_bars(

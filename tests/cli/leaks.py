@@ -15,8 +15,9 @@ from forecaster.data.bars import History
 from forecaster.data.features import OWN_FEATURES
 from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
+from forecaster.evaluation import conformal
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline import baselines, fitted, fitting, fold, ingest, material, prices
+from forecaster.pipeline import adaptive, baselines, fitted, fitting, fold, ingest, material, prices
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")
@@ -223,6 +224,16 @@ def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fold, "fit_panel", fit_panel)
 
 
+def intervals_that_know_tomorrow(patch: pytest.MonkeyPatch) -> None:
+    """An outcome is taken for the one before, a day too early."""
+    real, early = adaptive.adaptive_conformal, conformal.Adaptive(window=40, least=20)
+
+    def found(part, y, series, made, known):  # type: ignore[no-untyped-def]
+        return real(part, np.append(y[1:], np.nan), series, made, known, early)
+
+    patch.setattr(adaptive, "adaptive_conformal", found)
+
+
 def state_from_the_future(patch: pytest.MonkeyPatch) -> None:
     """A network that reads the history from both ends."""
     real = fitted.forecast_rows
@@ -260,5 +271,6 @@ LEAKS: dict[str, tuple[str, Plant]] = {
     "calibration on report days": ("calibration", calibrated_on_the_report),
     "baseline on all days": ("baselines", baseline_on_all_days),
     "state from the future": ("forecasts", state_from_the_future),
+    "intervals that know tomorrow": ("intervals", intervals_that_know_tomorrow),
     "fold selected on its own days": ("walk-forward", fold_selected_on_its_own_days),
 }

@@ -43,7 +43,7 @@ def test_a_planted_leak_is_found_and_its_stage_is_named(
 def test_without_a_leak_every_stage_is_identical(run: Run, small_home: Path) -> None:
     done = run("audit", *FEW, "--home", small_home)
     assert done.exit_code == 0, done.output
-    assert done.stdout.count("identical") == 14
+    assert done.stdout.count("identical") == 15
     assert "values compared" in done.stdout and "verdict no future touches" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("next    forecaster evaluate ")
 
