@@ -88,20 +88,14 @@ class TrainSettings(BaseModel):
     @model_validator(mode="after")
     def _heads_and_states_there_are(self) -> "TrainSettings":
         if self.head is not None and len(self.head) not in (1, len(self.target)):
-            raise Contradiction(
-                f"--head names {len(self.head)} heads for {len(self.target)} targets: "
-                f"{', '.join(self.target)}. Give one for all, or one for each",
-                needless="head",
-                beside=("target",),
-            )
+            text = f"--head names {len(self.head)} heads for {len(self.target)} targets: "
+            text += f"{', '.join(self.target)}. Give one for all, or one for each"
+            raise Contradiction(text, needless="head", beside=("target",))
         for name in ("initial_state", "bidirectional"):
             if self.model == "mlp" and getattr(self, name) not in ("zeros", False):
-                raise Contradiction(
-                    f"--{name.replace('_', '-')} has no meaning with --model mlp, which reads each "
-                    "day by itself. Drop one of them",
-                    needless=name,
-                    beside=("model",),
-                )
+                text = f"--{name.replace('_', '-')} has no meaning with --model mlp, which reads "
+                text += "each day by itself. Drop one of them"
+                raise Contradiction(text, needless=name, beside=("model",))
         return self
 
     @field_validator("lookback")
