@@ -137,11 +137,18 @@ class Evaluation(Judged):
         found = self.strategies[target][own]
         if found.sharpe is None:
             return [f"trades  {found.reason}"]
-        return [
+        lines = [
             f"trades  {found.yearly_return:+.1%} a year after {self.costs_bps:g} bps a side, "
             f"Sharpe {found.sharpe:.2f}, drawdown {found.drawdown:.0%}, "
             f"{found.turnover:.0%} a day traded"
         ]
+        held = self.strategies[target].get("mean")
+        if held is not None and held.sharpe is not None:
+            lines.append(
+                f"        (by the mean, mostly buy and hold: {held.yearly_return:+.1%} a year, "
+                f"Sharpe {held.sharpe:.2f}, drawdown {held.drawdown:.0%})"
+            )
+        return lines
 
     def _spread(self, target: str) -> list[str]:
         table = self.seeds[(self.seeds["target"] == target) & (self.seeds["seeds"] > 1)]
