@@ -1,5 +1,6 @@
 """`forecaster evaluate`."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,10 +16,13 @@ from forecaster.cli.output import (
     print_json,
     print_next,
     print_table,
+    shown,
 )
 
 if TYPE_CHECKING:
     from forecaster.pipeline.evaluate import Evaluation, Walk
+
+log = logging.getLogger(__name__)
 
 FORMATS = {
     "mse": ".6g",
@@ -64,6 +68,13 @@ def evaluate_command(
     forecasts: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write every forecast to this file.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Where the page goes [reports/<version>-<targets>.html]."
+        ),
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -74,15 +85,18 @@ def evaluate_command(
     skill is 1 - MSE / MSE of "tomorrow = today"; below zero the version loses to it. Every run
     is counted as a look at these days, and the verdict says which look it is.
 
-    Reads: models/<version>/, data/prices.db. Creates: a line in models/looks.json; FILE.csv if
-    asked for; while it runs, models/.unfinished/, from which a stopped run goes on.
+    Reads: models/<version>/, data/prices.db. Creates: a page in reports/; a line in
+    models/looks.json; FILE.csv if asked for; while it runs, models/.unfinished/, from which a
+    stopped run goes on.
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
     from forecaster.pipeline.evaluate import evaluate
+    from forecaster.pipeline.evaluation_page import check_file, evaluation_tables, save_report
     from forecaster.pipeline.prices import write_table
     from forecaster.settings import resolve_home
 
+    check_file(report, none=no_report)
     names = [name.strip() for name in target.split(",")] if target else []
     result = evaluate(
         version,
@@ -95,11 +109,16 @@ def evaluate_command(
     )
     if forecasts is not None:
         write_table(result.forecasts, forecasts)
+    tables = evaluation_tables(result, home)
+    page = None if no_report else save_report(tables, result, home, report)
     if json:
-        print_json("evaluate", result.content())
+        content = {**result.content(), **tables.content(), "report": page and str(page)}
+        print_json("evaluate", content)
     else:
         _print(result, forecasts)
         print_next(f"predict --version {result.version}", home, as_of)
+    if page is not None:
+        log.info("report  %s", shown(page))
     if result.missing:
         from forecaster.errors import PartialFailure
 

@@ -13,7 +13,7 @@ from forecaster.registry.manifest import Manifest
 FORECAST_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast", "actual"),
     *("last_close", "price_forecast", "price_actual"),
-    *("q025", "q10", "q90", "q975"),
+    *("q025", "q10", "q90", "q975", "log_score"),
 )
 NAMED_AT_MOST = 5  # tickers in one sentence
 
@@ -27,6 +27,8 @@ def forecast_table(
     intervals: Intervals | None = None,
 ) -> pd.DataFrame:
     """Write one forecaster's forecasts of one target into the table that all rooms exchange.
+
+    `log_score` is the log density given to what came, in nats; NaN where there is no density.
 
     Args:
         panel: what the rows are of.
@@ -55,6 +57,7 @@ def forecast_table(
             "price_forecast": base * np.exp(mean),
             "price_actual": base * np.exp(actual),
             **interval_ends(intervals, level),
+            "log_score": forecast.log_density(panel.y[rows, k]),
         },
         columns=list(FORECAST_COLUMNS),
     )

@@ -10,11 +10,10 @@ import pandas as pd
 from forecaster.report.calibration_sections import calibration_sections
 from forecaster.report.curves import own_name
 from forecaster.report.evaluation_sections import (
+    against_sections,
     gains_section,
     learning_section,
     log_gains_section,
-    means_section,
-    points_section,
     ticker_gains_section,
 )
 from forecaster.report.evaluation_tables import EvaluationTables
@@ -43,9 +42,8 @@ def evaluation_page(tables: EvaluationTables) -> str:
     """Draw everything on one page that needs no network."""
     several = len(tables.verdicts) > 1
     lead = [
-        f"{target.capitalize()}: {sentence}" if several else sentence
-        for target, sentences in tables.verdicts.items()
-        for sentence in sentences
+        [f"{target.capitalize()}: {first}" if several else first, *others]
+        for target, (first, *others) in tables.verdicts.items()
     ]
     sections = [section for target in tables.targets for section in _of_target(tables, target)]
     return render_page(
@@ -63,7 +61,6 @@ def _of_target(tables: EvaluationTables, target: str) -> list[Section]:
     rows, found = tables.of(target), tables.curves(target)
     name = own_name(rows)
     own = rows[rows["forecaster"] == name]
-    ticks = ".4~%" if target == "return" else ""
     first, last = own["session"].min(), own["session"].max()
     heading = Section(
         heading=f"The next day's {target}",
@@ -77,8 +74,7 @@ def _of_target(tables: EvaluationTables, target: str) -> list[Section]:
         heading,
         gains_section(found["gains"]),
         *([log_gains_section(log_gains)] if len(log_gains) else []),
-        points_section(own, ticks),
-        means_section(found["bins"], ticks),
+        *against_sections(own, found["bins"], ".4~%" if target == "return" else ""),
         *calibration_sections(found),
         *([ticker_gains_section(by_ticker)] if len(by_ticker) else []),
         *_own_scores(tables.scores, target, name),

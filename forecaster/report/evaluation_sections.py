@@ -59,7 +59,24 @@ def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
     figure.update_xaxes(type="date")
 
 
-def points_section(own: pd.DataFrame, ticks: str) -> Section:
+def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[Section]:
+    """Hold forecasts against outcomes, one by one and together; say so if all are the same.
+
+    Args:
+        own: the forecasts.
+        bins: of `curves.bins`.
+        ticks: format of the numbers beside the axes.
+    """
+    if own["forecast"].nunique() == 1:
+        words = (
+            f"All forecasts are {own['forecast'].iloc[0]:.6g}; the outcomes were "
+            f"{own['actual'].mean():.6g} on the mean. Nothing tells one day from another."
+        )
+        return [_nothing("Forecast against outcome", words)]
+    return [_points(own, ticks), _means(bins, ticks)]
+
+
+def _points(own: pd.DataFrame, ticks: str) -> Section:
     """Draw each outcome against its forecast, never two lines over time."""
     step = -(-len(own) // POINTS_DRAWN)
     some = own.iloc[::step]
@@ -80,7 +97,7 @@ def points_section(own: pd.DataFrame, ticks: str) -> Section:
     )
 
 
-def means_section(bins: pd.DataFrame, ticks: str) -> Section:
+def _means(bins: pd.DataFrame, ticks: str) -> Section:
     """Draw the mean outcome of like forecasts against their mean."""
     figure = blank_figure("mean forecast", "mean outcome")
     reach = 1.96 * bins["error"].fillna(0.0)

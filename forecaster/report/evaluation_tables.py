@@ -5,6 +5,7 @@ Knows no network, no statistics and no file; whoever evaluates fills it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,17 @@ class EvaluationTables:
             "coverage_by_ticker": curves.coverage_by_ticker(rows),
             "gains_by_ticker": curves.gains_by_ticker(rows, rivals),
         }
+
+    def content(self) -> dict[str, Any]:
+        """Lay out what is drawn by name, tables as lists by column; the scores are elsewhere."""
+        drawn = {
+            target: {
+                name: {str(column): table[column].tolist() for column in table}
+                for name, table in self.curves(target).items()
+            }
+            for target in self.targets
+        }
+        return {"curves": drawn, "learning": self.learning, "settings": self.settings}
 
 
 def _shares(counts: Sequence[int]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from forecaster.report.style import NIGHT
 class Table:
     """Cells in words: the first of each row names it, the others are numbers, or `prose`.
 
+    A column without a name holds sentences.
     The first row is `stressed` where it is what the others are held against.
     """
 
@@ -45,7 +46,7 @@ class Section:
 
 def render_page(
     title: str,
-    lead: str | Sequence[str],
+    lead: str | Sequence[Sequence[str]],
     facts: Mapping[str, str],
     warnings: Sequence[str],
     sections: Sequence[Section],
@@ -56,7 +57,7 @@ def render_page(
 
     Args:
         title: heading of the page.
-        lead: the sentences that matter most.
+        lead: the sentence that matters most; or groups of such, the first of each stressed.
         facts: label and value, in order.
         warnings: sentences that shout, shown above everything else.
         sections: what is shown, in order.
@@ -67,7 +68,7 @@ def render_page(
     """
     return _template().render(
         title=title,
-        lead=[lead] if isinstance(lead, str) else lead,
+        lead=[[lead]] if isinstance(lead, str) else lead,
         facts=facts,
         warnings=warnings,
         notes=notes,

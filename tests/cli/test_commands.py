@@ -29,7 +29,8 @@ def parsed(result: Result) -> dict:
 
 
 def versions(home: Path) -> list[str]:
-    return sorted(path.name for path in (home / "models").iterdir() if path.name[0] != ".")
+    found = [path for path in (home / "models").iterdir() if path.is_dir()]
+    return sorted(path.name for path in found if path.name[0] != ".")
 
 
 def test_fetch_sample_stores_both_indices(run: Run, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_evaluate_writes_the_forecast_table(run: Run, trained_home: Path, tmp_pa
     assert done.exit_code == 0
     table = pd.read_csv(file)
     expected = "ticker as_of session target forecaster forecast actual last_close price_forecast"
-    assert list(table.columns) == [*expected.split(), "price_actual", *ENDS]
+    assert list(table.columns) == [*expected.split(), "price_actual", *ENDS, "log_score"]
     ranges = table[table["target"] == "range"]
     assert ranges["price_forecast"].isna().all() and ranges["price_actual"].isna().all()
     assert table["forecast"].notna().all()

@@ -27,7 +27,7 @@ def test_the_alarm_shouts_and_the_verdict_comes_before_every_number(page: str) -
     told = [
         '<p class="warning">R2 of 20%',
         '<p class="lead">lstm is better than zero-return',
-        '<p class="lead">lstm is worse than garch-t',
+        "<small>lstm is worse than garch-t</small>",
         SURVIVORS[:60],
         "2 looks at these days",
         "The next day&#39;s return</h2>",
@@ -189,5 +189,6 @@ def test_forecasters_without_errors_or_variety_make_a_page() -> None:
     """A constant price, forecast exactly by all."""
     rows = forecast_rows().assign(forecast=0.0, actual=0.0)
     page = evaluation_page(sample(forecasts=rows))
-    assert "nothing to gain" in page
-    assert not {"Gain over time", "Loss by ticker"} & set(figures(page))
+    assert "nothing to gain" in page and "All forecasts are 0;" in page
+    undrawn = {"Gain over time", "Forecast against outcome", "Loss by ticker"}
+    assert not undrawn & set(figures(page))
