@@ -209,8 +209,7 @@ class _Run:
     def look(self, home: Path, cards: Mapping[str, Card]) -> Looks:
         """Count this look at the report days."""
         days = np.concatenate([card.days for card in cards.values()])
-        ways = asdict(self.walk)
-        ways.pop("jobs")
+        ways = _ways(self.walk)
         question = " ".join([self.trained.manifest.version, *(f"{k}={v}" for k, v in ways.items())])
         return count_look(home, question, days.min().item(), days.max().item())
 
@@ -229,14 +228,17 @@ def _scored(
 
 def _about(manifest: Manifest, histories: list[History], walk: Walk) -> dict[str, object]:
     """Tell everything that the result of a fold depends on."""
-    ways = asdict(walk)
-    ways.pop("jobs")
     return {
         "version": manifest.version,
         "code": forecaster.__version__,
         "data": fingerprint(histories),
-        **ways,
+        **_ways(walk),
     }
+
+
+def _ways(walk: Walk) -> dict[str, object]:
+    """Tell of a walk what changes its results."""
+    return {k: v for k, v in asdict(walk).items() if k not in ("jobs", "backend")}
 
 
 def _require_report(panel: Panel, split: Split, targets: Sequence[str]) -> None:

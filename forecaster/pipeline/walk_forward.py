@@ -14,7 +14,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.folds import Fold
-from forecaster.pipeline.fan_out import fan_out
+from forecaster.pipeline.fan_out import Backend, fan_out
 from forecaster.pipeline.fitted import Weights, weights_of
 from forecaster.pipeline.fold import (
     Unit,
@@ -40,8 +40,8 @@ class Walk:
     `refit_every` trading days a version's recipe is fitted anew; None for never. `fit_days` is
     the length of a rolling fit block, None for all days before. With `weights` "warm" a fold
     begins from the weights of the one before. `seeds` are so many trainings, from the version's
-    own seed on. `jobs` processes work side by side. With `twins` a network without memory is
-    fitted beside each fold.
+    own seed on. `jobs` processes work side by side, here or (`backend` "ray") on a cluster. With
+    `twins` a network without memory is fitted beside each fold.
     """
 
     refit_every: int | None = None
@@ -49,6 +49,7 @@ class Walk:
     weights: Literal["cold", "warm"] = "cold"
     seeds: int = 1
     jobs: int = 1
+    backend: Backend = "loky"
     twins: bool = True
 
     def __post_init__(self) -> None:
@@ -159,7 +160,9 @@ def _run(
         batch = ready[: walk.jobs]
         starts = [_start(unit, done, walk) for unit in batch]
         tasks = [(panel, unit, recipe, start) for unit, start in zip(batch, starts, strict=True)]
-        for unit, walked in zip(batch, fan_out(run_unit, tasks, walk.jobs), strict=True):
+        for unit, walked in zip(
+            batch, fan_out(run_unit, tasks, walk.jobs, walk.backend), strict=True
+        ):
             work.keep(unit.name, walked_arrays(walked))
             done[unit.name] = walked
             fold = unit.fold
