@@ -1,6 +1,7 @@
 """`forecaster evaluate`."""
 
 import logging
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +23,7 @@ from forecaster.cli.output import (
 if TYPE_CHECKING:
     from forecaster.pipeline.evaluate import Evaluation, Walk
 
+WIDTH = 100
 log = logging.getLogger(__name__)
 
 FORMATS = {
@@ -55,6 +57,10 @@ def evaluate_command(
     ] = "cold",
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and tell the spread.")] = 1,
     jobs: Annotated[int, typer.Option(help="Processes side by side, a thread each.")] = 1,
+    backend: Annotated[
+        Literal["loky", "ray"],
+        typer.Option(help="Processes here, or a Ray cluster (RAY_ADDRESS; pip install .[ray])."),
+    ] = "loky",
     baselines: Annotated[
         Literal["quick", "all"],
         typer.Option(help="quick: without boosted trees, GARCH and EGARCH."),
@@ -91,6 +97,8 @@ def evaluate_command(
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
+    from dataclasses import replace
+
     from forecaster.pipeline.evaluate import evaluate
     from forecaster.pipeline.evaluation_page import check_file, evaluation_tables, save_report
     from forecaster.pipeline.prices import write_table
@@ -103,7 +111,7 @@ def evaluate_command(
         targets=names,
         home=resolve_home(home),
         as_of=day(as_of),
-        walk=_walk(refit_every, fit_window, weights, seeds, jobs, twins),
+        walk=replace(_walk(refit_every, fit_window, weights, seeds, jobs, twins), backend=backend),
         baselines=baselines,
         costs_bps=costs_bps,
     )
@@ -168,8 +176,9 @@ def _print(result: "Evaluation", file: Path | None) -> None:
         _print_target(result, target)
     for note in result.notes:
         print(f"note    {note}")
-    for alarm in result.alarms:
-        print(f"\n{'!' * 78}\nWARNING {alarm}\n{'!' * 78}")
+    if result.alarms:
+        loud = "\n".join(f"WARNING {alarm}" for alarm in result.alarms)
+        print(f"\n{'!' * WIDTH}\n{loud}\n{'!' * WIDTH}")
     if file is not None:
         print(f"\nsaved   {file}  {len(result.forecasts):,} rows")
 
@@ -180,9 +189,9 @@ def _print_target(result: "Evaluation", target: str) -> None:
     counts = result.scores[result.scores["target"] == target].iloc[0]
     print(f"\n{target}: {counts['days']:,} report days, {counts['forecasts']:,} forecasts")
     for sentence in result.verdicts[target]:
-        print(f"verdict {sentence}")
+        print(textwrap.fill(f"verdict {sentence}", WIDTH, subsequent_indent=" " * 8))
     for line in result.in_words(target):
-        print(line)
+        print(textwrap.fill(line, WIDTH, subsequent_indent=" " * 8))
     print_table(card, FORMATS)
     for name, variant in result.choices[target].items():
         print(f"        {name} fitted {variant}, as the select block preferred")
