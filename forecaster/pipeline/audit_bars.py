@@ -40,7 +40,7 @@ def bars_as_of(histories: Sequence[History], cut: np.datetime64) -> Values:
     """Read all bars through the door that every command uses, as of a date."""
     last = max(history.bars["session"].iloc[-1] for history in histories)
     later = datetime.combine(last.date() + timedelta(days=10), time(), ZoneInfo("UTC"))
-    with _quiet(), clock.as_if(later):
+    with quiet(), clock.as_if(later):
         return _bar_values(load_histories(as_table(histories), Path(), (), as_date(cut)))
 
 
@@ -48,7 +48,7 @@ def bars_before_the_close(histories: Sequence[History], cut: np.datetime64) -> V
     """Read bars through the same door on the session after a date, while it trades."""
     found: list[History] = []
     for served, noon in _sessions_after(histories, cut):
-        with _quiet(), clock.as_if(noon):
+        with quiet(), clock.as_if(noon):
             found += load_histories(as_table(served), Path(), (), None)
     return _bar_values(found)
 
@@ -60,7 +60,7 @@ def bars_stored_before_the_close(histories: Sequence[History], cut: np.datetime6
     """
     found: list[History] = []
     for served, noon in _sessions_after(histories, cut):
-        with TemporaryDirectory() as folder, _quiet(), clock.as_if(noon):
+        with TemporaryDirectory() as folder, quiet(), clock.as_if(noon):
             home = Path(folder)
             if _stored(home, served, cut, noon):
                 found += load_histories(None, home, (), None)
@@ -100,7 +100,7 @@ def _sessions_after(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Read without the notices that a person's own file would deserve."""
     logger = logging.getLogger("forecaster")
     before = logger.level

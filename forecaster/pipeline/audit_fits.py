@@ -3,6 +3,7 @@
 Shape letters: N rows of the panel, K targets.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,16 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from forecaster.data.panel import Panel
+from forecaster.evaluation.distributions import Point
+from forecaster.evaluation.folds import walk_folds
 from forecaster.evaluation.recalibration import scores_by_series
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.models.forms import LEVELS
-from forecaster.pipeline.audit_alter import as_date
+from forecaster.pipeline.audit_alter import Alteration, as_date
+from forecaster.pipeline.audit_bars import quiet
 from forecaster.pipeline.audit_compare import Values
+from forecaster.pipeline.audit_rows import quantile_columns
 from forecaster.pipeline.base import Base
-from forecaster.pipeline.baselines import baseline_forecasts
 from forecaster.pipeline.fitted import weights_of
 from forecaster.pipeline.fitting import Fit, fit
 from forecaster.pipeline.material import Material, material_of
+from forecaster.pipeline.rivals import Rivals, rivals
 from forecaster.settings import TrainSettings
 
 BLOCKS: Final = "blocks"
@@ -144,14 +149,26 @@ def calibration_values(panel: Panel, made: Fit) -> Values:
     return Values.of_numbers(numbers)
 
 
-def baseline_values(
-    panel: Panel, split: Split, able: NDArray[np.bool_], cut: np.datetime64
-) -> Values:
-    """Fit every baseline, and forecast from every day up to a date."""
-    known = panel.days <= cut
+def baselines_of(
+    panel: Panel, split: Split, able: NDArray[np.bool_], inputs: Sequence[str]
+) -> Rivals:
+    """Let every quick rival of `evaluate` fit and forecast."""
+    folds = walk_folds(panel.outcome_days, split)
+    with quiet():
+        return rivals(panel, panel.targets, folds, able, inputs, baselines="quick")
+
+
+def baseline_values(panel: Panel, made: Rivals, change: Alteration) -> Values:
+    """Give the rivals' forecasts made up to the date, and of outcomes that are still there."""
+    rows = panel.days <= change.cut
+    if not change.keeps_rows:
+        rows = panel.outcome_days <= change.cut
+    numbers = np.flatnonzero(rows)
     columns = {
-        f"{name} of {target}": values[known]
-        for target in panel.targets
-        for name, values in baseline_forecasts(panel, target, split, able)[0].items()
+        f"{target} {name}": column
+        for target, by_name in made.forecasts.items()
+        for rival, predictive in by_name.items()
+        for name, column in quantile_columns(rival, predictive.take(numbers)).items()
+        if not isinstance(predictive, Point) or name.endswith("mean")
     }
-    return Values.of_rows(panel, known, columns)
+    return Values.of_rows(panel, rows, columns)

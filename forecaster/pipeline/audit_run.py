@@ -19,6 +19,7 @@ from forecaster.pipeline.audit_rows import Forecaster, panel_of
 from forecaster.pipeline.audit_walk import WALK, Walker
 from forecaster.pipeline.fitting import Fit
 from forecaster.pipeline.material import Material
+from forecaster.pipeline.rivals import Rivals
 from forecaster.pipeline.trained import Trained
 from forecaster.settings import TrainSettings
 
@@ -75,6 +76,12 @@ class Subject:
             still=still,
             chosen=chosen,
         )
+
+    def rivals(self, panel: Panel) -> Rivals:
+        """Let the quick rivals fit and forecast."""
+        fitted = self.forecaster.fitted
+        names = fitted.reader.names
+        return audit_fits.baselines_of(panel, self.recipe.split, fitted.able(panel), names)
 
     @property
     def stages(self) -> Iterator[str]:
@@ -219,15 +226,15 @@ def _compare_chosen(subject: Subject, cut: np.datetime64, tallies: Tallies) -> N
     trains = cut == split.select_until  # once: the days after it are all the report days
     fits = audit_fits.fit_values(*subject.chosen, looks=True)
     calibration = audit_fits.calibration_values(subject.panel, subject.chosen[1])
-    able = subject.forecaster.fitted.able
-    baselines = audit_fits.baseline_values(subject.panel, split, able(subject.panel), cut)
+    rivals = subject.rivals(subject.panel)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut)
         panel = panel_of(change.of(subject.histories), subject.forecaster)
         if kind != "cut" or not trains:
             _compare_blocks(subject, panel, change, tallies)
-        again = audit_fits.baseline_values(panel, split, able(panel), cut)
-        tallies.compare(audit_fits.BASELINES, baselines, again, change, rounds=True)
+        before = audit_fits.baseline_values(subject.panel, rivals, change)
+        again = audit_fits.baseline_values(panel, subject.rivals(panel), change)
+        tallies.compare(audit_fits.BASELINES, before, again, change, rounds=True)
         if not trains:
             continue
         material, made = subject.recipe.with_select(panel, base)

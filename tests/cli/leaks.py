@@ -17,7 +17,17 @@ from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation import conformal
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline import adaptive, baselines, fitted, fitting, fold, ingest, material, prices
+from forecaster.pipeline import (
+    adaptive,
+    baselines,
+    fitted,
+    fitting,
+    fold,
+    ingest,
+    material,
+    prices,
+    rivals,
+)
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")
@@ -224,6 +234,15 @@ def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fold, "fit_panel", fit_panel)
 
 
+def volatility_fitted_on_all_days(patch: pytest.MonkeyPatch) -> None:
+    real = rivals.ewma_student
+    patch.setattr(
+        rivals,
+        "ewma_student",
+        lambda returns, series, y, fit: real(returns, series, y, np.isfinite(y)),
+    )
+
+
 def intervals_that_know_tomorrow(patch: pytest.MonkeyPatch) -> None:
     """An outcome is taken for the one before, a day too early."""
     real, early = adaptive.adaptive_conformal, conformal.Adaptive(window=40, least=20)
@@ -270,6 +289,7 @@ LEAKS: dict[str, tuple[str, Plant]] = {
     "early stopping on the report block": ("training", early_stopping_on_the_report),
     "calibration on report days": ("calibration", calibrated_on_the_report),
     "baseline on all days": ("baselines", baseline_on_all_days),
+    "volatility fitted on all days": ("baselines", volatility_fitted_on_all_days),
     "state from the future": ("forecasts", state_from_the_future),
     "intervals that know tomorrow": ("intervals", intervals_that_know_tomorrow),
     "fold selected on its own days": ("walk-forward", fold_selected_on_its_own_days),

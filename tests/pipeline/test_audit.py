@@ -25,7 +25,7 @@ from tests.data.histories import drawn
 from tests.synthetic import ragged_bars
 
 CUT = np.datetime64("2024-03-01")
-PANEL = {"AAA": 180, "BBB": 130, "CCC": 160}
+PANEL = {"AAA": 300, "BBB": 220, "CCC": 260}
 FEW = {"dates": 3, "updates": 4}
 SMALL = {"hidden": 3, "max_updates": 6}
 
@@ -196,6 +196,7 @@ def test_a_stage_of_which_nothing_was_compared_proves_nothing() -> None:
     assert raised.value.exit_code == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
