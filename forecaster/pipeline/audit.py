@@ -16,10 +16,11 @@ from forecaster.errors import LeakError, UsageError
 from forecaster.pipeline.audit_alter import as_date
 from forecaster.pipeline.audit_compare import Leak, Tally
 from forecaster.pipeline.audit_run import Subject, compare_all, some_of, spread
-from forecaster.pipeline.evaluate import trained_on
 from forecaster.pipeline.material import long_enough
 from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.recipe import recipe_of
 from forecaster.pipeline.trained import load_trained
+from forecaster.pipeline.universe import trained_on
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions
@@ -124,7 +125,7 @@ def audit(
     where = resolve_home(home)
     asked = version is not None or bool(list_versions(where))
     manifest = find_version(where, version, as_of=as_of) if asked else None
-    settings = TrainSettings() if manifest is None else settings_of(manifest)
+    settings = TrainSettings() if manifest is None else recipe_of(manifest)
     held = _histories(manifest, bars, where, as_of, settings)
     trained = None if manifest is None else load_trained(where, manifest)
     subject = Subject.of(some_of(held, tickers), settings, trained, updates)
@@ -140,17 +141,6 @@ def audit(
         updates=updates,
         tallies=tuple(compare_all(subject, cuts)),
     )
-
-
-def settings_of(manifest: Manifest) -> TrainSettings:
-    """Read back the settings that a version was trained with."""
-    kept = {
-        name: value
-        for name, value in manifest.training.items()
-        if name in TrainSettings.model_fields and value is not None
-    }
-    network = {"target": tuple(manifest.targets), "lookback": manifest.network.lookback}
-    return TrainSettings.model_validate({**kept, **network})
 
 
 def _check(dates: int, tickers: int, updates: int) -> None:
