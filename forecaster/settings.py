@@ -69,6 +69,7 @@ class TrainSettings(BaseModel):
     evaluate_every: int = Field(50, ge=1)
     patience: int = Field(10, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
+    members: int = Field(1, ge=1, le=32)
     threads: int = Field(1, ge=1)
     workers: int = Field(2, ge=1)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

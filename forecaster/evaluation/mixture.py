@@ -21,6 +21,9 @@ BATCH_ROWS = 20_000
 def mixture(members: Sequence[Predictive]) -> Predictive:
     """Average members of one kind that forecast the same rows.
 
+    Args:
+        members: of equal weight; mixtures among them must have equally many members.
+
     Returns:
         Of Student-t the mixture with equal weights, of points their mean, of quantiles (at the
         same levels) their mean by level, which keeps the shape where a mixture would widen it.
@@ -41,6 +44,9 @@ def mixture(members: Sequence[Predictive]) -> Predictive:
         return members[0]
     if all(isinstance(member, StudentT) for member in members):
         return Mixture(tuple(members))
+    mixtures = [member for member in members if isinstance(member, Mixture)]
+    if len({len(member.members) for member in mixtures}) == 1:
+        return Mixture(tuple(part for member in mixtures for part in member.members))
     if all(isinstance(member, Point) for member in members):
         return Point(np.mean([member.mean() for member in members], axis=0))
     quantiles = [member for member in members if isinstance(member, Quantiles)]

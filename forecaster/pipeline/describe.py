@@ -49,13 +49,16 @@ def describe(
             learned_start=settings.initial_state == "learned",
             bidirectional=settings.bidirectional,
         ),
-        members=[MemberPart(weights="weights.safetensors", seed=settings.seed)],
+        members=[
+            MemberPart(weights=_weights_file(member), seed=settings.seed + member)
+            for member in range(settings.members)
+        ],
         base=base_part(material.reader.base),
         scaler=scaler_part(material.reader.scaler),
         target_scaler=scaler_part(material.target_scaler),
         shrinkage=fit.fitted.shrinkage.tolist(),
         data=_data_part(material, bars_hash),
-        training=_training_part(settings, fit.looks, material.reader.base),
+        training=_training_part(settings, fit.looks_by_member, material.reader.base),
         metrics={f"select_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
         levels=list(LEVELS),
         calibration={
@@ -64,6 +67,10 @@ def describe(
         },
         files={},
     )
+
+
+def _weights_file(member: int) -> str:
+    return f"weights-{member + 1}.safetensors" if member else "weights.safetensors"
 
 
 def _data_part(material: Material, bars_hash: str) -> DataPart:
@@ -83,16 +90,20 @@ def _data_part(material: Material, bars_hash: str) -> DataPart:
 
 
 def _training_part(
-    settings: TrainSettings, looks: Sequence[Evaluated], base: Base | None
+    settings: TrainSettings, looks_by_member: Sequence[Sequence[Evaluated]], base: Base | None
 ) -> dict[str, str | int | float | list[tuple[int, float]] | None]:
-    best = next(look for look in reversed(looks) if look.best)
+    """Settings, and how the training went; updates, passes and looks are the first member's."""
+    looks = looks_by_member[0]
+    bests = [[look for look in mine if look.best][-1].update for mine in looks_by_member]
+    several = {"best_updates": ", ".join(map(str, bests))} if len(bests) > 1 else {}
     return {
+        **several,
         **settings.model_dump(mode="json", exclude={"target", "lookback", "head"}),
         "head": ",".join(settings.heads),
         "base": "none" if base is None else base.kind,
         "bptt_steps": settings.reach,
         "updates": looks[-1].update,
         "passes": looks[-1].passes,
-        "best_update": best.update,
+        "best_update": bests[0],
         "looks": [(look.update, look.select_loss) for look in looks],
     }

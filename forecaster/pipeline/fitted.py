@@ -19,6 +19,7 @@ from forecaster.data.windows import window_ends
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.empirical import Quantiles
+from forecaster.evaluation.mixture import mixture
 from forecaster.models.forms import LEVELS, Form, QuantileForm, StudentTForm
 from forecaster.models.heads import split_raw
 from forecaster.models.network import Network
@@ -65,22 +66,28 @@ class Fitted:
     def predictive(self, panel: Panel, rows: NDArray[np.bool_]) -> tuple[Predictive, ...]:
         """Forecast each target's distribution, (N,) each; a number alone where that is its form.
 
-        Args and units as `forecast`; a row without forecast has NaN.
+        Args and units as `forecast`; a row without forecast has NaN. Of several members, their
+        mixture (see `evaluation/mixture.py`).
         """
-        return distributions(self.outputs(panel, rows), self.forms, self.target_scaler)
+        return together(self.by_member(panel, rows), self.forms, self.target_scaler)
 
     def outputs(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
         """Return raw outputs (N, R): the members' mean, as far as it is believed."""
+        mean: np.ndarray = np.mean(self.by_member(panel, rows), axis=0)
+        return mean
+
+    def by_member(self, panel: Panel, rows: NDArray[np.bool_]) -> list[np.ndarray]:
+        """Return raw outputs (N, R) of each member, believed alike; of the base where none is."""
         inputs = self.reader.inputs(panel)
         width = sum(form.width for form in self.forms)
         base = inputs[:, -width:].astype(np.float64) if self.reader.base is not None else 0.0
         if not self.networks:
-            return np.where(rows[:, None], base, np.nan)
-        members = [
+            return [np.where(rows[:, None], base, np.nan)]
+        each = (
             forecast_rows(network, torch.from_numpy(inputs), panel.offsets, self.lookback, rows)
             for network in self.networks
-        ]
-        return believed(np.mean(members, axis=0), base, self.forms, self.shrinkage)
+        )
+        return [believed(raw, base, self.forms, self.shrinkage) for raw in each]
 
 
 def believed(
@@ -103,6 +110,14 @@ def believed(
 def location_columns(forms: Sequence[Form]) -> NDArray[np.int64]:
     """(K,) number of the raw output that is each target's location: its first."""
     return np.cumsum([0, *(form.width for form in forms)])[:-1]
+
+
+def together(
+    raws: Sequence[np.ndarray], forms: Sequence[Form], target_scaler: Scaler
+) -> tuple[Predictive, ...]:
+    """Turn each member's raw outputs (N, R) into one distribution per target, of all members."""
+    each = [distributions(raw, forms, target_scaler) for raw in raws]
+    return tuple(mixture(parts) for parts in zip(*each, strict=True))
 
 
 def distributions(
@@ -169,6 +184,34 @@ def fill(network: Network, weights: Weights, subject: str) -> None:
             "train again."
         )
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+
+
+def weights_of_all(networks: Sequence[Network]) -> Weights:
+    """Copy all members' weights into one set of arrays; `start_of` takes it apart.
+
+    The first member's have their own names, those of the others begin with "2/", "3/".
+    """
+    return {
+        _prefix(member) + name: value
+        for member, network in enumerate(networks)
+        for name, value in weights_of(network).items()
+    }
+
+
+def start_of(member: int, weights: Weights | None) -> Weights | None:
+    """Take a member's own weights, members counted from 0, out of `weights_of_all`'s."""
+    if weights is None:
+        return None
+    mine = _prefix(member)
+    return {
+        name.removeprefix(mine): value
+        for name, value in weights.items()
+        if (name.startswith(mine) if mine else "/" not in name)
+    }
+
+
+def _prefix(member: int) -> str:
+    return f"{member + 1}/" if member else ""
 
 
 def weights_of(network: Network) -> Weights:

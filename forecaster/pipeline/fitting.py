@@ -1,4 +1,4 @@
-"""Fit one network on prepared material: arrays in, a fitted network out.
+"""Fit networks on prepared material: arrays in, a fitted ensemble, mostly of one, out.
 
 Writes no file, reads no home and knows no version: a walk-forward fold in a worker process
 and `train` fit by the same code. Everything that goes in and comes out pickles.
@@ -6,7 +6,8 @@ and `train` fit by the same code. Everything that goes in and comes out pickles.
 Shape letters: N rows of the panel, K targets.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +23,11 @@ from forecaster.pipeline.fitted import (
     Fitted,
     Weights,
     believed,
-    distributions,
     fill,
     forecast_rows,
     location_columns,
+    start_of,
+    together,
 )
 from forecaster.pipeline.material import Material, material_of, passes_over, select_loss
 from forecaster.pipeline.reach import with_measured_reach
@@ -38,6 +40,8 @@ from forecaster.training.trainer import train as run_training
 
 __all__ = ["Evaluated", "Fit", "OnUpdate", "fit", "fit_panel", "plan_of"]
 
+log = logging.getLogger(__name__)
+
 OnUpdate = Callable[[int, Evaluated | None], None]
 
 
@@ -45,15 +49,20 @@ OnUpdate = Callable[[int, Evaluated | None], None]
 class Fit:
     """What a fitting made.
 
-    `looks` are those at the select block; `residuals` (N, K) actual minus mean forecast in the
-    targets' own units, `scores` (N, K) where outcomes lie in their distributions (see
-    `evaluation/recalibration.py`); both NaN outside the select block.
+    `looks_by_member` are each network's at the select block; `residuals` (N, K) actual minus mean
+    forecast in the targets' own units, `scores` (N, K) where outcomes lie in their distributions
+    (see `evaluation/recalibration.py`); both NaN outside the select block.
     """
 
     fitted: Fitted
-    looks: tuple[Evaluated, ...]
+    looks_by_member: tuple[tuple[Evaluated, ...], ...]
     residuals: np.ndarray
     scores: np.ndarray
+
+    @property
+    def looks(self) -> tuple[Evaluated, ...]:
+        """All looks at the select block, member after member."""
+        return tuple(look for looks in self.looks_by_member for look in looks)
 
 
 def fit_panel(
@@ -65,7 +74,8 @@ def fit_panel(
         panel: of the settings' targets; rows after the select block change nothing.
         split: the blocks of time; the dates in `settings` have no say.
         settings: what to fit; the seed too.
-        start: weights to begin from, by name (a warm start); None for fresh ones.
+        start: weights to begin from (a warm start), as `weights_of_all` names them; None for
+            fresh ones.
 
     Raises:
         DataError: a block of time has nothing to score.
@@ -84,21 +94,29 @@ def fit(
     start: Weights | None = None,
     on_update: OnUpdate = lambda update, look: None,
 ) -> Fit:
-    """Fit a network on prepared material.
+    """Fit the members one after another, each stopped by itself, and calibrate them together.
 
     Args:
         material: a panel with its blocks and scales.
-        settings: with `bptt_steps` a number (see `measured`).
-        device: where to compute; the network comes back to the CPU.
-        start: weights to begin from, by name; None for fresh ones.
-        on_update: called after each optimizer step.
+        settings: with `bptt_steps` a number (see `measured`); member m has the m-th next seed.
+        device: where to compute; the networks come back to the CPU.
+        start: weights to begin from, as `weights_of_all` names them; None for fresh ones.
+        on_update: called after each optimizer step of each member.
 
     Raises:
         ArtifactError: `start` is of another network.
         DivergedError: a loss or a gradient is not finite; says of which tickers and days.
     """
-    network, looks = _trained(material, settings, device, start, on_update)
-    return _calibrated(network.cpu().eval(), material, settings, tuple(looks))
+    networks, looks = [], []
+    for member in range(settings.members):
+        seeded = settings.model_copy(update={"seed": settings.seed + member})
+        if settings.members > 1:
+            log.info("member  %d of %d, seed %d", member + 1, settings.members, seeded.seed)
+        own = start_of(member, start)
+        network, seen = _trained(material, seeded, device, own, on_update)
+        networks.append(network.cpu().eval())
+        looks.append(tuple(seen))
+    return _calibrated(networks, material, settings, tuple(looks))
 
 
 def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
@@ -203,21 +221,26 @@ def _where(panel: Panel, error: DivergedError) -> str:
 
 
 def _calibrated(
-    network: Network, material: Material, settings: TrainSettings, looks: tuple[Evaluated, ...]
+    networks: Sequence[Network],
+    material: Material,
+    settings: TrainSettings,
+    looks: tuple[tuple[Evaluated, ...], ...],
 ) -> Fit:
-    """Compare the network's forecasts of the select block with what came."""
+    """Compare the forecasts that all members make of the select block with what came."""
     panel, scored, forms = material.panel, material.rows(1), material.forms
     rows = np.asarray(scored.any(axis=1))
     inputs = torch.from_numpy(material.inputs)
-    raw = forecast_rows(network, inputs, panel.offsets, settings.lookback, rows)
+    each = [forecast_rows(n, inputs, panel.offsets, settings.lookback, rows) for n in networks]
+    raw = np.mean(each, axis=0)
     base = material.base_outputs
     places = location_columns(forms)
     held = np.broadcast_to(base, raw.shape)[:, places]
     shares = shrinkage(raw[:, places] - held, np.where(scored, material.y - held, np.nan))
-    found = distributions(believed(raw, base, forms, shares), forms, material.target_scaler)
+    moved = [believed(one, base, forms, shares) for one in each]
+    found = together(moved, forms, material.target_scaler)
     y = np.where(scored, panel.y, np.nan)
     fitted = Fitted(
-        networks=(network,),
+        networks=tuple(networks),
         lookback=settings.lookback,
         reader=material.reader,
         target_scaler=material.target_scaler,
@@ -226,7 +249,7 @@ def _calibrated(
     )
     return Fit(
         fitted=fitted,
-        looks=looks,
+        looks_by_member=looks,
         residuals=y - np.column_stack([part.mean() for part in found]),
         scores=np.column_stack([scores_of(*pair) for pair in zip(found, y.T, strict=True)]),
     )

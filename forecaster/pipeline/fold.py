@@ -18,7 +18,7 @@ from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.folds import Fold
 from forecaster.pipeline import twins
-from forecaster.pipeline.fitted import Fitted, Weights, weights_of
+from forecaster.pipeline.fitted import Fitted, Weights, weights_of_all
 from forecaster.pipeline.fitting import fit_panel
 from forecaster.pipeline.stated import Arrays, arrays_of, from_arrays
 from forecaster.pipeline.twins import MEMORYLESS
@@ -49,7 +49,7 @@ class Unit:
 class Walked:
     """A unit's forecasts of the panel's rows `rows` (n,), one per target.
 
-    `linear` are those of the linear model on the same inputs, or None; `weights` the network's,
+    `linear` are those of the linear model on the same inputs, or None; `weights` the networks',
     for a warm start.
     """
 
@@ -98,7 +98,7 @@ def run_unit(
         rows=rows,
         forecasts=forecasts,
         linear=alone,
-        weights=weights_of(fitted.networks[0]),
+        weights=weights_of_all(fitted.networks),
         seconds=time.monotonic() - began,
     )
 

@@ -28,7 +28,7 @@ def announce(
     )
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
-        *(settings.model.upper(), settings.hidden, len(material.reader.names)),
+        *(_networks(settings), settings.hidden, len(material.reader.names)),
         *(_heads(settings), device),
         " (--device auto found no GPU)"
         if settings.device == "auto" and device.type == "cpu"
@@ -43,6 +43,13 @@ def announce(
             "a learned initial state only sees the first %d days of each series",
             settings.reach,
         )
+
+
+def _networks(settings: TrainSettings) -> str:
+    name, last = settings.model.upper(), settings.seed + settings.members - 1
+    if settings.members == 1:
+        return name
+    return f"{settings.members} members {name}, seeds {settings.seed}..{last}"
 
 
 def _heads(settings: TrainSettings) -> str:

@@ -3,6 +3,7 @@
 Shape letters: N rows of the panel.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -25,6 +26,8 @@ from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.settings import Home, resolve_home
 from forecaster.training.plan import BPTTPlan, Update
 
+log = logging.getLogger(__name__)
+
 OTHER_PLANS = 5  # drawn beside the version's own
 
 
@@ -40,7 +43,7 @@ def memory(
     """Measure how far back a version's errors reach and what its truncation costs.
 
     The last days of the fit block are measured, up to 1,500 of up to 16 series; the select
-    and the report block are not looked at.
+    and the report block are not looked at. Of an ensemble the first member is measured.
 
     Args:
         version: name of a version; None for the newest.
@@ -70,6 +73,8 @@ def memory(
             f"{lookback} days at most; memory is measured over whole histories. Name a version "
             "trained with --lookback all."
         )
+    if (members := len(manifest.members)) > 1:
+        log.info("memory  member 1 of %d is measured, seed %d", members, manifest.members[0].seed)
     trained = load_trained(where, manifest)
     histories, _ = trained_on(manifest, bars, where, as_of)
     panel = trained.panel(histories)

@@ -1,6 +1,6 @@
 """Forecast distributions as plain arrays: to be put together from folds, sent, and kept on disk.
 
-Shape letters: N rows of the panel, n rows of one part, K targets.
+Shape letters: N rows of the panel, n rows of one part, K targets, M members of a mixture.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,19 +10,26 @@ import numpy as np
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.empirical import Quantiles
+from forecaster.evaluation.mixture import Mixture, mixture
 
 Arrays = dict[str, np.ndarray]
+STUDENT = ("loc", "scale", "df")
 Part = tuple[np.ndarray, tuple[Predictive, ...]]
 
 
 def arrays_of(predictive: Predictive) -> Arrays:
     """Write a distribution as arrays by name; `from_arrays` reads them.
 
+    A mixture of M Student-t has those of a Student-t with a column for each member, (n, M).
+
     Raises:
         TypeError: of a kind that no network states.
     """
     if isinstance(predictive, StudentT):
-        return {"loc": predictive.loc, "scale": predictive.scale, "df": predictive.df}
+        return {name: getattr(predictive, name) for name in STUDENT}
+    if isinstance(predictive, Mixture):
+        parts = [arrays_of(member) for member in predictive.members]
+        return {name: np.column_stack([part[name] for part in parts]) for name in STUDENT}
     if isinstance(predictive, Quantiles):
         return {"levels": predictive.levels, "values": predictive.values}
     if isinstance(predictive, Point):
@@ -36,9 +43,11 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictive:
     Raises:
         ArtifactError: the names are those of no distribution.
     """
-    for kind, names in ((StudentT, {"loc", "scale", "df"}), (Quantiles, {"levels", "values"})):
-        if set(arrays) == names:
-            return kind(**arrays)
+    if set(arrays) == set(STUDENT):
+        columns = [np.atleast_2d(arrays[name].T) for name in STUDENT]
+        return mixture([StudentT(*member) for member in zip(*columns, strict=True)])
+    if set(arrays) == {"levels", "values"}:
+        return Quantiles(**arrays)
     if set(arrays) == {"value"}:
         return Point(**arrays)
     raise ArtifactError(f"Arrays {sorted(arrays)} are no forecast; delete the file, and run again.")

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReport:
-    """What a training made: its manifest, its looks at the select block, who was left out."""
+    """What a training made: its manifest, each member's looks at select, who was left out."""
 
     manifest: Manifest
     looks: pd.DataFrame
@@ -90,5 +90,11 @@ def train(
             100 * share,
         )
     log.info("time    %.1f s", time.monotonic() - started)
-    table = pd.DataFrame([asdict(look) for look in made.looks])
+    table = pd.DataFrame(
+        [
+            {"member": member, **asdict(look)}
+            for member, looks in enumerate(made.looks_by_member, start=1)
+            for look in looks
+        ]
+    )
     return TrainReport(manifest=saved, looks=table, skipped=seen.skipped)

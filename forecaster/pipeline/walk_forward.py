@@ -15,7 +15,7 @@ from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.folds import Fold
 from forecaster.pipeline.fan_out import Backend, fan_out
-from forecaster.pipeline.fitted import Weights, weights_of
+from forecaster.pipeline.fitted import Weights, weights_of_all
 from forecaster.pipeline.fold import (
     Unit,
     Walked,
@@ -102,7 +102,7 @@ def walk_forward(
         walk: how.
         work: where results are kept until all are there.
     """
-    seeds = [recipe.seed + number for number in range(walk.seeds)]
+    seeds = [recipe.seed + recipe.members * number for number in range(walk.seeds)]
     own = {} if walk.fit_days is not None else {seeds[0]: _own(panel, trained, recipe, folds[0])}
     units = _units(folds, seeds, walk, set(own))
     done = {name: walked for name, walked in ((u.name, _kept(work, u)) for u in units) if walked}
@@ -119,7 +119,7 @@ def _own(panel: Panel, trained: Trained, recipe: TrainSettings, fold: Fold) -> W
     fitted = trained.fitted
     linear = linear_of(fitted, panel, fold, recipe)
     rows, forecasts, alone = forecast_fold(panel, fold, fitted, linear)
-    weights = weights_of(fitted.networks[0])
+    weights = weights_of_all(fitted.networks)
     return Walked(rows=rows, forecasts=forecasts, linear=alone, weights=weights, seconds=0.0)
 
 

@@ -1,0 +1,176 @@
+"""Several members of one version: trained alone, forecast together, calibrated together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from forecaster.errors import ArtifactError
+from forecaster.evaluation.mixture import Mixture, mixture
+from forecaster.evaluation.recalibration import scores_of
+from forecaster.pipeline.evaluate import Walk, evaluate
+from forecaster.pipeline.fitted import together, weights_of, weights_of_all
+from forecaster.pipeline.fitting import Fit, fit
+from forecaster.pipeline.material import Material, prepare
+from forecaster.pipeline.memory import memory
+from forecaster.pipeline.prices import load_histories
+from forecaster.pipeline.recipe import recipe_of
+from forecaster.pipeline.stated import arrays_of, from_arrays, put_together
+from forecaster.pipeline.train import TrainReport, train
+from forecaster.pipeline.trained import load_trained
+from forecaster.registry.versions import read_manifest
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
+
+BARS = ragged_bars({"AAA": 420, "BBB": 300})
+ONE = TrainSettings(hidden=4, max_updates=40, evaluate_every=10, target="return,range", seed=5)
+THREE = ONE.model_copy(update={"members": 3})
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    return prepare(load_histories(BARS, Path(), (), None), ONE)
+
+
+@pytest.fixture(scope="module")
+def ensemble(material: Material) -> Fit:
+    return fit(material, THREE, CPU)
+
+
+@pytest.fixture(scope="module")
+def singles(material: Material) -> list[Fit]:
+    """The members' seeds, each trained as a version of its own."""
+    return [fit(material, ONE.model_copy(update={"seed": seed}), CPU) for seed in (5, 6, 7)]
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
+    home = tmp_path_factory.mktemp("home")
+    return home, train(BARS, settings=THREE, home=home)
+
+
+def test_members_are_the_trainings_of_their_seeds(ensemble: Fit, singles: list[Fit]) -> None:
+    """Each with weights and looks of its own; nothing of one member reaches the next."""
+    for network, looks, single in zip(
+        ensemble.fitted.networks, ensemble.looks_by_member, singles, strict=True
+    ):
+        (alone,) = single.fitted.networks
+        for name, value in weights_of(alone).items():
+            np.testing.assert_array_equal(weights_of(network)[name], value)
+        assert [look.select_loss for look in looks] == [look.select_loss for look in single.looks]
+
+
+def test_forecasts_are_the_mean_of_the_members_before_calibration(
+    material: Material, ensemble: Fit, singles: list[Fit]
+) -> None:
+    """With all of each network believed; a return's density is the mean of the densities."""
+    panel, whole = material.panel, np.ones(2)
+    rows = np.ones(len(panel.days), dtype=bool)
+
+    def stated(made: Fit) -> list[object]:
+        raws = _unshrunk(made, whole).by_member(panel, rows)
+        return list(together(raws, material.forms, material.target_scaler))
+
+    returns, ranges = stated(ensemble)
+    each = [stated(single) for single in singles]
+    assert isinstance(returns, Mixture)
+    mean = np.mean([part[1].mean() for part in each], axis=0)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(ranges.mean(), mean, rtol=1e-12)  # type: ignore[attr-defined]
+    for outcome in (-0.02, 0.0, 0.01):
+        y = np.full(len(rows), outcome)
+        density = np.mean([np.exp(part[0].log_density(y)) for part in each], axis=0)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(np.exp(returns.log_density(y)), density, rtol=1e-9)
+
+
+def _unshrunk(made: Fit, shares: np.ndarray):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    return replace(made.fitted, shrinkage=shares)
+
+
+def test_the_calibration_is_of_the_ensemble(material: Material, ensemble: Fit) -> None:
+    """Residuals and scores come of what the ensemble will state, not of any member."""
+    panel = material.panel
+    rows = np.asarray(material.rows(1).any(axis=1))
+    for k, part in enumerate(ensemble.fitted.predictive(panel, rows)):
+        y = np.where(material.rows(1)[:, k], panel.y[:, k], np.nan)
+        np.testing.assert_allclose(ensemble.residuals[:, k], y - part.mean(), rtol=1e-9)
+        np.testing.assert_allclose(ensemble.scores[:, k], scores_of(part, y), rtol=1e-9)
+
+
+def test_a_version_of_three_comes_back_as_it_was(
+    version: tuple[Path, TrainReport], material: Material, ensemble: Fit
+) -> None:
+    """Same bits on repeat: `ensemble` was fitted apart from it."""
+    home, made = version
+    manifest = read_manifest(home, made.version)
+    assert [(part.weights, part.seed) for part in manifest.members] == [
+        ("weights.safetensors", 5),
+        ("weights-2.safetensors", 6),
+        ("weights-3.safetensors", 7),
+    ]
+    assert set(manifest.files) == {part.weights for part in manifest.members}
+    assert recipe_of(manifest).members == 3 and set(made.looks["member"]) == {1, 2, 3}
+    trained, rows = load_trained(home, manifest), np.ones(len(material.panel.days), dtype=bool)
+    for again, first in zip(
+        trained.fitted.by_member(material.panel, rows),
+        ensemble.fitted.by_member(material.panel, rows),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(again, first)
+
+
+def test_a_damaged_second_member_is_refused(tmp_path: Path) -> None:
+    made = train(BARS, settings=THREE.model_copy(update={"max_updates": 5}), home=tmp_path)
+    file = tmp_path / "models" / made.version / "weights-2.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ArtifactError, match=r"weights-2\.safetensors has another SHA-256"):
+        load_trained(tmp_path, made.manifest)
+
+
+def test_a_mixture_survives_being_cut_stored_and_put_together(
+    material: Material, ensemble: Fit
+) -> None:
+    """What a fold keeps on disk is what the members said."""
+    rows = np.ones(len(material.panel.days), dtype=bool)
+    stated = ensemble.fitted.predictive(material.panel, rows)
+    halves = np.arange(len(rows)) < 100, np.arange(len(rows)) >= 100
+    parts = [
+        (np.flatnonzero(half), tuple(from_arrays(arrays_of(part.take(half))) for part in stated))
+        for half in halves
+    ]
+    for whole, again in zip(stated, put_together(parts, len(rows)), strict=True):
+        np.testing.assert_array_equal(again.quantile([0.1, 0.9]), whole.quantile([0.1, 0.9]))
+    both = mixture([stated[0], stated[0]])
+    assert isinstance(both, Mixture) and len(both.members) == 6
+
+
+def test_a_warm_start_gives_each_member_its_own_weights(material: Material, ensemble: Fit) -> None:
+    """So small a rate moves nothing: what comes out is what went in."""
+    start = weights_of_all(ensemble.fitted.networks)
+    still = THREE.model_copy(update={"lr": 1e-12, "max_updates": 1, "seed": 90})
+    warm = fit(material, still, CPU, start=start)
+    for after, before in zip(warm.fitted.networks, ensemble.fitted.networks, strict=True):
+        for name, value in weights_of(before).items():
+            np.testing.assert_allclose(weights_of(after)[name], value, atol=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["cold", "warm"])
+def test_walking_forward_refits_all_members(version: tuple[Path, TrainReport], weights) -> None:  # type: ignore[no-untyped-def]
+    """The second training's seeds begin after the version's last: 8, 9 and 10."""
+    home, _ = version
+    walk = Walk(refit_every=40, seeds=2, twins=False, weights=weights)
+    result = evaluate(bars=BARS, home=home, walk=walk, baselines="quick")
+    names = set(result.forecasts["forecaster"])
+    assert len(result.folds) == 2 and {"lstm", "lstm-x2"} <= names
+
+
+def test_memory_says_that_it_measures_the_first_member(
+    version: tuple[Path, TrainReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    home, _ = version
+    with caplog.at_level("INFO"):
+        memory(bars=BARS, home=home, lags=10)
+    assert "member 1 of 3 is measured, seed 5" in caplog.text
