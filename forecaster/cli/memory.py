@@ -43,7 +43,8 @@ def memory_command(
     """Tell how many days back a version's gradient reaches, and what truncation costs.
 
     Measured on the last days of the fit block (at most 1,500 of 16 series). The advised
-    reach k is guaranteed to every error: --bptt-stride k --bptt-steps 2k.
+    reach k is guaranteed to every error: --bptt-stride k --bptt-steps 2k. Of a version with
+    several members the first is measured.
 
     Reads: models/<version>/, data/prices.db. Creates: FILE.html if asked for.
 

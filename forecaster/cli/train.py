@@ -1,7 +1,5 @@
 """`forecaster train`."""
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,9 +19,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.train import Evaluated, TrainReport
-
-LINES_EVERY = 100  # updates between two lines where there is no terminal
+    from forecaster.pipeline.train import TrainReport
 
 
 @command
@@ -129,6 +125,10 @@ def train_command(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate [0.002].")] = None,
     clip_grad: Annotated[float | None, typer.Option(help="Largest gradient norm [1].")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights on CPU [0].")] = None,
+    members: Annotated[
+        int | None,
+        typer.Option(help="Networks of an ensemble, with the seeds from --seed on [1]."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes a GPU if any [auto].")
     ] = None,
@@ -146,6 +146,7 @@ def train_command(
     Example: forecaster train AAPL MSFT --target range --bptt-steps 63
     """
     from forecaster.cli.layers import load_settings
+    from forecaster.cli.progress import progress
     from forecaster.pipeline.train import train
     from forecaster.settings import resolve_home
 
@@ -160,10 +161,11 @@ def train_command(
         **{"lanes": lanes, "bidirectional": bidirectional},
         **{"fit_until": day(fit_until), "select_until": day(select_until), "seed": seed},
         **{"max_updates": max_updates, "lr": lr, "clip_grad": clip_grad, "device": device},
+        "members": members,
     }
     settings = load_settings(where, "train", given).train
     names = [*(tickers or ()), *_read_tickers(tickers_file)]
-    with _progress(settings.max_updates, quiet) as show:
+    with progress(settings, quiet) as show:
         report = train(
             settings=settings, tickers=names, home=where, as_of=day(as_of), on_update=show
         )
@@ -195,61 +197,6 @@ def _read_tickers(file: Path | None) -> list[str]:
     return found
 
 
-class _Lines:
-    """A line now and then, for logs and pipes."""
-
-    def __call__(self, update: int, look: "Evaluated | None") -> None:
-        if look is None or look.update % LINES_EVERY:
-            return
-        if look.update == LINES_EVERY:
-            print("pass  update  fit loss  select loss    time", file=sys.stderr)
-        print(_line(look), file=sys.stderr)
-
-
-class _Bar(AbstractContextManager["_Bar"]):
-    """A progress bar on a terminal."""
-
-    def __init__(self, updates: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        columns = (
-            TextColumn("update"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-        )
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task("", total=updates)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, update: int, look: "Evaluated | None") -> None:
-        self._progress.update(self._task, completed=update)
-        if look is not None:
-            text = f"fit {look.fit_loss:.4f}  select {look.select_loss:.4f}"
-            self._progress.update(self._task, description=text)
-
-
-def _progress(updates: int, quiet: bool) -> AbstractContextManager[Any]:
-    if quiet:
-        return nullcontext(lambda update, look: None)
-    return _Bar(updates) if sys.stderr.isatty() else nullcontext(_Lines())
-
-
-def _line(look: "Evaluated") -> str:
-    best = "  best" if look.best else ""
-    return (
-        f"{look.passes:>4}  {look.update:>6}  {look.fit_loss:>8.4f}  {look.select_loss:>11.4f}  "
-        f"{look.seconds:>4.1f} s{best}"
-    )
-
-
 def _print_json(report: "TrainReport", home: Path) -> None:
     manifest = report.manifest
     print_json(
@@ -270,8 +217,11 @@ def _print_json(report: "TrainReport", home: Path) -> None:
 
 
 def _print(report: "TrainReport", home: Path) -> None:
-    manifest, training = report.manifest, report.manifest.training
-    print(f"best    update {training['best_update']} of {training['updates']}")
+    manifest, looks = report.manifest, report.looks
+    for member, mine in looks.groupby("member"):
+        of = f"member {member}, " if len(manifest.members) > 1 else ""
+        best = mine.loc[mine["best"], "update"].max()
+        print(f"best    {of}update {best} of {mine['update'].max()}")
     for name, value in manifest.metrics.items():
         print(f"score   {name} {value:.6g}")
     print(f"saved   {shown(home / 'models' / report.version)}")
