@@ -144,7 +144,7 @@ def _facts(result: Evaluation) -> dict[str, str]:
     if walk.seeds > 1:
         found["seeds"] = f"{walk.seeds}, the version's own first"
     found["comparisons"] = f"{len(result.comparisons):,}, p-values adjusted"
-    found["looks"] = _looks(looks.this, looks.all, looks.questions)
+    found["looks"] = _looks(looks.all, looks.questions)
     if result.missing:
         found["missing"] = f"{some(result.missing)}: trained on, without prices here any more"
     for target, tickers in result.unscored.items():
@@ -152,10 +152,10 @@ def _facts(result: Evaluation) -> dict[str, str]:
     return found
 
 
-def _looks(this: int | None, every: int | None, questions: int | None) -> str:
-    if this is None:
+def _looks(every: int | None, questions: int | None) -> str:
+    if every is None:
         return "not counted: the home cannot be written"
-    return f"{every:,} looks at these days, {questions:,} questions asked; this one {this:,} times"
+    return f"look {every:,} at these days; different questions asked of them: {questions:,}"
 
 
 def _settings(manifest: Manifest) -> dict[str, str]:

@@ -33,7 +33,18 @@ FORMATS = {
     **dict.fromkeys(["ic_t", "rank_ic_t"], "+.1f"),
     "log_score": ".3f",
 }
-NAMES = {"ic": "IC", "rank_ic": "rank IC", "mse": "MSE", "mae": "MAE", "crps": "CRPS"}
+CARD = (  # what fits beside each other; the rest stands below
+    *("mse", "skill", "direction_accuracy", "ic", "rank_ic"),
+    *("crps", "log_score", "coverage_80", "coverage_95"),
+)
+NAMES = {
+    "direction_accuracy": "direction",
+    "ic": "IC",
+    "rank_ic": "rank IC",
+    "mse": "MSE",
+    "mae": "MAE",
+    "crps": "CRPS",
+}
 NAMES |= {"mcc": "MCC", "r2_over_zero": "R² over zero", "ic_t": "IC t", "rank_ic_t": "rank IC t"}
 NOTHING = "-"
 
@@ -83,9 +94,10 @@ def _of_target(tables: EvaluationTables, target: str) -> list[Section]:
 
 
 def _scorecard(scores: pd.DataFrame, target: str) -> Table:
-    """Lay out a row per forecaster, a column per metric that anybody has."""
-    table = scores[(scores["target"] == target)]
-    metrics = list(dict.fromkeys(table.dropna(subset=["value"])["metric"]))
+    """Lay out a row per forecaster, a column per metric of `CARD` that anybody has."""
+    table = scores[scores["target"] == target]
+    defined = set(table.dropna(subset=["value"])["metric"])
+    metrics = [metric for metric in CARD if metric in defined]
     values = table.set_index(["forecaster", "metric"])["value"].to_dict()
     return Table(
         columns=["forecaster", *map(_name, metrics)],
@@ -130,7 +142,8 @@ def _settings(settings: Mapping[str, str]) -> list[Section]:
 def _name(metric: str) -> str:
     for coverage in ("80", "95"):
         if metric.endswith(f"_{coverage}"):
-            return f"{metric.removesuffix(f'_{coverage}')} {coverage} %"
+            name = metric.removesuffix(f"_{coverage}").replace("coverage", "inside")
+            return f"{name} {coverage} %"
     return NAMES.get(metric, metric.replace("_", " "))
 
 

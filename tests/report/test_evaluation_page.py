@@ -64,7 +64,7 @@ def test_the_page_is_whole_and_asks_no_other_machine(page: str) -> None:
 
 def test_the_scorecard_has_a_row_per_forecaster_and_no_nan(page: str) -> None:
     rows = cells(page, "The next day&#39;s return")
-    assert rows[0] == ["forecaster", "skill", "direction accuracy"]
+    assert rows[0] == ["forecaster", "skill", "direction"]
     assert rows[1] == ["lstm", "+1.23%", "56.1%"]
     assert rows[2] == ["zero-return", "+0.00%", "-"]
     assert rows[3] == ["mean", "-0.10%", "-"]
