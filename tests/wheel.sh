@@ -14,5 +14,6 @@ mkdir home
 venv/bin/forecaster fetch --source sample --home home --quiet
 venv/bin/forecaster train SP500 --target range --max-updates 30 --home home --quiet
 venv/bin/forecaster evaluate --home home --quiet
+ls home/reports/*.html >/dev/null
 venv/bin/forecaster predict SP500 --target range --as-of 2018-12-31 --home home --json
 echo "wheel   installs and runs outside the checkout"

@@ -73,18 +73,13 @@ def render_page(
         warnings=warnings,
         notes=notes,
         sections=[
-            {"section": section, "figure": section.figure and _as_json(section.figure)}
+            # plotly writes `<` as \u003c: no text in a figure can end its script element.
+            {"section": section, "figure": section.figure and Markup(section.figure.to_json())}
             for section in sections
         ],
         night=Markup(json.dumps(NIGHT)),
         plotly=Markup(get_plotlyjs()),
     )
-
-
-def _as_json(figure: go.Figure) -> Markup:
-    """Write a figure so that no text in it can end the script element that holds it."""
-    text = figure.to_json().replace("&", "\\u0026").replace("<", "\\u003c")
-    return Markup(text.replace(">", "\\u003e"))
 
 
 @cache
