@@ -1,16 +1,19 @@
 """Several members of one version: trained alone, forecast together, calibrated together."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from forecaster.errors import ArtifactError
+from forecaster.evaluation.calibration import shrinkage
 from forecaster.evaluation.mixture import Mixture, mixture
 from forecaster.evaluation.recalibration import scores_of
 from forecaster.pipeline.evaluate import Walk, evaluate
-from forecaster.pipeline.fitted import together, weights_of, weights_of_all
+from forecaster.pipeline.fitted import location_columns, together, weights_of, weights_of_all
 from forecaster.pipeline.fitting import Fit, fit
 from forecaster.pipeline.material import Material, prepare
 from forecaster.pipeline.memory import memory
@@ -66,11 +69,11 @@ def test_forecasts_are_the_mean_of_the_members_before_calibration(
     material: Material, ensemble: Fit, singles: list[Fit]
 ) -> None:
     """With all of each network believed; a return's density is the mean of the densities."""
-    panel, whole = material.panel, np.ones(2)
+    panel = material.panel
     rows = np.ones(len(panel.days), dtype=bool)
 
     def stated(made: Fit) -> list[object]:
-        raws = _unshrunk(made, whole).by_member(panel, rows)
+        raws = replace(made.fitted, shrinkage=np.ones(2)).by_member(panel, rows)
         return list(together(raws, material.forms, material.target_scaler))
 
     returns, ranges = stated(ensemble)
@@ -84,12 +87,6 @@ def test_forecasts_are_the_mean_of_the_members_before_calibration(
         np.testing.assert_allclose(np.exp(returns.log_density(y)), density, rtol=1e-9)
 
 
-def _unshrunk(made: Fit, shares: np.ndarray):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
-    return replace(made.fitted, shrinkage=shares)
-
-
 def test_the_calibration_is_of_the_ensemble(material: Material, ensemble: Fit) -> None:
     """Residuals and scores come of what the ensemble will state, not of any member."""
     panel = material.panel
@@ -98,6 +95,20 @@ def test_the_calibration_is_of_the_ensemble(material: Material, ensemble: Fit) -
         y = np.where(material.rows(1)[:, k], panel.y[:, k], np.nan)
         np.testing.assert_allclose(ensemble.residuals[:, k], y - part.mean(), rtol=1e-9)
         np.testing.assert_allclose(ensemble.scores[:, k], scores_of(part, y), rtol=1e-9)
+
+
+def test_belief_is_in_what_the_members_say_together() -> None:
+    """Of settings that learn noise, so that no share lies at a bound."""
+    noisy = {"base": "har", "hidden": 16, "max_updates": 200, "lr": 0.01}
+    settings = THREE.model_copy(update=noisy)
+    material = prepare(load_histories(BARS, Path(), (), None), settings)
+    fitted = fit(material, settings, CPU).fitted
+    rows, places = np.asarray(material.rows(1).any(axis=1)), location_columns(material.forms)
+    whole = replace(fitted, shrinkage=np.ones(2)).outputs(material.panel, rows)[:, places]
+    base = replace(fitted, networks=()).outputs(material.panel, rows)[:, places]
+    y = np.where(material.rows(1), material.y, np.nan)
+    assert ((fitted.shrinkage > 0) & (fitted.shrinkage < 1)).all()
+    np.testing.assert_allclose(fitted.shrinkage, shrinkage(whole - base, y - base), rtol=1e-6)
 
 
 def test_a_version_of_three_comes_back_as_it_was(
@@ -158,13 +169,20 @@ def test_a_warm_start_gives_each_member_its_own_weights(material: Material, ense
 
 
 @pytest.mark.parametrize("weights", ["cold", "warm"])
-def test_walking_forward_refits_all_members(version: tuple[Path, TrainReport], weights) -> None:  # type: ignore[no-untyped-def]
+def test_walking_forward_refits_all_members(
+    version: tuple[Path, TrainReport],
+    weights: Literal["cold", "warm"],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """The second training's seeds begin after the version's last: 8, 9 and 10."""
     home, _ = version
     walk = Walk(refit_every=40, seeds=2, twins=False, weights=weights)
-    result = evaluate(bars=BARS, home=home, walk=walk, baselines="quick")
+    with caplog.at_level("INFO"):
+        result = evaluate(bars=BARS, home=home, walk=walk, baselines="quick")
     names = set(result.forecasts["forecaster"])
     assert len(result.folds) == 2 and {"lstm", "lstm-x2"} <= names
+    refitted = [text for text in caplog.messages if text.startswith("member  3 of 3")]
+    assert refitted == [f"member  3 of 3, seed {seed}" for seed in (10, 7, 10)]
 
 
 def test_memory_says_that_it_measures_the_first_member(
