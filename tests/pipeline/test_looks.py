@@ -21,6 +21,7 @@ def test_looks_at_overlapping_days_add_up_over_questions(home: Path) -> None:
     assert count_look(home, "one", MAY, JUNE) == Looks(this=1, all=1, questions=1)
     assert count_look(home, "one", MAY, JULY) == Looks(this=2, all=2, questions=1)
     assert count_look(home, "two", JUNE, JULY) == Looks(this=1, all=3, questions=2)
+    assert count_look(home, "one", JUNE, JULY) == Looks(this=1, all=4, questions=2)
     later = date(2020, 8, 1)
     assert count_look(home, "one", later, later) == Looks(this=1, all=1, questions=1)
 
