@@ -14,7 +14,9 @@ from scipy.optimize import minimize
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import StudentT
 
-RIDGE = 1e-5  # on the weights of standardized inputs, beside the mean loss of a row
+# On the weights of standardized inputs, beside the mean loss of a row: strong, since what follows
+# volatility changes over the years; docs/experiments.md says what weaker ones forecast.
+RIDGE = 0.1
 LEAST_DF, MOST_DF = 2.05, 200.0  # a variance must exist; beyond 200 it is the normal
 COLLINEAR = 1e-9  # share of the largest variance below which a direction says nothing
 
@@ -45,9 +47,14 @@ class StudentRegression:
 
 
 def fit_student_regression(
-    x_loc: np.ndarray, x_scale: np.ndarray, y: np.ndarray, fit: np.ndarray
+    x_loc: np.ndarray,
+    x_scale: np.ndarray,
+    y: np.ndarray,
+    fit: np.ndarray,
+    *,
+    ridge: float = RIDGE,
 ) -> StudentRegression:
-    """Fit by maximum likelihood with a tiny ridge, exact gradients and L-BFGS.
+    """Fit by penalized maximum likelihood with exact gradients and L-BFGS.
 
     Both input matrices are rotated to their uncorrelated directions first: the search then
     needs tens of steps where lags of one quantity would need hundreds, and directions that
@@ -59,6 +66,8 @@ def fit_student_regression(
         x_scale: (N, R) inputs of the log scale; R may be 0.
         y: (N,) outcomes, NaN where unknown; only the fit rows are read.
         fit: (N,) rows to learn from; rows without outcome or with a NaN input are left out.
+        ridge: half of this times each squared weight of a standardized input is added to the
+            mean loss of a row, however many rows there are.
 
     Raises:
         DataError: fewer fit rows than twice the numbers to fit, or outcomes that never move.
@@ -69,7 +78,7 @@ def fit_student_regression(
     known = np.isfinite(y) & np.isfinite(x_loc).all(axis=1) & np.isfinite(x_scale).all(axis=1)
     rows = np.flatnonzero(fit & known)
     center, spread = _center_and_spread(y[rows], x_loc.shape[1] + x_scale.shape[1] + 3)
-    loc, scale = _Rotation.of(x_loc[rows]), _Rotation.of(x_scale[rows])
+    loc, scale = _Rotation.of(x_loc[rows], ridge), _Rotation.of(x_scale[rows], ridge)
     problem = _Problem((y[rows] - center) / spread, loc, scale)
     start = np.zeros(loc.size + scale.size + 3)
     start[-2:] = np.log(0.7), np.log(5.0 - LEAST_DF)
@@ -113,7 +122,7 @@ class _Rotation:
     penalty: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray) -> "_Rotation":
+    def of(cls, x: np.ndarray, ridge: float) -> "_Rotation":
         """Rotate by the eigenvectors of the correlation matrix."""
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
@@ -122,7 +131,7 @@ class _Rotation:
         variances, directions = np.linalg.eigh(standard.T @ standard / max(len(x), 1))
         kept = variances > COLLINEAR * max(variances.max(initial=0.0), 1e-300)
         way = directions[:, kept] / np.sqrt(variances[kept])
-        return cls(mean, unit[:, None] * way, standard @ way, RIDGE / variances[kept])
+        return cls(mean, unit[:, None] * way, standard @ way, ridge / variances[kept])
 
     @property
     def size(self) -> int:

@@ -24,7 +24,7 @@ def problem(rows=8000, seed=0, df=5.0):
 def test_it_finds_the_truth():
     """Standard errors are about a fiftieth here."""
     x, y = problem(40_000)
-    found = fit_student_regression(x, x, y, np.ones(len(y), dtype=bool))
+    found = fit_student_regression(x, x, y, np.ones(len(y), dtype=bool), ridge=1e-5)
     assert found.converged
     np.testing.assert_allclose(found.loc_weights, [0, 0, 0.002], atol=4e-4)
     np.testing.assert_allclose(found.scale_weights, [0.4, -0.2, 0], atol=0.04)
@@ -34,7 +34,7 @@ def test_it_finds_the_truth():
 
 def test_the_gradient_is_the_slope_of_the_loss():
     x, y = problem(300)
-    function = _Problem(y / y.std(), _Rotation.of(x[:, :2]), _Rotation.of(x))
+    function = _Problem(y / y.std(), _Rotation.of(x[:, :2], 0.1), _Rotation.of(x, 0.1))
     at = np.random.default_rng(1).normal(size=8) * 0.3
     slope = optimize.approx_fprime(at, lambda v: function(v)[0], 1e-6)
     np.testing.assert_allclose(function(at)[1], slope, atol=2e-5)
@@ -53,15 +53,24 @@ def test_without_inputs_it_is_scipys_own_fit():
 
 
 def test_a_column_that_never_moves_or_repeats_another_changes_nothing():
-    """No half day in the fit block; a lag given twice."""
+    """No half day in the fit block; a lag given twice (whose weight a ridge would halve)."""
     x, y = problem(2000)
     fit = np.arange(len(y)) < 1500
     more = np.column_stack([x, np.where(fit, 1.0, 2.0), x[:, 0]])
-    plain, padded = (fit_student_regression(v, v, y, fit) for v in (x, more))
+    plain, padded = (fit_student_regression(v, v, y, fit, ridge=1e-5) for v in (x, more))
     np.testing.assert_allclose(
         plain.predict(x, x).scale, padded.predict(more, more).scale, rtol=1e-2
     )
     assert padded.scale_weights[3] == 0.0
+
+
+def test_a_ridge_draws_the_scale_towards_its_mean():
+    x, y = problem()
+    every = np.ones(len(y), dtype=bool)
+    free, held = (fit_student_regression(x, x, y, every, ridge=r) for r in (1e-5, 0.1))
+    spread = [np.log(found.predict(x, x).scale).std() for found in (free, held)]
+    assert 0.6 * spread[0] < spread[1] < 0.95 * spread[0]
+    assert held.loss > free.loss
 
 
 def test_outcomes_outside_the_fit_rows_are_not_read():
