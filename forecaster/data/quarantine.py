@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import pandas as pd
 
+from forecaster import database
 from forecaster.data import store_file, store_rows
 from forecaster.data.bars import BAR_COLUMNS
 
@@ -162,7 +163,7 @@ class Quarantine:
     def _writing(self) -> Iterator[None]:
         with (
             store_file.translated_errors(self._path),
-            store_file.transaction(self._connection),
+            database.transaction(self._connection),
         ):
             yield
 

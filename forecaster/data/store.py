@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from forecaster import database
 from forecaster.data import store_file, store_rows
 from forecaster.data.bars import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
@@ -117,7 +118,7 @@ class PriceStore:
         instant = store_rows.instant_text(fetched_at)
         with (
             store_file.translated_errors(self.path),
-            store_file.transaction(self._connection),
+            database.transaction(self._connection),
         ):
             return [self._replace(history, instant, reason) for history in histories]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forecaster import database
 from forecaster.data import store_file, store_rows
 from forecaster.data.bars import Listing
 from forecaster.data.overlap import Block
@@ -98,7 +99,7 @@ class Batch:
         names = [stand.listing.ticker for stand in stands]
         rows = store_rows.block_rows(names, bars)
         edges = np.searchsorted(bars.owner, np.arange(len(stands) + 1)).tolist()
-        with store_file.translated_errors(self._path), store_file.transaction(self._connection):
+        with store_file.translated_errors(self._path), database.transaction(self._connection):
             states = {row[0]: tuple(row[1:]) for row in self._states(names)}
             return [
                 self._append(stand, instant, rows[edges[number] : edges[number + 1]])
@@ -109,7 +110,7 @@ class Batch:
 
     def note_compared(self, ticker: str, at: datetime) -> None:
         """Write down that the whole past of a ticker was held against its source."""
-        with store_file.translated_errors(self._path), store_file.transaction(self._connection):
+        with store_file.translated_errors(self._path), database.transaction(self._connection):
             self._connection.execute(store_rows.COMPARED, (ticker, store_rows.instant_text(at)))
 
     def _append(self, stand: Stand, instant: datetime, rows: list[Row]) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecaster import database
 from forecaster.data import store_file
 from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.data.store import PriceStore
@@ -391,12 +392,12 @@ def test_reading_cannot_write(tmp_path):
 
 
 def test_a_second_writer_is_told_to_try_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_file, "_BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.0)
     _fill(tmp_path, _history())
     with (
         PriceStore.open_for_writing(tmp_path) as one,
         PriceStore.open_for_writing(tmp_path) as other,
-        store_file.transaction(one._connection),
+        database.transaction(one._connection),
         pytest.raises(TryLaterError, match="another process is writing"),
     ):
         other.upsert(_history(days=4), FETCHED)

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from forecaster import clock
-from forecaster.data import store_file
+from forecaster import clock, database
 from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
 from forecaster.data.quarantine import Entry, values_of
 from forecaster.data.sessions import sessions_between
@@ -309,14 +308,14 @@ def test_one_night_writes_one_transaction(tmp_path: Path) -> None:
     stored_first(tmp_path, NIGHTS[1])
     tables = {name: table.head(LAST + 1) for name, table in TABLES[NIGHTS[1]].items()}
     count: list[int] = []
-    begin = store_file.transaction
+    begin = database.transaction
 
     def counting(connection: sqlite3.Connection) -> AbstractContextManager[None]:
         count.append(1)
         return begin(connection)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_file, "transaction", counting)
+        patch.setattr(database, "transaction", counting)
         fetch(NAMES[:5], home=tmp_path, source=Planned(tables, {}))
     assert len(count) == 1
 

@@ -1,0 +1,262 @@
+"""SQLite files: how they are made, opened and migrated.
+
+SQL and paths; knows no table.  Every failure of SQLite leaves here as one of our errors.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from forecaster.errors import (
+    CannotWriteError,
+    DataError,
+    ForecasterError,
+    SettingsError,
+    StorageError,
+    TryLaterError,
+    UnknownNameError,
+)
+
+_BUSY_SECONDS: Final = 5.0
+Migrations = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """One SQLite file of a home, and what to tell of it when it fails.
+
+    `migrations` has one entry per schema version, oldest first. `absent` is told where there is
+    no file to read, `wrong_row` where a table refuses a row, `lost` where the file is damaged
+    beyond what SQLite recovers; `writer` is a command that brings an older file up to date.
+    """
+
+    path: Path
+    migrations: Migrations
+    absent: str
+    wrong_row: str
+    lost: str
+    writer: str
+
+    @property
+    def newest(self) -> int:
+        """The schema version that this code writes."""
+        return len(self.migrations)
+
+
+def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
+    """Open a database of a home, made and migrated where needed.
+
+    Raises:
+        CannotWriteError: the home is missing, no folder, or read-only.
+        SettingsError: the file was made by a newer version.
+        StorageError: the file is damaged, or the disk failed.
+        TryLaterError: another process holds it.
+    """
+    path = database.path
+    refuse_unwritable(home, path)
+    with translated_errors(database):
+        if not path.exists():
+            _create(database)
+        _refuse_empty(database)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        with _closed_on_error(connection):
+            version = _version(connection, database, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            _migrate(connection, database, path, version)
+    return connection
+
+
+def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
+    """Open a database of a home read-only, with all queries on one snapshot.
+
+    Raises:
+        UnknownNameError: there is no such file, or the home is a file.
+        SettingsError: the file was made by another version.
+        StorageError: the file is damaged.
+    """
+    path = database.path
+    if home.is_file():
+        raise UnknownNameError(_no_folder(home))
+    if not path.is_file():
+        raise UnknownNameError(database.absent)
+    with translated_errors(database):
+        _refuse_empty(database)
+        try:
+            return _snapshot(database, "mode=ro")
+        except sqlite3.OperationalError:
+            # A read-only folder has no room for the files that SQLite puts beside its own.
+            wal = path.with_name(path.name + "-wal")
+            if os.access(path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
+                raise
+            return _snapshot(database, "mode=ro&immutable=1")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write everything inside, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # On a full disk SQLite has rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated_errors(database: Database) -> Iterator[None]:
+    """Turn what SQLite and the file system raise into our errors, naming the file."""
+    path = database.path
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise DataError(f"{path}: refused a row: {error}. {database.wrong_row}") from error
+    except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        if isinstance(error, sqlite3.ProgrammingError | sqlite3.NotSupportedError):
+            raise
+        raise _translate(database, error) from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}. Free or check the disk.") from error
+
+
+def refuse_unwritable(home: Path, path: Path) -> None:
+    """Refuse a home in which a file cannot be written; its folder is made.
+
+    Raises:
+        CannotWriteError: the home is missing, no folder, or read-only.
+    """
+    if not home.is_dir():
+        raise CannotWriteError(_no_folder(home))
+    for place in (home, path.parent, path):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise CannotWriteError(f"{place}: is read-only. Give yourself the right to write it.")
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CannotWriteError(
+            f"{path.parent}: {error.strerror}; a folder is needed. Move away what is there, "
+            "or name another --home."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _translate(database: Database, error: sqlite3.DatabaseError) -> ForecasterError:
+    path = database.path
+    # The low byte is the primary code, the rest detail.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return TryLaterError(f"{path}: another process is writing. Try again when it is done.")
+    if code == sqlite3.SQLITE_READONLY:
+        return CannotWriteError(f"{path}: cannot be written. Check its permissions.")
+    if code == sqlite3.SQLITE_FULL:
+        return StorageError(f"{path}: the disk is full; nothing was changed. Free some space.")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return _damaged(database, str(error))
+    return StorageError(f"{path}: {error}. Check the disk and the permissions of the folder.")
+
+
+def _damaged(database: Database, why: str) -> StorageError:
+    path = database.path
+    return StorageError(
+        f"{path}: damaged: {why}. Restore a backup, or save what is readable with "
+        f"`sqlite3 {path} .recover`, move the file away and {database.lost}"
+    )
+
+
+def _no_folder(home: Path) -> str:
+    if home.exists():
+        return f"home {home}: is a file; a folder is needed. Name one with --home."
+    return f"home {home}: does not exist. Run `mkdir -p {home}`, or name another --home."
+
+
+def _refuse_empty(database: Database) -> None:
+    """Refuse a file of no bytes, which SQLite would take for a new one."""
+    if database.path.stat().st_size == 0:
+        raise _damaged(database, "it has no content")
+
+
+def _create(database: Database) -> None:
+    """Make a file under another name and link it, so that no half-made one is ever seen."""
+    path = database.path
+    unfinished = path.with_name(path.name + ".new")
+    if unfinished.is_symlink():
+        raise StorageError(f"{unfinished}: is a link, which nothing here makes. Remove it.")
+    with closing(sqlite3.connect(unfinished, timeout=_BUSY_SECONDS, isolation_level=None)) as new:
+        _migrate(new, database, unfinished, _version(new, database, unfinished))
+    try:
+        # A link, unlike a rename, never replaces the file that another process has just made.
+        os.link(unfinished, path)
+    except OSError:
+        if not path.exists():  # a file system without links
+            os.rename(unfinished, path)
+    unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _snapshot(database: Database, query: str) -> sqlite3.Connection:
+    uri = f"{database.path.resolve().as_uri()}?{query}"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    with _closed_on_error(connection):
+        connection.execute("BEGIN")
+        version = _version(connection, database, database.path)
+        if version < database.newest:
+            raise SettingsError(
+                f"{database.path}: schema {version}, this version of forecaster needs "
+                f"{database.newest}. Run a command that writes, such as `{database.writer}`."
+            )
+    return connection
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _version(connection: sqlite3.Connection, database: Database, path: Path) -> int:
+    """Read the schema version; refuse one that is newer than ours."""
+    version, ours = int(connection.execute("PRAGMA user_version").fetchone()[0]), database.newest
+    if version > ours:
+        raise SettingsError(
+            f"{path}: schema {version} is newer than {ours}, the newest that this version of "
+            "forecaster knows. Update forecaster, or name another --home."
+        )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, database: Database, path: Path, version: int) -> None:
+    """Bring the tables up to date in one transaction, after a copy of what was there."""
+    if version == database.newest:
+        return
+    if version > 0:
+        with closing(sqlite3.connect(path.with_name(f"{path.name}.v{version}"))) as copy:
+            connection.backup(copy)
+    with transaction(connection):
+        # Another process may have been faster.
+        for step in database.migrations[_version(connection, database, path) :]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {database.newest}")
