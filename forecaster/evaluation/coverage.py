@@ -1,9 +1,11 @@
-"""What a page shows of calibration: PIT counts, coverage by ticker, year or month.
+"""Calibration in counts: PIT histogram, coverage by ticker or year, how sure a coverage is.
 
 Shape letters: N forecasts, G groups.
 """
 
 import numpy as np
+
+from forecaster.evaluation.significance import daily, newey_west_error
 
 
 def pit_histogram(pit: np.ndarray, bins: int = 20) -> np.ndarray:
@@ -35,3 +37,26 @@ def coverage_by(inside: np.ndarray, groups: np.ndarray) -> dict[object, tuple[fl
             distinct.tolist(), held / np.maximum(counts, 1), counts, strict=True
         )
     }
+
+
+def coverage_error(inside: np.ndarray, days: np.ndarray, coverage: float) -> tuple[float, float]:
+    """Return the share of outcomes inside and its standard error.
+
+    The error is that of a binomial with `coverage`, or the Newey-West one over days where that is
+    larger: tickers of one day, and days of one crisis, miss together.
+
+    Args:
+        inside: (N,) of `Intervals.inside`: 1, 0, or NaN where unknown, left out.
+        days: (N,) day of each outcome, of any kind that sorts.
+        coverage: what is promised, such as .8.
+
+    Returns:
+        Both NaN on too few days (as `newey_west_error`).
+    """
+    known = np.isfinite(inside)
+    beyond = daily(inside[known] - coverage, days[known])
+    clustered = newey_west_error(beyond)
+    if np.isnan(clustered):
+        return float("nan"), float("nan")
+    binomial = np.sqrt(coverage * (1.0 - coverage) / known.sum())
+    return float(coverage + beyond.mean()), float(max(clustered, binomial))

@@ -156,9 +156,20 @@ def diebold_mariano(gap: np.ndarray) -> float:
 
 def newey_west_t(gap: np.ndarray) -> float:
     """Return the t statistic of the mean of daily values (D,), as `diebold_mariano` tests it."""
+    error = newey_west_error(gap)
+    return float(gap.mean() / error) if error > 0.0 else float("nan")
+
+
+def newey_west_error(gap: np.ndarray) -> float:
+    """Return the standard error of the mean of daily values (D,), as `diebold_mariano` has it.
+
+    0 where they never change, NaN on fewer than L + 2 days.
+    """
     days, lags = len(gap), bandwidth(len(gap))
-    if days < lags + 2 or np.ptp(gap) == 0.0:
+    if days < lags + 2:
         return float("nan")
+    if np.ptp(gap) == 0.0:
+        return 0.0
     deviation = gap - gap.mean()
     variance = deviation @ deviation / days
     for lag in range(1, lags + 1):
@@ -168,7 +179,7 @@ def newey_west_t(gap: np.ndarray) -> float:
         return float("nan")
     h = lags + 1
     small = np.sqrt((days + 1 - 2 * h + h * (h - 1) / days) / days)
-    return float(small * gap.mean() / np.sqrt(variance / days))
+    return float(np.sqrt(variance / days) / small)
 
 
 def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
