@@ -38,10 +38,10 @@ def prices_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained_home(
+def pristine_home(
     tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Result], prices_csv: Path
 ) -> Path:
-    """Three tickers and one version that forecasts return and range; not to be written to."""
+    """Three tickers and one version that forecasts return and range; only to be copied."""
     home = tmp_path_factory.mktemp("home")
     assert run("data", "import", prices_csv, "--home", home).exit_code == 0
     done = run("train", "--target", "return,range", *QUICK, "--home", home)
@@ -50,8 +50,23 @@ def trained_home(
 
 
 @pytest.fixture
-def home(trained_home: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy that a test may damage."""
-    copy = tmp_path / "home"
-    shutil.copytree(trained_home, copy)
-    yield copy
+def trained_home(pristine_home: Path) -> Iterator[Path]:
+    """Lend the home to a test that only reads: one that leaves anything in it fails."""
+    before = files_of(pristine_home)
+    yield pristine_home
+    left = files_of(pristine_home) ^ before
+    assert not left, f"take `home`, a copy, where something is written: {sorted(left)}"
+
+
+def files_of(home: Path) -> set[str]:
+    """Name every file and folder below a home, with the size of each file."""
+    return {
+        f"{path.relative_to(home)} {path.stat().st_size if path.is_file() else ''}"
+        for path in home.rglob("*")
+    }
+
+
+@pytest.fixture
+def home(pristine_home: Path, tmp_path: Path) -> Path:
+    """A copy that a test may write to or damage."""
+    return Path(shutil.copytree(pristine_home, tmp_path / "home"))

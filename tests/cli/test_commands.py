@@ -114,8 +114,8 @@ def test_tickers_file(run: Run, home: Path, tmp_path: Path) -> None:
     assert run("train", "--tickers-file", tmp_path / "none", "--home", home).exit_code == 2
 
 
-def test_evaluate_prints_baselines_blocks_and_verdict(run: Run, trained_home: Path) -> None:
-    done = run("evaluate", "--home", trained_home)
+def test_evaluate_prints_baselines_blocks_and_verdict(run: Run, home: Path) -> None:
+    done = run("evaluate", "--no-twins", "--home", home)
     assert done.exit_code == 0
     for word in ("fit", "select", "report", "zero-return", "ar5", "persistence", "har", "har-x"):
         assert word in done.stdout
@@ -123,22 +123,33 @@ def test_evaluate_prints_baselines_blocks_and_verdict(run: Run, trained_home: Pa
     assert "AAA" in done.stdout
 
 
-def test_evaluate_json_has_what_scripts_rely_on(run: Run, trained_home: Path) -> None:
-    content = parsed(run("evaluate", "--home", trained_home, "--json"))
+@pytest.fixture(scope="module")
+def evaluated(
+    run: Run, pristine_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict, pd.DataFrame]:
+    """The JSON and the forecasts of one evaluation against every rival."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    home, file = shutil.copytree(pristine_home, folder / "home"), folder / "forecasts.csv"
+    done = run("evaluate", "--forecasts", file, "--no-report", "--home", home, "--json")
+    return parsed(done), pd.read_csv(file)
+
+
+def test_evaluate_json_has_what_scripts_rely_on(evaluated: tuple[dict, pd.DataFrame]) -> None:
+    content, _ = evaluated
     assert {"schema", "version", "target", "blocks", "scores", "per_ticker"} <= set(content)
     assert content["target"] == "return,range"
     assert set(content["blocks"]) == {"fit", "select", "report"}
     assert {"forecaster", "metric", "value", "days"} <= set(content["scores"][0])
     assert {row["ticker"] for row in content["per_ticker"]} == {"AAA", "BBB", "CCC"}
-    one = parsed(run("evaluate", "--target", "range", "--home", trained_home, "--json"))
-    assert one["target"] == "range"
 
 
-def test_evaluate_writes_the_forecast_table(run: Run, trained_home: Path, tmp_path: Path) -> None:
-    file = tmp_path / "forecasts.csv"
-    done = run("evaluate", "--forecasts", file, "--home", trained_home)
-    assert done.exit_code == 0
-    table = pd.read_csv(file)
+def test_evaluate_scores_one_target_of_several(run: Run, home: Path) -> None:
+    one = parsed(run("evaluate", "--target", "range", *FAST, "--home", home, "--json"))
+    assert one["target"] == "range" and {row["target"] for row in one["scores"]} == {"range"}
+
+
+def test_evaluate_writes_the_forecast_table(evaluated: tuple[dict, pd.DataFrame]) -> None:
+    _, table = evaluated
     expected = "ticker as_of session target forecaster forecast actual last_close price_forecast"
     assert list(table.columns) == [*expected.split(), "price_actual", *ENDS, "log_score"]
     ranges = table[table["target"] == "range"]

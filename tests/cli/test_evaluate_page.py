@@ -1,6 +1,7 @@
 """`forecaster evaluate` leaves a page of what it found, and tells where."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,12 @@ QUICKLY = ["evaluate", "--baselines", "quick", "--no-twins"]
 
 
 @pytest.fixture(scope="module")
-def done(run: Run, trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+def done(run: Run, pristine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A page, the JSON and the forecasts of the same evaluation."""
     folder = tmp_path_factory.mktemp("page")
     page, table = folder / "page.html", folder / "forecasts.csv"
-    told = run(
-        *(*QUICKLY, "--report", page, "--forecasts", table, "--json", "--home", trained_home)
-    )
+    home = shutil.copytree(pristine_home, folder / "home")
+    told = run(*QUICKLY, "--report", page, "--forecasts", table, "--json", "--home", home)
     assert told.exit_code == 0, told.output
     return {"page": page.read_text(), "json": json.loads(told.stdout), "stderr": told.stderr}
 
@@ -92,7 +92,6 @@ def test_no_report_writes_no_page(run: Run, home: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_refused_before_any_work(run: Run, home: Path) -> None:
     looks = home / "models" / "looks.json"
-    looks.unlink(missing_ok=True)
     told = run(*QUICKLY, "--report", home / "nowhere" / "x.html", "--home", home)
     assert told.exit_code == 73 and "nowhere is no folder" in told.stderr
     both = run(*QUICKLY, "--report", "x.html", "--no-report", "--home", home)
