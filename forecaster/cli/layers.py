@@ -1,6 +1,6 @@
 """Where settings come from: command line > FORECASTER_* > forecaster.toml > defaults.
 
-What may be set, and what contradicts what, stands in `settings.py`. Here the sources are laid
+What may be set, and what contradicts what, stands in `settings/`. Here the sources are laid
 over each other; what is wrong is told by option, variable or key.
 """
 

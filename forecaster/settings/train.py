@@ -1,17 +1,12 @@
-"""Every setting with its default, validated; which source sets it is `cli/layers.py`.
+"""What one training does, with the contradictions between its options.
 
-Only `cli` and `pipeline` import this. Holds no behaviour beyond checks; contradictions
-between options are refused here, before any work.
+Holds no behaviour beyond checks; whatever is contradictory is refused here, before any work.
 """
 
-import os
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-Home = str | os.PathLike[str]
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_LANES = 64
@@ -263,36 +258,3 @@ class TrainSettings(BaseModel):
             return None
         default = DEFAULT_BPTT_STEPS if self.lookback == "all" else DEFAULT_STEPS_IN_WINDOWS
         return self.bptt_steps if isinstance(self.bptt_steps, int) else default
-
-
-class FetchSettings(BaseModel):
-    """Where prices come from, and after how many days all stored ones are compared (0: never)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: Literal["yahoo", "sample"] = "yahoo"
-    compare_all_days: int = Field(28, ge=0)
-
-
-class PredictSettings(BaseModel):
-    """When a forecast is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_stale: int = Field(5, ge=0)
-
-
-class Settings(BaseModel):
-    """The whole tree, as `forecaster.toml` spells it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    train: TrainSettings = TrainSettings()
-    fetch: FetchSettings = FetchSettings()
-    predict: PredictSettings = PredictSettings()
-
-
-def resolve_home(home: Home | None) -> Path:
-    """Return `--home`, else FORECASTER_HOME, else the working directory, absolute."""
-    chosen = home or os.environ.get("FORECASTER_HOME") or "."
-    return Path(chosen).expanduser().absolute()
