@@ -59,4 +59,4 @@ def coverage_error(inside: np.ndarray, days: np.ndarray, coverage: float) -> tup
     if np.isnan(clustered):
         return float("nan"), float("nan")
     binomial = np.sqrt(coverage * (1.0 - coverage) / known.sum())
-    return float(coverage + beyond.mean()), float(max(clustered, binomial))
+    return float(inside[known].mean()), float(max(clustered, binomial))
