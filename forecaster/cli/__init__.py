@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from forecaster import __version__
-from forecaster.cli import audit, data, evaluate, fetch, memory, models, output, predict, train
+from forecaster.cli import (
+    audit,
+    config,
+    data,
+    evaluate,
+    fetch,
+    memory,
+    models,
+    output,
+    predict,
+    train,
+)
 
 app = typer.Typer(
     name="forecaster",
@@ -50,6 +61,7 @@ app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

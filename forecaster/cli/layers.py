@@ -8,6 +8,7 @@ import logging
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from forecaster.settings import Contradiction, Settings
 log = logging.getLogger(__name__)
 
 PREFIX, HOME_VARIABLE = "FORECASTER_", "FORECASTER_HOME"
+# What the night tells the command of --on-failure, which may call forecaster in turn.
+TOLD = ("FORECASTER_EXIT", "FORECASTER_REASON")
 FILE = "forecaster.toml"
 _NAMES: dict[str, Iterable[str]] = {
     section: field.annotation.model_fields  # type: ignore[union-attr]
@@ -29,23 +32,66 @@ _NAMES: dict[str, Iterable[str]] = {
 Values = dict[tuple[str, str], Any]  # by section and name
 
 
-def load_settings(home: Path, section: str, given: Mapping[str, Any]) -> Settings:
-    """Merge the sources, the command line's values for one section on top.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sourced:
+    """One setting: its place, its value, and what set it."""
+
+    section: str
+    name: str
+    value: Any
+    source: str
+
+
+def load_settings(
+    home: Path,
+    section: str,
+    given: Mapping[str, Any],
+    also: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Merge the sources, the command line's values on top.
 
     A setting that has no meaning beside one of a higher source gives way to it; beside one of
     its own or of a lower source it is a contradiction.
 
     Args:
         home: where `forecaster.toml` is read from, if it is there.
-        section: `train`, `fetch` or `predict`.
+        section: `train`, `fetch`, `predict` or `retrain`.
         given: options by name; None means not given.
+        also: options of other sections, by section.
 
     Raises:
         UsageError: an option of the command line is not valid.
         SettingsError: a value of the file or the environment is not valid or not known.
     """
-    line = {(section, name): value for name, value in given.items() if value is not None}
-    layers = [line, _environment(), _file(home / FILE)]
+    line = {
+        (part, name): value
+        for part, values in {**(also or {}), section: given}.items()
+        for name, value in values.items()
+        if value is not None
+    }
+    return _settled([line, _environment(), _file(home / FILE)])
+
+
+def sourced_settings(home: Path) -> list[Sourced]:
+    """Tell every setting of a home as a command without options would take it.
+
+    Raises:
+        SettingsError: a value of the file or the environment is not valid or not known.
+    """
+    layers = [{}, _environment(), _file(home / FILE)]
+    settings = _settled(layers)
+    found = []
+    for section, names in _NAMES.items():
+        for name in names:
+            rank = _rank(layers, (section, name))
+            source = "default" if rank == len(layers) else _source((section, name), rank)
+            value = getattr(getattr(settings, section), name)
+            found.append(Sourced(section=section, name=name, value=value, source=source))
+    return found
+
+
+def _settled(layers: list[Values]) -> Settings:
+    """Make the settings of these sources, taking out of them what has to give way."""
     while True:
         try:
             return Settings(**_merged(layers))
@@ -63,7 +109,7 @@ def _environment() -> Values:
     }
     for variable, text in os.environ.items():
         name = variable.upper()
-        if not name.startswith(PREFIX) or name == HOME_VARIABLE:
+        if not name.startswith(PREFIX) or name in (HOME_VARIABLE, *TOLD):
             continue
         if name not in known:
             near = _nearest(name, [*known, HOME_VARIABLE], cutoff=0.9)  # they begin alike
