@@ -20,6 +20,7 @@ from forecaster.cli import (
     models,
     output,
     predict,
+    schedule,
     train,
 )
 
@@ -61,6 +62,7 @@ app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")
+app.command("schedule")(schedule.schedule_command)
 app.add_typer(config.app, name="config")
 
 

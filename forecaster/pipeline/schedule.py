@@ -1,0 +1,123 @@
+"""What cron or systemd has to be told, so that every night is done; text in, text out.
+
+Every path is absolute and every word quoted: cron starts with hardly any environment.
+"""
+
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from forecaster.data.tickers import normalise_tickers
+from forecaster.errors import UnknownNameError, UsageError
+
+LONGEST: Final = "6h"  # of one run; a training that is stopped goes on in the next
+MINUTES: Final = 60
+
+
+def schedule_command(home: Path, tickers: Sequence[str] = ()) -> list[str]:
+    """Return the words that do the nights: the same that `make nightly` runs.
+
+    Raises:
+        UnknownNameError: there is no such home.
+        UsageError: a malformed ticker.
+    """
+    if not home.is_dir():
+        raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
+    script = Path(sys.executable).with_name("forecaster")
+    # Not resolved: the python of a virtual environment is a link out of it.
+    program = [str(script)] if script.exists() else [sys.executable, "-m", "forecaster"]
+    return [*program, "retrain", *normalise_tickers(tickers), "--home", str(home), "--quiet"]
+
+
+def cron_text(home: Path, tickers: Sequence[str] = (), at: tuple[int, int] | None = None) -> str:
+    """Write a crontab's line: every hour, or at an hour and minute of the machine's zone.
+
+    Percent signs are escaped, which cron would turn into new lines.
+    """
+    minute, hour = (at[1], str(at[0])) if at else (_minute(home), "*")
+    words = [*_gently(), *schedule_command(home, tickers)]
+    command = " ".join(map(shlex.quote, words)).replace("%", r"\%")
+    return f"{minute} {hour} * * * {command}\n"
+
+
+def systemd_text(home: Path, tickers: Sequence[str] = (), at: tuple[int, int] | None = None) -> str:
+    """Write a user's service and timer, one after the other, each under the name of its file."""
+    command = " ".join(map(_unit_word, schedule_command(home, tickers)))
+    when = f"*-*-* {at[0]:02}:{at[1]:02}:00" if at else "hourly"
+    return f"""\
+# ~/.config/systemd/user/forecaster.service
+[Unit]
+Description=Next-session forecasts
+After=network-online.target
+
+[Service]
+Type=oneshot
+ExecStart={command}
+SuccessExitStatus=3 4 75
+Nice=10
+TimeoutStartSec={LONGEST}
+ProtectSystem=strict
+ReadWritePaths={_unit_word(str(home))}
+PrivateTmp=yes
+NoNewPrivileges=yes
+MemoryMax=75%
+UMask=0077
+
+# ~/.config/systemd/user/forecaster.timer
+[Unit]
+Description=Next-session forecasts, whenever a session is final
+
+[Timer]
+OnCalendar={when}
+RandomizedDelaySec=15m
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def hour_and_minute(text: str) -> tuple[int, int]:
+    """Read HH:MM.
+
+    Raises:
+        UsageError: it is none.
+    """
+    hour, _, minute = text.partition(":")
+    if not (hour.isdecimal() and minute.isdecimal() and int(hour) < 24 and int(minute) < MINUTES):
+        raise UsageError(f"--at {text}: a time of day is needed, such as 22:30.")
+    return int(hour), int(minute)
+
+
+def unseen_variables(environment: Mapping[str, str]) -> list[str]:
+    """Name the variables set here that count for a run and that cron will not hand on."""
+    counts = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
+    return sorted(
+        name
+        for name, value in environment.items()
+        if value
+        and name != "FORECASTER_HOME"
+        and (name.startswith("FORECASTER_") or name.upper() in counts)
+    )
+
+
+def _minute(home: Path) -> int:
+    """Choose a minute by the home's name, so that not everyone asks the source at once."""
+    return int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:4], "big") % MINUTES
+
+
+def _gently() -> list[str]:
+    """Words that keep a run from being in anyone's way, where the machine has them."""
+    nice, timeout = shutil.which("nice"), shutil.which("timeout")
+    return [*([nice, "-n", "10"] if nice else []), *([timeout, LONGEST] if timeout else [])]
+
+
+def _unit_word(word: str) -> str:
+    """Quote a word for a unit file, in which % and $ have a meaning of their own."""
+    plain = word.replace("%", "%%").replace("$", "$$").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{plain}"' if set(plain) & set(" \t\"'\\;") else plain
