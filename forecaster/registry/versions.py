@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from forecaster.errors import ArtifactError, CannotWriteError, StorageError
+from forecaster.database import sync_folder
+from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
 from forecaster.registry.manifest import HASH_PIECE, SCHEMA, Manifest
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
@@ -87,9 +89,9 @@ def save_version(
         )
         whole = whole.model_copy(update={"version": name})
         _write(side / MANIFEST, whole.document().encode())
-        _sync_folder(side)
+        sync_folder(side)
         os.replace(side, folder / name)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise StorageError(
             f"{side}: {error.strerror}; free some space and train again. No version was changed."
@@ -122,7 +124,7 @@ def list_versions(home: Path) -> list[str]:
 def _created_at(folder: Path) -> str:
     """Read when a version was made, in UTC to the microsecond; empty where that is not told."""
     try:
-        moment = datetime.fromisoformat(json.loads((folder / MANIFEST).read_bytes())["created_at"])
+        moment = datetime.fromisoformat(json.loads(_read(folder, MANIFEST))["created_at"])
         return moment.astimezone(UTC).isoformat(timespec="microseconds")
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
@@ -134,9 +136,8 @@ def read_manifest(home: Path, version: str) -> Manifest:
     Raises:
         ArtifactError: unreadable, of another schema, or changed since it was written.
     """
-    path = home / "models" / version / MANIFEST
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(_read(home / "models" / version, MANIFEST))
         schema = content.get("schema") if isinstance(content, dict) else None
         if isinstance(schema, str) and schema != SCHEMA:
             raise ArtifactError(
@@ -153,6 +154,24 @@ def read_manifest(home: Path, version: str) -> Manifest:
     return manifest
 
 
+def verify(home: Path, version: str) -> Manifest:
+    """Read a version's manifest after checking every file of it.
+
+    Raises:
+        ArtifactError: a file is damaged.
+        UnknownNameError: there is no such version.
+    """
+    names = list_versions(home)
+    if version not in names:
+        raise UnknownNameError(
+            f"No version {version!r} under {home / 'models'}; it holds "
+            f"{', '.join(names[-3:]) or 'none'}. See: forecaster models list"
+        )
+    manifest = read_manifest(home, version)
+    load_weights(home, manifest)
+    return manifest
+
+
 def load_weights(home: Path, manifest: Manifest) -> list[Weights]:
     """Read every member's weights, each verified against the manifest before it is parsed.
 
@@ -164,13 +183,12 @@ def load_weights(home: Path, manifest: Manifest) -> list[Weights]:
 
 
 def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
-    path = folder / name
-    if path.resolve().parent != folder.resolve() or path.is_symlink():
+    if Path(name).name != name or (folder / name).is_symlink():
         raise _damaged(manifest.version, f"{name} lies outside its folder")
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _damaged(manifest.version, f"{name}: {error.strerror}") from error
+        content = _read(folder, name)
+    except (OSError, ValueError, MemoryError) as error:
+        raise _damaged(manifest.version, f"{name}: {_why(error)}") from error
     if hashlib.sha256(content).hexdigest() != manifest.files.get(name):
         raise _damaged(manifest.version, f"{name} has another SHA-256 than when it was written")
     try:
@@ -178,6 +196,29 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
     except (SafetensorError, KeyError) as error:  # KeyError: a number type that numpy has not
         raise _damaged(manifest.version, f"{name} is not safetensors ({error})") from error
     return tensors
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """Read a file of a version; neither the folder nor the file may be a link.
+
+    Raises:
+        OSError: it cannot be read, or one of the two is a link.
+        ValueError: it is no file.
+    """
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        # Not waiting, so that a pipe in a file's place cannot hold us.
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
+    finally:
+        os.close(inside)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("is not a file")
+        return file.read()
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else str(error)) or "too large to read"
 
 
 def _damaged(version: str, what: str) -> ArtifactError:
@@ -192,11 +233,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
