@@ -21,6 +21,7 @@ from forecaster.cli import (
     output,
     predict,
     schedule,
+    score,
     train,
 )
 
@@ -62,6 +63,7 @@ app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")
+app.command("score")(score.score_command)
 app.command("schedule")(schedule.schedule_command)
 app.add_typer(config.app, name="config")
 
