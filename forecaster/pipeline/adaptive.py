@@ -8,8 +8,14 @@ Shape letters: N rows of the panel.
 import numpy as np
 
 from forecaster.data.panel import Panel
-from forecaster.evaluation.conformal import Adaptive, Intervals, adaptive_conformal
+from forecaster.evaluation.conformal import (
+    Adaptive,
+    Intervals,
+    adaptive_conformal,
+    raw_intervals,
+)
 from forecaster.evaluation.distributions import Point, Predictive
+from forecaster.pipeline.trained import Trained
 
 
 def adaptive_intervals(
@@ -39,6 +45,34 @@ def adaptive_intervals(
         bounds[coverage] = np.full((len(days), 2), np.nan)
         bounds[coverage][rows] = np.where(blind[:, None], np.nan, ends)
     return Intervals(bounds)
+
+
+def served_intervals(
+    trained: Trained, panel: Panel, target: str, whole: Predictive, rows: np.ndarray
+) -> Intervals:
+    """Draw the intervals that `predict` gives and the gate judges.
+
+    Args:
+        trained: the version.
+        panel: all N rows.
+        target: one of the panel's.
+        whole: N forecasts, as the version states them.
+        rows: (n,) numbers of those that are wanted.
+
+    Returns:
+        n intervals: the adaptive ones, and those of the select block where they have too few
+        outcomes to learn from.
+    """
+    fit_until = np.datetime64(trained.manifest.data.blocks.fit_until, "D")
+    drawn = adaptive_intervals(panel, target, whole, fit_until)
+    tickers = np.array(panel.tickers)[panel.series[rows]]
+    fixed = raw_intervals(trained.calibrated(target, whole.take(rows), tickers)).bounds
+    return Intervals(
+        {
+            coverage: np.where(np.isnan(ends[rows]), fixed[coverage], ends[rows])
+            for coverage, ends in drawn.bounds.items()
+        }
+    )
 
 
 def _blind(part: Predictive, y: np.ndarray, made: np.ndarray, known: np.ndarray) -> np.ndarray:

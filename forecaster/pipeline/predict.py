@@ -2,22 +2,25 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from forecaster import clock
-from forecaster.data import sessions
 from forecaster.data.bars import History
 from forecaster.data.panel import Panel
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
-from forecaster.evaluation.conformal import Intervals, raw_intervals
 from forecaster.evaluation.distributions import Predictive
-from forecaster.pipeline.adaptive import adaptive_intervals
+from forecaster.pipeline.adaptive import served_intervals
+from forecaster.pipeline.prediction import (
+    PREDICTION_COLUMNS,
+    PredictedRows,
+    Prediction,
+    next_sessions,
+    stale_tickers,
+)
 from forecaster.pipeline.prices import held_tickers, load_histories
 from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
 from forecaster.pipeline.trained import Trained, load_trained
@@ -25,33 +28,11 @@ from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, PredictSettings, resolve_home
 
+__all__ = ["PREDICTION_COLUMNS", "Prediction", "predict"]
+
 log = logging.getLogger(__name__)
 
 DEFAULT_TARGET = "return"
-PREDICTION_COLUMNS = (
-    *("ticker", "as_of", "session", "target", "forecaster", "forecast"),
-    *("q025", "q10", "q90", "q975", "rise", "last_close", "price_forecast"),
-    *("price_q025", "price_q10", "price_q90", "price_q975"),
-    *("interval", "trained_on", "version"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """The next session's forecasts (`PREDICTION_COLUMNS`) and what to know of them.
-
-    `q10` and `q90` are the ends of the 80 % interval, `q025` and `q975` of the 95 % one, `rise`
-    the probability that the price rises (returns only). `interval` is `own`, `pooled` (over all
-    tickers trained on) or `none`. `skipped` are the tickers left out, `missing` those trained on
-    without prices here, so that the panel's mean lacks them. `in_sample`: a day forecast is one
-    that the version was fitted or selected on.
-    """
-
-    version: str
-    forecasts: pd.DataFrame
-    skipped: tuple[str, ...]
-    missing: tuple[str, ...]
-    in_sample: bool
 
 
 def predict(
@@ -98,7 +79,7 @@ def predict(
     panel = trained.panel(histories)
     stated = trained.predictive(panel, _learnt_from(panel, manifest))
     forecast = np.column_stack([stated[name].mean() for name in panel.targets])
-    stale = _stale(histories, as_of, (settings or PredictSettings()).max_stale)
+    stale = stale_tickers(histories, as_of, (settings or PredictSettings()).max_stale)
     able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
     names = [history.listing.ticker for history in asked]
     kept = [ticker for ticker in names if ticker not in stale and ticker in able]
@@ -188,22 +169,6 @@ def _fit_until(manifest: Manifest) -> np.datetime64:
     return np.datetime64(manifest.data.blocks.fit_until, "D")
 
 
-def _stale(histories: list[History], as_of: date | None, max_stale: int) -> dict[str, str]:
-    """Explain, by ticker, which last bars are too old to forecast from."""
-    found = {}
-    for history in histories:
-        ticker, calendar = history.listing.ticker, history.listing.calendar
-        last = history.bars["session"].iloc[-1].date()
-        newest = as_of or sessions.last_final_session(calendar, clock.now())
-        missed = sessions.count_sessions(calendar, last, newest) - 1 if newest > last else 0
-        if missed > max_stale:
-            found[ticker] = (
-                f"{ticker}: the last bar is of {last}, {missed} sessions before {newest}; at most "
-                f"{max_stale} may be missing. Run: forecaster fetch {ticker}, or use --as-of {last}"
-            )
-    return found
-
-
 def _able(panel: Panel, forecast: np.ndarray, columns: list[int]) -> set[str]:
     last = panel.newest
     finite = np.isfinite(forecast[last][:, columns] + panel.level[last][:, columns]).all(axis=1)
@@ -223,24 +188,6 @@ def _nobody(skipped: tuple[str, ...], stale: dict[str, str], manifest: Manifest)
     return (stale.get(first) or _too_short(first, manifest)) + more
 
 
-def _ends(
-    trained: Trained,
-    panel: Panel,
-    whole: Predictive,
-    target: str,
-    rows: np.ndarray,
-    calibrated: Predictive,
-) -> dict[str, np.ndarray]:
-    """Draw the intervals that `evaluate` scores, or those of the select block where none can be."""
-    drawn = adaptive_intervals(panel, target, whole, _fit_until(trained.manifest))
-    fixed = raw_intervals(calibrated).bounds
-    bounds = {
-        coverage: np.where(np.isnan(ends[rows]), fixed[coverage], ends[rows])
-        for coverage, ends in drawn.bounds.items()
-    }
-    return interval_ends(Intervals(bounds), panel.level[rows, panel.targets.index(target)])
-
-
 def _table(
     trained: Trained,
     panel: Panel,
@@ -252,32 +199,22 @@ def _table(
     k = panel.targets.index(target)
     picked = [number for number, ticker in enumerate(panel.tickers) if ticker in set(kept)]
     rows = panel.newest[picked]
-    own, level, close = stated[target].take(rows), panel.level[rows, k], panel.close[rows]
+    own, level = stated[target].take(rows), panel.level[rows, k]
     value, tickers = own.mean() + level, np.array(panel.tickers)[picked]
     calibrated = trained.calibrated(target, own, tickers)
-    ends = _ends(trained, panel, stated[target], target, rows, calibrated)
-    price = close if target == "return" else np.full(len(close), np.nan)
-    last_days = [day.item() for day in panel.days[rows]]
-    following = [
-        sessions.next_session(histories[number].listing.calendar, day)
-        for number, day in zip(picked, last_days, strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "ticker": tickers,
-            "as_of": pd.to_datetime(last_days).astype("datetime64[s]"),
-            "session": pd.to_datetime(following).astype("datetime64[s]"),
-            "target": target,
-            "forecaster": trained.manifest.network.model,
-            "forecast": value,
-            **ends,
-            "rise": np.where(np.isfinite(price), calibrated.probability_above(0.0), np.nan),
-            "last_close": close,
-            "price_forecast": price * np.exp(value),
-            **{f"price_{name}": price * np.exp(end) for name, end in ends.items()},
-            "interval": interval_kinds(trained.manifest, target, tickers.tolist()),
-            "trained_on": np.isin(tickers, trained.manifest.data.tickers),
-            "version": trained.manifest.version,
-        },
-        columns=list(PREDICTION_COLUMNS),
+    served = served_intervals(trained, panel, target, stated[target], rows)
+    frame = PredictedRows(
+        panel=panel,
+        rows=rows,
+        sessions=next_sessions(panel, rows, histories),
+        target=target,
+    )
+    return frame.table(
+        forecast=value,
+        ends=interval_ends(served, level),
+        rise=calibrated.probability_above(0.0),
+        forecaster=trained.manifest.network.model,
+        version=trained.manifest.version,
+        interval=interval_kinds(trained.manifest, target, tickers.tolist()),
+        trained_on=np.isin(tickers, trained.manifest.data.tickers),
     )
