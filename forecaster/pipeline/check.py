@@ -16,6 +16,7 @@ from forecaster.data.quarantine import Entry, State, values_of
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker, normalise_tickers
 from forecaster.errors import DataError, UnknownNameError, UsageError
+from forecaster.pipeline.lock import writer
 from forecaster.pipeline.screen import open_entries
 from forecaster.settings import Home, resolve_home
 
@@ -127,7 +128,8 @@ def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> 
 
 def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> int:
     name, days = normalise_ticker(ticker), set(sessions)
-    with PriceStore.open_for_writing(home) as store:
+    doing = f"forecaster data quarantine {'release' if state == 'released' else 'drop'}"
+    with writer(home, doing), PriceStore.open_for_writing(home) as store:
         known = {entry.key: entry for entry in store.quarantine.entries(name)}
         if name in store.tickers():
             known = _found(store, name, state, days) | known

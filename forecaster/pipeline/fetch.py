@@ -22,6 +22,7 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.pipeline.ingest import FETCH_COLUMNS, FetchReport, stored_row
+from forecaster.pipeline.lock import writer
 from forecaster.pipeline.refresh import Wish, is_due, refresh
 from forecaster.pipeline.usual import Answer, first_of_overlap, store_usual, usual_row
 from forecaster.settings import FetchSettings, resolve_home
@@ -71,6 +72,7 @@ def fetch(
         CannotWriteError: the home is missing or read-only; found out before any work.
         SourceDownError: the source failed ticker after ticker.
         StorageError: the disk failed; tickers stored before stay stored.
+        TryLaterError: another process is writing.
         UsageError: a malformed ticker, `start` after `end`, no ticker at all, or a changed
             identity accepted without naming whose.
     """
@@ -87,7 +89,7 @@ def fetch(
         compare_all_days=settings.compare_all_days,
     )
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
-    with PriceStore.open_for_writing(where) as store:
+    with writer(where, "forecaster fetch"), PriceStore.open_for_writing(where) as store:
         chosen = source or _open_source(settings.source, where)
         wanted = wanted or list(chosen.tickers()) or store.tickers(chosen.name)
         if not wanted:

@@ -26,6 +26,7 @@ from forecaster.pipeline.ingest import (
     stored_row,
     warn_of_calendar,
 )
+from forecaster.pipeline.lock import writer
 from forecaster.pipeline.screen import refuse_doubt
 from forecaster.settings import Home, resolve_home
 
@@ -66,9 +67,11 @@ def import_files(
         DataError: a bar that cannot be, with file, line and remedy; bars that do not go with
             those stored. Nothing is stored then. A ticker in doubt (see `screen.py`) raises
             nothing: it is in the report's failures, and the others are stored.
+        TryLaterError: another process is writing.
         UsageError: a column or ticker is missing; a column contradicts `basis` or `calendar`.
     """
-    with PriceStore.open_for_writing(resolve_home(home)) as store:
+    where = resolve_home(home)
+    with writer(where, "forecaster data import"), PriceStore.open_for_writing(where) as store:
         stored = store.summary()
         known = dict(zip(stored["ticker"], stored["calendar"], strict=True))
         said = Said(basis=basis, calendar=calendar, calendars=known, dates=dates)
