@@ -127,6 +127,18 @@ def translated_errors(database: Database) -> Iterator[None]:
         raise StorageError(f"{path}: {error.strerror}. Free or check the disk.") from error
 
 
+def integrity_error(path: Path) -> str:
+    """Let SQLite read every page of a file; return what is wrong with it, "" where nothing is."""
+    try:
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+            rows = connection.execute("PRAGMA integrity_check(3)").fetchall()
+    except sqlite3.Error as error:
+        return str(error)
+    found = "; ".join(str(row[0]) for row in rows)
+    return "" if found == "ok" else found
+
+
 def refuse_unwritable(home: Path, path: Path) -> None:
     """Refuse a home in which a file cannot be written; its folder is made.
 

@@ -14,6 +14,7 @@ from forecaster.cli import (
     audit,
     config,
     data,
+    doctor,
     evaluate,
     fetch,
     memory,
@@ -64,6 +65,7 @@ app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")
 app.command("score")(score.score_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("schedule")(schedule.schedule_command)
 app.add_typer(config.app, name="config")
 
