@@ -6,7 +6,7 @@ library.  A session is an exchange-local date; days from 1900 to 2100 are answer
 Shape letters: D days asked about, S sessions of a calendar, C calendar inputs.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +22,7 @@ __all__ = [
     "SETTLE",
     "calendar_for",
     "calendar_name",
+    "close_of",
     "count_sessions",
     "is_final",
     "last_final_session",
@@ -69,6 +70,17 @@ def last_final_session(calendar: str, now: datetime, settle: timedelta = SETTLE)
     if closed == 0:
         raise DataError(f"{calendar}: no session had closed by {now.isoformat()}.")
     return _as_date(table.sessions[closed - 1])
+
+
+def close_of(calendar: str, session: date) -> datetime:
+    """Return the instant at which a session closes; of a day that is none, the next session's.
+
+    Aware, in UTC.
+    """
+    table = timetable(calendar)
+    place = int(np.searchsorted(table.sessions, _as_day(session)))
+    seconds = int(table.closes[place].astype("datetime64[s]").astype(np.int64))
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def is_final(

@@ -7,6 +7,7 @@ from forecaster.data import exchanges
 from forecaster.data.sessions import (
     CALENDAR_INPUTS,
     calendar_for,
+    close_of,
     count_sessions,
     is_final,
     last_final_session,
@@ -239,3 +240,18 @@ def test_surprises_are_no_sessions_and_sessions_are_in_order():
         assert len(table.surprises) > 0, calendar
         assert not np.isin(table.surprises, table.sessions).any(), calendar
         assert (np.diff(table.sessions) > np.timedelta64(0, "D")).all(), calendar
+
+
+@pytest.mark.parametrize(
+    ("calendar", "session", "close", "why"),
+    [
+        ("XNYS", "2024-07-02", "2024-07-02T20:00", "16:00 in New York's summer"),
+        ("XNYS", "2024-12-02", "2024-12-02T21:00", "16:00 in New York's winter"),
+        ("XNYS", "2024-07-03", "2024-07-03T17:00", "a half day"),
+        ("XNYS", "2024-07-04", "2024-07-05T20:00", "a holiday: the next session's"),
+        ("24/7", "2024-07-06", "2024-07-07T00:00", "a day ends at its midnight"),
+    ],
+)
+def test_the_close_of_a_session(calendar, session, close, why):
+    expected = datetime.fromisoformat(close).replace(tzinfo=UTC)
+    assert close_of(calendar, date.fromisoformat(session)) == expected, why
