@@ -25,7 +25,17 @@ class PartialFailure(ForecasterError):
     exit_code = 3
 
 
-class DivergedError(ForecasterError):
+class TrainingFailedError(ForecasterError):
+    """Training could not be finished: it diverged, or found no memory."""
+
+    exit_code = 5
+
+
+class OutOfMemoryError(TrainingFailedError):
+    """Training asked for more memory than there is."""
+
+
+class DivergedError(TrainingFailedError):
     """Training met a loss or gradient that is not finite.
 
     `rows` are the flat rows of the panel that the update had read, where one update's can be
@@ -41,6 +51,12 @@ class DivergedError(ForecasterError):
 
 class LeakError(ForecasterError):
     """The audit found a value that the future touches, or nothing to compare."""
+
+    exit_code = 5
+
+
+class TooOldError(ForecasterError):
+    """The last good night, or the model, is older than it may be."""
 
     exit_code = 5
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from forecaster.data.panel import Panel
-from forecaster.errors import DivergedError
+from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.calibration import shrinkage
 from forecaster.evaluation.recalibration import scores_of
 from forecaster.evaluation.splits import Split
@@ -28,11 +28,13 @@ from forecaster.pipeline.fitted import (
     location_columns,
     start_of,
     together,
+    weights_of,
 )
+from forecaster.pipeline.keeping import Done, Keeper, Watched, keeps_nothing
 from forecaster.pipeline.material import Material, material_of, passes_over, select_loss
 from forecaster.pipeline.reach import with_measured_reach
 from forecaster.settings import TrainSettings
-from forecaster.training.device import choose_device
+from forecaster.training.device import choose_device, is_of_memory
 from forecaster.training.passes import Reading, TrainingArrays
 from forecaster.training.plan import BPTTPlan
 from forecaster.training.trainer import Evaluated, Options
@@ -94,7 +96,21 @@ def fit(
     start: Weights | None = None,
     on_update: OnUpdate = lambda update, look: None,
 ) -> Fit:
-    """Fit the members one after another, each stopped by itself, and calibrate them together.
+    """Fit the members and calibrate them together; see `fit_members`."""
+    done = fit_members(material, settings, device, start=start, on_update=on_update)
+    return calibrated(done, material, settings)
+
+
+def fit_members(
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    *,
+    start: Weights | None = None,
+    on_update: OnUpdate = lambda update, look: None,
+    keeper: Keeper | None = None,
+) -> list[Done]:
+    """Fit the members one after another, each stopped by itself.
 
     Args:
         material: a panel with its blocks and scales.
@@ -102,21 +118,38 @@ def fit(
         device: where to compute; the networks come back to the CPU.
         start: weights to begin from, as `weights_of_all` names them; None for fresh ones.
         on_update: called after each optimizer step of each member.
+        keeper: who has what was done before, and is told what is done now; None for nobody.
+
+    Returns:
+        Weights and looks of each member.
 
     Raises:
         ArtifactError: `start` is of another network.
         DivergedError: a loss or a gradient is not finite; says of which tickers and days.
+        OutOfMemoryError: there is less memory than the training needs.
     """
-    networks, looks = [], []
+    keeper, members = keeper or keeps_nothing(), []
     for member in range(settings.members):
         seeded = settings.model_copy(update={"seed": settings.seed + member})
         if settings.members > 1:
             log.info("member  %d of %d, seed %d", member + 1, settings.members, seeded.seed)
-        own = start_of(member, start)
-        network, seen = _trained(material, seeded, device, own, on_update)
-        networks.append(network.cpu().eval())
-        looks.append(tuple(seen))
-    return _calibrated(networks, material, settings, tuple(looks))
+        done = keeper.finished(member)
+        if done is None:
+            own = start_of(member, start)
+            done = _trained(material, seeded, device, own, on_update, keeper)
+            keeper.finish(done)
+        members.append(done)
+    return members
+
+
+def starts_from(material: Material, settings: TrainSettings, start: Weights) -> bool:
+    """Say whether every member could begin from weights that were kept of another training."""
+    try:
+        for member in range(settings.members):
+            _new_network(material, settings, start_of(member, start))
+    except ArtifactError:
+        return False
+    return True
 
 
 def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
@@ -129,8 +162,9 @@ def measured(material: Material, settings: TrainSettings, device: torch.device) 
         return settings
 
     def first_stage(first: TrainSettings) -> Network:
-        network, _ = _trained(material, first, device, None, lambda update, look: None)
-        return network
+        silent, nobody = (lambda update, look: None), keeps_nothing()
+        done = _trained(material, first, device, None, silent, nobody)
+        return _new_network(material, first, done.weights).to(device)
 
     return with_measured_reach(material, settings, first_stage)
 
@@ -152,11 +186,13 @@ def _trained(
     device: torch.device,
     start: Weights | None,
     on_update: OnUpdate,
-) -> tuple[Network, list[Evaluated]]:
+    keeper: Keeper,
+) -> Done:
     """Train a network on the fit block; the select block chooses its weights."""
-    panel = material.panel
     network = _new_network(material, settings, start).to(device)
     arrays = TrainingArrays.on(device, material.inputs, material.y, material.rows(0))
+    resume = keeper.left()
+    watched = Watched(network, resume, on_update)
     try:
         looks = run_training(
             network,
@@ -170,11 +206,22 @@ def _trained(
                 workers=settings.workers,
             ),
             validate=select_loss(material, settings, arrays.inputs, material.y),
-            on_update=on_update,
+            on_update=watched,
+            on_boundary=keeper.boundary,
+            resume=resume,
         )
     except DivergedError as error:
-        raise DivergedError(f"{_where(panel, error)}{error}", error.rows) from error
-    return network, looks
+        keeper.fail(watched.best)
+        raise DivergedError(f"{_where(material.panel, error)}{error}", error.rows) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise
+        keeper.fail(watched.best)
+        raise OutOfMemoryError(
+            f"Training found too little memory after update {watched.update}; lower --lanes or "
+            "--hidden, or give --bptt-memory recompute."
+        ) from error
+    return Done(weights=weights_of(network), looks=tuple(looks))
 
 
 def _new_network(material: Material, settings: TrainSettings, start: Weights | None) -> Network:
@@ -220,13 +267,9 @@ def _where(panel: Panel, error: DivergedError) -> str:
     return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
 
 
-def _calibrated(
-    networks: Sequence[Network],
-    material: Material,
-    settings: TrainSettings,
-    looks: tuple[tuple[Evaluated, ...], ...],
-) -> Fit:
+def calibrated(members: Sequence[Done], material: Material, settings: TrainSettings) -> Fit:
     """Compare the forecasts that all members make of the select block with what came."""
+    networks = [_new_network(material, settings, done.weights).eval() for done in members]
     panel, scored, forms = material.panel, material.rows(1), material.forms
     rows = np.asarray(scored.any(axis=1))
     inputs = torch.from_numpy(material.inputs)
@@ -249,7 +292,7 @@ def _calibrated(
     )
     return Fit(
         fitted=fitted,
-        looks_by_member=looks,
+        looks_by_member=tuple(done.looks for done in members),
         residuals=y - np.column_stack([part.mean() for part in found]),
         scores=np.column_stack([scores_of(*pair) for pair in zip(found, y.T, strict=True)]),
     )

@@ -90,7 +90,8 @@ def save_version(
         whole = whole.model_copy(update={"version": name})
         _write(side / MANIFEST, whole.document().encode())
         sync_folder(side)
-        os.replace(side, folder / name)
+        if not (folder / name).exists():  # a resumed training writes what it wrote before
+            os.replace(side, folder / name)
         sync_folder(folder)
     except OSError as error:
         raise StorageError(

@@ -43,3 +43,11 @@ def _present_devices() -> list[str]:
     if torch.cuda.is_available():
         present.insert(0, "cuda")
     return present
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Tell failures for want of memory from others: torch raises a RuntimeError with such words."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        one in str(error) for one in words
+    )
