@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecaster.data.panel import Panel
 from forecaster.evaluation.distributions import Predictive
-from forecaster.evaluation.metrics import alarms
+from forecaster.evaluation.alarms import alarms
 from forecaster.pipeline.card import Card
 from forecaster.pipeline.compared import (
     comparison_list,

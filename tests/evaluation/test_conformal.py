@@ -13,7 +13,7 @@ from forecaster.evaluation.conformal import (
     split_conformal,
 )
 from forecaster.evaluation.distributions import Point, StudentT
-from forecaster.evaluation.intervals import residual_bounds
+from forecaster.evaluation.recalibration import score_quantiles
 
 DAY0 = np.datetime64("2020-01-01")
 
@@ -134,7 +134,7 @@ def test_a_row_without_forecast_has_no_interval_and_teaches_nothing():
 
 
 def test_split_conformal_is_the_quantile_of_the_residuals():
-    """Of a point forecast, the bounds of `intervals.py`: the same ranks by other code."""
+    """Of a point forecast, the numbers of `recalibration.py`: the same ranks by other code."""
     draw = np.random.default_rng(0)
     y, series = draw.standard_t(3, 700), np.repeat([0, 1, 2], [300, 350, 50])
     calibration = np.arange(700) % 2 == 0
@@ -142,7 +142,7 @@ def test_split_conformal_is_the_quantile_of_the_residuals():
     for coverage in (0.8, 0.95):
         for number in (0, 1, 2):
             own = calibration & (series == number) if number < 2 else calibration
-            expected = residual_bounds(y[own], coverage)
+            expected = score_quantiles(y[own], [(1 - coverage) / 2, (1 + coverage) / 2])
             np.testing.assert_allclose(found.bounds[coverage][series == number][0], expected)
 
 
