@@ -1,6 +1,6 @@
 import logging
 import sys
-import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecaster.data.export import write_csv
+from forecaster.data.sources import file_reading
 from forecaster.data.sources.cells import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
 from forecaster.data.sources.files import read_file
@@ -301,25 +302,30 @@ def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
         read_file(path)
 
 
-def test_a_large_file_is_never_all_text(tmp_path):
-    """A row takes about a hundred bytes; as text it would take six times as many."""
-    rows = 60_000
+def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
+    """One piece at a time is text; a row that was read takes about a hundred bytes."""
+    rows, piece = 4_000, 500
     days = np.datetime64("1900-01-01") + np.arange(rows // 2)
     body = "".join(
         f"{name},{day},{i % 97 + 10.123456},200.5,1.5,{i % 89 + 10.5},123456\n"
         for name in ("AAA", "BBB")
         for i, day in enumerate(days.astype(str))
     )
-    path = _file(tmp_path, "Ticker," + HEADER + body)
-    read_file(path)
-    tracemalloc.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forecaster.data.sources.file_reading.PIECE_ROWS", 5_000)
-        histories = read_file(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    texts, lengths, real = [], [], file_reading.with_fields
+
+    def noting(*arguments, **options):
+        assert not any(text() is not None for text in texts), "two pieces are text"
+        table = real(*arguments, **options)
+        texts.append(weakref.ref(table.frame))
+        lengths.append(len(table.frame))
+        return table
+
+    monkeypatch.setattr(file_reading, "with_fields", noting)
+    monkeypatch.setattr(file_reading, "PIECE_ROWS", piece)
+    histories = read_file(_file(tmp_path, "Ticker," + HEADER + body))
+    assert sum(lengths) == rows and max(lengths) <= piece
     assert sum(len(one.bars) for one in histories) == rows
-    assert peak < 350 * rows
+    assert sum(one.bars.memory_usage(deep=True).sum() for one in histories) < 120 * rows
 
 
 def test_newest_first_is_turned(tmp_path):
