@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typer.testing import Result
 from tests.cli.conftest import QUICK
 from tests.synthetic import bars_of
 
+ROOT = Path(__file__).parents[2]
 Run = Callable[..., Result]
 
 
@@ -214,17 +216,16 @@ def test_a_read_only_home_can_be_read_but_not_written(home: Path) -> None:
     for path in everything:
         path.chmod(0o555 if path.is_dir() else 0o444)
 
-    def outcome(*arguments: str) -> tuple[int, str]:
-        line = [*unprivileged(), sys.executable, "-m", "forecaster", *arguments, "--home", home]
-        done = subprocess.run(list(map(str, line)), capture_output=True, text=True)
-        return done.returncode, done.stdout + done.stderr
-
+    modules = [f"forecaster.pipeline.{name}" for name in ("fetch", "train", "predict")]
+    commands = ["data list", "predict --as-of 2012-10-12", "fetch --source sample", "train"]
+    lines = [f"forecaster {command} --home {shlex.quote(str(home))}\n" for command in commands]
+    process = [*unprivileged(), sys.executable, "-m", "tests.forked", *modules]
+    pipes = {"cwd": ROOT, "text": True, "capture_output": True}
     try:
-        assert "AAA" in outcome("data", "list")[1]
-        assert outcome("predict", "--as-of", "2012-10-12")[0] == 0
-        for command in (["fetch", "--source", "sample"], ["train"]):
-            code, text = outcome(*command)
-            assert code == 73 and "Traceback" not in text, text
+        done = subprocess.run(process, input="".join(lines), check=True, **pipes)
+        assert "AAA" in done.stdout and "Traceback" not in done.stderr, done.stderr
+        codes = [line for line in done.stdout.splitlines() if line.startswith("exit ")]
+        assert codes == ["exit 0", "exit 0", "exit 73", "exit 73"]
     finally:
         for path in everything:
             path.chmod(0o755 if path.is_dir() else 0o644)

@@ -1,12 +1,13 @@
 """kill -9 in the middle of a fetch, a full disk, a home that cannot be written."""
 
-import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -79,7 +80,7 @@ def test_a_fetch_killed_at_any_moment_loses_nothing(
     assert check(tmp_path, kills + 1, revisions, done=True) == len(TICKERS)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.3])
+@pytest.mark.parametrize("share", [pytest.param(0.05, marks=pytest.mark.slow), 0.3])
 def test_the_first_fetch_killed_leaves_whole_tickers_or_none(
     tmp_path: Path, fetch_round: FetchRound, share: float
 ) -> None:
@@ -90,62 +91,65 @@ def test_the_first_fetch_killed_leaves_whole_tickers_or_none(
     assert check(tmp_path, 0, {}, done=True) == len(TICKERS)
 
 
-def in_namespace(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as root of a namespace of its own, where file systems can be mounted."""
-    program = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script]
-    here = {"FORECASTER": f"{sys.executable} -m forecaster", "HERE": str(folder)}
-    environment = {**os.environ, **here}
-    return subprocess.run(program, env=environment, cwd=ROOT, capture_output=True, text=True)
+def in_namespace(lines: str) -> tuple[list[int], list[str], str]:
+    """Run lines as root of a namespace of its own, where file systems can be mounted.
+
+    Returns:
+        How each ended, what each printed, and the stderr of all.
+    """
+    program = ["unshare", "--user", "--map-root-user", "--mount", sys.executable]
+    program += ["-m", "tests.forked", "forecaster.pipeline.fetch", "arch.data.sp500"]
+    pipes = {"cwd": ROOT, "text": True, "capture_output": True}
+    done = subprocess.run(program, input=textwrap.dedent(lines).strip(), check=True, **pipes)
+    texts = re.split(r"^exit (-?\d+)\n", done.stdout, flags=re.MULTILINE)
+    return [int(code) for code in texts[1::2]], texts[:-1:2], done.stderr
 
 
 def can_mount() -> bool:
     if shutil.which("unshare") is None:
         return False
-    return in_namespace(ROOT, "mount -t tmpfs none /mnt").returncode == 0
+    program = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none"]
+    return subprocess.run([*program, "/mnt"], capture_output=True).returncode == 0
 
 
 needs_mount = pytest.mark.skipif(not can_mount(), reason="no user namespaces here")
-
-STATE = '$FORECASTER data list --json --home "$HERE"'
 
 
 @needs_mount
 def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None:
     """Fault 34: on a disk of 1 MB 300 bars fit beside other files, the sample's 10,000 not."""
-    done = in_namespace(
-        tmp_path,
+    codes, told, stderr = in_namespace(
         f"""
-        mount -t tmpfs -o size=1m none "$HERE"
-        $FORECASTER fetch --source sample --start 2018-06-01 --home "$HERE" >/dev/null
-        {STATE} >/tmp/$$.before
-        head -c 600k /dev/zero >"$HERE/films"
-        $FORECASTER fetch --source sample --start 1999-01-01 --home "$HERE" && exit 9
-        echo "exit $?"
-        {STATE} | cmp - /tmp/$$.before && echo same
-        rm /tmp/$$.before "$HERE/films"
-        $FORECASTER fetch --source sample --start 2015-01-01 --home "$HERE" >/dev/null
-        ls "$HERE/data"
-        """,
+        mount -t tmpfs -o size=1m none {tmp_path}
+        forecaster fetch --source sample --start 2018-06-01 --home {tmp_path} --json
+        forecaster data list --json --home {tmp_path}
+        head -c 600k /dev/zero >{tmp_path}/films
+        forecaster fetch --source sample --start 1999-01-01 --home {tmp_path}
+        forecaster data list --json --home {tmp_path}
+        rm {tmp_path}/films
+        forecaster fetch --source sample --start 2015-01-01 --home {tmp_path} --json
+        ls {tmp_path}/data
+        """
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["exit", "74", "same", "prices.db"]
-    assert "the disk is full; nothing was changed" in done.stderr
+    assert codes == [0, 0, 0, 0, 74, 0, 0, 0, 0], stderr
+    before, after = told[2], told[5]
+    assert before == after and "SP500" in before
+    assert told[-1] == "prices.db\n"
+    assert "the disk is full; nothing was changed" in stderr
 
 
 @needs_mount
 def test_a_read_only_home_exits_73_before_any_work_and_can_be_read(tmp_path: Path) -> None:
     """Fault 35: the disk is mounted read-only, which binds root, too."""
-    done = in_namespace(
-        tmp_path,
+    codes, told, stderr = in_namespace(
         f"""
-        $FORECASTER fetch --source sample --start 2018-06-01 --home "$HERE" >/dev/null
-        mount --bind "$HERE" "$HERE"
-        mount -o remount,bind,ro "$HERE"
-        $FORECASTER fetch AAPL --home "$HERE" && exit 9
-        echo "exit $?"
-        {STATE} >/dev/null && echo read
-        """,
+        forecaster fetch --source sample --start 2018-06-01 --home {tmp_path}
+        mount --bind {tmp_path} {tmp_path}
+        mount -o remount,bind,ro {tmp_path}
+        forecaster fetch AAPL --home {tmp_path}
+        forecaster data list --home {tmp_path}
+        """
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["exit", "73", "read"]
-    assert "is read-only" in done.stderr
+    assert codes == [0, 0, 0, 73, 0], stderr
+    assert "SP500" in told[-1]
+    assert "is read-only" in stderr
