@@ -30,9 +30,11 @@ from tests.yahoo.server import CHART, LoopbackYahoo
 
 FIRST_FETCHES = {
     "good": ["AAPL", "MSFT"],
-    "gone": ["GONE"],
     "mixed": ["GONE", "MSFT"],
     "limited": ["LIMIT", "MSFT"],
+}
+MORE_FETCHES = {
+    "gone": ["GONE"],
     "partial": ["MSFT", "--end", "2024-06-28"],
     "abroad": ["AAPL"],
 }
@@ -120,19 +122,30 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Box]]:
         unlike = {"abroad": ABROAD}
         yield {
             name: stack.enter_context(box(tmp_path_factory.mktemp(name), unlike.get(name, {})))
-            for name in FIRST_FETCHES
+            for name in FIRST_FETCHES | MORE_FETCHES
         }
+
+
+def at_once(boxes: dict[str, Box], fetches: dict[str, list[str]]) -> dict[str, Done]:
+    """Fetch in each box, all at once."""
+    with ThreadPoolExecutor(len(fetches)) as pool:
+        running = {
+            name: pool.submit(boxes[name].run, "fetch", *tickers, "--json")
+            for name, tickers in fetches.items()
+        }
+        return {name: future.result() for name, future in running.items()}
 
 
 @pytest.fixture(scope="module")
 def fetched(boxes: dict[str, Box]) -> dict[str, Done]:
-    """The first fetch of each box, all at once."""
-    with ThreadPoolExecutor(len(boxes)) as pool:
-        running = {
-            name: pool.submit(boxes[name].run, "fetch", *tickers, "--json")
-            for name, tickers in FIRST_FETCHES.items()
-        }
-        return {name: future.result() for name, future in running.items()}
+    """The first fetch of each box."""
+    return at_once(boxes, FIRST_FETCHES)
+
+
+@pytest.fixture(scope="module")
+def more(boxes: dict[str, Box]) -> dict[str, Done]:
+    """The first fetch of each box that only the slow tests need."""
+    return at_once(boxes, MORE_FETCHES)
 
 
 def rows(done: Done) -> dict[str, dict[str, Any]]:
@@ -190,10 +203,13 @@ def test_a_second_fetch_asks_half_as_much_and_changes_nothing(
     ]
 
 
-def test_what_is_missing_costs_one_call(boxes: dict[str, Box], fetched: dict[str, Done]) -> None:
+@pytest.mark.slow
+def test_what_is_missing_costs_one_call(
+    boxes: dict[str, Box], fetched: dict[str, Done], more: dict[str, Done]
+) -> None:
     """From the overlap on: two years of sessions and the two weeks before them."""
-    assert fetched["partial"].code == 0, fetched["partial"].stderr
-    before = rows(fetched["partial"])["MSFT"]
+    assert more["partial"].code == 0, more["partial"].stderr
+    before = rows(more["partial"])["MSFT"]
     assert before["last"] == "2024-06-28"
     again = boxes["partial"].run("fetch", "--json")
     assert again.asked == [CRUMB, f"{CHART}MSFT"]
@@ -202,11 +218,12 @@ def test_what_is_missing_costs_one_call(boxes: dict[str, Box], fetched: dict[str
     assert after["rows_changed"] == after["days"] - before["days"] > 0
 
 
+@pytest.mark.slow
 def test_a_machine_abroad_stores_the_same_bars(
-    boxes: dict[str, Box], fetched: dict[str, Done]
+    boxes: dict[str, Box], fetched: dict[str, Done], more: dict[str, Done]
 ) -> None:
     """In Tokyo's time, in Turkish: the same listing, the same hash."""
-    assert fetched["abroad"].code == 0, fetched["abroad"].stderr
+    assert more["abroad"].code == 0, more["abroad"].stderr
     here, there = (
         boxes[name].run("data", "show", "AAPL", "--fingerprint", "--json").content
         for name in ("good", "abroad")
@@ -231,6 +248,7 @@ def test_every_fault_of_the_network_ends_in_its_exit_code(tmp_path: Path) -> Non
             assert words in done.stderr and "delisted" not in done.stderr
 
 
+@pytest.mark.slow
 def test_fetched_prices_train_a_version_that_forecasts(
     boxes: dict[str, Box], fetched: dict[str, Done]
 ) -> None:
@@ -250,8 +268,9 @@ def test_fetched_prices_train_a_version_that_forecasts(
     assert trained.asked == predicted.asked == []
 
 
-def test_a_ticker_that_yahoo_does_not_know_exits_66(fetched: dict[str, Done]) -> None:
-    gone = fetched["gone"]
+@pytest.mark.slow
+def test_a_ticker_that_yahoo_does_not_know_exits_66(more: dict[str, Done]) -> None:
+    gone = more["gone"]
     assert gone.code == 66 and "GONE: Yahoo has no such ticker" in gone.stderr
     assert chart_calls(gone) == {"GONE": 1}
 

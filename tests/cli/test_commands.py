@@ -19,6 +19,16 @@ from forecaster.cli.predict import ENDS
 from tests.cli.conftest import QUICK
 
 FAST = ["--no-twins", "--baselines", "quick"]
+TINY = ["--hidden", "4", "--max-updates", "6"]
+REACHES = [
+    ["--bptt", "full", "--bptt-memory", "recompute"],
+    ["--bptt-steps", "5", "--bptt-update", "pass"],
+    ["--bptt-steps", "20", "--bptt-stride", "10"],
+    ["--lookback", "30", "--bptt-steps", "7"],
+    ["--lookback", "30", "--loss", "each-day", "--bptt-steps", "10", "--bptt-stride", "5"],
+    ["--lookback", "30", "--bidirectional", "--initial-state", "learned"],
+]
+MODELS = ["elman", "gru", "lstm"]
 
 Run = Callable[..., Result]
 
@@ -79,24 +89,21 @@ def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> 
     assert content["tickers"] == ["AAA", "BBB", "CCC"]
 
 
-@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
 @pytest.mark.parametrize(
-    "reach",
+    ("reach", "model"),
     [
-        ["--bptt", "full", "--bptt-memory", "recompute"],
-        ["--bptt-steps", "5", "--bptt-update", "pass"],
-        ["--bptt-steps", "20", "--bptt-stride", "10"],
-        ["--lookback", "30", "--bptt-steps", "7"],
-        ["--lookback", "30", "--loss", "each-day", "--bptt-steps", "10", "--bptt-stride", "5"],
-        ["--lookback", "30", "--bidirectional", "--initial-state", "learned"],
+        pytest.param(reach, model, marks=[] if n % 3 == k else pytest.mark.slow)
+        for n, reach in enumerate(REACHES)
+        for k, model in enumerate(MODELS)
     ],
 )
 def test_every_network_trains_evaluates_and_predicts(
-    run: Run, home: Path, model: str, reach: list[str]
+    run: Run, home: Path, reach: list[str], model: str
 ) -> None:
-    options = ["--model", model, *reach, "--target", "range", *QUICK, "--home", home, "--json"]
+    """In the fast tests each way of training once and each network twice."""
+    options = ["--model", model, *reach, "--target", "range", *TINY, "--home", home, "--json"]
     version = parsed(run("train", *options))["version"]
-    scored = parsed(run("evaluate", version, "--home", home, "--json", *FAST))
+    scored = parsed(run("evaluate", version, *FAST, "--no-report", "--home", home, "--json"))
     assert scored["version"] == version and scored["scores"][0]["forecaster"] == model
     predicted = run(
         "predict", "--version", version, "--as-of", "2012-10-12", "--home", home, "--json"
@@ -214,13 +221,14 @@ def test_what_to_type_next_is_for_the_same_home_and_evening(
     """Ready to be pasted into a shell, wherever the home was named."""
     spaced = home.rename(home.parent / "a home")
     options, evening = ["--home", spaced], ["--as-of", "2012-10-12"]
-    train, evaluate = ["train", "AAA", *QUICK, *evening], ["evaluate", *evening]
+    train, evaluate = ["train", "AAA", *QUICK, *evening], ["evaluate", *FAST, *evening]
     for line in (train, evaluate):
         done = run(*options, *line) if before else run(*line, *options)
         last = done.stdout.splitlines()[-1]
         assert last.startswith("next    forecaster ")
         assert shlex.split(last)[-4:] == [*evening, "--home", str(spaced)]
-        assert run(*shlex.split(last)[2:]).exit_code == 0
+        quickly = FAST if line is train else []  # of the evaluation that comes next
+        assert run(*shlex.split(last)[2:], *quickly).exit_code == 0
 
 
 def test_nothing_is_repeated_that_was_not_given(
@@ -298,7 +306,10 @@ def test_a_closed_pipe_ends_well(trained_home: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_signal_stops_training_and_leaves_no_half_version(
     home: Path, number: signal.Signals, code: int
 ) -> None:

@@ -7,11 +7,25 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from tests.cli.conftest import QUICK
+from tests.synthetic import ragged_bars
+
 Run = Callable[..., Result]
 
 
-def test_memory_prints_reach_bias_and_one_sentence_of_advice(run: Run, trained_home: Path) -> None:
-    done = run("memory", "--lags", 60, "--home", trained_home)
+@pytest.fixture(scope="module")
+def short_home(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """One short history and a version of it; not to be written to."""
+    home = tmp_path_factory.mktemp("home")
+    ragged_bars({"AAA": 330}).to_csv(home / "prices.csv", index=False)
+    assert run("data", "import", home / "prices.csv", "--home", home).exit_code == 0
+    done = run("train", "--target", "return,range", *QUICK, "--home", home)
+    assert done.exit_code == 0, done.output
+    return home
+
+
+def test_memory_prints_reach_bias_and_one_sentence_of_advice(run: Run, short_home: Path) -> None:
+    done = run("memory", "--lags", 8, "--home", short_home)
     assert done.exit_code == 0, done.output
     labels = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
     for label in ("version", "block", "bptt", "memory", "decay", "growth", "cold", "bias", "noise"):
@@ -20,8 +34,8 @@ def test_memory_prints_reach_bias_and_one_sentence_of_advice(run: Run, trained_h
     assert done.stdout.splitlines()[-1].startswith("advice  ")
 
 
-def test_memory_json_is_one_object(run: Run, trained_home: Path) -> None:
-    done = run("memory", "--lags", 60, "--bptt-tolerance", 0.2, "--home", trained_home, "--json")
+def test_memory_json_is_one_object(run: Run, short_home: Path) -> None:
+    done = run("memory", "--lags", 60, "--bptt-tolerance", 0.2, "--home", short_home, "--json")
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout)
     assert content["schema"] == "forecaster.memory/1"
@@ -37,9 +51,9 @@ def test_memory_json_is_one_object(run: Run, trained_home: Path) -> None:
     assert set(content["effective_memory"]) == {"0.5", "0.1", "0.01"}
 
 
-def test_memory_draws_a_page(run: Run, trained_home: Path, tmp_path: Path) -> None:
+def test_memory_draws_a_page(run: Run, short_home: Path, tmp_path: Path) -> None:
     file = tmp_path / "memory.html"
-    done = run("memory", "--lags", 60, "--html", file, "--home", trained_home)
+    done = run("memory", "--lags", 8, "--html", file, "--home", short_home)
     assert done.stdout.splitlines()[-1] == f"saved   {file}"
     assert "</html>" in file.read_text()[-20:]
 
@@ -53,16 +67,16 @@ def test_memory_draws_a_page(run: Run, trained_home: Path, tmp_path: Path) -> No
     ],
 )
 def test_memory_refuses_in_one_line(
-    run: Run, trained_home: Path, options: list[object], code: int, words: str
+    run: Run, short_home: Path, options: list[object], code: int, words: str
 ) -> None:
-    done = run("memory", *options, "--home", trained_home)
+    done = run("memory", *options, "--home", short_home)
     assert done.exit_code == code
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_page_that_cannot_be_written_is_said(run: Run, trained_home: Path) -> None:
-    file = trained_home / "nowhere" / "memory.html"
-    done = run("memory", "--lags", 60, "--html", file, "--home", trained_home)
+def test_a_page_that_cannot_be_written_is_said(run: Run, short_home: Path) -> None:
+    file = short_home / "nowhere" / "memory.html"
+    done = run("memory", "--lags", 1, "--html", file, "--home", short_home)
     assert done.exit_code == 73
 
 
