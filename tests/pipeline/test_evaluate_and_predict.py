@@ -10,7 +10,7 @@ import pytest
 from forecaster import clock
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline.evaluate import Evaluation, evaluate
+from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
 from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.table import FORECAST_COLUMNS, interval_kinds
@@ -27,6 +27,7 @@ BARS = ragged_bars(PANEL)
 LAST = BARS["session"].max().date()
 SHARED, TWINS = ["ridge", "trees"], ["linear-twin", "mlp-twin"]
 DENSE = ["historical", "ewma-t", "garch-t", "egarch-t"]
+QUICKLY = {"baselines": "quick", "walk": Walk(twins=False)}
 
 
 @pytest.fixture(scope="module", params=["all", 20])
@@ -116,23 +117,35 @@ def corrupted(after: date) -> pd.DataFrame:
     return wild
 
 
-@pytest.mark.parametrize("days_before_the_end", [1, 20, 60])
+@pytest.mark.parametrize(
+    ("days_before_the_end", "rivals"),
+    [
+        (1, "quick"),
+        (20, "all"),
+        (60, "quick"),
+        *(pytest.param(days, "all", marks=pytest.mark.slow) for days in (1, 60)),
+    ],
+)
 def test_no_forecast_sees_its_own_future(
-    home: Path, result: Evaluation, days_before_the_end: int
+    home: Path, result: Evaluation, days_before_the_end: int, rivals: str
 ) -> None:
     """Cut and corrupt everything after a date: forecasts made until then stay the same."""
+    options = QUICKLY if rivals == "quick" else {}
     sessions = np.unique(BARS["session"])
     cut = pd.Timestamp(sessions[-1 - days_before_the_end])
     keys = ["ticker", "as_of", "target", "forecaster"]
     early = result.forecasts["session"] <= cut
+    if rivals == "quick":
+        slow = ["trees", "garch-t", "egarch-t", *TWINS]
+        early &= ~result.forecasts["forecaster"].isin(slow)
     # A matrix product over days rounds by how many there are: the MLP alone has one.
     exact = result.forecasts["forecaster"] != "mlp-twin"
     expected = result.forecasts[early & exact].set_index(keys)["forecast"]
     rounded = result.forecasts[early & ~exact].set_index(keys)["forecast"]
-    assert len(expected) > 1000 and len(rounded) > 90
+    assert len(expected) > 1000 and len(rounded) > (90 if rivals == "all" else -1)
     versions = {"cut": BARS[BARS["session"] <= cut], "corrupted": corrupted(cut.date())}
     for bars in versions.values():
-        again = evaluate(bars=bars, home=home).forecasts.set_index(keys)["forecast"]
+        again = evaluate(bars=bars, home=home, **options).forecasts.set_index(keys)["forecast"]
         found = again.reindex(expected.index)
         np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
         np.testing.assert_allclose(again.reindex(rounded.index), rounded, rtol=1e-6, atol=1e-8)
@@ -248,11 +261,11 @@ def test_changed_bars_are_noticed(
     import logging
 
     monkeypatch.setattr(logging.getLogger("forecaster"), "propagate", True)
-    evaluate(bars=BARS, home=home)
+    evaluate(bars=BARS, home=home, **QUICKLY)
     assert "not the ones" not in caplog.text
     changed = BARS.copy()
     changed.loc[5, "volume"] += 1.0
-    evaluate(bars=changed, home=home)
+    evaluate(bars=changed, home=home, **QUICKLY)
     assert "not the ones that version" in caplog.text
 
 
@@ -270,7 +283,7 @@ def test_a_dividend_and_a_split_are_no_crash(tmp_path: Path) -> None:
     for name, bars in (("adjusted", adjusted), ("traded", traded)):
         (tmp_path / name).mkdir()
         train(bars, settings=SETTINGS, home=tmp_path / name)
-        tables.append(evaluate(bars=bars, home=tmp_path / name).forecasts)
+        tables.append(evaluate(bars=bars, home=tmp_path / name, **QUICKLY).forecasts)
     np.testing.assert_allclose(tables[0]["forecast"], tables[1]["forecast"], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(tables[0]["actual"], tables[1]["actual"], atol=1e-9)
 

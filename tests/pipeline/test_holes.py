@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.pipeline.evaluate import evaluate
+from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.memory import memory
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import TrainReport, train
@@ -19,6 +19,7 @@ LAST = WHOLE["session"].max().date()
 DAYS = WHOLE["session"].unique()
 LOST = (WHOLE["ticker"] == "AAA") & WHOLE["session"].between(DAYS[560], DAYS[759])
 BARS = WHOLE[~LOST].reset_index(drop=True)
+QUICKLY = {"baselines": "quick", "walk": Walk(twins=False)}
 
 
 @pytest.fixture(scope="module", params=["all", 30])
@@ -34,7 +35,7 @@ def made(
 def test_no_outcome_crosses_the_hole(made: tuple[TrainReport, Path]) -> None:
     """The first forecast after the hole is that of its 23rd day; none spans 200 sessions."""
     report, home = made
-    rows = evaluate(report.version, bars=BARS, home=home).forecasts
+    rows = evaluate(report.version, bars=BARS, home=home, **QUICKLY).forecasts
     own = rows[rows["ticker"] == "AAA"]
     assert (own["session"] - own["as_of"]).max() < pd.Timedelta(days=7)
     warm = 22 if report.manifest.network.lookback == "all" else 30
@@ -47,7 +48,10 @@ def test_the_bars_before_a_hole_change_no_forecast_after_it(made: tuple[TrainRep
     other = BARS.copy()
     before = (other["ticker"] == "AAA") & (other["session"] < DAYS[560])
     other.loc[before, ["open", "high", "low", "close"]] *= 3.0
-    tables = [evaluate(report.version, bars=bars, home=home).forecasts for bars in (BARS, other)]
+    tables = [
+        evaluate(report.version, bars=bars, home=home, **QUICKLY).forecasts
+        for bars in (BARS, other)
+    ]
     network = [t[(t["ticker"] == "AAA") & (t["forecaster"] == "lstm")] for t in tables]
     np.testing.assert_array_equal(*(table["forecast"] for table in network))
 
