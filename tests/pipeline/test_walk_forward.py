@@ -1,9 +1,11 @@
 """Walk-forward: fitted before its report days, resumed where it stopped, in any process."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 
 from forecaster.errors import UsageError
+from forecaster.pipeline import evaluate as evaluating
 from forecaster.pipeline import fold, walk_forward
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.train import train
@@ -127,29 +130,52 @@ def test_seeds_give_a_spread_and_an_ensemble(home: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-import pandas as pd
-from forecaster.pipeline import walk_forward
-from forecaster.pipeline.evaluate import Walk, evaluate
-from tests.pipeline.test_walk_forward import BARS, WALK
-
-class Dies(walk_forward.WorkFolder):
-    def keep(self, name, arrays):
-        super().keep(name, arrays)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-from forecaster.pipeline import evaluate as module
-module.WorkFolder = Dies
-evaluate(bars=BARS, home=sys.argv[1], walk=WALK, baselines="quick")
+from pathlib import Path
+from tests.pipeline.test_walk_forward import ended_after_a_fold
+ended_after_a_fold(Path(sys.argv[1]), lambda: os.kill(os.getpid(), signal.SIGKILL))
 """
 
 
-def test_a_run_killed_after_a_fold_goes_on_with_the_next(
-    tmp_path: Path, result: Evaluation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(BARS, settings=SETTINGS, home=tmp_path)
+def ended_after_a_fold(home: Path, end: Callable[[], None]) -> None:
+    """Walk forward until the first fold is kept."""
+
+    class Dies(walk_forward.WorkFolder):
+        def keep(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+            super().keep(name, arrays)
+            end()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "WorkFolder", Dies)
+        walked(home)
+
+
+def interrupted(home: Path) -> None:
+    """Stop as Ctrl-C does."""
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ended_after_a_fold(home, end)
+
+
+def killed(home: Path) -> None:
+    """Stop as `kill -9` does."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=environment)
+    done = subprocess.run([sys.executable, "-c", KILLED, home], env=environment)
     assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("stopped", [interrupted, pytest.param(killed, marks=pytest.mark.slow)])
+def test_a_run_stopped_after_a_fold_goes_on_with_the_next(
+    tmp_path: Path,
+    home: Path,
+    result: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: Callable[[Path], None],
+) -> None:
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    stopped(tmp_path)
     unfinished = tmp_path / "models" / ".unfinished"
     assert len(list(unfinished.glob("evaluate-*/model-fold001-*"))) == 1
     fitted: list[str] = []
