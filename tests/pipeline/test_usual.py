@@ -240,8 +240,10 @@ def check_night(moment: datetime, plan: Plan, held: list[str]) -> None:
     assert told == expected_told
 
 
-@pytest.mark.parametrize("new", [1, 5])
-@pytest.mark.parametrize("first", range(2))
+@pytest.mark.parametrize(
+    ("first", "new"),
+    [(0, 1), (1, 5), *(pytest.param(*one, marks=pytest.mark.slow) for one in [(0, 5), (1, 1)])],
+)
 def test_every_change_ends_as_ticker_by_ticker(first: int, new: int) -> None:
     """Each change meets a ticker that is plain, one that was away, and one with a split."""
     for change in sorted(CHANGES)[first::2]:
@@ -256,22 +258,25 @@ plans = st.tuples(
 )
 
 
-# No shrinking: what failed is printed, and an example costs 200 ms.
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.reuse, Phase.generate],
-)
-@given(
-    st.sampled_from(NIGHTS),
-    st.lists(plans, min_size=6, max_size=6),
-    st.lists(st.sampled_from(NAMES), max_size=1),
-)
-def test_any_night_ends_as_ticker_by_ticker(
-    moment: datetime, plan: list[tuple[str, int, int, str]], held: list[str]
-) -> None:
-    check_night(moment, plan, held)
+@pytest.mark.parametrize("nights", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_any_night_ends_as_ticker_by_ticker(nights: int) -> None:
+    """No shrinking: what failed is printed, and a night costs 200 ms."""
+
+    @settings(
+        max_examples=nights,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.reuse, Phase.generate],
+    )
+    @given(
+        st.sampled_from(NIGHTS),
+        st.lists(plans, min_size=6, max_size=6),
+        st.lists(st.sampled_from(NAMES), max_size=1),
+    )
+    def any_night(moment: datetime, plan: list[tuple[str, int, int, str]], held: list[str]) -> None:
+        check_night(moment, plan, held)
+
+    any_night()
 
 
 @pytest.mark.parametrize("listing", sorted(LISTINGS))
