@@ -39,11 +39,17 @@ def predict_command(
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option(help="None: the newest that forecasts the target and has not seen the day."),
+        typer.Option(help="None: the champion; where none was ever judged, the newest."),
     ] = None,
     target: Annotated[
         Literal["return", "range", "volume"] | None, typer.Option(help="[return]")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Whose champion [any that forecasts the target].")
+    ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger/--no-ledger", help="Remember the forecasts, to score them.")
+    ] = True,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -51,7 +57,7 @@ def predict_command(
 ) -> None:
     """Forecast each ticker's next session, with an 80 % interval.
 
-    Reads: models/<version>/, data/prices.db. Creates: nothing.
+    Reads: models/<version>/, data/prices.db. Creates: a row per forecast in models/registry.db.
 
     Example: forecaster predict SP500 --as-of 2018-12-31
     """
@@ -64,18 +70,21 @@ def predict_command(
         tickers or (),
         version=version,
         target=target,
+        name=name,
         home=where,
         as_of=day(as_of),
         settings=load_settings(where, "predict", {}).predict,
+        ledger="by-hand" if ledger else None,
     )
     if json:
         _print_json(result)
     else:
         _print(result)
-    if result.skipped:
+    lacking = [f"no forecast for {', '.join(result.skipped)}"] if result.skipped else []
+    if lacking or result.troubles:
         from forecaster.errors import PartialFailure
 
-        raise PartialFailure(f"No forecast for {', '.join(result.skipped)}.")
+        raise PartialFailure(f"Done, but {'; '.join([*result.troubles, *lacking])}.")
 
 
 def _print_json(result: "Prediction") -> None:
@@ -83,11 +92,14 @@ def _print_json(result: "Prediction") -> None:
         "predict",
         {
             "version": result.version,
+            "name": result.name,
             "coverage": {"q10..q90": 0.8, "q025..q975": 0.95},
             "forecasts": result.forecasts,
             "skipped": result.skipped,
             "missing": result.missing,
             "in_sample": result.in_sample,
+            "remembered": result.remembered,
+            "troubles": result.troubles,
         },
     )
 
@@ -97,9 +109,15 @@ def _print(result: "Prediction") -> None:
     if (result.forecasts["interval"] == "own").all():
         hidden.append("interval")
     print_table(result.forecasts.drop(columns=hidden).dropna(axis=1, how="all"), FORMATS)
+    whose = (
+        f"the baseline, champion of {result.name}"
+        if result.version == "baseline"
+        else f"version {result.version}"
+    )
     print(
-        f"\nversion {result.version}; q10..q90 is the 80 %, q025..q975 the 95 % interval, as its "
-        "select block calibrated them"
+        f"\n{whose}; q10..q90 is the 80 %, q025..q975 the 95 % interval, as "
+        f"{'the days known' if result.version == 'baseline' else 'its select block'} calibrated "
+        "them"
     )
     for target in result.forecasts["target"].unique():
         print(f"{target:<7} {UNITS[target]}")

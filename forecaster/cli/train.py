@@ -132,6 +132,9 @@ def train_command(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or mps; auto takes a GPU if any [auto].")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Whose champion it may become [its targets].")
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -141,7 +144,8 @@ def train_command(
     The days are cut in three blocks by time: fit (70 %), select (15 %, stops the training),
     report (15 %, for evaluate). --fit-until and --select-until name their last days.
 
-    Reads: data/prices.db, forecaster.toml. Creates: models/<version>/.
+    Reads: data/prices.db, forecaster.toml. Creates: models/<version>/, its row in
+    models/registry.db.
 
     Example: forecaster train AAPL MSFT --target range --bptt-steps 63
     """
@@ -167,7 +171,12 @@ def train_command(
     names = [*(tickers or ()), *_read_tickers(tickers_file)]
     with progress(settings, quiet) as show:
         report = train(
-            settings=settings, tickers=names, home=where, as_of=day(as_of), on_update=show
+            settings=settings,
+            tickers=names,
+            home=where,
+            as_of=day(as_of),
+            name=name,
+            on_update=show,
         )
     if json:
         _print_json(report, where)

@@ -14,6 +14,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from forecaster.data.fingerprint import fingerprint
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError
@@ -157,6 +158,7 @@ def predict_baseline(
         skipped=skipped,
         missing=(),
         in_sample=False,
+        fingerprint=fingerprint(histories),
     )
 
 

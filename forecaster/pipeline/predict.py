@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data.bars import History
+from forecaster.data.fingerprint import fingerprint
 from forecaster.data.panel import Panel
 from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.adaptive import served_intervals
+from forecaster.pipeline.baseline import predict_baseline
 from forecaster.pipeline.prediction import (
     PREDICTION_COLUMNS,
     PredictedRows,
@@ -22,9 +25,10 @@ from forecaster.pipeline.prediction import (
     stale_tickers,
 )
 from forecaster.pipeline.prices import held_tickers, load_histories
+from forecaster.pipeline.remembering import Maker, remembered
 from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
 from forecaster.pipeline.trained import Trained, load_trained
-from forecaster.registry.choice import find_version
+from forecaster.registry.champion import Choice, find_champion, named_version
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, PredictSettings, resolve_home
 
@@ -40,23 +44,30 @@ def predict(
     *,
     version: str | None = None,
     target: str | None = None,
+    name: str | None = None,
     bars: pd.DataFrame | None = None,
     home: Home | None = None,
     as_of: date | None = None,
     settings: PredictSettings | None = None,
+    ledger: Maker | None = "by-hand",
 ) -> Prediction:
-    """Forecast the session after each ticker's last final bar.
+    """Forecast the session after each ticker's last final bar, and remember it.
 
     Args:
         tickers: which; none means all there are.
-        version: name of a version; None for the newest that forecasts the target and was
-            fitted and selected on days until `as_of`.
+        version: name of a version; None for the champion that forecasts the target (see
+            `registry/champion.py`): the baseline where that is champion, the newest version
+            where nothing was ever judged.
         target: what to forecast; None for the return, or for all that a named version has
             where that has no return.
+        name: the champion of this model name; None for any that forecasts the target.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
         as_of: forecast as after the close of this day; None for now.
         settings: when to refuse; None for the defaults.
+        ledger: who makes these forecasts, as the ledger of the home is told; None to tell it
+            nothing. Nor is it told of a caller's own bars. A person's forecasts are returned even
+            where they cannot be written down.
 
     Returns:
         One row per ticker and target. `forecast` and the quantiles are in the target's
@@ -67,21 +78,59 @@ def predict(
         DataError: no ticker can be forecast: stale, or too short.
         UnknownNameError: no such ticker or version, or none that old.
         UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
-            has no such target.
+            has no such target; both `version` and `name`.
     """
     where = resolve_home(home)
     wanted = normalise_tickers(tickers)
     asked = load_histories(bars, where, wanted, as_of)  # a wrong name is said before any work
-    manifest = find_version(where, version, target or (None if version else DEFAULT_TARGET), as_of)
-    chosen = _chosen(manifest, target)
-    trained = load_trained(where, manifest)
-    histories = _with_universe(asked, manifest, bars, where, as_of) if wanted else asked
+    choice = _choice(where, version, target, as_of, name)
+    if choice.manifest is None:
+        log.info("the baseline forecasts: it is champion of %s", choice.name)
+        made = predict_baseline(
+            [target or DEFAULT_TARGET],
+            tickers=wanted,
+            bars=bars,
+            home=where,
+            as_of=as_of,
+            settings=settings,
+        )
+    else:
+        histories = _with_universe(asked, choice.manifest, bars, where, as_of) if wanted else asked
+        chosen = _chosen(choice.manifest, target)
+        names = [history.listing.ticker for history in asked]
+        missing = _missing(choice.manifest, bars, where)
+        made = _forecast(where, choice.manifest, histories, names, chosen, missing, as_of, settings)
+    made = replace(made, name=choice.name, troubles=(choice.trouble,) if choice.trouble else ())
+    return made if bars is not None or ledger is None else remembered(where, made, ledger)
+
+
+def _choice(
+    home: Path, version: str | None, target: str | None, as_of: date | None, name: str | None
+) -> Choice:
+    if version is None:
+        return find_champion(home, target or DEFAULT_TARGET, as_of, name)
+    if name is not None:
+        raise UsageError(f"--version {version} and --name {name}: give one of the two.")
+    return named_version(home, version)
+
+
+def _forecast(
+    home: Path,
+    manifest: Manifest,
+    histories: list[History],
+    names: list[str],
+    chosen: list[str],
+    missing: tuple[str, ...],
+    as_of: date | None,
+    settings: PredictSettings | None,
+) -> Prediction:
+    """Forecast some tickers with a version, given the histories that its panel needs."""
+    trained = load_trained(home, manifest)
     panel = trained.panel(histories)
     stated = trained.predictive(panel, _learnt_from(panel, manifest))
     forecast = np.column_stack([stated[name].mean() for name in panel.targets])
     stale = stale_tickers(histories, as_of, (settings or PredictSettings()).max_stale)
     able = _able(panel, forecast, [panel.targets.index(name) for name in chosen])
-    names = [history.listing.ticker for history in asked]
     kept = [ticker for ticker in names if ticker not in stale and ticker in able]
     skipped = tuple(ticker for ticker in names if ticker not in kept)
     if not kept:
@@ -90,7 +139,8 @@ def predict(
         log.warning("%s", stale.get(ticker) or _too_short(ticker, manifest))
     tables = [_table(trained, panel, histories, stated, name, kept) for name in chosen]
     table = pd.concat(tables, ignore_index=True)
-    return _told(manifest, table, skipped, _missing(manifest, bars, where))
+    made = _told(manifest, table, skipped, missing)
+    return replace(made, fingerprint=fingerprint(histories))
 
 
 def _told(

@@ -31,7 +31,9 @@ class Prediction:
     the probability that the price rises (returns only). `interval` is `own`, `pooled` (over all
     tickers trained on) or `none`. `skipped` are the tickers left out, `missing` those trained on
     without prices here, so that the panel's mean lacks them. `in_sample`: a day forecast is one
-    that the version was fitted or selected on.
+    that the version was fitted or selected on. `name` is the model name whose forecasts these are,
+    `fingerprint` the hash of the bars that they were made from, `remembered` how many of them are
+    new in the ledger (None: not written there), `troubles` what a person should look at.
     """
 
     version: str
@@ -39,6 +41,10 @@ class Prediction:
     skipped: tuple[str, ...]
     missing: tuple[str, ...]
     in_sample: bool
+    fingerprint: str = ""
+    name: str = ""
+    remembered: int | None = None
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,6 +16,8 @@ from forecaster.pipeline.header import announce
 from forecaster.pipeline.material import prepare_panel
 from forecaster.pipeline.panels import training_panel
 from forecaster.registry.manifest import Manifest
+from forecaster.registry.registry_file import check_name, check_registry
+from forecaster.registry.standing import register
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device
@@ -46,9 +48,10 @@ def train(
     tickers: Sequence[str] = (),
     home: Home | None = None,
     as_of: date | None = None,
+    name: str | None = None,
     on_update: OnUpdate = lambda update, look: None,
 ) -> TrainReport:
-    """Train one version and write it to the registry.
+    """Train one version and write it to the registry, as a challenger that nobody has judged.
 
     Args:
         bars: long table of bars (`ticker, session, open, high, low, close` and optionally
@@ -57,6 +60,7 @@ def train(
         tickers: which tickers; none means all there are.
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.
+        name: the model name whose champion it may become; None for its targets.
         on_update: called after each optimizer step.
 
     Returns:
@@ -67,12 +71,16 @@ def train(
         DataError: too few days, or none that the lookback allows.
         DivergedError: training met a value that is not finite; nothing is written.
         UnknownNameError: a ticker is not there.
+        SettingsError: the registry was made by a newer version; found out before any work.
+        StorageError: the registry is damaged, likewise, or the disk failed.
         UsageError: the device is absent, a block of time would be empty, or
             `bptt_steps="auto"` finds a memory longer than it measures.
     """
     settings = settings or TrainSettings()
     where = resolve_home(home)
+    name = check_name(name or ",".join(settings.target))
     check_writable(where)
+    check_registry(where)
     device = choose_device(settings.device)
     seen = training_panel(bars, where, tickers, as_of, settings)
     material = prepare_panel(seen.panel, settings)
@@ -83,10 +91,11 @@ def train(
     created = clock.now()
     manifest = describe(material, settings, seen.fingerprint, made, created)
     saved = save_version(where, manifest, list(map(weights_of, made.fitted.networks)), created)
-    for name, share in zip(settings.target, saved.shrinkage, strict=True):
+    register(where, saved.version, name)
+    for target, share in zip(settings.target, saved.shrinkage, strict=True):
         log.info(
             "belief  %s: the select block bears out %.0f %% of the network's part",
-            name,
+            target,
             100 * share,
         )
     log.info("time    %.1f s", time.monotonic() - started)

@@ -4,7 +4,7 @@ Knows manifests and files only; a damaged version is passed over by name, never 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -16,7 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def find_version(
-    home: Path, version: str | None = None, target: str | None = None, as_of: date | None = None
+    home: Path,
+    version: str | None = None,
+    target: str | None = None,
+    as_of: date | None = None,
+    *,
+    without: Collection[str] = (),
 ) -> Manifest:
     """Read the manifest of a version, or of the newest one that serves.
 
@@ -25,6 +30,7 @@ def find_version(
         version: its name, taken as it is; None for the newest whose files are all whole.
         target: without a name, only a version that forecasts this.
         as_of: without a name, only a version that was fitted and selected on days until then.
+        without: without a name, none of these.
 
     Raises:
         ArtifactError: the named version, or every one there is, is damaged.
@@ -40,7 +46,7 @@ def find_version(
         return read_manifest(home, version)
     passed: list[Manifest] = []
     damage: dict[str, ArtifactError] = {}
-    for name in reversed(names):
+    for name in reversed([name for name in names if name not in without]):
         try:
             manifest = read_manifest(home, name)
             if _serves(manifest, target, as_of):

@@ -4,16 +4,14 @@ Tables in and out; knows no network and no prices.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pandas as pd
 
 from forecaster.registry.registry_file import changing, check_name, reading
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _STATED: Final = ("q025", "q10", "q90", "q975", "rise")
 LEDGER_COLUMNS: Final = (
@@ -40,7 +38,7 @@ def remember(
     fingerprint: str,
     made_at: datetime,
     night: bool,
-    late: bool,
+    late: bool | Sequence[bool],
 ) -> int:
     """Write forecasts into the ledger, in one transaction; one that is there stays as it is.
 
@@ -53,7 +51,8 @@ def remember(
         made_at: aware instant.
         night: made by the night's work, not by a person. A person's forecast and the night's
             are two rows.
-        late: made after their session had closed, so that they are no proof of anything.
+        late: made after their session had closed, so that they are no proof of anything; of all
+            or of each.
 
     Returns:
         How many are new.
@@ -65,8 +64,12 @@ def remember(
         StorageError: it is damaged, or the disk failed; nothing is written.
     """
     check_name(name)
-    told = (fingerprint, made_at.isoformat(timespec="microseconds"), int(night), int(late))
-    rows = [_row(name, row, told) for row in table.to_dict("records")]
+    told = (fingerprint, made_at.isoformat(timespec="microseconds"), int(night))
+    each = [late] * len(table) if isinstance(late, bool) else late
+    rows = [
+        (*_row(name, row), *told, int(after))
+        for row, after in zip(table.to_dict("records"), each, strict=True)
+    ]
     with changing(home) as connection:
         before = connection.total_changes
         connection.executemany(_REMEMBER, rows)
@@ -102,12 +105,12 @@ def ledger(home: Path, name: str | None = None, since: date | None = None) -> pd
     return table
 
 
-def _row(name: str, row: "Mapping[Any, Any]", told: tuple[object, ...]) -> tuple[object, ...]:
+def _row(name: str, row: Mapping[Any, Any]) -> tuple[object, ...]:
     return (
         *(name, row["version"], row["ticker"], row["target"]),
         *(f"{row['as_of']:%Y-%m-%d}", f"{row['session']:%Y-%m-%d}", float(row["forecast"])),
         *(_stated(row[column]) for column in _STATED),
-        *(float(row["last_close"]), *told),
+        float(row["last_close"]),
     )
 
 

@@ -59,10 +59,14 @@ def trained_home(pristine_home: Path) -> Iterator[Path]:
 
 
 def files_of(home: Path) -> set[str]:
-    """Name every file and folder below a home, with the size of each file."""
+    """Name every file and folder below a home, with the size of each file.
+
+    Not what SQLite puts beside its files, for readers too.
+    """
     return {
         f"{path.relative_to(home)} {path.stat().st_size if path.is_file() else ''}"
         for path in home.rglob("*")
+        if not path.name.endswith(("-wal", "-shm"))
     }
 
 

@@ -164,11 +164,9 @@ def test_evaluate_writes_the_forecast_table(evaluated: tuple[dict, pd.DataFrame]
     assert table["forecast"].notna().all()
 
 
-def test_predict_gives_the_next_session_of_each_ticker(run: Run, trained_home: Path) -> None:
+def test_predict_gives_the_next_session_of_each_ticker(run: Run, home: Path) -> None:
     # Friday 5 October 2012: Columbus Day is a session, so the next one is Monday the 8th.
-    content = parsed(
-        run("predict", "bbb", "--as-of", "2012-10-05", "--home", trained_home, "--json")
-    )
+    content = parsed(run("predict", "bbb", "--as-of", "2012-10-05", "--home", home, "--json"))
     (row,) = content["forecasts"]
     assert (row["ticker"], row["as_of"], row["session"]) == ("BBB", "2012-10-05", "2012-10-08")
     assert row["target"] == "return"
@@ -241,7 +239,7 @@ def test_nothing_is_repeated_that_was_not_given(
 
 
 def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_home: Path) -> None:
-    evening = ["--as-of", "2012-10-12", "--home", trained_home]
+    evening = ["--as-of", "2012-10-12", "--no-ledger", "--home", trained_home]
     returns = run("predict", *evening).stdout
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
     ranges = run("predict", "--target", "range", *evening).stdout
@@ -251,7 +249,7 @@ def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_
 
 def test_predict_says_of_each_forecast_what_it_is_worth(run: Run, trained_home: Path) -> None:
     (made,) = versions(trained_home)
-    evening = ["--as-of", "2012-05-01", "--home", trained_home, "--json"]
+    evening = ["--as-of", "2012-05-01", "--no-ledger", "--home", trained_home, "--json"]
     done = run("predict", "AAA", "--version", made, *evening)
     content = parsed(done)
     assert content["in_sample"] is True and content["missing"] == []

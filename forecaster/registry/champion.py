@@ -1,0 +1,179 @@
+"""Who forecasts where no version is named: the champion, or whoever stands in for it, told aloud.
+
+Knows manifests and the registry; a champion that is damaged is never passed over in silence.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from forecaster.errors import ArtifactError, SettingsError, StorageError, UnknownNameError
+from forecaster.registry.choice import find_version
+from forecaster.registry.manifest import Manifest
+from forecaster.registry.record import Decision, Registered, decisions, registered
+from forecaster.registry.standing import Standing, standings
+from forecaster.registry.versions import read_manifest, verify
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Who serves, and of which model name; a manifest None is the baseline.
+
+    `trouble` says why it is not the one that should be: the champion or the registry is damaged.
+    Whoever forecasts with it ends with exit code 3. None where all is well.
+    """
+
+    manifest: Manifest | None
+    name: str
+    trouble: str | None = None
+
+
+def named_version(home: Path, version: str) -> Choice:
+    """Take a version by its id, under the model name that it is registered for.
+
+    Raises:
+        ArtifactError: it is damaged.
+        UnknownNameError: there is no such version.
+    """
+    manifest = find_version(home, version)
+    try:
+        known = registered(home).get(version)
+    except (SettingsError, StorageError) as error:
+        log.warning("%s", error)
+        known = None
+    return Choice(manifest=manifest, name=known.name if known else ",".join(manifest.targets))
+
+
+def champion_of(home: Path, name: str) -> Choice:
+    """Choose the champion of a model name, its predecessor where that is damaged, or the baseline.
+
+    Raises:
+        SettingsError: the registry was made by another version of forecaster.
+        StorageError: it is damaged.
+    """
+    found = next((one for one in standings(home) if one.name == name), Standing(name=name))
+    return _first_whole(home, found)
+
+
+def find_champion(
+    home: Path, target: str, as_of: date | None = None, name: str | None = None
+) -> Choice:
+    """Choose who forecasts a target: a champion, or the newest version where none was ever judged.
+
+    The champion of the name that is the target goes before those of others, the newest champion
+    first. One that was fitted or selected on days after `as_of` leaves its place to the newest
+    version that was not, and was not refused.
+
+    Args:
+        home: the workspace.
+        target: what is forecast.
+        as_of: the last day known; None for now.
+        name: of this model name only; None for any.
+
+    Raises:
+        ArtifactError: every version there is is damaged.
+        UnknownNameError: there is none that serves.
+    """
+    try:
+        known, taken, all_places = registered(home), decisions(home), standings(home)
+    except (SettingsError, StorageError) as error:
+        trouble = "who is champion cannot be told; the newest version forecasts"
+        log.warning("%s. %s", trouble, error)
+        return _newest(home, target, as_of, {}, [], name=None, trouble=trouble)
+    places = [one for one in all_places if name in (None, one.name)]
+    if name is not None and not places:
+        there = ", ".join(one.name for one in all_places)
+        raise UnknownNameError(
+            f"--name {name}: no version is registered under it; there is {there or 'none'}. Run: "
+            f"forecaster train --target {target} --name {name}"
+        )
+    judged = {one.name for one in taken if one.outcome != "pruned"}
+    for place in sorted(places, key=lambda one: _rank(one, target)):
+        if place.name not in judged or target not in _targets(home, place, known.values()):
+            continue
+        choice = _first_whole(home, place)
+        if choice.manifest is None or _is_fitted_before(choice.manifest, as_of):
+            return choice
+    return _newest(home, target, as_of, known, taken, name=name)
+
+
+def _rank(place: Standing, target: str) -> tuple[bool, bool, float]:
+    """Order names: champions before baselines, the target's own, the newest."""
+    since = place.since.timestamp() if place.since else 0.0
+    return place.champion is None, place.name != target, -since
+
+
+def _targets(home: Path, place: Standing, known: Iterable[Registered]) -> set[str]:
+    """Tell what a name forecasts: as its versions say, or its own letters where none is whole."""
+    mine = [one.version for one in known if one.name == place.name]
+    for version in (place.champion, place.predecessor, *reversed(mine)):
+        if version is not None:
+            try:
+                return set(read_manifest(home, version).targets)
+            except ArtifactError:
+                continue
+    return set(place.name.split(","))
+
+
+def _is_fitted_before(manifest: Manifest, as_of: date | None) -> bool:
+    return as_of is None or manifest.data.blocks.select_until <= as_of
+
+
+def _first_whole(home: Path, place: Standing) -> Choice:
+    """Verify the champion, then its predecessor; the baseline serves where neither is whole."""
+    damage: list[str] = []
+    for version in dict.fromkeys((place.champion, place.predecessor)):
+        if version is None:
+            continue
+        try:
+            manifest = verify(home, version)
+        except (ArtifactError, UnknownNameError) as error:
+            damage.append(str(error))
+        else:
+            return Choice(manifest=manifest, name=place.name, trouble=_told(place, damage, version))
+    return Choice(manifest=None, name=place.name, trouble=_told(place, damage, "the baseline"))
+
+
+def _told(place: Standing, damage: list[str], used: str) -> str | None:
+    """Say aloud that the champion does not serve; nothing where it does."""
+    if not damage:
+        return None
+    trouble = f"the champion of {place.name} is damaged; {used} forecasts in its place"
+    remedy = f"To make it so: forecaster models rollback --name {place.name}"
+    log.warning("%s. %s %s", trouble, " ".join(damage), remedy)
+    return trouble
+
+
+def _newest(
+    home: Path,
+    target: str,
+    as_of: date | None,
+    known: dict[str, Registered],
+    taken: list[Decision],
+    *,
+    name: str | None,
+    trouble: str | None = None,
+) -> Choice:
+    """Choose the newest version that serves and that nobody has refused."""
+    others = {one.version for one in known.values() if name not in (None, one.name)}
+    manifest = find_version(home, None, target, as_of, without=_refused(known, taken) | others)
+    mine = known.get(manifest.version)
+    return Choice(
+        manifest=manifest, name=mine.name if mine else ",".join(manifest.targets), trouble=trouble
+    )
+
+
+def _refused(known: dict[str, Registered], taken: list[Decision]) -> set[str]:
+    """Name what failed, what lost against the champion, and what was rolled back."""
+    once = {one.after for one in taken}
+    fallen = {one.before for one in taken if one.outcome == "rolled-back"}
+    return {
+        one.version
+        for one in known.values()
+        if one.status == "failed"
+        or (one.status == "retired" and (one.version not in once or one.version in fallen))
+    }
