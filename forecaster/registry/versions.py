@@ -44,6 +44,8 @@ def check_writable(home: Path) -> Path:
     if not home.is_dir():
         raise CannotWriteError(f"{home}: no such home; create it with: mkdir -p {home}")
     folder = home / "models" / UNFINISHED
+    if folder.is_symlink():
+        raise CannotWriteError(f"{folder}: is a link, which nothing here makes; remove it.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"probe-{uuid4().hex}"
