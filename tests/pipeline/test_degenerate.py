@@ -3,7 +3,9 @@
 import json
 import math
 from datetime import date
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
@@ -20,11 +22,22 @@ CONSTANT = BARS.assign(open=50.0, high=50.0, low=50.0, close=50.0)
 LAST_DAY = {"fit_until": date(2011, 1, 31), "select_until": BARS["session"].iloc[-2].date()}
 
 
-def evaluated(
-    home: Path, bars: pd.DataFrame, changes: dict[str, object] | None = None
-) -> Evaluation:
-    train(bars, settings=SETTINGS.model_copy(update=changes or {}), home=home)
-    return evaluate(bars=bars, home=home, walk=Walk(seeds=1))
+CASES: dict[str, tuple[pd.DataFrame, dict[str, object]]] = {
+    "constant price": (CONSTANT, {}),
+    "one of two constant": (pd.concat([BARS, CONSTANT.assign(ticker="CCC")]), {}),
+    "constant volume": (BARS.assign(volume=1e6), {}),
+    "one report day": (BARS, LAST_DAY),
+    "60 days": (BARS.head(60), {}),
+}
+
+
+@cache
+def evaluated(case: str) -> Evaluation:
+    bars, changes = CASES[case]
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        train(bars, settings=SETTINGS.model_copy(update=changes), home=home)
+        return evaluate(bars=bars, home=home, walk=Walk(seeds=1))
 
 
 def holes(content: object, path: str = "") -> list[str]:
@@ -38,21 +51,9 @@ def holes(content: object, path: str = "") -> list[str]:
     return [path] if isinstance(content, float) and not math.isfinite(content) else []
 
 
-@pytest.mark.parametrize(
-    ("bars", "changes"),
-    [
-        (CONSTANT, {}),
-        (pd.concat([BARS, CONSTANT.assign(ticker="CCC")]), {}),
-        (BARS.assign(volume=1e6), {}),
-        (BARS, LAST_DAY),
-        (BARS.head(60), {}),
-    ],
-    ids=["constant price", "one of two constant", "constant volume", "one report day", "60 days"],
-)
-def test_nulls_have_a_reason(
-    tmp_path: Path, bars: pd.DataFrame, changes: dict[str, object]
-) -> None:
-    found = evaluated(tmp_path, bars, changes)
+@pytest.mark.parametrize("case", CASES)
+def test_nulls_have_a_reason(case: str) -> None:
+    found = evaluated(case)
     content = found.content()
     plain = _plain({**content, "scores": [], "per_ticker": []})
     assert holes(plain) == []
@@ -64,8 +65,8 @@ def test_nulls_have_a_reason(
         assert found.verdicts[target] and found.in_words(target)
 
 
-def test_a_price_that_never_moves_leaves_no_skill_to_tell(tmp_path: Path) -> None:
-    found = evaluated(tmp_path, CONSTANT)
+def test_a_price_that_never_moves_leaves_no_skill_to_tell() -> None:
+    found = evaluated("constant price")
     rows = found.scores[
         (found.scores["target"] == "return") & (found.scores["forecaster"] == "lstm")
     ]
@@ -76,8 +77,8 @@ def test_a_price_that_never_moves_leaves_no_skill_to_tell(tmp_path: Path) -> Non
     assert found.verdicts["return"][0].startswith("lstm makes the same forecasts as zero-return")
 
 
-def test_one_report_day_is_too_few_to_tell(tmp_path: Path) -> None:
-    found = evaluated(tmp_path, BARS, LAST_DAY)
+def test_one_report_day_is_too_few_to_tell() -> None:
+    found = evaluated("one report day")
     assert "over 1 day, too few to tell" in found.verdicts["return"][0]
     assert all(one.p_value != one.p_value for one in found.comparisons)
     assert "at least 20 are needed" in found.confidence_sets["return"].reason

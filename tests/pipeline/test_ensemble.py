@@ -168,7 +168,7 @@ def test_a_warm_start_gives_each_member_its_own_weights(material: Material, ense
             np.testing.assert_allclose(weights_of(after)[name], value, atol=1e-9)
 
 
-@pytest.mark.parametrize("weights", ["cold", "warm"])
+@pytest.mark.parametrize("weights", [pytest.param("cold", marks=pytest.mark.slow), "warm"])
 def test_walking_forward_refits_all_members(
     version: tuple[Path, TrainReport],
     weights: Literal["cold", "warm"],
@@ -190,5 +190,5 @@ def test_memory_says_that_it_measures_the_first_member(
 ) -> None:
     home, _ = version
     with caplog.at_level("INFO"):
-        memory(bars=BARS, home=home, lags=10)
+        memory(bars=BARS[BARS["session"] >= BARS["session"].unique()[150]], home=home, lags=10)
     assert "member 1 of 3 is measured, seed 5" in caplog.text

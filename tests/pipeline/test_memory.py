@@ -14,7 +14,7 @@ from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
-PANEL = {"AAA": 420, "BBB": 300, "CCC": 60}
+PANEL = {"AAA": 320, "BBB": 260, "CCC": 60}
 QUICK = {"hidden": 6, "max_updates": 20, "target": "return,range"}
 
 

@@ -125,8 +125,15 @@ def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("memory", ["store", "recompute"])
+@pytest.mark.parametrize(
+    ("dtype", "memory"),
+    [
+        (np.float32, "store"),
+        (np.float64, "recompute"),
+        pytest.param(np.float32, "recompute", marks=pytest.mark.slow),
+        pytest.param(np.float64, "store", marks=pytest.mark.slow),
+    ],
+)
 def test_reach_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memory):
     """T4: weights after each update of 5 passes and Adam's own memory, k = T and k = 10 T."""
     lengths, longest = (50, 33, 21, 9), 50
@@ -316,7 +323,14 @@ def expectation(parts, chances):
     ]
 
 
-@pytest.mark.parametrize(("model", "cut"), [("elman", 0.1), ("lstm", 0.3), ("gru", 0.6)])
+@pytest.mark.parametrize(
+    ("model", "cut"),
+    [
+        ("elman", 0.1),
+        pytest.param("lstm", 0.3, marks=pytest.mark.slow),
+        pytest.param("gru", 0.6, marks=pytest.mark.slow),
+    ],
+)
 def test_randomly_cut_gradients_are_right_on_average_if_compensated(model, cut):
     """T14: all 256 ways to cut 9 days, weighted by their chances; not compensated, biased.
 

@@ -178,7 +178,15 @@ def stride_of(plan):
     return min(plan.stride or plan.steps or max(LENGTHS), max(LENGTHS))
 
 
-@pytest.mark.parametrize("plan", COMBINATIONS, ids=lambda plan: f"{plan}"[9:-1])
+# Recomputed gradients are the stored ones but for rounding: the next test, of all plans.
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(plan, marks=pytest.mark.slow if plan.memory == "recompute" else [])
+        for plan in COMBINATIONS
+    ],
+    ids=lambda plan: f"{plan}"[9:-1],
+)
 def test_every_plan_trains(plan):
     """T19: whatever is accepted moves all weights and lowers the loss, beyond T days too."""
     made, data = made_to_learn()
