@@ -21,8 +21,10 @@ from forecaster.cli import (
     models,
     output,
     predict,
+    retrain,
     schedule,
     score,
+    status,
     train,
 )
 
@@ -64,7 +66,9 @@ app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")
+app.command("retrain")(retrain.retrain_command)
 app.command("score")(score.score_command)
+app.command("status")(status.status_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("schedule")(schedule.schedule_command)
 app.add_typer(config.app, name="config")

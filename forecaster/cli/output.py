@@ -82,8 +82,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 def _fail(error: ForecasterError) -> None:
     if _debug:
         traceback.print_exc(file=sys.stderr)
-    print(f"forecaster: {error}", file=sys.stderr)
+    print_error(str(error))
     raise typer.Exit(error.exit_code) from None
+
+
+def print_error(text: str) -> None:
+    """Print why a command does not end with 0, in one line on stderr."""
+    print(f"forecaster: {text}", file=sys.stderr)
 
 
 class _Stderr(logging.Handler):

@@ -18,11 +18,12 @@ from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_tickers
-from forecaster.errors import TryLaterError, UnknownNameError
+from forecaster.errors import SourceDownError, TryLaterError, UnknownNameError
 from forecaster.registry.nights import nights
 
 log = logging.getLogger(__name__)
 
+SOURCE_FAILS = (SourceDownError, TryLaterError)
 _ONE_DAY = timedelta(days=1)
 _SKEW = timedelta(hours=1)
 _LONGEST_HOLIDAY = timedelta(days=30)
@@ -30,12 +31,13 @@ _LONGEST_HOLIDAY = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What the store has of the tickers of a night: their calendars and newest bars.
+    """What the store has of the tickers of a night: their calendars, oldest and newest bars.
 
-    `calendars` and `newest` are by ticker; `fetched_at` is when the newest prices came.
+    These are by ticker; `fetched_at` is when the newest prices came.
     """
 
     calendars: dict[str, str]
+    oldest: dict[str, date]
     newest: dict[str, date]
     fetched_at: datetime | None
 
@@ -43,6 +45,10 @@ class Held:
     def tickers(self) -> tuple[str, ...]:
         """All of them, in alphabetical order."""
         return tuple(sorted(self.calendars))
+
+    def known_by(self, day: date) -> tuple[str, ...]:
+        """Name the tickers that had a bar on or before a day."""
+        return tuple(name for name in self.tickers if self.oldest.get(name, date.max) <= day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +81,31 @@ def held(home: Path, tickers: Sequence[str] = ()) -> Held:
             calendars = {name: store.listing(name).calendar for name in names}
             fetched = [store.fetched_at(name) for name in names]
     except UnknownNameError:
-        return Held(calendars={}, newest={}, fetched_at=None)
+        return Held(calendars={}, oldest={}, newest={}, fetched_at=None)
     return Held(
         calendars=calendars,
+        oldest={name: span.first for name, span in spans.items() if span},
         newest={name: span.last for name, span in spans.items() if span},
         fetched_at=max(fetched, default=None),
     )
+
+
+def asked(tickers: Sequence[str]) -> list[str]:
+    """Return tickers as they are stored.
+
+    Raises:
+        UsageError: a malformed one.
+    """
+    return list(normalise_tickers(tickers))
+
+
+def comes_from(home: Path, source: str) -> bool:
+    """Tell whether anything stored comes from a source, or nothing is stored yet."""
+    try:
+        with PriceStore.open_for_reading(home) as store:
+            return bool(store.tickers(source)) or not store.tickers()
+    except UnknownNameError:
+        return True
 
 
 def refuse_clock_set_back(stored: Held) -> None:
@@ -145,6 +170,27 @@ def due(home: Path, name: str, stored: Held, as_of: date | None, catch_up: int) 
         found = [day for day in found if day > last]
     left_out = max(len(found) - catch_up, 0)
     return Due(nights=tuple(found[left_out:]), newest=newest, last=last, left_out=left_out)
+
+
+def silent_for(home: Path, stored: Held, day: date) -> dict[str, int]:
+    """Count, by ticker, the sessions until a night of which there is no bar since the last one.
+
+    Tickers that have a bar of the night, or no session on it, are left out.
+    """
+    names = [
+        name
+        for name in stored.known_by(day)
+        if sessions.count_sessions(stored.calendars[name], day, day)
+    ]
+    with PriceStore.open_for_reading(home) as store:
+        bars = store.all_bars(names, day, day - _LONGEST_HOLIDAY)
+    last = bars.groupby("ticker")["session"].max().dt.date.to_dict()
+    found = {}
+    for name in names:
+        since = last.get(name, day - _LONGEST_HOLIDAY)
+        if since < day:
+            found[name] = sessions.count_sessions(stored.calendars[name], since + _ONE_DAY, day)
+    return found
 
 
 def _with_bars(home: Path, stored: Held, first: date | None, as_of: date | None) -> list[date]:

@@ -25,6 +25,7 @@ def with_outcomes(
     *,
     since: date | None = None,
     until: date | None = None,
+    by_night: bool = False,
 ) -> pd.DataFrame:
     """Read the ledger with what came, as far as the stored bars tell it.
 
@@ -36,6 +37,7 @@ def with_outcomes(
         name: of one model name; None for all.
         since: only forecasts made as of this day or later.
         until: as if this were the last day known; None for all.
+        by_night: only what nights forecast, not what a person asked for.
 
     Returns:
         The ledger's columns, `actual` and `persistence` in the target's units, and the `newest`
@@ -46,6 +48,8 @@ def with_outcomes(
         UnknownNameError: nothing is stored.
     """
     rows = ledger(home, name, since)
+    if by_night:
+        rows = rows[rows["night"]]
     if until is not None:
         rows = rows[rows["as_of"] <= pd.Timestamp(until)]
     rows = rows.sort_values(["late", "made_at"], kind="stable")

@@ -1,0 +1,240 @@
+"""`forecaster retrain`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from forecaster.cli.output import (
+    AsOfOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    command,
+    day,
+    print_error,
+    print_json,
+    print_next,
+)
+
+if TYPE_CHECKING:
+    from forecaster.pipeline.night import NightReport
+    from forecaster.pipeline.plan_nights import Plan
+    from forecaster.pipeline.retrain import RetrainReport
+
+
+@command
+def retrain_command(
+    tickers: Annotated[
+        list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Model name that the champion is of [its targets].")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="return, range, volume; comma-separated [return].")
+    ] = None,
+    source: Annotated[
+        Literal["yahoo", "sample"] | None, typer.Option(help="Where prices come from [yahoo].")
+    ] = None,
+    every: Annotated[int | None, typer.Option(help="Sessions between two trainings [21].")] = None,
+    start: Annotated[
+        Literal["cold", "warm"] | None,
+        typer.Option(help="Train from random weights, or from the champion's [cold]."),
+    ] = None,
+    keep: Annotated[int | None, typer.Option(help="Versions that are kept [30].")] = None,
+    max_model_age: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SESSIONS",
+            help="Warn of forecasts by an older model, refuse from twice as many on [252].",
+        ),
+    ] = None,
+    max_updates: Annotated[
+        int | None, typer.Option(help="Optimizer steps of a training at most [1500].")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden units per layer [64].")] = None,
+    members: Annotated[int | None, typer.Option(help="Networks of an ensemble [1].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of a training [0].")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps [auto].")] = None,
+    on_failure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CMD", help="Run after any exit but 0, with FORECASTER_EXIT and _REASON."
+        ),
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch/--no-fetch", help="Ask the source for what is missing.")
+    ] = True,
+    as_of: AsOfOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done; write nothing.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do every night that is due: fetch, check, forecast, score, and at times train and judge.
+
+    A night is due once its sessions are final; the first run does the newest alone, later ones
+    all since. What is done is not done again, so it may run at any hour, as often as one likes.
+    --as-of replays up to a day, on the stored prices. Everything of a training that has no option
+    here stands in forecaster.toml.
+
+    Reads: the source, data/prices.db, forecaster.toml. Creates: bars, models/<version>/, rows in
+    models/registry.db, a line in logs/forecaster.log.
+
+    Example: forecaster retrain --as-of 2018-12-31
+    """
+    from forecaster.cli.layers import load_settings
+    from forecaster.pipeline.retrain import retrain
+    from forecaster.settings import resolve_home
+
+    where = resolve_home(home)
+    own = {"every": every, "start": start, "keep": keep, "max_model_age": max_model_age}
+    trained: dict[str, Any] = {"target": target, "max_updates": max_updates, "hidden": hidden}
+    trained |= {"members": members, "seed": seed, "device": device}
+    with _told(on_failure) as teller:
+        settings = load_settings(
+            where,
+            "retrain",
+            {**own, "on_failure": on_failure},
+            also={"train": trained, "fetch": {"source": source}},
+        )
+        teller.command = settings.retrain.on_failure
+        report = retrain(
+            tickers or (),
+            settings=settings,
+            name=name,
+            home=where,
+            as_of=day(as_of),
+            no_fetch=not fetch,
+            dry_run=dry_run,
+        )
+        _show(report, json=json, quiet=quiet)
+        if report.exit_code:
+            print_error(report.reason)
+            teller.tell(report.exit_code, report.reason)
+            raise typer.Exit(report.exit_code)
+        if not (json or quiet or dry_run):
+            print_next("status", home)
+
+
+class _Teller:
+    """Whom to tell of a failure, and whether that was done."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def tell(self, code: int, reason: str) -> None:
+        from forecaster.pipeline.on_failure import tell_failure
+
+        tell_failure(self.command, code, reason)
+
+
+@contextmanager
+def _told(on_failure: str | None) -> Iterator[_Teller]:
+    """Tell the user's command of every error that leaves the block, bugs included."""
+    from forecaster.errors import ForecasterError
+    from forecaster.pipeline.on_failure import words_of
+
+    words_of(on_failure or "")  # an open quote is said before any work
+    teller = _Teller(on_failure or "")
+    try:
+        yield teller
+    except ForecasterError as error:
+        teller.tell(error.exit_code, str(error))
+        raise
+    except PermissionError as error:
+        teller.tell(73, str(error))
+        raise
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            teller.tell(74, str(error))
+        raise
+    except typer.Exit:
+        raise
+    except Exception as error:
+        teller.tell(1, f"a bug: {type(error).__name__}: {error}")
+        raise
+
+
+def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
+    if json:
+        print_json("retrain", _content(report))
+    elif quiet:
+        return
+    elif report.plan is not None:
+        _print_plan(report.plan)
+    else:
+        for night in report.nights:
+            _print_night(night)
+        if not report.nights:
+            print("night   nothing to do")
+        if report.waiting_for:
+            print(f"waiting {report.waiting_for}: no bar of it has come yet")
+
+
+def _content(report: "RetrainReport") -> dict[str, Any]:
+    nights = [
+        {
+            "night": one.night,
+            "exit_code": one.exit_code,
+            "reason": one.reason,
+            **{k: v for k, v in one.summary().items() if k != "forecasts"},
+            "forecasts": [] if one.forecasts is None else one.forecasts,
+        }
+        for one in report.nights
+    ]
+    plan = report.plan
+    return {
+        "name": report.name,
+        "nights": nights,
+        "plan": None
+        if plan is None
+        else {
+            "fetch": plan.fetch,
+            "nights": plan.nights,
+            "expected": plan.expected,
+            "champion": plan.champion,
+            "judge": plan.judge,
+            "train": plan.train,
+        },
+        "waiting_for": report.waiting_for,
+        "exit_code": report.exit_code,
+        "reason": report.reason,
+    }
+
+
+def _print_plan(plan: "Plan") -> None:
+    if plan.fetch:
+        print(f"fetch   {len(plan.fetch):,} tickers: {', '.join(plan.fetch[:5])}")
+    for night in plan.nights:
+        print(f"night   {night}: would be done")
+    for night in plan.expected:
+        print(f"night   {night}: would be done if its bars come")
+    if not plan.nights and not plan.expected:
+        print("night   nothing to do")
+        return
+    print(f"predict by {plan.champion}")
+    if plan.judge:
+        print(f"judge   {plan.judge}")
+    print(f"train   {plan.train or 'not due'}")
+
+
+def _print_night(night: "NightReport") -> None:
+    count = 0 if night.forecasts is None else len(night.forecasts)
+    by = f" by {night.version}" if night.version else ""
+    print(f"night   {night.night}  {count:,} forecasts{by}")
+    for target, scores in night.scores.items():
+        print(
+            f"score   {target}: {scores['forecasts']:,.0f} forecasts, skill {scores['skill']:.2%}, "
+            f"80 % held {scores['cover80']:.1%}, 95 % held {scores['cover95']:.1%}"
+        )
+    for reason in night.drift:
+        print(f"drift   {reason}")
+    for one in night.decided:
+        print(f"{one.outcome:<7} {one.version or 'training'}: {one.reason}")
+    if night.pruned:
+        print(f"pruned  {len(night.pruned):,} versions")

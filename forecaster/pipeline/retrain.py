@@ -1,0 +1,273 @@
+"""Every night that is due, in order: `forecaster retrain`, at any hour, as often as one likes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from forecaster import clock
+from forecaster.data.sources.base import Source
+from forecaster.errors import ForecasterError, UnknownNameError
+from forecaster.pipeline import evenings
+from forecaster.pipeline.check import check_prices
+from forecaster.pipeline.evenings import Due, Held
+from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.ingest import FetchReport
+from forecaster.pipeline.lock import writer
+from forecaster.pipeline.nightly_log import NightlyLog, beat, nightly_log
+from forecaster.registry.registry_file import check_name, check_registry
+from forecaster.settings import Home, Settings, resolve_home
+
+if TYPE_CHECKING:
+    from forecaster.pipeline.night import NightReport
+    from forecaster.pipeline.plan_nights import Plan
+
+log = logging.getLogger(__name__)
+
+_WELL: Final = (0, 3, 4)  # the night's forecasts are there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainReport:
+    """What a run did: its nights, oldest first; what it would do, after `dry_run`.
+
+    `waiting_for` is a final session of which no bar has come. `exit_code` and `reason` tell the
+    gravest trouble; 0 and "" where there is none.
+    """
+
+    name: str
+    nights: "tuple[NightReport, ...]" = ()
+    plan: "Plan | None" = None
+    waiting_for: date | None = None
+    exit_code: int = 0
+    reason: str = ""
+
+
+def retrain(
+    tickers: str | Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    name: str | None = None,
+    home: Home | None = None,
+    as_of: date | None = None,
+    no_fetch: bool = False,
+    dry_run: bool = False,
+    source: Source | None = None,
+) -> RetrainReport:
+    """Do all nights since the last one that was done, or on the first run the newest alone.
+
+    A night forecasts with the champion, scores what came, and every so many sessions trains a
+    challenger and lets the gate decide. What is done is never done again: a second run does
+    nothing. A run that was killed or stopped is taken up where it was.
+
+    Args:
+        tickers: which; none means all in the store.
+        settings: of fetching, training and the night; None for the defaults.
+        name: of the model; None for its targets.
+        home: the workspace; None as the command line resolves it.
+        as_of: as if this were the last day known; prices are then taken as they are stored.
+        no_fetch: take prices as they are stored.
+        dry_run: only tell what would be done; nothing is written.
+        source: a source to use instead of the one that the settings name.
+
+    Returns:
+        What was done. Troubles that leave the forecasts intact are in its exit code.
+
+    Raises:
+        CannotWriteError: the home is missing or read-only; found out before any work.
+        StorageError: the disk failed; the next run goes on.
+        TryLaterError: another process writes, the source limits our rate and nothing could be
+            done without it, or the clock is behind the stored prices.
+        SourceDownError: likewise of a source that does not answer.
+        UnknownNameError: there are no prices.
+        UsageError: a malformed ticker or name, `as_of` in the future.
+    """
+    settings = settings or Settings()
+    where = resolve_home(home)
+    name = check_name(name or ",".join(settings.train.target))
+    clock.check_as_of(as_of)
+    wanted = [tickers] if isinstance(tickers, str) else list(tickers)
+    run = _Run(
+        home=where,
+        name=name,
+        settings=settings,
+        tickers=tuple(wanted),
+        as_of=as_of,
+        fetches=as_of is None and not no_fetch,
+        source=source,
+    )
+    if dry_run:
+        return RetrainReport(name=name, plan=run.plan())
+    with writer(where, "forecaster retrain"), nightly_log(where) as journal:
+        try:
+            report = run.all_nights(journal)
+        except ForecasterError as error:
+            journal.write("stopped", name=name, exit_code=error.exit_code, reason=str(error))
+            raise
+    if report.exit_code in _WELL:
+        beat(where)
+    return report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One run: what was asked for, unpacked."""
+
+    home: Path
+    name: str
+    settings: Settings
+    tickers: tuple[str, ...]
+    as_of: date | None
+    fetches: bool
+    source: Source | None
+
+    def plan(self) -> "Plan":
+        """Tell what would be done, from calendars and what is stored."""
+        from forecaster.pipeline.plan_nights import plan_nights
+
+        stored = evenings.held(self.home, self.tickers)
+        return plan_nights(
+            self.home,
+            self.name,
+            self.settings,
+            stored,
+            self._due(stored),
+            asked=self.tickers,
+            fetches=self.fetches and self._is_behind(stored),
+        )
+
+    def all_nights(self, journal: NightlyLog) -> RetrainReport:
+        """Fetch what is missing, then do one night after another."""
+        check_registry(self.home)
+        stored = evenings.held(self.home, self.tickers)
+        evenings.refuse_clock_set_back(stored)
+        fetched, trouble = None, None
+        if self.fetches and self._is_behind(stored):
+            fetched, trouble = self._fetch()
+            stored = evenings.held(self.home, self.tickers)
+        if not stored.newest:
+            if fetched is not None:
+                fetched.raise_failures()
+            raise trouble or UnknownNameError(
+                f"No prices under {self.home / 'data'}; name tickers: forecaster retrain TICKER"
+            )
+        due = self._due(stored)
+        if due.left_out:
+            log.warning(
+                "%d nights before %s are too long ago and left out (retrain.catch_up = %d)",
+                *(due.left_out, due.nights[0], self.settings.retrain.catch_up),
+            )
+        if due.nights and fetched is not None:
+            self._check()
+        reports = [self._night(stored, day, journal) for day in due.nights]
+        return self._told(due, reports, fetched, trouble)
+
+    def _night(self, stored: Held, day: date, journal: NightlyLog) -> "NightReport":
+        # Torch is imported here and not before: most runs of an hourly cron find no night.
+        from forecaster.pipeline.night import NightWork, do_night
+
+        log.info("night   %s", day)
+        work = NightWork(
+            home=self.home,
+            name=self.name,
+            settings=self.settings,
+            stored=stored,
+            is_replay=self.as_of is not None,
+        )
+        report = do_night(work, day)
+        journal.write(
+            "night",
+            name=self.name,
+            night=day,
+            exit_code=report.exit_code,
+            reason=report.reason,
+            **report.summary(),
+        )
+        return report
+
+    def _told(
+        self,
+        due: Due,
+        reports: "list[NightReport]",
+        fetched: FetchReport | None,
+        trouble: ForecasterError | None,
+    ) -> RetrainReport:
+        """Sum up; a source that failed matters where a night waits for it."""
+        codes = [(one.exit_code, f"{one.night}: {one.reason}") for one in reports]
+        code, reason = max(codes, key=lambda pair: pair[0], default=(0, ""))
+        waiting = due.newest if due.is_waiting else None
+        if waiting and trouble:
+            code, reason = max((code, reason), (trouble.exit_code, str(trouble)))
+        elif waiting and fetched is not None and fetched.failures:
+            code, reason = max((code, reason), _first_failure(fetched))
+        if waiting and self.as_of is None:
+            log.warning("no bar of %s has come yet; the next run asks again", waiting)
+        return RetrainReport(
+            name=self.name,
+            nights=tuple(reports),
+            waiting_for=waiting,
+            exit_code=code,
+            reason=reason if code else "",
+        )
+
+    def _due(self, stored: Held) -> Due:
+        catch_up = self.settings.retrain.catch_up
+        return evenings.due(self.home, self.name, stored, self.as_of, catch_up)
+
+    def _is_behind(self, stored: Held) -> bool:
+        """Tell whether there is anything to fetch: a new ticker, or a night without its bars."""
+        if not stored.newest or set(evenings.asked(self.tickers)) - set(stored.tickers):
+            return True
+        newest = evenings.newest_final(stored.calendars.values())
+        done = self._due(stored).last
+        return newest is not None and (done is None or done < newest)
+
+    def _fetch(self) -> tuple[FetchReport | None, ForecasterError | None]:
+        """Fetch; whatever the source does, what is stored can still be forecast from."""
+        if (
+            not self.tickers
+            and self.source is None
+            and not evenings.comes_from(self.home, self.settings.fetch.source)
+        ):
+            log.info("fetch   nothing stored comes from %s", self.settings.fetch.source)
+            return None, None
+        try:
+            return (
+                fetch(
+                    self.tickers,
+                    settings=self.settings.fetch,
+                    home=self.home,
+                    source=self.source,
+                    on_ticker=_announce,
+                ),
+                None,
+            )
+        except evenings.SOURCE_FAILS as error:
+            log.warning("%s", error)
+            return None, error
+
+    def _check(self) -> None:
+        """Hold the stored prices against every rule; a person is told, and nothing stops."""
+        found = check_prices(self.tickers, home=self.home)
+        errors = found.table[found.table["severity"] == "error"]
+        if len(errors):
+            names = sorted(set(errors["ticker"]))
+            log.warning(
+                "check   %d errors in %s; see: forecaster data check",
+                len(errors),
+                ", ".join(names[:5]),
+            )
+
+
+def _first_failure(fetched: FetchReport) -> tuple[int, str]:
+    try:
+        fetched.raise_failures()
+    except ForecasterError as error:
+        return error.exit_code, str(error)
+    return 0, ""
+
+
+def _announce(ticker: str, number: int, of: int) -> None:
+    log.info("fetch   %d/%d %s", number, of, ticker)

@@ -1,0 +1,258 @@
+"""The nights: level-triggered, idempotent, and never without a forecast for a failed training."""
+
+import contextvars
+from datetime import timedelta
+
+import pytest
+
+from forecaster import clock
+from forecaster.data.store import PriceStore
+from forecaster.errors import DivergedError, SourceDownError, StorageError, TryLaterError
+from forecaster.pipeline import night, nightly_training
+from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.lock import writer
+from forecaster.pipeline.nightly_log import last_beat, log_path
+from forecaster.pipeline.nightly_training import Decided, TrainingDay, why_due
+from forecaster.pipeline.retrain import retrain
+from forecaster.registry.ledger import ledger
+from forecaster.registry.nights import begin_run, finish_run, last_night, nights
+from tests.pipeline.nights import Daily, evening_of, on, settings, told
+
+DAYS = 60
+
+
+@pytest.fixture
+def source():
+    return Daily(DAYS)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Trainings take no time and decide nothing, but are noted."""
+    made = []
+
+    def train(evening, chosen):
+        made.append(evening.day)
+        number = begin_run(evening.home, evening.name, "cold", evening.day)
+        finish_run(evening.home, number, state="done", updates=1)
+        return Decided(outcome="kept", version=None, reason="no better")
+
+    monkeypatch.setattr(night, "train_and_judge", train)
+    return made
+
+
+def contents(home):
+    return {
+        str(path): path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and not path.name.endswith(("-wal", "-shm", ".lock"))
+    }
+
+
+def test_a_second_run_does_nothing(tmp_path, source, trainings):
+    """Not even asks the source; only the heartbeat says that it ran."""
+    day = source.sessions[-5]
+    first = on(day, tmp_path, source, settings())
+    assert [one.night for one in first.nights] == [day] and first.exit_code == 0
+    before, asked = contents(tmp_path), source.asked
+    with clock.as_if(evening_of(day) + timedelta(hours=1)):
+        beat = clock.now()
+    second = on(day, tmp_path, source, settings())
+    assert (second.nights, second.exit_code, source.asked) == ((), 0, asked)
+    assert contents(tmp_path) == before
+    with clock.as_if(beat):
+        retrain(home=tmp_path, settings=settings(), source=source)
+    assert last_beat(tmp_path) == beat
+
+
+def test_a_night_forecasts_every_ticker_and_says_so(tmp_path, source, trainings):
+    """By the baseline, as long as nothing has passed the gate; in time, from that night's bars."""
+    day = source.sessions[-5]
+    (done,) = on(day, tmp_path, source, settings()).nights
+    rows = ledger(tmp_path, "return")
+    assert sorted(rows["ticker"]) == ["AAA", "BBB"] and done.new == 2
+    assert set(rows["version"]) == {"baseline"} and rows["night"].all()
+    assert not rows["late"].any() and (rows["as_of"].dt.date == day).all()
+    assert (rows["session"].dt.date == source.sessions[-4]).all()
+    assert last_night(tmp_path, "return").outcome == "done"
+    assert '"event": "night"' in log_path(tmp_path).read_text()
+
+
+def test_a_week_off_ends_as_a_run_every_night(tmp_path, source, trainings):
+    """Forecasts, trainings, decisions; but what was made up for is late, and says so."""
+    nightly, off = tmp_path / "nightly", tmp_path / "off"
+    for home in (nightly, off):
+        home.mkdir()
+        on(source.sessions[-8], home, source, settings(every=3))
+    for day in source.sessions[-7:]:
+        on(day, nightly, source, settings(every=3))
+    each = list(trainings[2:])
+    on(source.sessions[-1], off, source, settings(every=3))
+    assert told(off) == told(nightly)
+    assert trainings[2 + len(each) :] == each and len(each) == 2
+    late = ledger(off, "return").set_index("as_of")["late"]
+    assert late.sum() == 2 * 6 and not ledger(nightly, "return")["late"].any()
+
+
+def test_a_replay_ends_as_a_run_every_night_and_asks_no_source(tmp_path, source, trainings):
+    """On a fresh home that has all bars."""
+    nightly, replayed = tmp_path / "nightly", tmp_path / "replayed"
+    for home in (nightly, replayed):
+        home.mkdir()
+    for day in source.sessions[-4:]:
+        on(day, nightly, source, settings())
+    with clock.as_if(evening_of(source.sessions[-1]) + timedelta(days=30)):
+        fetch(home=replayed, source=source)
+        asked = source.asked
+        for day in (source.sessions[-4], source.sessions[-1]):
+            retrain(home=replayed, settings=settings(), source=source, as_of=day)
+    assert source.asked == asked
+    assert told(replayed) == told(nightly)
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_nights(tmp_path, source, trainings):
+    """Neither into an empty home nor into one in use."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert on(source.sessions[-5], empty, source, settings(), dry_run=True).plan.nights == ()
+    assert list(empty.iterdir()) == []
+    home = tmp_path / "home"
+    home.mkdir()
+    on(source.sessions[-5], home, source, settings())
+    before = contents(home)
+    plan = on(source.sessions[-3], home, source, settings(every=2), dry_run=True).plan
+    assert plan.expected == tuple(source.sessions[-4:-2]) and plan.nights == ()
+    assert plan.champion == "baseline" and plan.train.startswith("2 sessions since")
+    assert contents(home) == before and source.asked == 2
+
+
+def test_a_failed_training_leaves_the_forecasts_and_the_champion(
+    tmp_path, source, monkeypatch, said
+):
+    """Exit 5; the night is done, and the next one tries again."""
+    tried = []
+
+    def fail(home, name, *args, **kwargs):
+        tried.append(name)
+        raise DivergedError("update 3: the loss is not finite.")
+
+    monkeypatch.setattr(nightly_training, "train_challenger", fail)
+    report = on(source.sessions[-5], tmp_path, source, settings())
+    assert report.exit_code == 5 and "the loss is not finite" in report.reason
+    assert len(ledger(tmp_path, "return")) == 2
+    assert on(source.sessions[-5], tmp_path, source, settings()).nights == ()
+    on(source.sessions[-4], tmp_path, source, settings())
+    assert len(tried) == 2 and len(ledger(tmp_path, "return")) == 4
+    assert last_beat(tmp_path) == evening_of(source.sessions[-5]), "a failed run is no heartbeat"
+    assert any("training failed, the champion stays" in text for text in said)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143), StorageError("disk full")])
+def test_a_night_that_was_stopped_is_taken_up_and_nothing_is_doubled(
+    tmp_path, source, trainings, monkeypatch, error
+):
+    """Stopped after its forecasts, before its end: the next run finishes it, then goes on."""
+    first, second = source.sessions[-5:-3]
+    with monkeypatch.context() as patch:
+
+        def stop(*args):
+            raise error
+
+        patch.setattr(night, "train_and_judge", stop)
+        with pytest.raises(BaseException):  # noqa: B017
+            on(first, tmp_path, source, settings())
+    rows = ledger(tmp_path, "return")
+    assert len(rows) == 2 and last_night(tmp_path, "return") is None
+    report = on(second, tmp_path, source, settings())
+    assert [one.night for one in report.nights] == [first, second]
+    assert len(ledger(tmp_path, "return")) == 4
+    assert ledger(tmp_path, "return")["made_at"].iloc[0] == rows["made_at"].iloc[0]
+    assert all(one.finished_at for one in nights(tmp_path, "return"))
+
+
+def test_a_second_writer_is_told_who_writes(tmp_path, source, trainings):
+    with (
+        writer(tmp_path, "forecaster fetch"),
+        pytest.raises(TryLaterError, match="forecaster fetch"),
+    ):
+        contextvars.Context().run(on, source.sessions[-5], tmp_path, source, settings())
+    assert source.asked == 0
+
+
+def test_a_source_that_is_down_is_asked_again_by_the_next_run(tmp_path, source, trainings):
+    """What is stored was forecast from already: the night waits for its bars, exit 69."""
+    on(source.sessions[-5], tmp_path, source, settings())
+    source.is_down = True
+    report = on(source.sessions[-4], tmp_path, source, settings())
+    assert (report.exit_code, report.waiting_for) == (69, source.sessions[-4])
+    source.is_down = False
+    report = on(source.sessions[-4], tmp_path, source, settings())
+    assert [one.night for one in report.nights] == [source.sessions[-4]]
+    assert report.exit_code == 0
+
+
+def test_a_source_that_is_down_from_the_start_is_told(tmp_path, source):
+    source.is_down = True
+    with pytest.raises(SourceDownError):
+        on(source.sessions[-5], tmp_path, source, settings())
+
+
+def test_a_ticker_that_lacks_its_bar_is_named_then_left_out(tmp_path, source, trainings, said):
+    """Exit 3 as long as it may come back; once it has been silent for long, exit 0."""
+    on(source.sessions[-12], tmp_path, source, settings())
+    reports = []
+    source.names = ("AAA",)
+    for day in source.sessions[-11:-4]:
+        (one,) = on(day, tmp_path, source, settings()).nights
+        reports.append((one.exit_code, one.behind, one.inactive))
+    assert reports == [(3, ("BBB",), ())] * 5 + [(0, (), ("BBB",))] * 2
+    assert sum("left out from now on" in text for text in said) == 1
+
+
+def test_a_clock_set_back_changes_nothing(tmp_path, source, trainings):
+    on(source.sessions[-5], tmp_path, source, settings())
+    before = contents(tmp_path)
+    with pytest.raises(TryLaterError, match="The clock says"):
+        on(source.sessions[-9], tmp_path, source, settings())
+    after = {k: v for k, v in contents(tmp_path).items() if not k.endswith("forecaster.log")}
+    assert after == {k: v for k, v in before.items() if not k.endswith("forecaster.log")}
+
+
+def test_only_so_many_nights_are_made_up_for(tmp_path, source, trainings, said):
+    on(source.sessions[-9], tmp_path, source, settings())
+    chosen = settings()
+    few = chosen.model_copy(update={"retrain": chosen.retrain.model_copy(update={"catch_up": 3})})
+    report = on(source.sessions[-1], tmp_path, source, few)
+    assert [one.night for one in report.nights] == source.sessions[-3:]
+    assert any("5 nights before" in text for text in said)
+
+
+def test_prices_of_another_source_are_not_asked_for(tmp_path, source, trainings):
+    """Imported ones: the night takes them as they are."""
+    day = source.sessions[-5]
+    with clock.as_if(evening_of(day)):
+        with PriceStore.open_for_writing(tmp_path) as store:
+            for ticker in source.names:
+                store.upsert(source.history(ticker, None, None), clock.now())
+        report = retrain(home=tmp_path, settings=settings())
+    assert [one.night for one in report.nights] == [day] and report.exit_code == 0
+
+
+def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
+    """After a third of the sessions between two trainings, no sooner."""
+    source = Daily(DAYS)
+    begun = begin_run(tmp_path, "return", "cold", source.sessions[0])
+    finish_run(tmp_path, begun, state="done")
+
+    def due(sessions, drift):
+        evening = TrainingDay(
+            home=tmp_path,
+            name="return",
+            day=source.sessions[sessions],
+            tickers=("AAA",),
+            calendars=("XNYS",),
+        )
+        return why_due(evening, 21, drift)
+
+    assert due(21, ()) and not due(20, ())
+    assert due(7, ("coverage",)) == "drift: coverage" and not due(6, ("coverage",))
