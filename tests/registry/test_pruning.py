@@ -1,0 +1,148 @@
+"""Pruning: the oldest go, whole; whoever serves, could serve again or wants to, stays."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from forecaster.errors import StorageError, UsageError
+from forecaster.registry import pruning
+from forecaster.registry.pruning import prune
+from forecaster.registry.standing import (
+    decisions,
+    keep,
+    promote,
+    register,
+    registered,
+    rollback,
+    standing,
+)
+from forecaster.registry.versions import list_versions
+from tests.registry.samples import NIGHT, saved
+
+
+def versions_of(home, count):
+    found = [saved(home, created=NIGHT + timedelta(days=day)).version for day in range(count)]
+    for version in found:
+        register(home, version, "return")
+    return found
+
+
+def unfinished(home):
+    return sorted(path.name for path in (home / "models" / ".unfinished").iterdir())
+
+
+def test_the_oldest_go_until_so_many_are_left(tmp_path):
+    there = versions_of(tmp_path, 5)
+    assert prune(tmp_path, 5) == ()
+    assert prune(tmp_path, 3, dry_run=True) == tuple(there[:2])
+    assert list_versions(tmp_path) == there
+    assert prune(tmp_path, 3) == tuple(there[:2])
+    assert list_versions(tmp_path) == there[2:] and unfinished(tmp_path) == []
+    assert set(registered(tmp_path)) == set(there[2:])
+    told = [(one.outcome, one.challenger, one.before) for one in decisions(tmp_path)]
+    assert told == [("pruned", version, None) for version in there[:2]]
+    assert "3 versions" in decisions(tmp_path)[0].reason
+    assert prune(tmp_path, 3) == () and len(decisions(tmp_path)) == 2
+
+
+def test_champion_predecessor_and_challenger_stay_however_few_may(tmp_path):
+    """Of every name; they count among those that stay."""
+    a, b, c, d, e = versions_of(tmp_path, 5)
+    promote(tmp_path, "return", a, reason="better")
+    promote(tmp_path, "return", c, reason="better")
+    other = saved(tmp_path, created=NIGHT - timedelta(days=1)).version
+    promote(tmp_path, "range", other, reason="better")
+    assert prune(tmp_path, 1) == (b, d)
+    assert list_versions(tmp_path) == [other, a, c, e]
+    assert standing(tmp_path, "return").predecessor == a
+    keep(tmp_path, "return", e, reason="worse")
+    assert prune(tmp_path, 4) == ()
+    assert prune(tmp_path, 3) == (e,)
+
+
+def test_a_rollback_after_pruning_skips_the_champions_that_are_gone(tmp_path):
+    a, b, c = versions_of(tmp_path, 3)
+    for version in (a, b, c):
+        promote(tmp_path, "return", version, reason="better")
+    assert prune(tmp_path, 1) == (a,)
+    assert rollback(tmp_path, "return", "broke").champion == b
+    assert standing(tmp_path, "return").predecessor is None
+    assert rollback(tmp_path, "return", "broke").champion is None
+
+
+def test_the_same_champion_before_and_after_a_pruned_one_is_no_predecessor(tmp_path):
+    a, b, c = versions_of(tmp_path, 3)
+    for version in (a, b, c, a):
+        promote(tmp_path, "return", version, reason="better")
+    found = standing(tmp_path, "return")
+    assert (found.champion, found.predecessor) == (a, c)
+    assert prune(tmp_path, 1) == (b,)
+    assert rollback(tmp_path, "return", "broke").champion == c
+    assert standing(tmp_path, "return").predecessor == a
+
+
+@pytest.mark.parametrize("after", ["the first rename", "the renames", "the rows"])
+def test_a_prune_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch, after):
+    """No version is half there, no decision stored twice."""
+    there = versions_of(tmp_path, 4)
+    rename, count = os.rename, []
+
+    def killed(*args):
+        if args and isinstance(args[0], Path) and args[0].name in there:
+            rename(*args)
+            count.append(1)
+            if len(count) > 1:
+                return
+        raise KeyboardInterrupt
+
+    where = {"the first rename": "os.rename", "the renames": "_forget", "the rows": "_sweep"}[after]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pruning.os if "." in where else pruning, where.split(".")[-1], killed)
+        prune(tmp_path, 2)
+    for version in list_versions(tmp_path):
+        assert len(list((tmp_path / "models" / version).iterdir())) == 2
+    assert unfinished(tmp_path) != []
+    prune(tmp_path, 2)
+    assert list_versions(tmp_path) == there[2:] == sorted(registered(tmp_path))
+    assert [one.challenger for one in decisions(tmp_path)] == there[:2]
+    assert unfinished(tmp_path) == []
+
+
+def test_what_killed_writers_left_goes_after_a_day_and_checkpoints_stay(tmp_path):
+    folder = tmp_path / "models" / ".unfinished"
+    there = versions_of(tmp_path, 1)
+    for name in ("0" * 32, "1" * 32, "return.checkpoint"):
+        (folder / name).mkdir()
+        (folder / name / "weights").write_bytes(b"1")
+    (folder / f"probe-{'2' * 32}").touch()
+    long_ago = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
+    for name in ("0" * 32, "return.checkpoint", f"probe-{'2' * 32}"):
+        os.utime(folder / name, (long_ago, long_ago))
+    prune(tmp_path, 9)
+    assert unfinished(tmp_path) == ["1" * 32, "return.checkpoint"]
+    assert list_versions(tmp_path) == there
+
+
+def test_a_link_among_the_versions_is_removed_and_what_it_leads_to_is_not(tmp_path):
+    (version,) = versions_of(tmp_path, 1)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "mine").touch()
+    (tmp_path / "models" / f"2020{version[4:]}").symlink_to(precious)
+    assert len(prune(tmp_path, 1)) == 1
+    assert list_versions(tmp_path) == [version] and (precious / "mine").exists()
+
+
+def test_nothing_goes_while_the_registry_cannot_be_read(tmp_path):
+    there = versions_of(tmp_path, 3)
+    (tmp_path / "models" / "registry.db").write_bytes(b"junk" * 999)
+    with pytest.raises(StorageError, match="damaged"):
+        prune(tmp_path, 1)
+    assert list_versions(tmp_path) == there
+
+
+def test_keeping_none_is_a_mistake(tmp_path):
+    with pytest.raises(UsageError, match="--keep 0"):
+        prune(tmp_path, 0)
