@@ -1,6 +1,8 @@
-"""`forecaster models`: the trained versions."""
+"""`forecaster models`: the trained versions, and who of them is champion."""
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,28 +15,45 @@ from forecaster.cli.output import (
     print_table,
 )
 
-app = typer.Typer(help="Trained versions: list, show.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from forecaster.pipeline.versions import Standing
+
+app = typer.Typer(
+    help="Trained versions: list, show, compare, promote, rollback, prune.", no_args_is_help=True
+)
+
+Version = Annotated[str, typer.Argument(metavar="VERSION")]
+NameOption = Annotated[
+    str | None, typer.Option(help="Of which model name [the only one, or the version's own].")
+]
+ReasonOption = Annotated[str, typer.Option(help="Kept beside the decision.", show_default=False)]
 
 
 @app.command("list")
 @command
 def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
-    """List the trained versions, oldest first.
+    """List the trained versions, oldest first, and who is champion of what.
 
     Reads: models/. Creates: nothing.
 
     Example: forecaster models list --json
     """
-    from forecaster.pipeline.versions import version_table
+    from forecaster.pipeline.versions import champions, version_table
     from forecaster.settings import resolve_home
 
-    table = version_table(resolve_home(home))
+    where = resolve_home(home)
+    table = version_table(where)
+    reigning = champions(where)
     if json:
-        print_json("models.list", {"versions": table})
-    else:
-        print_table(table, {"tickers": ","})
-        if table.empty:
-            print_next("train", home)
+        print_json(
+            "models.list", {"versions": table, "names": [_standing(one) for one in reigning]}
+        )
+        return
+    print_table(table, {"tickers": ","})
+    for one in reigning:
+        _print_standing(one)
+    if table.empty:
+        print_next("train", home)
 
 
 @app.command("show")
@@ -46,17 +65,160 @@ def show_command(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a version's manifest, after verifying its files.
+    """Show a version's manifest, after verifying its files, and what was decided of it.
 
-    Reads: models/<version>/. Creates: nothing.
+    Reads: models/<version>/, models/registry.db. Creates: nothing.
 
     Example: forecaster models show
     """
-    from forecaster.pipeline.versions import verified_manifest
+    from forecaster.pipeline.versions import shown_version
     from forecaster.settings import resolve_home
 
-    manifest = verified_manifest(resolve_home(home), version)
+    shown = shown_version(resolve_home(home), version)
+    taken = [
+        {
+            "made_at": one.made_at.isoformat(timespec="seconds"),
+            **{"night": one.night, "name": one.name, "outcome": one.outcome},
+            **{"before": one.before, "after": one.after, "reason": one.reason},
+            "evidence": one.evidence,
+        }
+        for one in shown.decisions
+    ]
     if json:
-        print_json("models.show", {"manifest": manifest.model_dump(mode="json", by_alias=True)})
-    else:
-        print(manifest.document(), end="")
+        content = {"manifest": shown.manifest.model_dump(mode="json", by_alias=True)}
+        status = shown.entry.status if shown.entry else None
+        print_json("models.show", {**content, "status": status, "decisions": taken})
+        return
+    print(shown.manifest.document(), end="")
+    if shown.entry:
+        entry = shown.entry
+        print(f"status   {entry.status} of {entry.name} since {entry.since:%Y-%m-%d}")
+    for row in taken:
+        print(f"decision {row['made_at']} {row['outcome']}: {row['reason']}")
+
+
+@app.command("compare")
+@command
+def compare_command(
+    one: Version, other: Version, home: HomeOption = None, json: JsonOption = False
+) -> None:
+    """Show in what two versions differ, both verified; scores are of each one's select block.
+
+    Reads: models/. Creates: nothing.
+
+    Example: forecaster models compare 20240301-221502-lstm-1a2b3c4d 20240402-221502-gru-5e6f7a8b
+    """
+    from forecaster.pipeline.versions import compare_versions
+    from forecaster.settings import resolve_home
+
+    table = compare_versions(resolve_home(home), one, other)
+    if json:
+        print_json("models.compare", {"versions": [one, other], "differences": table})
+        return
+    print_table(table)
+    if "fingerprint" in set(table["what"]):
+        print("note     learnt from other bars: their select scores do not compare")
+
+
+@app.command("promote")
+@command
+def promote_command(
+    version: Version,
+    name: NameOption = None,
+    reason: ReasonOption = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a version champion by hand, after verifying its files; no gate is asked.
+
+    Reads: models/<version>/. Creates: the decision, in models/registry.db.
+
+    Example: forecaster models promote 20240301-221502-lstm-1a2b3c4d --reason "seen to be good"
+    """
+    from forecaster.pipeline.versions import promote_by_hand
+    from forecaster.settings import resolve_home
+
+    found = promote_by_hand(version, name=name, reason=reason, home=resolve_home(home))
+    _tell("promote", found, home, json=json)
+
+
+@app.command("rollback")
+@command
+def rollback_command(
+    name: NameOption = None,
+    reason: ReasonOption = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Return to the champion before this one whose files are whole, or to the baseline.
+
+    Reads: models/. Creates: the decision, in models/registry.db.
+
+    Example: forecaster models rollback --name return
+    """
+    from forecaster.pipeline.versions import rollback_by_hand
+    from forecaster.settings import resolve_home
+
+    found = rollback_by_hand(name=name, reason=reason, home=resolve_home(home))
+    _tell("rollback", found, home, json=json)
+
+
+@app.command("prune")
+@command
+def prune_command(
+    keep: Annotated[int, typer.Option(min=1, help="How many versions stay.")] = 30,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which would be removed.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; nor is anybody asked off a terminal.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove the oldest versions; champions, their predecessors and challengers stay.
+
+    Reads: models/. Creates: nothing; removes folders in models/.
+
+    Example: forecaster models prune --keep 10 --dry-run
+    """
+    from forecaster.pipeline.versions import prune_by_hand
+    from forecaster.settings import resolve_home
+
+    where = resolve_home(home)
+    doomed = prune_by_hand(keep, dry_run=True, home=where)
+    if doomed and not (dry_run or yes or json) and sys.stdin.isatty():
+        asked = f"Remove {len(doomed)} versions, {doomed[0]} to {doomed[-1]}?"
+        dry_run = not typer.confirm(asked)
+    if doomed and not dry_run:
+        doomed = prune_by_hand(keep, home=where)
+    if json:
+        print_json("models.prune", {"removed": doomed, "dry_run": dry_run})
+        return
+    for version in doomed:
+        print(f"{'would remove' if dry_run else 'removed'}  {version}")
+    if not doomed:
+        print(f"nothing to remove: --keep {keep}")
+
+
+def _standing(one: "Standing") -> dict[str, object]:
+    return {
+        "name": one.name,
+        "champion": one.champion or "baseline",
+        "predecessor": one.predecessor or "baseline",
+        "challenger": one.challenger,
+        "since": one.since.isoformat(timespec="seconds") if one.since else None,
+    }
+
+
+def _print_standing(one: "Standing") -> None:
+    since = f" since {one.since:%Y-%m-%d}" if one.since else ""
+    print(f"champion {one.name}: {one.champion or 'baseline'}{since}")
+
+
+def _tell(done: str, found: "Standing", home: Path | None, *, json: bool) -> None:
+    if json:
+        print_json(f"models.{done}", _standing(found))
+        return
+    _print_standing(found)
+    print_next(f"predict --name {found.name}", home)

@@ -28,7 +28,7 @@ from forecaster.pipeline.prices import held_tickers, load_histories
 from forecaster.pipeline.remembering import Maker, remembered
 from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
 from forecaster.pipeline.trained import Trained, load_trained
-from forecaster.registry.champion import Choice, find_champion, named_version
+from forecaster.registry.champion import Choice, find_champion, named_version, targets_of
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, PredictSettings, resolve_home
 
@@ -59,7 +59,7 @@ def predict(
             `registry/champion.py`): the baseline where that is champion, the newest version
             where nothing was ever judged.
         target: what to forecast; None for the return, or for all that a named version has
-            where that has no return.
+            where that has no return, and one that a model name has.
         name: the champion of this model name; None for any that forecasts the target.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
@@ -83,6 +83,8 @@ def predict(
     where = resolve_home(home)
     wanted = normalise_tickers(tickers)
     asked = load_histories(bars, where, wanted, as_of)  # a wrong name is said before any work
+    if name is not None and target is None:
+        target = _first_target(where, name)
     choice = _choice(where, version, target, as_of, name)
     if choice.manifest is None:
         log.info("the baseline forecasts: it is champion of %s", choice.name)
@@ -102,6 +104,11 @@ def predict(
         made = _forecast(where, choice.manifest, histories, names, chosen, missing, as_of, settings)
     made = replace(made, name=choice.name, troubles=(choice.trouble,) if choice.trouble else ())
     return made if bars is not None or ledger is None else remembered(where, made, ledger)
+
+
+def _first_target(home: Path, name: str) -> str:
+    there = targets_of(home, name)
+    return DEFAULT_TARGET if DEFAULT_TARGET in there else min(there)
 
 
 def _choice(

@@ -59,6 +59,17 @@ def champion_of(home: Path, name: str) -> Choice:
     return _first_whole(home, found)
 
 
+def targets_of(home: Path, name: str) -> set[str]:
+    """Tell what a model name forecasts; see `find_champion` for one that cannot be told.
+
+    Raises:
+        SettingsError: the registry was made by another version of forecaster.
+        StorageError: it is damaged.
+    """
+    found = next((one for one in standings(home) if one.name == name), Standing(name=name))
+    return _targets(home, found, registered(home).values())
+
+
 def find_champion(
     home: Path, target: str, as_of: date | None = None, name: str | None = None
 ) -> Choice:
