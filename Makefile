@@ -53,6 +53,14 @@ evaluate: $(VENV)/.installed  ## score the newest version beside the baselines
 predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=AAPL
 	$(RUN) predict $(TICKERS) --home $(HOME_DIR) $(ARGS)
 
+# The command that `forecaster schedule` gives to cron.
+.PHONY: nightly retrain
+nightly: $(VENV)/.installed  ## do every night that is due: make nightly TICKERS="AAPL MSFT"
+	$(RUN) retrain $(TICKERS) --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
+
+retrain: $(VENV)/.installed  ## the same for all tickers in the store
+	$(RUN) retrain --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
+
 .PHONY: format lint type test test-slow mutants check-series check bench experiments wheel clean
 format: $(VENV)/.dev  ## rewrite the code in the house style
 	$(BIN)/ruff format .
