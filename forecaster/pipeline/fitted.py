@@ -176,6 +176,12 @@ def fill(network: Network, weights: Weights, subject: str) -> None:
     Raises:
         ArtifactError: they have other names or shapes; `subject` begins the sentence.
     """
+    refuse_other_shapes(network, weights, subject)
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+
+
+def refuse_other_shapes(network: Network, weights: Weights, subject: str) -> None:
+    """Refuse weights that are not a network's; see `fill`."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: value.shape for name, value in weights.items()}
     if expected != found:
@@ -183,7 +189,6 @@ def fill(network: Network, weights: Weights, subject: str) -> None:
             f"{subject}: the weights have other names or shapes than the network described; "
             "train again."
         )
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
 
 
 def weights_of_all(networks: Sequence[Network]) -> Weights:

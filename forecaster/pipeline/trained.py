@@ -19,7 +19,7 @@ from forecaster.evaluation.empirical import Quantiles
 from forecaster.evaluation.recalibration import recalibrated
 from forecaster.models.network import Network, build_network
 from forecaster.pipeline.base import Base
-from forecaster.pipeline.fitted import Fitted, Weights, fill
+from forecaster.pipeline.fitted import Fitted, Weights, fill, refuse_other_shapes
 from forecaster.pipeline.reading import Reader, forms_of
 from forecaster.registry.manifest import BasePart, Manifest, ScalerPart
 from forecaster.registry.versions import load_weights
@@ -110,8 +110,22 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
 
 
 def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
+    """Build the network described and fill it, once its shapes are those of the weights.
+
+    They are compared on torch's meta device first, which holds shapes and no numbers: a manifest
+    that lies about its network cannot make us ask for its memory.
+    """
+    subject = f"Version {manifest.version} is damaged"
+    with torch.device("meta"):
+        refuse_other_shapes(_built(manifest), weights, subject)
+    network = _built(manifest)
+    fill(network, weights, subject)
+    return network.eval()
+
+
+def _built(manifest: Manifest) -> Network:
     part = manifest.network
-    network = build_network(
+    return build_network(
         part.model,
         inputs=len(manifest.inputs),
         targets=len(manifest.targets),
@@ -124,8 +138,6 @@ def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
         learned_start=part.learned_start,
         bidirectional=part.bidirectional,
     )
-    fill(network, weights, f"Version {manifest.version} is damaged")
-    return network.eval()
 
 
 def scaler_of(part: ScalerPart) -> Scaler:

@@ -1,5 +1,6 @@
 """A version at work: what is believed of its network, and what it refuses."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from forecaster.registry.manifest import Manifest
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
+STATM = Path("/proc/self/statm")
 BARS = ragged_bars({"AAA": 300, "BBB": 260})
 
 
@@ -95,6 +97,25 @@ def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> 
     wider = manifest.network.model_copy(update={"hidden": 8})
     with pytest.raises(ArtifactError, match="shapes"):
         load_trained(home, manifest.model_copy(update={"network": wider}))
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="tells memory the Linux way")
+def test_a_manifest_of_a_huge_network_is_refused_before_its_memory_is_asked_for(
+    made: tuple[Path, Manifest],
+) -> None:
+    """Sixteen layers of 4096 units are 8 GB; here there are 2 GB more than now."""
+    home, manifest = made
+    huge = manifest.network.model_copy(update={"hidden": 4096, "layers": 16})
+    forged = manifest.model_copy(update={"network": huge})
+    load_trained(home, manifest)
+    held = int(STATM.read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (held + 2**31, before[1]))
+    try:
+        with pytest.raises(ArtifactError, match="shapes"):
+            load_trained(home, forged)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_a_version_works_on_as_many_threads_as_it_was_trained_with(

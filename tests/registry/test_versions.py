@@ -19,6 +19,7 @@ from forecaster.registry.versions import (
     load_weights,
     read_manifest,
     save_version,
+    verify,
 )
 from tests.registry.samples import NIGHT, WEIGHTS, manifest, saved
 
@@ -217,6 +218,55 @@ def test_symlinked_weights_are_refused(tmp_path):
         path.unlink()
         target.rename(path)
     assert load_weights(tmp_path, written)
+
+
+def test_a_symlinked_version_is_refused(tmp_path):
+    """A folder that leads elsewhere is no version of this home, whatever lies there."""
+    written = saved(tmp_path)
+    folder_of(tmp_path, written).rename(tmp_path / "elsewhere")
+    folder_of(tmp_path, written).symlink_to(tmp_path / "elsewhere")
+    for read in (read_manifest, verify):
+        with pytest.raises(ArtifactError, match="damaged"):
+            read(tmp_path, written.version)
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors: "):
+        load_weights(tmp_path, written)
+
+
+@pytest.mark.parametrize("place", ["manifest.json", "weights.safetensors"])
+def test_a_pipe_or_folder_in_a_files_place_neither_hangs_nor_is_read(tmp_path, place):
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / place
+    for make in (os.mkfifo, os.mkdir):
+        path.unlink()
+        make(path)
+        with pytest.raises(ArtifactError, match="damaged"):
+            verify(tmp_path, written.version)
+        if path.is_dir():
+            path.rmdir()
+            path.touch()
+
+
+def test_a_link_in_the_place_of_unfinished_work_is_refused(tmp_path):
+    """Nothing is written through it."""
+    (tmp_path / "models").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "models" / ".unfinished").symlink_to(elsewhere)
+    with pytest.raises(CannotWriteError, match="is a link"):
+        saved(tmp_path)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_header_of_huge_dimensions_is_refused_before_memory_is_asked_for(tmp_path):
+    """A header that promises terabytes over a few bytes of file."""
+    header = b'{"w":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}'
+    content = len(header).to_bytes(8, "little") + header + b"\0" * 8
+    forged = planted(tmp_path, saved(tmp_path), content)
+    with pytest.raises(ArtifactError, match="not safetensors"):
+        load_weights(tmp_path, forged)
+    endless = planted(tmp_path, saved(tmp_path), b"\xff" * 7 + b"\x7f" + header)
+    with pytest.raises(ArtifactError, match="not safetensors"):
+        load_weights(tmp_path, endless)
 
 
 def test_a_weights_file_named_outside_the_folder_is_refused(tmp_path):

@@ -1,0 +1,186 @@
+"""The registry against a model of a few lines, in any order of changes, crashes among them."""
+
+import shutil
+import sqlite3
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from forecaster import database
+from forecaster.errors import StorageError, UnknownNameError
+from forecaster.registry.pruning import prune
+from forecaster.registry.standing import (
+    decisions,
+    fail,
+    keep,
+    promote,
+    register,
+    registered,
+    rollback,
+    standing,
+)
+from forecaster.registry.versions import list_versions, verify
+from tests.registry.samples import NIGHT, manifest, saved
+
+NAME = "return"
+
+
+class Registry(RuleBasedStateMachine):
+    """`reigns` are the champions that a rollback can return to, `status` what each version is."""
+
+    versions = Bundle("versions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp())
+        self.reigns: list[str] = []
+        self.status: dict[str, str] = {}
+        self.challenger: str | None = None
+        self.decided = 0
+        self.made = 0
+
+    def teardown(self) -> None:
+        """Remove the home."""
+        shutil.rmtree(self.home)
+
+    @rule(target=versions)
+    def train(self) -> str:
+        """Write a version and register it: the challenger now."""
+        self.made += 1
+        version = saved(self.home, created=NIGHT + timedelta(days=self.made)).version
+        register(self.home, version, NAME)
+        self.status[version], self.challenger = "challenger", version
+        return version
+
+    def retire_champion(self) -> None:
+        """Let another take its place."""
+        if self.reigns:
+            self.status[self.reigns[-1]] = "retired"
+
+    def judged(self, version: str) -> None:
+        """Count a decision about a version."""
+        self.decided += 1
+        if self.challenger == version:
+            self.challenger = None
+
+    @rule(version=versions)
+    def promote(self, version: str) -> None:
+        """Make it champion; the one that is stays so, one that was pruned is unknown."""
+        if version not in self.status:
+            with pytest.raises(UnknownNameError):
+                promote(self.home, NAME, version, reason="better")
+            return
+        promote(self.home, NAME, version, reason="better")
+        if self.reigns[-1:] == [version]:
+            return
+        self.retire_champion()
+        self.judged(version)
+        self.status[version] = "champion"
+        self.reigns.append(version)
+
+    @rule(version=versions, failed=st.booleans())
+    def refuse(self, version: str, failed: bool) -> None:
+        """Judge a version; the champion stays what it is."""
+        if version not in self.status:
+            return
+        if failed:
+            fail(self.home, NAME, version=version, reason="NaN")
+        else:
+            keep(self.home, NAME, version, reason="worse")
+        if self.reigns[-1:] == [version]:
+            self.decided += 1
+            return
+        self.judged(version)
+        self.status[version] = "failed" if failed else "retired"
+
+    @rule()
+    def rollback(self) -> None:
+        """Return to the champion before, or to the baseline."""
+        if not self.reigns:
+            with pytest.raises(UnknownNameError):
+                rollback(self.home, NAME, "broke")
+            return
+        rollback(self.home, NAME, "broke")
+        self.retire_champion()
+        self.reigns.pop()
+        self.decided += 1
+        if self.reigns:
+            self.status[self.reigns[-1]] = "champion"
+
+    @rule(keeping=st.integers(1, 4))
+    def prune(self, keeping: int) -> None:
+        """Remove the oldest that nobody needs."""
+        used = {*self.reigns[-2:], self.challenger}
+        old = [version for version in sorted(self.status) if version not in used]
+        doomed = old[: max(0, len(self.status) - keeping)]
+        assert list(prune(self.home, keeping)) == doomed
+        self.decided += len(doomed)
+        for version in doomed:
+            del self.status[version]
+        left = [version for version in self.reigns if version in self.status]
+        # What a pruned version stood between is one reign now.
+        self.reigns = [
+            one for place, one in enumerate(left) if place == 0 or left[place - 1] != one
+        ]
+
+    @rule(version=versions, what=st.sampled_from(["promote", "keep", "fail", "rollback", "new"]))
+    def crash(self, version: str, what: str) -> None:
+        """Die at the commit of a change: it never was."""
+        if version not in self.status or (what == "rollback" and not self.reigns):
+            return
+        change = {
+            "promote": lambda: promote(self.home, NAME, version, reason="better"),
+            "keep": lambda: keep(self.home, NAME, version, reason="worse"),
+            "fail": lambda: fail(self.home, NAME, version=version, reason="NaN"),
+            "rollback": lambda: rollback(self.home, NAME, "broke"),
+            "new": lambda: register(self.home, manifest().content_hash(), NAME),
+        }[what]
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageError):
+            patch.setattr(database, "connect_for_writing", dying)
+            change()
+
+    @invariant()
+    def the_registry_is_the_model(self) -> None:
+        """Standing, statuses, folders and the number of decisions agree; the champion is whole."""
+        found = standing(self.home, NAME)
+        champion, predecessor = ([None, None, *self.reigns][::-1])[:2]
+        assert (found.champion, found.predecessor) == (champion, predecessor)
+        assert found.challenger == self.challenger
+        assert {one.version: one.status for one in registered(self.home).values()} == self.status
+        assert list_versions(self.home) == sorted(self.status)
+        assert len(decisions(self.home)) == self.decided
+        if champion:
+            assert verify(self.home, champion).version == champion
+
+
+_connect = database.connect_for_writing
+
+
+def dying(*arguments: object) -> sqlite3.Connection:
+    """Open a database that never commits, as if the process died there."""
+    connection = _connect(*arguments)  # type: ignore[arg-type]
+    commit = (sqlite3.SQLITE_TRANSACTION, "COMMIT")
+    connection.set_authorizer(
+        lambda action, what, *_: (
+            sqlite3.SQLITE_DENY if (action, what) == commit else sqlite3.SQLITE_OK
+        )
+    )
+    return connection
+
+
+class TestRegistry(Registry.TestCase):
+    """A few walks."""
+
+    settings = settings(max_examples=6, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.slow
+class TestRegistryLong(Registry.TestCase):
+    """Many long ones."""
+
+    settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
