@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from forecaster.pipeline.evenings import Due, Held, night_dates
+from forecaster.data.sessions import calendar_for
+from forecaster.pipeline.evenings import Due, Held, newest_final, night_dates
 from forecaster.pipeline.nightly_training import TrainingDay, pending, why_due
 from forecaster.registry.champion import champion_of
 from forecaster.settings import Settings
@@ -34,7 +35,7 @@ def plan_nights(
     due: Due,
     *,
     asked: Sequence[str],
-    fetches: bool,
+    fetches: Sequence[str] | None,
 ) -> Plan:
     """Tell what a run would do, as far as calendars and stored bars know.
 
@@ -44,10 +45,12 @@ def plan_nights(
         settings: of the run.
         stored: what there is of the tickers.
         due: the nights that stored bars allow.
-        asked: tickers that were named.
-        fetches: whether the source would be asked.
+        asked: tickers that were named, as they would be stored.
+        fetches: the tickers that the source would be asked for, none for all; None for nothing.
     """
-    expected = _expected(stored, due) if fetches else ()
+    new = sorted(set(asked) - set(stored.tickers))
+    calendars = [*stored.calendars.values(), *map(calendar_for, new)]
+    expected = () if fetches is None else _expected(calendars, due)
     nights = (*due.nights, *expected)
     choice = champion_of(home, name)
     judged, reason = None, None
@@ -57,12 +60,12 @@ def plan_nights(
             name=name,
             day=nights[-1],
             tickers=stored.tickers,
-            calendars=tuple(stored.calendars.values()),
+            calendars=tuple(calendars),
         )
         judged = pending(evening, decides=False)
         reason = why_due(evening, settings.retrain.every, ())
     return Plan(
-        fetch=(tuple(asked) or stored.tickers) if fetches else (),
+        fetch=() if fetches is None else tuple(fetches) or stored.tickers,
         nights=due.nights,
         expected=expected,
         champion=choice.manifest.version if choice.manifest else "baseline",
@@ -71,11 +74,10 @@ def plan_nights(
     )
 
 
-def _expected(stored: Held, due: Due) -> tuple[date, ...]:
+def _expected(calendars: Sequence[str], due: Due) -> tuple[date, ...]:
     """List the final nights that no stored bar is of; where none was ever done, the newest."""
-    if due.newest is None:
+    newest = newest_final(calendars)
+    if newest is None:
         return ()
-    if due.last is None and not due.nights:
-        return (due.newest,)
     known = [*due.nights, *([due.last] if due.last else [])]
-    return tuple(night_dates(stored.calendars.values(), max(known), due.newest))
+    return tuple(night_dates(calendars, max(known), newest)) if known else (newest,)

@@ -134,8 +134,8 @@ class _Run:
             self.settings,
             stored,
             self._due(stored),
-            asked=self.tickers,
-            fetches=self.fetches and self._is_behind(stored),
+            asked=evenings.asked(self.tickers),
+            fetches=self._to_fetch(stored),
         )
 
     def all_nights(self, journal: NightlyLog) -> RetrainReport:
@@ -144,8 +144,9 @@ class _Run:
         stored = evenings.held(self.home, self.tickers)
         evenings.refuse_clock_set_back(stored)
         fetched, trouble = None, None
-        if self.fetches and self._is_behind(stored):
-            fetched, trouble = self._fetch()
+        wanted = self._to_fetch(stored)
+        if wanted is not None:
+            fetched, trouble = self._fetch(wanted)
             stored = evenings.held(self.home, self.tickers)
         if not stored.newest:
             if fetched is not None:
@@ -162,7 +163,7 @@ class _Run:
         if due.nights and fetched is not None:
             self._check()
         reports = [self._night(stored, day, journal) for day in due.nights]
-        return self._told(due, reports, fetched, trouble)
+        return self._told(stored, due, reports, fetched, trouble)
 
     def _night(self, stored: Held, day: date, journal: NightlyLog) -> "NightReport":
         # Torch is imported here and not before: most runs of an hourly cron find no night.
@@ -189,6 +190,7 @@ class _Run:
 
     def _told(
         self,
+        stored: Held,
         due: Due,
         reports: "list[NightReport]",
         fetched: FetchReport | None,
@@ -202,6 +204,9 @@ class _Run:
             code, reason = max((code, reason), (trouble.exit_code, str(trouble)))
         elif waiting and fetched is not None and fetched.failures:
             code, reason = max((code, reason), _first_failure(fetched))
+        lost = sorted(set(evenings.asked(self.tickers)) - set(stored.tickers))
+        if lost:
+            code, reason = max((code, reason), (3, f"no prices of {', '.join(lost)}"))
         if waiting and self.as_of is None:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
         return RetrainReport(
@@ -216,27 +221,27 @@ class _Run:
         catch_up = self.settings.retrain.catch_up
         return evenings.due(self.home, self.name, stored, self.as_of, catch_up)
 
-    def _is_behind(self, stored: Held) -> bool:
-        """Tell whether there is anything to fetch: a new ticker, or a night without its bars."""
-        if not stored.newest or set(evenings.asked(self.tickers)) - set(stored.tickers):
-            return True
+    def _to_fetch(self, stored: Held) -> tuple[str, ...] | None:
+        """Name what the source is asked for: all (none named), new tickers, or None for nothing."""
+        if not self.fetches:
+            return None
         newest = evenings.newest_final(stored.calendars.values())
         done = self._due(stored).last
-        return newest is not None and (done is None or done < newest)
+        if not stored.newest or (newest is not None and (done is None or done < newest)):
+            return self.tickers
+        unknown = set(evenings.asked(self.tickers)) - set(stored.tickers)
+        return tuple(sorted(unknown)) or None
 
-    def _fetch(self) -> tuple[FetchReport | None, ForecasterError | None]:
+    def _fetch(self, tickers: tuple[str, ...]) -> tuple[FetchReport | None, ForecasterError | None]:
         """Fetch; whatever the source does, what is stored can still be forecast from."""
-        if (
-            not self.tickers
-            and self.source is None
-            and not evenings.comes_from(self.home, self.settings.fetch.source)
-        ):
-            log.info("fetch   nothing stored comes from %s", self.settings.fetch.source)
+        chosen = self.settings.fetch.source
+        if not (tickers or self.source or evenings.comes_from(self.home, chosen)):
+            log.info("fetch   nothing stored comes from %s", chosen)
             return None, None
         try:
             return (
                 fetch(
-                    self.tickers,
+                    tickers,
                     settings=self.settings.fetch,
                     home=self.home,
                     source=self.source,

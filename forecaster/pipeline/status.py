@@ -15,7 +15,6 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.pipeline import evenings
-from forecaster.pipeline.baseline import BASELINE
 from forecaster.pipeline.doctor_checks import held
 from forecaster.pipeline.evenings import Held, night_dates
 from forecaster.pipeline.lock import holder
@@ -141,7 +140,7 @@ def _of_name(home: Path, place: Standing, stored: Held) -> NameStatus:
     begun = [one for one in mine if not one.finished_at and (not last or one.night > last.night)]
     return NameStatus(
         name=place.name,
-        champion=place.champion or BASELINE,
+        champion=place.champion or "baseline",
         since=place.since,
         challenger=place.challenger,
         model_age=_model_age(home, place, stored),

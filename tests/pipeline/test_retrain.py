@@ -256,3 +256,31 @@ def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
 
     assert due(21, ()) and not due(20, ())
     assert due(7, ("coverage",)) == "drift: coverage" and not due(6, ("coverage",))
+
+
+def test_a_new_ticker_is_asked_for_alone_and_missed_if_it_does_not_come(
+    tmp_path, source, trainings, monkeypatch
+):
+    """The night is done: nothing else needs the source."""
+    day = source.sessions[-5]
+    on(day, tmp_path, source, settings())
+    asked = []
+    served = Daily.history
+
+    def history(self, ticker, start, end):
+        asked.append(ticker)
+        if ticker == "NEW":
+            raise SourceDownError("NEW: down. Try again later.")
+        return served(self, ticker, start, end)
+
+    monkeypatch.setattr(Daily, "history", history)
+    report = on(day, tmp_path, source, settings(), tickers=["AAA", "BBB", "new"])
+    assert asked == ["NEW"] and report.nights == ()
+    assert (report.exit_code, report.reason) == (3, "no prices of NEW")
+
+
+def test_a_dry_run_of_an_empty_home_knows_the_night_of_a_named_ticker(tmp_path, source):
+    """By its calendar alone: nothing is asked."""
+    plan = on(source.sessions[-5], tmp_path, source, settings(), tickers=["AAA"], dry_run=True).plan
+    assert plan.expected == (source.sessions[-5],) and plan.fetch == ("AAA",)
+    assert source.asked == 0 and list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+"""`retrain`, `status` and `score` on the command line."""
+
+import json
+import shlex
+import sys
+from datetime import timedelta
+
+import pytest
+
+from forecaster import clock
+from forecaster.errors import TooOldError
+from forecaster.pipeline import evenings, night
+from forecaster.pipeline.evenings import evening, held
+from forecaster.pipeline.nightly_forecast import forecast_night
+from forecaster.pipeline.nightly_training import Decided
+from forecaster.registry.nights import begin_run, finish_run
+from forecaster.registry.standing import promote
+from forecaster.registry.versions import list_versions
+from forecaster.settings import PredictSettings
+from tests.pipeline.conftest import said
+
+__all__ = ["said"]
+
+
+@pytest.fixture(autouse=True)
+def _no_training(monkeypatch):
+    """One that takes no time."""
+
+    def train(day, chosen):
+        number = begin_run(day.home, day.name, "cold", day.day)
+        finish_run(day.home, number, state="done")
+        return Decided(outcome="kept", version=None, reason="no better")
+
+    monkeypatch.setattr(night, "train_and_judge", train)
+    monkeypatch.setattr(night, "pending", lambda training: None)
+
+
+@pytest.fixture
+def last(home):
+    """The newest day of the home's prices."""
+    return max(held(home).newest.values())
+
+
+def retrained(run, home, *arguments):
+    """Run on stored prices, the trained targets."""
+    return run("retrain", "--target", "return,range", "--home", home, *arguments)
+
+
+def test_a_night_is_printed_and_a_second_run_has_nothing_to_do(run, home, last):
+    done = retrained(run, home, "--as-of", last)
+    assert done.exit_code == 0, done.output
+    assert f"night   {last}  6 forecasts by baseline" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"next    forecaster status --home {home}"
+    assert "nothing to do" in retrained(run, home, "--as-of", last).stdout
+
+
+def test_quiet_says_nothing_where_all_is_well(run, home, last):
+    """Cron mails whatever is printed."""
+    done = retrained(run, home, "--as-of", last, "--quiet")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_json_is_one_object_with_the_forecasts(run, home, last):
+    done = retrained(run, home, "--as-of", last, "--json")
+    content = json.loads(done.stdout)
+    assert content["schema"] == "forecaster.retrain/1"
+    (one,) = content["nights"]
+    assert one["night"] == str(last) and len(one["forecasts"]) == 6
+    assert json.loads(retrained(run, home, "--dry-run", "--json").stdout)["plan"] is not None
+
+
+def test_a_failure_is_told_to_the_command_with_its_exit_code(run, home, last, tmp_path):
+    """The clock was set back: 75. A good run tells nothing."""
+    file = tmp_path / "told"
+    code = f"import os; open({str(file)!r}, 'w').write(os.environ['FORECASTER_EXIT'])"
+    command = shlex.join([sys.executable, "-c", code])
+    assert retrained(run, home, "--as-of", last, "--on-failure", command).exit_code == 0
+    assert not file.exists()
+    with clock.as_if(evening(["XNYS"], last)):
+        assert retrained(run, home, "--on-failure", command).exit_code == 75
+    assert file.read_text() == "75"
+
+
+def test_an_open_quote_in_the_command_is_refused_before_any_work(run, home):
+    done = retrained(run, home, "--on-failure", "echo 'x")
+    assert done.exit_code == 78 and "No closing quotation" in done.stderr
+
+
+def test_a_wrong_option_is_told_to_the_command_too(run, home, tmp_path):
+    file = tmp_path / "told"
+    code = f"import os; open({str(file)!r}, 'w').write(os.environ['FORECASTER_REASON'])"
+    command = shlex.join([sys.executable, "-c", code])
+    done = retrained(run, home, "--every", "0", "--on-failure", command)
+    assert done.exit_code == 2 and "--every 0" in done.stderr
+    assert "--every 0" in file.read_text()
+
+
+def test_status_is_a_dead_mans_switch(run, home, last):
+    """Nothing ever done, done lately, done too long ago."""
+    assert run("status", "--home", home).exit_code == 0
+    assert run("status", "--max-age", "26h", "--home", home).exit_code == 5
+    retrained(run, home, "--as-of", last)
+    done = run("status", "--max-age", "26h", "--home", home)
+    assert done.exit_code == 0 and "champion baseline" in done.stdout
+    with clock.as_if(clock.now() + timedelta(hours=27)):
+        done = run("status", "--max-age", "26h", "--home", home)
+    assert done.exit_code == 5 and "27.0 hours ago" in done.stderr
+    assert run("status", "--max-age", "soon", "--home", home).exit_code == 2
+
+
+def test_a_session_whose_night_nobody_does_trips_the_switch(run, home, last, monkeypatch):
+    """Runs end well, but bring no bars: the heartbeat alone would not tell."""
+    monkeypatch.setattr(evenings, "refuse_clock_set_back", lambda stored: None)
+    begin = evening(["XNYS"], last) + timedelta(hours=1)
+    options = ("--no-fetch", "--target", "return")
+    with clock.as_if(begin):
+        assert run("retrain", *options, "--home", home).exit_code == 0
+    with clock.as_if(begin + timedelta(days=6)):
+        assert "no bar of it" in run("retrain", *options, "--home", home).stdout
+        found = json.loads(run("status", "--json", "--home", home).stdout)
+        done = run("status", "--max-age", "26h", "--home", home)
+    assert found["hours"] == 0.0 and found["names"][0]["overdue_hours"] > 26
+    assert done.exit_code == 5 and "Its bars have not come" in done.stderr
+
+
+def test_an_old_model_is_warned_of_and_then_refused(home, last, said):
+    """Trained as of the newest day, and asked five sessions later."""
+    (version,) = list_versions(home)
+    promote(home, "return,range", version, reason="x", outcome="by-hand")
+    day, stored = last + timedelta(days=7), held(home)
+
+    def forecast(most):
+        return forecast_night(
+            home,
+            "return,range",
+            ("return", "range"),
+            day=day,
+            tickers=stored.tickers,
+            calendars=stored.calendars,
+            made_at=clock.now(),
+            settings=PredictSettings(),
+            max_model_age=most,
+        )
+
+    assert (forecast(5).age, forecast(5).version) == (5, version)
+    assert not [text for text in said if "--max-model-age" in text]
+    forecast(3)
+    assert any("5 sessions before" in text and "--max-model-age is 3" in text for text in said)
+    with pytest.raises(TooOldError, match="no forecast is made") as caught:
+        forecast(2)
+    assert caught.value.exit_code == 5
+
+
+def test_score_prints_live_and_late_apart(run, home, last):
+    """The outcome of a replayed night is known, and late."""
+    earlier = last - timedelta(days=7)
+    assert retrained(run, home, "--as-of", earlier).exit_code == 0
+    done = run("score", "--home", home, "--json")
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout)
+    assert {row["made"] for row in content["scores"]} == {"late"}
+    assert run("score", "--name", "nobody", "--home", home).exit_code == 66
