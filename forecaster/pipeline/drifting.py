@@ -4,20 +4,30 @@ Late forecasts count like the others: each was made of what was known on its eve
 night that is made up for must decide as it would have on time.
 """
 
+from datetime import date, timedelta
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from forecaster.data.derived import derived_inputs
+from forecaster.data.panel import build_panel
 from forecaster.evaluation.drift import (
     Flag,
     Promise,
     coverage_drift,
     error_drift,
+    input_drift,
     scaled_errors,
 )
 from forecaster.evaluation.live import inside
+from forecaster.pipeline.outcomes import recent_histories
+from forecaster.registry.manifest import Manifest
 from forecaster.registry.record import Decision
 
 RECENT = 63  # sessions that are looked at, a quarter
+RECENT_INPUTS = 21  # likewise of inputs, which many tickers share
+_READ = timedelta(days=3 * 365)  # bars that the longest input reads, and more
 
 
 def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> list[Flag]:
@@ -57,3 +67,23 @@ def _of_target(target: str, group: pd.DataFrame, promised: Promise | None) -> li
         coverage_drift(target, inside(group, "q10", "q90", actual), days, 0.80),
         coverage_drift(target, inside(group, "q025", "q975", actual), days, 0.95),
     ]
+
+
+def inputs_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:
+    """Flag inputs of a version that have left what its fit block knew.
+
+    Args:
+        home: the workspace.
+        manifest: of the champion.
+        day: the last day known.
+    """
+    data = manifest.data
+    histories = recent_histories(home, data.tickers, day - _READ, day)
+    if not histories:
+        return None
+    universe = data.tickers if data.cross_section else None
+    panel = build_panel(histories, manifest.targets, universe=universe)
+    last = np.unique(panel.days)[-RECENT_INPUTS:]
+    inputs = derived_inputs(panel, manifest.inputs)[np.isin(panel.days, last)]
+    mean, scale = np.array(manifest.scaler.mean), np.array(manifest.scaler.scale)
+    return input_drift(manifest.inputs, inputs, mean, scale)

@@ -14,7 +14,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.errors import DataError, TooOldError
 from forecaster.pipeline.baseline import BASELINE
-from forecaster.pipeline.drifting import RECENT, drift_flags
+from forecaster.pipeline.drifting import RECENT, drift_flags, inputs_flag
 from forecaster.pipeline.evenings import Held, evening, silent_for
 from forecaster.pipeline.nightly_forecast import Forecasts, forecast_night
 from forecaster.pipeline.nightly_training import (
@@ -30,6 +30,7 @@ from forecaster.pipeline.score import scored
 from forecaster.registry.nights import begin_night, finish_night
 from forecaster.registry.pruning import prune
 from forecaster.registry.record import Decision, decisions
+from forecaster.registry.versions import read_manifest
 from forecaster.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -192,8 +193,9 @@ def _score(work: NightWork, report: NightReport) -> None:
     for row in found.to_dict("records"):
         report.scores[str(row["target"])] = {key: float(row[key]) for key in _TOLD}
     if report.version and report.version != BASELINE:
+        shifted = inputs_flag(work.home, read_manifest(work.home, report.version), report.night)
         flags = drift_flags(rows, report.version, _crowning(work, report.version))
-        report.drift = tuple(flag.reason for flag in flags)
+        report.drift = tuple(flag.reason for flag in (*flags, shifted) if flag is not None)
         for reason in report.drift:
             log.warning("drift   %s", reason)
 

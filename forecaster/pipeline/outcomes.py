@@ -58,7 +58,7 @@ def with_outcomes(
     if rows.empty:
         return rows.assign(actual=np.nan, persistence=np.nan, newest=rows["as_of"])
     first = rows["as_of"].min().date() - _BEFORE
-    histories = _recent(home, sorted(set(rows["ticker"])), first, until)
+    histories = recent_histories(home, sorted(set(rows["ticker"])), first, until)
     came = outcomes(histories, [name for name in TARGETS if name in set(rows["target"])])
     found = rows.merge(came, on=_KEYS, how="left", validate="many_to_one")
     last = {one.listing.ticker: one.bars["session"].iloc[-1] for one in histories}
@@ -95,8 +95,14 @@ def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFra
     return pd.concat(parts, ignore_index=True)
 
 
-def _recent(home: Path, tickers: list[str], since: date, until: date | None) -> list[History]:
-    """Read the last bars of those tickers that are stored."""
+def recent_histories(
+    home: Path, tickers: Sequence[str], since: date, until: date | None
+) -> list[History]:
+    """Read the bars of those tickers that are stored, from one day to another.
+
+    Raises:
+        UnknownNameError: nothing is stored.
+    """
     with PriceStore.open_for_reading(home) as store:
         names = [ticker for ticker in tickers if ticker in set(store.tickers())]
         bars = store.all_bars(names, until, since)

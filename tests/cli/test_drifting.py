@@ -1,0 +1,94 @@
+"""Whether what a champion promised still holds, and what it reads is what it learnt on."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.pipeline.drifting import drift_flags, inputs_flag, promise_of
+from forecaster.pipeline.evenings import held
+from forecaster.registry.record import Decision
+from forecaster.registry.versions import list_versions, read_manifest
+
+VERSION = "20240101-000000-lstm-00000000"
+
+
+def rows(actual, *, version=VERSION, night=True):
+    """One ticker on as many sessions; the 80 % interval is -1.28 to 1.28, the 95 % one 1.96."""
+    count = len(actual)
+    days = pd.bdate_range("2024-01-01", periods=count)
+    ends = {"q025": -1.96, "q10": -1.28, "q90": 1.28, "q975": 1.96}
+    known = {"version": version, "night": night, "target": "return", "forecast": 0.0}
+    return pd.DataFrame({"session": days, "actual": actual, **known, **ends})
+
+
+def promoted(mean, error):
+    """The decision of a gate that promised so much."""
+    told = {"promised": {"return": {"mean": mean, "error": error}}}
+    return Decision(
+        id=1,
+        name="return",
+        night=None,
+        made_at=datetime(2024, 1, 1, tzinfo=UTC),
+        outcome="promoted",
+        challenger=VERSION,
+        before=None,
+        after=VERSION,
+        reason="",
+        evidence=told,
+    )
+
+
+@pytest.fixture
+def calm():
+    return np.random.default_rng(0).standard_normal(63)
+
+
+def test_a_champion_that_keeps_its_promise_is_not_flagged(calm):
+    expected = np.abs(calm).mean() / 2.56
+    assert drift_flags(rows(calm), VERSION, promoted(expected, 0.01)) == []
+
+
+def test_errors_and_coverage_that_drift_are_flagged(calm):
+    """Outcomes twice as wide as promised: errors, and both intervals."""
+    expected = np.abs(calm).mean() / 2.56
+    flags = drift_flags(rows(2.5 * calm), VERSION, promoted(expected, 0.01))
+    assert [flag.kind for flag in flags] == ["error", "coverage", "coverage"]
+
+
+def test_only_the_last_quarter_counts(calm):
+    wild = np.r_[20.0 * calm, calm]
+    assert drift_flags(rows(wild), VERSION, None) == []
+
+
+def test_forecasts_of_others_do_not_count(calm):
+    """Neither those of an earlier champion nor what a person asked for."""
+    assert drift_flags(rows(9.0 * calm, version="baseline"), VERSION, None) == []
+    assert drift_flags(rows(9.0 * calm, night=False), VERSION, None) == []
+
+
+def test_a_champion_made_by_hand_promised_nothing():
+    assert promise_of(None, "return") is None
+    assert promise_of(promoted(None, 0.1), "return") is None
+    assert promise_of(promoted(0.3, 0.1), "range") is None
+    assert promise_of(promoted(0.3, 0.1), "return").mean == 0.3
+
+
+def test_inputs_that_left_the_fit_block_are_flagged(home):
+    """As if the version had learnt on days of another size."""
+    (version,) = list_versions(home)
+    manifest = read_manifest(home, version)
+    day = max(held(home).newest.values())
+    assert inputs_flag(home, manifest, day) is None
+    moved = manifest.scaler.model_copy(
+        update={
+            "mean": [
+                value - 9.0 * s
+                for value, s in zip(manifest.scaler.mean, manifest.scaler.scale, strict=True)
+            ]
+        }
+    )
+    flag = inputs_flag(home, manifest.model_copy(update={"scaler": moved}), day)
+    assert flag is not None and flag.kind == "inputs"
+    assert inputs_flag(home, manifest, day - timedelta(days=9000)) is None
