@@ -192,8 +192,9 @@ def test_models_list_counts_whole_tickers_beside_a_damaged_version(run: Run, hom
     shutil.copytree(home / "models" / made, home / "models" / f"{made[:-8]}00000000")
     rows = parsed(run("models", "list", "--home", home, "--json"))["versions"]
     assert {row["state"]: row["tickers"] for row in rows} == {"damaged": None, "good": 3}
-    lines = run("models", "list", "--home", home).stdout.splitlines()
-    assert [line.split()[3] for line in lines if line.endswith("good")] == ["3"]
+    names, *lines = run("models", "list", "--home", home).stdout.splitlines()
+    at = names.index("tickers")
+    assert [line[at:].split()[0] for line in lines if line.endswith("good")] == ["3"]
 
 
 def test_a_damaged_newest_version_is_passed_over(run: Run, home: Path) -> None:
