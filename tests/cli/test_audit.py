@@ -13,10 +13,9 @@ from tests.synthetic import ragged_bars
 Run = Callable[..., Result]
 LENGTHS = {"AAA": 170, "BBB": 125}
 FEW = ("--dates", 3, "--updates", 8)
-# One leak of each door: a bar, an input, a scale, a choice, a network, a fold.
+# One leak of each door: a bar, a scale, a choice, a network, a fold; an input is JSON's, below.
 QUICKLY_FOUND = {
     "today's unfinished bar stored",
-    "target among the features",
     "scaler on all days",
     "early stopping on the report block",
     "state from the future",
@@ -80,6 +79,7 @@ def test_json_names_the_leak_and_counts_what_was_compared(
     assert leak["ticker"] in LENGTHS and leak["kind"] in ("cut", "blanked", "corrupted")
 
 
+@pytest.mark.slow
 def test_without_a_version_the_default_settings_are_audited(
     run: Run, tmp_path: Path, small_home: Path
 ) -> None:

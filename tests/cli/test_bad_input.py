@@ -211,6 +211,7 @@ def unprivileged() -> list[str]:
     return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
 
 
+@pytest.mark.slow  # a read-only disk, fetched to and listed, is in tests/pipeline
 def test_a_read_only_home_can_be_read_but_not_written(home: Path) -> None:
     everything = [home, *home.rglob("*")]
     for path in everything:

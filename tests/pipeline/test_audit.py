@@ -239,6 +239,7 @@ def test_of_many_tickers_the_longest_and_the_shortest_are_read() -> None:
     assert [h.listing.ticker for h in some_of(histories, 1)] == ["T8"]
 
 
+@pytest.mark.slow
 def test_the_dates_lie_in_every_block(tmp_path: Path) -> None:
     bars = ragged_bars(PANEL)
     made = train(bars, settings=TrainSettings(**SMALL), home=tmp_path)  # type: ignore[arg-type]

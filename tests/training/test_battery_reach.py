@@ -43,7 +43,7 @@ LARGE = [(11, 11), (12, 12), (20, 20), (12, 4), (11, 1), (12, 2)]
 @pytest.mark.parametrize(
     ("steps", "stride"), [(6, 6), (8, 8), (8, 4), (12, 4), (6, 1), (40, 8), (39, 39)]
 )
-@pytest.mark.parametrize("memory", ["store", "recompute"])
+@pytest.mark.parametrize("memory", ["store", pytest.param("recompute", marks=pytest.mark.slow)])
 def test_the_days_that_matter_are_exactly_those_in_reach(model, steps, stride, memory):
     """T7: the set of days with dE_t/dx != 0 is {a, ..., t}, both inclusions, for (k1, k2)."""
     network, x, y, state = make_probed(model)
