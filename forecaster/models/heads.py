@@ -52,8 +52,7 @@ class PointHead(Head):
         super().__init__()
         self.raw_outputs = targets
         self.linear = nn.Linear(hidden_size, targets)
-        nn.init.normal_(self.linear.weight, std=INITIAL_WEIGHT_SPREAD)
-        nn.init.zeros_(self.linear.bias)
+        _start_near_zero(self.linear)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map hidden units (..., H) to forecasts (..., K)."""
@@ -91,8 +90,7 @@ class FormHead(Head):
         self.forms = tuple(forms)
         self.raw_outputs = sum(form.width for form in self.forms)
         self.linear = nn.Linear(hidden_size, self.raw_outputs)
-        nn.init.normal_(self.linear.weight, std=INITIAL_WEIGHT_SPREAD)
-        nn.init.zeros_(self.linear.bias)
+        _start_near_zero(self.linear)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map hidden units (..., H) to raw outputs (..., R), target after target."""
@@ -122,3 +120,10 @@ class FormHead(Head):
 def split_raw(raw: Tensor, forms: Sequence[Form]) -> tuple[Tensor, ...]:
     """Cut raw outputs (..., R) into those of each target (..., P)."""
     return torch.split(raw, [form.width for form in forms], dim=-1)
+
+
+def _start_near_zero(linear: nn.Linear) -> None:
+    # On the meta device there is nothing to draw, and drawing there imports torch's compiler: 3 s.
+    if not linear.weight.is_meta:
+        nn.init.normal_(linear.weight, std=INITIAL_WEIGHT_SPREAD)
+        nn.init.zeros_(linear.bias)

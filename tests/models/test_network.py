@@ -4,6 +4,7 @@ from oracles import run
 
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentState
+from forecaster.models.forms import PointForm, StudentTForm
 from forecaster.models.heads import PointHead
 from forecaster.models.network import CORES, build_network
 
@@ -89,3 +90,17 @@ def test_bad_choices_name_the_option(model, change, message):
     """A usage error that says which option, what it got and what it takes."""
     with pytest.raises(UsageError, match=message):
         build_network(model, **SIZES | change)
+
+
+@pytest.mark.parametrize("model", CORES)
+@pytest.mark.parametrize("forms", [(), (StudentTForm(), PointForm())])
+def test_a_network_without_numbers_is_built_without_the_compiler(model, forms, monkeypatch):
+    """On the meta device no normal numbers are drawn: torch would import 3 s of compiler for it."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr(torch.nn.init, "normal_", refuse)
+    with torch.device("meta"):
+        network = build_network(model, **SIZES, forms=forms)
+    assert all(parameter.is_meta for parameter in network.parameters())
