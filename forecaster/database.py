@@ -191,7 +191,8 @@ def _damaged(database: Database, why: str) -> StorageError:
     path = database.path
     return StorageError(
         f"{path}: damaged: {why}. Restore a backup, or save what is readable with "
-        f"`sqlite3 {path} .recover`, move the file away and {database.lost}"
+        f"`sqlite3 {path} .recover`, move {path}* away (what SQLite keeps beside it, too) and "
+        f"{database.lost}"
     )
 
 

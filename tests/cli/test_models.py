@@ -85,7 +85,9 @@ def test_a_damaged_registry_stops_changes_and_not_forecasts(
     for command in (["list"], ["promote", two[0]], ["rollback"], ["prune", "--keep", "1"]):
         done = run("models", *command, "--home", home)
         assert done.exit_code == 74 and "registry.db: damaged" in done.stderr
+    there = sorted((home / "models").iterdir())
     assert run("train", *QUICK, "--home", home).exit_code == 74
+    assert sorted((home / "models").iterdir()) == there, "found out before any work"
     done = run("predict", "AAA", *EVENING, "--home", home)
     assert done.exit_code == 3 and "who is champion cannot be told" in done.stderr
     assert "not remembered" in done.stderr and "AAA" in done.stdout

@@ -1,6 +1,7 @@
 """Pruning: the oldest go, whole; whoever serves, could serve again or wants to, stays."""
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from forecaster.errors import StorageError, UsageError
 from forecaster.registry import pruning
+from forecaster.registry.champion import champion_of
 from forecaster.registry.pruning import prune
 from forecaster.registry.standing import (
     decisions,
@@ -72,15 +74,29 @@ def test_a_rollback_after_pruning_skips_the_champions_that_are_gone(tmp_path):
     assert rollback(tmp_path, "return", "broke").champion is None
 
 
-def test_the_same_champion_before_and_after_a_pruned_one_is_no_predecessor(tmp_path):
-    a, b, c = versions_of(tmp_path, 3)
-    for version in (a, b, c, a):
+def test_two_reigns_of_one_champion_are_one_where_nothing_is_left_between_them(tmp_path):
+    """Else a rollback would return to the version that it leaves."""
+    b, a, c, d = versions_of(tmp_path, 4)
+    keep(tmp_path, "return", d, reason="worse")
+    for version in (a, b, a, c, d):
         promote(tmp_path, "return", version, reason="better")
-    found = standing(tmp_path, "return")
-    assert (found.champion, found.predecessor) == (a, c)
-    assert prune(tmp_path, 1) == (b,)
-    assert rollback(tmp_path, "return", "broke").champion == c
-    assert standing(tmp_path, "return").predecessor == a
+    assert prune(tmp_path, 3) == (b,)
+    champions = [rollback(tmp_path, "return", "broke").champion for _ in range(3)]
+    assert champions == [c, a, None]
+
+
+def test_a_champion_whose_folder_somebody_removed_is_still_remembered(tmp_path):
+    """Its place is not forgotten, so that its predecessor goes on standing in for it."""
+    a, b, c = versions_of(tmp_path, 3)
+    for version in (a, b):
+        promote(tmp_path, "return", version, reason="better")
+    for version in (b, c):
+        shutil.rmtree(tmp_path / "models" / version)
+    keep(tmp_path, "return", c, reason="worse")
+    prune(tmp_path, 9)
+    assert set(registered(tmp_path)) == {a, b}
+    assert standing(tmp_path, "return").champion == b
+    assert champion_of(tmp_path, "return").manifest.version == a
 
 
 @pytest.mark.parametrize("after", ["the first rename", "the renames", "the rows"])
