@@ -161,13 +161,11 @@ def due(home: Path, name: str, stored: Held, as_of: date | None, catch_up: int) 
     if not stored.newest or newest is None:
         return Due(nights=(), newest=newest, last=last)
     first = min(begun, default=None)
-    if last is not None and (first is None or first > last):
+    if last is not None:
         first = last + _ONE_DAY
     found = _with_bars(home, stored, first, as_of)
     if first is None:
         found = found[-1:]
-    elif last is not None:
-        found = [day for day in found if day > last]
     left_out = max(len(found) - catch_up, 0)
     return Due(nights=tuple(found[left_out:]), newest=newest, last=last, left_out=left_out)
 

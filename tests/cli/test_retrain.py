@@ -13,6 +13,7 @@ from forecaster.pipeline import evenings, night
 from forecaster.pipeline.evenings import evening, held
 from forecaster.pipeline.nightly_forecast import forecast_night
 from forecaster.pipeline.nightly_training import Decided
+from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import begin_run, finish_run
 from forecaster.registry.standing import promote
 from forecaster.registry.versions import list_versions
@@ -52,6 +53,24 @@ def test_a_night_is_printed_and_a_second_run_has_nothing_to_do(run, home, last):
     assert f"night   {last}  6 forecasts by baseline" in done.stdout
     assert done.stdout.splitlines()[-1] == f"next    forecaster status --home {home}"
     assert "nothing to do" in retrained(run, home, "--as-of", last).stdout
+
+
+def test_a_night_stopped_after_its_promotion_is_not_forecast_by_the_new_champion_too(
+    run, home, last, monkeypatch
+):
+    """One forecast a night: that of the champion as it stood."""
+    (version,) = list_versions(home)
+
+    def stop(day, chosen):
+        promote(home, day.name, version, reason="passed", night=day.day)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(night, "train_and_judge", stop)
+        assert retrained(run, home, "--as-of", last).exit_code != 0
+    assert retrained(run, home, "--as-of", last).exit_code == 0
+    rows = ledger(home, "return,range")
+    assert len(rows) == 6 and set(rows["version"]) == {"baseline"}
 
 
 def test_quiet_says_nothing_where_all_is_well(run, home, last):

@@ -243,6 +243,8 @@ def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
     source = Daily(DAYS)
     begun = begin_run(tmp_path, "return", "cold", source.sessions[0])
     finish_run(tmp_path, begun, state="done")
+    failed = begin_run(tmp_path, "return", "cold", source.sessions[5])
+    finish_run(tmp_path, failed, state="failed", reason="does not count")
 
     def due(sessions, drift):
         evening = TrainingDay(

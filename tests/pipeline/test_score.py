@@ -1,6 +1,6 @@
 """The ledger against what came."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ def test_late_forecasts_stand_apart(home):
 def test_a_forecast_made_twice_counts_once_and_as_the_better_proof(home):
     """A person asked on the evening, the night came a week later, or the other way round."""
     made(home, forecast("2024-01-03", "2024-01-04", 0.1), late=True, night=True)
-    made(home, forecast("2024-01-03", "2024-01-04", 0.1), night=False)
+    made(home, forecast("2024-01-03", "2024-01-04", 0.1), night=False, at=MADE + timedelta(1))
     table = score(home=home).table
     assert table[["made", "forecasts"]].to_numpy().tolist() == [["live", 1]]
 
