@@ -208,11 +208,11 @@ def early_stopping_on_the_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def calibrated_on_the_report(patch: pytest.MonkeyPatch) -> None:
-    real = fitting._calibrated
+    real = fitting.calibrated
     patch.setattr(
         fitting,
-        "_calibrated",
-        lambda network, made, *others: real(network, _with_report(made), *others),
+        "calibrated",
+        lambda members, made, *others: real(members, _with_report(made), *others),
     )
 
 

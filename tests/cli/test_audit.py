@@ -51,6 +51,13 @@ def test_a_planted_leak_is_found_and_its_stage_is_named(
     assert "with every bar after 20" in said
 
 
+@pytest.mark.parametrize("name", LEAKS)
+def test_what_a_leak_changes_is_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function of another name would let a leak of the slow tests go unplanted."""
+    _, plant = LEAKS[name]
+    plant(monkeypatch)
+
+
 def test_without_a_leak_every_stage_is_identical(run: Run, small_home: Path) -> None:
     done = run("audit", *FEW, "--home", small_home)
     assert done.exit_code == 0, done.output
