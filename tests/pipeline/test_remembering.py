@@ -1,5 +1,6 @@
 """What the ledger is told of a forecast: from which bars, when, and whether in time."""
 
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from forecaster import clock
 from forecaster.data.fingerprint import fingerprint
 from forecaster.data.store import PriceStore
-from forecaster.errors import StorageError
+from forecaster.errors import CannotWriteError, StorageError
 from forecaster.pipeline.imports import import_files
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
@@ -39,6 +40,12 @@ def home(made: Path) -> Path:
     return made
 
 
+def known(home: Path) -> str:
+    """Hash all bars of that evening."""
+    with PriceStore.open_for_reading(home) as store:
+        return fingerprint([store.history(ticker, FRIDAY) for ticker in store.tickers()])
+
+
 @pytest.mark.parametrize(
     ("at", "late"),
     [(CLOSE.replace(hour=20, minute=59), False), (CLOSE, True)],
@@ -59,10 +66,8 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
 def test_the_fingerprint_is_that_of_the_bars_known_that_evening(home: Path) -> None:
     """Of the universe too, which the forecast of one ticker reads."""
     predict(["AAA"], home=home, as_of=FRIDAY)
-    with PriceStore.open_for_reading(home) as store:
-        known = [store.history(ticker, FRIDAY) for ticker in store.tickers()]
     (row,) = ledger(home).to_dict("records")
-    assert row["fingerprint"] == fingerprint(known)
+    assert row["fingerprint"] == known(home)
     assert (row["ticker"], row["night"]) == ("AAA", False)
 
 
@@ -71,7 +76,7 @@ def test_the_baselines_forecasts_are_remembered_alike(home: Path) -> None:
     assert predict(home=home, as_of=FRIDAY).version == "baseline"
     rows = ledger(home)
     assert set(rows["version"]) == {"baseline"} and set(rows["name"]) == {"return"}
-    assert len(set(rows["fingerprint"])) == 1 and rows["forecast"].eq(0.0).all()
+    assert set(rows["fingerprint"]) == {known(home)} and rows["forecast"].eq(0.0).all()
 
 
 def test_a_night_that_cannot_remember_fails_and_a_person_is_told(
@@ -83,3 +88,11 @@ def test_a_night_that_cannot_remember_fails_and_a_person_is_told(
     found = predict(home=home, as_of=FRIDAY)
     assert found.remembered is None and "these forecasts are not remembered" in found.troubles
     assert any("not remembered: " in text for text in said)
+
+
+def test_a_night_in_a_read_only_home_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person's forecast does not; see `tests/cli/test_models.py`."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
+    with pytest.raises(CannotWriteError, match="read-only"):
+        predict(home=home, as_of=FRIDAY, ledger="night")
+    assert predict(home=home, as_of=FRIDAY).remembered is None
