@@ -10,6 +10,7 @@ import pytest
 from forecaster.errors import UnknownNameError, UsageError
 from forecaster.pipeline.predict import Prediction, predict
 from forecaster.pipeline.train import train
+from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 
@@ -33,7 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def version_of(home: Path) -> str:
-    return next(path.name for path in (home / "models").iterdir() if path.name[0] != ".")
+    (version,) = list_versions(home)
+    return version
 
 
 def column(made: Prediction, name: str) -> dict[str, object]:
