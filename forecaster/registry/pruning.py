@@ -20,7 +20,7 @@ from forecaster.registry.standing import standings
 from forecaster.registry.versions import UNFINISHED, check_writable, list_versions
 
 _PRUNED: Final = "pruned-"
-_ABANDONED: Final = re.compile(r"[0-9a-f]{32}|probe-[0-9a-f]{32}")
+_ABANDONED: Final = re.compile(r"(probe-)?[0-9a-f]{32}|.+\.checkpoint\.[0-9a-f]{32}\.part")
 _PATIENCE: Final = timedelta(days=1)  # for another process to finish writing a version
 _FORGET: Final = """
     INSERT INTO decisions

@@ -132,9 +132,11 @@ def test_what_killed_writers_left_goes_after_a_day_and_checkpoints_stay(tmp_path
     for name in ("0" * 32, "1" * 32, "return.checkpoint"):
         (folder / name).mkdir()
         (folder / name / "weights").write_bytes(b"1")
-    (folder / f"probe-{'2' * 32}").touch()
+    touched = (f"probe-{'2' * 32}", f"return.checkpoint.{'3' * 32}.part")
+    for name in touched:
+        (folder / name).touch()
     long_ago = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
-    for name in ("0" * 32, "return.checkpoint", f"probe-{'2' * 32}"):
+    for name in ("0" * 32, "return.checkpoint", *touched):
         os.utime(folder / name, (long_ago, long_ago))
     prune(tmp_path, 9)
     assert unfinished(tmp_path) == ["1" * 32, "return.checkpoint"]
