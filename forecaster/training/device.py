@@ -47,7 +47,8 @@ def _present_devices() -> list[str]:
 
 def is_of_memory(error: Exception) -> bool:
     """Tell failures for want of memory from others: torch raises a RuntimeError with such words."""
-    words = ("can't allocate memory", "not enough memory")
+    # The last one is oneDNN's, which says no more than that.
+    words = ("can't allocate memory", "not enough memory", "could not create a primitive")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         one in str(error) for one in words
     )
