@@ -59,6 +59,28 @@ def champion_of(home: Path, name: str) -> Choice:
     return _first_whole(home, found)
 
 
+def champion_as_night_began(home: Path, name: str, night: date) -> Choice:
+    """Choose the champion, or the one before it where this very night has crowned another.
+
+    A night that was killed after its promotion is taken up with whom its forecasts were made.
+
+    Raises:
+        SettingsError: the registry was made by another version of forecaster.
+        StorageError: it is damaged.
+    """
+    crowned = [
+        one for one in decisions(home, name) if one.night == night and one.before != one.after
+    ]
+    if not crowned:
+        return champion_of(home, name)
+    if crowned[0].before is None:
+        return Choice(manifest=None, name=name)
+    try:
+        return Choice(manifest=verify(home, crowned[0].before), name=name)
+    except (ArtifactError, UnknownNameError):
+        return champion_of(home, name)
+
+
 def targets_of(home: Path, name: str) -> set[str]:
     """Tell what a model name forecasts; see `find_champion` for one that cannot be told.
 
