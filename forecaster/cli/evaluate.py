@@ -100,11 +100,11 @@ def evaluate_command(
     from dataclasses import replace
 
     from forecaster.pipeline.evaluate import evaluate
-    from forecaster.pipeline.evaluation_page import check_file, evaluation_tables, save_report
+    from forecaster.pipeline.evaluation_page import check_files, evaluation_tables, save_report
     from forecaster.pipeline.prices import write_table
     from forecaster.settings import resolve_home
 
-    check_file(report, none=no_report)
+    check_files(report, forecasts, none=no_report)
     names = [name.strip() for name in target.split(",")] if target else []
     result = evaluate(
         version,

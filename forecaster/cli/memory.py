@@ -50,9 +50,10 @@ def memory_command(
 
     Example: forecaster memory --bptt-tolerance 0.05 --html memory.html
     """
-    from forecaster.pipeline.memory import memory, write_page
+    from forecaster.pipeline.memory import check_page, memory, write_page
     from forecaster.settings import resolve_home
 
+    check_page(html)
     result = memory(
         version, home=resolve_home(home), tolerance=bptt_tolerance, lags=lags, as_of=day(as_of)
     )

@@ -69,6 +69,18 @@ def _to_csv(frame: pd.DataFrame, stream: TextIO | None = None) -> str:
     return frame.to_csv(stream, index=False, date_format="%Y-%m-%d", lineterminator="\n") or ""
 
 
+def check_folder(option: str, file: Path | None) -> None:
+    """Refuse, before any work, a file whose folder is not there.
+
+    Raises:
+        CannotWriteError: names the option, the file and the folder.
+    """
+    if file is not None and not file.absolute().parent.is_dir():
+        raise CannotWriteError(
+            f"{option} {file}: {file.parent} is no folder. Make it, or name a file elsewhere."
+        )
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
     """Give a stream that becomes the file when, and only when, all went well."""

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from forecaster.data.export import replaced
+from forecaster.data.export import check_folder, replaced
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.pipeline.evaluation import Evaluation
 from forecaster.pipeline.evaluation_details import details
@@ -36,19 +36,17 @@ def report_file(result: Evaluation, home: Home | None = None) -> Path:
     return resolve_home(home) / FOLDER / f"{'-'.join(parts)}.html"
 
 
-def check_file(file: Path | None, *, none: bool) -> None:
+def check_files(file: Path | None, forecasts: Path | None, *, none: bool) -> None:
     """Refuse, before any work, what cannot be written.
 
     Raises:
-        CannotWriteError: the file's folder is not there.
-        UsageError: a file is named and none is wanted.
+        CannotWriteError: the folder of the page or of the table of forecasts is not there.
+        UsageError: a page is named and none is wanted.
     """
     if file is not None and none:
         raise UsageError(f"--report {file} and --no-report: give one of them.")
-    if file is not None and not file.absolute().parent.is_dir():
-        raise CannotWriteError(
-            f"--report {file}: {file.parent} is no folder. Make it, or name a file elsewhere."
-        )
+    check_folder("--report", file)
+    check_folder("--forecasts", forecasts)
 
 
 def save_report(

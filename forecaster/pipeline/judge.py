@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from forecaster.data.panel import Panel
-from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.alarms import alarms
+from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.card import Card
 from forecaster.pipeline.compared import (
     comparison_list,

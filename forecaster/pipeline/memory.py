@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecaster.data.export import replaced
+from forecaster.data.export import check_folder, replaced
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.splits import Split
 from forecaster.models.network import MEMORYLESS
@@ -123,6 +123,15 @@ def _others(home: Path, manifest: Manifest) -> Iterator[Manifest]:
         )
         if alike and version != manifest.version:
             yield other
+
+
+def check_page(file: Path | None) -> None:
+    """Refuse, before any work, a page that cannot be written.
+
+    Raises:
+        CannotWriteError: its folder is not there.
+    """
+    check_folder("--html", file)
 
 
 def write_page(report: MemoryReport, file: Path) -> None:

@@ -94,6 +94,8 @@ def test_a_page_that_cannot_be_written_is_refused_before_any_work(run: Run, home
     looks = home / "models" / "looks.json"
     told = run(*QUICKLY, "--report", home / "nowhere" / "x.html", "--home", home)
     assert told.exit_code == 73 and "nowhere is no folder" in told.stderr
+    told = run(*QUICKLY, "--forecasts", home / "nowhere" / "f.csv", "--home", home)
+    assert told.exit_code == 73 and "nowhere is no folder" in told.stderr
     both = run(*QUICKLY, "--report", "x.html", "--no-report", "--home", home)
     assert both.exit_code == 2 and "give one of them" in both.stderr
     assert not looks.exists() and not both.stdout

@@ -74,10 +74,10 @@ def test_memory_refuses_in_one_line(
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_page_that_cannot_be_written_is_said(run: Run, short_home: Path) -> None:
+def test_a_page_that_cannot_be_written_is_said_before_any_work(run: Run, short_home: Path) -> None:
     file = short_home / "nowhere" / "memory.html"
-    done = run("memory", "--lags", 1, "--html", file, "--home", short_home)
-    assert done.exit_code == 73
+    done = run("memory", "no-such-version", "--html", file, "--home", short_home)
+    assert done.exit_code == 73 and "nowhere is no folder" in done.stderr
 
 
 def test_auto_with_windows_is_refused_in_one_line(run: Run, trained_home: Path) -> None:
