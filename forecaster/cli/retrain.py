@@ -170,7 +170,9 @@ def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
     else:
         for night in report.nights:
             _print_night(night)
-        if not report.nights:
+        if report.late:
+            print(f"late    the last night's bars of {', '.join(report.late)}: forecast from now")
+        elif not report.nights:
             print("night   nothing to do")
         if report.waiting_for:
             print(f"waiting {report.waiting_for}: no bar of it has come yet")
@@ -191,6 +193,7 @@ def _content(report: "RetrainReport") -> dict[str, Any]:
     return {
         "name": report.name,
         "nights": nights,
+        "late": report.late,
         "plan": None
         if plan is None
         else {

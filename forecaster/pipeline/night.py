@@ -4,6 +4,7 @@ All of it as of the night's evening: done on time, a week later or in a replay, 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -136,6 +137,11 @@ def do_night(work: NightWork, day: date) -> NightReport:
     return report
 
 
+def no_bar_of(day: date, tickers: Sequence[str]) -> str:
+    """Say which tickers lack their bar of a night."""
+    return f"no bar of {day}: {', '.join(tickers)}"
+
+
 def _look_for_bars(work: NightWork, report: NightReport) -> None:
     """Name the tickers that lack the night's bar; those that have long been silent apart."""
     silent = silent_for(work.home, work.stored, report.night)
@@ -143,8 +149,7 @@ def _look_for_bars(work: NightWork, report: NightReport) -> None:
     report.behind = tuple(name for name, missed in silent.items() if missed <= long)
     report.inactive = tuple(name for name, missed in silent.items() if missed > long)
     if report.behind:
-        names = ", ".join(report.behind)
-        report.troubles.append((3, f"no bar of {report.night}: {names}"))
+        report.troubles.append((3, no_bar_of(report.night, report.behind)))
     for name in report.inactive:
         if silent[name] == long + 1:  # once
             log.warning("%s: no bar for %d sessions; it is left out from now on", name, long + 1)

@@ -10,11 +10,11 @@ import pandas as pd
 
 from forecaster.data.sessions import close_of
 from forecaster.errors import TooOldError
-from forecaster.pipeline.baseline import predict_baseline
+from forecaster.pipeline.baseline import BASELINE, predict_baseline
 from forecaster.pipeline.evenings import night_dates
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.prediction import Prediction
-from forecaster.registry.champion import Choice, champion_of
+from forecaster.registry.champion import Choice, champion_as_night_began, named_version
 from forecaster.registry.ledger import ledger, remember
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import PredictSettings
@@ -51,6 +51,7 @@ def forecast_night(
     made_at: datetime,
     settings: PredictSettings,
     max_model_age: int,
+    by: str | None = None,
 ) -> Forecasts:
     """Forecast the session after a night with the champion, and remember it.
 
@@ -67,12 +68,15 @@ def forecast_night(
         settings: when a ticker's last bar is too old.
         max_model_age: sessions after which the version is warned of; twice as many, and it is
             refused.
+        by: the version or "baseline" that forecast the night's other tickers; None for the
+            champion.
 
     Raises:
+        ArtifactError, UnknownNameError: the version `by` is damaged or gone.
         TooOldError: the version is.
         DataError: no ticker can be forecast.
     """
-    choice = champion_of(home, name)
+    choice = champion_as_night_began(home, name, day) if by is None else _by(home, name, by)
     age = _age(choice, calendars.values(), day, max_model_age)
     made = _forecast(home, choice, targets, day, tickers, settings)
     rows = made.forecasts
@@ -98,6 +102,10 @@ def forecast_night(
         age=age,
         trouble=choice.trouble,
     )
+
+
+def _by(home: Path, name: str, version: str) -> Choice:
+    return Choice(manifest=None, name=name) if version == BASELINE else named_version(home, version)
 
 
 def _forecast(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +11,7 @@ from forecaster import clock
 from forecaster.data.sources.base import Source
 from forecaster.errors import ForecasterError, UnknownNameError
 from forecaster.pipeline import evenings
+from forecaster.pipeline.asking_again import ask_again, lacking
 from forecaster.pipeline.check import check_prices
 from forecaster.pipeline.evenings import Due, Held
 from forecaster.pipeline.fetch import fetch
@@ -21,7 +22,7 @@ from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.night import NightReport
+    from forecaster.pipeline.night import NightReport, NightWork
     from forecaster.pipeline.plan_nights import Plan
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,14 @@ _WELL: Final = (0, 3, 4)  # the night's forecasts are there
 class RetrainReport:
     """What a run did: its nights, oldest first; what it would do, after `dry_run`.
 
+    `late` are tickers whose bar of the last night came only now; they were forecast from it.
     `waiting_for` is a final session of which no bar has come. `exit_code` and `reason` tell the
     gravest trouble; 0 and "" where there is none.
     """
 
     name: str
     nights: "tuple[NightReport, ...]" = ()
+    late: tuple[str, ...] = ()
     plan: "Plan | None" = None
     waiting_for: date | None = None
     exit_code: int = 0
@@ -128,14 +131,17 @@ class _Run:
         from forecaster.pipeline.plan_nights import plan_nights
 
         stored = evenings.held(self.home, self.tickers)
+        due, wanted = self._due(stored), self._to_fetch(stored)
+        if wanted is None and self.fetches:
+            wanted = lacking(self.home, self.name, stored, due) or None
         return plan_nights(
             self.home,
             self.name,
             self.settings,
             stored,
-            self._due(stored),
+            due,
             asked=evenings.asked(self.tickers),
-            fetches=self._to_fetch(stored),
+            fetches=wanted,
         )
 
     def all_nights(self, journal: NightlyLog) -> RetrainReport:
@@ -163,21 +169,15 @@ class _Run:
         if due.nights and fetched is not None:
             self._check()
         reports = [self._night(stored, day, journal) for day in due.nights]
-        return self._told(stored, due, reports, fetched, trouble)
+        report = self._told(stored, due, reports, fetched, trouble)
+        return replace(report, late=self._made_up_for(stored, due, journal))
 
     def _night(self, stored: Held, day: date, journal: NightlyLog) -> "NightReport":
         # Torch is imported here and not before: most runs of an hourly cron find no night.
-        from forecaster.pipeline.night import NightWork, do_night
+        from forecaster.pipeline.night import do_night
 
         log.info("night   %s", day)
-        work = NightWork(
-            home=self.home,
-            name=self.name,
-            settings=self.settings,
-            stored=stored,
-            is_replay=self.as_of is not None,
-        )
-        report = do_night(work, day)
+        report = do_night(self._work(stored), day)
         journal.write(
             "night",
             name=self.name,
@@ -187,6 +187,31 @@ class _Run:
             **report.summary(),
         )
         return report
+
+    def _made_up_for(self, stored: Held, due: Due, journal: NightlyLog) -> tuple[str, ...]:
+        """Ask again for bars that the last night lacked, if there was nothing else to do."""
+        wanted = lacking(self.home, self.name, stored, due) if self.fetches else ()
+        if not wanted or due.last is None:
+            return ()
+        ask_again(wanted, self._fetch)
+        if set(wanted) <= set(evenings.silent_for(self.home, stored, due.last)):
+            return ()
+        from forecaster.pipeline.latecomers import forecast_latecomers
+
+        late = forecast_latecomers(self._work(stored), due.last, wanted)
+        journal.write("late bars", name=self.name, night=due.last, tickers=late)
+        return late
+
+    def _work(self, stored: Held) -> "NightWork":
+        from forecaster.pipeline.night import NightWork
+
+        return NightWork(
+            home=self.home,
+            name=self.name,
+            settings=self.settings,
+            stored=stored,
+            is_replay=self.as_of is not None,
+        )
 
     def _told(
         self,
@@ -245,7 +270,7 @@ class _Run:
                     settings=self.settings.fetch,
                     home=self.home,
                     source=self.source,
-                    on_ticker=_announce,
+                    on_ticker=lambda one, number, of: log.info("fetch   %d/%d %s", number, of, one),
                 ),
                 None,
             )
@@ -272,7 +297,3 @@ def _first_failure(fetched: FetchReport) -> tuple[int, str]:
     except ForecasterError as error:
         return error.exit_code, str(error)
     return 0, ""
-
-
-def _announce(ticker: str, number: int, of: int) -> None:
-    log.info("fetch   %d/%d %s", number, of, ticker)

@@ -28,6 +28,10 @@ _NIGHTS = """
     SELECT name, night, started_at, finished_at, outcome, exit_code, summary
     FROM nights WHERE ?1 IS NULL OR name = ?1 ORDER BY night, name
 """
+_AMEND = """
+    UPDATE nights SET exit_code = ?, summary = ?
+    WHERE name = ? AND night = ? AND finished_at IS NOT NULL
+"""
 _RUNS = """
     SELECT id, name, night, kind, started_at, ended_at, state, reason, version, updates
     FROM runs WHERE ?1 IS NULL OR name = ?1 ORDER BY id
@@ -100,6 +104,15 @@ def finish_night(
     with changing(home) as connection:
         told = (instant(), outcome, exit_code, document(summary))
         connection.execute(_FINISH, (*told, check_name(name), night.isoformat()))
+
+
+def amend_night(
+    home: Path, name: str, night: date, *, exit_code: int, summary: Mapping[str, Any]
+) -> None:
+    """Store what was made up for in a finished night; one that is not finished stays as it is."""
+    with changing(home) as connection:
+        row = (exit_code, document(summary), check_name(name), night.isoformat())
+        connection.execute(_AMEND, row)
 
 
 def nights(home: Path, name: str | None = None) -> list[Night]:
