@@ -38,6 +38,7 @@ from forecaster.pipeline.material import Material, prepare_panel
 from forecaster.pipeline.panels import training_panel
 from forecaster.pipeline.stopping import signals_wait
 from forecaster.pipeline.trained import load_trained
+from forecaster.registry.manifest import Manifest
 from forecaster.registry.nights import begin_run, finish_run
 from forecaster.registry.standing import fail, register, standing
 from forecaster.registry.versions import check_writable, read_manifest, save_version
@@ -155,7 +156,7 @@ def train_challenger(
     run = begin_run(where, name, start, as_of)
     try:
         task = _task(where, name, settings, tickers, as_of, start, blocks or NightBlocks())
-        version = _train(task, checkpoint_every)
+        return _train(task, run, checkpoint_every)
     except BaseException as error:
         known = _known(error)
         with suppress(ForecasterError):
@@ -163,10 +164,6 @@ def train_challenger(
         if known is error:
             raise
         raise known from error
-    told = read_manifest(where, version).training["updates"]
-    updates = told if isinstance(told, int) else None
-    finish_run(where, run, state="done", version=version, updates=updates)
-    return version
 
 
 def _known(error: BaseException) -> BaseException:
@@ -240,7 +237,7 @@ def _champion(
     return f"warm from {champion}", weights
 
 
-def _train(task: _Task, every: int) -> str:
+def _train(task: _Task, run: int, every: int) -> str:
     with signals_wait() as waiting:
         keeper = CheckpointFile(task.home, task.name, task.about, every=every, waiting=waiting)
         try:
@@ -250,20 +247,28 @@ def _train(task: _Task, every: int) -> str:
         except TrainingFailedError as error:
             _keep_failed(task, keeper, error)
             raise
-    version = _save(task, keeper, done)
-    register(task.home, version, task.name, reason=f"trained {task.began} for the gate")
+    saved = _save(task, keeper, done)
+    told = saved.training["updates"]
+    register(
+        task.home,
+        saved.version,
+        task.name,
+        reason=f"trained {task.began} for the gate",
+        run=run,
+        updates=told if isinstance(told, int) else None,
+    )
     keeper.remove()
-    return version
+    return saved.version
 
 
-def _save(task: _Task, keeper: CheckpointFile, done: Sequence[Done]) -> str:
+def _save(task: _Task, keeper: CheckpointFile, done: Sequence[Done]) -> Manifest:
     """Calibrate the members and write the version; one that was written before is the same."""
     settings = task.settings.model_copy(update={"members": len(done)})
     made = calibrated(done, task.material, settings)
     manifest = describe(task.material, settings, task.fingerprint, made, keeper.created)
     told = manifest.model_copy(update={"training": {**manifest.training, "start": task.began}})
     weights = [weights_of(network) for network in made.fitted.networks]
-    return save_version(task.home, told, weights, keeper.created).version
+    return save_version(task.home, told, weights, keeper.created)
 
 
 def _keep_failed(task: _Task, keeper: CheckpointFile, error: TrainingFailedError) -> None:
@@ -271,7 +276,7 @@ def _keep_failed(task: _Task, keeper: CheckpointFile, error: TrainingFailedError
     version, done = None, [*keeper.done, *([keeper.failed] if keeper.failed else [])]
     if done:
         try:
-            version = _save(task, keeper, done)
+            version = _save(task, keeper, done).version
         except (ForecasterError, MemoryError, RuntimeError) as further:
             log.warning("the best weights could not be kept: %s", further)
     with suppress(ForecasterError):

@@ -53,6 +53,10 @@ _DECIDED = """
         (name, night, made_at, outcome, challenger, "before", "after", reason, evidence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_TRAINED = """
+    UPDATE runs SET ended_at = ?, state = 'done', version = ?, updates = ?
+    WHERE id = ? AND state = 'running'
+"""
 _SAME_NIGHT = """
     SELECT 1 FROM decisions WHERE name = ? AND night = ? AND outcome = ? AND challenger IS ?
 """
@@ -105,8 +109,25 @@ def standings(home: Path) -> list[Standing]:
         return [_standing(connection, name) for (name,) in names.fetchall()]
 
 
-def register(home: Path, version: str, name: str, reason: str = "trained by hand") -> Standing:
+def register(
+    home: Path,
+    version: str,
+    name: str,
+    reason: str = "trained by hand",
+    *,
+    run: int | None = None,
+    updates: int | None = None,
+) -> Standing:
     """Enter a version as the challenger of a model name; once is as good as twice.
+
+    Args:
+        home: the workspace.
+        version: its id.
+        name: whose challenger it is.
+        reason: why it was trained.
+        run: the number of its training, which is done in the same transaction: a version that
+            can be judged is one that needs no other training.
+        updates: of that training.
 
     Raises:
         UsageError: it is no name, or the version has another one.
@@ -114,6 +135,7 @@ def register(home: Path, version: str, name: str, reason: str = "trained by hand
     with changing(home) as connection:
         if _enter(connection, version, name, reason):
             connection.execute(_ALIAS, (name, "challenger", version))
+        connection.execute(_TRAINED, (present(), version, updates, run))
         return _standing(connection, name)
 
 
