@@ -1,0 +1,138 @@
+"""The night that is attacked: bars of a new session, a forecast, a training, a gate, a promotion.
+
+Every piece is the product's own but the prices, the strictness of the gate and how its fresh
+process begins: a fork, which costs no imports.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from functools import partial, wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forecaster import clock
+from forecaster.data.store import PriceStore
+from forecaster.database import integrity_error
+from forecaster.evaluation.gate import Rule
+from forecaster.pipeline import judging, night, nightly_training, reproduction
+from forecaster.pipeline import retrain as nights_of
+from forecaster.pipeline.retrain import RetrainReport, retrain
+from forecaster.registry.ledger import ledger
+from forecaster.registry.nights import runs
+from forecaster.registry.record import decisions, registered
+from forecaster.registry.registry_file import registry_path
+from forecaster.registry.versions import list_versions
+from forecaster.settings import RetrainSettings, Settings, TrainSettings
+from tests.pipeline.nights import Daily, evening_of, told
+
+SOURCE = Daily(700)
+YESTERDAY, TODAY = SOURCE.sessions[-2:]
+TRAIN = TrainSettings(hidden=4, max_updates=24, evaluate_every=6)
+SETTINGS = Settings(train=TRAIN, retrain=RetrainSettings(every=1, checkpoint_every=4))
+LAX = Rule(margin=0.9, slack=0.9)  # whatever is learnt in a second passes
+# Where each phase begins and ends: the function that does it, and where its caller finds it.
+PHASES: dict[str, tuple[Any, str]] = {
+    "fetch": (nights_of, "fetch"),
+    "predict": (night, "forecast_night"),
+    "train": (nightly_training, "train_challenger"),
+    "gate": (nightly_training, "judge"),
+    "promote": (nightly_training, "promote"),
+}
+# Hears of a phase's beginning and end.
+OnEdge = Callable[[str, str], None]
+
+
+def arrange(patch: pytest.MonkeyPatch) -> None:
+    """Make a night cheap: a lax gate, no fresh process."""
+    patch.setattr(nightly_training, "judge", partial(judging.judge, rule=LAX))
+    patch.setattr(judging, "flaw_in_fresh_process", lambda *told: None)
+
+
+def arrange_fork(patch: pytest.MonkeyPatch, on_edge: OnEdge) -> None:
+    """Make a night attackable: a lax gate, a fork for its fresh process, phases with edges."""
+    patch.setattr(nightly_training, "judge", partial(judging.judge, rule=LAX))
+    patch.setattr(reproduction.subprocess, "run", _forked)
+    for phase, (module, name) in PHASES.items():
+        patch.setattr(module, name, _edged(getattr(module, name), phase, on_edge))
+
+
+def _edged(step: Callable[..., Any], phase: str, on_edge: OnEdge) -> Callable[..., Any]:
+    @wraps(step)
+    def watched(*arguments: object, **options: object) -> object:
+        on_edge(phase, "begins")
+        try:
+            return step(*arguments, **options)
+        finally:
+            on_edge(phase, "ends")
+
+    return watched
+
+
+def _forked(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    """Stand in for `subprocess.run` of the gate's fresh process."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            sys.argv, sys.stdout = ["-c", command[-1]], os.fdopen(writing, "w")
+            reproduction.speak()
+            sys.stdout.flush()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return subprocess.CompletedProcess(command, code, text, "")
+
+
+def warm_up() -> None:
+    """Import and compute, once for all forks, what a night would."""
+    import_module("torch._dynamo")  # which the first optimizer of a process imports
+    evening_of(TODAY)
+    # No handler here: what is told aloud is in the log of the night.
+    logging.lastResort = None
+
+
+def do(day: date, home: Path, settings: Settings = SETTINGS) -> RetrainReport:
+    """Run the command on the evening of a day, with the bars that there are then."""
+    with clock.as_if(evening_of(day)):
+        return retrain(home=home, settings=settings, source=SOURCE)
+
+
+def state(home: Path) -> dict[str, object]:
+    """All that must be as if nothing had happened; not what is swept up in time."""
+    with PriceStore.open_for_reading(home) as store:
+        prices = {
+            name: (store.revision(name).number, store.bars(name).to_dict("records"))
+            for name in store.tickers()
+        }
+    done = [(one.night, one.version, one.updates) for one in runs(home) if one.state == "done"]
+    statuses = {version: one.status for version, one in registered(home).items()}
+    return {
+        **told(home),
+        "prices": prices,
+        "trainings": done,
+        "versions": (list_versions(home), statuses),
+    }
+
+
+def flaws(home: Path) -> list[str]:
+    """Say what is wrong with the files of a home, and what is in them twice."""
+    found = [integrity_error(path) for path in (home / "data" / "prices.db", registry_path(home))]
+    rows = ledger(home)
+    if rows.duplicated(["name", "ticker", "target", "as_of"]).any():
+        found.append("a forecast is in the ledger twice")
+    taken = [(one.night, one.challenger) for one in decisions(home)]
+    if len(set(taken)) != len(taken):
+        found.append(f"decided twice: {[asdict(one) for one in decisions(home)]}")
+    return [one for one in found if one]

@@ -1,0 +1,97 @@
+"""kill -9 at any moment of a night: the next run ends it as if nothing had happened."""
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from forecaster.pipeline import nightly_training, train_night
+from forecaster.pipeline.predict import predict
+from forecaster.registry.nights import runs
+from tests.faults import evening
+from tests.faults.conftest import ALL, Stage
+from tests.faults.evening import TODAY, YESTERDAY, do, flaws, state
+
+KILLS = 25 if ALL else 6
+MISSES = 5  # of 25
+
+
+def serves(home: Path) -> None:
+    """The champion is loaded, verified, and forecasts every ticker."""
+    found = predict(home=home, as_of=YESTERDAY, ledger=None)
+    assert len(found.forecasts) == 2 and found.version != "baseline" and not found.troubles
+
+
+def compare(home: Path, expected: dict[str, object]) -> None:
+    """Nothing is lost, nothing doubled, nothing different."""
+    assert flaws(home) == []
+    found = state(home)
+    for subject in expected:
+        assert found[subject] == expected[subject], subject
+    assert all(run.state != "running" for run in runs(home))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", evening.PHASES)
+def test_a_night_killed_at_any_moment_is_ended_by_the_next_run(
+    phase: str, stage: Stage, draw: random.Random, aloud: Callable[[str], None]
+) -> None:
+    """Fault 36: files sound, champion serving, and in the end bit for bit the unharmed night."""
+    lasted = min(stage.ask(stage.home(), phase=phase)["lasted"] for _ in range(3))
+    hits = 0
+    for _ in range(KILLS):
+        home, after = stage.home(), draw.uniform(0.0, lasted)
+        killed = stage.ask(home, phase=phase, seconds=after)
+        assert killed["status"] == -signal.SIGKILL
+        hits += killed["hit"]
+        assert flaws(home) == []
+        serves(home)
+        ended = stage.ask(home)
+        assert (ended["status"], ended["code"]) == (0, 0), ended["reason"]
+        compare(home, stage.done)
+    aloud(f"{hits} of {KILLS} kills within {lasted:.3f} s of {phase}")
+    assert hits >= KILLS - max(1, KILLS * MISSES // 25)
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """A night's end state."""
+    home = tmp_path_factory.mktemp("unharmed")
+    with pytest.MonkeyPatch.context() as patch:
+        evening.arrange(patch=patch)
+        do(TODAY, home)
+    return state(home)
+
+
+@pytest.mark.parametrize(
+    ("module", "step", "when"),
+    [
+        (train_night, "save_version", "after"),
+        (train_night, "register", "after"),
+        (nightly_training, "promote", "after"),
+    ],
+)
+def test_a_night_that_ends_between_two_steps_is_ended_by_the_next_run(
+    module: object,
+    step: str,
+    when: str,
+    tmp_path: Path,
+    unharmed: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a random moment seldom falls: between two files, or two transactions."""
+    evening.arrange(patch=monkeypatch)
+    own = getattr(module, step)
+
+    def ends(*arguments: object, **options: object) -> None:
+        if when == "after":
+            own(*arguments, **options)
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(module, step, ends)
+        do(TODAY, tmp_path)
+    assert do(TODAY, tmp_path).exit_code == 0
+    compare(tmp_path, unharmed)

@@ -1,0 +1,67 @@
+"""What can go wrong with the numbers and the memory of a training, made to happen for real."""
+
+import ctypes
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from forecaster.models.network import Network
+from forecaster.pipeline import fitting
+from forecaster.settings import Settings
+
+AFTER = 8  # updates, the first look being at the 6th
+HEADROOM = 1 << 20  # bytes that may still be had
+M_MMAP_THRESHOLD = -3
+
+
+def arrange(patch: pytest.MonkeyPatch, trouble: str | None, settings: Settings) -> Settings:
+    """Let the trainings of this process meet a trouble; return the settings that it needs."""
+    if trouble is None:
+        return settings
+    happens, changes = TROUBLES[trouble]
+    run = fitting.run_training
+
+    def troubled(network: Network, *arguments: Any, **options: Any) -> object:
+        told = options["on_update"]
+
+        def on_update(update: int, look: object) -> None:
+            told(update, look)
+            if update == AFTER:
+                happens(network)
+
+        return run(network, *arguments, **{**options, "on_update": on_update})
+
+    patch.setattr(fitting, "run_training", troubled)
+    return settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
+
+
+def _nan(network: Network) -> None:
+    """Let every loss from now on be NaN."""
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+
+
+def _explode(network: Network) -> None:
+    """Let gradients overflow: weights of a size that no clipping brings back."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1e25)
+
+
+def _little_memory(network: Network) -> None:
+    """Grant no more than there is now, and a little; what is freed goes back to the system."""
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 17)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + HEADROOM
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+TROUBLES: dict[str, tuple[Callable[[Network], None], dict[str, object]]] = {
+    "nan": (_nan, {}),
+    "explode": (_explode, {"head": ("point",)}),
+    "memory": (_little_memory, {"hidden": 64, "lanes": 64}),
+}
