@@ -4,8 +4,10 @@ A ticker's prices are a random walk seeded by its name over the real sessions of
 York, so that the same day has the same price in every answer and on every machine.
 """
 
+import math
 import warnings
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import cache
@@ -19,9 +21,12 @@ import pandas as pd
 FIRST = "2015-01-02"
 _LAST = "2030-12-31"
 
-# Ex-dates and amounts, split-adjusted as Yahoo's are; the split is 4 new for 1 old.
+# Ex-dates and amounts, split-adjusted as Yahoo's are; a split is so many new for so many old.
 DIVIDENDS = {"AAPL": {date(2020, 8, 7): 0.205, date(2024, 2, 9): 0.24, date(2024, 5, 10): 0.25}}
-SPLITS = {"AAPL": {date(2020, 8, 31): (4.0, 1.0)}}
+SPLITS = {
+    "AAPL": {date(2020, 8, 31): (4.0, 1.0)},
+    "SPLIT": {date(2024, 5, 6): (2.0, 1.0)},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +90,37 @@ def series(ticker: str) -> Series:
     return Series(days, np.array(stamps), quotes)
 
 
-def chart(ticker: str, first: int | None = None, last: int | None = None) -> dict[str, Any]:
-    """Answer for the sessions whose stamp s has first <= s < last; None for the newest day."""
+def chart(
+    ticker: str, first: int | None = None, last: int | None = None, newest: date | None = None
+) -> dict[str, Any]:
+    """Answer for the sessions whose stamp s has first <= s < last; None for the newest day.
+
+    Of days after `newest` nothing is known, nor that there will be a split.
+    """
     known = series(ticker)
+    there = len(known.days) if newest is None else bisect_right(known.days, newest)
+    stamps = known.stamps[:there]
     if first is None or last is None:
-        rows = np.array([len(known.days) - 1])
+        rows = np.array([there - 1])
     else:
-        rows = np.flatnonzero((known.stamps >= first) & (known.stamps < last))
-    result: dict[str, Any] = {"meta": _meta(ticker, known), "indicators": {"quote": [{}]}}
+        rows = np.flatnonzero((stamps >= first) & (stamps < last))
+    result: dict[str, Any] = {"meta": _meta(ticker, stamps), "indicators": {"quote": [{}]}}
     if rows.size:
-        quote = {name: known.quotes[name][rows].tolist() for name in known.quotes}
+        scale = _still_to_split(ticker, newest)
+        scales = {name: 1 / scale if name == "volume" else scale for name in known.quotes}
+        quote = {name: (known.quotes[name][rows] * scales[name]).tolist() for name in scales}
         result["timestamp"] = known.stamps[rows].tolist()
         result["indicators"] = {"quote": [quote], "adjclose": [{"adjclose": list(quote["close"])}]}
         events = _events(ticker, {known.days[row]: int(known.stamps[row]) for row in rows})
         if events:
             result["events"] = events
     return {"chart": {"result": [result], "error": None}}
+
+
+def _still_to_split(ticker: str, newest: date | None) -> float:
+    """Return what prices will be divided by: the splits after the newest day."""
+    later = [ratio for day, ratio in SPLITS.get(ticker, {}).items() if newest and day > newest]
+    return math.prod(new / old for new, old in later)
 
 
 def _events(ticker: str, stamps: dict[date, int]) -> dict[str, Any]:
@@ -118,16 +138,16 @@ def _events(ticker: str, stamps: dict[date, int]) -> dict[str, Any]:
     return {name: events for name, events in named.items() if events}
 
 
-def _meta(ticker: str, known: Series) -> dict[str, Any]:
+def _meta(ticker: str, stamps: np.ndarray) -> dict[str, Any]:
     where = market(ticker)
-    newest = int(known.stamps[-1])
+    newest = int(stamps[-1])
     hours = {"timezone": "LCL", "gmtoffset": 0, "start": newest, "end": newest + 23_400}
     return {
         "symbol": ticker,
         "currency": where.currency,
         "exchangeName": where.exchange,
         "instrumentType": "EQUITY",
-        "firstTradeDate": int(known.stamps[0]),
+        "firstTradeDate": int(stamps[0]),
         "regularMarketTime": newest + 23_400,
         "exchangeTimezoneName": where.zone,
         "longName": f"{ticker} Incorporated",

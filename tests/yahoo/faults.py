@@ -141,6 +141,84 @@ live_beside = edited(_live_beside)
 no_quotes = edited(lambda result: result["indicators"].update(quote=[{}]))
 no_rows = edited(lambda result: result.pop("timestamp", None))
 
+
+def last_price(factor: float) -> Fault:
+    """Multiply the prices of the last day: by 0, by -1, by 100 for pence, by infinity."""
+
+    def edit(result: dict[str, Any]) -> None:
+        if "timestamp" in result:
+            for name in ("open", "high", "low", "close"):
+                values = result["indicators"]["quote"][0][name]
+                values[-1] *= factor
+
+    return edited(edit)
+
+
+def _tomorrow(result: dict[str, Any]) -> None:
+    """Send a bar of a day that has not come, too."""
+    if "timestamp" in result:
+        result["timestamp"].append(result["timestamp"][-1] + 7 * 86_400)
+        for table in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+            for values in table.values():
+                values.append(values[-1])
+
+
+def _older_half(result: dict[str, Any]) -> None:
+    """Forget the newer half of the days."""
+    if "timestamp" in result:
+        kept = len(result["timestamp"]) // 2 + 1
+        del result["timestamp"][kept:]
+        for table in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+            for values in table.values():
+                del values[kept:]
+
+
+tomorrow = edited(_tomorrow)
+older_half = edited(_older_half)
+no_events = edited(lambda result: result.pop("events", None))
+
+# What may happen to any call, and what to a chart alone; slow ones for a client of little patience.
+WIRE: dict[str, Fault] = {
+    "429": limited(),
+    "429, wait 600 s": limited("600"),
+    "401": status(401),
+    "403": status(403),
+    "500": status(500),
+    "503": status(503, b""),
+    "elsewhere": elsewhere,
+    "html": html,
+    "nothing": body(b""),
+    "deep": body(b"[" * 100_000),
+    "too long": body(b" " * 2**21),
+    "not UTF-8": body(b"\xff\xfe\x00"),
+    "truncated": truncated,
+    "cut": cut,
+    "claims more": claiming(500),
+    "claims less": claiming(-1),
+    "slow": slow(2.0),
+    "dripping": dripping(0.5),
+}
+CHARTS: dict[str, Fault] = {
+    "gone": gone,
+    "before listing": before_listing,
+    "empty": empty,
+    "no rows": no_rows,
+    "no quotes": no_quotes,
+    "other symbol": symbol("ELSE"),
+    "no symbol": symbol(None),
+    "null last": null_row(-1),
+    "null first": null_row(0),
+    "live": live,
+    "live beside": live_beside,
+    "tomorrow": tomorrow,
+    "older half": older_half,
+    "no events": no_events,
+    "zero": last_price(0.0),
+    "negative": last_price(-1.0),
+    "pence": last_price(100.0),
+    "infinite": last_price(float("inf")),
+}
+
 SPECIAL: dict[str, Fault] = {
     "LIMIT": limited(),
     "LIMIT60": limited("60"),

@@ -1,18 +1,22 @@
 """The server: answers charts, crumbs and cookies, plays faults, counts what was asked."""
 
 import json
+import random
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.yahoo.charts import chart, sessions
-from tests.yahoo.faults import SPECIAL, Fault, Reply, fine
+from tests.yahoo.faults import CHARTS, SPECIAL, WIRE, Fault, Reply, fine
 
 CHART = "/v8/finance/chart/"
+_SPAN = ("period1", "period2")
 COOKIE = "A3=d=fake; Domain=.yahoo.com; Path=/; Max-Age=31557600; Secure"
 
 
@@ -31,6 +35,10 @@ class LoopbackYahoo:
     def __init__(self, port: int = 0) -> None:
         sessions()
         self.calls: list[Call] = []
+        self.newest: date | None = None  # of later days nothing is known yet
+        self.played: Counter[str] = Counter()  # faults at random, by name
+        self._deck: list[str] = []
+        self._trouble: tuple[float, random.Random] | None = None
         self.closing = threading.Event()
         self._scripts: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Fault] = dict(SPECIAL)
@@ -61,6 +69,10 @@ class LoopbackYahoo:
         """Play this fault on every chart call that no script covers."""
         self._always[ticker] = fault
 
+    def at_random(self, share: float, seed: int) -> None:
+        """Let a share of all calls, cookie and crumb included, go wrong in every way there is."""
+        self._trouble = (share, random.Random(seed)) if share else None
+
     def charts(self, ticker: str) -> int:
         """Count the chart calls of a ticker, time zone look-ups included."""
         return sum(call.ticker == ticker for call in self.calls)
@@ -69,15 +81,30 @@ class LoopbackYahoo:
         """Answer one request for a host of Yahoo's."""
         parts = urlsplit(target)
         query = parse_qs(parts.query)
+        trouble = self._drawn(WIRE | CHARTS if parts.path.startswith(CHART) else WIRE)
         if not parts.path.startswith(CHART):
             self.calls.append(Call(parts.path))
-            return _odds_and_ends(host, parts.path)
+            return trouble({}) if trouble else _odds_and_ends(host, parts.path)
         ticker = unquote(parts.path.removeprefix(CHART))
         self.calls.append(Call(parts.path, ticker, "period1" in query))
         script = self._scripts[ticker]
         fault = script.popleft() if script else self._always.get(ticker, fine)
-        span = [int(query[name][0]) for name in ("period1", "period2") if name in query]
-        return fault(chart(ticker, *span))
+        begin, end = (int(query[name][0]) if name in query else None for name in _SPAN)
+        return (trouble or fault)(chart(ticker, begin, end, self.newest))
+
+    def _drawn(self, faults: Mapping[str, Fault]) -> Fault | None:
+        """Draw whether this call goes wrong, and how: each way once before any comes again."""
+        if self._trouble is None:
+            return None
+        share, draw = self._trouble
+        if draw.random() >= share:
+            return None
+        if not any(name in faults for name in self._deck):
+            self._deck += draw.sample(sorted(WIRE | CHARTS), len(WIRE | CHARTS))
+        name = next(name for name in self._deck if name in faults)
+        self._deck.remove(name)
+        self.played[name] += 1
+        return faults[name]
 
 
 def _odds_and_ends(host: str, path: str) -> Reply:
