@@ -9,6 +9,7 @@ import pytest
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.evaluate import evaluate
 from forecaster.pipeline.train import train
+from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 
@@ -28,7 +29,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def version_of(home: Path) -> str:
-    return next(path.name for path in (home / "models").iterdir() if path.name[0] != ".")
+    (version,) = list_versions(home)
+    return version
 
 
 def test_a_past_evening_takes_a_version_of_then(home: Path) -> None:
