@@ -8,6 +8,7 @@ per line comes back. Imports and calendar are paid once, not by each child.
 
 import ctypes
 import json
+import math
 import os
 import signal
 import socket
@@ -49,7 +50,10 @@ class Child:
     def words(self) -> Iterator[dict[str, Any]]:
         """Everything that it says until its end."""
         with self._ours.makefile("rb") as lines:
-            yield from map(json.loads, lines)
+            try:
+                yield from map(json.loads, lines)
+            except ConnectionResetError:  # killed before it heard that it may go on
+                yield {"hit": False}
 
     def go_on(self) -> None:
         """Let it leave the edge at which it waits."""
@@ -71,7 +75,7 @@ class Child:
 
 def answer(order: Order) -> dict[str, Any]:
     """Fork a child for one order and tell what became of it."""
-    child, said, begun_at = Child(order), {"hit": False}, 0.0
+    child, said, begun_at = Child(order), {"hit": False, "lasted": math.inf}, 0.0
     with ExitStack() as stack:
         for heard in child.words():
             edge = heard.pop("edge", None)

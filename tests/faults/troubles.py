@@ -1,6 +1,5 @@
 """What can go wrong with the numbers and the memory of a training, made to happen for real."""
 
-import ctypes
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,8 @@ from forecaster.pipeline import fitting
 from forecaster.settings import Settings
 
 AFTER = 8  # updates, the first look being at the 6th
-HEADROOM = 1 << 20  # bytes that may still be had
-M_MMAP_THRESHOLD = -3
+HEADROOM = 1 << 26  # bytes that may still be had
+BEYOND = 1e19  # an error whose square is still a float32, and the square of its gradient is not
 
 
 def arrange(patch: pytest.MonkeyPatch, trouble: str | None, settings: Settings) -> Settings:
@@ -46,22 +45,22 @@ def _nan(network: Network) -> None:
 
 
 def _explode(network: Network) -> None:
-    """Let gradients overflow: weights of a size that no clipping brings back."""
+    """Let losses stay finite and gradients overflow: errors of a size whose square is too large."""
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1e25)
+        *_, bias = network.parameters()
+        bias.add_(BEYOND)
 
 
 def _little_memory(network: Network) -> None:
-    """Grant no more than there is now, and a little; what is freed goes back to the system."""
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 17)
+    """Grant little more than there is now, and ask for more than that."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + HEADROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    torch.empty(2 * HEADROOM, dtype=torch.uint8)
 
 
 TROUBLES: dict[str, tuple[Callable[[Network], None], dict[str, object]]] = {
     "nan": (_nan, {}),
     "explode": (_explode, {"head": ("point",)}),
-    "memory": (_little_memory, {"hidden": 64, "lanes": 64}),
+    "memory": (_little_memory, {}),
 }

@@ -1,0 +1,77 @@
+"""A training that goes wrong for real: the run is failed, its best kept, the champion untouched."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecaster.registry.ledger import ledger
+from forecaster.registry.nights import last_night, runs
+from forecaster.registry.record import registered
+from forecaster.registry.standing import decisions, standing
+from forecaster.registry.versions import load_weights, read_manifest
+from tests.faults import evening, troubles
+from tests.faults.conftest import Stage
+from tests.faults.evening import TODAY, YESTERDAY, do
+from tests.faults.test_killed import serves
+
+WORDS = {
+    "nan": r"met a gradient of norm nan",
+    "explode": r"met a gradient of norm inf",
+    "memory": r"too little memory after update 8",
+}
+
+
+def check(home: Path, champion: str | None, trouble: str) -> None:
+    """The reason is stored thrice, the night is done, and its forecasts are the champion's."""
+    run, decided, done = runs(home)[-1], decisions(home)[-1], last_night(home)
+    assert done and (done.night, done.outcome, done.exit_code) == (TODAY, "done", 5)
+    assert (run.state, decided.outcome, decided.night) == ("failed", "failed", TODAY)
+    assert WORDS[trouble] in run.reason == decided.reason
+    assert decided.before == decided.after == standing(home, "return").champion == champion
+    rows = ledger(home, since=TODAY)
+    assert list(rows["version"]) == [champion or "baseline"] * 2
+    assert np.isfinite(rows["forecast"]).all()
+    (failed,) = [name for name, one in registered(home).items() if one.status == "failed"]
+    manifest = read_manifest(home, failed)
+    looks = manifest.training["looks"]
+    assert manifest.training["updates"] == 6, looks
+    for weights in load_weights(home, manifest):
+        assert all(np.isfinite(value).all() for value in weights.values())
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a champion, in which a night is to be done."""
+    home = tmp_path_factory.mktemp("before")
+    with pytest.MonkeyPatch.context() as patch:
+        evening.arrange(patch)
+        do(YESTERDAY, home)
+    return home
+
+
+@pytest.mark.parametrize("trouble", ["nan", "explode"])
+def test_numbers_that_go_wild_fail_the_run_alone(
+    trouble: str, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 47: the weights of the look before are kept, and the next night trains again."""
+    home, champion = tmp_path / "home", standing(before, "return").champion
+    shutil.copytree(before, home)
+    evening.arrange(monkeypatch)
+    with monkeypatch.context() as patch:
+        settings = troubles.arrange(patch, trouble, evening.SETTINGS)
+        report = do(TODAY, home, settings)
+    assert report.exit_code == 5 and champion
+    check(home, champion, trouble)
+    assert do(TODAY, home).nights == ()
+
+
+@pytest.mark.slow
+def test_too_little_memory_fails_the_run_alone(stage: Stage) -> None:
+    """Fault 46, by RLIMIT_AS: what was learnt before is kept, though memory stays short."""
+    home, champion = stage.home(), standing(stage.yesterday, "return").champion
+    ended = stage.ask(home, trouble="memory")
+    assert (ended["status"], ended["code"]) == (0, 5), ended["reason"]
+    check(home, champion, "memory")
+    serves(home)
