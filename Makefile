@@ -61,7 +61,7 @@ nightly: $(VENV)/.installed  ## do every night that is due: make nightly TICKERS
 retrain: $(VENV)/.installed  ## the same for all tickers in the store
 	$(RUN) retrain --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
 
-.PHONY: format lint type test test-slow mutants check-series check bench experiments wheel clean
+.PHONY: format lint type test test-slow mutants faults check-series check bench experiments wheel clean
 format: $(VENV)/.dev  ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -81,6 +81,10 @@ test-slow: $(VENV)/.dev  ## the proofs that take minutes, offline
 
 mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must notice each
 	$(BIN)/python -m tests.mutants.run
+
+# CI draws from these; to draw again what it drew: FAULTS_SEED=... make test-slow
+faults: $(VENV)/.dev  ## every fault of the nights: 25 kills a phase, each write failing; half an hour
+	FAULTS=all $(BIN)/pytest -m "not gpu" tests/faults
 
 # Real series cannot be in git: DIR is a folder of yours.
 check-series: $(VENV)/.dev  ## hold the data rules against real series: make check-series DIR=...
