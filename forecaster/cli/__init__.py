@@ -3,6 +3,7 @@
 Heavy packages are imported inside the commands, so that `--help` answers at once.
 """
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -78,7 +79,19 @@ def main() -> None:
     """Run the command line; an interrupt exits 130, a TERM signal 143, both after unwinding."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    _open_closed_streams()
     app()
+
+
+def _open_closed_streams() -> None:
+    """Open what the caller has closed (`>&-`), or the next file would take its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
 
 
 def _stop(number: int, frame: object) -> None:
