@@ -117,6 +117,7 @@ def judge(
     Raises:
         ArtifactError: the challenger is damaged.
         DataError: none of its tickers has prices.
+        OutOfMemoryError: there is no room for the gate's fresh process.
         UnknownNameError: there is no such version.
         UsageError: it is the champion already.
     """

@@ -7,6 +7,7 @@ rounds by what ran before: each would show here, before the version is promoted.
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import forecaster
 from forecaster.data.bars import History
 from forecaster.data.panel import Panel
+from forecaster.errors import OutOfMemoryError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.stated import arrays_of
@@ -74,21 +76,35 @@ def flaw_in_fresh_process(
         tickers: whose bars the forecasts were made from.
         as_of: the last day seen.
         expected: `digest` of the forecasts that this process made.
+
+    Raises:
+        OutOfMemoryError: the system had no room for another process, or killed it.
     """
     told = [str(home), version, list(tickers), as_of.isoformat() if as_of else None]
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, json.dumps(told)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": _path()},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, json.dumps(told)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": _path()},
+        )
+    except OSError as error:
+        raise _no_room(version, error.strerror or str(error)) from error
+    if done.returncode == -signal.SIGKILL:
+        raise _no_room(version, "it was killed")
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
         return f"it cannot be used in a fresh process: {said[-1][:_SHOWN]}"
     if done.stdout.strip() != expected:
         return "in a fresh process its forecasts are other ones"
     return None
+
+
+def _no_room(version: str, why: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{version}: the gate's fresh process could not be run: {why}. Give the night more memory."
+    )
 
 
 def _path() -> str:

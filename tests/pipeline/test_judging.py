@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.errors import ArtifactError, UnknownNameError, UsageError
+from forecaster.errors import ArtifactError, OutOfMemoryError, UnknownNameError, UsageError
 from forecaster.evaluation.distributions import StudentT
 from forecaster.evaluation.gate import Rule
 from forecaster.pipeline import judging, reproduction
@@ -213,6 +213,22 @@ def test_a_process_that_differs_or_fails_is_a_flaw(
 ):
     monkeypatch.setattr(reproduction, "_CHILD", child)
     assert flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected") == flaw
+
+
+def test_no_room_for_a_fresh_process_is_no_flaw_of_the_challenger(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed by the system for want of memory, or never begun."""
+    monkeypatch.setattr(reproduction, "_CHILD", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(OutOfMemoryError, match="it was killed"):
+        flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected")
+
+    def full(*told: object, **more: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(reproduction.subprocess, "run", full)
+    with pytest.raises(OutOfMemoryError, match="Resource temporarily unavailable"):
+        flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected")
 
 
 def test_who_is_not_there_or_damaged_is_no_challenger(home: Path, first: str, tmp_path: Path):
