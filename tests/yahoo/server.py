@@ -36,6 +36,7 @@ class LoopbackYahoo:
         sessions()
         self.calls: list[Call] = []
         self.newest: date | None = None  # of later days nothing is known yet
+        self.ended: dict[str, date] = {}  # last days of tickers that are gone since
         self.played: Counter[str] = Counter()  # faults at random, by name
         self._deck: list[str] = []
         self._trouble: tuple[float, random.Random] | None = None
@@ -90,7 +91,8 @@ class LoopbackYahoo:
         script = self._scripts[ticker]
         fault = script.popleft() if script else self._always.get(ticker, fine)
         begin, end = (int(query[name][0]) if name in query else None for name in _SPAN)
-        return (trouble or fault)(chart(ticker, begin, end, self.newest))
+        newest = self.ended.get(ticker, self.newest)
+        return (trouble or fault)(chart(ticker, begin, end, newest))
 
     def _drawn(self, faults: Mapping[str, Fault]) -> Fault | None:
         """Draw whether this call goes wrong, and how: each way once before any comes again."""
