@@ -1,6 +1,7 @@
 """A training that goes wrong for real: the run is failed, its best kept, the champion untouched."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,7 @@ def check(home: Path, champion: str | None, trouble: str) -> None:
     assert np.isfinite(rows["forecast"]).all()
     (failed,) = [name for name, one in registered(home).items() if one.status == "failed"]
     manifest = read_manifest(home, failed)
-    looks = manifest.training["looks"]
-    assert manifest.training["updates"] == 6, looks
+    assert manifest.training["updates"] == 6, "the update of the best look"
     for weights in load_weights(home, manifest):
         assert all(np.isfinite(value).all() for value in weights.values())
 
@@ -68,6 +68,7 @@ def test_numbers_that_go_wild_fail_the_run_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS binds on Linux alone")
 def test_too_little_memory_fails_the_run_alone(stage: Stage) -> None:
     """Fault 46, by RLIMIT_AS: what was learnt before is kept, though memory stays short."""
     home, champion = stage.home(), standing(stage.yesterday, "return").champion
