@@ -118,6 +118,7 @@ def judge(
         ArtifactError: the challenger is damaged.
         DataError: none of its tickers has prices.
         OutOfMemoryError: there is no room for the gate's fresh process.
+        StorageError: the disk failed, or failed that process.
         UnknownNameError: there is no such version.
         UsageError: it is the champion already.
     """

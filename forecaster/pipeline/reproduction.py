@@ -19,7 +19,7 @@ import numpy as np
 import forecaster
 from forecaster.data.bars import History
 from forecaster.data.panel import Panel
-from forecaster.errors import OutOfMemoryError
+from forecaster.errors import OutOfMemoryError, StorageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.stated import arrays_of
@@ -79,6 +79,7 @@ def flaw_in_fresh_process(
 
     Raises:
         OutOfMemoryError: the system had no room for another process, or killed it.
+        StorageError: the disk failed the process.
     """
     told = [str(home), version, list(tickers), as_of.isoformat() if as_of else None]
     try:
@@ -95,6 +96,8 @@ def flaw_in_fresh_process(
         raise _no_room(version, "it was killed")
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        if done.returncode == StorageError.exit_code:
+            raise StorageError(said[-1])
         return f"it cannot be used in a fresh process: {said[-1][:_SHOWN]}"
     if done.stdout.strip() != expected:
         return "in a fresh process its forecasts are other ones"
@@ -117,6 +120,10 @@ def speak() -> None:
     """Forecast in the new process and write the digest to its stdout; reads one argument."""
     home, version, tickers, until = json.loads(sys.argv[1])
     as_of = date.fromisoformat(until) if until else None
-    trained = load_trained(Path(home), read_manifest(Path(home), version))
-    panel = trained.panel(histories_of(Path(home), tickers, as_of))
+    try:
+        trained = load_trained(Path(home), read_manifest(Path(home), version))
+        panel = trained.panel(histories_of(Path(home), tickers, as_of))
+    except StorageError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_code) from None
     sys.stdout.write(digest(stated_since_fit(trained, panel)))

@@ -4,8 +4,11 @@ Every piece is the product's own but the prices, the strictness of the gate and 
 process begins: a fork, which costs no imports.
 """
 
+import io
+import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,22 +80,26 @@ def _edged(step: Callable[..., Any], phase: str, on_edge: OnEdge) -> Callable[..
 
 
 def _forked(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-    """Stand in for `subprocess.run` of the gate's fresh process."""
-    reading, writing = os.pipe()
+    """Stand in for `subprocess.run` of the gate's fresh process; speaks, but not by write(2)."""
+    ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
+        code = 1
+        sys.argv, sys.stdout, sys.stderr = ["-c", command[-1]], io.StringIO(), io.StringIO()
         try:
-            sys.argv, sys.stdout = ["-c", command[-1]], os.fdopen(writing, "w")
             reproduction.speak()
-            sys.stdout.flush()
-            os._exit(0)
+            code = 0
+        except SystemExit as ended:
+            code = int(str(ended.code))
         finally:
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        text = answer.read()
+            told = {"stdout": sys.stdout.getvalue(), "stderr": sys.stderr.getvalue()}
+            theirs.sendall(json.dumps(told).encode())
+            os._exit(code)
+    theirs.close()
+    with ours, ours.makefile("rb") as answer:
+        told = json.load(answer)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return subprocess.CompletedProcess(command, code, text, "")
+    return subprocess.CompletedProcess(command, code, **told)
 
 
 def warm_up() -> None:

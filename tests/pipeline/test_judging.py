@@ -1,5 +1,6 @@
 """The gate at work: the right days, the right rivals, the weights on disk, in a fresh process."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.errors import ArtifactError, OutOfMemoryError, UnknownNameError, UsageError
+from forecaster.errors import (
+    ArtifactError,
+    OutOfMemoryError,
+    StorageError,
+    UnknownNameError,
+    UsageError,
+)
 from forecaster.evaluation.distributions import StudentT
 from forecaster.evaluation.gate import Rule
 from forecaster.pipeline import judging, reproduction
@@ -213,6 +220,17 @@ def test_a_process_that_differs_or_fails_is_a_flaw(
 ):
     monkeypatch.setattr(reproduction, "_CHILD", child)
     assert flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected") == flaw
+
+
+def test_a_disk_that_fails_the_fresh_process_is_no_flaw_of_the_challenger(
+    home: Path, first: str, tmp_path: Path
+):
+    """Here its prices are damaged: the night waits, and the challenger stays what it is."""
+    shutil.copytree(home / "models", tmp_path / "models")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "prices.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="damaged"):
+        flaw_in_fresh_process(tmp_path, first, ["AAA"], LAST, "expected")
 
 
 def test_no_room_for_a_fresh_process_is_no_flaw_of_the_challenger(
