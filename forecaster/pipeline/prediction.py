@@ -91,14 +91,20 @@ class PredictedRows:
                 **ends,
                 "rise": np.where(np.isfinite(price), rise, np.nan),
                 "last_close": close,
-                "price_forecast": price * np.exp(forecast),
-                **{f"price_{name}": price * np.exp(end) for name, end in ends.items()},
+                "price_forecast": _priced(price, forecast),
+                **{f"price_{name}": _priced(price, end) for name, end in ends.items()},
                 "interval": list(interval),
                 "trained_on": trained_on,
                 "version": version,
             },
             columns=list(PREDICTION_COLUMNS),
         )
+
+
+def _priced(price: np.ndarray, log_return: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # only a manifest that lies forecasts that much
+        priced: np.ndarray = price * np.exp(log_return)
+    return priced
 
 
 def next_sessions(panel: Panel, rows: np.ndarray, histories: Sequence[History]) -> list[date]:

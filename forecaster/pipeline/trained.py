@@ -20,6 +20,7 @@ from forecaster.evaluation.recalibration import recalibrated
 from forecaster.models.network import Network, build_network
 from forecaster.pipeline.base import Base
 from forecaster.pipeline.fitted import Fitted, Weights, fill, refuse_other_shapes
+from forecaster.pipeline.manifest_numbers import refuse_other_numbers
 from forecaster.pipeline.reading import Reader, forms_of
 from forecaster.registry.manifest import BasePart, Manifest, ScalerPart
 from forecaster.registry.versions import load_weights
@@ -88,8 +89,11 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
     per core, and on a shared machine those wait for each other.
 
     Raises:
-        ArtifactError: a weights file is damaged or does not fit the network described.
+        ArtifactError: the manifest contradicts itself; a weights file is damaged or does not fit
+            the network described.
     """
+    forms = forms_of(manifest.network.heads, manifest.network.point_loss)
+    refuse_other_numbers(manifest, forms)
     members = load_weights(home, manifest)
     threads = manifest.training.get("threads")
     torch.set_num_threads(threads if isinstance(threads, int) else 1)
@@ -103,7 +107,7 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
             base=_base_of(manifest.base),
         ),
         target_scaler=scaler_of(manifest.target_scaler),
-        forms=forms_of(manifest.network.heads, manifest.network.point_loss),
+        forms=forms,
         shrinkage=np.array(manifest.shrinkage),
     )
     return Trained(manifest=manifest, fitted=fitted)

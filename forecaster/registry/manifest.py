@@ -6,7 +6,7 @@ Knows no network and no prices: names, numbers and hashes only.
 import hashlib
 import json
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,7 +28,7 @@ class NetworkPart(_Part):
     input_dropout: float = 0.0
     heads: list[str]
     point_loss: Literal["mse", "huber"] = "mse"
-    lookback: int | Literal["all"]
+    lookback: Annotated[int, Field(ge=1, le=100_000)] | Literal["all"]
     learned_start: bool = False
     bidirectional: bool = False
 
