@@ -35,16 +35,15 @@ TICKER, DAYS = "FUZZ", 40
 NEWEST = date(2024, 6, 28)
 EVENING = datetime(2024, 6, 28, 22, tzinfo=UTC)
 LONGEST = timedelta(seconds=20)
-MANY = 300
 
 
 def drawn(examples: int) -> settings:
-    """Draw so many; the few of the fast tests are always the same."""
+    """Draw so many, always the same."""
     health = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(
         max_examples=examples,
         deadline=LONGEST,
-        derandomize=examples < MANY,
+        derandomize=True,
         database=None,
         suppress_health_check=health,
         phases=[Phase.explicit, Phase.generate],
@@ -107,7 +106,7 @@ GOOD = chart(TICKER, *spans(NEWEST), NEWEST)
 GOOD_BEFORE = chart(TICKER, *spans(date(2024, 6, 17)), date(2024, 6, 17))
 
 
-@few_and_many(40, 1500)
+@few_and_many(40, 400)
 def test_any_chart_is_stored_or_refused(stored: Path, tmp_path: Path, examples: int) -> None:
     """Fields of any type, missing, elsewhere: the store stays whole and never shrinks."""
     before, kept = days_of(stored), store_path(stored).read_bytes()
@@ -131,7 +130,7 @@ def test_any_chart_is_stored_or_refused(stored: Path, tmp_path: Path, examples: 
 CSV = bars_of("AAA", 30).drop(columns=["dividend", "split"]).to_csv(index=False).encode()
 
 
-@few_and_many(25, 1500)
+@few_and_many(25, 300)
 def test_any_file_is_imported_or_refused(tmp_path: Path, examples: int) -> None:
     """Cut, doubled, overwritten: all of the file or nothing of it."""
     file = tmp_path / "prices.csv"
@@ -161,7 +160,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 BARS = ragged_bars({"AAA": 200, "BBB": 180})
 
 
-@few_and_many(25, 400)
+@few_and_many(25, 200)
 def test_any_manifest_forecasts_or_is_refused(
     made: tuple[Path, Manifest], tmp_path: Path, examples: int
 ) -> None:
@@ -215,7 +214,7 @@ on_failure = "mail me"
 """
 
 
-@few_and_many(150, 3000)
+@few_and_many(150, 1500)
 def test_any_settings_are_taken_or_refused(tmp_path: Path, examples: int) -> None:
     """Each mistake ends in one of our sentences."""
 
