@@ -190,7 +190,7 @@ def test_streams_that_the_caller_has_closed_are_no_error(tmp_path: Path, closed:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert (">&-" in closed.replace("2>&-", "")) == (done.stdout == "")
-    line = f"{sys.executable} -m forecaster predict --home {tmp_path} {closed}"
+    line = f"{sys.executable} -m forecaster models show NONE --home {tmp_path} {closed}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (66, "")
     assert ("2>&-" in closed) == (done.stderr == "")
