@@ -28,11 +28,11 @@ from forecaster.evaluation.folds import Fold, walk_folds
 from forecaster.evaluation.significance import daily, diebold_mariano
 from forecaster.evaluation.splits import Split
 from forecaster.evaluation.volatility import garch, refit_days
-from forecaster.pipeline.fitting import fit
+from forecaster.pipeline.evaluating.twins import alone, memoryless_twin
 from forecaster.pipeline.imports import import_files
-from forecaster.pipeline.material import material_of
+from forecaster.pipeline.learning.fitting import fit
+from forecaster.pipeline.learning.material import material_of
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.twins import alone, memoryless_twin
 from forecaster.settings import TrainSettings
 
 TARGETS = ("return", "range", "volume")

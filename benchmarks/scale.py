@@ -111,7 +111,7 @@ def append(home: Path, tickers: int, days: int) -> float:
 
 def load(home: Path) -> float:
     """Get the panel for a training on all tickers; return the seconds that it took."""
-    from forecaster.pipeline.panels import training_panel
+    from forecaster.pipeline.learning.panels import training_panel
     from forecaster.settings import TrainSettings
 
     began = time.perf_counter()

@@ -21,12 +21,12 @@ from forecaster.data.sessions import sessions_between
 from forecaster.evaluation.folds import walk_folds
 from forecaster.evaluation.splits import Split
 from forecaster.pipeline.adaptive import adaptive_intervals
+from forecaster.pipeline.evaluating.walk_forward import Walk, walk_forward
+from forecaster.pipeline.evaluating.work_folder import WorkFolder
+from forecaster.pipeline.learning.recipe import recipe_of
+from forecaster.pipeline.learning.trained import load_trained
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.recipe import recipe_of
 from forecaster.pipeline.train import train
-from forecaster.pipeline.trained import load_trained
-from forecaster.pipeline.walk_forward import Walk, walk_forward
-from forecaster.pipeline.work_folder import WorkFolder
 from forecaster.registry.choice import find_version
 from forecaster.settings import TrainSettings
 

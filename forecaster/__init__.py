@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
     "import_files": "forecaster.pipeline.imports",
-    "FetchReport": "forecaster.pipeline.ingest",
+    "FetchReport": "forecaster.pipeline.ingesting.ingest",
     "load_bars": "forecaster.pipeline.prices",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",
@@ -17,7 +17,7 @@ _HOMES = {
     "audit": "forecaster.pipeline.audit",
     "AuditReport": "forecaster.pipeline.audit",
     "memory": "forecaster.pipeline.memory",
-    "MemoryReport": "forecaster.pipeline.memory_report",
+    "MemoryReport": "forecaster.pipeline.learning.memory_report",
     "predict": "forecaster.pipeline.predict",
     "Prediction": "forecaster.pipeline.predict",
     "TrainSettings": "forecaster.settings",

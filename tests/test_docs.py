@@ -12,7 +12,7 @@ from forecaster.cli import app
 from forecaster.data.bars import FLAWS
 from forecaster.data.checks import RULES, STALE
 from forecaster.errors import ForecasterError
-from forecaster.pipeline.screen import DOUBLED_DAY
+from forecaster.pipeline.ingesting.screen import DOUBLED_DAY
 from forecaster.settings import Settings
 
 ROOT = Path(__file__).parents[1]

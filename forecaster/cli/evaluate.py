@@ -100,7 +100,7 @@ def evaluate_command(
     from dataclasses import replace
 
     from forecaster.pipeline.evaluate import evaluate
-    from forecaster.pipeline.evaluation_page import check_files, evaluation_tables, save_report
+    from forecaster.pipeline.evaluating.page import check_files, evaluation_tables, save_report
     from forecaster.pipeline.prices import write_table
     from forecaster.settings import resolve_home
 

@@ -19,8 +19,8 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.night import NightReport
-    from forecaster.pipeline.plan_nights import Plan
+    from forecaster.pipeline.nightly.night import NightReport
+    from forecaster.pipeline.nightly.plan import Plan
     from forecaster.pipeline.retrain import RetrainReport
 
 
@@ -128,7 +128,7 @@ class _Teller:
         self.command = command
 
     def tell(self, code: int, reason: str) -> None:
-        from forecaster.pipeline.on_failure import tell_failure
+        from forecaster.pipeline.nightly.on_failure import tell_failure
 
         tell_failure(self.command, code, reason)
 
@@ -137,7 +137,7 @@ class _Teller:
 def _told(on_failure: str | None) -> Iterator[_Teller]:
     """Tell the user's command of every error that leaves the block, bugs included."""
     from forecaster.errors import ForecasterError
-    from forecaster.pipeline.on_failure import words_of
+    from forecaster.pipeline.nightly.on_failure import words_of
 
     words_of(on_failure or "")  # an open quote is said before any work
     teller = _Teller(on_failure or "")

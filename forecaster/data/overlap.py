@@ -2,7 +2,8 @@
 
 Arrays in, flags out; knows no store and no source.  A ticker is *plain* where a close look
 (`merge.py`, `bars.py`, `checks.py`, `schedule.py`) would find nothing to say; in doubt it is
-not, and gets the close look.  One property holds the two together: `tests/pipeline/test_usual.py`.
+not, and gets the close look.  One property holds the two together:
+`tests/pipeline/ingesting/test_usual.py`.
 
 Shape letters: R rows, T tickers, V values of a bar.
 """

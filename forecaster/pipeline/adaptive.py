@@ -15,7 +15,7 @@ from forecaster.evaluation.conformal import (
     raw_intervals,
 )
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.pipeline.trained import Trained
+from forecaster.pipeline.learning.trained import Trained
 
 
 def adaptive_intervals(

@@ -13,13 +13,13 @@ import pandas as pd
 
 from forecaster.data.bars import History
 from forecaster.errors import LeakError, UsageError
-from forecaster.pipeline.audit_alter import as_date
-from forecaster.pipeline.audit_compare import Leak, Tally
-from forecaster.pipeline.audit_run import Subject, compare_all, some_of, spread
-from forecaster.pipeline.material import long_enough
+from forecaster.pipeline.auditing.alter import as_date
+from forecaster.pipeline.auditing.compare import Leak, Tally
+from forecaster.pipeline.auditing.run import Subject, compare_all, some_of, spread
+from forecaster.pipeline.learning.material import long_enough
+from forecaster.pipeline.learning.recipe import recipe_of
+from forecaster.pipeline.learning.trained import load_trained
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.recipe import recipe_of
-from forecaster.pipeline.trained import load_trained
 from forecaster.pipeline.universe import trained_on
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest

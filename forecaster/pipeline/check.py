@@ -16,8 +16,8 @@ from forecaster.data.quarantine import Entry, State, values_of
 from forecaster.data.store import PriceStore
 from forecaster.data.tickers import normalise_ticker, normalise_tickers
 from forecaster.errors import DataError, UnknownNameError, UsageError
+from forecaster.pipeline.ingesting.screen import open_entries
 from forecaster.pipeline.lock import writer
-from forecaster.pipeline.screen import open_entries
 from forecaster.settings import Home, resolve_home
 
 CHECK_COLUMNS: Final = ("ticker", "session", "rule", "severity", "where", "reason")

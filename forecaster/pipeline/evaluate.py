@@ -24,17 +24,17 @@ from forecaster.evaluation.folds import Fold, walk_folds
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Split
 from forecaster.pipeline.adaptive import adaptive_intervals
-from forecaster.pipeline.card import Card
-from forecaster.pipeline.evaluation import Evaluation, Judged
-from forecaster.pipeline.judge import judge
-from forecaster.pipeline.looks import Looks, count_look
-from forecaster.pipeline.recipe import recipe_of
-from forecaster.pipeline.rivals import Baselines, Rivals, rivals
-from forecaster.pipeline.trained import Trained, load_trained
-from forecaster.pipeline.twins import MEMORYLESS
+from forecaster.pipeline.evaluating.card import Card
+from forecaster.pipeline.evaluating.evaluation import Evaluation, Judged
+from forecaster.pipeline.evaluating.judge import judge
+from forecaster.pipeline.evaluating.looks import Looks, count_look
+from forecaster.pipeline.evaluating.rivals import Baselines, Rivals, rivals
+from forecaster.pipeline.evaluating.twins import MEMORYLESS
+from forecaster.pipeline.evaluating.walk_forward import Forecasts, Walk, walk_forward
+from forecaster.pipeline.evaluating.work_folder import WorkFolder
+from forecaster.pipeline.learning.recipe import recipe_of
+from forecaster.pipeline.learning.trained import Trained, load_trained
 from forecaster.pipeline.universe import compare_fingerprint, trained_on
-from forecaster.pipeline.walk_forward import Forecasts, Walk, walk_forward
-from forecaster.pipeline.work_folder import WorkFolder
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, resolve_home

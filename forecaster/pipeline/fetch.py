@@ -21,10 +21,10 @@ from forecaster.errors import (
     StorageError,
     UsageError,
 )
-from forecaster.pipeline.ingest import FETCH_COLUMNS, FetchReport, stored_row
+from forecaster.pipeline.ingesting.ingest import FETCH_COLUMNS, FetchReport, stored_row
+from forecaster.pipeline.ingesting.refresh import Wish, is_due, refresh
+from forecaster.pipeline.ingesting.usual import Answer, first_of_overlap, store_usual, usual_row
 from forecaster.pipeline.lock import writer
-from forecaster.pipeline.refresh import Wish, is_due, refresh
-from forecaster.pipeline.usual import Answer, first_of_overlap, store_usual, usual_row
 from forecaster.settings import FetchSettings, resolve_home
 
 log = logging.getLogger(__name__)

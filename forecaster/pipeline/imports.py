@@ -18,7 +18,7 @@ from forecaster.data.sources.files import read_file
 from forecaster.data.sources.listings import Said
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, ForecasterError, UsageError
-from forecaster.pipeline.ingest import (
+from forecaster.pipeline.ingesting.ingest import (
     FETCH_COLUMNS,
     FetchReport,
     admit,
@@ -26,8 +26,8 @@ from forecaster.pipeline.ingest import (
     stored_row,
     warn_of_calendar,
 )
+from forecaster.pipeline.ingesting.screen import refuse_doubt
 from forecaster.pipeline.lock import writer
-from forecaster.pipeline.screen import refuse_doubt
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)

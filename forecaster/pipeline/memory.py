@@ -16,9 +16,9 @@ from forecaster.data.export import check_folder, replaced
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.splits import Split
 from forecaster.models.network import MEMORYLESS
-from forecaster.pipeline.measuring import LAGS, TOLERANCE, check_options, measure
-from forecaster.pipeline.memory_report import Looks, MemoryReport
-from forecaster.pipeline.trained import load_trained
+from forecaster.pipeline.learning.measuring import LAGS, TOLERANCE, check_options, measure
+from forecaster.pipeline.learning.memory_report import Looks, MemoryReport
+from forecaster.pipeline.learning.trained import load_trained
 from forecaster.pipeline.universe import trained_on
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest

@@ -16,7 +16,8 @@ from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.adaptive import served_intervals
-from forecaster.pipeline.baseline import predict_baseline
+from forecaster.pipeline.learning.trained import Trained, load_trained
+from forecaster.pipeline.nightly.baseline import predict_baseline
 from forecaster.pipeline.prediction import (
     PREDICTION_COLUMNS,
     PredictedRows,
@@ -27,7 +28,6 @@ from forecaster.pipeline.prediction import (
 from forecaster.pipeline.prices import held_tickers, load_histories
 from forecaster.pipeline.remembering import Maker, remembered
 from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
-from forecaster.pipeline.trained import Trained, load_trained
 from forecaster.registry.champion import Choice, find_champion, named_version, targets_of
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, PredictSettings, resolve_home

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final
 from forecaster import clock
 from forecaster.data.sources.base import Source
 from forecaster.errors import ForecasterError, UnknownNameError
-from forecaster.pipeline import evenings
-from forecaster.pipeline.asking_again import ask_again, lacking
 from forecaster.pipeline.check import check_prices
-from forecaster.pipeline.evenings import Due, Held
 from forecaster.pipeline.fetch import fetch
-from forecaster.pipeline.ingest import FetchReport
+from forecaster.pipeline.ingesting.ingest import FetchReport
 from forecaster.pipeline.lock import writer
-from forecaster.pipeline.nightly_log import NightlyLog, beat, nightly_log
+from forecaster.pipeline.nightly import evenings
+from forecaster.pipeline.nightly.asking_again import ask_again, lacking
+from forecaster.pipeline.nightly.evenings import Due, Held
+from forecaster.pipeline.nightly.log import NightlyLog, beat, nightly_log
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.night import NightReport, NightWork
-    from forecaster.pipeline.plan_nights import Plan
+    from forecaster.pipeline.nightly.night import NightReport, NightWork
+    from forecaster.pipeline.nightly.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class _Run:
 
     def plan(self) -> "Plan":
         """Tell what would be done, from calendars and what is stored."""
-        from forecaster.pipeline.plan_nights import plan_nights
+        from forecaster.pipeline.nightly.plan import plan_nights
 
         stored = evenings.held(self.home, self.tickers)
         due, wanted = self._due(stored), self._to_fetch(stored)
@@ -174,7 +174,7 @@ class _Run:
 
     def _night(self, stored: Held, day: date, journal: NightlyLog) -> "NightReport":
         # Torch is imported here and not before: most runs of an hourly cron find no night.
-        from forecaster.pipeline.night import do_night
+        from forecaster.pipeline.nightly.night import do_night
 
         log.info("night   %s", day)
         report = do_night(self._work(stored), day)
@@ -196,14 +196,14 @@ class _Run:
         ask_again(wanted, self._fetch)
         if set(wanted) <= set(evenings.silent_for(self.home, stored, due.last)):
             return ()
-        from forecaster.pipeline.latecomers import forecast_latecomers
+        from forecaster.pipeline.nightly.latecomers import forecast_latecomers
 
         late = forecast_latecomers(self._work(stored), due.last, wanted)
         journal.write("late bars", name=self.name, night=due.last, tickers=late)
         return late
 
     def _work(self, stored: Held) -> "NightWork":
-        from forecaster.pipeline.night import NightWork
+        from forecaster.pipeline.nightly.night import NightWork
 
         return NightWork(
             home=self.home,

@@ -14,11 +14,11 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
-from forecaster.pipeline import evenings
 from forecaster.pipeline.doctor_checks import held
-from forecaster.pipeline.evenings import Held, night_dates
 from forecaster.pipeline.lock import holder
-from forecaster.pipeline.nightly_log import last_beat
+from forecaster.pipeline.nightly import evenings
+from forecaster.pipeline.nightly.evenings import Held, night_dates
+from forecaster.pipeline.nightly.log import last_beat
 from forecaster.registry.nights import Night, Run, nights, runs
 from forecaster.registry.standing import Standing, standing, standings
 from forecaster.registry.versions import read_manifest

@@ -9,12 +9,12 @@ from datetime import date
 import pandas as pd
 
 from forecaster import clock
-from forecaster.pipeline.describe import describe
-from forecaster.pipeline.fitted import weights_of
-from forecaster.pipeline.fitting import Evaluated, OnUpdate, fit, measured, plan_of
-from forecaster.pipeline.header import announce
-from forecaster.pipeline.material import prepare_panel
-from forecaster.pipeline.panels import training_panel
+from forecaster.pipeline.learning.describe import describe
+from forecaster.pipeline.learning.fitted import weights_of
+from forecaster.pipeline.learning.fitting import Evaluated, OnUpdate, fit, measured, plan_of
+from forecaster.pipeline.learning.header import announce
+from forecaster.pipeline.learning.material import prepare_panel
+from forecaster.pipeline.learning.panels import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.registry.standing import register

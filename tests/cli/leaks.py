@@ -17,17 +17,10 @@ from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation import conformal
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline import (
-    adaptive,
-    baselines,
-    fitted,
-    fitting,
-    fold,
-    ingest,
-    material,
-    prices,
-    rivals,
-)
+from forecaster.pipeline import adaptive, prices
+from forecaster.pipeline.evaluating import baselines, fold, rivals
+from forecaster.pipeline.ingesting import ingest
+from forecaster.pipeline.learning import fitted, fitting, material
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")

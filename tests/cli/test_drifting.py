@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.pipeline.drifting import drift_flags, inputs_flag, promise_of
-from forecaster.pipeline.evenings import held
+from forecaster.pipeline.nightly.drifting import drift_flags, inputs_flag, promise_of
+from forecaster.pipeline.nightly.evenings import held
 from forecaster.registry.record import Decision
 from forecaster.registry.versions import list_versions, read_manifest
 

@@ -9,10 +9,10 @@ import pytest
 
 from forecaster import clock
 from forecaster.errors import TooOldError
-from forecaster.pipeline import evenings, night
-from forecaster.pipeline.evenings import evening, held
-from forecaster.pipeline.nightly_forecast import forecast_night
-from forecaster.pipeline.nightly_training import Decided
+from forecaster.pipeline.nightly import evenings, night
+from forecaster.pipeline.nightly.evenings import evening, held
+from forecaster.pipeline.nightly.forecast import forecast_night
+from forecaster.pipeline.nightly.training import Decided
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import begin_run, finish_run
 from forecaster.registry.standing import promote

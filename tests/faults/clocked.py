@@ -23,7 +23,11 @@ from forecaster.data.timetables import timetable
 from forecaster.pipeline import fetch
 from tests.yahoo.session import LoopbackSession
 
-HEAVY = ("forecaster.data.sources.yahoo", "forecaster.pipeline.night", "forecaster.cli.layers")
+HEAVY = (
+    "forecaster.data.sources.yahoo",
+    "forecaster.pipeline.nightly.night",
+    "forecaster.cli.layers",
+)
 PATIENCE = 1.0  # seconds for an answer
 LONGEST = 2**20  # bytes of an answer
 

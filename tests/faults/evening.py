@@ -25,8 +25,9 @@ from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.database import integrity_error
 from forecaster.evaluation.gate import Rule
-from forecaster.pipeline import judging, night, nightly_training, reproduction
 from forecaster.pipeline import retrain as nights_of
+from forecaster.pipeline.nightly import judging, night, reproduction
+from forecaster.pipeline.nightly import training as nightly_training
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import runs

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.pipeline import nightly_training, train_night
+from forecaster.pipeline.nightly import challenger as train_night
+from forecaster.pipeline.nightly import training as nightly_training
 from forecaster.pipeline.predict import predict
 from forecaster.registry.nights import runs
 from tests.faults import evening

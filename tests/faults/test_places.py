@@ -19,10 +19,10 @@ import pytest
 
 from forecaster import clock
 from forecaster.errors import TryLaterError
-from forecaster.pipeline import night
 from forecaster.pipeline.imports import import_files
 from forecaster.pipeline.lock import writer
-from forecaster.pipeline.nightly_training import Decided
+from forecaster.pipeline.nightly import night
+from forecaster.pipeline.nightly.training import Decided
 from forecaster.pipeline.retrain import retrain
 from forecaster.pipeline.train import train
 from forecaster.registry.ledger import ledger
@@ -89,7 +89,7 @@ class Done:
 
 def shell(lines: str, *prefix: str, **environment: str) -> Done:
     """Run lines; `prefix` is a program that runs programs."""
-    command = [*prefix, sys.executable, "-m", "tests.forked", "forecaster.pipeline.night"]
+    command = [*prefix, sys.executable, "-m", "tests.forked", "forecaster.pipeline.nightly.night"]
     command += ["forecaster.pipeline.predict", "forecaster.pipeline.score"]
     done = subprocess.run(
         command,

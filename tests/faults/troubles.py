@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from forecaster.models.network import Network
-from forecaster.pipeline import fitting
+from forecaster.pipeline.learning import fitting
 from forecaster.settings import Settings
 
 AFTER = 8  # updates, the first look being at the 6th

@@ -9,7 +9,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.bars import BAR_COLUMNS, History, Listing
 from forecaster.errors import SourceDownError
-from forecaster.pipeline.evenings import evening
+from forecaster.pipeline.nightly.evenings import evening
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import nights

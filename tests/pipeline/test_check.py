@@ -9,7 +9,7 @@ import pytest
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.check import check_prices, drop, quarantine_table, release
-from forecaster.pipeline.screen import screen
+from forecaster.pipeline.ingesting.screen import screen
 from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
 from tests.data.histories import with_bars
 

@@ -13,15 +13,20 @@ from forecaster.evaluation.calibration import shrinkage
 from forecaster.evaluation.mixture import Mixture, mixture
 from forecaster.evaluation.recalibration import scores_of
 from forecaster.pipeline.evaluate import Walk, evaluate
-from forecaster.pipeline.fitted import location_columns, together, weights_of, weights_of_all
-from forecaster.pipeline.fitting import Fit, fit
-from forecaster.pipeline.material import Material, prepare
+from forecaster.pipeline.evaluating.stated import arrays_of, from_arrays, put_together
+from forecaster.pipeline.learning.fitted import (
+    location_columns,
+    together,
+    weights_of,
+    weights_of_all,
+)
+from forecaster.pipeline.learning.fitting import Fit, fit
+from forecaster.pipeline.learning.material import Material, prepare
+from forecaster.pipeline.learning.recipe import recipe_of
+from forecaster.pipeline.learning.trained import load_trained
 from forecaster.pipeline.memory import memory
 from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.recipe import recipe_of
-from forecaster.pipeline.stated import arrays_of, from_arrays, put_together
 from forecaster.pipeline.train import TrainReport, train
-from forecaster.pipeline.trained import load_trained
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars

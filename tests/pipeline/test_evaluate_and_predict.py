@@ -11,11 +11,11 @@ from forecaster import clock
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.splits import Split
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
+from forecaster.pipeline.learning.trained import load_trained
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
 from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.table import FORECAST_COLUMNS, interval_kinds
 from forecaster.pipeline.train import train
-from forecaster.pipeline.trained import load_trained
 from forecaster.registry.choice import find_version
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars

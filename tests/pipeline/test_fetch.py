@@ -22,7 +22,7 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.pipeline.fetch import MOST_DOWN, fetch
-from forecaster.pipeline.usual import OVERLAP
+from forecaster.pipeline.ingesting.usual import OVERLAP
 from forecaster.settings import FetchSettings
 from tests.synthetic import bars_of
 from tests.yahoo.server import LoopbackYahoo

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from forecaster.errors import DataError, UnknownNameError, UsageError
-from forecaster.pipeline.measuring import _rectangle
+from forecaster.pipeline.learning.measuring import _rectangle
+from forecaster.pipeline.learning.memory_report import MemoryReport
 from forecaster.pipeline.memory import memory, write_page
-from forecaster.pipeline.memory_report import MemoryReport
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
@@ -113,7 +113,7 @@ def test_the_rectangle_holds_the_most_days_without_padding() -> None:
 
 
 def test_a_fit_block_of_three_days_is_too_short() -> None:
-    from forecaster.pipeline.measuring import _lags_within
+    from forecaster.pipeline.learning.measuring import _lags_within
 
     with pytest.raises(DataError, match="holds 3 days"):
         _lags_within(10, 3)

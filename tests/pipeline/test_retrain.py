@@ -8,11 +8,12 @@ import pytest
 from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.errors import DivergedError, SourceDownError, StorageError, TryLaterError
-from forecaster.pipeline import night, nightly_training
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.lock import writer
-from forecaster.pipeline.nightly_log import last_beat, log_path
-from forecaster.pipeline.nightly_training import Decided, TrainingDay, why_due
+from forecaster.pipeline.nightly import night
+from forecaster.pipeline.nightly import training as nightly_training
+from forecaster.pipeline.nightly.log import last_beat, log_path
+from forecaster.pipeline.nightly.training import Decided, TrainingDay, why_due
 from forecaster.pipeline.retrain import retrain
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import begin_run, finish_run, last_night, nights

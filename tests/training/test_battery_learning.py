@@ -28,8 +28,8 @@ from textbook import elman_gradients
 
 from forecaster.data.windows import WindowBatches, window_ends
 from forecaster.models.network import Network, build_network
-from forecaster.pipeline import fitting
 from forecaster.pipeline import train as pipeline
+from forecaster.pipeline.learning import fitting
 from forecaster.settings import TrainSettings
 from forecaster.training.forecasting import forecast_histories
 from forecaster.training.plan import BPTTPlan

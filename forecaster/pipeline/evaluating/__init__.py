@@ -1,0 +1,1 @@
+"""Walk-forward folds, rivals on the same days, scores, verdicts, and the page that shows them."""
