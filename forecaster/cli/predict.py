@@ -8,6 +8,7 @@ from forecaster.cli.output import (
     AsOfOption,
     HomeOption,
     JsonOption,
+    MaxModelAgeOption,
     QuietOption,
     command,
     day,
@@ -50,6 +51,7 @@ def predict_command(
     ledger: Annotated[
         bool, typer.Option("--ledger/--no-ledger", help="Remember the forecasts, to score them.")
     ] = True,
+    max_model_age: MaxModelAgeOption = None,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -73,7 +75,7 @@ def predict_command(
         name=name,
         home=where,
         as_of=day(as_of),
-        settings=load_settings(where, "predict", {}).predict,
+        settings=load_settings(where, "predict", {"max_model_age": max_model_age}).predict,
         ledger="by-hand" if ledger else None,
     )
     if json:

@@ -10,6 +10,7 @@ from forecaster.cli.output import (
     AsOfOption,
     HomeOption,
     JsonOption,
+    MaxModelAgeOption,
     QuietOption,
     command,
     day,
@@ -44,13 +45,7 @@ def retrain_command(
         typer.Option(help="Train from random weights, or from the champion's [cold]."),
     ] = None,
     keep: Annotated[int | None, typer.Option(help="Versions that are kept [30].")] = None,
-    max_model_age: Annotated[
-        int | None,
-        typer.Option(
-            metavar="SESSIONS",
-            help="Warn of forecasts by an older model, refuse from twice as many on [252].",
-        ),
-    ] = None,
+    max_model_age: MaxModelAgeOption = None,
     max_updates: Annotated[
         int | None, typer.Option(help="Optimizer steps of a training at most [1500].")
     ] = None,
@@ -92,7 +87,7 @@ def retrain_command(
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)
-    own = {"every": every, "start": start, "keep": keep, "max_model_age": max_model_age}
+    own = {"every": every, "start": start, "keep": keep}
     trained: dict[str, Any] = {"target": target, "max_updates": max_updates, "hidden": hidden}
     trained |= {"members": members, "seed": seed, "device": device}
     with _told(on_failure) as teller:
@@ -100,7 +95,11 @@ def retrain_command(
             where,
             "retrain",
             {**own, "on_failure": on_failure},
-            also={"train": trained, "fetch": {"source": source}},
+            also={
+                "train": trained,
+                "fetch": {"source": source},
+                "predict": {"max_model_age": max_model_age},
+            },
         )
         teller.command = settings.retrain.on_failure
         report = retrain(

@@ -17,6 +17,7 @@ from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.pipeline.adaptive import served_intervals
 from forecaster.pipeline.learning.trained import Trained, load_trained
+from forecaster.pipeline.model_age import accepted_age
 from forecaster.pipeline.nightly.baseline import predict_baseline
 from forecaster.pipeline.prediction import (
     PREDICTION_COLUMNS,
@@ -76,6 +77,7 @@ def predict(
     Raises:
         ArtifactError: the version is damaged.
         DataError: no ticker can be forecast: stale, or too short.
+        TooOldError: the champion is, and no version was named.
         UnknownNameError: no such ticker or version, or none that old.
         UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
             has no such target; both `version` and `name`.
@@ -86,6 +88,8 @@ def predict(
     if name is not None and target is None:
         target = _first_target(where, name)
     choice = _choice(where, version, target, as_of, name)
+    if version is None:
+        _check_age(choice, asked, settings or PredictSettings())
     if choice.manifest is None:
         log.info("the baseline forecasts: it is champion of %s", choice.name)
         made = predict_baseline(
@@ -109,6 +113,14 @@ def predict(
 def _first_target(home: Path, name: str) -> str:
     there = targets_of(home, name)
     return DEFAULT_TARGET if DEFAULT_TARGET in there else min(there)
+
+
+def _check_age(choice: Choice, histories: list[History], settings: PredictSettings) -> None:
+    """Warn of a model that was trained long before the newest bar, or refuse it."""
+    if choice.manifest is not None:
+        calendars = {history.listing.calendar for history in histories}
+        newest = max(history.bars["session"].iloc[-1] for history in histories).date()
+        accepted_age(choice.manifest, calendars, newest, settings.max_model_age)
 
 
 def _choice(

@@ -16,6 +16,7 @@ from forecaster.errors import (
 )
 from forecaster.pipeline.doctor_checks import held
 from forecaster.pipeline.lock import holder
+from forecaster.pipeline.model_age import model_age
 from forecaster.pipeline.nightly import evenings
 from forecaster.pipeline.nightly.evenings import Held, night_dates
 from forecaster.pipeline.nightly.log import last_beat
@@ -155,11 +156,11 @@ def _model_age(home: Path, place: Standing, stored: Held) -> int | None:
     if place.champion is None:
         return None
     try:
-        last = read_manifest(home, place.champion).data.blocks.last
+        manifest = read_manifest(home, place.champion)
     except (ArtifactError, ForecasterError):
         return None
     newest = evenings.newest_final(stored.calendars.values())
-    return len(night_dates(stored.calendars.values(), last, newest)) if newest else None
+    return model_age(manifest, stored.calendars.values(), newest) if newest else None
 
 
 def _overdue(last: Night | None, stored: Held) -> float:

@@ -15,11 +15,17 @@ class FetchSettings(BaseModel):
 
 
 class PredictSettings(BaseModel):
-    """When a forecast is refused."""
+    """When a forecast is refused.
+
+    `max_stale`: sessions that a ticker's last bar may lie behind. `max_model_age`: sessions since
+    a model's training from which its forecasts come with a warning; from twice as many they are
+    refused.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_stale: int = Field(5, ge=0)
+    max_model_age: int = Field(252, ge=1)
 
 
 class RetrainSettings(BaseModel):
@@ -28,9 +34,8 @@ class RetrainSettings(BaseModel):
     `every`: sessions between two trainings. `start`: weights begin at random (cold) or at the
     champion's (warm). `drift`: whether a flag of drift brings the next training forward.
     `keep`: versions that pruning leaves. `catch_up`: nights in a row that one run makes up for.
-    `max_model_age`: sessions since a model's training from which its forecasts come with a
-    warning, and from twice as many are refused. `checkpoint_every`: updates between two
-    checkpoints. `on_failure`: command run after any exit but 0, without a shell; empty for none.
+    `checkpoint_every`: updates between two checkpoints. `on_failure`: command run after any exit
+    but 0, without a shell; empty for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +45,5 @@ class RetrainSettings(BaseModel):
     drift: bool = True
     keep: int = Field(30, ge=2)
     catch_up: int = Field(63, ge=1)
-    max_model_age: int = Field(252, ge=1)
     checkpoint_every: int = Field(50, ge=1)
     on_failure: str = ""

@@ -157,8 +157,7 @@ def test_an_old_model_is_warned_of_and_then_refused(home, last, said):
             tickers=stored.tickers,
             calendars=stored.calendars,
             made_at=clock.now(),
-            settings=PredictSettings(),
-            max_model_age=most,
+            settings=PredictSettings(max_model_age=most),
         )
 
     assert (forecast(5).age, forecast(5).version) == (5, version)

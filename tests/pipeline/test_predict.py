@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.errors import UnknownNameError, UsageError
+from forecaster.errors import TooOldError, UnknownNameError, UsageError
 from forecaster.pipeline.predict import Prediction, predict
 from forecaster.pipeline.train import train
 from forecaster.registry.versions import list_versions
-from forecaster.settings import TrainSettings
+from forecaster.settings import PredictSettings, TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 
 BARS = ragged_bars({"AAA": 400, "BBB": 400, "CCC": 120})
@@ -134,3 +134,28 @@ def test_a_home_may_be_text(home: Path) -> None:
 def test_a_malformed_ticker_is_told_before_anything_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a ticker"):
         predict(["../../x"], home=tmp_path)
+
+
+def test_a_champion_that_grew_old_is_warned_of_and_then_refused_but_not_a_named_version(
+    home: Path, said: list[str]
+) -> None:
+    """Seven sessions have come since the training."""
+    newer = BARS.groupby("ticker").tail(7).copy()
+    newer["session"] += 7 * pd.offsets.BDay()
+    bars = pd.concat([BARS, newer], ignore_index=True)
+
+    def asked(most: int, version: str | None = None) -> Prediction:
+        settings = PredictSettings(max_model_age=most)
+        as_of = newer["session"].max().date()
+        return predict(
+            ["AAA"], version=version, bars=bars, home=home, as_of=as_of, settings=settings
+        )
+
+    asked(7)
+    assert not said
+    asked(4)
+    (warning,) = said
+    assert "7 sessions before" in warning and "--max-model-age is 4" in warning
+    with pytest.raises(TooOldError, match="Train, or promote another"):
+        asked(3)
+    assert asked(3, version_of(home)).version == version_of(home)

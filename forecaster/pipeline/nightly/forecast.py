@@ -1,7 +1,6 @@
 """The forecasts of a night: by the champion as it stands, each remembered once."""
 
-import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -9,17 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from forecaster.data.sessions import close_of
-from forecaster.errors import TooOldError
+from forecaster.pipeline.model_age import accepted_age
 from forecaster.pipeline.nightly.baseline import BASELINE, predict_baseline
-from forecaster.pipeline.nightly.evenings import night_dates
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.prediction import Prediction
 from forecaster.registry.champion import Choice, champion_as_night_began, named_version
 from forecaster.registry.ledger import ledger, remember
-from forecaster.registry.manifest import Manifest
 from forecaster.settings import PredictSettings
-
-log = logging.getLogger(__name__)
 
 _KEYS = ("ticker", "target", "as_of")
 
@@ -50,7 +45,6 @@ def forecast_night(
     calendars: dict[str, str],
     made_at: datetime,
     settings: PredictSettings,
-    max_model_age: int,
     by: str | None = None,
 ) -> Forecasts:
     """Forecast the session after a night with the champion, and remember it.
@@ -65,9 +59,7 @@ def forecast_night(
         tickers: which, at least one.
         calendars: of each ticker.
         made_at: the instant at which this really happens.
-        settings: when a ticker's last bar is too old.
-        max_model_age: sessions after which the version is warned of; twice as many, and it is
-            refused.
+        settings: when a ticker's last bar, or the version, is too old.
         by: the version or "baseline" that forecast the night's other tickers; None for the
             champion.
 
@@ -77,7 +69,9 @@ def forecast_night(
         DataError: no ticker can be forecast.
     """
     choice = champion_as_night_began(home, name, day) if by is None else _by(home, name, by)
-    age = _age(choice, calendars.values(), day, max_model_age)
+    age = 0
+    if choice.manifest is not None:
+        age = accepted_age(choice.manifest, calendars.values(), day, settings.max_model_age)
     made = _forecast(home, choice, targets, day, tickers, settings)
     rows = made.forecasts
     fresh = rows[~_made_before(home, name, rows, day)]
@@ -146,31 +140,3 @@ def _made_before(home: Path, name: str, rows: pd.DataFrame, day: date) -> pd.Ser
     made = set(zip(*(known[key] for key in _KEYS), strict=True))
     keys = zip(*(rows[key] for key in _KEYS), strict=True)
     return pd.Series([key in made for key in keys], rows.index)
-
-
-def _age(choice: Choice, calendars: Collection[str], day: date, most: int) -> int:
-    """Count the sessions since a version was trained; warn when they are many.
-
-    Raises:
-        TooOldError: more than twice as many as allowed.
-    """
-    if choice.manifest is None:
-        return 0
-    age = model_age(choice.manifest, calendars, day)
-    text = (
-        f"version {choice.manifest.version} was trained as of {choice.manifest.data.blocks.last}, "
-        f"{age} sessions before {day}; --max-model-age is {most}"
-    )
-    if age > 2 * most:
-        raise TooOldError(
-            f"{text}, and no forecast is made from twice as many. Train, or promote another: "
-            "forecaster models promote"
-        )
-    if age > most:
-        log.warning("%s; from twice as many no forecast is made", text)
-    return age
-
-
-def model_age(manifest: Manifest, calendars: Collection[str], day: date) -> int:
-    """Count the night dates since the last day that a version's training saw."""
-    return len(night_dates(calendars, manifest.data.blocks.last, day))

@@ -46,7 +46,6 @@ def forecast_latecomers(work: NightWork, day: date, lacking: Collection[str]) ->
                 calendars=work.stored.calendars,
                 made_at=made_at,
                 settings=work.settings.predict,
-                max_model_age=work.settings.retrain.max_model_age,
                 by=told.summary["version"] or None,
             )
         except (ArtifactError, UnknownNameError, TooOldError, DataError) as error:

@@ -182,7 +182,6 @@ def _forecasts(work: NightWork, report: NightReport, made_at: datetime) -> Forec
         calendars=work.stored.calendars,
         made_at=made_at,
         settings=work.settings.predict,
-        max_model_age=work.settings.retrain.max_model_age,
     )
 
 
