@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LABS = sorted((ROOT / "docs" / "labs").glob("*.py"))
 PAGE = (ROOT / "docs" / "bptt.md").read_text()
-QUICK = {"contributions", "triangle"}
+QUICK = {"contributions"}
 
 
 def shown(lab: Path) -> list[str]:

@@ -173,7 +173,8 @@ def test_a_warm_start_gives_each_member_its_own_weights(material: Material, ense
             np.testing.assert_allclose(weights_of(after)[name], value, atol=1e-9)
 
 
-@pytest.mark.parametrize("weights", [pytest.param("cold", marks=pytest.mark.slow), "warm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["cold", "warm"])
 def test_walking_forward_refits_all_members(
     version: tuple[Path, TrainReport],
     weights: Literal["cold", "warm"],

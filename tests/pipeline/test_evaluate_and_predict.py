@@ -30,7 +30,7 @@ DENSE = ["historical", "ewma-t", "garch-t", "egarch-t"]
 QUICKLY = {"baselines": "quick", "walk": Walk(twins=False)}
 
 
-@pytest.fixture(scope="module", params=["all", 20])
+@pytest.fixture(scope="module", params=["all", pytest.param(20, marks=pytest.mark.slow)])
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one version, of whole histories and of windows in turn."""
     made = tmp_path_factory.mktemp("home")
@@ -121,9 +121,8 @@ def corrupted(after: date) -> pd.DataFrame:
     ("days_before_the_end", "rivals"),
     [
         (1, "quick"),
-        (20, "all"),
         (60, "quick"),
-        *(pytest.param(days, "all", marks=pytest.mark.slow) for days in (1, 60)),
+        *(pytest.param(days, "all", marks=pytest.mark.slow) for days in (1, 20, 60)),
     ],
 )
 def test_no_forecast_sees_its_own_future(

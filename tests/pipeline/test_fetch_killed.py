@@ -115,6 +115,7 @@ def can_mount() -> bool:
 needs_mount = pytest.mark.skipif(not can_mount(), reason="no user namespaces here")
 
 
+@pytest.mark.slow
 @needs_mount
 def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None:
     """Fault 34: on a disk of 1 MB 300 bars fit beside other files, the sample's 10,000 not."""

@@ -22,7 +22,7 @@ BARS = WHOLE[~LOST].reset_index(drop=True)
 QUICKLY = {"baselines": "quick", "walk": Walk(twins=False)}
 
 
-@pytest.fixture(scope="module", params=["all", 30])
+@pytest.fixture(scope="module", params=["all", pytest.param(30, marks=pytest.mark.slow)])
 def made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainReport, Path]:

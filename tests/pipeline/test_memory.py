@@ -119,6 +119,7 @@ def test_a_fit_block_of_three_days_is_too_short() -> None:
         _lags_within(10, 3)
 
 
+@pytest.mark.slow
 def test_looks_of_other_plans_on_the_same_data_stand_beside(
     home: Path, bars: pd.DataFrame, tmp_path: Path
 ) -> None:

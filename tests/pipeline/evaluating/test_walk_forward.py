@@ -72,7 +72,13 @@ def test_a_ticker_that_begins_in_the_report_block_joins(result: Evaluation) -> N
     assert result.forecasts["session"].min() < BARS[BARS["ticker"] == "CCC"]["session"].min()
 
 
-@pytest.mark.parametrize("walk", [WALK, Walk(refit_every=25, fit_days=150, twins=False)])
+@pytest.mark.parametrize(
+    "walk",
+    [
+        pytest.param(WALK, marks=pytest.mark.slow),
+        Walk(refit_every=25, fit_days=150, twins=False),
+    ],
+)
 def test_no_fold_sees_beyond_its_days(home: Path, walk: Walk) -> None:
     """Nonsense after a date in the second fold changes no forecast made until then."""
     whole = walked(home, walk)
@@ -109,6 +115,7 @@ def test_the_fit_is_handed_no_day_outside_its_blocks(
         assert last == split.select_until == np.datetime64(row.select_until)
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_where_the_fold_before_ended(home: Path) -> None:
     cold, warm = (
         forecasts(walked(home, Walk(refit_every=25, weights=weights, twins=False)))

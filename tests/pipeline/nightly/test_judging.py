@@ -222,6 +222,7 @@ def test_a_process_that_differs_or_fails_is_a_flaw(
     assert flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected") == flaw
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_the_fresh_process_is_no_flaw_of_the_challenger(
     home: Path, first: str, tmp_path: Path
 ):
