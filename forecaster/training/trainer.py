@@ -6,7 +6,7 @@ The panel moves to the device once.
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -25,16 +25,17 @@ from forecaster.training.checkpoint import (
     restore_optimizer,
     restore_random,
 )
+from forecaster.training.norms import GradientNorms
 from forecaster.training.passes import (
     Place,
     Reading,
-    Segment,
     Segments,
     TrainingArrays,
     pass_gradients,
 )
 from forecaster.training.plan import BPTTPlan
 from forecaster.training.tiles import workers_of
+from forecaster.training.watched import Watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """One look at the select block; losses are means per scored outcome, in scaled units."""
+    """One look at the select block; losses are means per scored outcome, in scaled units.
+
+    `clipped` and `leaps` count the gradients until here that were too long (see `norms.py`).
+    """
 
     update: int
     passes: int
@@ -68,6 +72,8 @@ class Evaluated:
     select_loss: float
     best: bool
     seconds: float
+    clipped: int
+    leaps: int
 
 
 def train(
@@ -114,7 +120,7 @@ def train(
     network.train()
     with workers_of(reading.workers, arrays.inputs.device) as workers:
         while not run.ended:
-            segments = _Watched(passes(run.pass_number))
+            segments = Watched(passes(run.pass_number))
             for gradients in pass_gradients(
                 network, arrays, segments, plan, reading, run.place, workers
             ):
@@ -150,7 +156,7 @@ class _Run:
         self.best_weights = copy.deepcopy(network.state_dict())
         self.looks: list[Evaluated] = []
         self.losses: list[Tensor] = []
-        self.last_norm, self.started = float("nan"), time.monotonic()
+        self.norms, self.started = GradientNorms(options.clip_grad), time.monotonic()
 
     @property
     def look_is_due(self) -> bool:
@@ -165,7 +171,7 @@ class _Run:
         stale = len(self.looks) > self.options.patience and not any(look.best for look in recent)
         return self.update == self.options.max_updates or stale
 
-    def move(self, gradients: BlockGradients, segments: "_Watched") -> None:
+    def move(self, gradients: BlockGradients, segments: Watched) -> None:
         """Move the weights once.
 
         Raises:
@@ -178,7 +184,7 @@ class _Run:
         if self.update < self.options.max_updates:  # a step more than its cycle has is an error
             self.schedule.step()
         segments.forget()
-        self.last_norm = norm
+        self.norms.note(norm)
         self.losses.append(gradients.loss_sum)
 
     def look(self, validate: Callable[[Network], float]) -> Evaluated:
@@ -190,6 +196,7 @@ class _Run:
         select_loss = validate(self.network)
         if not np.isfinite(select_loss):
             raise self._diverged(f"a select loss of {select_loss}")
+        self.norms.count()
         best = select_loss < min((past.select_loss for past in self.looks), default=np.inf)
         look = Evaluated(
             update=self.update,
@@ -198,6 +205,8 @@ class _Run:
             select_loss=select_loss,
             best=best,
             seconds=time.monotonic() - self.started,
+            clipped=self.norms.clipped,
+            leaps=self.norms.leaps,
         )
         self.looks.append(look)
         self.losses = []
@@ -207,7 +216,7 @@ class _Run:
 
     def _diverged(self, what: str, rows: Sequence[int] = ()) -> DivergedError:
         self.network.load_state_dict(self.best_weights)
-        norm = self.last_norm
+        norm = self.norms.last
         before = "" if np.isnan(norm) else f" (the last finite gradient had norm {norm:.3g})"
         return DivergedError(
             f"Update {self.update} in pass {self.pass_number} met {what}{before}; lower --lr or "
@@ -234,7 +243,7 @@ class _Run:
             "done": self.place.done,
             "rates": optimizer_facts(self.optimizer),
             "schedule": self.schedule.state_dict(),
-            "last_norm": self.last_norm,
+            "norms": self.norms.facts(),
             "seconds": time.monotonic() - self.started,
             "looks": [asdict(look) for look in self.looks],
         }
@@ -259,7 +268,7 @@ class _Run:
         self.place = Place(facts["done"], RecurrentState(carried) if carried else None)
         self.losses = [loss for part in checkpoint.group("losses").values() for loss in part]
         self.looks = [Evaluated(**look) for look in facts["looks"]]
-        self.last_norm = facts["last_norm"]
+        self.norms.restore(facts["norms"])
         self.started = time.monotonic() - facts["seconds"]
 
     def _identity(self) -> dict[str, object]:
@@ -281,30 +290,3 @@ def _step(optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float) 
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, total)
         optimizer.step()
     return norm
-
-
-class _Watched:
-    """Segments that remember the rows that the update under way has read."""
-
-    def __init__(self, segments: Segments) -> None:
-        self._segments = segments
-        self._read: list[np.ndarray] = []
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """Rows read since the last update, without padding."""
-        found: list[int] = np.concatenate([rows[rows >= 0] for rows in self._read]).tolist()
-        return found
-
-    def forget(self) -> None:
-        """Begin another update."""
-        self._read = []
-
-    def __len__(self) -> int:
-        return len(self._segments)
-
-    def __iter__(self) -> Iterator[Segment]:
-        self.forget()  # an earlier iteration may have counted only
-        for segment in self._segments:
-            self._read.append(segment.rows)
-            yield segment

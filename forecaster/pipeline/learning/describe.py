@@ -105,5 +105,7 @@ def _training_part(
         "updates": looks[-1].update,
         "passes": looks[-1].passes,
         "best_update": bests[0],
+        "clipped": looks[-1].clipped,
+        "leaps": looks[-1].leaps,
         "looks": [(look.update, look.select_loss) for look in looks],
     }
