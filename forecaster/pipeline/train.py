@@ -18,7 +18,7 @@ from forecaster.pipeline.learning.material import prepare_panel
 from forecaster.pipeline.learning.panels import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.registry_file import check_name, check_registry
-from forecaster.registry.standing import register
+from forecaster.registry.ruling import register
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device

@@ -15,16 +15,9 @@ from forecaster.pipeline.lock import writer
 from forecaster.registry.choice import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.pruning import prune
-from forecaster.registry.standing import (
-    Decision,
-    Registered,
-    Standing,
-    decisions,
-    promote,
-    registered,
-    rollback,
-    standings,
-)
+from forecaster.registry.record import Decision, Registered, decisions, registered
+from forecaster.registry.ruling import promote, rollback
+from forecaster.registry.standing import Standing, standings
 from forecaster.registry.versions import list_versions, load_weights, read_manifest, verify
 from forecaster.settings import Home, resolve_home
 

@@ -1,1 +1,1 @@
-"""Trained versions on disk: written whole or not at all, verified before use."""
+"""Trained versions on disk, verified before use; who is champion; what was forecast."""

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from forecaster.registry.registry_file import registry_path
-from forecaster.registry.standing import keep
+from forecaster.registry.ruling import keep
 from tests.cli.conftest import QUICK
 
 Run = Callable[..., Result]

@@ -15,7 +15,7 @@ from forecaster.pipeline.nightly.forecast import forecast_night
 from forecaster.pipeline.nightly.training import Decided
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import begin_run, finish_run
-from forecaster.registry.standing import promote
+from forecaster.registry.ruling import promote
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings
 from tests.pipeline.conftest import said

@@ -9,8 +9,8 @@ import pytest
 
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import last_night, runs
-from forecaster.registry.record import registered
-from forecaster.registry.standing import decisions, standing
+from forecaster.registry.record import decisions, registered
+from forecaster.registry.standing import standing
 from forecaster.registry.versions import load_weights, read_manifest
 from tests.faults import evening, troubles
 from tests.faults.conftest import Stage

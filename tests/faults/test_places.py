@@ -27,7 +27,7 @@ from forecaster.pipeline.retrain import retrain
 from forecaster.pipeline.train import train
 from forecaster.registry.ledger import ledger
 from forecaster.registry.nights import begin_run, finish_run, nights
-from forecaster.registry.standing import promote
+from forecaster.registry.ruling import promote
 from forecaster.settings import TrainSettings
 from tests.pipeline.nights import Daily, on, settings
 from tests.pipeline.test_fetch_killed import needs_mount

@@ -15,7 +15,7 @@ from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
 from forecaster.registry.ledger import ledger
 from forecaster.registry.registry_file import registry_path
-from forecaster.registry.standing import keep
+from forecaster.registry.ruling import keep
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 

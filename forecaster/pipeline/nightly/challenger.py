@@ -41,7 +41,8 @@ from forecaster.pipeline.nightly.checkpoints import CheckpointFile
 from forecaster.pipeline.nightly.stopping import signals_wait
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.nights import begin_run, finish_run
-from forecaster.registry.standing import fail, register, standing
+from forecaster.registry.ruling import fail, register
+from forecaster.registry.standing import standing
 from forecaster.registry.versions import check_writable, read_manifest, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device, is_of_memory

@@ -13,7 +13,8 @@ from forecaster.pipeline.nightly.evenings import night_dates
 from forecaster.pipeline.nightly.judging import judge
 from forecaster.registry.nights import runs
 from forecaster.registry.record import decisions
-from forecaster.registry.standing import fail, keep, promote, standing
+from forecaster.registry.ruling import fail, keep, promote
+from forecaster.registry.standing import standing
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Settings
 

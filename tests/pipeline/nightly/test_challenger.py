@@ -17,7 +17,9 @@ from forecaster.pipeline.nightly import challenger as train_night
 from forecaster.pipeline.nightly.challenger import NightBlocks, train_challenger
 from forecaster.pipeline.nightly.checkpoints import CheckpointFile
 from forecaster.registry.nights import runs
-from forecaster.registry.standing import decisions, promote, registered, standing
+from forecaster.registry.record import decisions, registered
+from forecaster.registry.ruling import promote
+from forecaster.registry.standing import standing
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint

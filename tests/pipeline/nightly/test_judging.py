@@ -24,7 +24,7 @@ from forecaster.pipeline.nightly.challenger import NightBlocks, train_challenger
 from forecaster.pipeline.nightly.judging import judge
 from forecaster.pipeline.nightly.reproduction import digest, flaw_in_fresh_process
 from forecaster.pipeline.train import train
-from forecaster.registry.standing import promote
+from forecaster.registry.ruling import promote
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars

@@ -16,19 +16,10 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
+from forecaster.registry.record import decisions, registered
 from forecaster.registry.registry_file import check_registry, registry_path
-from forecaster.registry.standing import (
-    Standing,
-    decisions,
-    fail,
-    keep,
-    promote,
-    register,
-    registered,
-    rollback,
-    standing,
-    standings,
-)
+from forecaster.registry.ruling import fail, keep, promote, register, rollback
+from forecaster.registry.standing import Standing, standing, standings
 from tests.registry.samples import NIGHT, saved
 
 DAY = date(2024, 3, 1)
