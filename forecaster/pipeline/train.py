@@ -9,7 +9,7 @@ from datetime import date
 import pandas as pd
 
 from forecaster import clock
-from forecaster.pipeline.learning.alarms import warn_of_gradients
+from forecaster.pipeline.learning.alarms import tell_of_gradients
 from forecaster.pipeline.learning.describe import describe
 from forecaster.pipeline.learning.fitted import weights_of
 from forecaster.pipeline.learning.fitting import Evaluated, OnUpdate, fit, measured, plan_of
@@ -99,7 +99,7 @@ def train(
             target,
             100 * share,
         )
-    warn_of_gradients(made.looks_by_member, settings)
+    tell_of_gradients(made.looks_by_member, settings)
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame(
         [

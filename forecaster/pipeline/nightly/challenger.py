@@ -22,7 +22,7 @@ from forecaster.errors import (
     OutOfMemoryError,
     TrainingFailedError,
 )
-from forecaster.pipeline.learning.alarms import warn_of_gradients
+from forecaster.pipeline.learning.alarms import tell_of_gradients
 from forecaster.pipeline.learning.describe import describe
 from forecaster.pipeline.learning.fitted import Weights, weights_of, weights_of_all
 from forecaster.pipeline.learning.fitting import (
@@ -267,7 +267,7 @@ def _save(task: _Task, keeper: CheckpointFile, done: Sequence[Done]) -> Manifest
     """Calibrate the members and write the version; one that was written before is the same."""
     settings = task.settings.model_copy(update={"members": len(done)})
     made = calibrated(done, task.material, settings)
-    warn_of_gradients(made.looks_by_member, settings)
+    tell_of_gradients(made.looks_by_member, settings)
     manifest = describe(task.material, settings, task.fingerprint, made, keeper.created)
     told = manifest.model_copy(update={"training": {**manifest.training, "start": task.began}})
     weights = [weights_of(network) for network in made.fitted.networks]
