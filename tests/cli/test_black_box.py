@@ -189,6 +189,7 @@ def test_what_was_served_is_what_is_stored(
     assert {d: v for d, v in splits.items() if v != 1} == served
 
 
+@pytest.mark.slow
 def test_a_second_fetch_asks_half_as_much_and_changes_nothing(
     boxes: dict[str, Box], fetched: dict[str, Done]
 ) -> None:

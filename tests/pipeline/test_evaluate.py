@@ -50,6 +50,7 @@ def test_unchanged_bars_are_not_called_changed(
     assert not said
 
 
+@pytest.mark.slow
 def test_a_ticker_without_a_report_day_is_named(home: Path, said: list[str]) -> None:
     """It died in the select block: its rows are missing from the scorecard, and it says so."""
     dead = (BARS["ticker"] == "BBB") & (BARS["session"] > pd.Timestamp("2011-05-31"))

@@ -120,8 +120,8 @@ def corrupted(after: date) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("days_before_the_end", "rivals"),
     [
-        (1, "quick"),
         (60, "quick"),
+        pytest.param(1, "quick", marks=pytest.mark.slow),
         *(pytest.param(days, "all", marks=pytest.mark.slow) for days in (1, 20, 60)),
     ],
 )

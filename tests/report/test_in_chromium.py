@@ -131,6 +131,7 @@ def test_without_its_data_a_figure_is_empty(tab: Tab, pages: dict[str, Path]) ->
     assert all(figure["drawn"] == figure["given"] for figure in others)
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_and_a_foreign_request_would_be_heard(
     tab: Tab, pages: dict[str, Path]
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_script_that_fails_and_a_foreign_request_would_be_heard(
     assert "http://127.0.0.1:9/x.png" in tab.requests
 
 
+@pytest.mark.slow
 def test_a_wide_table_would_be_seen_to_overflow(tab: Tab, pages: dict[str, Path]) -> None:
     """Were it not for the frame in which it scrolls."""
     copy = broken(pages["evaluation"], "wide", ".wide { overflow-x: auto;", ".wide {")
