@@ -101,6 +101,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_any_work(run: Run, home
     assert not looks.exists() and not both.stdout
 
 
+@pytest.mark.slow
 def test_a_home_without_room_for_a_page_still_gets_its_result(run: Run, home: Path) -> None:
     """Nobody named the page: its failure is told, and is none of the evaluation."""
     (home / "reports").write_text("a file where the folder should be")

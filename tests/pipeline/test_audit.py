@@ -225,6 +225,7 @@ def test_one_ticker_alone_is_audited_without_a_cross_section(tmp_path: Path) -> 
     assert found.version is None and found.tickers == ("AAA",)
 
 
+@pytest.mark.slow
 def test_exchanges_with_other_hours_are_read_by_their_own_clock(tmp_path: Path) -> None:
     """What is final at noon in New York is not what is final where trade never stops."""
     bars = ragged_bars({"AAA": 180, "BBB": 170})

@@ -51,7 +51,13 @@ def holes(content: object, path: str = "") -> list[str]:
     return [path] if isinstance(content, float) and not math.isfinite(content) else []
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if case == "one of two constant" else [])
+        for case in CASES
+    ],
+)
 def test_nulls_have_a_reason(case: str) -> None:
     found = evaluated(case)
     content = found.content()

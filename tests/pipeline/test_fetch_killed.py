@@ -60,7 +60,8 @@ def check(home: Path, number: int, revisions: dict[str, int], *, done: bool) -> 
     return reached
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [5, 25])
 def test_a_fetch_killed_at_any_moment_loses_nothing(
     tmp_path: Path, fetch_round: FetchRound, kills: int
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None
     assert "the disk is full; nothing was changed" in stderr
 
 
+@pytest.mark.slow
 @needs_mount
 def test_a_read_only_home_exits_73_before_any_work_and_can_be_read(tmp_path: Path) -> None:
     """Fault 35: the disk is mounted read-only, which binds root, too."""
