@@ -1,4 +1,4 @@
-"""Training speed and memory beside a plain torch loop, in turn, on this machine.
+"""Training speed beside a plain torch loop, in turn, on this machine.
 
 Usage: python -m benchmarks.training [--quick] [--rounds 9] [--inputs 26]
 
@@ -212,50 +212,6 @@ def histories(threads: int, rounds: int) -> str:
     )
 
 
-def resident(what: str) -> int:
-    """KiB of this process now (VmRSS) or at most (VmHWM); Linux only."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(what))
-
-
-def full_gradient(kind: str, memory: str) -> None:
-    """In a process of its own: print seconds and MiB of one exact full gradient."""
-    torch.set_num_threads(1)
-    from forecaster.training.gradients import bptt_gradients
-
-    network, data = network_of(kind, 64), panel()
-    rows = torch.arange(SERIES * DAYS).reshape(SERIES, DAYS).T.contiguous()
-    x, y, mask = data.inputs[rows], data.y[rows], data.scored[rows]
-    plan = BPTTPlan.full(memory=memory)
-
-    def once(days: int) -> None:
-        state = network.initial_state(SERIES)
-        bptt_gradients(network, x[:days], y[:days], mask[:days], state, plan, float(mask.numel()))
-
-    once(5)
-    before = resident("VmRSS")
-    seconds = statistics.median(spent(lambda: once(DAYS))[0] for _ in range(3))
-    print(seconds, (resident("VmHWM") - before) / 1024)
-
-
-def full_row(kind: str, rounds: int) -> str:
-    """Compare one graph with recomputation, processes in turn."""
-    found: dict[str, list[list[float]]] = {"store": [], "recompute": []}
-    for _ in range(rounds):
-        for memory, results in found.items():
-            code = f"from benchmarks.training import *; full_gradient({kind!r}, {memory!r})"
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-            results.append([float(word) for word in done.stdout.split()])
-    pairs = list(zip(found["store"], found["recompute"], strict=True))
-    faster, smaller = (statistics.median(s[i] / r[i] for s, r in pairs) for i in range(2))
-    cells = [
-        f"{statistics.median(r[0] for r in arm):.2f} s, {statistics.median(r[1] for r in arm):.0f}"
-        " MiB"
-        for arm in found.values()
-    ]
-    return f"| {kind} | {cells[0]} | {cells[1]} | {faster:.2f} | **{smaller:.1f}** |"
-
-
 @contextmanager
 def busy_process() -> Iterator[None]:
     """Keep one core busy with something else."""
@@ -325,13 +281,8 @@ def main() -> None:
     )
     for threads in (1, 2):
         alone(f"histories({threads}, {rounds})")
-    print(
-        f"\nExact full BPTT, {DAYS:,} days x {SERIES} lanes, 64 hidden, processes of their own.\n"
-        "\n| cell | one graph | recomputed | times faster | times smaller |\n|---|---|---|---|---|",
-        flush=True,
-    )
-    for kind in KINDS:
-        print(full_row(kind, 2 if quick else 5), flush=True)
+    full = ["-m", "benchmarks.full_bptt", "--rounds", str(2 if quick else 5)]
+    subprocess.run([sys.executable, *full, "--inputs", str(INPUTS)], check=True)
     print(
         "\nLSTM 64, 1,024 windows per update, windows/s beside one other busy process.\n"
         "\n| | free | beside it | kept |\n|---|---|---|---|",
