@@ -14,8 +14,8 @@ import torch
 
 from benchmarks import training
 from benchmarks.training import DAYS, KINDS, SERIES, network_of, panel, spent
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.plan import BPTTPlan
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
 
 
 def resident(what: str) -> int:

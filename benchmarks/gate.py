@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 from forecaster.evaluation.distributions import StudentT
-from forecaster.evaluation.gate import Trial, verdict
+from forecaster.evaluation.promotion_test import Trial, verdict
 
 DAYS, DF = 126, 6.0
 UNIT = np.sqrt(1.0 - 2.0 / DF)

@@ -21,18 +21,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from forecaster.backtesting.benchmarks import alone, memoryless_twin
+from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
-from forecaster.evaluation.baselines import least_squares
+from forecaster.evaluation.benchmark_models import least_squares
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.evaluation.folds import Fold, walk_folds
 from forecaster.evaluation.significance import daily, diebold_mariano
-from forecaster.evaluation.splits import Split
+from forecaster.evaluation.splits import Fold, Split, walk_folds
 from forecaster.evaluation.volatility import garch, refit_days
-from forecaster.pipeline.evaluating.twins import alone, memoryless_twin
-from forecaster.pipeline.imports import import_files
-from forecaster.pipeline.learning.fitting import fit
-from forecaster.pipeline.learning.material import material_of
-from forecaster.pipeline.prices import load_histories
+from forecaster.forecasting.data_set import material_of
+from forecaster.forecasting.fitting import fit
+from forecaster.pipeline.data_import import import_files
 from forecaster.settings import TrainSettings
 
 TARGETS = ("return", "range", "volume")

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecaster.data.bars import BAR_COLUMNS, History, Listing
+from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.sessions import sessions_between
 from forecaster.data.store import PriceStore
 from forecaster.pipeline.fetch import fetch
@@ -111,7 +111,7 @@ def append(home: Path, tickers: int, days: int) -> float:
 
 def load(home: Path) -> float:
     """Get the panel for a training on all tickers; return the seconds that it took."""
-    from forecaster.pipeline.learning.panels import training_panel
+    from forecaster.forecasting.training_panel import training_panel
     from forecaster.settings import TrainSettings
 
     began = time.perf_counter()

@@ -12,11 +12,10 @@ import time
 import numpy as np
 import torch
 
-from forecaster.data.lanes import pack_lanes
-from forecaster.data.windows import WindowBatches, window_ends
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import WindowBatches, pack_lanes, window_ends
 from forecaster.models.network import build_network
-from forecaster.training.passes import Reading, Segments, TrainingArrays
-from forecaster.training.plan import BPTTPlan
+from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.trainer import Options, train
 
 SERIES, DAYS, INPUTS, HIDDEN = 20, 2520, 26, 64

@@ -25,12 +25,11 @@ import numpy as np
 import torch
 
 from benchmarks.plain_loop import PlainLoop
-from forecaster.data.lanes import pack_lanes
-from forecaster.data.windows import WindowBatches, window_ends
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import WindowBatches, pack_lanes, window_ends
 from forecaster.models.network import Network, build_network
-from forecaster.training.passes import Reading, Segments, TrainingArrays
-from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import Workers, tiled_gradients
+from forecaster.training.epoch import Reading, Segments, TrainingArrays
+from forecaster.training.micro_batches import Workers, tiled_gradients
 from forecaster.training.trainer import Options, train
 
 Found = TypeVar("Found")

@@ -17,17 +17,15 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from forecaster.backtesting.walk_forward import Walk, WorkFolder, walk_forward
+from forecaster.data.loading import load_histories
 from forecaster.data.sessions import sessions_between
-from forecaster.evaluation.folds import walk_folds
-from forecaster.evaluation.splits import Split
-from forecaster.pipeline.adaptive import adaptive_intervals
-from forecaster.pipeline.evaluating.walk_forward import Walk, walk_forward
-from forecaster.pipeline.evaluating.work_folder import WorkFolder
-from forecaster.pipeline.learning.recipe import recipe_of
-from forecaster.pipeline.learning.trained import load_trained
-from forecaster.pipeline.prices import load_histories
+from forecaster.evaluation.splits import Split, walk_folds
+from forecaster.forecasting.loading import load_trained
+from forecaster.forecasting.manifest_parts import recipe_of
+from forecaster.forecasting.predictions import adaptive_intervals
 from forecaster.pipeline.train import train
-from forecaster.registry.choice import find_version
+from forecaster.registry.champion import find_version
 from forecaster.settings import TrainSettings
 
 FIRST, LIMIT = date(2014, 1, 2), 60.0

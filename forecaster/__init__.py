@@ -7,9 +7,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
-    "import_files": "forecaster.pipeline.imports",
-    "FetchReport": "forecaster.pipeline.ingesting.ingest",
-    "load_bars": "forecaster.pipeline.prices",
+    "import_files": "forecaster.pipeline.data_import",
+    "FetchReport": "forecaster.data.ingest",
+    "load_bars": "forecaster.data.loading",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",
     "evaluate": "forecaster.pipeline.evaluate",
@@ -17,7 +17,7 @@ _HOMES = {
     "audit": "forecaster.pipeline.audit",
     "AuditReport": "forecaster.pipeline.audit",
     "memory": "forecaster.pipeline.memory",
-    "MemoryReport": "forecaster.pipeline.learning.memory_report",
+    "MemoryReport": "forecaster.forecasting.memory",
     "predict": "forecaster.pipeline.predict",
     "Prediction": "forecaster.pipeline.predict",
     "TrainSettings": "forecaster.settings",

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecaster.data.bars import History
 from forecaster.data.checks import ERRORS, check_history
-from forecaster.data.sources.files import read_file
-from forecaster.data.sources.listings import Said
+from forecaster.data.history import History
+from forecaster.data.sources.files import Said, read_file
 from forecaster.errors import ForecasterError
 
 EXPECTED = {"bad-stock-split": "split-slip", "100x-error": "unit-slip"}

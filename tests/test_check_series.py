@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.data.bars import History
+from forecaster.data.history import History
 from tests.check_series import main, ticker_of
 from tests.data.broken_series import BROKEN, CLEAN
 

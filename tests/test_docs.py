@@ -9,10 +9,10 @@ import pytest
 import typer.main
 
 from forecaster.cli import app
-from forecaster.data.bars import FLAWS
 from forecaster.data.checks import RULES, STALE
+from forecaster.data.history import FLAWS
+from forecaster.data.screening import DOUBLED_DAY
 from forecaster.errors import ForecasterError
-from forecaster.pipeline.ingesting.screen import DOUBLED_DAY
 from forecaster.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -9,11 +9,11 @@ what day i contributes. Their sum is what `forecaster` computes for the shared w
 import torch
 from torch import Tensor
 
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.elman import ElmanCore
 from forecaster.models.heads import PointHead
 from forecaster.models.network import Network
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.plan import BPTTPlan
 
 DAYS, HIDDEN = 8, 4
 

@@ -6,13 +6,13 @@ Run: python docs/labs/delay_line.py
 import torch
 from torch import Tensor
 
+from forecaster.bptt.chunks import Grid
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore
 from forecaster.models.elman import ElmanCore
 from forecaster.models.heads import PointHead
 from forecaster.models.network import Network
-from forecaster.training.blocks import Grid
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.plan import BPTTPlan
 
 LAG, DAYS, LANES, PASSES, RATE = 10, 240, 16, 80, 0.5
 

@@ -6,11 +6,11 @@ Run: python docs/labs/equal_updates.py
 import numpy as np
 import torch
 
-from forecaster.data.lanes import pack_lanes
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import pack_lanes
 from forecaster.models.network import Network, build_network
-from forecaster.training.forecasting import forecast_histories
-from forecaster.training.passes import Reading, TrainingArrays
-from forecaster.training.plan import BPTTPlan
+from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.inference import forecast_histories
 from forecaster.training.trainer import Options, train
 
 SERIES, DAYS, FIT = 24, 750, 500

@@ -6,12 +6,12 @@ Run: python docs/labs/triangle.py
 import torch
 from torch import Tensor, nn
 
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.elman import ElmanCore
 from forecaster.models.heads import PointHead
 from forecaster.models.network import Network
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.plan import BPTTPlan
 
 DAYS = 12
 

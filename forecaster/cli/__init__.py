@@ -15,17 +15,14 @@ from forecaster.cli import (
     audit,
     config,
     data,
-    doctor,
     evaluate,
     fetch,
     memory,
     models,
+    operations,
     output,
     predict,
     retrain,
-    schedule,
-    score,
-    status,
     train,
 )
 
@@ -68,10 +65,10 @@ app.command("memory")(memory.memory_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(models.app, name="models")
 app.command("retrain")(retrain.retrain_command)
-app.command("score")(score.score_command)
-app.command("status")(status.status_command)
-app.command("doctor")(doctor.doctor_command)
-app.command("schedule")(schedule.schedule_command)
+app.command("score")(predict.score_command)
+app.command("status")(operations.status_command)
+app.command("doctor")(operations.doctor_command)
+app.command("schedule")(operations.schedule_command)
 app.add_typer(config.app, name="config")
 
 

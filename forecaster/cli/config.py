@@ -23,8 +23,8 @@ def show_command(home: HomeOption = None, json: JsonOption = False) -> None:
     """
     import pandas as pd
 
-    from forecaster.cli.layers import FILE, sourced_settings
     from forecaster.settings import resolve_home
+    from forecaster.settings.settings_sources import FILE, sourced_settings
 
     where = resolve_home(home)
     rows = [

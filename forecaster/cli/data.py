@@ -66,7 +66,7 @@ def import_command(
 
     Example: forecaster data import prices.csv --ticker ACME --map close=Last
     """
-    from forecaster.pipeline.imports import import_files
+    from forecaster.pipeline.data_import import import_files
     from forecaster.settings import resolve_home
 
     report = import_files(
@@ -108,7 +108,7 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     Example: forecaster data list --json
     """
-    from forecaster.pipeline.prices import stored_tickers
+    from forecaster.data.loading import stored_tickers
     from forecaster.settings import resolve_home
 
     table = stored_tickers(resolve_home(home))
@@ -138,7 +138,7 @@ def show_command(
     """
     from dataclasses import asdict
 
-    from forecaster.pipeline.prices import stored_ticker
+    from forecaster.data.loading import stored_ticker
     from forecaster.settings import resolve_home
 
     stored = stored_ticker(resolve_home(home), ticker, day(until))
@@ -179,7 +179,7 @@ def check_command(
 
     Example: forecaster data check AAPL
     """
-    from forecaster.pipeline.check import check_prices
+    from forecaster.pipeline.data_check import check_prices
     from forecaster.settings import resolve_home
 
     report = check_prices(tickers or (), home=resolve_home(home))
@@ -212,7 +212,7 @@ def export_command(
 
     Example: forecaster data export prices.csv AAPL MSFT
     """
-    from forecaster.pipeline.prices import export_file
+    from forecaster.data.loading import export_file
     from forecaster.settings import resolve_home
 
     count = export_file(file, tickers or (), home=resolve_home(home))

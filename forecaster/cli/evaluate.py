@@ -99,9 +99,9 @@ def evaluate_command(
     """
     from dataclasses import replace
 
+    from forecaster.data.loading import write_table
     from forecaster.pipeline.evaluate import evaluate
-    from forecaster.pipeline.evaluating.page import check_files, evaluation_tables, save_report
-    from forecaster.pipeline.prices import write_table
+    from forecaster.pipeline.evaluate_page import check_files, evaluation_tables, save_report
     from forecaster.settings import resolve_home
 
     check_files(report, forecasts, none=no_report)

@@ -47,9 +47,9 @@ def fetch_command(
 
     Example: forecaster fetch AAPL MSFT --start 2010-01-01
     """
-    from forecaster.cli.layers import load_settings
     from forecaster.pipeline.fetch import fetch
     from forecaster.settings import resolve_home
+    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
     settings = load_settings(where, "fetch", {"source": source})

@@ -16,7 +16,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.versions import Standing
+    from forecaster.pipeline.models import Standing
 
 app = typer.Typer(
     help="Trained versions: list, show, compare, promote, rollback, prune.", no_args_is_help=True
@@ -38,7 +38,7 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     Example: forecaster models list --json
     """
-    from forecaster.pipeline.versions import champions, version_table
+    from forecaster.pipeline.models import champions, version_table
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)
@@ -71,7 +71,7 @@ def show_command(
 
     Example: forecaster models show
     """
-    from forecaster.pipeline.versions import shown_version
+    from forecaster.pipeline.models import shown_version
     from forecaster.settings import resolve_home
 
     shown = shown_version(resolve_home(home), version)
@@ -108,7 +108,7 @@ def compare_command(
 
     Example: forecaster models compare 20240301-221502-lstm-1a2b3c4d 20240402-221502-gru-5e6f7a8b
     """
-    from forecaster.pipeline.versions import compare_versions
+    from forecaster.pipeline.models import compare_versions
     from forecaster.settings import resolve_home
 
     table = compare_versions(resolve_home(home), one, other)
@@ -135,7 +135,7 @@ def promote_command(
 
     Example: forecaster models promote 20240301-221502-lstm-1a2b3c4d --reason "seen to be good"
     """
-    from forecaster.pipeline.versions import promote_by_hand
+    from forecaster.pipeline.models import promote_by_hand
     from forecaster.settings import resolve_home
 
     found = promote_by_hand(version, name=name, reason=reason, home=resolve_home(home))
@@ -156,7 +156,7 @@ def rollback_command(
 
     Example: forecaster models rollback --name return
     """
-    from forecaster.pipeline.versions import rollback_by_hand
+    from forecaster.pipeline.models import rollback_by_hand
     from forecaster.settings import resolve_home
 
     found = rollback_by_hand(name=name, reason=reason, home=resolve_home(home))
@@ -182,7 +182,7 @@ def prune_command(
 
     Example: forecaster models prune --keep 10 --dry-run
     """
-    from forecaster.pipeline.versions import prune_by_hand
+    from forecaster.pipeline.models import prune_by_hand
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)

@@ -1,4 +1,4 @@
-"""`forecaster predict`."""
+"""`forecaster score`."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +18,9 @@ from forecaster.cli.output import (
 
 if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
+from forecaster.cli.output import (
+    DateOption,
+)
 
 ENDS = ("q025", "q10", "q90", "q975")
 PRICES = ("last_close", "price_forecast", *(f"price_{end}" for end in ENDS))
@@ -63,9 +66,9 @@ def predict_command(
 
     Example: forecaster predict SP500 --as-of 2018-12-31
     """
-    from forecaster.cli.layers import load_settings
     from forecaster.pipeline.predict import predict
     from forecaster.settings import resolve_home
+    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
     result = predict(
@@ -124,3 +127,54 @@ def _print(result: "Prediction") -> None:
     for target in result.forecasts["target"].unique():
         print(f"{target:<7} {UNITS[target]}")
     print("Not advice.")
+
+
+SCORE_FORMATS = {
+    **dict.fromkeys(("mse", "mae", "pinball", "promised_mse"), ".6g"),
+    **dict.fromkeys(("skill", "cover80", "cover95"), ".2%"),
+    **dict.fromkeys(("forecasts", "days"), ","),
+}
+
+
+@command
+def score_command(
+    tickers: Annotated[
+        list[str] | None, typer.Argument(metavar="TICKER", help="None: all ever forecast.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of one model name [all].")] = None,
+    since: DateOption = None,
+    as_of: AsOfOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold past forecasts against what came, beside what was promised of them.
+
+    Live are the forecasts made before their session closed; late ones stand apart, for hindsight
+    proves nothing. `skill` is against "tomorrow = today"; the intervals promised 80 and 95 %.
+
+    Reads: models/registry.db, data/prices.db. Creates: nothing.
+
+    Example: forecaster score --since 2018-01-01
+    """
+    from forecaster.pipeline.score import score
+
+    found = score(tickers or (), home=home, name=name, since=day(since), as_of=day(as_of))
+    if json:
+        print_json(
+            "score",
+            {
+                "scores": found.table,
+                "per_ticker": found.per_ticker,
+                "waiting": found.waiting,
+                "lost": found.lost,
+            },
+        )
+        return
+    print_table(found.table, SCORE_FORMATS)
+    if len(found.per_ticker):
+        print("\nlive, by ticker")
+        print_table(found.per_ticker, SCORE_FORMATS)
+    print(f"\nwaiting {found.waiting:,} forecasts have no outcome yet")
+    if found.lost:
+        print(f"lost    {found.lost:,} forecasts whose session has no bar")
+    print("cover80 and cover95 promised 80 % and 95 %; promised_mse is that of the select block")

@@ -35,7 +35,7 @@ def list_command(
 
     Example: forecaster data quarantine list AAPL
     """
-    from forecaster.pipeline.check import quarantine_table
+    from forecaster.pipeline.data_check import quarantine_table
     from forecaster.settings import resolve_home
 
     table = quarantine_table(tickers or (), home=resolve_home(home))
@@ -62,7 +62,7 @@ def release_command(
 
     Example: forecaster data quarantine release AAPL 2024-01-05
     """
-    from forecaster.pipeline.check import release
+    from forecaster.pipeline.data_check import release
     from forecaster.settings import resolve_home
 
     days = [moment.date() for moment in sessions or ()]
@@ -86,7 +86,7 @@ def drop_command(
 
     Example: forecaster data quarantine drop AAPL 2024-01-05 2024-01-08
     """
-    from forecaster.pipeline.check import drop
+    from forecaster.pipeline.data_check import drop
     from forecaster.settings import resolve_home
 
     days = [moment.date() for moment in sessions]

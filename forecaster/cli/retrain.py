@@ -20,8 +20,8 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.nightly.night import NightReport
-    from forecaster.pipeline.nightly.plan import Plan
+    from forecaster.operations.daily_run import NightReport
+    from forecaster.operations.retraining import Plan
     from forecaster.pipeline.retrain import RetrainReport
 
 
@@ -82,9 +82,9 @@ def retrain_command(
 
     Example: forecaster retrain --as-of 2018-12-31
     """
-    from forecaster.cli.layers import load_settings
     from forecaster.pipeline.retrain import retrain
     from forecaster.settings import resolve_home
+    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
     own = {"every": every, "start": start, "keep": keep}
@@ -127,7 +127,7 @@ class _Teller:
         self.command = command
 
     def tell(self, code: int, reason: str) -> None:
-        from forecaster.pipeline.nightly.on_failure import tell_failure
+        from forecaster.operations.run_log import tell_failure
 
         tell_failure(self.command, code, reason)
 
@@ -136,7 +136,7 @@ class _Teller:
 def _told(on_failure: str | None) -> Iterator[_Teller]:
     """Tell the user's command of every error that leaves the block, bugs included."""
     from forecaster.errors import ForecasterError
-    from forecaster.pipeline.nightly.on_failure import words_of
+    from forecaster.operations.run_log import words_of
 
     words_of(on_failure or "")  # an open quote is said before any work
     teller = _Teller(on_failure or "")

@@ -149,10 +149,10 @@ def train_command(
 
     Example: forecaster train AAPL MSFT --target range --bptt-steps 63
     """
-    from forecaster.cli.layers import load_settings
     from forecaster.cli.progress import progress
     from forecaster.pipeline.train import train
     from forecaster.settings import resolve_home
+    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
     given: dict[str, Any] = {

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data import returns
-from forecaster.data.bars import History
+from forecaster.data.history import History
 
 TRAILING_DAYS = 22  # about one month of sessions, the longest of HAR's three horizons
 

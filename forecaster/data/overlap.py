@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, are_sound
-from forecaster.data.check_moves import JUMP, SAME_PRICE
-from forecaster.data.merge import are_jitter
+from forecaster.data.checks import JUMP, SAME_PRICE
+from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, are_sound
+from forecaster.data.revisions import are_jitter
 
 Days = NDArray[np.datetime64]
 Flags = NDArray[np.bool_]

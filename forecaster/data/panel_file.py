@@ -15,9 +15,15 @@ from typing import Any, BinaryIO, Final, Self
 
 import numpy as np
 
-from forecaster.data.cross_section import CROSS_SECTION, DailyMeans
-from forecaster.data.panel import Panel, offsets_of
-from forecaster.data.series import OWN_NAMES, TARGETS, SeriesRows
+from forecaster.data.panel import (
+    CROSS_SECTION,
+    OWN_NAMES,
+    TARGETS,
+    DailyMeans,
+    Panel,
+    SeriesRows,
+    offsets_of,
+)
 
 INDEX: Final = "index.json"
 _PLAIN: Final = {"days": "<M8[D]", "outcome_days": "<M8[D]", "close": "<f8"}

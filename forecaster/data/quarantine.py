@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from forecaster import database
-from forecaster.data import store_file, store_rows
-from forecaster.data.bars import BAR_COLUMNS
+from forecaster.data import store_rows
+from forecaster.data.history import BAR_COLUMNS
 
 State = Literal["held", "released", "dropped"]
 
@@ -92,7 +92,7 @@ class Quarantine:
 
     def entries(self, ticker: str = "") -> list[Entry]:
         """List the entries of one ticker, or of all, by ticker, day and rule."""
-        with store_file.translated_errors(self._path):
+        with store_rows.translated_errors(self._path):
             rows = self._connection.execute(_SELECT, (ticker,)).fetchall()
         return [_entry(row) for row in rows]
 
@@ -162,7 +162,7 @@ class Quarantine:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         with (
-            store_file.translated_errors(self._path),
+            store_rows.translated_errors(self._path),
             database.transaction(self._connection),
         ):
             yield

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BASES, Basis
+from forecaster.data.history import BASES, Basis
 from forecaster.errors import UsageError
 
 Daily = NDArray[np.float64]

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from forecaster import database
-from forecaster.data import store_file, store_rows
-from forecaster.data.bars import History, Listing, validate_bars
+from forecaster.data import store_rows
+from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
 from forecaster.data.store_batch import Batch
 from forecaster.data.store_rows import Revision, Row, Span
@@ -49,7 +49,7 @@ class PriceStore:
             StorageError: the file is damaged or the disk failed.
             TryLaterError: another process is writing.
         """
-        return cls(store_file.connect_for_writing(home), store_file.store_path(home))
+        return cls(store_rows.connect_for_writing(home), store_rows.store_path(home))
 
     @classmethod
     def open_for_reading(cls, home: Path) -> Self:
@@ -60,7 +60,7 @@ class PriceStore:
             SettingsError: the store was made by another version.
             StorageError: the file is damaged.
         """
-        return cls(store_file.connect_for_reading(home), store_file.store_path(home))
+        return cls(store_rows.connect_for_reading(home), store_rows.store_path(home))
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +117,7 @@ class PriceStore:
         """
         instant = store_rows.instant_text(fetched_at)
         with (
-            store_file.translated_errors(self.path),
+            store_rows.translated_errors(self.path),
             database.transaction(self._connection),
         ):
             return [self._replace(history, instant, reason) for history in histories]
@@ -236,7 +236,7 @@ class PriceStore:
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
         values = (json.dumps(wanted), first, last)
-        with store_file.translated_errors(self.path):
+        with store_rows.translated_errors(self.path):
             rows = self._connection.execute(store_rows.BARS, values)
             found = np.fromiter(rows, dtype=store_rows.BAR_ROW)
         return store_rows.long_table(wanted, found)
@@ -265,7 +265,7 @@ class PriceStore:
         return rows
 
     def _query(self, sql: str, *values: str) -> list[Any]:
-        with store_file.translated_errors(self.path):
+        with store_rows.translated_errors(self.path):
             return self._connection.execute(sql, values).fetchall()
 
     def _refuse_other_origin(self, listing: Listing) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from forecaster import database
-from forecaster.data import store_file, store_rows
-from forecaster.data.bars import Listing
+from forecaster.data import store_rows
+from forecaster.data.history import Listing
 from forecaster.data.overlap import Block
 from forecaster.data.store_rows import Row, Span
 
@@ -69,7 +69,7 @@ class Batch:
     def newest(self, since: Mapping[str, date]) -> Block:
         """Read the bars of each ticker from a day on, numbered in the order of the tickers."""
         wanted = json.dumps([(ticker, day.isoformat()) for ticker, day in since.items()])
-        with store_file.translated_errors(self._path):
+        with store_rows.translated_errors(self._path):
             rows = self._connection.execute(store_rows.NEWEST_BARS, (wanted,))
             found = np.fromiter(rows, dtype=store_rows.BAR_ROW)
         days = found[:, 1].astype("datetime64[D]")
@@ -99,7 +99,7 @@ class Batch:
         names = [stand.listing.ticker for stand in stands]
         rows = store_rows.block_rows(names, bars)
         edges = np.searchsorted(bars.owner, np.arange(len(stands) + 1)).tolist()
-        with store_file.translated_errors(self._path), database.transaction(self._connection):
+        with store_rows.translated_errors(self._path), database.transaction(self._connection):
             states = {row[0]: tuple(row[1:]) for row in self._states(names)}
             return [
                 self._append(stand, instant, rows[edges[number] : edges[number + 1]])
@@ -110,7 +110,7 @@ class Batch:
 
     def note_compared(self, ticker: str, at: datetime) -> None:
         """Write down that the whole past of a ticker was held against its source."""
-        with store_file.translated_errors(self._path), database.transaction(self._connection):
+        with store_rows.translated_errors(self._path), database.transaction(self._connection):
             self._connection.execute(store_rows.COMPARED, (ticker, store_rows.instant_text(at)))
 
     def _append(self, stand: Stand, instant: datetime, rows: list[Row]) -> int:
@@ -124,7 +124,7 @@ class Batch:
         return self._connection.execute(store_rows.STATES, (json.dumps(tickers),)).fetchall()
 
     def _query(self, sql: str, *values: str) -> list[Row]:
-        with store_file.translated_errors(self._path):
+        with store_rows.translated_errors(self._path):
             return self._connection.execute(sql, values).fetchall()
 
 

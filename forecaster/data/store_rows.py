@@ -5,16 +5,135 @@ Tables and listings to rows and back; opens no file.
 Shape letters: D trading days.
 """
 
+import sqlite3
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.bars import BAR_COLUMNS, Listing
+from forecaster import database
+from forecaster.data.history import BAR_COLUMNS, Listing
 from forecaster.data.overlap import Block
+
+# One entry per schema version, oldest first; an entry that was released never changes.
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE listings (
+            ticker TEXT NOT NULL PRIMARY KEY CHECK (length(ticker) BETWEEN 1 AND 20),
+            source TEXT NOT NULL CHECK (source <> ''),
+            basis TEXT NOT NULL CHECK (basis IN ('split-adjusted', 'as-traded')),
+            calendar TEXT NOT NULL CHECK (calendar <> ''),
+            name TEXT NOT NULL,
+            exchange TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            fetched_at TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        # 9e999 is infinity; NaN arrives as NULL.
+        """
+        CREATE TABLE bars (
+            ticker TEXT NOT NULL REFERENCES listings (ticker),
+            session TEXT NOT NULL CHECK (session GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]'),
+            open REAL NOT NULL CHECK (open > 0 AND open < 9e999),
+            high REAL NOT NULL CHECK (high > 0 AND high < 9e999),
+            low REAL NOT NULL CHECK (low > 0 AND low < 9e999),
+            close REAL NOT NULL CHECK (close > 0 AND close < 9e999),
+            volume REAL NOT NULL CHECK (volume >= 0 AND volume < 9e999),
+            dividend REAL NOT NULL CHECK (dividend >= 0 AND dividend < 9e999),
+            split REAL NOT NULL CHECK (split > 0 AND split < 9e999),
+            PRIMARY KEY (ticker, session)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
+    (
+        # The exchange-local date of the first trade that the source tells; '' where it does not.
+        "ALTER TABLE listings ADD COLUMN first_trade TEXT NOT NULL DEFAULT ''",
+        """
+        CREATE TABLE revisions (
+            ticker TEXT NOT NULL REFERENCES listings (ticker),
+            revision INTEGER NOT NULL CHECK (revision > 0),
+            reason TEXT NOT NULL CHECK (reason <> ''),
+            raised_at TEXT NOT NULL,
+            PRIMARY KEY (ticker, revision)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        INSERT INTO revisions
+        SELECT ticker, 1, 'stored before revisions were counted', fetched_at FROM listings
+        """,
+    ),
+    (
+        # Values as they came, so that none is required: NaN arrives as NULL, infinity stays.
+        """
+        CREATE TABLE quarantine (
+            ticker TEXT NOT NULL,
+            session TEXT NOT NULL CHECK (session GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]'),
+            rule TEXT NOT NULL CHECK (rule <> ''),
+            reason TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('held', 'released', 'dropped')),
+            open REAL, high REAL, low REAL, close REAL, volume REAL, dividend REAL, split REAL,
+            noted_at TEXT NOT NULL,
+            PRIMARY KEY (ticker, session, rule)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
+    (
+        # When the whole stored past was last held against the source; '' where it never was.
+        "ALTER TABLE listings ADD COLUMN compared_at TEXT NOT NULL DEFAULT ''",
+    ),
+)
+
+
+def store_path(home: Path) -> Path:
+    """Return where the prices of a home are stored."""
+    return home / "data" / "prices.db"
+
+
+def connect_for_writing(home: Path) -> sqlite3.Connection:
+    """Open the store of a home, made and migrated where needed.
+
+    Raises:
+        CannotWriteError: the home is missing, no folder, or read-only.
+        SettingsError: the store was made by a newer version.
+        StorageError: the file is damaged, or the disk failed.
+        TryLaterError: another process holds it.
+    """
+    return database.connect_for_writing(_store(store_path(home)), home)
+
+
+def connect_for_reading(home: Path) -> sqlite3.Connection:
+    """Open the store of a home read-only, with all queries on one snapshot.
+
+    Raises:
+        UnknownNameError: nothing is stored there, or the home is a file.
+        SettingsError: the store was made by another version.
+        StorageError: the file is damaged.
+    """
+    return database.connect_for_reading(_store(store_path(home)), home)
+
+
+def translated_errors(path: Path) -> AbstractContextManager[None]:
+    """Turn what SQLite and the file system raise into our errors, naming the store."""
+    return database.translated_errors(_store(path))
+
+
+def _store(path: Path) -> database.Database:
+    return database.Database(
+        path=path,
+        migrations=MIGRATIONS,
+        absent=f"no prices are stored under {path.parent.parent}; run `forecaster fetch TICKER` or "
+        "`forecaster data import FILE` first, or name another --home.",
+        wrong_row="Correct the prices.",
+        lost="fetch again.",
+        writer="forecaster fetch",
+    )
+
 
 Row = tuple[Any, ...]
 

@@ -10,7 +10,33 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.evaluation.empirical import Quantiles
+from forecaster.evaluation.quantiles import Quantiles
+
+
+def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """Return the share of each target's forecast that its outcomes bear out, 0 to 1.
+
+    The least-squares slope of the outcome on the forecast, both as deviation from the fit
+    block's mean, clipped: a forecast worse than that mean is worth nothing (0), and none is
+    made bolder than the network made it (1).
+
+    Args:
+        forecast: (n, K) in scaled units, so that the fit block's mean is 0.
+        outcome: (n, K) in the same units; NaN in either means not scored.
+
+    Returns:
+        (K,) factors; 0 where there is nothing to learn from.
+
+    Source: Mincer and Zarnowitz (1969), "The Evaluation of Economic Forecasts", whose
+        regression also fits an intercept; here it is held at the mean.
+    """
+    known = np.isfinite(forecast) & np.isfinite(outcome)
+    f, y = np.where(known, forecast, 0.0), np.where(known, outcome, 0.0)
+    power = (f * f).sum(axis=0)
+    slope = np.divide((f * y).sum(axis=0), power, out=np.zeros_like(power), where=power > 0)
+    clipped: np.ndarray = np.clip(slope, 0.0, 1.0)
+    return clipped
+
 
 MIN_SCORES = 100  # per series; below that the pooled scores serve
 EXTREME = 1e-4  # a quantile beyond is the tail of a formula, not of days that were seen

@@ -7,13 +7,137 @@ Shape letters: H hidden units, K targets, R raw outputs of all targets together;
 leading shape, usually (T, B).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from forecaster.models.forms import Form
+from forecaster.errors import UsageError
+
+LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
+PointLoss = Literal["mse", "huber"]
+HUBER_FROM = 1.0  # standard deviations of the target
+# Outcomes are in standard deviations: what lies outside is no forecast of a scale but a runaway.
+LOG_SCALE_AT_MOST = 6.0
+DF_OFFSET, DF_AT_MOST = 4.0, 200.0
+
+
+class Form(ABC):
+    """What the raw outputs of one target mean."""
+
+    width: int
+
+    @abstractmethod
+    def parameters(self, raw: Tensor) -> Tensor:
+        """Turn raw outputs (..., P) into parameters (..., P)."""
+
+    @abstractmethod
+    def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
+        """Score raw outputs (..., P) against outcomes (...); one loss each, lower is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointForm(Form):
+    """One number, judged by its squared or by Huber's error.
+
+        E = (y - d)^2,    or    E = e^2 for |e| <= 1, else 2 |e| - 1
+
+    Source: Huber (1964), "Robust Estimation of a Location Parameter". Deviation: doubled, so
+    that small errors cost what they cost under the squared error.
+    """
+
+    point_loss: PointLoss = "mse"
+    width = 1
+
+    def parameters(self, raw: Tensor) -> Tensor:
+        """Return the number itself."""
+        return raw
+
+    def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
+        """Score each number; see `Form.loss`."""
+        error = raw[..., 0] - outcome
+        if self.point_loss == "mse":
+            return error.square()
+        return 2.0 * functional.huber_loss(raw[..., 0], outcome, reduction="none", delta=HUBER_FROM)
+
+
+@dataclass(frozen=True, slots=True)
+class StudentTForm(Form):
+    """A Student-t distribution, judged by its negative log-likelihood.
+
+        loc = r_1,    scale = exp(r_2),    df = 2 + softplus(r_3 + 4)
+
+    so that the variance, scale^2 df / (df - 2), exists. `scale` is the t's own parameter, not
+    its standard deviation. df begins near 6 and is held below 202, which is normal.
+    """
+
+    width = 3
+
+    def parameters(self, raw: Tensor) -> Tensor:
+        """Return (..., 3): location, scale, degrees of freedom."""
+        log_scale = raw[..., 1].clamp(-LOG_SCALE_AT_MOST, LOG_SCALE_AT_MOST)
+        excess = functional.softplus(raw[..., 2] + DF_OFFSET).clamp(1e-3, DF_AT_MOST)
+        return torch.stack([raw[..., 0], log_scale.exp(), 2.0 + excess], dim=-1)
+
+    def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
+        """Give -log of the density at the outcome; see `Form.loss`."""
+        loc, scale, df = self.parameters(raw).unbind(-1)
+        z = (outcome - loc) / scale
+        half = 0.5 * (df + 1.0)
+        constant = torch.lgamma(half) - torch.lgamma(0.5 * df) - 0.5 * torch.log(df * math.pi)
+        # log1p: near the location z^2 / df is far below 1, and 1 + it would lose it in float32.
+        return half * torch.log1p(z.square() / df) + scale.log() - constant
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileForm(Form):
+    """Quantiles that cannot cross, judged by twice their mean pinball loss.
+
+        q_{1/2} = r_1,    q_{i+1} = q_i + softplus(r),    and downwards alike
+
+    The loss estimates the CRPS, from the tails inwards.
+
+    Source: Koenker and Bassett (1978), "Regression Quantiles"; increments as in Gasthaus et al.
+    (2019), "Probabilistic Forecasting with Spline Quantile Function RNNs", with steps at fixed
+    levels instead of a spline.
+    """
+
+    width = len(LEVELS)
+
+    def parameters(self, raw: Tensor) -> Tensor:
+        """Return (..., P) quantiles at `LEVELS`, rising."""
+        half = len(LEVELS) // 2
+        median, steps = raw[..., :1], functional.softplus(raw[..., 1:])
+        below = steps[..., :half].cumsum(-1).flip(-1)
+        return torch.cat([median - below, median, median + steps[..., half:].cumsum(-1)], dim=-1)
+
+    def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
+        """Give twice the mean pinball loss; see `Form.loss`."""
+        levels = raw.new_tensor(LEVELS)
+        error = outcome[..., None] - self.parameters(raw)
+        return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(-1)
+
+
+FORMS = ("point", "student-t", "quantiles")
+
+
+def form_of(name: str, point_loss: PointLoss = "mse") -> Form:
+    """Make a form by name.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    if name == "point":
+        return PointForm(point_loss)
+    if name not in FORMS:
+        raise UsageError(f"--head {name} is not known; choose one of {', '.join(FORMS)}.")
+    return StudentTForm() if name == "student-t" else QuantileForm()
+
 
 INITIAL_WEIGHT_SPREAD = 0.01
 

@@ -12,14 +12,80 @@ from torch import Tensor, nn
 
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentCore, RecurrentState
-from forecaster.models.bidirectional import BidirectionalCore
 from forecaster.models.elman import ElmanCore
-from forecaster.models.forms import Form, PointForm
 from forecaster.models.gru import GRUCore
-from forecaster.models.heads import FormHead, Head, PointHead
+from forecaster.models.heads import Form, FormHead, Head, PointForm, PointHead
 from forecaster.models.lstm import LSTMCore
 from forecaster.models.mlp import MLPCore
-from forecaster.models.reading import ReadingCore
+
+
+class ReadingCore(RecurrentCore):
+    """Hands the first columns of each day to another core, some dropped while training.
+
+    What follows them is for others: the head adds a base's raw outputs (see `network.py`).
+
+    Args:
+        core: reads `inputs` columns; its state is the state.
+        inputs: columns to hand on, F.
+        dropout: share of their values dropped while training, each day anew, in [0, 1).
+    """
+
+    def __init__(self, core: RecurrentCore, inputs: int, dropout: float) -> None:
+        super().__init__()
+        self.core = core
+        self.inputs = inputs
+        self.dropout = nn.Dropout(dropout)
+        self.hidden_size, self.cuttable = core.hidden_size, core.cuttable
+        self.in_one_kernel = core.in_one_kernel
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Run through the days of `x`; see `RecurrentCore.forward`."""
+        output: tuple[Tensor, RecurrentState] = self.core(
+            self.dropout(x[..., : self.inputs]), state
+        )
+        return output
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Make the other core's zeros."""
+        return self.core.initial_state(rows)
+
+
+class BidirectionalCore(RecurrentCore):
+    """One core reads the days oldest first, another newest first; their outputs stand side by side.
+
+        h_t = [forward h_t, backward h_1]
+
+    The backward half is what the second core knows after the window's oldest day, so the last
+    day's output holds both whole readings. Every output depends on every day given: only a
+    window whose last day alone is forecast may be read this way, and it cannot be cut.
+
+    Args:
+        forward_core: its state is the state of the pair.
+        backward_core: starts each call from zeros.
+
+    Source: Schuster and Paliwal (1997), "Bidirectional Recurrent Neural Networks". Deviation:
+    stacked layers read their own direction only, where torch's read both below.
+    """
+
+    cuttable = False
+
+    def __init__(self, forward_core: RecurrentCore, backward_core: RecurrentCore) -> None:
+        super().__init__()
+        self.forward_core = forward_core
+        self.backward_core = backward_core
+        self.hidden_size = forward_core.hidden_size + backward_core.hidden_size
+        self.in_one_kernel = forward_core.in_one_kernel
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Run through the days of `x` both ways; see `RecurrentCore.forward`."""
+        ahead, state = self.forward_core(x, state)
+        backward, _ = self.backward_core(x.flip(0), self.backward_core.initial_state(x.shape[1]))
+        return torch.cat([ahead, backward[-1:].expand_as(backward)], dim=2), state
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Make the state of the core that reads forward."""
+        return self.forward_core.initial_state(rows)
+
 
 CORES: dict[str, Callable[[int, int, int, float], RecurrentCore]] = {
     "elman": ElmanCore,

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecaster.data.bars import History
+from forecaster.audit.alterations import as_date
+from forecaster.audit.comparison import Leak, Tally
+from forecaster.audit.look_ahead import Subject, compare_all, some_of, spread
+from forecaster.data.history import History
+from forecaster.data.loading import load_histories
 from forecaster.errors import LeakError, UsageError
-from forecaster.pipeline.auditing.alter import as_date
-from forecaster.pipeline.auditing.compare import Leak, Tally
-from forecaster.pipeline.auditing.run import Subject, compare_all, some_of, spread
-from forecaster.pipeline.learning.material import long_enough
-from forecaster.pipeline.learning.recipe import recipe_of
-from forecaster.pipeline.learning.trained import load_trained
-from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.universe import trained_on
-from forecaster.registry.choice import find_version
+from forecaster.forecasting.data_set import long_enough
+from forecaster.forecasting.loading import load_trained, trained_on
+from forecaster.forecasting.manifest_parts import recipe_of
+from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions
 from forecaster.settings import Home, TrainSettings, resolve_home

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from forecaster import clock
 from forecaster.errors import ForecasterError, UnknownNameError
+from forecaster.operations.run_log import last_beat
 from forecaster.pipeline import doctor_checks as checks
-from forecaster.pipeline.nightly.log import last_beat
 from forecaster.settings import Home, resolve_home
 
 State = Literal["ok", "note", "bad"]

@@ -14,12 +14,12 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from forecaster import clock, database
-from forecaster.data import sessions, store_file
+from forecaster.data import sessions, store_rows
 from forecaster.data.store import PriceStore
 from forecaster.errors import ArtifactError, ForecasterError, StorageError, UnknownNameError
-from forecaster.pipeline.lock import holder
+from forecaster.operations.lock import holder
+from forecaster.registry.champion_history import standings
 from forecaster.registry.registry_file import registry_path
-from forecaster.registry.standing import standings
 from forecaster.registry.versions import list_versions, verify
 
 LITTLE: Final = 2_000_000_000  # bytes
@@ -62,8 +62,8 @@ def packages() -> tuple[list[str], list[tuple[str, str, str | None]]]:
 
 def refuse_unwritable_home(home: Path) -> None:
     """Raise what a command that writes would: CannotWriteError."""
-    for path in (store_file.store_path(home), registry_path(home)):
-        if path.parent.exists() or path == store_file.store_path(home):
+    for path in (store_rows.store_path(home), registry_path(home)):
+        if path.parent.exists() or path == store_rows.store_path(home):
             _refuse_unwritable(home, path)
 
 

@@ -14,29 +14,24 @@ import pandas as pd
 
 import forecaster
 from forecaster import clock
-from forecaster.data.bars import History
-from forecaster.data.fingerprint import fingerprint
+from forecaster.backtesting.benchmarks import MEMORYLESS, Baselines, Rivals, rivals
+from forecaster.backtesting.comparison import judge
+from forecaster.backtesting.evaluation import Evaluation, Judged
+from forecaster.backtesting.scoring import Card
+from forecaster.backtesting.walk_forward import Forecasts, Walk, WorkFolder, walk_forward
+from forecaster.data.history import History, fingerprint
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.conformal import Intervals
 from forecaster.evaluation.distributions import Predictive
-from forecaster.evaluation.folds import Fold, walk_folds
 from forecaster.evaluation.mixture import mixture
-from forecaster.evaluation.splits import Split
-from forecaster.pipeline.adaptive import adaptive_intervals
-from forecaster.pipeline.evaluating.card import Card
-from forecaster.pipeline.evaluating.evaluation import Evaluation, Judged
-from forecaster.pipeline.evaluating.judge import judge
-from forecaster.pipeline.evaluating.looks import Looks, count_look
-from forecaster.pipeline.evaluating.rivals import Baselines, Rivals, rivals
-from forecaster.pipeline.evaluating.twins import MEMORYLESS
-from forecaster.pipeline.evaluating.walk_forward import Forecasts, Walk, walk_forward
-from forecaster.pipeline.evaluating.work_folder import WorkFolder
-from forecaster.pipeline.learning.recipe import recipe_of
-from forecaster.pipeline.learning.trained import Trained, load_trained
-from forecaster.pipeline.universe import compare_fingerprint, trained_on
-from forecaster.registry.choice import find_version
+from forecaster.evaluation.splits import Fold, Split, walk_folds
+from forecaster.forecasting.loading import Trained, compare_fingerprint, load_trained, trained_on
+from forecaster.forecasting.manifest_parts import recipe_of
+from forecaster.forecasting.predictions import adaptive_intervals
+from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
+from forecaster.registry.test_set_evaluations import Looks, count_look
 from forecaster.settings import Home, resolve_home
 
 __all__ = ["Evaluation", "Walk", "evaluate", "trained_on"]

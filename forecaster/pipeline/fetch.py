@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from forecaster import clock
+from forecaster.data.history import normalise_tickers
+from forecaster.data.ingest import FETCH_COLUMNS, FetchReport, Wish, is_due, refresh, stored_row
 from forecaster.data.sessions import last_final_session
 from forecaster.data.sources.base import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.store_batch import Stand
-from forecaster.data.tickers import normalise_tickers
+from forecaster.data.usual import Answer, first_of_overlap, store_usual, usual_row
 from forecaster.errors import (
     CannotWriteError,
     ForecasterError,
@@ -21,10 +23,7 @@ from forecaster.errors import (
     StorageError,
     UsageError,
 )
-from forecaster.pipeline.ingesting.ingest import FETCH_COLUMNS, FetchReport, stored_row
-from forecaster.pipeline.ingesting.refresh import Wish, is_due, refresh
-from forecaster.pipeline.ingesting.usual import Answer, first_of_overlap, store_usual, usual_row
-from forecaster.pipeline.lock import writer
+from forecaster.operations.lock import writer
 from forecaster.settings import FetchSettings, resolve_home
 
 log = logging.getLogger(__name__)

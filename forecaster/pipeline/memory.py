@@ -12,19 +12,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecaster.bptt.plan import BPTTPlan, Update
 from forecaster.data.export import check_folder, replaced
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.splits import Split
+from forecaster.forecasting.loading import load_trained, trained_on
+from forecaster.forecasting.memory import (
+    LAGS,
+    TOLERANCE,
+    Looks,
+    MemoryReport,
+    check_options,
+    measure,
+)
 from forecaster.models.network import MEMORYLESS
-from forecaster.pipeline.learning.measuring import LAGS, TOLERANCE, check_options, measure
-from forecaster.pipeline.learning.memory_report import Looks, MemoryReport
-from forecaster.pipeline.learning.trained import load_trained
-from forecaster.pipeline.universe import trained_on
-from forecaster.registry.choice import find_version
+from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.settings import Home, resolve_home
-from forecaster.training.plan import BPTTPlan, Update
 
 log = logging.getLogger(__name__)
 

@@ -9,26 +9,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecaster.data.bars import History
-from forecaster.data.fingerprint import fingerprint
+from forecaster.data.history import History, fingerprint, normalise_tickers
+from forecaster.data.loading import held_tickers, load_histories
 from forecaster.data.panel import Panel
-from forecaster.data.tickers import normalise_tickers
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.distributions import Predictive
-from forecaster.pipeline.adaptive import served_intervals
-from forecaster.pipeline.learning.trained import Trained, load_trained
-from forecaster.pipeline.model_age import accepted_age
-from forecaster.pipeline.nightly.baseline import predict_baseline
-from forecaster.pipeline.prediction import (
+from forecaster.forecasting.baseline import predict_baseline
+from forecaster.forecasting.loading import Trained, load_trained
+from forecaster.forecasting.predictions import (
+    NAMED_AT_MOST,
     PREDICTION_COLUMNS,
     PredictedRows,
     Prediction,
+    interval_ends,
+    interval_kinds,
     next_sessions,
+    served_intervals,
+    some,
     stale_tickers,
 )
-from forecaster.pipeline.prices import held_tickers, load_histories
-from forecaster.pipeline.remembering import Maker, remembered
-from forecaster.pipeline.table import NAMED_AT_MOST, interval_ends, interval_kinds, some
+from forecaster.operations.due_sessions import accepted_age
+from forecaster.operations.forecast_recording import Maker, remembered
 from forecaster.registry.champion import Choice, find_champion, named_version, targets_of
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import Home, PredictSettings, resolve_home

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
+from forecaster.data.ingest import FetchReport
 from forecaster.data.sources.base import Source
 from forecaster.errors import ForecasterError, UnknownNameError
-from forecaster.pipeline.check import check_prices
+from forecaster.operations import due_sessions
+from forecaster.operations.due_sessions import Due, Held
+from forecaster.operations.late_bars import ask_again, lacking
+from forecaster.operations.lock import writer
+from forecaster.operations.run_log import NightlyLog, beat, nightly_log
+from forecaster.pipeline.data_check import check_prices
 from forecaster.pipeline.fetch import fetch
-from forecaster.pipeline.ingesting.ingest import FetchReport
-from forecaster.pipeline.lock import writer
-from forecaster.pipeline.nightly import evenings
-from forecaster.pipeline.nightly.asking_again import ask_again, lacking
-from forecaster.pipeline.nightly.evenings import Due, Held
-from forecaster.pipeline.nightly.log import NightlyLog, beat, nightly_log
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.nightly.night import NightReport, NightWork
-    from forecaster.pipeline.nightly.plan import Plan
+    from forecaster.operations.daily_run import NightReport, NightWork
+    from forecaster.operations.retraining import Plan
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ class _Run:
 
     def plan(self) -> "Plan":
         """Tell what would be done, from calendars and what is stored."""
-        from forecaster.pipeline.nightly.plan import plan_nights
+        from forecaster.operations.retraining import plan_nights
 
-        stored = evenings.held(self.home, self.tickers)
+        stored = due_sessions.held(self.home, self.tickers)
         due, wanted = self._due(stored), self._to_fetch(stored)
         if wanted is None and self.fetches:
             wanted = lacking(self.home, self.name, stored, due) or None
@@ -140,20 +140,20 @@ class _Run:
             self.settings,
             stored,
             due,
-            asked=evenings.asked(self.tickers),
+            asked=due_sessions.asked(self.tickers),
             fetches=wanted,
         )
 
     def all_nights(self, journal: NightlyLog) -> RetrainReport:
         """Fetch what is missing, then do one night after another."""
         check_registry(self.home)
-        stored = evenings.held(self.home, self.tickers)
-        evenings.refuse_clock_set_back(stored)
+        stored = due_sessions.held(self.home, self.tickers)
+        due_sessions.refuse_clock_set_back(stored)
         fetched, trouble = None, None
         wanted = self._to_fetch(stored)
         if wanted is not None:
             fetched, trouble = self._fetch(wanted)
-            stored = evenings.held(self.home, self.tickers)
+            stored = due_sessions.held(self.home, self.tickers)
         if not stored.newest:
             if fetched is not None:
                 fetched.raise_failures()
@@ -174,7 +174,7 @@ class _Run:
 
     def _night(self, stored: Held, day: date, journal: NightlyLog) -> "NightReport":
         # Torch is imported here and not before: most runs of an hourly cron find no night.
-        from forecaster.pipeline.nightly.night import do_night
+        from forecaster.operations.daily_run import do_night
 
         log.info("night   %s", day)
         report = do_night(self._work(stored), day)
@@ -194,16 +194,16 @@ class _Run:
         if not wanted or due.last is None:
             return ()
         ask_again(wanted, self._fetch)
-        if set(wanted) <= set(evenings.silent_for(self.home, stored, due.last)):
+        if set(wanted) <= set(due_sessions.silent_for(self.home, stored, due.last)):
             return ()
-        from forecaster.pipeline.nightly.latecomers import forecast_latecomers
+        from forecaster.operations.late_bars import forecast_latecomers
 
         late = forecast_latecomers(self._work(stored), due.last, wanted)
         journal.write("late bars", name=self.name, night=due.last, tickers=late)
         return late
 
     def _work(self, stored: Held) -> "NightWork":
-        from forecaster.pipeline.nightly.night import NightWork
+        from forecaster.operations.daily_run import NightWork
 
         return NightWork(
             home=self.home,
@@ -229,7 +229,7 @@ class _Run:
             code, reason = max((code, reason), (trouble.exit_code, str(trouble)))
         elif waiting and fetched is not None and fetched.failures:
             code, reason = max((code, reason), _first_failure(fetched))
-        lost = sorted(set(evenings.asked(self.tickers)) - set(stored.tickers))
+        lost = sorted(set(due_sessions.asked(self.tickers)) - set(stored.tickers))
         if lost:
             code, reason = max((code, reason), (3, f"no prices of {', '.join(lost)}"))
         if waiting and self.as_of is None:
@@ -244,23 +244,23 @@ class _Run:
 
     def _due(self, stored: Held) -> Due:
         catch_up = self.settings.retrain.catch_up
-        return evenings.due(self.home, self.name, stored, self.as_of, catch_up)
+        return due_sessions.due(self.home, self.name, stored, self.as_of, catch_up)
 
     def _to_fetch(self, stored: Held) -> tuple[str, ...] | None:
         """Name what the source is asked for: all (none named), new tickers, or None for nothing."""
         if not self.fetches:
             return None
-        newest = evenings.newest_final(stored.calendars.values())
+        newest = due_sessions.newest_final(stored.calendars.values())
         done = self._due(stored).last
         if not stored.newest or (newest is not None and (done is None or done < newest)):
             return self.tickers
-        unknown = set(evenings.asked(self.tickers)) - set(stored.tickers)
+        unknown = set(due_sessions.asked(self.tickers)) - set(stored.tickers)
         return tuple(sorted(unknown)) or None
 
     def _fetch(self, tickers: tuple[str, ...]) -> tuple[FetchReport | None, ForecasterError | None]:
         """Fetch; whatever the source does, what is stored can still be forecast from."""
         chosen = self.settings.fetch.source
-        if not (tickers or self.source or evenings.comes_from(self.home, chosen)):
+        if not (tickers or self.source or due_sessions.comes_from(self.home, chosen)):
             log.info("fetch   nothing stored comes from %s", chosen)
             return None, None
         try:
@@ -274,7 +274,7 @@ class _Run:
                 ),
                 None,
             )
-        except evenings.SOURCE_FAILS as error:
+        except due_sessions.SOURCE_FAILS as error:
             log.warning("%s", error)
             return None, error
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from forecaster.data.tickers import normalise_tickers
+from forecaster.data.history import normalise_tickers
 from forecaster.errors import UnknownNameError, UsageError
 
 LONGEST: Final = "6h"  # of one run; a training that is stopped goes on in the next

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.tickers import normalise_tickers
+from forecaster.data.history import normalise_tickers
 from forecaster.errors import ArtifactError, UnknownNameError
-from forecaster.evaluation.live import LIVE_COLUMNS, live_scores
-from forecaster.pipeline.outcomes import with_outcomes
+from forecaster.evaluation.live_scores import LIVE_COLUMNS, live_scores
+from forecaster.operations.forecast_recording import with_outcomes
 from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.settings import Home, resolve_home
 

@@ -14,14 +14,13 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
+from forecaster.operations import due_sessions
+from forecaster.operations.due_sessions import Held, model_age, night_dates
+from forecaster.operations.lock import holder
+from forecaster.operations.run_log import last_beat
 from forecaster.pipeline.doctor_checks import held
-from forecaster.pipeline.lock import holder
-from forecaster.pipeline.model_age import model_age
-from forecaster.pipeline.nightly import evenings
-from forecaster.pipeline.nightly.evenings import Held, night_dates
-from forecaster.pipeline.nightly.log import last_beat
-from forecaster.registry.nights import Night, Run, nights, runs
-from forecaster.registry.standing import Standing, standing, standings
+from forecaster.registry.champion_history import Standing, standing, standings
+from forecaster.registry.run_history import Night, Run, nights, runs
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Home, resolve_home
 
@@ -122,7 +121,7 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
         raise UnknownNameError(
             f"--name {name}: no model has it; there is {', '.join(sorted(there)) or 'none'}."
         )
-    stored = evenings.held(where)
+    stored = due_sessions.held(where)
     chosen = sorted(there) if name is None else [name]
     return Status(
         names=tuple(_of_name(where, standing(where, one), stored) for one in chosen),
@@ -159,20 +158,20 @@ def _model_age(home: Path, place: Standing, stored: Held) -> int | None:
         manifest = read_manifest(home, place.champion)
     except (ArtifactError, ForecasterError):
         return None
-    newest = evenings.newest_final(stored.calendars.values())
+    newest = due_sessions.newest_final(stored.calendars.values())
     return model_age(manifest, stored.calendars.values(), newest) if newest else None
 
 
 def _overdue(last: Night | None, stored: Held) -> float:
     """Count the hours since the night after the last became final."""
     calendars = stored.calendars.values()
-    newest = evenings.newest_final(calendars)
+    newest = due_sessions.newest_final(calendars)
     if last is None or newest is None or last.summary.get("replay"):
         return 0.0
     waiting = night_dates(calendars, last.night, newest)
     if not waiting:
         return 0.0
-    return (clock.now() - evenings.evening(calendars, waiting[0])) / timedelta(hours=1)
+    return (clock.now() - due_sessions.evening(calendars, waiting[0])) / timedelta(hours=1)
 
 
 def hours_of(text: str) -> float:

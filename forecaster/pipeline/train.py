@@ -9,16 +9,15 @@ from datetime import date
 import pandas as pd
 
 from forecaster import clock
-from forecaster.pipeline.learning.alarms import tell_of_gradients
-from forecaster.pipeline.learning.describe import describe
-from forecaster.pipeline.learning.fitted import weights_of
-from forecaster.pipeline.learning.fitting import Evaluated, OnUpdate, fit, measured, plan_of
-from forecaster.pipeline.learning.header import announce
-from forecaster.pipeline.learning.material import prepare_panel
-from forecaster.pipeline.learning.panels import training_panel
+from forecaster.forecasting.data_set import prepare_panel
+from forecaster.forecasting.fitted_model import weights_of
+from forecaster.forecasting.fitting import Evaluated, OnUpdate, fit, measured, plan_of
+from forecaster.forecasting.manifest_parts import describe
+from forecaster.forecasting.training_log import announce, tell_of_gradients
+from forecaster.forecasting.training_panel import training_panel
 from forecaster.registry.manifest import Manifest
+from forecaster.registry.promotion import register
 from forecaster.registry.registry_file import check_name, check_registry
-from forecaster.registry.ruling import register
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device

@@ -15,8 +15,8 @@ from typing import Final
 from forecaster import clock
 from forecaster.database import sync_folder
 from forecaster.errors import StorageError, UsageError
+from forecaster.registry.champion_history import standings
 from forecaster.registry.registry_file import changing, instant
-from forecaster.registry.standing import standings
 from forecaster.registry.versions import UNFINISHED, check_writable, list_versions
 
 _PRUNED: Final = "pruned-"

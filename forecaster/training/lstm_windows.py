@@ -26,12 +26,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from forecaster.bptt.chunks import BlockGradients
+from forecaster.bptt.recomputation import scored_loss
 from forecaster.models.base import RecurrentState
 from forecaster.models.lstm import LSTMCore
-from forecaster.models.network import Network
-from forecaster.models.reading import ReadingCore
-from forecaster.training.blocks import BlockGradients
-from forecaster.training.exact import scored_loss
+from forecaster.models.network import Network, ReadingCore
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 

@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.data import cross_section, derived, derived_echo, features, series
-from forecaster.data.bars import History
+from forecaster.backtesting import benchmarks, fold
+from forecaster.data import derived_features, features, ingest, loading, panel
 from forecaster.data.features import OWN_FEATURES
+from forecaster.data.history import History
 from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation import conformal
 from forecaster.evaluation.splits import Split
-from forecaster.pipeline import adaptive, prices
-from forecaster.pipeline.evaluating import baselines, fold, rivals
-from forecaster.pipeline.ingesting import ingest
-from forecaster.pipeline.learning import fitted, fitting, material
+from forecaster.forecasting import data_set, fitted_model, fitting, predictions
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")
@@ -28,7 +26,7 @@ FAR = np.datetime64("2100-01-01")
 
 def unfinished_bar(patch: pytest.MonkeyPatch) -> None:
     """Today's bar is read while the exchange is open."""
-    patch.setattr(prices, "final_part", lambda history, now: history)
+    patch.setattr(loading, "final_part", lambda history, now: history)
 
 
 def unfinished_bar_stored(patch: pytest.MonkeyPatch) -> None:
@@ -36,15 +34,15 @@ def unfinished_bar_stored(patch: pytest.MonkeyPatch) -> None:
 
 
 def as_of_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(prices, "_cut", lambda history, until: history)
+    patch.setattr(loading, "_cut", lambda history, until: history)
 
 
 def _own_features(change: Callable[[History, np.ndarray], np.ndarray]) -> Plant:
     """Change what `own_features` gives, or the history that it reads."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        real = series.own_features
-        patch.setattr(series, "own_features", lambda history: change(history, real(history)))
+        real = panel.own_features
+        patch.setattr(panel, "own_features", lambda history: change(history, real(history)))
 
     return plant
 
@@ -89,16 +87,16 @@ def centred_mean(patch: pytest.MonkeyPatch) -> None:
 
 
 def market_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
-    real = cross_section.DailyMeans.at
+    real = panel.DailyMeans.at
     patch.setattr(
-        cross_section.DailyMeans,
+        panel.DailyMeans,
         "at",
         lambda self, calendar, days: real(self, calendar, np.append(days[1:], days[-1])),
     )
 
 
 def calendar_of_the_next_row(patch: pytest.MonkeyPatch) -> None:
-    real = series.scheduled_inputs
+    real = panel.scheduled_inputs
 
     def inputs(calendar: str, days: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         values, names = real(calendar, days)
@@ -106,25 +104,25 @@ def calendar_of_the_next_row(patch: pytest.MonkeyPatch) -> None:
         values[:-1, CALENDAR_INPUTS.index("gap_days")] = gaps
         return values, names
 
-    patch.setattr(series, "scheduled_inputs", inputs)
+    patch.setattr(panel, "scheduled_inputs", inputs)
 
 
 def outcome_of_two_days(patch: pytest.MonkeyPatch) -> None:
-    real = series._targets
+    real = panel._targets
 
     def targets(*arguments: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         today, level, y = real(*arguments)  # type: ignore[arg-type]
         y[:-1] = (y[:-1] + y[1:]) / 2.0
         return today, level, y
 
-    patch.setattr(series, "_targets", targets)
+    patch.setattr(panel, "_targets", targets)
 
 
 def _filled(fill: Callable[[pd.DataFrame], pd.DataFrame], *, across: bool) -> Plant:
     """Fill missing inputs, piece by piece or over the flat rows of all tickers."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        real = derived.derived_blocks
+        real = derived_features.derived_blocks
 
         def blocks(*arguments: object) -> Iterator[tuple[slice, np.ndarray]]:
             found = list(real(*arguments))  # type: ignore[arg-type]
@@ -134,20 +132,20 @@ def _filled(fill: Callable[[pd.DataFrame], pd.DataFrame], *, across: bool) -> Pl
                 return
             yield from ((rows, fill(pd.DataFrame(block)).to_numpy()) for rows, block in found)
 
-        patch.setattr(derived, "derived_blocks", blocks)
+        patch.setattr(derived_features, "derived_blocks", blocks)
 
     return plant
 
 
 def echo_of_days_to_come(patch: pytest.MonkeyPatch) -> None:
-    real = derived_echo._rows_before
+    real = derived_features._rows_before
     patch.setattr(
-        derived_echo,
+        derived_features,
         "_rows_before",
         lambda piece, days: np.minimum(real(piece, 1) + 5, len(piece.days) - 1),
     )
     patch.setattr(
-        derived_echo,
+        derived_features,
         "_picked",
         lambda values, rows, later: np.where(rows >= 0, values[rows], np.nan),
     )
@@ -173,24 +171,24 @@ def scaler_on_all_days(patch: pytest.MonkeyPatch) -> None:
 
 
 def base_on_all_days(patch: pytest.MonkeyPatch) -> None:
-    real = material.fit_base
+    real = data_set.fit_base
     patch.setattr(
-        material,
+        data_set,
         "fit_base",
         lambda kind, panel, scored, y, forms: real(kind, panel, np.isfinite(y), y, forms),
     )
 
 
 def select_days_in_fit(patch: pytest.MonkeyPatch) -> None:
-    real = material.Material.rows
+    real = data_set.Material.rows
     patch.setattr(
-        material.Material,
+        data_set.Material,
         "rows",
         lambda self, block: real(self, block) | (real(self, 1) if block == 0 else False),
     )
 
 
-def _with_report(made: material.Material) -> material.Material:
+def _with_report(made: data_set.Material) -> data_set.Material:
     """Let the select block run on over the report block."""
     return replace(made, split=Split(fit_until=made.split.fit_until, select_until=FAR))
 
@@ -210,8 +208,8 @@ def calibrated_on_the_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def baseline_on_all_days(patch: pytest.MonkeyPatch) -> None:
-    real = baselines.least_squares
-    patch.setattr(baselines, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
+    real = benchmarks.least_squares
+    patch.setattr(benchmarks, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
 
 
 def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
@@ -228,9 +226,9 @@ def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
 
 
 def volatility_fitted_on_all_days(patch: pytest.MonkeyPatch) -> None:
-    real = rivals.ewma_student
+    real = benchmarks.ewma_student
     patch.setattr(
-        rivals,
+        benchmarks,
         "ewma_student",
         lambda returns, series, y, fit: real(returns, series, y, np.isfinite(y)),
     )
@@ -238,24 +236,24 @@ def volatility_fitted_on_all_days(patch: pytest.MonkeyPatch) -> None:
 
 def intervals_that_know_tomorrow(patch: pytest.MonkeyPatch) -> None:
     """An outcome is taken for the one before, a day too early."""
-    real, early = adaptive.adaptive_conformal, conformal.Adaptive(window=40, least=20)
+    real, early = predictions.adaptive_conformal, conformal.Adaptive(window=40, least=20)
 
     def found(part, y, series, made, known):  # type: ignore[no-untyped-def]
         return real(part, np.append(y[1:], np.nan), series, made, known, early)
 
-    patch.setattr(adaptive, "adaptive_conformal", found)
+    patch.setattr(predictions, "adaptive_conformal", found)
 
 
 def state_from_the_future(patch: pytest.MonkeyPatch) -> None:
     """A network that reads the history from both ends."""
-    real = fitted.forecast_rows
+    real = fitted_model.forecast_rows
 
     def both(network, inputs, offsets, lookback, rows):  # type: ignore[no-untyped-def]
         turned = np.array(offsets[-1] - offsets[::-1])
         back = real(network, inputs.flip(0), turned, lookback, rows[::-1].copy())
         return (real(network, inputs, offsets, lookback, rows) + back[::-1]) / 2.0
 
-    patch.setattr(fitted, "forecast_rows", both)
+    patch.setattr(fitted_model, "forecast_rows", both)
 
 
 LEAKS: dict[str, tuple[str, Plant]] = {

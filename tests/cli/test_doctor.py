@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from forecaster import clock
-from forecaster.data.store_file import store_path
+from forecaster.data.store_rows import store_path
 from forecaster.errors import SettingsError
 from forecaster.pipeline import doctor_checks
 from forecaster.pipeline.doctor import examine, exit_code

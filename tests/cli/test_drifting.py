@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.pipeline.nightly.drifting import drift_flags, inputs_flag, promise_of
-from forecaster.pipeline.nightly.evenings import held
-from forecaster.registry.record import Decision
+from forecaster.operations.drift import drift_flags, inputs_flag, promise_of
+from forecaster.operations.due_sessions import held
+from forecaster.registry.champion_history import Decision
 from forecaster.registry.versions import list_versions, read_manifest
 
 VERSION = "20240101-000000-lstm-00000000"

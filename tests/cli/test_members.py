@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from forecaster.cli.layers import load_settings
 from forecaster.errors import SettingsError, UsageError
+from forecaster.settings.settings_sources import load_settings
 from tests.cli.conftest import QUICK
 
 Run = Callable[..., Result]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from forecaster.registry.promotion import keep
 from forecaster.registry.registry_file import registry_path
-from forecaster.registry.ruling import keep
 from tests.cli.conftest import QUICK
 
 Run = Callable[..., Result]

@@ -9,13 +9,13 @@ import pytest
 
 from forecaster import clock
 from forecaster.errors import TooOldError
-from forecaster.pipeline.nightly import evenings, night
-from forecaster.pipeline.nightly.evenings import evening, held
-from forecaster.pipeline.nightly.forecast import forecast_night
-from forecaster.pipeline.nightly.training import Decided
-from forecaster.registry.ledger import ledger
-from forecaster.registry.nights import begin_run, finish_run
-from forecaster.registry.ruling import promote
+from forecaster.operations import daily_run, due_sessions
+from forecaster.operations.due_sessions import evening, held
+from forecaster.operations.retraining import Decided
+from forecaster.operations.session_forecasts import forecast_night
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.promotion import promote
+from forecaster.registry.run_history import begin_run, finish_run
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings
 from tests.pipeline.conftest import said
@@ -32,8 +32,8 @@ def _no_training(monkeypatch):
         finish_run(day.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
-    monkeypatch.setattr(night, "train_and_judge", train)
-    monkeypatch.setattr(night, "pending", lambda training: None)
+    monkeypatch.setattr(daily_run, "train_and_judge", train)
+    monkeypatch.setattr(daily_run, "pending", lambda training: None)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_night_stopped_after_its_promotion_is_not_forecast_by_the_new_champion
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(night, "train_and_judge", stop)
+        patch.setattr(daily_run, "train_and_judge", stop)
         assert retrained(run, home, "--as-of", last).exit_code != 0
     assert retrained(run, home, "--as-of", last).exit_code == 0
     rows = ledger(home, "return,range")
@@ -129,7 +129,7 @@ def test_status_is_a_dead_mans_switch(run, home, last):
 
 def test_a_session_whose_night_nobody_does_trips_the_switch(run, home, last, monkeypatch):
     """Runs end well, but bring no bars: the heartbeat alone would not tell."""
-    monkeypatch.setattr(evenings, "refuse_clock_set_back", lambda stored: None)
+    monkeypatch.setattr(due_sessions, "refuse_clock_set_back", lambda stored: None)
     begin = evening(["XNYS"], last) + timedelta(hours=1)
     options = ("--no-fetch", "--target", "return")
     with clock.as_if(begin):

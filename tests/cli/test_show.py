@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
-from forecaster.data.bars import BAR_COLUMNS, History, Listing
-from forecaster.data.fingerprint import fingerprint
+from forecaster.data.history import BAR_COLUMNS, History, Listing, fingerprint
 from forecaster.data.store import PriceStore
 from tests.synthetic import bars_of
 

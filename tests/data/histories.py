@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from forecaster.data.bars import BAR_COLUMNS, History, Listing
+from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.sessions import sessions_between
 
 

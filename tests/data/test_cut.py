@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from forecaster.data.cut import cut
-from forecaster.data.panel import Panel, build_panel
-from forecaster.pipeline.prices import load_histories
+from forecaster.data.loading import load_histories
+from forecaster.data.panel import Panel, build_panel, cut
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 200, "BBB": 120, "CCC": 40})

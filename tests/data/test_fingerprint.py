@@ -4,8 +4,7 @@ import struct
 import numpy as np
 import pytest
 
-from forecaster.data.bars import BAR_COLUMNS
-from forecaster.data.fingerprint import fingerprint
+from forecaster.data.history import BAR_COLUMNS, fingerprint
 from tests.data.histories import drawn, with_bars
 
 AAPL, MSFT = drawn("AAPL", 5, seed=1), drawn("MSFT", 4, seed=2)

@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
-from forecaster.data.bars import Listing
-from forecaster.data.identity import describe_change, keep_known
+from forecaster.data.history import Listing
+from forecaster.data.revisions import describe_change, keep_known
 
 APPLE = Listing(
     ticker="AAPL",

@@ -12,12 +12,10 @@ import pandas as pd
 import pytest
 
 from forecaster import database
-from forecaster.data import store_file
-from forecaster.data.bars import BAR_COLUMNS, History, Listing
+from forecaster.data import store_rows
+from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.store import PriceStore
-from forecaster.data.store_file import store_path
-from forecaster.data.store_rows import Span
-from forecaster.data.store_schema import MIGRATIONS
+from forecaster.data.store_rows import MIGRATIONS, Span, store_path
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -162,7 +160,7 @@ def test_the_file_itself_refuses_bars_that_cannot_be(tmp_path):
     _fill(tmp_path, _history())
     good = ["AAPL", "2024-02-01", 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
     bad = {1: "1/2/2024", 2: 0.0, 3: float("inf"), 5: float("nan"), 6: -1.0, 8: 0.0, 0: "NONE"}
-    with closing(store_file.connect_for_writing(tmp_path)) as connection:
+    with closing(store_rows.connect_for_writing(tmp_path)) as connection:
         sql = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         for place, value in bad.items():
             row = [*good[:place], value, *good[place + 1 :]]
@@ -462,7 +460,7 @@ def test_an_older_store_is_copied_and_migrated(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
     ours = len(MIGRATIONS)
     later = (*MIGRATIONS, ("CREATE TABLE extra (one INTEGER) STRICT",))
-    monkeypatch.setattr(store_file, "MIGRATIONS", later)
+    monkeypatch.setattr(store_rows, "MIGRATIONS", later)
     needed = f"schema {ours}, this version of forecaster needs {ours + 1}"
     with pytest.raises(SettingsError, match=needed):
         PriceStore.open_for_reading(tmp_path)
@@ -476,8 +474,8 @@ def test_an_older_store_is_copied_and_migrated(tmp_path, monkeypatch):
 def test_a_store_of_the_first_schema_keeps_its_bars_and_gets_revisions(tmp_path, monkeypatch):
     """Written by the first release's own statements."""
     with monkeypatch.context() as patch:
-        patch.setattr(store_file, "MIGRATIONS", MIGRATIONS[:1])
-        with closing(store_file.connect_for_writing(tmp_path)) as old:
+        patch.setattr(store_rows, "MIGRATIONS", MIGRATIONS[:1])
+        with closing(store_rows.connect_for_writing(tmp_path)) as old:
             listing = ("AAPL", "yahoo", "split-adjusted", "XNYS", "Apple", "NMS", "USD")
             old.execute(
                 "INSERT INTO listings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -497,7 +495,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
     broken = (*MIGRATIONS, ("CREATE TABLE extra (one)", "CREATE NONSENSE"))
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="syntax error"):
-        patch.setattr(store_file, "MIGRATIONS", broken)
+        patch.setattr(store_rows, "MIGRATIONS", broken)
         PriceStore.open_for_writing(tmp_path)
     with PriceStore.open_for_writing(tmp_path) as store:
         assert len(store.bars("AAPL")) == 3
@@ -529,7 +527,7 @@ def test_a_writer_killed_in_a_transaction_leaves_the_last_state(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from forecaster.data import store_file\n"
-        "connection = store_file.connect_for_writing(Path(sys.argv[1]))\n"
+        "connection = store_rows.connect_for_writing(Path(sys.argv[1]))\n"
         "connection.execute('PRAGMA cache_size = 1')\n"
         "connection.execute('BEGIN IMMEDIATE')\n"
         "connection.execute('UPDATE bars SET close = 1.0')\n"

@@ -1,6 +1,6 @@
 import pytest
 
-from forecaster.data.tickers import normalise_ticker, normalise_tickers
+from forecaster.data.history import normalise_ticker, normalise_tickers
 from forecaster.errors import UsageError
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecaster.data.windows import window_ends, window_rows
+from forecaster.data.segments import window_ends, window_rows
 
 LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=6)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.evaluation.alarms import alarms
+from forecaster.evaluation.scores import alarms
 
 
 def pooled(days, *, target="return", **values):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from forecaster.evaluation.calibration import shrinkage
+from forecaster.evaluation.recalibration import shrinkage
 
 
 def test_the_slope_by_hand():

@@ -9,8 +9,8 @@ from scipy import integrate, stats
 
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Point, StudentT, normal, student_scale
-from forecaster.evaluation.empirical import Quantiles, Samples
 from forecaster.evaluation.mixture import mixture
+from forecaster.evaluation.quantiles import Quantiles, Samples
 
 inf, nan = np.inf, np.nan
 LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975])
@@ -155,7 +155,7 @@ def test_samples_in_batches_are_the_same(monkeypatch):
     pool, stops = np.random.default_rng(0).standard_normal(300), np.arange(40, 300)
     forecast = Samples(pool, stops - 40, stops)
     whole = forecast.crps(np.zeros(len(stops)))
-    monkeypatch.setattr("forecaster.evaluation.empirical.BATCH_VALUES", 100)
+    monkeypatch.setattr("forecaster.evaluation.quantiles.BATCH_VALUES", 100)
     np.testing.assert_allclose(forecast.crps(np.zeros(len(stops))), whole)
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from forecaster.evaluation.drift import (
+from forecaster.evaluation.live_scores import (
     Promise,
     coverage_drift,
     error_drift,

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.evaluation.folds import Fold, walk_folds
-from forecaster.evaluation.splits import Split
+from forecaster.evaluation.splits import Fold, Split, walk_folds
 
 DAYS = np.arange("2020-01-01", "2020-04-10", dtype="datetime64[D]")  # 100 days
 SPLIT = Split(fit_until=DAYS[59], select_until=DAYS[79])

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from forecaster.evaluation import volatility
-from forecaster.evaluation.exponential import (
+from forecaster.evaluation.volatility import (
     ewma_deviation,
     ewma_normal,
     ewma_student,
+    garch,
     historical_simulation,
+    refit_days,
 )
-from forecaster.evaluation.volatility import garch, refit_days
 
 nan = np.nan
 DAY0 = np.datetime64("2010-01-01")

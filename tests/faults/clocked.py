@@ -25,8 +25,8 @@ from tests.yahoo.session import LoopbackSession
 
 HEAVY = (
     "forecaster.data.sources.yahoo",
-    "forecaster.pipeline.nightly.night",
-    "forecaster.cli.layers",
+    "forecaster.operations.daily_run",
+    "forecaster.settings.settings_sources",
 )
 PATIENCE = 1.0  # seconds for an answer
 LONGEST = 2**20  # bytes of an answer

@@ -24,18 +24,18 @@ import pytest
 from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.database import integrity_error
-from forecaster.evaluation.gate import Rule
+from forecaster.evaluation.promotion_test import Rule
+from forecaster.operations import promotion, reproduction
+from forecaster.operations import retraining as nightly_training
 from forecaster.pipeline import retrain as nights_of
-from forecaster.pipeline.nightly import judging, night, reproduction
-from forecaster.pipeline.nightly import training as nightly_training
 from forecaster.pipeline.retrain import RetrainReport, retrain
-from forecaster.registry.ledger import ledger
-from forecaster.registry.nights import runs
-from forecaster.registry.record import decisions, registered
+from forecaster.registry.champion_history import decisions, registered
+from forecaster.registry.forecast_log import ledger
 from forecaster.registry.registry_file import registry_path
+from forecaster.registry.run_history import runs
 from forecaster.registry.versions import list_versions
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
-from tests.pipeline.nights import Daily, evening_of, told
+from tests.operations.sessions import Daily, evening_of, told
 
 SOURCE = Daily(700)
 YESTERDAY, TODAY = SOURCE.sessions[-2:]
@@ -45,7 +45,7 @@ LAX = Rule(margin=0.9, slack=0.9)  # whatever is learnt in a second passes
 # Where each phase begins and ends: the function that does it, and where its caller finds it.
 PHASES: dict[str, tuple[Any, str]] = {
     "fetch": (nights_of, "fetch"),
-    "predict": (night, "forecast_night"),
+    "predict": (daily_run, "forecast_night"),
     "train": (nightly_training, "train_challenger"),
     "gate": (nightly_training, "judge"),
     "promote": (nightly_training, "promote"),
@@ -56,13 +56,13 @@ OnEdge = Callable[[str, str], None]
 
 def arrange(patch: pytest.MonkeyPatch) -> None:
     """Make a night cheap: a lax gate, no fresh process."""
-    patch.setattr(nightly_training, "judge", partial(judging.judge, rule=LAX))
-    patch.setattr(judging, "flaw_in_fresh_process", lambda *told: None)
+    patch.setattr(nightly_training, "judge", partial(promotion.judge, rule=LAX))
+    patch.setattr(promotion, "flaw_in_fresh_process", lambda *told: None)
 
 
 def arrange_fork(patch: pytest.MonkeyPatch, on_edge: OnEdge) -> None:
     """Make a night attackable: a lax gate, a fork for its fresh process, phases with edges."""
-    patch.setattr(nightly_training, "judge", partial(judging.judge, rule=LAX))
+    patch.setattr(nightly_training, "judge", partial(promotion.judge, rule=LAX))
     patch.setattr(reproduction.subprocess, "run", _forked)
     for phase, (module, name) in PHASES.items():
         patch.setattr(module, name, _edged(getattr(module, name), phase, on_edge))

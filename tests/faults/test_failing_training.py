@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.registry.ledger import ledger
-from forecaster.registry.nights import last_night, runs
-from forecaster.registry.record import decisions, registered
-from forecaster.registry.standing import standing
+from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.run_history import last_night, runs
 from forecaster.registry.versions import load_weights, read_manifest
 from tests.faults import evening, troubles
 from tests.faults.conftest import Stage

@@ -14,18 +14,18 @@ from curl_cffi.requests import Response
 from hypothesis import HealthCheck, Phase, example, given, settings
 
 from forecaster import clock
-from forecaster.cli.layers import load_settings
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.sources.yahoo_session import RecordingSession
 from forecaster.data.store import PriceStore
-from forecaster.data.store_file import store_path
+from forecaster.data.store_rows import store_path
 from forecaster.errors import ForecasterError
+from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
-from forecaster.pipeline.imports import import_files
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
 from forecaster.registry.manifest import HASH_PIECE, Manifest
 from forecaster.settings import TrainSettings
+from forecaster.settings.settings_sources import load_settings
 from tests.faults.mutated import mutations, torn
 from tests.synthetic import bars_of, ragged_bars
 from tests.yahoo.charts import chart, series

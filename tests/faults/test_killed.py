@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.pipeline.nightly import challenger as train_night
-from forecaster.pipeline.nightly import training as nightly_training
+from forecaster.operations import challenger as train_night
+from forecaster.operations import retraining as nightly_training
 from forecaster.pipeline.predict import predict
-from forecaster.registry.nights import runs
+from forecaster.registry.run_history import runs
 from tests.faults import evening
 from tests.faults.conftest import ALL, Stage
 from tests.faults.evening import TODAY, YESTERDAY, do, flaws, state

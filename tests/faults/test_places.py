@@ -19,17 +19,17 @@ import pytest
 
 from forecaster import clock
 from forecaster.errors import TryLaterError
-from forecaster.pipeline.imports import import_files
-from forecaster.pipeline.lock import writer
-from forecaster.pipeline.nightly import night
-from forecaster.pipeline.nightly.training import Decided
+from forecaster.operations import daily_run
+from forecaster.operations.lock import writer
+from forecaster.operations.retraining import Decided
+from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.retrain import retrain
 from forecaster.pipeline.train import train
-from forecaster.registry.ledger import ledger
-from forecaster.registry.nights import begin_run, finish_run, nights
-from forecaster.registry.ruling import promote
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.promotion import promote
+from forecaster.registry.run_history import begin_run, finish_run, nights
 from forecaster.settings import TrainSettings
-from tests.pipeline.nights import Daily, on, settings
+from tests.operations.sessions import Daily, on, settings
 from tests.pipeline.test_fetch_killed import needs_mount
 from tests.synthetic import ragged_bars
 
@@ -89,7 +89,7 @@ class Done:
 
 def shell(lines: str, *prefix: str, **environment: str) -> Done:
     """Run lines; `prefix` is a program that runs programs."""
-    command = [*prefix, sys.executable, "-m", "tests.forked", "forecaster.pipeline.nightly.night"]
+    command = [*prefix, sys.executable, "-m", "tests.forked", "forecaster.operations.daily_run"]
     command += ["forecaster.pipeline.predict", "forecaster.pipeline.score"]
     done = subprocess.run(
         command,
@@ -205,7 +205,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         finish_run(evening.home, number, state="done", updates=1)
         return Decided(outcome="kept", version=None, reason="no better")
 
-    monkeypatch.setattr(night, "train_and_judge", train_nothing)
+    monkeypatch.setattr(daily_run, "train_and_judge", train_nothing)
     yield
 
 
@@ -282,8 +282,8 @@ def test_five_readers_beside_a_writer_see_whole_nights(home: Path) -> None:
 
 LOOKS = """
 import sys; from pathlib import Path
-from forecaster.registry.ledger import ledger
-from forecaster.registry.standing import standings
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.champion_history import standings
 from forecaster.data.store import PriceStore
 home, count = Path(sys.argv[1]), 0
 print("reads", flush=True)

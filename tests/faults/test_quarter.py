@@ -19,10 +19,9 @@ import pandas as pd
 import pytest
 
 from forecaster.data.store import PriceStore
-from forecaster.registry.ledger import ledger
-from forecaster.registry.nights import nights, runs
-from forecaster.registry.record import decisions
-from forecaster.registry.standing import standing
+from forecaster.registry.champion_history import decisions, standing
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.run_history import nights, runs
 from tests.yahoo.charts import series, sessions
 from tests.yahoo.faults import CHARTS, WIRE, gone
 from tests.yahoo.server import LoopbackYahoo

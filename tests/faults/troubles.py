@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from forecaster.forecasting import fitting
 from forecaster.models.network import Network
-from forecaster.pipeline.learning import fitting
 from forecaster.settings import Settings
 
 AFTER = 8  # updates, the first look being at the 6th

@@ -2,8 +2,8 @@
 
 import torch
 
-from forecaster.models.bidirectional import BidirectionalCore
 from forecaster.models.lstm import LSTMCore
+from forecaster.models.network import BidirectionalCore
 
 
 def make():

@@ -4,8 +4,7 @@ from oracles import run
 
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentState
-from forecaster.models.forms import PointForm, StudentTForm
-from forecaster.models.heads import PointHead
+from forecaster.models.heads import PointForm, PointHead, StudentTForm
 from forecaster.models.network import CORES, build_network
 
 SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 2, "dropout": 0.0}

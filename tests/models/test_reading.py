@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from forecaster.errors import UsageError
-from forecaster.models.forms import form_of
+from forecaster.models.heads import form_of
 from forecaster.models.network import build_network
 
 SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 1, "dropout": 0.0}

@@ -19,15 +19,15 @@ ROOT = Path(__file__).parents[2]
 PATCHES = sorted(Path(__file__).parent.glob("*.patch"))
 COPIED = ("forecaster", "tests", "pyproject.toml")
 TESTS = (
-    "tests/training/test_battery_algebra.py",
-    "tests/training/test_gradients.py",
+    "tests/bptt/test_verification_algebra.py",
+    "tests/bptt/test_gradients.py",
     "tests/training/test_trainer.py",
     "tests/training/test_checkpoint.py",
-    "tests/training/test_forecasting.py",
+    "tests/training/test_inference.py",
     "tests/models/test_recurrent_state.py",
-    "tests/data/test_lanes.py",
-    "tests/training/test_battery_learning.py",
-    "tests/training/test_battery_reach.py",
+    "tests/data/test_segments.py",
+    "tests/bptt/test_verification_learning.py",
+    "tests/bptt/test_verification_horizon.py",
 )
 PYTEST = ("-m", "pytest", "-x", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider")
 LIMIT_S = 600

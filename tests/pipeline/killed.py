@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
+from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
 from forecaster.pipeline.fetch import fetch
 from tests.synthetic import bars_of
 

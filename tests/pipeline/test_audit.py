@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 
 from forecaster import clock
-from forecaster.data.bars import History, validate_bars
+from forecaster.audit import look_ahead as audit_run
+from forecaster.audit.alterations import KINDS, Alteration, Kind, after_day, with_gaps
+from forecaster.audit.comparison import Tallies, Tally, Values, first_difference
+from forecaster.audit.look_ahead import some_of
+from forecaster.data.history import History, validate_bars
 from forecaster.errors import DataError, LeakError
 from forecaster.pipeline.audit import AuditReport, audit
-from forecaster.pipeline.auditing import run as audit_run
-from forecaster.pipeline.auditing.alter import KINDS, Alteration, Kind, after_day, with_gaps
-from forecaster.pipeline.auditing.compare import Tallies, Tally, Values, first_difference
-from forecaster.pipeline.auditing.run import some_of
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.data.histories import drawn

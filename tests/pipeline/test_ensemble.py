@@ -8,24 +8,22 @@ import numpy as np
 import pytest
 import torch
 
+from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
-from forecaster.evaluation.calibration import shrinkage
-from forecaster.evaluation.mixture import Mixture, mixture
-from forecaster.evaluation.recalibration import scores_of
-from forecaster.pipeline.evaluate import Walk, evaluate
-from forecaster.pipeline.evaluating.stated import arrays_of, from_arrays, put_together
-from forecaster.pipeline.learning.fitted import (
+from forecaster.evaluation.mixture import Mixture, arrays_of, from_arrays, mixture, put_together
+from forecaster.evaluation.recalibration import scores_of, shrinkage
+from forecaster.forecasting.data_set import Material, prepare
+from forecaster.forecasting.fitted_model import (
     location_columns,
     together,
     weights_of,
     weights_of_all,
 )
-from forecaster.pipeline.learning.fitting import Fit, fit
-from forecaster.pipeline.learning.material import Material, prepare
-from forecaster.pipeline.learning.recipe import recipe_of
-from forecaster.pipeline.learning.trained import load_trained
+from forecaster.forecasting.fitting import Fit, fit
+from forecaster.forecasting.loading import load_trained
+from forecaster.forecasting.manifest_parts import recipe_of
+from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.memory import memory
-from forecaster.pipeline.prices import load_histories
 from forecaster.pipeline.train import TrainReport, train
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import TrainSettings

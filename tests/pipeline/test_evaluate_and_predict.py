@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 
 from forecaster import clock
+from forecaster.data.loading import load_histories
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.splits import Split
+from forecaster.forecasting.loading import load_trained
+from forecaster.forecasting.predictions import FORECAST_COLUMNS, interval_kinds
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
-from forecaster.pipeline.learning.trained import load_trained
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
-from forecaster.pipeline.prices import load_histories
-from forecaster.pipeline.table import FORECAST_COLUMNS, interval_kinds
 from forecaster.pipeline.train import train
-from forecaster.registry.choice import find_version
+from forecaster.registry.champion import find_version
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from forecaster import clock
-from forecaster.data.bars import BAR_COLUMNS, History, Listing
+from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
-from forecaster.data.store_file import store_path
+from forecaster.data.store_rows import store_path
+from forecaster.data.usual import OVERLAP
 from forecaster.errors import (
     DataError,
     ForecasterError,
@@ -22,7 +23,6 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.pipeline.fetch import MOST_DOWN, fetch
-from forecaster.pipeline.ingesting.usual import OVERLAP
 from forecaster.settings import FetchSettings
 from tests.synthetic import bars_of
 from tests.yahoo.server import LoopbackYahoo

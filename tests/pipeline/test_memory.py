@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from forecaster.errors import DataError, UnknownNameError, UsageError
-from forecaster.pipeline.learning.measuring import _rectangle
-from forecaster.pipeline.learning.memory_report import MemoryReport
+from forecaster.forecasting.memory import MemoryReport, _rectangle
 from forecaster.pipeline.memory import memory, write_page
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
@@ -113,7 +112,7 @@ def test_the_rectangle_holds_the_most_days_without_padding() -> None:
 
 
 def test_a_fit_block_of_three_days_is_too_short() -> None:
-    from forecaster.pipeline.learning.measuring import _lags_within
+    from forecaster.forecasting.memory import _lags_within
 
     with pytest.raises(DataError, match="holds 3 days"):
         _lags_within(10, 3)

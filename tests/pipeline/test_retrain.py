@@ -8,16 +8,16 @@ import pytest
 from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.errors import DivergedError, SourceDownError, StorageError, TryLaterError
+from forecaster.operations import daily_run
+from forecaster.operations import retraining as nightly_training
+from forecaster.operations.lock import writer
+from forecaster.operations.retraining import Decided, TrainingDay, why_due
+from forecaster.operations.run_log import last_beat, log_path
 from forecaster.pipeline.fetch import fetch
-from forecaster.pipeline.lock import writer
-from forecaster.pipeline.nightly import night
-from forecaster.pipeline.nightly import training as nightly_training
-from forecaster.pipeline.nightly.log import last_beat, log_path
-from forecaster.pipeline.nightly.training import Decided, TrainingDay, why_due
 from forecaster.pipeline.retrain import retrain
-from forecaster.registry.ledger import ledger
-from forecaster.registry.nights import begin_run, finish_run, last_night, nights
-from tests.pipeline.nights import Daily, evening_of, on, settings, told
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.run_history import begin_run, finish_run, last_night, nights
+from tests.operations.sessions import Daily, evening_of, on, settings, told
 
 DAYS = 60
 
@@ -38,7 +38,7 @@ def trainings(monkeypatch):
         finish_run(evening.home, number, state="done", updates=1)
         return Decided(outcome="kept", version=None, reason="no better")
 
-    monkeypatch.setattr(night, "train_and_judge", train)
+    monkeypatch.setattr(daily_run, "train_and_judge", train)
     return made
 
 
@@ -159,7 +159,7 @@ def test_a_night_that_was_stopped_is_taken_up_and_nothing_is_doubled(
         def stop(*args):
             raise error
 
-        patch.setattr(night, "train_and_judge", stop)
+        patch.setattr(daily_run, "train_and_judge", stop)
         with pytest.raises(BaseException):  # noqa: B017
             on(first, tmp_path, source, settings())
     rows = ledger(tmp_path, "return")

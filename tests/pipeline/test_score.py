@@ -8,9 +8,9 @@ import pytest
 
 from forecaster.data.store import PriceStore
 from forecaster.errors import UnknownNameError
-from forecaster.pipeline.outcomes import with_outcomes
+from forecaster.operations.forecast_recording import with_outcomes
 from forecaster.pipeline.score import score
-from forecaster.registry.ledger import remember
+from forecaster.registry.forecast_log import remember
 from tests.data.histories import history
 
 MADE = datetime(2024, 1, 8, 23, tzinfo=UTC)

@@ -6,8 +6,8 @@ import pytest
 
 from forecaster.errors import ArtifactError, UnknownNameError
 from forecaster.registry.champion import champion_of, find_champion, named_version
+from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.registry_file import registry_path
-from forecaster.registry.ruling import fail, keep, promote, register, rollback
 from tests.registry.samples import NIGHT, saved
 from tests.registry.test_choice import damage, trained_until, warnings
 

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from forecaster.errors import ArtifactError, UnknownNameError
-from forecaster.registry.choice import find_version
+from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import BlocksPart, Manifest
 from forecaster.registry.versions import list_versions
 from tests.registry.samples import NIGHT, manifest, saved
@@ -14,7 +14,7 @@ from tests.registry.samples import NIGHT, manifest, saved
 @pytest.fixture
 def warnings(monkeypatch, caplog):
     """What is logged, whoever else has listened before."""
-    monkeypatch.setattr("forecaster.registry.choice.log.parent.propagate", True)
+    monkeypatch.setattr("forecaster.registry.champion.log.parent.propagate", True)
     return caplog
 
 

@@ -10,10 +10,9 @@ import pytest
 from forecaster.errors import StorageError, UsageError
 from forecaster.registry import pruning
 from forecaster.registry.champion import champion_of
+from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.promotion import keep, promote, register, rollback
 from forecaster.registry.pruning import prune
-from forecaster.registry.record import decisions, registered
-from forecaster.registry.ruling import keep, promote, register, rollback
-from forecaster.registry.standing import standing
 from forecaster.registry.versions import list_versions
 from tests.registry.samples import NIGHT, saved
 

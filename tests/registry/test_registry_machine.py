@@ -13,10 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from forecaster import database
 from forecaster.errors import StorageError, UnknownNameError
+from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.pruning import prune
-from forecaster.registry.record import decisions, registered
-from forecaster.registry.ruling import fail, keep, promote, register, rollback
-from forecaster.registry.standing import standing
 from forecaster.registry.versions import list_versions, verify
 from tests.registry.samples import NIGHT, manifest, saved
 

@@ -11,7 +11,7 @@ import pytest
 
 from forecaster.errors import ArtifactError, CannotWriteError, StorageError
 from forecaster.registry import versions
-from forecaster.registry.choice import find_version
+from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import (
     check_writable,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from forecaster.report.evaluation_tables import EvaluationTables
+from forecaster.report.evaluation import EvaluationTables
 
 OWN, FIRST = "lstm", "zero-return"
 

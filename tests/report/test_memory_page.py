@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.report.memory import MemoryFigures, _kept, memory_page
-from forecaster.report.memory_over_time import OverTime
+from forecaster.report.memory import MemoryFigures, OverTime, _kept, memory_page
 from forecaster.report.page import render_page
 from tests.report.drawn import decoded
 

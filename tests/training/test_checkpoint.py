@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.data.lanes import pack_lanes
-from forecaster.data.windows import WindowBatches, window_ends
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import WindowBatches, pack_lanes, window_ends
 from forecaster.errors import ArtifactError
 from forecaster.models.network import build_network
 from forecaster.training.checkpoint import Checkpoint
-from forecaster.training.forecasting import forecast_histories
-from forecaster.training.passes import Reading, TrainingArrays
-from forecaster.training.plan import BPTTPlan
+from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.inference import forecast_histories
 from forecaster.training.trainer import Options, train
 
 OFFSETS = np.array([0, 48, 79, 86, 106])

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from forecaster.models.forms import form_of
+from forecaster.bptt.gradient_by_lag import lag_gradients, trajectory
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.models.heads import form_of
 from forecaster.models.network import build_network
-from forecaster.training import tiles
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.lags import lag_gradients, trajectory
-from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import tiled_gradients, workers_of
+from forecaster.training import micro_batches
+from forecaster.training.micro_batches import tiled_gradients, workers_of
 
 DAYS, LANES, INPUTS = 24, 3, 4
 FORMS = tuple(form_of(name) for name in ("student-t", "point", "quantiles"))
@@ -92,7 +92,7 @@ def _by_hand_in_chunks(network, x, y, mask):
 @pytest.mark.parametrize("input_dropout", [0.0, 0.5])
 def test_any_number_of_workers_gives_the_same_bits(monkeypatch, input_dropout):
     """Threads that drew the inputs' dropout by themselves would take turns as they come."""
-    monkeypatch.setattr(tiles, "windows_at_once", lambda *given: 4)
+    monkeypatch.setattr(micro_batches, "windows_at_once", lambda *given: 4)
     network = make(input_dropout=input_dropout, dtype=torch.float32).train()
     draw = np.random.default_rng(0)
     x = torch.from_numpy(draw.normal(size=(300, INPUTS + RAW)).astype(np.float32))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from forecaster.bptt.gradients import window_gradients
+from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.network import build_network
-from forecaster.training import tiles
-from forecaster.training.gradients import window_gradients
+from forecaster.training import micro_batches
 from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
-from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import tiled_gradients, windows_at_once, workers_of
+from forecaster.training.micro_batches import tiled_gradients, windows_at_once, workers_of
 
 ROWS, LOOKBACK, WINDOWS, INPUTS, HIDDEN, TARGETS = 300, 12, 13, 7, 9, 2
 
@@ -99,7 +99,7 @@ def test_nothing_scored_is_no_gradient():
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_an_update_by_days_is_the_same_for_any_number_of_workers(monkeypatch, dropout):
-    monkeypatch.setattr(tiles, "WORTH_GOING_BY_DAYS", 1)
+    monkeypatch.setattr(micro_batches, "WORTH_GOING_BY_DAYS", 1)
     network = make_network(dropout=dropout, dtype=torch.float32)
     x, y, known, rows = make_data(windows=96, dtype=torch.float32)
     made = []
@@ -111,7 +111,7 @@ def test_an_update_by_days_is_the_same_for_any_number_of_workers(monkeypatch, dr
             )
     for other in made[1:]:
         assert all(torch.equal(a, b) for a, b in zip(made[0], other, strict=True))
-    monkeypatch.setattr(tiles, "WORTH_GOING_BY_DAYS", 10**9)
+    monkeypatch.setattr(micro_batches, "WORTH_GOING_BY_DAYS", 10**9)
     torch.manual_seed(5)
     with workers_of(1) as alone:
         wanted = tiled_gradients(network, x, y, known, rows, BPTTPlan.full(), 9.0, alone).gradients
@@ -139,4 +139,4 @@ def test_buffers_stay_within_their_bound_however_long_the_windows():
     network = build_network("lstm", inputs=26, targets=1, hidden=64, layers=1, dropout=0.0)
     for lookback in (60, 250, 500, 2520):
         windows = windows_at_once(network, lookback, 1024)
-        assert windows * lookback * 10 * 64 <= tiles.BUFFERED_AT_ONCE or windows <= 32
+        assert windows * lookback * 10 * 64 <= micro_batches.BUFFERED_AT_ONCE or windows <= 32

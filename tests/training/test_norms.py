@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from forecaster.training.norms import FEWEST, LEAP, RECENT, GradientNorms
+from forecaster.training.trainer import FEWEST, LEAP, RECENT, GradientNorms
 
 
 def counted(norms, *, clip=1.0, every=7):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from forecaster.bptt.chunks import Grid
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import build_network
-from forecaster.training import tiles
-from forecaster.training.blocks import Grid
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.plan import BPTTPlan
-from forecaster.training.tiles import shared_gradients, workers_of
+from forecaster.training import micro_batches
+from forecaster.training.micro_batches import shared_gradients, workers_of
 
 ROWS, DAYS, LANES, INPUTS, TARGETS = 400, 12, 7, 3, 2
 FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(steps=8, stride=4)
@@ -63,7 +63,7 @@ def shared(network, plan, workers):
 @pytest.fixture
 def always_shared(monkeypatch):
     for name in ("WORTH_SHARING", "WORTH_SHARING_IN_ONE_KERNEL"):
-        monkeypatch.setattr(tiles, name, 1)
+        monkeypatch.setattr(micro_batches, name, 1)
 
 
 @pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
@@ -103,7 +103,7 @@ def test_dropout_drawn_ahead_falls_on_every_day_and_lane():
     network = make_network(dropout=0.5)
     x, y, scored, rows, grid = make_block()
     torch.manual_seed(5)
-    noise = tiles._noise(network, x, DAYS, LANES)
+    noise = micro_batches._noise(network, x, DAYS, LANES)
     assert noise.shape == (DAYS, LANES, 5)
     assert set(np.unique(noise.numpy())) == {0.0, 2.0}
     wanted = bptt_gradients(
@@ -126,9 +126,11 @@ def test_dropout_drawn_ahead_falls_on_every_day_and_lane():
 def test_what_draws_or_replays_in_order_stays_in_one_thread(monkeypatch, how, plan):
     """Two threads at torch's one generator would draw as they come."""
     calls = []
-    whole = tiles.bptt_gradients
+    whole = micro_batches.bptt_gradients
     monkeypatch.setattr(
-        tiles, "bptt_gradients", lambda *given: calls.append(given[1].shape) or whole(*given)
+        micro_batches,
+        "bptt_gradients",
+        lambda *given: calls.append(given[1].shape) or whole(*given),
     )
     shared(make_network(**how), plan, workers=2)
     assert calls == [(DAYS, LANES, INPUTS)]

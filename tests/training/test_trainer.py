@@ -6,19 +6,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from textbook import elman_gradients, elman_states
 
-from forecaster.data.lanes import Segment, pack_lanes
-from forecaster.data.windows import WindowBatches
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import Segment, WindowBatches, pack_lanes
 from forecaster.errors import DivergedError
 from forecaster.models.network import build_network
-from forecaster.training import passes as passes_module
-from forecaster.training import tiles, trainer
-from forecaster.training.forecasting import forecast_histories
-from forecaster.training.gradients import bptt_gradients
-from forecaster.training.passes import Place, Reading, TrainingArrays, pass_gradients
-from forecaster.training.plan import BPTTPlan
+from forecaster.training import epoch as passes_module
+from forecaster.training import micro_batches, trainer
+from forecaster.training.epoch import Place, Reading, TrainingArrays, pass_gradients
+from forecaster.training.inference import forecast_histories
 from forecaster.training.trainer import Options, train
+from tests.bptt.textbook import elman_gradients, elman_states
 
 OPTIONS = Options(
     max_updates=12,
@@ -51,7 +50,7 @@ def network(*, model="lstm", seed=0, dropout=0.0, layers=1, hidden=4, inputs=2, 
 
 def one_pass(made, data, segments, plan, reading):
     """The gradients of a pass from its beginning."""
-    return pass_gradients(made, data, segments, plan, reading, Place(), tiles.Workers())
+    return pass_gradients(made, data, segments, plan, reading, Place(), micro_batches.Workers())
 
 
 def arrays(rows=40, seed=0, targets=1):
@@ -363,7 +362,7 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
 
     However many are differentiated at a time.
     """
-    monkeypatch.setattr(tiles, "windows_at_once", lambda *given: at_once)
+    monkeypatch.setattr(micro_batches, "windows_at_once", lambda *given: at_once)
     made, data = network(), arrays()
     data.y[:], data.scored[:] = 0.0, False
     ends = np.array([4, 9, 14, 19, 24, 29, 34])
@@ -419,7 +418,9 @@ def spied(monkeypatch):
     calls = []
 
     def spy(made, x, y, mask, rows, state, plan, count, grid, workers):
-        block = tiles.shared_gradients(made, x, y, mask, rows, state, plan, count, grid, workers)
+        block = micro_batches.shared_gradients(
+            made, x, y, mask, rows, state, plan, count, grid, workers
+        )
         calls.append((state.reset(grid.resets[0]), block.state, x[rows]))
         return block
 

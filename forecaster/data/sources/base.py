@@ -6,7 +6,7 @@ Holds a Protocol and nothing else: no source, no network, no file.
 from datetime import date
 from typing import Protocol
 
-from forecaster.data.bars import History
+from forecaster.data.history import History
 
 
 class Source(Protocol):

@@ -13,8 +13,7 @@ from typing import Final
 
 import pandas as pd
 
-from forecaster.data.sources.file_columns import NUMBERS, compact, joined
-from forecaster.data.sources.file_table import FileTable, with_fields
+from forecaster.data.sources.file_table import NUMBERS, FileTable, compact, joined, with_fields
 from forecaster.errors import DataError, StorageError, UsageError
 
 _DELIMITERS: Final = ",;\t|"

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.bars import PRICE_COLUMNS, History, Listing
+from forecaster.data.history import PRICE_COLUMNS, History, Listing
 from forecaster.errors import DataError, UnknownNameError
 
 _NAMES: Final = {"NASDAQ": "NASDAQ Composite", "SP500": "S&P 500"}

@@ -12,25 +12,19 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.bars import History
+from forecaster.data.history import PRICE_COLUMNS, History, Listing, normalise_ticker
+from forecaster.data.sessions import calendar_for
 from forecaster.data.sources.yahoo_answer import Question, no_bars, read_chart, retry_seconds
 from forecaster.data.sources.yahoo_session import RecordingSession, shared_session
-from forecaster.data.sources.yahoo_table import (
-    OLDEST,
-    SOURCE,
-    bars_from,
-    drop_null_tail,
-    listing_from,
-    within,
-)
-from forecaster.data.tickers import normalise_ticker
 from forecaster.errors import (
     CannotWriteError,
     SourceDownError,
@@ -39,14 +33,78 @@ from forecaster.errors import (
     UsageError,
 )
 
+SOURCE = "yahoo"
+# Left to itself yfinance reads "no start" as one month; this is its own oldest date.
+OLDEST = date(1900, 1, 1)
+
+log = logging.getLogger(__name__)
+
+
+def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn yfinance's table into the table of `bars.py`, row by row, nothing filled in."""
+    columns = {name: frame[name.title()].to_numpy("float64") for name in (*PRICE_COLUMNS, "volume")}
+    split = frame["Stock Splits"].to_numpy("float64")
+    # Normalised: where the clocks change at midnight, a day begins at one o'clock.
+    sessions = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
+    return pd.DataFrame(
+        {
+            "session": sessions.astype("datetime64[s]"),
+            **columns,
+            "dividend": frame["Dividends"].to_numpy("float64"),
+            "split": np.where(split == 0.0, 1.0, split),
+        }
+    )
+
+
+def within(bars: pd.DataFrame, start: date | None, end: date | None) -> pd.DataFrame:
+    """Keep the span asked for: Yahoo adds the latest price even after its end."""
+    first = np.datetime64(start or OLDEST, "s")
+    last = np.datetime64(end or date.max, "s")
+    return bars[(bars["session"] >= first) & (bars["session"] <= last)]
+
+
+def drop_null_tail(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
+    """Drop the last rows as long as a price is missing: Yahoo has not filled them in yet."""
+    complete = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
+    kept = int(complete.nonzero()[0].max(initial=-1)) + 1
+    if kept < len(bars):
+        log.info("%s: dropped %d last rows without prices", ticker, len(bars) - kept)
+    return bars.iloc[:kept].reset_index(drop=True)
+
+
+def listing_from(ticker: str, meta: dict[str, Any]) -> Listing:
+    """Read what the ticker is from the header of its chart."""
+    zone = str(meta["exchangeTimezoneName"])
+    return Listing(
+        ticker=ticker,
+        source=SOURCE,
+        basis="split-adjusted",
+        calendar=calendar_for(ticker, zone),
+        name=_text(meta.get("longName") or meta.get("shortName")),
+        exchange=_text(meta.get("exchangeName")),
+        currency=_text(meta.get("currency")),
+        first_trade=_local_date(meta.get("firstTradeDate"), zone),
+    )
+
+
+def _local_date(instant: object, zone: str) -> date | None:
+    """Read seconds since 1970 as a date of the exchange; None where they are no number."""
+    if not isinstance(instant, int):
+        return None
+    return datetime.fromtimestamp(instant, ZoneInfo(zone)).date()
+
+
+def _text(value: object) -> str:
+    """Keep what can be shown on a terminal."""
+    return "".join(character for character in str(value or "") if character.isprintable())[:80]
+
+
 _TRIES = 3
 _LIMITED_PAUSE = 60.0
 _LONGEST_PAUSE = 300.0
 _FAILED_PAUSE = 2.0
 _CACHE_FILES = ("tkr-tz.db*", "cookies.db*", "isin-tkr.db*")
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +179,7 @@ class YahooSource:
                 if done == _TRIES or pause > _LONGEST_PAUSE:
                     self._is_shut = limited
                     raise
-                _log.info("%s Waiting %.0f s.", error, pause)
+                log.info("%s Waiting %.0f s.", error, pause)
             self._sleep(pause)
 
     def _pause(self, limited: bool, done: int) -> float:
@@ -176,7 +234,7 @@ class YahooSource:
         return not self._session.requests_sent or tried.cache_error is not None
 
     def _drop_cache(self) -> None:
-        _log.info("rebuilding yfinance's cache in %s", self._cache_dir)
+        log.info("rebuilding yfinance's cache in %s", self._cache_dir)
         self._is_placed = False
         try:
             for pattern in _CACHE_FILES:

@@ -13,8 +13,7 @@ from forecaster.data.export import write_csv
 from forecaster.data.sources import file_reading
 from forecaster.data.sources.cells import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
-from forecaster.data.sources.files import read_file
-from forecaster.data.sources.listings import Said
+from forecaster.data.sources.files import Said, read_file
 from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"

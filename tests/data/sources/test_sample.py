@@ -3,7 +3,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from forecaster.data.bars import validate_bars
+from forecaster.data.history import validate_bars
 from forecaster.data.sessions import sessions_between
 from forecaster.data.sources.base import Source
 from forecaster.data.sources.sample import SampleSource

@@ -20,12 +20,11 @@ import pytest
 from curl_cffi.requests.exceptions import Timeout
 from yfinance.data import SingletonMeta
 
-from forecaster.data.bars import BAR_COLUMNS, PRICE_COLUMNS
+from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS
 from forecaster.data.sources.base import Source
-from forecaster.data.sources.yahoo import YahooSource
+from forecaster.data.sources.yahoo import YahooSource, bars_from
 from forecaster.data.sources.yahoo_answer import retry_seconds
 from forecaster.data.sources.yahoo_session import RefusedRequestError
-from forecaster.data.sources.yahoo_table import bars_from
 from forecaster.errors import (
     CannotWriteError,
     DataError,

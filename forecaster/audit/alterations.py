@@ -1,0 +1,142 @@
+"""Other futures for the same past: bars after a date are cut off, blanked or corrupted.
+
+Histories in, histories out: every bar up to the date stays as it is, and every table stays one
+that the reader takes. Knows no panel and no network.
+
+Shape letters: D bars of a history.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecaster.data.history import PRICE_COLUMNS, History
+from forecaster.data.sessions import next_session
+
+Kind = Literal["cut", "blanked", "corrupted"]
+KINDS: Final[tuple[Kind, ...]] = ("cut", "blanked", "corrupted")
+
+_NOISE = 0.05  # standard deviation of a corrupted day's log return, about three times a real one's
+_LOG_BOUNDS = (-9.0, 20.0)  # of corrupted prices; the reader refuses those beyond 1e12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alteration:
+    """What is done to all bars after `cut`; `turn` makes every alteration of one audit another.
+
+    `keeps_rows`: as many bars as before, so that nothing may differ in any bit.
+    """
+
+    kind: Kind
+    cut: np.datetime64
+    turn: int = 0
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether there are as many bars as before."""
+        return self.kind != "cut"
+
+    def of(self, histories: Sequence[History]) -> list[History]:
+        """Alter the bars after the date; a history without any bar left is dropped."""
+        altered = [self._one(number, history) for number, history in enumerate(histories)]
+        return [history for history in altered if len(history.bars)]
+
+    def _one(self, number: int, history: History) -> History:
+        after = after_day(history, self.cut)
+        if not after.any():
+            return history
+        if self.kind == "cut":
+            return replace(history, bars=history.bars[~after].reset_index(drop=True))
+        draw = np.random.default_rng((self.turn, number))
+        return (
+            _blanked(history, after, draw)
+            if self.kind == "blanked"
+            else _corrupted(history, after, draw)
+        )
+
+
+def as_date(day: np.datetime64) -> date:
+    """Turn a day into a plain date."""
+    return date.fromisoformat(str(day))
+
+
+def after_day(history: History, day: np.datetime64) -> NDArray[np.bool_]:
+    """(D,) True on the bars after a day."""
+    later: NDArray[np.bool_] = history.bars["session"].to_numpy("datetime64[D]") > day
+    return later
+
+
+def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> list[History]:
+    """Take out of the past what a fill from the future would put back.
+
+    Every other ticker has neither range nor volume on the day of the cut, and one ticker, if
+    there are several, begins on that day, so that its first return is missing.
+    """
+    prepared = [
+        _without_range(history, cut) if (number + turn) % 2 == 0 else history
+        for number, history in enumerate(histories)
+    ]
+    number = turn % len(prepared)
+    young = prepared[number].bars
+    young = young[young["session"] >= pd.Timestamp(cut)].reset_index(drop=True)
+    if len(prepared) > 1 and len(young) > 1:
+        prepared[number] = replace(prepared[number], bars=young)
+    return prepared
+
+
+def _without_range(history: History, day: np.datetime64) -> History:
+    bars = history.bars.copy()
+    here = (bars["session"] == pd.Timestamp(day)).to_numpy()
+    for name in PRICE_COLUMNS[:-1]:
+        bars.loc[here, name] = bars.loc[here, "close"]
+    bars.loc[here, "volume"] = 0.0
+    return replace(history, bars=bars)
+
+
+def _blanked(history: History, after: NDArray[np.bool_], draw: np.random.Generator) -> History:
+    """Leave nothing but the close before on half of the days, the first one always."""
+    bars, rows = history.bars.copy(), np.flatnonzero(after)
+    chosen = rows[(draw.random(len(rows)) < 0.5) | (rows == rows[0])]
+    before = bars["close"].to_numpy()[np.maximum(rows[0] - 1, 0)]
+    for name in PRICE_COLUMNS:
+        bars.loc[chosen, name] = before
+    for name, value in {"volume": 0.0, "dividend": 0.0, "split": 1.0}.items():
+        bars.loc[chosen, name] = value
+    return replace(history, bars=bars)
+
+
+def _corrupted(history: History, after: NDArray[np.bool_], draw: np.random.Generator) -> History:
+    """Draw another path: returns of the other sign and noise, other scale, dates, dividends.
+
+    Every bar moves to the next one's session, so that the first session is one without bar.
+    """
+    bars, rows = history.bars.copy(), np.flatnonzero(after)
+    count, start = len(rows), max(rows[0] - 1, 0)
+    logs = np.log(bars["close"].to_numpy())
+    mirrored = 2.0 * logs[start] - logs[rows] + np.cumsum(draw.normal(0.0, _NOISE, count))
+    close = np.exp(np.clip(mirrored + draw.choice([-3.0, 3.0]), *_LOG_BOUNDS))
+    opening = close * np.exp(draw.normal(0.0, _NOISE, count))
+    reach = np.exp(np.abs(draw.normal(0.0, _NOISE, count)))
+    sessions = bars["session"].to_numpy("datetime64[D]")
+    following = next_session(history.listing.calendar, as_date(sessions[-1]))
+    moved = np.append(sessions[rows][1:], np.datetime64(following, "D"))
+    values = {
+        "session": moved.astype("datetime64[s]"),
+        "open": opening,
+        "high": np.maximum(opening, close) * reach,
+        "low": np.minimum(opening, close) / reach,
+        "close": close,
+        "volume": bars["volume"].to_numpy()[rows] * np.exp(draw.normal(0.0, 2.0, count)),
+        "dividend": np.where(draw.random(count) < 0.05, 0.02 * close, 0.0),
+        "split": draw.choice([1.0, 2.0, 0.25], count, p=[0.9, 0.05, 0.05]),
+    }
+    for name, column in values.items():
+        whole = bars[name].to_numpy(copy=True)
+        whole[rows] = column
+        bars[name] = whole
+    return replace(history, bars=bars)

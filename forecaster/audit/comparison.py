@@ -1,0 +1,207 @@
+"""Values of one stage of the pipeline, named by ticker, day and column, held against others.
+
+Knows no pipeline: whoever brings the values says which of them may not differ.
+
+Shape letters: n rows, C columns.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forecaster.audit.alterations import Alteration
+from forecaster.data.panel import Panel
+
+# Matrix products round by how many rows they have: in standard deviations of a column.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """Values (n, C) with the names of their columns, and ticker and day of each row.
+
+    A row that belongs to no ticker has "", one of no day NaT.
+    """
+
+    columns: tuple[str, ...]
+    values: np.ndarray
+    tickers: np.ndarray
+    days: np.ndarray
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Day and ticker of each row."""
+        return list(zip(self.days.astype(str).tolist(), self.tickers.tolist(), strict=True))
+
+    def names_rows_of(self, other: "Values") -> bool:
+        """Tell whether two have the same rows, in the same order."""
+        alike = np.array_equal(self.days, other.days, equal_nan=True)
+        return alike and np.array_equal(self.tickers, other.tickers)
+
+    @classmethod
+    def of_rows(
+        cls, panel: Panel, rows: NDArray[np.bool_], columns: Mapping[str, np.ndarray]
+    ) -> "Values":
+        """Name columns (n,) of the chosen rows (N,) of a panel."""
+        table = np.column_stack(list(columns.values()))
+        return cls(
+            columns=tuple(columns),
+            values=table.astype(np.float64, copy=False),
+            tickers=np.array(panel.tickers)[panel.series[rows]],
+            days=panel.days[rows].astype("datetime64[D]"),
+        )
+
+    @classmethod
+    def of_numbers(cls, numbers: Mapping[str, ArrayLike]) -> "Values":
+        """Take arrays of any shape as one row of no ticker and no day."""
+        arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+        columns = tuple(
+            f"{name}{list(place) if place else ''}"
+            for name, value in arrays.items()
+            for place in np.ndindex(value.shape)
+        )
+        flat = [value.ravel() for value in arrays.values()]
+        return cls(
+            columns=columns,
+            values=np.concatenate(flat)[None] if flat else np.empty((1, 0)),
+            tickers=np.array([""]),
+            days=np.array(["NaT"], dtype="datetime64[D]"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """The first value of a stage that the future has changed: oldest day, then ticker."""
+
+    stage: str
+    alteration: Alteration
+    ticker: str
+    day: np.datetime64
+    column: str
+    before: float
+    after: float
+
+    def describe(self) -> str:
+        """Say in a sentence where it is and what was changed."""
+        where = ", ".join(
+            text for text in (self.ticker, "" if np.isnat(self.day) else str(self.day)) if text
+        )
+        return (
+            f"{self.stage}: {self.column}{f' of {where}' if where else ''} is {self.before:.9g}, "
+            f"but {self.after:.9g} with every bar after {self.alteration.cut} "
+            f"{self.alteration.kind}"
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What has been compared of one stage: values, dates, the first difference."""
+
+    stage: str
+    values: int = 0
+    dates: set[np.datetime64] = field(default_factory=set)
+    leak: Leak | None = None
+
+    def add(self, alteration: Alteration, count: int, leak: Leak | None) -> None:
+        """Count one comparison in."""
+        self.values += count
+        if count:
+            self.dates.add(alteration.cut)
+        self.leak = self.leak or leak
+
+
+class Tallies:
+    """What has been compared of every stage, in the order in which the stages were named."""
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        self._tallies = {stage: Tally(stage=stage) for stage in stages}
+
+    def __iter__(self) -> Iterator[Tally]:
+        """Give the tally of each stage."""
+        return iter(self._tallies.values())
+
+    def compare(
+        self,
+        stage: str,
+        reference: Values,
+        found: Values,
+        alteration: Alteration,
+        *,
+        rounds: bool = False,
+    ) -> None:
+        """Demand that nothing differs.
+
+        Args:
+            stage: named when this was made.
+            reference: from the bars as they are.
+            found: from altered bars.
+            alteration: what was done to them.
+            rounds: the stage multiplies matrices, whose last bits depend on how many rows they
+                have; where the alteration changes that, `ROUNDING` is allowed.
+        """
+        tolerance = ROUNDING if rounds and not alteration.keeps_rows else 0.0
+        count, leak = first_difference(stage, reference, found, alteration, tolerance)
+        self._tallies[stage].add(alteration, count, leak)
+
+
+def first_difference(
+    stage: str, reference: Values, found: Values, alteration: Alteration, tolerance: float = 0.0
+) -> tuple[int, Leak | None]:
+    """Count the values compared, and find the first that differs.
+
+    A row or a column that only one of both has differs, as 1 from 0. NaN equals NaN, and such a
+    pair is not counted.
+
+    Args:
+        stage: what to call it.
+        reference: from the bars as they are.
+        found: from altered bars.
+        alteration: what was done to them.
+        tolerance: in standard deviations of the reference's column; 0 for the same bits.
+    """
+
+    def leak(ticker: str, day: np.datetime64, column: str, before: float, after: float) -> Leak:
+        return Leak(
+            stage=stage,
+            alteration=alteration,
+            ticker=ticker,
+            day=day,
+            column=column,
+            before=before,
+            after=after,
+        )
+
+    if reference.columns != found.columns:
+        name = sorted(set(reference.columns) ^ set(found.columns) or {"order of columns"})[0]
+        there = float(name in reference.columns)
+        return 0, leak("", np.datetime64("NaT", "D"), f"the column {name}", there, 1.0 - there)
+    if not reference.names_rows_of(found):
+        rows, others = set(reference.rows), set(found.rows)
+        odd = min(rows ^ others, default=("NaT", ""))
+        there = float(odd in rows)
+        return 0, leak(odd[1], np.datetime64(odd[0], "D"), "the count of rows", there, 1.0 - there)
+    a, b = reference.values, found.values
+    with np.errstate(invalid="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        if tolerance:
+            same |= np.abs(a - b) <= tolerance * _spread(a)
+    count = int(np.count_nonzero(~(np.isnan(a) & np.isnan(b))))
+    if same.all():
+        return count, None
+    odd_rows = np.flatnonzero(~same.all(axis=1))
+    row = odd_rows[np.argmin(reference.days[odd_rows])]
+    column = int(np.flatnonzero(~same[row])[0])
+    name, before, after = reference.columns[column], float(a[row, column]), float(b[row, column])
+    return count, leak(str(reference.tickers[row]), reference.days[row], name, before, after)
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """(C,) standard deviations of known values; the size of a value that never moves."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count)
+    found: np.ndarray = np.where(spread > 0.0, spread, np.abs(mean))
+    return found

@@ -1,0 +1,1 @@
+"""Walk-forward evaluation: folds, benchmarks on the same rows, comparisons."""

@@ -1,0 +1,231 @@
+"""How far back the gradient of a network reaches, and what a truncation costs.
+
+Arrays in, one frozen value out; the network is copied and left as it was. Knows no ticker
+and no date.
+
+Shape letters: T days, B lanes, F features, K targets, A anchors, R lags.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from forecaster.bptt.gradient_by_lag import (
+    LagGradients,
+    StateFacts,
+    lag_gradients,
+    local_growth,
+    state_facts,
+    trajectory,
+)
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.truncation_bias import (
+    ExactGradient,
+    PlanBias,
+    Reach,
+    bias_by_reach,
+    decay_rate,
+    effective_memory,
+    exact_gradient,
+    guaranteed,
+    half_life,
+    plan_bias,
+    reach_for,
+)
+from forecaster.models.network import Network
+
+SHARES = (0.5, 0.1, 0.01)
+REACHES = (1, 2, 5, 10, 21, 42, 63, 126, 252, 504)
+BITING, WASTED = 0.1, 1e-6
+TURNING_IN = 0.1  # share of the days in which the Lyapunov walk still finds its direction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MemoryProfile:
+    """What a network remembers, at its weights as they are.
+
+    Args:
+        anchors: (A,) days whose errors were followed back.
+        by_lag: (A, R + 1) gradient of day t's error by the state k days before, mean over lanes.
+        curve: (R + 1,) its mean over anchors.
+        growth: (T,) log growth of an error carried back through each day, mean over lanes.
+        lyapunov: top Lyapunov exponent per day.
+        states: how large they are, how far single days stretch them, what a cold start costs.
+        biases: exact bias at guaranteed reaches.
+        own: exact bias of the plan asked about; None for full BPTT.
+        relative_noise: standard error of the exact gradient over its norm.
+        advice: the reach for the tolerance, or why there is none.
+        advised: exact bias of the plan that the advice names; None where it declines.
+        alarms: sentences, empty if all is well.
+    """
+
+    anchors: np.ndarray
+    by_lag: np.ndarray
+    curve: np.ndarray
+    growth: np.ndarray
+    lyapunov: float
+    states: StateFacts
+    biases: tuple[PlanBias, ...]
+    own: PlanBias | None
+    relative_noise: float
+    advice: Reach
+    advised: PlanBias | None
+    alarms: tuple[str, ...]
+
+    @property
+    def lags(self) -> int:
+        """The longest lag measured."""
+        return len(self.curve) - 1
+
+    @property
+    def decay(self) -> float:
+        """The factor by which the curve falls per day, fitted on its older half."""
+        return decay_rate(self.curve)
+
+    @property
+    def half_life(self) -> float:
+        """Days in which the curve halves; infinite if it does not fall."""
+        return half_life(self.decay)
+
+    def effective_memory(self, share: float) -> int:
+        """Give the largest lag at which the curve is still `share` of lag 0."""
+        return effective_memory(self.curve, share)
+
+
+def memory_profile(
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    *,
+    lags: int = 252,
+    anchors: int = 16,
+    tolerance: float = 0.1,
+    plan: BPTTPlan | None = None,
+) -> MemoryProfile:
+    """Measure how far back errors reach on a block of whole histories.
+
+    Args:
+        network: any; its copy runs as in training, without dropout.
+        x: (T, B, F) features, finite, oldest day first; lanes start from the initial state.
+        y: (T, B, K) outcomes; may hold NaN where `mask` is False.
+        mask: (T, B, K) bool, True where an outcome is scored.
+        lags: R, the longest lag measured, below T.
+        anchors: about so many days' errors are followed, evenly over days R..T - 1.
+        tolerance: relative bias that the advised reach may have.
+        plan: the plan that training uses; its cost is measured and its alarms are raised.
+
+    Raises:
+        ValueError: `lags`, `anchors` or `tolerance` is out of range, or no anchor is scored.
+    """
+    _check(len(x), lags, anchors, tolerance)
+    network = _without_dropout(network)
+    days = _anchor_days(mask, lags, anchors)
+    path = trajectory(network, x)
+    found = lag_gradients(network, path, y, mask, days, lags)
+    growth = local_growth(network, path).mean(dim=1)
+    kept = max(1, len(x) - int(TURNING_IN * len(x)))
+    lyapunov = float(growth[:kept].mean())
+    exact = exact_gradient(network, x, y, mask)
+    block = (network, x, y, mask)
+    advice, advised = _advise(block, found, exact, tolerance)
+    curve = found.curve.double().cpu().numpy()
+    truncated = plan is not None and plan.steps is not None
+    return MemoryProfile(
+        anchors=np.array(days),
+        by_lag=found.by_lag.double().cpu().numpy(),
+        curve=curve,
+        growth=growth.double().cpu().numpy(),
+        lyapunov=lyapunov,
+        states=state_facts(network, path, y, mask),
+        biases=bias_by_reach(*block, [k for k in REACHES if k <= lags and k < len(x)], exact),
+        own=plan_bias(*block, plan, exact) if plan is not None and truncated else None,
+        relative_noise=exact.relative_noise,
+        advice=advice,
+        advised=advised,
+        alarms=tuple(_alarms(curve, lyapunov, plan)),
+    )
+
+
+def _check(days: int, lags: int, anchors: int, tolerance: float) -> None:
+    if not 1 <= lags < days:
+        raise ValueError(f"lags is {lags}; give 1 to {days - 1} for a block of {days} days.")
+    if anchors < 1 or not 0.0 < tolerance < 1.0:
+        raise ValueError(
+            f"anchors is {anchors} and tolerance {tolerance}; give at least 1, and a share "
+            "between 0 and 1."
+        )
+
+
+def _without_dropout(network: Network) -> Network:
+    """Copy a network for training mode (cuDNN differentiates in no other), dropout off."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+    return copied.train().requires_grad_()
+
+
+def _anchor_days(mask: Tensor, lags: int, anchors: int) -> list[int]:
+    """Spread anchors over the scored days that have all lags behind them."""
+    scored = np.flatnonzero(mask.any(dim=-1).any(dim=-1).cpu().numpy())
+    scored = scored[scored >= lags]
+    if len(scored) == 0:
+        raise ValueError(f"no scored day has {lags} days behind it; measure fewer lags.")
+    places = np.linspace(0, len(scored) - 1, min(anchors, len(scored))).round().astype(int)
+    return [int(day) for day in scored[places]]
+
+
+def _advise(
+    block: tuple[Network, Tensor, Tensor, Tensor],
+    found: LagGradients,
+    exact: ExactGradient,
+    tolerance: float,
+) -> tuple[Reach, PlanBias | None]:
+    """Choose by the bound, then hold the choice against the whole block's exact bias."""
+    advice = reach_for(found.parts.numpy(), found.partial.numpy(), tolerance)
+    if advice.days is None:
+        return advice, None
+    network, x, y, mask = block
+    lags = len(found.parts) - 1
+    days = advice.days
+    while True:
+        advised = plan_bias(network, x, y, mask, guaranteed(days), exact)
+        if advised.bias <= tolerance:
+            return Reach(days=days, bound=advice.bound, declined=None), advised
+        if days == lags:
+            why = f"a reach of {lags} days still has a bias of {advised.bias:.0%}"
+            return Reach(days=None, bound=None, declined=f"memory exceeds {lags} days: {why}"), None
+        days = min(2 * days, lags)  # the anchors' errors were not like the other days'
+
+
+def _alarms(curve: np.ndarray, lyapunov: float, plan: BPTTPlan | None) -> list[str]:
+    """Say what is wrong with how errors travel."""
+    found = []
+    if lyapunov > 0.0:
+        found.append(
+            f"explosion: the Lyapunov exponent is {lyapunov:+.3g} a day, so far-away errors drown "
+            "the rest; truncation helps here, full BPTT does not"
+        )
+    decay = decay_rate(curve)
+    if decay >= 1.0:
+        found.append(f"growing: the gradient grows by a factor of {decay:.3f} per day of lag")
+    steps = None if plan is None else plan.steps
+    if steps is None or steps >= len(curve):
+        return found
+    share = curve[steps] / curve[0]
+    if share > BITING:
+        found.append(
+            f"truncation is biting: {steps} days back the gradient is still {share:.0%} of that "
+            "on the day itself; raise --bptt-steps"
+        )
+    elif share < WASTED:
+        found.append(
+            f"reach wasted: {steps} days back the gradient is {share:.0e} of that on the day "
+            "itself; a shorter reach, guaranteed by a --bptt-stride of half of it, gives the same"
+        )
+    return found

@@ -1,0 +1,334 @@
+"""Levels above which a forecast of daily returns is taken for a leak until it is explained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scoringrules
+from scipy.stats import rankdata
+
+from forecaster.evaluation.conformal import COVERAGES, Intervals, raw_intervals
+from forecaster.evaluation.distributions import Point, Predictive
+from forecaster.evaluation.multiple_comparisons import MIN_DAYS, interval
+from forecaster.evaluation.significance import newey_west_t
+
+MIN_SERIES = 5  # a correlation over fewer tickers is mostly noise
+
+
+def daily_correlations(
+    forecast: np.ndarray, outcome: np.ndarray, days: np.ndarray, *, ranks: bool = False
+) -> tuple[np.ndarray, str]:
+    """Correlate forecasts and outcomes across series on each day: the information coefficient.
+
+    Args:
+        forecast: (N,) finite forecasts.
+        outcome: (N,) finite outcomes.
+        days: (N,) the day of each outcome.
+        ranks: correlate ranks (Spearman) instead of values (Pearson).
+
+    Returns:
+        (D,) correlations in the order of the days, NaN on days with fewer than 5 series or
+        where all forecasts or all outcomes are equal, and the reason if every day is NaN.
+
+    Source: Grinold and Kahn (1999), "Active Portfolio Management", ch. 6.
+    """
+    _, place = np.unique(days, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    borders = np.flatnonzero(np.diff(place[order])) + 1
+    groups = np.split(order, borders) if len(order) else []
+    found = np.array([_correlation(forecast[here], outcome[here], ranks) for here in groups])
+    if np.isfinite(found).any():
+        return found, ""
+    if max((len(here) for here in groups), default=0) < MIN_SERIES:
+        return found, f"no day with at least {MIN_SERIES} series"
+    return found, "on every day all forecasts or all outcomes are equal"
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, ranks: bool) -> float:
+    if len(one) < MIN_SERIES or _equal(one) or _equal(other):
+        return float("nan")
+    if ranks:
+        one, other = rankdata(one), rankdata(other)
+    one, other = one - one.mean(), other - other.mean()
+    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+
+
+def _equal(values: np.ndarray) -> bool:
+    """Whether values differ by rounding at most."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+PINBALL_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
+SCORES = (
+    *("mse", "mae", "skill", "r2_over_zero", "direction_accuracy", "mcc"),
+    *("ic", "ic_t", "rank_ic", "rank_ic_t", "crps", "log_score", "pinball"),
+    *("coverage_80", "coverage_95", "width_80", "width_95"),
+)
+
+Value = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcomes:
+    """One forecaster's forecasts of one target beside what came.
+
+    `predictive` has N rows; `y` (N,) is NaN where unknown; `days` (N,) are the days of the
+    outcomes, of any kind that sorts; `reference` (N,) is the forecast "tomorrow = today".
+    `intervals` are calibrated ones, or None for those that the forecaster states itself.
+    """
+
+    predictive: Predictive
+    y: np.ndarray
+    days: np.ndarray
+    reference: np.ndarray
+    intervals: Intervals | None = None
+
+    def take(self, rows: np.ndarray) -> "Outcomes":
+        """Return some rows, given as numbers or as a mask (N,): one ticker's, one year's."""
+        bounds = self.intervals and Intervals(
+            {coverage: ends[rows] for coverage, ends in self.intervals.bounds.items()}
+        )
+        return Outcomes(
+            predictive=self.predictive.take(rows),
+            y=self.y[rows],
+            days=self.days[rows],
+            reference=self.reference[rows],
+            intervals=bounds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A metric's value with the ends of its 95 % bootstrap interval.
+
+    None where undefined; `reason` then says why, and is empty where all three are there.
+    """
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    days: int
+    forecasts: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """What each forecast adds to a score (N, K), its formula, and why it may be undefined."""
+
+    terms: np.ndarray
+    value: Value
+    reason: str
+
+
+def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score, ...]:
+    """Compute every score of `SCORES`, in order, on the rows with forecast and outcome.
+
+    `mse`, `mae`, `crps`, `pinball` (the mean over `PINBALL_LEVELS`) and the widths are in the
+    target's own units (squared for mse); `skill` is 1 - mse / that of the reference;
+    `r2_over_zero` 1 - mse / mean square of the outcome; `direction_accuracy` and `mcc`
+    (Matthews) are about moves away from the reference, days without one left out; `ic` and
+    `rank_ic` the mean over days of the correlation across series of forecast and outcome, both
+    less the reference, `_t` its Newey-West t; `log_score` the mean log density in nats.
+
+    Args:
+        outcomes: the forecasts and what came.
+        weights: (B, D) of `resampling.day_weights` for the distinct days of the rows with
+            forecast and outcome, or None for no intervals.
+    """
+    known = np.isfinite(outcomes.y) & np.isfinite(outcomes.predictive.mean())
+    known &= np.isfinite(outcomes.reference)
+    rows = outcomes.take(np.flatnonzero(known))
+    if not known.any():
+        return tuple(_undefined(metric, 0, 0, "no outcome is known yet") for metric in SCORES)
+    parts = {**_of_the_mean(rows), **_of_the_distribution(rows), **_of_the_intervals(rows)}
+    distinct, place = np.unique(rows.days, return_inverse=True)
+    found = {
+        metric: _finish(
+            metric, sums, _by_day(sums.terms, place, len(distinct)), weights, len(place)
+        )
+        for metric, sums in parts.items()
+    }
+    found |= _across_series(rows, weights)
+    return tuple(found[metric] for metric in SCORES)
+
+
+def _by_day(terms: np.ndarray, place: np.ndarray, days: int) -> np.ndarray:
+    return np.column_stack([np.bincount(place, column, minlength=days) for column in terms.T])
+
+
+def _finish(
+    metric: str, sums: _Sums, table: np.ndarray, weights: np.ndarray | None, forecasts: int
+) -> Score:
+    value = float(sums.value(table.sum(axis=0)))
+    if not np.isfinite(value):
+        return _undefined(metric, len(table), forecasts, sums.reason)
+    low, high, reason = float("nan"), float("nan"), ""
+    if weights is not None:
+        reason = f"no interval: {len(table)} days; at least {MIN_DAYS} are needed"
+        if len(table) >= MIN_DAYS:
+            low, high = interval(table, sums.value, weights)
+            reason = "" if np.isfinite(low) else "no interval: other days would not define it"
+    return Score(
+        metric=metric,
+        value=value,
+        low=low if np.isfinite(low) else None,
+        high=high if np.isfinite(high) else None,
+        days=len(table),
+        forecasts=forecasts,
+        reason=reason,
+    )
+
+
+def _undefined(metric: str, days: int, forecasts: int, reason: str) -> Score:
+    return Score(
+        metric=metric,
+        value=None,
+        low=None,
+        high=None,
+        days=days,
+        forecasts=forecasts,
+        reason=reason,
+    )
+
+
+def _ratio(sums: np.ndarray) -> np.ndarray:
+    """Return the first sum over the second, NaN for nothing over nothing."""
+    above, below = sums[..., 0], sums[..., 1]
+    nothing = np.full(np.shape(above), np.nan)
+    ratio: np.ndarray = np.divide(above, below, out=nothing, where=below > 0.0)
+    return ratio
+
+
+def _one_less_ratio(sums: np.ndarray) -> np.ndarray:
+    return 1.0 - _ratio(sums)
+
+
+def _matthews(sums: np.ndarray) -> np.ndarray:
+    """Return Matthews' correlation of counts (right up, right down, wrong up, wrong down)."""
+    tp, tn, fp, fn = (sums[..., k] for k in range(4))
+    below = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    above = tp * tn - fp * fn
+    nothing = np.full(np.shape(above), np.nan)
+    ratio: np.ndarray = np.divide(above, below, out=nothing, where=below > 0.0)
+    return ratio
+
+
+def _mean(values: np.ndarray, reason: str) -> _Sums:
+    """A mean over forecasts; undefined as a whole where one of them is."""
+    return _Sums(np.column_stack([values, np.ones(len(values))]), _ratio, reason)
+
+
+def _of_the_mean(rows: Outcomes) -> dict[str, _Sums]:
+    forecast, y = rows.predictive.mean(), rows.y
+    error, base = (forecast - y) ** 2, (rows.reference - y) ** 2
+    called, came = np.sign(forecast - rows.reference), np.sign(y - rows.reference)
+    sided = (called != 0) & (came != 0)
+    right = sided & (called == came)
+    up = called > 0
+    counts = [right & up, right & ~up, sided & ~right & up, sided & ~right & ~up]
+    return {
+        "mse": _mean(error, ""),
+        "mae": _mean(np.abs(forecast - y), ""),
+        "skill": _Sums(
+            np.column_stack([error, base]), _one_less_ratio, "tomorrow = today makes no error"
+        ),
+        "r2_over_zero": _Sums(
+            np.column_stack([error, y * y]), _one_less_ratio, "every outcome is zero"
+        ),
+        "direction_accuracy": _Sums(
+            np.column_stack([right, sided]).astype(float),
+            _ratio,
+            "the forecaster never takes a side, or nothing moved",
+        ),
+        "mcc": _Sums(
+            np.column_stack(counts).astype(float),
+            _matthews,
+            "one of the sides is never forecast or never came",
+        ),
+    }
+
+
+def _of_the_distribution(rows: Outcomes) -> dict[str, _Sums]:
+    predictive, y = rows.predictive, rows.y
+    quantiles = predictive.quantile(PINBALL_LEVELS)
+    pinball = [
+        np.asarray(scoringrules.quantile_score(y, quantiles[:, k], np.full(len(y), level)))
+        for k, level in enumerate(PINBALL_LEVELS)
+    ]
+    return {
+        "crps": _mean(predictive.crps(y), "the forecast has no CRPS"),
+        "log_score": _mean(
+            predictive.log_density(y), "the forecast has no density, or none where an outcome came"
+        ),
+        "pinball": _mean(np.mean(pinball, axis=0), "the forecast has no quantiles"),
+    }
+
+
+def _of_the_intervals(rows: Outcomes) -> dict[str, _Sums]:
+    stated = rows.intervals is not None or not isinstance(rows.predictive, Point)
+    intervals = rows.intervals or raw_intervals(rows.predictive)
+    found = {}
+    for coverage in COVERAGES:
+        inside = intervals.inside(rows.y, coverage)
+        low, high = intervals.bounds[coverage].T
+        known = np.isfinite(inside) & stated
+        count, reason = known.astype(float), "a point forecast states no interval"
+        for name, values in (("coverage", inside), ("width", high - low)):
+            terms = np.column_stack([np.where(known, values, 0.0), count])
+            found[f"{name}_{coverage:.0%}".rstrip("%")] = _Sums(terms, _ratio, reason)
+    return found
+
+
+def _across_series(rows: Outcomes, weights: np.ndarray | None) -> dict[str, Score]:
+    found = {}
+    forecast, y = rows.predictive.mean() - rows.reference, rows.y - rows.reference
+    for name, ranks in (("ic", False), ("rank_ic", True)):
+        values, reason = daily_correlations(forecast, y, rows.days, ranks=ranks)
+        known = np.isfinite(values)
+        table = np.column_stack([np.where(known, values, 0.0), known])
+        sums = _Sums(table, _ratio, reason)
+        found[name] = _finish(name, sums, table, weights, len(y))
+        t = newey_west_t(values[known])
+        found[f"{name}_t"] = Score(
+            metric=f"{name}_t",
+            value=t if np.isfinite(t) else None,
+            low=None,
+            high=None,
+            days=len(table),
+            forecasts=len(y),
+            reason="" if np.isfinite(t) else reason or f"too few days: {known.sum()}",
+        )
+    return found
+
+
+R2_ALARM, DIRECTION_ALARM = 0.01, 0.55
+ALARM_MIN_DAYS = 250  # a year; below that chance alone passes the alarm levels
+
+
+def alarms(table: pd.DataFrame) -> list[str]:
+    """Say which return forecasts are too good to be true.
+
+    Args:
+        table: scores of all days: `target, forecaster, metric, value, days`.
+
+    Returns:
+        One sentence per alarm: R-squared over zero above 1 % or direction accuracy
+        above 55 % on daily returns, over at least 250 days, is a leak until explained.
+    """
+    limits = {
+        "skill": (R2_ALARM, "R2 over zero"),
+        "direction_accuracy": (DIRECTION_ALARM, "direction accuracy"),
+    }
+    found = []
+    for metric, (limit, label) in limits.items():
+        rows = table[(table["target"] == "return") & (table["metric"] == metric)]
+        rows = rows[(rows["days"] >= ALARM_MIN_DAYS) & (rows["value"] > limit)]
+        found += [
+            f"{name}: {label} of {value:.2%} on daily returns is above {limit:.0%}; take it for a "
+            "leak until you have explained it."
+            for name, value in zip(rows["forecaster"], rows["value"], strict=True)
+        ]
+    return found

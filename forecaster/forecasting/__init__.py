@@ -1,0 +1,1 @@
+"""A fitted model at work: its data set, base, fit, calibration, forecasts."""

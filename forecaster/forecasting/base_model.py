@@ -1,0 +1,152 @@
+"""What a network starts from: a linear forecaster fitted first, whose residual it then learns.
+
+A base is plain numbers: inputs by name, their scales, and a weight for each raw output of the
+head. It is fitted on fit days, stored with the version and added to the network's output.
+
+Shape letters: N rows of the panel, C inputs, K targets, R raw outputs of all targets together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from forecaster.data.derived_features import derived_blocks, derived_names
+from forecaster.data.panel import Panel
+from forecaster.data.scaling import Scaler
+from forecaster.evaluation.student_regression import fit_student_regression
+from forecaster.models.heads import DF_OFFSET, LEVELS, Form, QuantileForm, StudentTForm
+
+Kind = Literal["har", "linear"]
+
+# Corsi's three horizons, as the inputs call them; volume is free of its level.
+HAR_INPUTS = {
+    "range": ("range_today", "range_week", "range_level"),
+    "volume": ("volume_today", "volume_week"),
+    "return": (
+        *("range_today", "range_week", "range_level"),
+        *("abs_log_return", "abs_log_return_week", "abs_log_return_month"),
+    ),
+}
+MOST_ROWS = 400_000  # rows that a base is fitted on; beyond, every so many-th
+RIDGE = 1.0  # beside the squares of thousands of rows; keeps collinear lags apart
+LEAST_STEP = 1e-4  # between two quantiles, in standard deviations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """Raw outputs = scaled inputs times weights (C, R), plus intercepts (R,)."""
+
+    kind: Kind
+    names: tuple[str, ...]
+    scaler: Scaler
+    weights: np.ndarray
+    intercepts: np.ndarray
+
+    def outputs(self, block: np.ndarray) -> np.ndarray:
+        """Forecast rows from their unscaled inputs (n, C), (n, R) in raw outputs of the head."""
+        scaled = self.scaler.apply(block)
+        # Column by column: a matrix product rounds by how many rows it has, so that bars to
+        # come would change the last bit of forecasts made before them.
+        total = np.tile(self.intercepts, (len(scaled), 1))
+        for column, weights in zip(scaled.T, self.weights, strict=True):
+            total += column[:, None] * weights
+        return total
+
+
+def fit_base(
+    kind: Kind, panel: Panel, scored: np.ndarray, scaled_y: np.ndarray, forms: Sequence[Form]
+) -> Base:
+    """Fit every target on its scored rows.
+
+    The mean of a return is its drift: no line in any of these inputs has been found to hold.
+    A target that never moves, or has fewer rows than numbers to fit, has no base (zeros).
+
+    Args:
+        kind: "har", or "linear" for every input that can be derived.
+        panel: with its targets.
+        scored: (N, K) rows to learn from: of the fit block only.
+        scaled_y: (N, K) outcomes in the network's units, NaN where unknown.
+        forms: (K,) what is said of each target.
+    """
+    chosen = _thinned(np.flatnonzero(scored.any(axis=1)))
+    inputs = {target: _inputs_of(kind, panel, target) for target in panel.targets}
+    names = tuple(dict.fromkeys(name for part in inputs.values() for name in part))
+    x = _gathered(panel, names, chosen)
+    scaler = Scaler.fit(x, np.ones(len(x), dtype=np.bool_))
+    x = scaler.apply(x)
+    weights = np.zeros((len(names), sum(form.width for form in forms)))
+    intercepts = np.zeros(weights.shape[1])
+    first = 0
+    for k, (target, form) in enumerate(zip(panel.targets, forms, strict=True)):
+        mine = [names.index(name) for name in inputs[target]]
+        y = np.where(scored[chosen, k], scaled_y[chosen, k], np.nan).astype(np.float64)
+        columns = slice(first, first + form.width)
+        found, intercepts[columns] = _fit_target(x[:, mine], y, form, drift=target == "return")
+        weights[mine, columns] = found
+        first += form.width
+    return Base(kind=kind, names=names, scaler=scaler, weights=weights, intercepts=intercepts)
+
+
+def _thinned(rows: np.ndarray) -> np.ndarray:
+    return rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) else rows
+
+
+def _inputs_of(kind: Kind, panel: Panel, target: str) -> tuple[str, ...]:
+    return derived_names(panel) if kind == "linear" else HAR_INPUTS[target]
+
+
+def _gathered(panel: Panel, names: Sequence[str], chosen: np.ndarray) -> np.ndarray:
+    """Derive the inputs of some rows, (n, C), without those of all rows at once."""
+    parts = []
+    for rows, block in derived_blocks(panel, names):
+        first, last = np.searchsorted(chosen, (rows.start, rows.stop))
+        parts.append(block[chosen[first:last] - rows.start].astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _fit_target(
+    x: np.ndarray, y: np.ndarray, form: Form, *, drift: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit weights (C, P) and intercepts (P,) of one target's raw outputs."""
+    known = np.isfinite(y)
+    none = np.zeros((x.shape[1], form.width)), np.zeros(form.width)
+    if known.sum() < 4 * x.shape[1] + 20 or np.ptp(y[known]) == 0.0:
+        return none
+    x, y = x[known].astype(np.float64), y[known]
+    if isinstance(form, StudentTForm):
+        return _student(x, y, drift)
+    location = np.zeros(x.shape[1])
+    middle = float(y.mean())
+    if not drift:
+        model = Ridge(alpha=RIDGE, solver="cholesky").fit(x, y)
+        location, middle = model.coef_, float(model.intercept_)
+    weights, intercepts = none
+    weights[:, 0], intercepts[0] = location, middle
+    if isinstance(form, QuantileForm):
+        found = np.quantile(y - x @ location, LEVELS)
+        half = len(LEVELS) // 2
+        steps = np.maximum(np.diff(found), LEAST_STEP)
+        intercepts[0] = found[half]
+        intercepts[1:] = _before_softplus(np.concatenate([steps[:half][::-1], steps[half:]]))
+    return weights, intercepts
+
+
+def _student(x: np.ndarray, y: np.ndarray, drift: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Fit location, log scale and degrees of freedom."""
+    x_loc = x[:, :0] if drift else x
+    found = fit_student_regression(x_loc, x, y, np.ones(len(y), dtype=np.bool_))
+    weights = np.zeros((x.shape[1], StudentTForm.width))
+    if not drift:
+        weights[:, 0] = found.loc_weights
+    weights[:, 1] = found.scale_weights
+    tail = float(_before_softplus(np.array(found.df - 2.0))) - DF_OFFSET
+    return weights, np.array([found.loc_intercept, found.scale_intercept, tail])
+
+
+def _before_softplus(value: np.ndarray) -> np.ndarray:
+    """Invert log(1 + exp(x)), for values above 0."""
+    inverse: np.ndarray = value + np.log(-np.expm1(-value))
+    return inverse

@@ -1,0 +1,283 @@
+"""What one training learns from: a panel, its blocks of time, its scales, its segments.
+
+Histories and settings in, arrays and callables for the trainer out; trains nothing.
+
+Shape letters: N rows of the panel, K targets, S series.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from forecaster.data.features import TRAILING_DAYS
+from forecaster.data.history import History
+from forecaster.data.panel import Panel, build_panel
+from forecaster.data.scaling import Scaler
+from forecaster.data.segments import Lanes, WindowBatches, pack_lanes, window_ends
+from forecaster.errors import DataError
+from forecaster.evaluation.splits import Split, split_by_time
+from forecaster.forecasting.base_model import Base, Kind, fit_base
+from forecaster.forecasting.fitted_model import Reader, able_rows, forms_of
+from forecaster.forecasting.predictions import some
+from forecaster.models.heads import Form
+from forecaster.models.network import Network
+from forecaster.settings import TrainSettings
+from forecaster.training.epoch import Segments
+from forecaster.training.inference import forecast_histories, forecast_windows
+
+log = logging.getLogger(__name__)
+
+LINEAR_FROM_DAYS = 5 * 252
+
+_NEEDED = {
+    "return": "two closes in a row",
+    "range": "a high above the low",
+    "volume": "a volume above 0",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """A panel with its blocks of time and everything scaled on the fit block.
+
+    `inputs` (N, F) are what `reader` reads, `y` (N, K) the scaled outcomes, `forms` what is said
+    of each target. `usable` (N,) marks rows whose forecast the network can make: all rows, or
+    those with a whole window behind them.
+    """
+
+    panel: Panel
+    split: Split
+    reader: Reader
+    target_scaler: Scaler
+    forms: tuple[Form, ...]
+    inputs: NDArray[np.float32]
+    y: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+
+    @property
+    def base_outputs(self) -> NDArray[np.float64] | float:
+        """(N, R) raw outputs of the base; 0 without one."""
+        if self.reader.base is None:
+            return 0.0
+        return self.inputs[:, len(self.reader.names) :].astype(np.float64)
+
+    def rows(self, block: int) -> NDArray[np.bool_]:
+        """(N, K) True where block 0 (fit), 1 (select) or 2 (report) has a known outcome."""
+        chosen = self.split.masks(self.panel.outcome_days)[block] & self.usable
+        scored: NDArray[np.bool_] = chosen[:, None] & np.isfinite(self.panel.y)
+        return scored
+
+
+def days_needed(settings: TrainSettings) -> int:
+    """Count the days that a history needs for one scored window."""
+    lookback = settings.lookback if isinstance(settings.lookback, int) else 0
+    return max(lookback, TRAILING_DAYS) + 1
+
+
+def long_enough(
+    histories: list[History], settings: TrainSettings
+) -> tuple[list[History], list[str]]:
+    """Leave out, by name, the histories too short for one scored window."""
+    needed = days_needed(settings)
+    kept = [history for history in histories if len(history.bars) >= needed]
+    short = [(h.listing.ticker, len(h.bars)) for h in histories if len(h.bars) < needed]
+    if not kept:
+        texts = "; ".join(f"{ticker}: {days} trading days" for ticker, days in short[:3])
+        raise DataError(
+            f"{texts}; --lookback {settings.lookback} needs at least {needed}. {_remedy(settings)}"
+        )
+    tell_of_short(short, settings)
+    return kept, [ticker for ticker, _ in short]
+
+
+def tell_of_short(short: Sequence[tuple[str, int]], settings: TrainSettings) -> None:
+    """Name the tickers that are left out, and how many days each has."""
+    needed = days_needed(settings)
+    for ticker, days in short:
+        log.warning(
+            "%s: %d trading days, too few for %d; left out. %s",
+            *(ticker, days, needed, _remedy(settings)),
+        )
+
+
+def _remedy(settings: TrainSettings) -> str:
+    has_lookback = isinstance(settings.lookback, int)
+    return "Fetch a longer period" + (" or lower --lookback." if has_lookback else ".")
+
+
+def prepare(histories: list[History], settings: TrainSettings) -> Material:
+    """Build the panel, cut the blocks of time, fit the scales on the fit block.
+
+    Raises:
+        DataError: as `material_of`, or no ticker has a target's quantity.
+    """
+    names = [history.listing.ticker for history in histories]
+    panel = build_panel(histories, settings.target, universe=names if len(names) > 1 else None)
+    return prepare_panel(panel, settings)
+
+
+def prepare_panel(panel: Panel, settings: TrainSettings) -> Material:
+    """Cut the blocks of time of a panel, fit the scales on the fit block.
+
+    Raises:
+        DataError: as `material_of`, or no ticker has a target's quantity.
+    """
+    _require_quantities(panel)
+    split = split_by_time(
+        panel.days, fit_until=settings.fit_until, select_until=settings.select_until
+    )
+    return material_of(panel, split, settings)
+
+
+def material_of(
+    panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
+) -> Material:
+    """Fit the scales and the base of a panel on the fit block of a split.
+
+    Args:
+        panel: of the settings' targets; rows after the select block are not read.
+        split: the blocks of time; the dates in `settings` have no say here.
+        settings: what is trained.
+        base: one fitted on just these days with these settings, to be spared the work.
+
+    Raises:
+        DataError: a target has no day to score in the fit or the select block.
+    """
+    usable = able_rows(panel.offsets, settings.lookback)
+    fit, select, _ = split.masks(panel.outcome_days)
+    for block, rows in (("fit", fit), ("select", select)):
+        scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
+        if not scored.all():
+            raise DataError(
+                f"The {block} block (fit until {split.fit_until}, select until "
+                f"{split.select_until}) has no day of {panel.targets[int(np.argmin(scored))]} to "
+                f"score: after {TRAILING_DAYS} days of warm-up and --lookback {settings.lookback} "
+                "nothing is left. Fetch a longer period, lower --lookback or move --fit-until."
+            )
+    target_scaler = Scaler.fit(panel.y, fit & usable)
+    y, forms = target_scaler.apply_target(panel.y), forms_of(settings.heads, settings.point_loss)
+    kind = _kind_of_base(settings, panel.days[fit & usable])
+    if kind is None:
+        base = None
+    elif base is None:
+        scored = (fit & usable)[:, None] & np.isfinite(y)
+        base = fit_base(kind, panel, scored, y, forms)
+    reader = Reader.of(panel, split.fit_until, base)
+    return Material(
+        panel=panel,
+        split=split,
+        reader=reader,
+        target_scaler=target_scaler,
+        forms=forms,
+        inputs=reader.inputs(panel),
+        y=y,
+        usable=usable,
+    )
+
+
+def _kind_of_base(settings: TrainSettings, fit_days: NDArray[np.datetime64]) -> Kind | None:
+    """Choose what the network starts from; under five years a hundred weights are noise."""
+    if settings.base == "auto":
+        return "linear" if len(np.unique(fit_days)) >= LINEAR_FROM_DAYS else "har"
+    return None if settings.base == "none" else settings.base
+
+
+def _require_quantities(panel: Panel) -> None:
+    """Refuse a target of which no ticker has a single day; name the tickers without."""
+    for target, today in zip(panel.targets, panel.today.T, strict=True):
+        days = np.bincount(panel.series[np.isfinite(today)], minlength=len(panel.tickers))
+        lacking = [ticker for ticker, count in zip(panel.tickers, days, strict=True) if not count]
+        if not lacking:
+            continue
+        text = f"{target} needs {_NEEDED[target]}; {some(lacking)}: none on any day"
+        if len(lacking) == len(panel.tickers):
+            raise DataError(f"{text}. Import such prices, or leave {target} out of --target.")
+        log.warning("%s; nothing is learnt of it there", text)
+
+
+def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], Segments]:
+    """Return what draws the segments of a pass: windows, or lanes of whole histories.
+
+    The draw depends on the seed and the number of the pass alone: a training that goes on
+    from a checkpoint draws what it would have drawn.
+    """
+    panel, scored = material.panel, _any(material.rows(0))
+
+    def drawing(number: int) -> np.random.Generator:
+        return np.random.default_rng((settings.seed, number))
+
+    if isinstance(settings.lookback, int):
+        ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
+        return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, drawing(number))
+    first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
+    longest = longest_history(material)
+    chunk = min(settings.bptt_stride or settings.reach or longest, longest)
+
+    def lanes(number: int) -> Lanes:
+        generator = drawing(number)
+        # A phase drawn anew each pass: else the same days always open a chunk, without reach.
+        # A chunk that holds the longest history whole is full BPTT, which has no phase.
+        phase = chunk if chunk == longest else int(generator.integers(1, chunk + 1))
+        return pack_lanes(first, stop, settings.lanes, chunk, generator, phase)
+
+    return lanes
+
+
+def longest_history(material: Material) -> int:
+    """Count the days of the longest series, up to its last fit day."""
+    offsets = material.panel.offsets
+    return int((_stops(_any(material.rows(0)), offsets) - offsets[:-1]).max())
+
+
+def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S,) flat row after each series' last scored day; its first row where there is none."""
+    last = np.where(scored, np.arange(1, len(scored) + 1), 0)
+    stops: NDArray[np.int64] = np.maximum(np.maximum.reduceat(last, offsets[:-1]), offsets[:-1])
+    return stops
+
+
+def select_loss(
+    material: Material, settings: TrainSettings, inputs: torch.Tensor, y: np.ndarray
+) -> Callable[[Network], float]:
+    """Return what measures the head's own loss on the select block, in scaled units.
+
+    Args:
+        material: whose select block is looked at.
+        settings: windows or whole histories.
+        inputs: (N, F) the material's, on the network's device.
+        y: (N, K) scaled outcomes.
+    """
+    panel, rows = material.panel, material.rows(1)
+    if isinstance(settings.lookback, int):
+        ends = window_ends(panel.offsets, settings.lookback, _any(rows))
+        lookback, known, outcomes = settings.lookback, rows[ends], y[ends]
+        return lambda network: _mean_loss(
+            network, forecast_windows(network, inputs, ends, lookback), outcomes, known
+        )
+    # Rows after the select block would be forecast for nothing.
+    stop = _stops(_any(rows), panel.offsets)
+    keep = np.flatnonzero(np.arange(len(rows)) < np.repeat(stop, np.diff(panel.offsets)))
+    lengths = stop - panel.offsets[:-1]
+    offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
+    seen, known, outcomes = inputs[torch.from_numpy(keep)], rows[keep], y[keep]
+    return lambda network: _mean_loss(
+        network, forecast_histories(network, seen, offsets), outcomes, known
+    )
+
+
+def _any(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) True where any target of a row (N, K) is scored."""
+    return np.asarray(rows.any(axis=1))
+
+
+def _mean_loss(network: Network, raw: np.ndarray, outcome: np.ndarray, known: np.ndarray) -> float:
+    chosen = _any(known)
+    losses = network.head.loss(
+        torch.from_numpy(raw[chosen]),
+        torch.from_numpy(np.where(known, outcome, 0.0)[chosen].astype(np.float64)),
+    )
+    return float(losses.numpy()[known[chosen]].mean())

@@ -1,0 +1,380 @@
+"""Fit networks on prepared material: arrays in, a fitted ensemble, mostly of one, out.
+
+Writes no file, reads no home and knows no version: a walk-forward fold in a worker process
+and `train` fit by the same code. Everything that goes in and comes out pickles.
+
+Shape letters: N rows of the panel, K targets.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.panel import Panel
+from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
+from forecaster.evaluation.recalibration import scores_of, shrinkage
+from forecaster.evaluation.splits import Split
+from forecaster.forecasting.data_set import Material, material_of, passes_over, select_loss
+from forecaster.forecasting.fitted_model import (
+    Fitted,
+    Weights,
+    believed,
+    fill,
+    forecast_rows,
+    location_columns,
+    start_of,
+    together,
+    weights_of,
+)
+from forecaster.forecasting.memory import with_measured_reach
+from forecaster.models.network import Network, build_network
+from forecaster.settings import TrainSettings
+from forecaster.training.checkpoint import Checkpoint
+from forecaster.training.device import choose_device, is_of_memory
+from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.trainer import Evaluated, Options
+from forecaster.training.trainer import train as run_training
+
+OnUpdate = Callable[[int, Evaluated | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Done:
+    """A member's weights, by name, and its looks at the select block."""
+
+    weights: Weights
+    looks: tuple[Evaluated, ...]
+
+
+class Keeper(Protocol):
+    """What a fitting asks and tells; members are counted from 0 and come in order."""
+
+    def finished(self, member: int) -> Done | None:
+        """Return a member that was finished before, or None."""
+
+    def left(self) -> Checkpoint | None:
+        """Return where the member that begins now was left, or None."""
+
+    def boundary(self, checkpoint: Callable[[], Checkpoint]) -> None:
+        """Hear that an update is done; may keep it, and may raise to end the training there."""
+
+    def finish(self, done: Done) -> None:
+        """Hear that a member is done."""
+
+    def fail(self, best: Done | None) -> None:
+        """Hear that a member failed, and what its best look was, if it had any."""
+
+
+class _Nobody:
+    """Keeps nothing."""
+
+    def finished(self, member: int) -> Done | None:
+        """Return None."""
+
+    def left(self) -> Checkpoint | None:
+        """Return None."""
+
+    def boundary(self, checkpoint: Callable[[], Checkpoint]) -> None:
+        """Do nothing."""
+
+    def finish(self, done: Done) -> None:
+        """Do nothing."""
+
+    def fail(self, best: Done | None) -> None:
+        """Do nothing."""
+
+
+def keeps_nothing() -> Keeper:
+    """Return a keeper for trainings that start afresh and leave nothing behind."""
+    return _Nobody()
+
+
+class Watched:
+    """Passes updates on, and remembers the looks and the best weights should training fail."""
+
+    def __init__(self, network: Network, resume: Checkpoint | None, on_update: OnUpdate) -> None:
+        self._network, self._on_update = network, on_update
+        self.update = 0
+        self._looks: list[Evaluated] = []
+        self._weights: Weights = {}
+        if resume is not None:
+            self.update = resume.facts["update"]
+            self._looks = [Evaluated(**look) for look in resume.facts["looks"]]
+            self._weights = {name: t.numpy() for name, t in resume.group("best").items()}
+
+    def __call__(self, update: int, look: Evaluated | None) -> None:
+        """Take note of an update, and of its look at the select block if there was one."""
+        self.update = update
+        if look is not None:
+            self._looks.append(look)
+            if look.best:
+                self._weights = {k: v.copy() for k, v in weights_of(self._network).items()}
+        self._on_update(update, look)
+
+    @property
+    def best(self) -> Done | None:
+        """What the best look so far saw; None before the first."""
+        if not self._looks:
+            return None
+        return Done(weights=self._weights, looks=tuple(self._looks))
+
+
+__all__ = ["Evaluated", "Fit", "OnUpdate", "fit", "fit_panel", "plan_of"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What a fitting made.
+
+    `looks_by_member` are each network's at the select block; `residuals` (N, K) actual minus mean
+    forecast in the targets' own units, `scores` (N, K) where outcomes lie in their distributions
+    (see `evaluation/recalibration.py`); both NaN outside the select block.
+    """
+
+    fitted: Fitted
+    looks_by_member: tuple[tuple[Evaluated, ...], ...]
+    residuals: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def looks(self) -> tuple[Evaluated, ...]:
+        """All looks at the select block, member after member."""
+        return tuple(look for looks in self.looks_by_member for look in looks)
+
+
+def fit_panel(
+    panel: Panel, split: Split, settings: TrainSettings, *, start: Weights | None = None
+) -> Fit:
+    """Fit on the fit block of a split, stop and calibrate on its select block.
+
+    Args:
+        panel: of the settings' targets; rows after the select block change nothing.
+        split: the blocks of time; the dates in `settings` have no say.
+        settings: what to fit; the seed too.
+        start: weights to begin from (a warm start), as `weights_of_all` names them; None for
+            fresh ones.
+
+    Raises:
+        DataError: a block of time has nothing to score.
+        DivergedError: the fitting met a value that is not finite.
+    """
+    material = material_of(panel, split, settings)
+    device = choose_device(settings.device)
+    return fit(material, measured(material, settings, device), device, start=start)
+
+
+def fit(
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    *,
+    start: Weights | None = None,
+    on_update: OnUpdate = lambda update, look: None,
+) -> Fit:
+    """Fit the members and calibrate them together; see `fit_members`."""
+    done = fit_members(material, settings, device, start=start, on_update=on_update)
+    return calibrated(done, material, settings)
+
+
+def fit_members(
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    *,
+    start: Weights | None = None,
+    on_update: OnUpdate = lambda update, look: None,
+    keeper: Keeper | None = None,
+) -> list[Done]:
+    """Fit the members one after another, each stopped by itself.
+
+    Args:
+        material: a panel with its blocks and scales.
+        settings: with `bptt_steps` a number (see `measured`); member m has the m-th next seed.
+        device: where to compute; the networks come back to the CPU.
+        start: weights to begin from, as `weights_of_all` names them; None for fresh ones.
+        on_update: called after each optimizer step of each member.
+        keeper: who has what was done before, and is told what is done now; None for nobody.
+
+    Returns:
+        Weights and looks of each member.
+
+    Raises:
+        ArtifactError: `start` is of another network.
+        DivergedError: a loss or a gradient is not finite; says of which tickers and days.
+        OutOfMemoryError: there is less memory than the training needs.
+    """
+    keeper, members = keeper or keeps_nothing(), []
+    for member in range(settings.members):
+        seeded = settings.model_copy(update={"seed": settings.seed + member})
+        if settings.members > 1:
+            log.info("member  %d of %d, seed %d", member + 1, settings.members, seeded.seed)
+        done = keeper.finished(member)
+        if done is None:
+            own = start_of(member, start)
+            done = _trained(material, seeded, device, own, on_update, keeper)
+            keeper.finish(done)
+        members.append(done)
+    return members
+
+
+def starts_from(material: Material, settings: TrainSettings, start: Weights) -> bool:
+    """Say whether every member could begin from weights that were kept of another training."""
+    try:
+        for member in range(settings.members):
+            _new_network(material, settings, start_of(member, start))
+    except ArtifactError:
+        return False
+    return True
+
+
+def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
+    """Replace `bptt_steps = "auto"` by what a first, short training shows.
+
+    Raises:
+        UsageError: the memory exceeds what was measured; the text names what to give instead.
+    """
+    if settings.bptt_steps != "auto":
+        return settings
+
+    def first_stage(first: TrainSettings) -> Network:
+        silent, nobody = (lambda update, look: None), keeps_nothing()
+        done = _trained(material, first, device, None, silent, nobody)
+        return _new_network(material, first, done.weights).to(device)
+
+    return with_measured_reach(material, settings, first_stage)
+
+
+def plan_of(settings: TrainSettings) -> BPTTPlan:
+    """Read the BPTT plan from the settings."""
+    return BPTTPlan(
+        kind=settings.bptt,
+        steps=settings.reach,
+        stride=settings.bptt_stride,
+        update=settings.bptt_update,
+        memory=settings.bptt_memory,
+    )
+
+
+def _trained(
+    material: Material,
+    settings: TrainSettings,
+    device: torch.device,
+    start: Weights | None,
+    on_update: OnUpdate,
+    keeper: Keeper,
+) -> Done:
+    """Train a network on the fit block; the select block chooses its weights."""
+    network = _new_network(material, settings, start).to(device)
+    arrays = TrainingArrays.on(device, material.inputs, material.y, material.rows(0))
+    resume = keeper.left()
+    watched = Watched(network, resume, on_update)
+    try:
+        looks = run_training(
+            network,
+            arrays,
+            passes_over(material, settings),
+            plan_of(settings),
+            _options(settings),
+            Reading(
+                last_day_only=not settings.scores_each_day,
+                burn_in=settings.days_before_scoring,
+                workers=settings.workers,
+            ),
+            validate=select_loss(material, settings, arrays.inputs, material.y),
+            on_update=watched,
+            on_boundary=keeper.boundary,
+            resume=resume,
+        )
+    except DivergedError as error:
+        keeper.fail(watched.best)
+        raise DivergedError(f"{_where(material.panel, error)}{error}", error.rows) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise
+        keeper.fail(watched.best)
+        raise OutOfMemoryError(
+            f"Training found too little memory after update {watched.update}; lower --lanes or "
+            "--hidden, or give --bptt-memory recompute."
+        ) from error
+    return Done(weights=weights_of(network), looks=tuple(looks))
+
+
+def _new_network(material: Material, settings: TrainSettings, start: Weights | None) -> Network:
+    """Draw fresh weights, or take those given."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    network = build_network(
+        settings.model,
+        inputs=len(material.reader.names),
+        targets=len(material.panel.targets),
+        hidden=settings.hidden,
+        layers=settings.layers,
+        dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
+        forms=material.forms,
+        has_base=material.reader.base is not None,
+        learned_start=settings.initial_state == "learned",
+        bidirectional=settings.bidirectional,
+    )
+    if start is not None:
+        fill(network, start, "The weights to start from")
+    return network
+
+
+def _options(settings: TrainSettings) -> Options:
+    return Options(
+        max_updates=settings.max_updates,
+        learning_rate=settings.lr,
+        weight_decay=settings.weight_decay,
+        clip_grad=settings.clip_grad,
+        evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
+    )
+
+
+def _where(panel: Panel, error: DivergedError) -> str:
+    """Name the tickers and the days that the failing update had read."""
+    if not len(error.rows):
+        return ""
+    rows = np.array(error.rows)
+    tickers = [panel.tickers[number] for number in np.unique(panel.series[rows])]
+    named = ", ".join(tickers[:3]) + (f" and {len(tickers) - 3} more" if len(tickers) > 3 else "")
+    return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
+
+
+def calibrated(members: Sequence[Done], material: Material, settings: TrainSettings) -> Fit:
+    """Compare the forecasts that all members make of the select block with what came."""
+    networks = [_new_network(material, settings, done.weights).eval() for done in members]
+    panel, scored, forms = material.panel, material.rows(1), material.forms
+    rows = np.asarray(scored.any(axis=1))
+    inputs = torch.from_numpy(material.inputs)
+    each = [forecast_rows(n, inputs, panel.offsets, settings.lookback, rows) for n in networks]
+    raw = np.mean(each, axis=0)
+    base = material.base_outputs
+    places = location_columns(forms)
+    held = np.broadcast_to(base, raw.shape)[:, places]
+    shares = shrinkage(raw[:, places] - held, np.where(scored, material.y - held, np.nan))
+    moved = [believed(one, base, forms, shares) for one in each]
+    found = together(moved, forms, material.target_scaler)
+    y = np.where(scored, panel.y, np.nan)
+    fitted = Fitted(
+        networks=tuple(networks),
+        lookback=settings.lookback,
+        reader=material.reader,
+        target_scaler=material.target_scaler,
+        forms=forms,
+        shrinkage=shares,
+    )
+    return Fit(
+        fitted=fitted,
+        looks_by_member=tuple(done.looks for done in members),
+        residuals=y - np.column_stack([part.mean() for part in found]),
+        scores=np.column_stack([scores_of(*pair) for pair in zip(found, y.T, strict=True)]),
+    )

@@ -1,0 +1,1 @@
+"""The daily run: due sessions, retries, promotion, drift, lock, log."""

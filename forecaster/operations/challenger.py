@@ -1,0 +1,284 @@
+"""Train a challenger in a night: blocks counted from the evening, stopped and resumed at will.
+
+The last days are left to the gate, those before them select, the rest is fitted on.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+import forecaster
+from forecaster.errors import (
+    ArtifactError,
+    DataError,
+    ForecasterError,
+    OutOfMemoryError,
+    TrainingFailedError,
+)
+from forecaster.forecasting.data_set import Material, prepare_panel
+from forecaster.forecasting.fitted_model import Weights, weights_of, weights_of_all
+from forecaster.forecasting.fitting import (
+    Done,
+    calibrated,
+    fit_members,
+    measured,
+    plan_of,
+    starts_from,
+)
+from forecaster.forecasting.loading import load_trained
+from forecaster.forecasting.manifest_parts import describe
+from forecaster.forecasting.training_log import announce, tell_of_gradients
+from forecaster.forecasting.training_panel import training_panel
+from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
+from forecaster.registry.champion_history import standing
+from forecaster.registry.manifest import Manifest
+from forecaster.registry.promotion import fail, register
+from forecaster.registry.run_history import begin_run, finish_run
+from forecaster.registry.versions import check_writable, read_manifest, save_version
+from forecaster.settings import Home, TrainSettings, resolve_home
+from forecaster.training.device import choose_device, is_of_memory
+
+__all__ = ["NightBlocks", "train_challenger"]
+
+log = logging.getLogger(__name__)
+
+Start = Literal["cold", "warm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightBlocks:
+    """Trading days that are kept for the gate, and those before them that select.
+
+    The fit block is what lies before both, at least as long as the select block.
+    """
+
+    gate: int = 126
+    select: int = 252
+
+    def settings(self, days: np.ndarray, settings: TrainSettings) -> TrainSettings:
+        """Set the blocks of a training by the days of its panel.
+
+        Args:
+            days: (N,) of all rows, any order, repeats allowed.
+            settings: whose own blocks, if any, give way.
+
+        Raises:
+            DataError: there are too few days.
+        """
+        distinct = np.unique(days)
+        needed = self.gate + 2 * self.select
+        if len(distinct) < needed:
+            raise DataError(
+                f"{len(distinct)} trading days; a challenger needs {needed}: {self.gate} for the "
+                f"gate, {self.select} that select, {self.select} or more to fit. Fetch a longer "
+                "period; the champion forecasts meanwhile."
+            )
+        select_until, fit_until = distinct[-self.gate - 1], distinct[-self.gate - self.select - 1]
+        return settings.model_copy(
+            update={"fit_until": fit_until.item(), "select_until": select_until.item()}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Task:
+    """What is trained: for which name and evening, from which weights."""
+
+    home: Path
+    name: str
+    night: date | None
+    material: Material
+    settings: TrainSettings
+    device: torch.device
+    fingerprint: str
+    began: str
+    weights: Weights | None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Everything that the weights depend on, by subject."""
+        return {
+            "prices": self.fingerprint,
+            "settings": self.settings.model_dump(mode="json"),
+            "start": self.began,
+            "code": [forecaster.__version__, str(torch.__version__), self.device.type],
+        }
+
+
+def train_challenger(
+    home: Home | None,
+    name: str,
+    settings: TrainSettings,
+    tickers: Sequence[str] = (),
+    as_of: date | None = None,
+    *,
+    start: Start = "cold",
+    checkpoint_every: int = 50,
+    blocks: NightBlocks | None = None,
+) -> str:
+    """Train a version and register it as the challenger of a model name.
+
+    A training that was stopped by a signal, or killed, is gone on with, as long as prices and
+    settings are the same; on a CPU it ends with the weights that it would have had, bit for bit.
+    The run, and a failure with its reason, are stored in the registry here; nobody else needs to.
+
+    Args:
+        home: the workspace; None as the command line resolves it.
+        name: of the model.
+        settings: what to train; its blocks of time give way to those of the night.
+        tickers: which; none means all there are.
+        as_of: last session to be seen; None for all.
+        start: "warm" from the champion's weights, where there are any of the same shape.
+        checkpoint_every: updates between two checkpoints.
+        blocks: how many days are kept for gate and select; None for 126 and 252.
+
+    Returns:
+        The version.
+
+    Raises:
+        CannotWriteError: the home is missing or read-only; found out before any work.
+        DataError: too few days, or none that the lookback allows.
+        DivergedError: training met a value that is not finite. What the best look saw is kept
+            as a failed version; the champion stays.
+        OutOfMemoryError: there is too little memory; likewise.
+        StorageError: the version could not be written; the checkpoint is left.
+        UnknownNameError: a ticker is not there.
+        UsageError: the device is absent, or `name` is none.
+    """
+    where = resolve_home(home)
+    check_writable(where)
+    run = begin_run(where, name, start, as_of)
+    try:
+        task = _task(where, name, settings, tickers, as_of, start, blocks or NightBlocks())
+        return _train(task, run, checkpoint_every)
+    except BaseException as error:
+        known = _known(error)
+        with suppress(ForecasterError):
+            _finish_badly(where, run, known)
+        if known is error:
+            raise
+        raise known from error
+
+
+def _known(error: BaseException) -> BaseException:
+    """Turn what libraries raise for want of memory into our own error."""
+    if isinstance(error, MemoryError | RuntimeError) and is_of_memory(error):
+        return OutOfMemoryError(
+            "Training found too little memory before or after its updates; train fewer tickers or "
+            "give it more."
+        )
+    return error
+
+
+def _finish_badly(home: Path, run: int, error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        finish_run(home, run, state="stopped", reason="stopped by a signal; it can be gone on with")
+    else:
+        reason = str(error) if isinstance(error, ForecasterError) else repr(error)
+        finish_run(home, run, state="failed", reason=reason)
+
+
+def _task(
+    home: Path,
+    name: str,
+    settings: TrainSettings,
+    tickers: Sequence[str],
+    as_of: date | None,
+    start: Start,
+    blocks: NightBlocks,
+) -> _Task:
+    """Read the prices, cut the blocks, find the weights to begin from."""
+    device = choose_device(settings.device)
+    seen = training_panel(None, home, tickers, as_of, settings)
+    settings = blocks.settings(seen.panel.days, settings)
+    material = prepare_panel(seen.panel, settings)
+    settings = measured(material, settings, device)
+    began, weights = "cold", None
+    if start == "warm":
+        began, weights = _champion(home, name, material, settings)
+    announce(material, settings, device, plan_of(settings))
+    log.info("start   %s", began)
+    return _Task(
+        home=home,
+        name=name,
+        night=as_of,
+        material=material,
+        settings=settings,
+        device=device,
+        fingerprint=seen.fingerprint,
+        began=began,
+        weights=weights,
+    )
+
+
+def _champion(
+    home: Path, name: str, material: Material, settings: TrainSettings
+) -> tuple[str, Weights | None]:
+    """Take the champion's weights; say why where they cannot be taken."""
+    champion = standing(home, name).champion
+    if champion is None:
+        log.info("start   cold: the baseline is champion, and has no weights")
+        return "cold", None
+    try:
+        networks = load_trained(home, read_manifest(home, champion)).networks
+    except ArtifactError as error:
+        log.warning("cold start: %s", error)
+        return "cold", None
+    weights = weights_of_all(networks)
+    if not starts_from(material, settings, weights):
+        log.warning("cold start: the champion %s is another network", champion)
+        return "cold", None
+    return f"warm from {champion}", weights
+
+
+def _train(task: _Task, run: int, every: int) -> str:
+    with signals_wait() as waiting:
+        keeper = CheckpointFile(task.home, task.name, task.about, every=every, waiting=waiting)
+        try:
+            done = fit_members(
+                task.material, task.settings, task.device, start=task.weights, keeper=keeper
+            )
+        except TrainingFailedError as error:
+            _keep_failed(task, keeper, error)
+            raise
+    saved = _save(task, keeper, done)
+    told = saved.training["updates"]
+    register(
+        task.home,
+        saved.version,
+        task.name,
+        reason=f"trained {task.began} for the gate",
+        run=run,
+        updates=told if isinstance(told, int) else None,
+    )
+    keeper.remove()
+    return saved.version
+
+
+def _save(task: _Task, keeper: CheckpointFile, done: Sequence[Done]) -> Manifest:
+    """Calibrate the members and write the version; one that was written before is the same."""
+    settings = task.settings.model_copy(update={"members": len(done)})
+    made = calibrated(done, task.material, settings)
+    tell_of_gradients(made.looks_by_member, settings)
+    manifest = describe(task.material, settings, task.fingerprint, made, keeper.created)
+    told = manifest.model_copy(update={"training": {**manifest.training, "start": task.began}})
+    weights = [weights_of(network) for network in made.fitted.networks]
+    return save_version(task.home, told, weights, keeper.created)
+
+
+def _keep_failed(task: _Task, keeper: CheckpointFile, error: TrainingFailedError) -> None:
+    """Keep what there is as a failed version, which never serves; store why it failed."""
+    version, done = None, [*keeper.done, *([keeper.failed] if keeper.failed else [])]
+    if done:
+        try:
+            version = _save(task, keeper, done).version
+        except (ForecasterError, MemoryError, RuntimeError) as further:
+            log.warning("the best weights could not be kept: %s", further)
+    with suppress(ForecasterError):
+        fail(task.home, task.name, reason=str(error), version=version, night=task.night)

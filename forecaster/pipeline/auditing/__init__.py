@@ -1,1 +1,0 @@
-"""Other futures for the same past, and every stage of the pipeline held against them."""

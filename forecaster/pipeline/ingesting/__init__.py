@@ -1,1 +1,0 @@
-"""Bars on their way into the store: screened, compared with what is there, stored or refused."""

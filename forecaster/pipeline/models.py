@@ -1,0 +1,235 @@
+"""The registry as a person sees it: versions with their status, two side by side, changes by hand.
+
+Whatever changes something is the home's only writer while it does.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecaster.errors import ArtifactError, UnknownNameError, UsageError
+from forecaster.operations.lock import writer
+from forecaster.registry.champion import find_version
+from forecaster.registry.champion_history import (
+    Decision,
+    Registered,
+    Standing,
+    decisions,
+    registered,
+    standings,
+)
+from forecaster.registry.manifest import Manifest
+from forecaster.registry.promotion import promote, rollback
+from forecaster.registry.pruning import prune
+from forecaster.registry.versions import list_versions, load_weights, read_manifest, verify
+from forecaster.settings import Home, resolve_home
+
+__all__ = [
+    "VERSION_COLUMNS",
+    "Shown",
+    "Standing",
+    "champions",
+    "compare_versions",
+    "promote_by_hand",
+    "prune_by_hand",
+    "rollback_by_hand",
+    "shown_version",
+    "version_table",
+]
+
+VERSION_COLUMNS = (
+    *("version", "name", "status", "model", "targets", "tickers", "lookback", "select_until"),
+    "state",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One version: its manifest, verified, and what the registry knows of it, if anything."""
+
+    manifest: Manifest
+    entry: Registered | None
+    decisions: list[Decision]
+
+
+def version_table(home: Path) -> pd.DataFrame:
+    """List every version, oldest first; a damaged one is listed as such, not left out.
+
+    Raises:
+        SettingsError: the registry was made by another version of forecaster.
+        StorageError: the registry is damaged.
+        UnknownNameError: there is no such home.
+    """
+    if not home.is_dir():
+        raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
+    known = registered(home)
+    rows = [{**_row(home, name), **_entry(known.get(name))} for name in list_versions(home)]
+    # Objects, so that a count stays whole beside the gap of a damaged version.
+    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
+
+
+def champions(home: Path) -> list[Standing]:
+    """Tell who is champion of each model name; see `registry/standing.py`."""
+    return standings(home)
+
+
+def _entry(entry: Registered | None) -> dict[str, object]:
+    return {"name": entry.name, "status": entry.status} if entry else {}
+
+
+def _row(home: Path, name: str) -> dict[str, object]:
+    try:
+        manifest = read_manifest(home, name)
+        load_weights(home, manifest)
+    except ArtifactError:
+        return {"version": name, "state": "damaged"}
+    return {
+        "version": name,
+        "model": manifest.network.model,
+        "targets": ",".join(manifest.targets),
+        "tickers": len(manifest.data.tickers),
+        "lookback": str(manifest.network.lookback),
+        "select_until": str(manifest.data.blocks.select_until),
+        "state": "good",
+    }
+
+
+def shown_version(home: Path, version: str | None) -> Shown:
+    """Read a version, or the newest, with every file checked, and what was decided of it.
+
+    Raises:
+        ArtifactError: a file is damaged.
+        UnknownNameError: no such version.
+    """
+    manifest = find_version(home, version)
+    load_weights(home, manifest)
+    taken = decisions(home)
+    version = manifest.version
+    return Shown(
+        manifest=manifest,
+        entry=registered(home).get(version),
+        decisions=[
+            one
+            for one in taken
+            if one.challenger == version
+            or (one.before != one.after and version in (one.before, one.after))
+        ],
+    )
+
+
+def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
+    """Lay two versions side by side: what differs between them, then their select scores.
+
+    Returns:
+        A row per fact: `what`, and a column for each version; empty where one has no such fact.
+
+    Raises:
+        ArtifactError: one is damaged.
+        UnknownNameError: no such version.
+        UsageError: both are the same.
+    """
+    if one == other:
+        raise UsageError(f"{one}: name two versions; both are the same.")
+    known = registered(home)
+    left, right = (_facts(verify(home, name), known.get(name)) for name in (one, other))
+    names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
+    rows = [(name, left.get(name), right.get(name)) for name in names]
+    return pd.DataFrame(rows, columns=["what", one, other], dtype=object)
+
+
+def _facts(manifest: Manifest, entry: Registered | None) -> dict[str, Any]:
+    """Flatten a manifest to what two versions are compared by."""
+    data, blocks = manifest.data, manifest.data.blocks
+    settings = {name: value for name, value in manifest.training.items() if name != "looks"}
+    return {
+        "status": entry.status if entry else None,
+        "name": entry.name if entry else None,
+        "targets": ",".join(manifest.targets),
+        "heads": ",".join(manifest.network.heads),
+        **manifest.network.model_dump(exclude={"heads"}),
+        "inputs": len(manifest.inputs),
+        "base": manifest.base.kind if manifest.base else None,
+        "members": len(manifest.members),
+        **settings,
+        "tickers": len(data.tickers),
+        "days": data.days,
+        "fingerprint": data.fingerprint[:12],
+        **{name: str(day) for name, day in blocks.model_dump().items()},
+        "code_version": manifest.code_version,
+        "torch_version": manifest.torch_version,
+        "shrinkage": json.dumps([round(share, 3) for share in manifest.shrinkage]),
+        **manifest.metrics,
+    }
+
+
+def promote_by_hand(
+    version: str, *, name: str | None = None, reason: str = "", home: Home | None = None
+) -> Standing:
+    """Make a version champion although no gate has asked for it; its files are verified.
+
+    Args:
+        version: which.
+        name: of which model name; None for the one it is registered for, or its targets.
+        reason: kept beside the decision.
+        home: the workspace; None as the command line resolves it.
+
+    Raises:
+        ArtifactError: it is damaged.
+        TryLaterError: another process is writing.
+        UnknownNameError: no such version.
+        UsageError: it is registered under another name.
+    """
+    where = resolve_home(home)
+    manifest = verify(where, version)
+    with writer(where, "forecaster models promote"):
+        entry = registered(where).get(version)
+        own = entry.name if entry else ",".join(manifest.targets)
+        why = reason or "by hand"
+        return promote(where, name or own, version, reason=why, outcome="by-hand")
+
+
+def rollback_by_hand(
+    *, name: str | None = None, reason: str = "", home: Home | None = None
+) -> Standing:
+    """Return to the champion before this one, or to the baseline.
+
+    Args:
+        name: of which model name; None where only one has a champion.
+        reason: kept beside the decision.
+        home: the workspace; None as the command line resolves it.
+
+    Raises:
+        TryLaterError: another process is writing.
+        UnknownNameError: nobody but the baseline is champion.
+        UsageError: several names have champions, and none is given.
+    """
+    where = resolve_home(home)
+    reigning = [one.name for one in standings(where) if one.champion]
+    if name is None and len(reigning) > 1:
+        raise UsageError(
+            f"{', '.join(reigning)}: each has a champion; name one, such as --name {reigning[0]}."
+        )
+    if not reigning:
+        raise UnknownNameError(
+            "No version is champion of anything; there is nothing to return from. See: forecaster "
+            "models list"
+        )
+    with writer(where, "forecaster models rollback"):
+        return rollback(where, name or reigning[0], reason or "by hand")
+
+
+def prune_by_hand(keep: int, *, dry_run: bool = False, home: Home | None = None) -> tuple[str, ...]:
+    """Remove the oldest versions but those in use; see `registry/pruning.py`.
+
+    Raises:
+        TryLaterError: another process is writing.
+        UsageError: `keep` is less than 1.
+    """
+    where = resolve_home(home)
+    if dry_run:
+        return prune(where, keep, dry_run=True)
+    with writer(where, "forecaster models prune"):
+        return prune(where, keep)

@@ -1,1 +1,0 @@
-"""One night after the other: what is due, what is trained, who is champion, what is logged."""

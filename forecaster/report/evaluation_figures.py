@@ -1,0 +1,327 @@
+"""Figures of how far intervals and distributions can be trusted.
+
+Small tables of `curves.py` in, sections of a page out.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from forecaster.report.page import BLUE, GREY, INK, RED, RIVALS, Section, blank_figure
+
+COLOURS = (BLUE, *RIVALS)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+POINTS_DRAWN = 2_000
+NAMED_TICKERS = 40  # beyond, a figure shows them in order without their names
+ROW_HEIGHT = 26
+
+
+def gains_section(gains: pd.DataFrame) -> Section:
+    """Draw how much of each rival's squared error was saved, day after day."""
+    words = (
+        "How much of each rival's squared error the forecasts saved, cumulated over the days. A "
+        "line that rises steadily is skill; one that jumps owes it to a few days; below zero the "
+        "rival is better. Each line ends at the skill over that rival."
+    )
+    if gains.empty:
+        return _nothing("Gain over time", "No rival made any error: there is nothing to gain.")
+    figure = blank_figure("", "loss saved")
+    _lines(figure, gains)
+    figure.update_yaxes(tickformat=".2~%")
+    return Section(heading="Gain over time", words=words, figure=figure, level=3)
+
+
+def log_gains_section(gains: pd.DataFrame) -> Section:
+    """Draw by how many nats the forecast distributions were better, day after day."""
+    figure = blank_figure("", "nats per series")
+    _lines(figure, gains)
+    return Section(
+        heading="Gain of the distribution over time",
+        words="The log density given to what came, less that of each rival, cumulated over the "
+        "days on the mean of all series. It rises where the distribution was the better one.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
+    """Draw a line per rival, told apart by colour and dash, around zero."""
+    for number, (rival, rows) in enumerate(gains.groupby("rival", sort=False)):
+        figure.add_scatter(
+            x=_days(rows["session"]), y=rows["gain"], mode="lines", name=str(rival),
+            line={"color": COLOURS[number % len(COLOURS)], "width": 2,
+                  "dash": DASHES[number % len(DASHES)]},
+        )  # fmt: skip
+    figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(type="date")
+
+
+def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[Section]:
+    """Hold forecasts against outcomes, one by one and together; say so if all are the same.
+
+    Args:
+        own: the forecasts.
+        bins: of `curves.bins`.
+        ticks: format of the numbers beside the axes.
+    """
+    if own["forecast"].nunique() == 1:
+        words = (
+            f"All forecasts are {own['forecast'].iloc[0]:.6g}; the outcomes were "
+            f"{own['actual'].mean():.6g} on the mean. Nothing tells one day from another."
+        )
+        return [_nothing("Forecast against outcome", words)]
+    return [_points(own, ticks), _means(bins, ticks)]
+
+
+def _points(own: pd.DataFrame, ticks: str) -> Section:
+    """Draw each outcome against its forecast, never two lines over time."""
+    step = -(-len(own) // POINTS_DRAWN)
+    some = own.iloc[::step]
+    figure = blank_figure("forecast", "outcome")
+    figure.add_scatter(
+        x=some["forecast"], y=some["actual"], mode="markers", name="a forecast",
+        marker={"color": BLUE, "size": 4, "opacity": 0.35}, customdata=_labels(some),
+        hovertemplate="%{customdata}<br>forecast %{x:.4g}, came %{y:.4g}<extra></extra>",
+    )  # fmt: skip
+    _diagonal(figure, own["forecast"], ticks)
+    every = "Every forecast" if step == 1 else f"One in {step} of {len(own):,} forecasts"
+    return Section(
+        heading="Forecast against outcome",
+        words=f"{every} beside what came. If the forecasts were right on the mean, the points "
+        "would lie around the dotted line; how far they scatter is what nobody foresaw.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _means(bins: pd.DataFrame, ticks: str) -> Section:
+    """Draw the mean outcome of like forecasts against their mean."""
+    figure = blank_figure("mean forecast", "mean outcome")
+    reach = 1.96 * bins["error"].fillna(0.0)
+    figure.add_scatter(
+        x=bins["forecast"], y=bins["actual"], mode="markers", name="like forecasts",
+        marker={"color": BLUE, "size": 8}, customdata=bins["forecasts"],
+        error_y={"array": reach, "color": BLUE, "thickness": 1.5, "width": 3},
+        hovertemplate="%{customdata:,} forecasts of %{x:.4g}, came %{y:.4g}<extra></extra>",
+    )  # fmt: skip
+    _diagonal(figure, bins["forecast"], ticks)
+    return Section(
+        heading="Like forecasts together",
+        words=f"The forecasts in {len(bins)} groups, lowest to highest, with the mean of what came "
+        "and its 95 % interval (one draw per day, not per ticker). Forecasts that mean something "
+        "follow the dotted line; a level row means that high and low forecasts ended alike.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _diagonal(figure: go.Figure, forecasts: "pd.Series[float]", ticks: str) -> None:
+    ends = [forecasts.min(), forecasts.max()]
+    figure.add_scatter(
+        x=ends, y=ends, mode="lines", name="outcome = forecast", hoverinfo="skip",
+        line={"color": INK, "dash": "dot", "width": 1.5},
+    )  # fmt: skip
+    figure.update_xaxes(tickformat=ticks, nticks=6)
+    figure.update_yaxes(tickformat=ticks)
+
+
+def ticker_gains_section(gains: pd.DataFrame) -> Section:
+    """Draw how much of each rival's squared error was saved, ticker by ticker."""
+    rivals = list(dict.fromkeys(gains["rival"]))[:2]
+    order = gains[gains["rival"] == rivals[0]].sort_values("gain")["ticker"].tolist()
+    named = len(order) <= NAMED_TICKERS
+    height = ROW_HEIGHT * len(order) + 120 if named else 400
+    figure = blank_figure("squared error saved", "" if named else "tickers in order", height)
+    for number, rival in enumerate(rivals):
+        some = gains[gains["rival"] == rival].set_index("ticker")["gain"].reindex(order)
+        figure.add_scatter(
+            x=some, y=order if named else np.arange(len(order)), mode="markers",
+            name=str(rival), customdata=order,
+            marker={"color": COLOURS[number], "size": 8 if named else 5,
+                    "symbol": ["circle", "diamond-open"][number]},
+            hovertemplate="%{customdata}: %{x:.2%}<extra>over " + rival + "</extra>",
+        )  # fmt: skip
+    figure.add_vline(x=0.0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(tickformat=".2~%", nticks=6)
+    if named:
+        figure.update_yaxes(type="category", range=[-0.6, len(order) - 0.4])
+    better = int((gains.loc[gains["rival"] == rivals[0], "gain"] > 0.0).sum())
+    return Section(
+        heading="Loss by ticker",
+        words=f"Right of zero the forecasts have the smaller squared error. Of {len(order):,} "
+        f"tickers {better:,} are better than {rivals[0]}; half of them would be by chance alone.",
+        figure=figure,
+        level=3,
+    )
+
+
+def learning_section(learning: Mapping[str, Sequence[tuple[int, float]]]) -> Section:
+    """Draw the select loss by updates; say so where it was not stored."""
+    if not any(learning.values()):
+        return _nothing("Learning curve", "This version was stored without its looks.", level=2)
+    figure = blank_figure("updates", "select loss, scaled units")
+    for number, (name, looks) in enumerate(learning.items()):
+        updates, losses = zip(*looks, strict=True)
+        colour = COLOURS[number % len(COLOURS)]
+        figure.add_scatter(
+            x=updates, y=losses, mode="lines+markers", name=name, line={"color": colour},
+            marker={"size": 4},
+        )  # fmt: skip
+        best = int(np.argmin(losses))
+        figure.add_scatter(
+            x=[updates[best]], y=[losses[best]], mode="markers", name="kept", hoverinfo="skip",
+            marker={"color": colour, "size": 11, "symbol": "circle-open"}, showlegend=number == 0,
+        )  # fmt: skip
+    return Section(
+        heading="Learning curve",
+        words="The loss on the select block, which is not fitted and not reported, while the "
+        "network learnt. The weights of the lowest point were kept.",
+        figure=figure,
+    )
+
+
+def _nothing(heading: str, words: str, level: int = 3) -> Section:
+    return Section(heading=heading, words=words, level=level)
+
+
+def _days(sessions: "pd.Series[pd.Timestamp]") -> list[str]:
+    return sessions.dt.strftime("%Y-%m-%d").tolist()
+
+
+def _labels(rows: pd.DataFrame) -> list[str]:
+    days = zip(rows["ticker"], _days(rows["session"]), strict=True)
+    return [f"{ticker} {day}" for ticker, day in days]
+
+
+INTERVAL_COLOURS = {"80 %": BLUE, "95 %": RED}
+SYMBOLS = {"80 %": "circle", "95 %": "diamond"}
+
+
+def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
+    """Draw everything about intervals, or say that there are none."""
+    ends, pit = found["below_ends"], found["pit"]
+    if ends.empty and pit.empty:
+        words = "The forecasts state no intervals, so there is nothing to hold against outcomes."
+        return [Section(heading="Calibration", words=words, level=3)]
+    return [
+        *([] if ends.empty else [_ends(ends)]),
+        *([] if pit.empty else [_pit(pit)]),
+        *([] if ends.empty else [_over_time(found["coverage_over_time"])]),
+        *([] if ends.empty else [_by_ticker(found["coverage_by_ticker"])]),
+    ]
+
+
+def _ends(ends: pd.DataFrame) -> Section:
+    """Draw by how much the share of outcomes below each end of the intervals is off."""
+    below = ends["observed"].to_numpy()
+    figure = blank_figure("share that should lie below", "too many below (+), too few (-)", 320)
+    figure.add_bar(
+        x=[f"{share:.1%}" for share in ends["stated"]], y=ends["observed"] - ends["stated"],
+        text=[f"{share:.1%}" for share in below], textposition="outside", cliponaxis=False,
+        name="came", width=0.4, constraintext="none", marker={"color": BLUE}, showlegend=False,
+        hovertemplate="%{x} stated, %{text} came<extra></extra>",
+    )  # fmt: skip
+    figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
+    reach = 1.4 * max(float((ends["observed"] - ends["stated"]).abs().max()), 0.01)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(tickformat="+.1~%", range=[-reach, reach])
+    return Section(
+        heading="Calibration",
+        words="How many outcomes fell below each end of the intervals, and how far that is from "
+        f"what the end promised. The 80 % interval held {below[2] - below[1]:.1%} of them, the "
+        f"95 % interval {below[3] - below[0]:.1%}.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _pit(pit: pd.DataFrame) -> Section:
+    """Draw where outcomes fell in the distributions forecast for them."""
+    figure = blank_figure("place of the outcome in its distribution", "share of outcomes")
+    figure.add_bar(
+        x=(pit["low"] + pit["high"]) / 2, y=pit["share"], width=pit["high"] - pit["low"],
+        marker={"color": BLUE, "opacity": 0.75}, name="outcomes", showlegend=False,
+        hovertemplate="%{y:.1%}<extra></extra>",
+    )  # fmt: skip
+    figure.add_hline(y=1.0 / len(pit), line={"color": INK, "dash": "dot", "width": 1.5})
+    figure.update_yaxes(tickformat=".0~%", rangemode="tozero")
+    figure.update_layout(bargap=0.05)
+    return Section(
+        heading="Probability integral transform",
+        words="The share of each distribution that lay below what came. Level at the dotted line: "
+        "calibrated. A hill in the middle: too wide; high ends: too narrow; a slope: too high or "
+        "too low.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _over_time(coverage: pd.DataFrame) -> Section:
+    """Draw the share of outcomes inside the intervals by quarter or month."""
+    figure = blank_figure("", "share inside")
+    for name, rows in coverage.groupby("interval", sort=False):
+        figure.add_scatter(
+            x=rows["first"].dt.strftime("%Y-%m-%d").tolist(), y=rows["coverage"],
+            mode="lines+markers", name=f"{name} interval", customdata=rows["forecasts"],
+            line={"color": INTERVAL_COLOURS[str(name)]},
+            marker={"symbol": SYMBOLS[str(name)], "size": 7},
+            hovertemplate="%{y:.1%} of %{customdata:,}<extra></extra>",
+        )  # fmt: skip
+        figure.add_hline(
+            y=rows["nominal"].iloc[0],
+            line={"color": INTERVAL_COLOURS[str(name)], "dash": "dot", "width": 1.5},
+        )
+    figure.update_xaxes(type="date")
+    figure.update_yaxes(tickformat=".0%")
+    return Section(
+        heading="Coverage over time",
+        words="How many outcomes fell inside, in stretches of equal length that begin on the day "
+        "shown. A dip is a time that the intervals did not foresee.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _by_ticker(coverage: pd.DataFrame) -> Section:
+    """Draw the share of outcomes inside the intervals ticker by ticker."""
+    order = sorted(set(coverage["ticker"]), reverse=True)
+    named = len(order) <= NAMED_TICKERS
+    height = ROW_HEIGHT * len(order) + 120 if named else 400
+    figure = blank_figure("share inside", "" if named else "tickers in order", height)
+    for name, rows in coverage.groupby("interval", sort=False):
+        rows = rows.sort_values("ticker" if named else "coverage", ascending=not named)
+        figure.add_scatter(
+            x=rows["coverage"], y=rows["ticker"] if named else list(range(len(rows))),
+            mode="markers", name=f"{name} interval", customdata=rows["ticker"],
+            marker={"color": INTERVAL_COLOURS[str(name)], "symbol": SYMBOLS[str(name)],
+                    "size": 8 if named else 5},
+            hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
+        )  # fmt: skip
+        figure.add_vline(
+            x=rows["nominal"].iloc[0],
+            line={"color": INTERVAL_COLOURS[str(name)], "dash": "dot", "width": 1.5},
+        )
+    figure.update_xaxes(tickformat=".0~%")
+    if named:
+        figure.update_yaxes(
+            type="category",
+            categoryorder="array",
+            categoryarray=order,
+            range=[-0.6, len(order) - 0.4],
+        )
+    worst = [_farthest(rows) for _, rows in coverage.groupby("interval", sort=False)]
+    return Section(
+        heading="Coverage by ticker",
+        words=f"Farthest from what is stated: {', '.join(worst)}.",
+        figure=figure,
+        level=3,
+    )
+
+
+def _farthest(rows: pd.DataFrame) -> str:
+    """Name the ticker whose share inside is farthest from the interval's, with the share."""
+    far = (rows["coverage"] - rows["nominal"]).abs().to_numpy().argmax()
+    row = rows.iloc[int(far)]
+    return f"{row['ticker']} with {row['coverage']:.1%} in the {row['interval']} interval"

@@ -1,0 +1,151 @@
+"""The rivals, recomputed from the bars by other means: fitted on fit days and nothing else."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.data.loading import load_histories
+from forecaster.data.panel import build_panel
+from forecaster.pipeline.evaluate import Evaluation, evaluate
+from forecaster.pipeline.train import train
+from forecaster.settings import TrainSettings
+from tests.synthetic import bars_of, ragged_bars
+
+BARS = bars_of("AAA", 700)
+PANEL = ragged_bars({"AAA": 700, "BBB": 600})
+FIT_UNTIL, SELECT_UNTIL = date(2011, 12, 30), date(2012, 5, 31)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    settings = TrainSettings(
+        hidden=4,
+        max_updates=25,
+        target="return,range",
+        fit_until=FIT_UNTIL,
+        select_until=SELECT_UNTIL,
+    )
+    home = tmp_path_factory.mktemp("home")
+    train(BARS, settings=settings, home=home)
+    return evaluate(bars=BARS, home=home)
+
+
+def forecasts_of(result: Evaluation, target: str, forecaster: str) -> pd.Series:
+    table = result.forecasts
+    rows = table[(table["target"] == target) & (table["forecaster"] == forecaster)]
+    return rows.set_index("session")["forecast"]
+
+
+def regression(frame: pd.DataFrame, terms: list[str]) -> pd.Series:
+    """Least squares of `y` on the terms, fitted on fit days after the 22 days of warm-up."""
+    fit = frame[(frame.index <= pd.Timestamp(FIT_UNTIL)) & frame["warm"]]
+    design = np.column_stack([np.ones(len(fit)), fit[terms]])
+    weights, *_ = np.linalg.lstsq(design, fit["y"].to_numpy(), rcond=None)
+    return pd.Series(np.column_stack([np.ones(len(frame)), frame[terms]]) @ weights, frame.index)
+
+
+def by_outcome(columns: dict[str, pd.Series], y: pd.Series) -> pd.DataFrame:
+    """Pair each day's regressors with the next day's outcome, indexed by the outcome's day."""
+    frame = pd.DataFrame({**columns, "warm": pd.Series(np.arange(len(y)) >= 21, y.index)}).shift(1)
+    return frame.assign(y=y, warm=frame["warm"].eq(True)).iloc[1:]
+
+
+def test_har_is_a_regression_on_the_means_of_1_5_and_22_days(result: Evaluation) -> None:
+    bars = BARS.set_index("session")
+    log_range = np.log(np.log(bars["high"] / bars["low"]))
+    means = {f"m{days}": log_range.rolling(days, min_periods=1).mean() for days in (1, 5, 22)}
+    expected = regression(by_outcome(means, log_range), ["m1", "m5", "m22"])
+    found = forecasts_of(result, "range", "har")
+    # The regression of the deviation from the 22-day mean spans the same forecasts.
+    np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-9)
+
+
+def test_ar5_is_a_regression_on_the_last_five_returns(result: Evaluation) -> None:
+    log_return = np.log(BARS.set_index("session")["close"]).diff()
+    lags = {f"l{lag}": log_return.shift(lag) for lag in range(5)}
+    expected = regression(by_outcome(lags, log_return), list(lags))
+    found = forecasts_of(result, "return", "ar5")
+    np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-12)
+
+
+def test_the_mean_is_that_of_the_fit_block(result: Evaluation) -> None:
+    log_return = np.log(BARS.set_index("session")["close"]).diff()
+    fit = log_return.iloc[22:][lambda r: r.index <= pd.Timestamp(FIT_UNTIL)]
+    found = forecasts_of(result, "return", "mean")
+    np.testing.assert_allclose(found, fit.mean(), atol=1e-12)
+
+
+def test_har_x_beats_har_in_the_fit_block_only_by_its_inputs(result: Evaluation) -> None:
+    """It sees more, so its forecasts differ; both stay near each other where nothing helps."""
+    har, har_x = (forecasts_of(result, "range", name) for name in ("har", "har-x"))
+    assert not np.allclose(har, har_x)
+    assert np.corrcoef(har, har_x)[0, 1] > 0.5
+
+
+@pytest.fixture(scope="module")
+def panel_result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """Two tickers of different length, so that pooled and own regressions differ."""
+    settings = TrainSettings(
+        hidden=4,
+        max_updates=25,
+        target="range",
+        fit_until=FIT_UNTIL,
+        select_until=SELECT_UNTIL,
+    )
+    home = tmp_path_factory.mktemp("home")
+    train(PANEL, settings=settings, home=home)
+    return evaluate(bars=PANEL, home=home)
+
+
+def design_of(bars: pd.DataFrame, shared: np.ndarray) -> pd.DataFrame:
+    """HAR's three means of one ticker beside what all share, the outcome and its day."""
+    log_range = np.log(np.log(bars["high"] / bars["low"])).reset_index(drop=True)
+    means = {f"m{days}": log_range.rolling(days, min_periods=1).mean() for days in (1, 5, 22)}
+    extra = pd.DataFrame(np.nan_to_num(shared)).add_prefix("x")
+    frame = pd.concat([pd.DataFrame(means), extra], axis=1)
+    day = bars["session"].reset_index(drop=True).shift(-1)
+    warm = frame.index >= 21
+    return frame.assign(y=log_range.shift(-1), day=day, warm=warm).iloc[:-1]
+
+
+def solved(fit: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """Least squares with intercept by numpy: learnt on `fit`, told of `rows`."""
+    terms = [name for name in fit if name[0] in "mx"]
+    weights, *_ = np.linalg.lstsq(
+        np.column_stack([np.ones(len(fit)), fit[terms]]), fit["y"].to_numpy(), rcond=None
+    )
+    return np.column_stack([np.ones(len(rows)), rows[terms]]) @ weights
+
+
+def test_har_x_is_the_better_of_two_regressions_on_means_calendar_and_panel(
+    panel_result: Evaluation,
+) -> None:
+    """One regression over both tickers or one for each, as the select block prefers."""
+    histories = load_histories(PANEL, Path(), (), None)
+    panel = build_panel(histories, ["range"], universe=["AAA", "BBB"])
+    assert panel.shared_inputs.shape[1] == 11 + 6
+    frames = {
+        name: design_of(PANEL[PANEL["ticker"] == name], panel.shared_inputs[panel.series == number])
+        for number, name in enumerate(panel.tickers)
+    }
+    both = pd.concat(frames, names=["ticker"]).reset_index("ticker")
+    # A regression of the deviation from the 22-day mean, one of its terms, is the same one.
+    learnt = both[both["warm"] & (both["day"] <= pd.Timestamp(FIT_UNTIL))]
+    both["pooled"] = solved(learnt, both)
+    both["per ticker"] = np.concatenate(
+        [solved(learnt[learnt["ticker"] == name], frame) for name, frame in frames.items()]
+    )
+    chosen = panel_result.choices["range"]["har-x"]
+    select = both[
+        (both["day"] > pd.Timestamp(FIT_UNTIL)) & (both["day"] <= pd.Timestamp(SELECT_UNTIL))
+    ]
+    errors = {name: ((select[name] - select["y"]) ** 2).mean() for name in ("pooled", "per ticker")}
+    assert chosen == min(errors, key=errors.__getitem__)
+    expected = both.set_index(["ticker", "day"])[chosen]
+    table = panel_result.forecasts
+    found = table[table["forecaster"] == "har-x"].set_index(["ticker", "session"])["forecast"]
+    np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-8)
+    assert not np.allclose(both["pooled"], both["per ticker"])

@@ -1,0 +1,90 @@
+"""The rivals on the network's own inputs: fitted on the same days, forecast by the same code."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecaster.backtesting.benchmarks import linear_twin, memoryless_twin
+from forecaster.data.loading import load_histories
+from forecaster.data.panel import Panel, build_panel
+from forecaster.evaluation.benchmark_models import least_squares
+from forecaster.evaluation.splits import Split, split_by_time
+from forecaster.forecasting.base_model import HAR_INPUTS
+from forecaster.forecasting.fitting import fit_panel
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
+
+SETTINGS = TrainSettings(hidden=4, max_updates=25, target="return,range,volume")
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    histories = load_histories(ragged_bars({"AAA": 900, "BBB": 700}), Path(), (), None)
+    return build_panel(histories, SETTINGS.target, universe=["AAA", "BBB"])
+
+
+@pytest.fixture(scope="module")
+def split(panel: Panel) -> Split:
+    return split_by_time(panel.days)
+
+
+def test_a_network_that_says_nothing_is_its_base(panel: Panel, split: Split) -> None:
+    """The linear twin is what a network on the linear base adds to."""
+    linear = SETTINGS.model_copy(update={"base": "linear"})
+    network = fit_panel(panel, split, linear).fitted
+    rows = np.ones(len(panel.days), dtype=bool)
+    twin = linear_twin(panel, split, SETTINGS)
+    np.testing.assert_allclose(
+        twin.outputs(panel, rows), replace(network, networks=()).outputs(panel, rows)
+    )
+    assert not np.allclose(twin.outputs(panel, rows), network.outputs(panel, rows))
+
+
+def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split) -> None:
+    har = SETTINGS.model_copy(update={"base": "har", "target": ("range",), "head": None})
+    one = replace(
+        panel,
+        targets=("range",),
+        today=panel.today[:, 1:2],
+        level=panel.level[:, 1:2],
+        y=panel.y[:, 1:2],
+    )
+    base = replace(fit_panel(one, split, har).fitted, networks=())
+    assert base.reader.base is not None and base.reader.base.names == HAR_INPUTS["range"]
+    fit, _, report = split.masks(panel.outcome_days)
+    expected = least_squares(one.har_terms("range"), one.y[:, 0], fit)
+    known = report & np.isfinite(one.y[:, 0])
+    found = base.forecast(one, report)[known, 0]
+    np.testing.assert_allclose(found, expected[known], atol=0.02)
+
+
+def test_the_memoryless_twin_reads_one_day(panel: Panel, split: Split) -> None:
+    """Other inputs yesterday change nothing of what it makes of today's."""
+    made = memoryless_twin(panel, split, SETTINGS).fitted
+    network = made.networks[0]
+    assert type(network.core.core).__name__ == "MLPCore"
+    inputs = made.reader.inputs(panel)
+    rows = np.ones(len(panel.days), dtype=bool)
+    raw = made.outputs(panel, rows)
+    assert raw.shape[1] == 5 and np.isfinite(raw).all()
+    assert inputs.shape[1] == len(made.reader.names) + 5
+
+
+def test_nothing_after_the_fit_block_touches_the_linear_twin(panel: Panel, split: Split) -> None:
+    """Other outcomes and other inputs later: the same numbers, bit for bit."""
+    later = panel.days > split.fit_until
+    noise = np.random.default_rng(0).normal(size=panel.inputs.shape)
+    gap = panel.input_names.index("gap_days")
+    noise[:, gap] = 0.0
+    wild = replace(
+        panel,
+        inputs=np.where(later[:, None], panel.inputs + noise, panel.inputs),
+        y=np.where(later[:, None], panel.y * 7.0, panel.y),
+    )
+    one, other = (linear_twin(given, split, SETTINGS).reader.base for given in (panel, wild))
+    assert one is not None and other is not None
+    # The last fit day's outcome is known; what comes after it is not read.
+    np.testing.assert_array_equal(one.weights, other.weights)
+    np.testing.assert_array_equal(one.intercepts, other.intercepts)

@@ -1,0 +1,234 @@
+"""Walk-forward: fitted before its report days, resumed where it stopped, in any process."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.backtesting import fold, walk_forward
+from forecaster.errors import UsageError
+from forecaster.pipeline import evaluate as evaluating
+from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
+from forecaster.pipeline.train import train
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
+
+BARS = ragged_bars({"AAA": 420, "BBB": 300, "CCC": 50})  # CCC begins in the report block
+SETTINGS = TrainSettings(hidden=4, max_updates=20, target="return,range")
+WALK = Walk(refit_every=25, twins=False)
+KEYS = ["ticker", "as_of", "target", "forecaster"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("home")
+    train(BARS, settings=SETTINGS, home=made)
+    return made
+
+
+def walked(home: Path, walk: Walk = WALK, bars: pd.DataFrame = BARS) -> Evaluation:
+    return evaluate(bars=bars, home=home, walk=walk, baselines="quick")
+
+
+@pytest.fixture(scope="module")
+def result(home: Path) -> Evaluation:
+    return walked(home)
+
+
+def forecasts(result: Evaluation, name: str = "lstm") -> pd.Series:
+    table = result.forecasts[result.forecasts["forecaster"] == name]
+    return table.set_index(["target", "ticker", "session"])["forecast"]
+
+
+def test_each_fold_ends_its_blocks_before_its_report_days(result: Evaluation) -> None:
+    folds = result.folds
+    assert len(folds) == 3 and (folds["fit_until"] < folds["select_until"]).all()
+    assert (folds["select_until"] < folds["first"]).all()
+    assert folds["fit_until"].is_monotonic_increasing and folds["fit_until"].is_unique
+    assert (folds["first"].iloc[1:].to_numpy() > folds["last"].iloc[:-1].to_numpy()).all()
+
+
+def test_the_first_fold_is_the_version_itself_and_later_ones_are_not(
+    home: Path, result: Evaluation
+) -> None:
+    never = forecasts(walked(home, Walk(twins=False)))
+    again = forecasts(result).reindex(never.index)
+    first = never.index.get_level_values("session") <= pd.Timestamp(result.folds["last"].iloc[0])
+    np.testing.assert_array_equal(again[first], never[first])
+    assert (again[~first] != never[~first]).mean() > 0.9
+
+
+def test_a_ticker_that_begins_in_the_report_block_joins(result: Evaluation) -> None:
+    table = result.per_ticker
+    days = table[(table["target"] == "range") & (table["metric"] == "mse")]
+    assert set(days["ticker"]) == {"AAA", "BBB", "CCC"}
+    assert result.forecasts["session"].min() < BARS[BARS["ticker"] == "CCC"]["session"].min()
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        pytest.param(WALK, marks=pytest.mark.slow),
+        Walk(refit_every=25, fit_days=150, twins=False),
+    ],
+)
+def test_no_fold_sees_beyond_its_days(home: Path, walk: Walk) -> None:
+    """Nonsense after a date in the second fold changes no forecast made until then."""
+    whole = walked(home, walk)
+    cut = pd.Timestamp(whole.folds["first"].iloc[1]) + pd.Timedelta(days=9)
+    wild = BARS.copy()
+    later = wild["session"] > cut
+    wild.loc[later, ["open", "high", "low", "close"]] *= 3.0
+    wild.loc[later, "volume"] = 1.0
+    expected = whole.forecasts[whole.forecasts["session"] <= cut].set_index(KEYS)
+    found = walked(home, walk, wild).forecasts.set_index(KEYS).reindex(expected.index)
+    assert len(expected) > 300
+    np.testing.assert_array_equal(found["forecast"], expected["forecast"])
+    np.testing.assert_allclose(found["q10"], expected["q10"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("fit_days", [None, 150])
+def test_the_fit_is_handed_no_day_outside_its_blocks(
+    home: Path, fit_days: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed = []
+    real = fold.fit_panel
+
+    def spied(panel, split, settings, *, start=None):  # type: ignore[no-untyped-def]
+        handed.append((panel.days.min(), panel.days.max(), split))
+        return real(panel, split, settings, start=start)
+
+    monkeypatch.setattr(fold, "fit_panel", spied)
+    found = walked(home, Walk(refit_every=25, fit_days=fit_days, twins=False))
+    assert len(handed) == (3 if fit_days else 2)  # an expanding first fold is the version's own
+    for (first, last, split), row in zip(
+        handed, found.folds[-len(handed) :].itertuples(), strict=True
+    ):
+        assert first == np.datetime64(row.fit_from)
+        assert last == split.select_until == np.datetime64(row.select_until)
+
+
+@pytest.mark.slow
+def test_a_warm_start_begins_where_the_fold_before_ended(home: Path) -> None:
+    cold, warm = (
+        forecasts(walked(home, Walk(refit_every=25, weights=weights, twins=False)))
+        for weights in ("cold", "warm")
+    )
+    assert (cold != warm).any() and (cold == warm).any()
+
+
+def test_seeds_give_a_spread_and_an_ensemble(home: Path) -> None:
+    found = walked(home, Walk(seeds=2, twins=False))
+    seeds = found.seeds[found.seeds["target"] == "return"].set_index("metric").loc["log_score"]
+    assert seeds["seeds"] == 2 and seeds["min"] < seeds["mean"] < seeds["max"]
+    assert seeds["mean"] == pytest.approx((seeds["min"] + seeds["max"]) / 2)
+    own = found.scorecard("return").set_index("forecaster")["log_score"]
+    assert own["lstm"] in (pytest.approx(seeds["min"]), pytest.approx(seeds["max"]))
+    assert own["lstm-x2"] >= seeds["mean"]  # a mixture is better than its members on average
+    assert any(one.forecaster == "lstm-x2" for one in found.comparisons)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.backtesting.test_walk_forward import ended_after_a_fold
+ended_after_a_fold(Path(sys.argv[1]), lambda: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def ended_after_a_fold(home: Path, end: Callable[[], None]) -> None:
+    """Walk forward until the first fold is kept."""
+
+    class Dies(walk_forward.WorkFolder):
+        def keep(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+            super().keep(name, arrays)
+            end()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "WorkFolder", Dies)
+        walked(home)
+
+
+def interrupted(home: Path) -> None:
+    """Stop as Ctrl-C does."""
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ended_after_a_fold(home, end)
+
+
+def killed(home: Path) -> None:
+    """Stop as `kill -9` does."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", KILLED, home], env=environment)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("stopped", [interrupted, pytest.param(killed, marks=pytest.mark.slow)])
+def test_a_run_stopped_after_a_fold_goes_on_with_the_next(
+    tmp_path: Path,
+    home: Path,
+    result: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: Callable[[Path], None],
+) -> None:
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    stopped(tmp_path)
+    unfinished = tmp_path / "models" / ".unfinished"
+    assert len(list(unfinished.glob("evaluate-*/model-fold001-*"))) == 1
+    fitted: list[str] = []
+    real = walk_forward.run_unit
+
+    def counted(panel, unit, recipe, start=None):  # type: ignore[no-untyped-def]
+        fitted.append(unit.name)
+        return real(panel, unit, recipe, start)
+
+    monkeypatch.setattr(walk_forward, "run_unit", counted)
+    again = walked(tmp_path)
+    assert fitted == ["model-fold002-seed0"]
+    pd.testing.assert_series_equal(forecasts(again), forecasts(result))
+    assert not list(unfinished.glob("evaluate-*"))
+
+
+def test_a_damaged_result_is_fitted_again(home: Path, result: Evaluation) -> None:
+    from forecaster.backtesting.walk_forward import WorkFolder
+
+    work = WorkFolder(home, {"some": "thing"})
+    work.keep("one", {"a": np.arange(3.0), "b": np.arange(6).reshape(2, 3).T})
+    np.testing.assert_array_equal(work.kept("one")["b"], np.arange(6).reshape(2, 3).T)
+    file = next(work.folder.glob("one.*"))
+    file.write_bytes(file.read_bytes()[:-9])
+    assert work.kept("one") is None and work.kept("two") is None
+    work.remove()
+    assert not work.folder.exists()
+
+
+@pytest.mark.slow
+def test_processes_forecast_what_one_process_does(home: Path, result: Evaluation) -> None:
+    walk = Walk(refit_every=25, twins=False, jobs=2)
+    pd.testing.assert_series_equal(forecasts(walked(home, walk)), forecasts(result))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"refit_every": 0},
+        {"seeds": 0},
+        {"jobs": 0},
+        {"fit_days": 100},
+        {"weights": "warm"},
+        {"refit_every": 25, "fit_days": 0},
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(numbers: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="--"):
+        Walk(**numbers)  # type: ignore[arg-type]

@@ -1,0 +1,212 @@
+"""What the battery's tests share: the trainer held still, and networks with a known answer."""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import Lanes, pack_lanes
+from forecaster.models.base import RecurrentCore, RecurrentState
+from forecaster.models.heads import Head
+from forecaster.models.network import Network
+from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.trainer import Options, train
+
+
+def within(error: float, tolerance: float) -> None:
+    """Assert a measured error, and print it for `pytest -rP`."""
+    print(f"measured {error:.2g}, tolerance {tolerance:g}")
+    assert error <= tolerance
+
+
+def arrays_of(inputs: np.ndarray, y: np.ndarray, scored: np.ndarray | None = None):
+    """Everything scored that is known, unless told otherwise."""
+    chosen = np.isfinite(y) if scored is None else scored
+    return TrainingArrays.on(torch.device("cpu"), inputs, y, chosen)
+
+
+def offsets_of(lengths) -> np.ndarray:
+    """(S + 1,) first row of each series, and the number of rows."""
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def lanes_of(
+    lengths, lanes: int, chunk: int, *, phase: int | None = None, seed: int = 0
+) -> Callable[[int], Lanes]:
+    """Passes over series; the phase is drawn anew in each unless it is given."""
+    offsets, generator = offsets_of(lengths), np.random.default_rng(seed)
+
+    def one_pass(number: int) -> Lanes:
+        drawn = phase or int(generator.integers(1, chunk + 1))
+        return pack_lanes(offsets[:-1], offsets[1:], lanes, chunk, generator, drawn)
+
+    return one_pass
+
+
+def fit(
+    made: Network,
+    data: TrainingArrays,
+    passes,
+    plan: BPTTPlan,
+    updates: int,
+    *,
+    learning_rate: float = 0.01,
+    clip: float = 1e30,
+    last_day_only: bool = False,
+    burn_in: int | None = None,
+    on_update=lambda update, look: None,
+):
+    """Train with the product's loop; one look, after the last update. Return the looks."""
+    options = Options(
+        max_updates=updates,
+        learning_rate=learning_rate,
+        weight_decay=0.0,
+        clip_grad=clip,
+        evaluate_every=updates,
+        patience=1,
+    )
+    return train(
+        made,
+        data,
+        passes,
+        plan,
+        options,
+        Reading(last_day_only=last_day_only, burn_in=burn_in),
+        validate=lambda _: 1.0,
+        on_update=on_update,
+    )
+
+
+class Watched(torch.optim.AdamW):
+    """An AdamW that remembers every gradient that it was given."""
+
+    made: list["Watched"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen: list[list[Tensor]] = []
+        type(self).made.append(self)
+
+    def step(self, closure=None):
+        """Note the gradients, then move."""
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        self.seen.append([weight.grad.clone() for weight in weights])
+        return self.move()
+
+    def move(self):
+        """Move as AdamW does."""
+        return super().step()
+
+
+class Still(Watched):
+    """An optimizer that moves nothing."""
+
+    def move(self):
+        """Leave the weights alone."""
+
+
+def watched_fit(*args, optimizer: type[Watched] = Watched, **kwargs) -> Watched:
+    """Train as `fit` does; return the optimizer, with all that it has seen."""
+    optimizer.made = []
+    with patch.object(torch.optim, "AdamW", optimizer):
+        fit(*args, **kwargs)
+    return optimizer.made[-1]
+
+
+def held_still(*args, **kwargs) -> list[list[Tensor]]:
+    """The gradients of each update of `fit` at weights that never move."""
+    return watched_fit(*args, optimizer=Still, **kwargs).seen
+
+
+class Readout(Head):
+    """The forecast is the hidden unit itself; squared error."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Pass the hidden units on."""
+        return hidden
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Square the error."""
+        return (prediction - target).square()
+
+
+class CountingCore(RecurrentCore):
+    """One weight per row and target, which only an error of that very row moves.
+
+    With all weights 0 and all outcomes -1/2 the gradient of a weight is the number of times
+    that its row was scored, over the count. The input is the row's number.
+    """
+
+    def __init__(self, rows: int, targets: int) -> None:
+        super().__init__()
+        self.hidden_size = targets
+        self.table = nn.Parameter(torch.zeros(rows, targets, dtype=torch.float64))
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Look the rows up; hand the state on."""
+        return self.table[x[..., 0].long()], RecurrentState((state.tensors[0] * 1.0,))
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """One zero."""
+        return RecurrentState((self.table.new_zeros(1, rows, 1),))
+
+
+class DelayLine(RecurrentCore):
+    """A shift register of `lag` + 1 units whose write gate is closed at first.
+
+    h_t = tanh(S h_{t-1} + w e_0 x_t), S with ones below the diagonal; only w is learnt, from 0.
+    """
+
+    def __init__(self, lag: int) -> None:
+        super().__init__()
+        self.hidden_size = lag + 1
+        self.write = nn.Parameter(torch.zeros(1, 1, dtype=torch.float64))
+        shift = torch.diag(torch.ones(lag, dtype=torch.float64), diagonal=-1)
+        self.register_buffer("shift", shift)
+        self.register_buffer("closed", torch.zeros(lag, 1, dtype=torch.float64))
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Run torch's own kernel."""
+        weights = [torch.cat([self.write, self.closed]), self.shift]
+        hidden, end = torch.rnn_tanh(
+            x, state.tensors[0], weights, False, 1, 0.0, True, False, False
+        )
+        return hidden, RecurrentState((end,))
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Zeros."""
+        return RecurrentState((self.write.new_zeros(1, rows, self.hidden_size),))
+
+
+class LastUnit(Readout):
+    """Reads the last unit, y = v h_L; v starts at 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Scale the last unit."""
+        return self.read * hidden[..., -1:]
+
+
+def delay_line(lag: int) -> Network:
+    """The network of the write-gate experiment."""
+    return Network(DelayLine(lag), LastUnit())
+
+
+def lagged(series: int, days: int, lag: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs 0.3 N(0, 1) and outcomes d_t = x_{t - lag}, NaN on each series' first days."""
+    x = 0.3 * np.random.default_rng(seed).standard_normal((series, days, 1))
+    d = np.full_like(x, np.nan)
+    d[:, lag:] = x[:, : days - lag]
+    return x.reshape(-1, 1), d.reshape(-1, 1)
+
+
+def relative_mse(forecast: np.ndarray, d: np.ndarray) -> float:
+    """Mean squared error over the mean square of the outcomes, where they are known."""
+    known = np.isfinite(d)
+    return float(((forecast - d)[known] ** 2).mean() / (d[known] ** 2).mean())

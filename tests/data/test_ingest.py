@@ -1,0 +1,161 @@
+"""The rules at the door of the store: a ticker in doubt stays as it was, the others go on."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.data.sources.yahoo import YahooSource
+from forecaster.data.store import PriceStore
+from forecaster.errors import DataError, PartialFailure
+from forecaster.pipeline.data_check import check_prices, drop, quarantine_table, release
+from forecaster.pipeline.data_import import import_files
+from forecaster.pipeline.fetch import fetch
+from tests.pipeline.test_fetch import Shelf, held
+from tests.synthetic import bars_of
+from tests.yahoo import faults
+from tests.yahoo.server import LoopbackYahoo
+
+PRICES = ["open", "high", "low", "close"]
+
+
+def scaled(ticker: str, days: int, rows: slice, factor: float) -> pd.DataFrame:
+    """Bars of a ticker, the prices of some rows times a factor."""
+    table = bars_of(ticker, days)
+    table.loc[table.index[rows], PRICES] *= factor
+    return table
+
+
+def revision(home: Path, ticker: str) -> int:
+    with PriceStore.open_for_reading(home) as store:
+        return store.revision(ticker).number
+
+
+def test_a_ticker_in_doubt_stays_as_it_was_and_the_others_go_on(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": bars_of("AAA", 90), "BBB": bars_of("BBB", 90)})
+    fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
+    shelf.tables = {"AAA": scaled("AAA", 100, slice(95, None), 0.01), "BBB": bars_of("BBB", 100)}
+    report = fetch(home=tmp_path, source=shelf)
+    with pytest.raises(PartialFailure) as raised:
+        report.raise_failures()
+    assert raised.value.exit_code == 3
+    assert "AAA: in doubt, kept as stored" in str(report.failures["AAA"])
+    assert (len(held(tmp_path, "AAA")), len(held(tmp_path, "BBB"))) == (90, 100)
+    assert revision(tmp_path, "AAA") == 1
+    (row,) = quarantine_table(home=tmp_path).itertuples()
+    assert (row.ticker, row.rule, row.state) == ("AAA", "unit-slip", "held")
+    with pytest.raises(DataError, match="1 errors in AAA"):
+        check_prices(home=tmp_path).raise_errors()
+
+
+def test_the_only_ticker_in_doubt_exits_65(tmp_path: Path) -> None:
+    report = fetch("AAA", home=tmp_path, source=Shelf({"AAA": scaled("AAA", 90, slice(40), 0.01)}))
+    with pytest.raises(DataError) as raised:
+        report.raise_failures()
+    assert raised.value.exit_code == 65
+
+
+def test_what_the_source_mends_is_fetched_and_leaves_quarantine(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": scaled("AAA", 90, slice(89, None), 3.0)})
+    assert "fresh-jump" in str(fetch("AAA", home=tmp_path, source=shelf).failures["AAA"])
+    shelf.tables["AAA"] = bars_of("AAA", 91)
+    assert not fetch("AAA", home=tmp_path, source=shelf).failures
+    assert len(held(tmp_path, "AAA")) == 91 and quarantine_table(home=tmp_path).empty
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "a day late"])
+def test_a_split_that_yahoo_applies_late_waits_for_it(tmp_path: Path, late: bool) -> None:
+    """The night with the split told and old closes not yet rescaled changes nothing."""
+    before = bars_of("AAA", 90)
+    after = scaled("AAA", 95, slice(92), 0.25)
+    after.loc[after.index[92:], PRICES] *= 0.25
+    after.loc[after.index[92], "split"] = 4.0
+    shelf = Shelf({"AAA": before})
+    fetch("AAA", home=tmp_path, source=shelf)
+    if late:
+        unscaled = after.copy()
+        unscaled.loc[unscaled.index[:92], PRICES] *= 4.0
+        shelf.tables["AAA"] = unscaled
+        assert "split-slip" in str(fetch("AAA", home=tmp_path, source=shelf).failures["AAA"])
+        assert held(tmp_path, "AAA")["close"].tolist() == before["close"].tolist()
+    shelf.tables["AAA"] = after
+    assert not fetch("AAA", home=tmp_path, source=shelf).failures
+    assert held(tmp_path, "AAA")["close"].tolist() == after["close"].tolist()
+    assert revision(tmp_path, "AAA") == 2 and quarantine_table(home=tmp_path).empty
+
+
+def test_a_row_that_cannot_be_is_left_out_until_it_comes_right(tmp_path: Path) -> None:
+    good = bars_of("AAA", 90)
+    shelf = Shelf({"AAA": good.copy()})
+    shelf.tables["AAA"].loc[shelf.tables["AAA"].index[85], "close"] = np.nan
+    assert not fetch("AAA", home=tmp_path, source=shelf).failures
+    assert len(held(tmp_path, "AAA")) == 89
+    assert quarantine_table(home=tmp_path)["rule"].tolist() == ["missing-value"]
+    assert fetch("AAA", home=tmp_path, source=shelf).table["rows_changed"].tolist() == [0]
+    shelf.tables["AAA"] = good
+    fetch("AAA", home=tmp_path, source=shelf)
+    assert len(held(tmp_path, "AAA")) == 90 and quarantine_table(home=tmp_path).empty
+
+
+def test_decisions_hold_for_the_fetches_that_follow(tmp_path: Path) -> None:
+    shelf = Shelf({"AAA": scaled("AAA", 90, slice(85, 86), 3.0)})
+    assert fetch("AAA", home=tmp_path, source=shelf).failures
+    day = shelf.tables["AAA"]["session"].iloc[85].date()
+    release("AAA", home=tmp_path)
+    assert not fetch("AAA", home=tmp_path, source=shelf).failures
+    assert len(held(tmp_path, "AAA")) == 90
+    drop("AAA", [day], home=tmp_path)
+    for _ in range(2):
+        report = fetch("AAA", home=tmp_path, source=shelf)
+        assert not report.failures and report.table["rows_changed"].tolist() == [0]
+    assert day not in held(tmp_path, "AAA")["session"].dt.date.tolist()
+
+
+def test_an_import_in_doubt_leaves_its_ticker_out_and_stores_the_others(tmp_path: Path) -> None:
+    both = pd.concat([scaled("AAA", 90, slice(40), 0.01), bars_of("BBB", 90)])
+    both.to_csv(tmp_path / "prices.csv", index=False)
+    report = import_files(tmp_path / "prices.csv", home=tmp_path)
+    assert list(report.failures) == ["AAA"] and report.table["days"].tolist() == [90, 0]
+    with pytest.raises(PartialFailure):
+        report.raise_failures()
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.tickers() == ["BBB"]
+    release("AAA", home=tmp_path)
+    assert not import_files(tmp_path / "prices.csv", home=tmp_path).failures
+    assert len(held(tmp_path, "AAA")) == 90
+
+
+def test_a_day_that_is_nowhere_cannot_be_dropped(tmp_path: Path) -> None:
+    fetch("AAA", home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 90)}))
+    with pytest.raises(Exception, match="nothing of 2001-01-01"):
+        drop("AAA", [date(2001, 1, 1)], home=tmp_path)
+
+
+def in_pounds(result: dict[str, Any]) -> None:
+    """Serve some days inside a chart in pounds, as Yahoo does for London."""
+    if len(result.get("timestamp", ())) > 100:
+        quote = result["indicators"]["quote"][0]
+        for name in PRICES:
+            quote[name][50:60] = [price / 100 for price in quote[name][50:60]]
+
+
+def test_what_yahoo_itself_serves_is_held_against_the_rules(
+    yahoo: LoopbackYahoo, source: YahooSource, tmp_path: Path
+) -> None:
+    """The real client: a null row is left out, a unit slip stops its ticker, the rest go on."""
+    yahoo.always("MSFT", faults.null_row(200))
+    yahoo.always("VOD", faults.edited(in_pounds))
+    report = fetch(["AAPL", "MSFT", "VOD"], home=tmp_path, source=source)
+    assert list(report.failures) == ["VOD"] and "unit-slip" in str(report.failures["VOD"])
+    assert len(held(tmp_path, "MSFT")) == len(held(tmp_path, "AAPL")) - 1
+    table = quarantine_table(home=tmp_path)
+    assert set(zip(table["ticker"], table["rule"], strict=True)) == {
+        ("MSFT", "missing-value"),
+        ("VOD", "unit-slip"),
+    }
+    yahoo.always("VOD", faults.fine)
+    assert not fetch(["VOD"], home=tmp_path, source=source).failures
+    assert quarantine_table(home=tmp_path)["ticker"].tolist() == ["MSFT"]

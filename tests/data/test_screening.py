@@ -1,0 +1,196 @@
+"""Rows that cannot be bars are left out; a ticker in doubt is refused; decisions hold."""
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.data.quarantine import Entry
+from forecaster.data.screening import in_order, refuse_doubt, screen
+from forecaster.data.store import PriceStore
+from forecaster.errors import DataError
+from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
+from tests.data.histories import with_bars
+
+NOW = datetime(2024, 3, 4, 22, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with PriceStore.open_for_writing(tmp_path) as opened:
+        yield opened
+
+
+def noted(store, state="held"):
+    found = store.quarantine.entries()
+    return [(one.session.day, one.rule) for one in found if one.state == state]
+
+
+def test_good_bars_pass_unchanged_and_nothing_is_noted(store):
+    one = priced(CALM)
+    pd.testing.assert_frame_equal(screen(store, one, NOW).bars, one.bars)
+    refuse_doubt(store, one, NOW)
+    assert noted(store) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        ("close", np.nan, "missing-value"),
+        ("open", np.inf, "impossible-value"),
+        ("low", -1.0, "impossible-value"),
+        ("high", 40.0, "impossible-bar"),
+    ],
+)
+def test_a_row_that_cannot_be_is_left_out_noted_and_told(store, caplog, column, value, rule):
+    """Not filled, not interpolated: the day has no bar."""
+    one = priced(CALM)
+    one.bars.loc[3, column] = value
+    kept = screen(store, one, NOW).bars
+    assert kept["session"].tolist() == one.bars["session"].drop(3).tolist()
+    assert kept["close"].tolist() == [*CALM[:3], *CALM[4:]]
+    assert noted(store) == [(5, rule)]
+    assert f"ACME: 1 rows left out and put in quarantine (first 2024-01-05, {rule}" in caplog.text
+    caplog.clear()
+    screen(store, one, NOW)
+    assert caplog.text == ""
+
+
+def test_a_row_that_the_source_mends_leaves_quarantine(store):
+    one = priced(CALM)
+    screen(store, with_bars(one, one.bars.assign(close=[np.nan, *CALM[1:]])), NOW)
+    assert noted(store) == [(2, "missing-value")]
+    screen(store, one, NOW)
+    assert noted(store) == []
+
+
+def test_too_many_flaws_are_another_kind_of_table(store):
+    one = priced(CALM)
+    bad = one.bars.assign(high=[1.0] * 6 + CALM[6:])
+    with pytest.raises(DataError, match=r"2024-01-02 has open 50\.0, .*\(6 such\)"):
+        screen(store, with_bars(one, bad), NOW)
+    assert noted(store) == []
+
+
+@pytest.mark.parametrize(("column", "value"), [("split", 4.0), ("dividend", 0.5)])
+def test_a_flaw_that_would_lose_a_split_or_dividend_is_a_doubt(store, column, value):
+    one = priced(CALM)
+    one.bars.loc[3, ["close", column]] = [np.nan, value]
+    with pytest.raises(DataError, match="2024-01-05 cannot be used, and a dividend or split"):
+        screen(store, one, NOW)
+    assert noted(store) == [(5, "missing-value")]
+    store.quarantine.decide(store.quarantine.entries(), "dropped", NOW)
+    assert len(screen(store, one, NOW).bars) == DAYS - 1
+
+
+def test_rows_are_sorted_and_the_later_of_two_is_taken(store):
+    one = priced(CALM)
+    again, other = one.bars.iloc[[4]], one.bars.iloc[[6]].assign(close=one.bars["close"][6] * 1.001)
+    shuffled = pd.concat([one.bars.iloc[::-1], again, other])
+    kept = screen(store, in_order(with_bars(one, shuffled)), NOW).bars
+    expected = one.bars.assign(
+        close=one.bars["close"].where(one.bars.index != 6, other["close"][6])
+    )
+    pd.testing.assert_frame_equal(kept, expected)
+    assert noted(store) == [(10, "doubled-day")]
+
+
+def test_a_date_that_cannot_be_refuses_the_ticker(store):
+    one = priced(CALM)
+    one.bars.loc[3, "session"] = pd.NaT
+    with pytest.raises(DataError, match="session NaT"):
+        in_order(one)
+    with pytest.raises(DataError, match="session NaT"):
+        screen(store, one, NOW)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_ticker_in_doubt_is_refused_with_rule_and_remedy(store, name):
+    rule, row, broken = BROKEN[name]
+    with pytest.raises(
+        DataError, match=r"ACME: in doubt, not stored: 2024.*quarantine release ACME"
+    ):
+        refuse_doubt(store, broken, NOW)
+    assert (broken.bars["session"][row].day, rule) in noted(store)
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_what_can_be_true_is_not_refused(store, name):
+    refuse_doubt(store, CLEAN[name], NOW)
+    assert noted(store) == []
+
+
+def test_new_bars_are_held_against_those_stored(store):
+    """Two bars in pounds are no slip of their own, only beside the pence before them."""
+    one = priced(scaled([10, 11], 0.01))
+    new = with_bars(one, one.bars.tail(2))
+    refuse_doubt(store, new, NOW)
+    store.upsert(with_bars(one, one.bars.head(10)), NOW)
+    with pytest.raises(DataError, match="kept as stored, up to 2024-01-16: 2024-01-17 unit-slip"):
+        refuse_doubt(store, new, NOW)
+
+
+def test_a_doubt_about_bars_long_stored_does_not_stop_new_ones(store):
+    one = priced(scaled([4], 2.1))
+    store.upsert(with_bars(one, one.bars.head(10)), NOW)
+    refuse_doubt(store, with_bars(one, one.bars.tail(2)), NOW)
+    assert noted(store) == []
+
+
+def test_a_released_finding_is_believed_as_long_as_its_prices_stand(store):
+    one = priced(scaled([4], 2.1))
+    with pytest.raises(DataError):
+        refuse_doubt(store, one, NOW)
+    store.quarantine.decide(store.quarantine.entries(), "released", NOW)
+    refuse_doubt(store, one, NOW)
+    with pytest.raises(DataError, match="spike"):
+        refuse_doubt(store, priced(scaled([4], 2.3)), NOW)
+
+
+def test_a_dropped_bar_is_left_out_as_long_as_its_prices_stand(store):
+    one = priced(scaled([4], 2.1))
+    with pytest.raises(DataError):
+        refuse_doubt(store, one, NOW)
+    store.quarantine.decide(store.quarantine.entries(), "dropped", NOW)
+    kept = screen(store, one, NOW)
+    assert len(kept.bars) == DAYS - 1
+    refuse_doubt(store, kept, NOW)
+    assert len(screen(store, priced(CALM), NOW).bars) == DAYS
+
+
+def test_what_the_source_mends_is_no_doubt_any_more(store):
+    with pytest.raises(DataError):
+        refuse_doubt(store, priced(scaled([4], 2.1)), NOW)
+    assert noted(store) == [(8, "spike")]
+    refuse_doubt(store, priced(CALM), NOW)
+    assert noted(store) == []
+
+
+def test_a_jump_of_the_newest_bar_waits_for_the_next_session(store):
+    one = priced(scaled([10, 11], 0.5))
+    with pytest.raises(DataError, match=r"2024-01-17 fresh-jump: .* the next session will tell"):
+        refuse_doubt(store, with_bars(one, one.bars.head(11)), NOW)
+    refuse_doubt(store, one, NOW)
+    assert noted(store) == []
+
+
+def test_an_entry_of_another_rule_is_not_taken_for_mended(store):
+    by_hand = Entry(
+        ticker="ACME", session=date(2024, 1, 4), rule="other", reason="", values=(1.0,) * 7
+    )
+    store.quarantine.decide([by_hand], "held", NOW)
+    screen(store, priced(CALM), NOW)
+    refuse_doubt(store, priced(CALM), NOW)
+    assert noted(store) == [(4, "other")]
+
+
+def test_what_may_be_true_is_told_once_when_its_bars_are_new(store, caplog):
+    one = CLEAN["a crash"]
+    refuse_doubt(store, one, NOW)
+    assert "ACME: 2024-01-10 jump: close" in caplog.text
+    assert "(1 such). See: forecaster data check ACME" in caplog.text
+    caplog.clear()
+    store.upsert(one, NOW)
+    refuse_doubt(store, one, NOW)
+    assert caplog.text == ""

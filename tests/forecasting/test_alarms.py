@@ -1,0 +1,54 @@
+import logging
+from dataclasses import replace
+
+import pytest
+
+from forecaster.forecasting.training_log import tell_of_gradients
+from forecaster.settings import TrainSettings
+from forecaster.training.trainer import Evaluated
+
+CALM = Evaluated(
+    update=1100,
+    passes=2,
+    fit_loss=0.5,
+    select_loss=0.5,
+    best=True,
+    seconds=1.0,
+    clipped=110,
+    leaps=1,
+)
+SETTINGS = TrainSettings(clip_grad=0.5)
+
+
+@pytest.fixture
+def heard(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """Hears what the package says in passing, too."""
+    monkeypatch.setattr(logging.getLogger("forecaster"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="forecaster")
+    return caplog
+
+
+def test_clipping_is_said_and_a_single_leap_is_chance(
+    said: list[str], heard: pytest.LogCaptureFixture
+) -> None:
+    tell_of_gradients([[replace(CALM, clipped=0), CALM]], SETTINGS)
+    assert heard.messages == ["norms   110 of 1,100 gradients clipped at --clip-grad 0.5"]
+    assert said == []
+
+
+def test_clipping_in_more_than_a_tenth_of_the_updates_is_said_to_be_often(
+    said: list[str], heard: pytest.LogCaptureFixture
+) -> None:
+    tell_of_gradients([[CALM], [replace(CALM, clipped=111)]], SETTINGS)
+    first, second = heard.messages
+    assert first.startswith("norms   member 1: 110") and "pace" not in first
+    assert second.startswith("norms   member 2: 111") and second.endswith("and not --lr")
+    assert said == []
+
+
+def test_leaps_are_warned_of(said: list[str]) -> None:
+    tell_of_gradients([[CALM], [replace(CALM, leaps=2)]], SETTINGS)
+    (text,) = said
+    assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")

@@ -1,0 +1,134 @@
+"""What early stopping looks at: the select block, and nothing else."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from forecaster.data.loading import load_histories
+from forecaster.forecasting.data_set import (
+    Material,
+    _kind_of_base,
+    passes_over,
+    prepare,
+    select_loss,
+)
+from forecaster.models.network import build_network
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
+
+BARS = ragged_bars({"AAA": 300, "BBB": 250})
+SETTINGS = TrainSettings(
+    hidden=4, target="return,range", fit_until=date(2010, 10, 29), select_until=date(2010, 12, 31)
+)
+
+
+@pytest.fixture(params=["all", 20])
+def material(request: pytest.FixtureRequest) -> tuple[Material, TrainSettings]:
+    """Whole histories and windows in turn."""
+    settings = SETTINGS.model_copy(update={"lookback": request.param})
+    return prepare(load_histories(BARS, Path(), (), None), settings), settings
+
+
+def test_select_days_alone_move_the_loss_that_stops_a_training(
+    material: tuple[Material, TrainSettings],
+) -> None:
+    prepared, settings = material
+    panel = prepared.panel
+    torch.manual_seed(0)
+    network = build_network(
+        "lstm",
+        **{"inputs": len(prepared.reader.names), "targets": 2, "hidden": 4, "layers": 1},
+        dropout=0.0,
+        forms=prepared.forms,
+        has_base=True,
+    ).eval()
+    inputs, y = torch.from_numpy(prepared.inputs), prepared.y
+
+    def loss(outcomes: np.ndarray) -> float:
+        return select_loss(prepared, settings, inputs, outcomes)(network)
+
+    select = (panel.outcome_days > np.datetime64("2010-10-29")) & (
+        panel.outcome_days <= np.datetime64("2010-12-31")
+    )
+    assert 60 < select.sum() < 100
+    assert loss(np.where(select[:, None], y, y + 100.0)) == loss(y)
+    one_day = np.zeros_like(select)
+    one_day[np.flatnonzero(select)[-1]] = True
+    assert loss(np.where(one_day[:, None], y + 100.0, y)) > loss(y)
+
+
+def drawn(prepared: Material, number: int, **options: object) -> list[np.ndarray]:
+    """The rows of each segment of a pass over whole histories."""
+    settings = SETTINGS.model_copy(update={"bptt_steps": 20, **options})
+    return [segment.rows for segment in passes_over(prepared, settings)(number)]
+
+
+def test_each_pass_draws_a_phase_and_an_order_of_its_own() -> None:
+    """Else the same days would always stand first in a chunk, where no error reaches back."""
+    prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
+    first_chunks, orders = set(), set()
+    for number in range(1, 40):
+        passed = drawn(prepared, number, lanes=1)
+        first_chunks.add(len(passed[0]))
+        orders.add(int(passed[0][0, 0]))
+        rows = np.concatenate(passed)
+        assert len(np.unique(rows[rows >= 0])) == (rows >= 0).sum() > 300
+    assert first_chunks <= set(range(1, 21)) and len(first_chunks) > 10
+    assert orders == set(prepared.panel.offsets[:-1].tolist())
+
+
+def test_a_pass_draws_the_same_whenever_it_is_asked() -> None:
+    """A training that goes on from a checkpoint asks again; another seed draws another pass."""
+    prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
+    for one, again in zip(drawn(prepared, 3), drawn(prepared, 3), strict=True):
+        np.testing.assert_array_equal(one, again)
+    lengths = {tuple(map(len, drawn(prepared, 3, seed=seed))) for seed in range(5)}
+    assert len(lengths) > 1
+
+
+def test_windows_are_shuffled_anew_in_each_pass() -> None:
+    prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
+    one, other = (drawn(prepared, number, lookback=20) for number in (1, 2))
+    ends = [np.concatenate([rows[-1] for rows in passed]) for passed in (one, other)]
+    assert (ends[0] != ends[1]).any() and (np.diff(ends[0]) != 1).any()
+    np.testing.assert_array_equal(np.sort(ends[0]), np.sort(ends[1]))
+
+
+@pytest.mark.parametrize(
+    ("days", "asked", "kind"),
+    [
+        (1259, "auto", "har"),
+        (1260, "auto", "linear"),
+        (1260, "none", None),
+        (9, "linear", "linear"),
+        (1260, "har", "har"),
+    ],
+)
+def test_a_hundred_weights_need_five_years(days: int, asked: str, kind: str | None) -> None:
+    """Counted in days of the fit block, a day of two tickers once."""
+    fit_days = np.repeat(np.datetime64("2000-01-01") + np.arange(days), 2)
+    settings = TrainSettings(base=asked)  # type: ignore[arg-type]
+    assert _kind_of_base(settings, fit_days) == kind
+
+
+def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() -> None:
+    """What came in the select block and later moves no number of the base."""
+    histories = load_histories(BARS, Path(), (), None)
+    calm = prepare(histories, SETTINGS)
+    wild = BARS.copy()
+    later = wild["session"] > pd.Timestamp("2010-10-29")
+    wild.loc[later, "high"] *= 1.5
+    wild.loc[later, "close"] *= 0.9
+    wild.loc[later, "low"] *= 0.5
+    other = prepare(load_histories(wild, Path(), (), None), SETTINGS)
+    for name in ("weights", "intercepts"):
+        np.testing.assert_array_equal(
+            getattr(calm.reader.base, name), getattr(other.reader.base, name)
+        )
+    assert calm.inputs.shape[1] == len(calm.reader.names) + 4
+    none = prepare(histories, SETTINGS.model_copy(update={"base": "none"}))
+    assert none.reader.base is None and none.inputs.shape[1] == len(none.reader.names)

@@ -1,0 +1,84 @@
+"""Homes whose bars come day by day, and what is compared of two of them."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from forecaster import clock
+from forecaster.data.history import BAR_COLUMNS, History, Listing
+from forecaster.errors import SourceDownError
+from forecaster.operations.due_sessions import evening
+from forecaster.pipeline.retrain import RetrainReport, retrain
+from forecaster.registry.champion_history import decisions, standing
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.run_history import nights
+from forecaster.settings import RetrainSettings, Settings, TrainSettings
+from tests.synthetic import bars_of
+
+QUICK = TrainSettings(hidden=4, max_updates=20, evaluate_every=10)
+
+
+@dataclass(slots=True)
+class Daily:
+    """A source that serves the bars of all sessions that have closed; down if told so."""
+
+    days: int
+    names: tuple[str, ...] = ("AAA", "BBB")
+    name: str = "daily"
+    is_down: bool = False
+    asked: int = 0
+
+    def tickers(self) -> tuple[str, ...]:
+        """Serve these and no others."""
+        return self.names
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve what has closed by the clock."""
+        self.asked += 1
+        if self.is_down:
+            raise SourceDownError(f"{ticker}: the source is down. Try again later.")
+        bars = bars_of(ticker, self.days)[list(BAR_COLUMNS)]
+        bars = bars[bars["session"] <= pd.Timestamp(clock.now().date())]
+        bars = bars[bars["session"] >= pd.Timestamp(start or "1900-01-01")]
+        listing = Listing(ticker=ticker, source=self.name, basis="split-adjusted", calendar="XNYS")
+        return History(listing=listing, bars=bars.reset_index(drop=True))
+
+    @property
+    def sessions(self) -> list[date]:
+        """All days, oldest first."""
+        return list(bars_of(self.names[0], self.days)["session"].dt.date)
+
+
+def settings(every: int = 21, **train: object) -> Settings:
+    """Settings of a training that takes a second."""
+    return Settings(train=QUICK.model_copy(update=train), retrain=RetrainSettings(every=every))
+
+
+def evening_of(day: date) -> datetime:
+    """Tell when all of a day's sessions are final."""
+    return evening(["XNYS"], day)
+
+
+def on(day: date, home: Path, source: Daily, chosen: Settings, **options: object) -> RetrainReport:
+    """Run on the evening of a day, with the bars that there are then."""
+    with clock.as_if(evening_of(day)):
+        return retrain(home=home, settings=chosen, source=source, **options)
+
+
+def told(home: Path, name: str = "return") -> dict[str, object]:
+    """What must be alike: forecasts, decisions, who is champion; not when it was done."""
+    rows = ledger(home, name).drop(columns=["made_at", "late"])
+    taken = [
+        (one.night, one.outcome, one.challenger, one.before, one.after, one.reason, one.evidence)
+        for one in decisions(home, name)
+    ]
+    place = standing(home, name)
+    by = [(one.night, one.summary["version"]) for one in nights(home, name) if one.finished_at]
+    return {
+        "forecasts": rows.to_dict("records"),
+        "decisions": taken,
+        "champion": (place.champion, place.predecessor, place.challenger),
+        "by": by,
+    }

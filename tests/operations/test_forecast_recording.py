@@ -1,0 +1,98 @@
+"""What the ledger is told of a forecast: from which bars, when, and whether in time."""
+
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from forecaster import clock
+from forecaster.data.history import fingerprint
+from forecaster.data.store import PriceStore
+from forecaster.errors import CannotWriteError, StorageError
+from forecaster.pipeline.data_import import import_files
+from forecaster.pipeline.predict import predict
+from forecaster.pipeline.train import train
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.promotion import keep
+from forecaster.registry.registry_file import registry_path
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
+
+FRIDAY = date(2011, 3, 4)
+CLOSE = datetime(2011, 3, 7, 21, 0, tzinfo=UTC)  # of Monday's session in New York
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    bars = ragged_bars({"AAA": 300, "BBB": 260})
+    bars.to_csv(home / "bars.csv", index=False)
+    import_files([home / "bars.csv"], home=home)
+    train(settings=TrainSettings(hidden=4, max_updates=5), home=home, as_of=FRIDAY)
+    return home
+
+
+@pytest.fixture
+def home(made: Path) -> Path:
+    for path in made.glob("models/registry.db*"):
+        path.unlink()
+    return made
+
+
+def known(home: Path) -> str:
+    """Hash all bars of that evening."""
+    with PriceStore.open_for_reading(home) as store:
+        return fingerprint([store.history(ticker, FRIDAY) for ticker in store.tickers()])
+
+
+@pytest.mark.parametrize(
+    ("at", "late"),
+    [(CLOSE.replace(hour=20, minute=59), False), (CLOSE, True)],
+    ids=["a minute before the close", "at the close"],
+)
+def test_a_forecast_of_a_session_that_has_closed_is_late(
+    home: Path, at: datetime, late: bool
+) -> None:
+    with clock.as_if(at):
+        found = predict(home=home, as_of=FRIDAY, ledger="night")
+    assert found.remembered == 2
+    rows = ledger(home)
+    assert rows["late"].tolist() == [late] * 2 and rows["made_at"].tolist() == [at] * 2
+    assert rows["night"].all() and set(rows["name"]) == {"return"}
+    assert set(rows["version"]) == {found.version}
+
+
+def test_the_fingerprint_is_that_of_the_bars_known_that_evening(home: Path) -> None:
+    """Of the universe too, which the forecast of one ticker reads."""
+    predict(["AAA"], home=home, as_of=FRIDAY)
+    (row,) = ledger(home).to_dict("records")
+    assert row["fingerprint"] == known(home)
+    assert (row["ticker"], row["night"]) == ("AAA", False)
+
+
+def test_the_baselines_forecasts_are_remembered_alike(home: Path) -> None:
+    keep(home, "return", "nobody", reason="worse")
+    assert predict(home=home, as_of=FRIDAY).version == "baseline"
+    rows = ledger(home)
+    assert set(rows["version"]) == {"baseline"} and set(rows["name"]) == {"return"}
+    assert set(rows["fingerprint"]) == {known(home)} and rows["forecast"].eq(0.0).all()
+
+
+def test_a_night_that_cannot_remember_fails_and_a_person_is_told(
+    home: Path, said: list[str]
+) -> None:
+    registry_path(home).write_bytes(b"junk" * 999)
+    with pytest.raises(StorageError, match="damaged"):
+        predict(home=home, as_of=FRIDAY, ledger="night")
+    found = predict(home=home, as_of=FRIDAY)
+    assert found.remembered is None and "these forecasts are not remembered" in found.troubles
+    assert any("not remembered: " in text for text in said)
+
+
+def test_a_night_in_a_read_only_home_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person's forecast does not; see `tests/cli/test_models.py`."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
+    with pytest.raises(CannotWriteError, match="read-only"):
+        predict(home=home, as_of=FRIDAY, ledger="night")
+    assert predict(home=home, as_of=FRIDAY).remembered is None

@@ -1,0 +1,126 @@
+"""Bars that a night lacked: asked for again, forecast from, and quiet about it."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from forecaster import clock
+from forecaster.data.history import History
+from forecaster.errors import SourceDownError
+from forecaster.operations import daily_run
+from forecaster.operations.retraining import Decided
+from forecaster.pipeline.retrain import RetrainReport, retrain
+from forecaster.registry.forecast_log import ledger
+from forecaster.registry.run_history import begin_run, finish_run, last_night
+from tests.operations.sessions import Daily, evening_of, on, settings, told
+
+DAYS = 60
+
+
+class Patchy(Daily):
+    """A source that lacks the newest bar of some tickers, or fails for them."""
+
+    lacks: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve, lack or fail."""
+        if ticker in self.fails:
+            self.asked += 1
+            raise SourceDownError(f"{ticker}: down")
+        served = super().history(ticker, start, end)
+        if ticker in self.lacks:
+            return replace(served, bars=served.bars.iloc[:-1])
+        return served
+
+
+@pytest.fixture
+def source() -> Patchy:
+    return Patchy(DAYS)
+
+
+@pytest.fixture(autouse=True)
+def trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings take no time and decide nothing."""
+
+    def train(evening, chosen):
+        number = begin_run(evening.home, evening.name, "cold", evening.day)
+        finish_run(evening.home, number, state="done", updates=1)
+        return Decided(outcome="kept", version=None, reason="no better")
+
+    monkeypatch.setattr(daily_run, "train_and_judge", train)
+
+
+def hours_after(hours: int, day: date, home: Path, source: Patchy, **options) -> RetrainReport:
+    with clock.as_if(evening_of(day) + timedelta(hours=hours)):
+        return retrain(home=home, settings=settings(), source=source, **options)
+
+
+def forecasts_of(home: Path, ticker: str) -> list[dict]:
+    return [row for row in told(home)["forecasts"] if row["ticker"] == ticker]
+
+
+@pytest.mark.parametrize("trouble", ["lacks", "fails"])
+def test_a_bar_that_comes_an_hour_later_is_forecast_from(tmp_path, source, trouble):
+    """As if it had come in time; what was forecast of the others without it stays."""
+    late, other = tmp_path / "late", tmp_path / "other"
+    for home in (late, other):
+        home.mkdir()
+        on(source.sessions[-6], home, source, settings())
+    day = source.sessions[-5]
+    on(day, other, Daily(DAYS), settings())
+    setattr(source, trouble, ("BBB",))
+    first = hours_after(0, day, late, source)
+    assert (first.exit_code, first.late) == (3, ())
+    setattr(source, trouble, ())
+    asked = source.asked
+    second = hours_after(1, day, late, source)
+    assert (second.exit_code, second.late, second.nights) == (0, ("BBB",), ())
+    assert source.asked == asked + 1, "only the ticker that was lacking is asked for"
+    assert forecasts_of(late, "BBB") == forecasts_of(other, "BBB")
+    assert len(told(late)["forecasts"]) == len(told(other)["forecasts"]) == 4
+    mended, well = last_night(late, "return"), last_night(other, "return")
+    assert {**mended.summary, "scores": well.summary["scores"]} == well.summary
+    assert mended.exit_code == 0
+    assert not ledger(late, "return")["late"].any()
+    assert hours_after(2, day, late, source).late == () and source.asked == asked + 1
+
+
+def test_one_that_still_fails_is_asked_for_again_in_silence(tmp_path, source, said):
+    """The night has told of it; once its source is down nobody else is asked."""
+    on(source.sessions[-6], tmp_path, source, settings())
+    day, source.fails = source.sessions[-5], ("AAA", "BBB")
+    source.fails = ("BBB",)
+    hours_after(0, day, tmp_path, source)
+    before, asked = told(tmp_path), source.asked
+    said.clear()
+    for hour in (1, 2):
+        report = hours_after(hour, day, tmp_path, source)
+        assert (report.exit_code, report.late, said) == (0, (), [])
+    assert source.asked == asked + 2 and told(tmp_path) == before
+    assert last_night(tmp_path, "return").summary["behind"] == ["BBB"]
+
+
+def test_without_fetching_and_in_a_dry_run_nobody_is_asked(tmp_path, source):
+    """A dry run tells whom it would ask."""
+    on(source.sessions[-6], tmp_path, source, settings())
+    day, source.lacks = source.sessions[-5], ("BBB",)
+    hours_after(0, day, tmp_path, source)
+    asked = source.asked
+    hours_after(1, day, tmp_path, source, no_fetch=True)
+    plan = hours_after(1, day, tmp_path, source, dry_run=True).plan
+    assert source.asked == asked and plan.fetch == ("BBB",) and plan.nights == ()
+
+
+def test_a_newer_night_leaves_the_older_one_as_it_was(tmp_path, source):
+    """Its forecasts would come after their session."""
+    on(source.sessions[-6], tmp_path, source, settings())
+    source.lacks = ("BBB",)
+    hours_after(0, source.sessions[-5], tmp_path, source)
+    source.lacks = ()
+    report = hours_after(0, source.sessions[-4], tmp_path, source)
+    assert report.late == () and len(report.nights) == 1
+    rows = ledger(tmp_path, "return")
+    assert len(rows) == 5 and not rows["late"].any()

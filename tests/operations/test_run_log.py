@@ -1,0 +1,92 @@
+"""The log of the nights: lines of JSON, bounded in size, never in the way of the work."""
+
+import json
+import logging
+from datetime import UTC, date, datetime
+
+from forecaster import clock
+from forecaster.operations.run_log import NightlyLog, beat, last_beat, log_path, nightly_log
+
+NIGHT = datetime(2024, 3, 8, 23, 0, tzinfo=UTC)
+
+
+def lines(home):
+    return [json.loads(line) for line in log_path(home).read_text().splitlines()]
+
+
+def test_an_event_is_one_line_of_json_with_its_instant(tmp_path):
+    """Newlines in a text stay inside the line."""
+    with clock.as_if(NIGHT):
+        NightlyLog(tmp_path).write("night", night=date(2024, 3, 8), reason="two\nlines")
+    assert lines(tmp_path) == [
+        {"at": "2024-03-08T23:00:00+00:00", "event": "night", "night": "2024-03-08"}
+        | {"reason": "two\nlines"}
+    ]
+
+
+def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(tmp_path, said):
+    """And the screen stays as quiet as it was."""
+    logger = logging.getLogger("forecaster")
+    logger.setLevel(logging.WARNING)
+    try:
+        with nightly_log(tmp_path):
+            logging.getLogger("forecaster.pipeline.x").info("fetch   1/2")
+            logging.getLogger("forecaster.pipeline.x").warning("%s is odd", "AAPL")
+        assert logger.level == logging.WARNING
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert [(one["level"], one["text"]) for one in lines(tmp_path)] == [
+        ("info", "fetch   1/2"),
+        ("warning", "AAPL is odd"),
+    ]
+    assert said == ["AAPL is odd"]
+
+
+def test_the_log_is_rotated_and_old_files_are_dropped(tmp_path):
+    """At most `kept` files beside the newest, none longer than asked."""
+    log = NightlyLog(tmp_path, most_bytes=200, kept=2)
+    for number in range(30):
+        log.write("night", number=number)
+    files = sorted((tmp_path / "logs").iterdir())
+    assert [file.name for file in files] == [f"forecaster.log{n}" for n in ("", ".1", ".2")]
+    assert all(file.stat().st_size <= 200 for file in files)
+    newest = [json.loads(one)["number"] for file in files for one in file.read_text().splitlines()]
+    assert max(newest) == 29 and min(newest) > 20
+
+
+def test_a_log_moved_away_is_begun_anew(tmp_path):
+    """As logrotate does, at any time."""
+    log = NightlyLog(tmp_path)
+    log.write("night", number=1)
+    log.path.rename(tmp_path / "elsewhere")
+    log.write("night", number=2)
+    assert [one["number"] for one in lines(tmp_path)] == [2]
+
+
+def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path, said):
+    """A file where the folder should be: as good as a full disk."""
+    (tmp_path / "logs").touch()
+    with nightly_log(tmp_path) as log:
+        log.write("night")
+        log.write("night")
+    assert len(said) == 1 and "leaves no log" in said[0]
+
+
+def test_a_link_in_place_of_the_log_is_not_followed(tmp_path, said):
+    victim = tmp_path / "victim"
+    victim.write_text("mine\n")
+    (tmp_path / "logs").mkdir()
+    log_path(tmp_path).symlink_to(victim)
+    NightlyLog(tmp_path).write("night")
+    assert victim.read_text() == "mine\n"
+    assert len(said) == 1
+
+
+def test_the_heartbeat_is_the_last_run_that_ended_well(tmp_path):
+    assert last_beat(tmp_path) is None
+    for hour in (21, 22):
+        with clock.as_if(NIGHT.replace(hour=hour)):
+            beat(tmp_path)
+    assert last_beat(tmp_path) == NIGHT.replace(hour=22)
+    (tmp_path / "logs" / "heartbeat").write_text("yesterday")
+    assert last_beat(tmp_path) is None

@@ -1,0 +1,166 @@
+"""Sharing out an update's windows changes how long it takes and nothing else."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.segments import WindowBatches
+from forecaster.models.network import build_network
+from forecaster.training import micro_batches
+from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.micro_batches import tiled_gradients, windows_at_once, workers_of
+from forecaster.training.trainer import Options, train
+
+ROWS, LOOKBACK, WINDOWS = 200, 7, 96
+FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(steps=3)
+
+
+def make_network(model="lstm", *, dropout=0.0, layers=1, hidden=5, bidirectional=False):
+    torch.manual_seed(0)
+    return build_network(
+        model,
+        inputs=3,
+        targets=2,
+        hidden=hidden,
+        layers=layers,
+        dropout=dropout,
+        bidirectional=bidirectional,
+    )
+
+
+def make_arrays(dtype=np.float32):
+    """Random days; one outcome in seven is not known."""
+    draw = np.random.default_rng(1)
+    y = draw.normal(size=(ROWS, 2)).astype(dtype)
+    y[::7, 0] = np.nan
+    inputs = draw.normal(size=(ROWS, 3)).astype(dtype)
+    return TrainingArrays.on(torch.device("cpu"), inputs, y, np.isfinite(y))
+
+
+def gradients(network, monkeypatch, *, at_once, workers=1, plan=FULL, dtype=np.float32):
+    """The gradients of one update with `at_once` windows in a tile, dropout drawn from seed 5."""
+    monkeypatch.setattr(micro_batches, "windows_at_once", lambda *given: at_once)
+    data = make_arrays(dtype)
+    ends = np.random.default_rng(2).permutation(np.arange(LOOKBACK, ROWS))[:WINDOWS]
+    rows = torch.from_numpy(ends + np.arange(1 - LOOKBACK, 1)[:, None])
+    torch.manual_seed(5)
+    with workers_of(workers) as pool:
+        found = tiled_gradients(
+            network, data.inputs, data.y, data.scored, rows, plan, float(WINDOWS), pool
+        )
+    return (found.loss_sum, *found.gradients)
+
+
+def same_bits(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("plan", [FULL, TRUNCATED])
+@pytest.mark.parametrize(("dropout", "layers"), [(0.0, 1), (0.3, 1), (0.3, 2)])
+def test_the_number_of_workers_changes_no_bit(monkeypatch, model, plan, dropout, layers):
+    """With dropout too, before the head and between layers; 24 tiles leave room for races."""
+    network = make_network(model, dropout=dropout, layers=layers)
+    alone = gradients(network, monkeypatch, at_once=4, plan=plan)
+    for workers in (2, 3):
+        assert same_bits(
+            alone, gradients(network, monkeypatch, at_once=4, workers=workers, plan=plan)
+        )
+
+
+@pytest.mark.parametrize("hidden", [5, 16, 64])
+@pytest.mark.parametrize("plan", [FULL, TRUNCATED])
+def test_an_lstm_in_one_tile_has_the_same_bits_on_torchs_threads(monkeypatch, hidden, plan):
+    """Its workers become threads inside the kernel; those of the caller stay as they were."""
+    network, before = make_network(hidden=hidden), torch.get_num_threads()
+    seen: list[int] = []
+    differentiate = micro_batches.window_gradients
+
+    def watched(*args):
+        seen.append(torch.get_num_threads())
+        return differentiate(*args)
+
+    monkeypatch.setattr(micro_batches, "window_gradients", watched)
+    found = [
+        gradients(network, monkeypatch, at_once=WINDOWS, workers=workers, plan=plan)
+        for workers in (1, 2, 3)
+    ]
+    assert same_bits(found[0], found[1]) and same_bits(found[0], found[2])
+    assert seen == [before, max(before, 2), max(before, 3)]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_size_of_a_tile_changes_rounding_alone(monkeypatch, model, dropout, bidirectional):
+    """One window at a time, an uneven number, all at once: 1e-12 apart, the same dropout."""
+    network = make_network(model, dropout=dropout, bidirectional=bidirectional).double()
+    whole = gradients(network, monkeypatch, at_once=WINDOWS, dtype=np.float64)
+    for at_once in (1, 7, 64):
+        tiled = gradients(network, monkeypatch, at_once=at_once, workers=2, dtype=np.float64)
+        for found, wanted in zip(tiled, whole, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_dropout_of_windows_drops_the_share_asked_for(monkeypatch):
+    """Noise drawn for all windows differs from none, and from seed to seed."""
+    network = make_network(dropout=0.5, hidden=64)
+    torch.manual_seed(0)
+    noise = micro_batches._noise(network, torch.zeros(1), 1000)
+    assert set(noise.unique().tolist()) == {0.0, 2.0}
+    assert float(noise.mean()) == pytest.approx(1.0, abs=0.02)
+    again = micro_batches._noise(network, torch.zeros(1), 1000)
+    assert not torch.equal(noise, again)
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_workers(monkeypatch):
+    """Ten updates of a training, bit for bit; threads of the caller stay as they were."""
+    monkeypatch.setattr(micro_batches, "windows_at_once", lambda *given: 8)
+    threads, ends, runs = torch.get_num_threads(), np.arange(LOOKBACK, ROWS), []
+    options = Options(
+        max_updates=10,
+        learning_rate=0.01,
+        weight_decay=1e-3,
+        clip_grad=1.0,
+        evaluate_every=5,
+        patience=9,
+    )
+    for workers in (1, 2, 2):
+        network = make_network(dropout=0.2)
+        generator = np.random.default_rng(0)
+        train(
+            network,
+            make_arrays(),
+            lambda number, draw=generator: WindowBatches.drawn(ends, LOOKBACK, 64, draw),
+            FULL,
+            options,
+            Reading(last_day_only=True, workers=workers),
+            validate=lambda made: next(made.parameters()).square().sum().item(),
+            on_update=lambda update, look: None,
+        )
+        runs.append(copy.deepcopy(tuple(network.parameters())))
+    assert same_bits(runs[0], runs[1]) and same_bits(runs[1], runs[2])
+    assert torch.get_num_threads() == threads
+
+
+def test_an_error_in_a_worker_is_the_callers(monkeypatch):
+    """Not swallowed, not hung."""
+    network = make_network()
+
+    def broken(*args):
+        raise ValueError("this tile")
+
+    monkeypatch.setattr(micro_batches, "window_gradients", broken)
+    with pytest.raises(ValueError, match="this tile"):
+        gradients(network, monkeypatch, at_once=4, workers=2)
+
+
+@pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("windows", [1, 64, 4096])
+def test_a_tile_holds_at_most_the_windows_there_are(model, windows):
+    """At least one window, at most all."""
+    assert 1 <= windows_at_once(make_network(model), LOOKBACK, windows) <= windows
