@@ -107,3 +107,12 @@ class SettingsError(ForecasterError):
     """A setting from a file or the environment that is not valid."""
 
     exit_code = 78
+
+
+NAMED_AT_MOST = 5  # tickers in one sentence
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Join a few names and count the rest, for one line of text."""
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -25,6 +25,7 @@ from forecaster.backtesting.scoring import (
     ticker_table,
 )
 from forecaster.data.panel import Panel
+from forecaster.errors import name_some
 from forecaster.evaluation.direction import DirectionTest, panel_direction
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.multiple_comparisons import (
@@ -35,7 +36,7 @@ from forecaster.evaluation.multiple_comparisons import (
 )
 from forecaster.evaluation.scores import alarms
 from forecaster.evaluation.significance import Comparison, adjust, compare_losses, daily
-from forecaster.forecasting.predictions import forecast_table, some
+from forecaster.forecasting.predictions import forecast_table
 from forecaster.registry.test_set_evaluations import Looks
 
 TWINS = {
@@ -244,5 +245,5 @@ def _unscored(
     found = {name: tuple(t for t in panel.tickers if t not in scored[name]) for name in targets}
     for target, tickers in found.items():
         if tickers:
-            log.warning("%s: no report day can be scored for %s", some(tickers), target)
+            log.warning("%s: no report day can be scored for %s", name_some(tickers), target)
     return {target: tickers for target, tickers in found.items() if tickers}

@@ -18,11 +18,10 @@ from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.segments import Lanes, WindowBatches, pack_lanes, window_ends
-from forecaster.errors import DataError
+from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base
 from forecaster.forecasting.fitted_model import Reader, able_rows, forms_of
-from forecaster.forecasting.predictions import some
 from forecaster.models.heads import Form
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
@@ -193,7 +192,7 @@ def _require_quantities(panel: Panel) -> None:
         lacking = [ticker for ticker, count in zip(panel.tickers, days, strict=True) if not count]
         if not lacking:
             continue
-        text = f"{target} needs {_NEEDED[target]}; {some(lacking)}: none on any day"
+        text = f"{target} needs {_NEEDED[target]}; {name_some(lacking)}: none on any day"
         if len(lacking) == len(panel.tickers):
             raise DataError(f"{text}. Import such prices, or leave {target} out of --target.")
         log.warning("%s; nothing is learnt of it there", text)

@@ -17,7 +17,7 @@ from forecaster.data.history import History, fingerprint
 from forecaster.data.loading import held_tickers, load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
-from forecaster.errors import ArtifactError, DataError
+from forecaster.errors import ArtifactError, DataError, name_some
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.quantiles import Quantiles
 from forecaster.evaluation.recalibration import recalibrated
@@ -31,7 +31,6 @@ from forecaster.forecasting.fitted_model import (
     refuse_other_shapes,
 )
 from forecaster.forecasting.manifest_parts import refuse_other_numbers
-from forecaster.forecasting.predictions import some
 from forecaster.models.network import Network, build_network
 from forecaster.registry.manifest import BasePart, Manifest, ScalerPart
 from forecaster.registry.versions import load_weights
@@ -206,12 +205,12 @@ def trained_on(
     trained_on, held = manifest.data.tickers, held_tickers(bars, home)
     if not any(ticker in seen for ticker in trained_on):
         raise DataError(
-            f"Version {manifest.version} was trained on {some(trained_on)}; none of them has "
+            f"Version {manifest.version} was trained on {name_some(trained_on)}; none of them has "
             f"prices here{f' until {as_of}' if as_of else ''}. Fetch them."
         )
     missing = tuple(ticker for ticker in trained_on if ticker not in held)
     if missing:
-        log.warning("%s: trained on, but without prices here any more; left out", some(missing))
+        log.warning("%s: trained on, but without prices here any more; left out", name_some(missing))
     return [seen[ticker] for ticker in trained_on if ticker in seen], missing
 
 

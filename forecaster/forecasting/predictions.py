@@ -32,7 +32,6 @@ FORECAST_COLUMNS = (
     *("last_close", "price_forecast", "price_actual"),
     *("q025", "q10", "q90", "q975", "log_score"),
 )
-NAMED_AT_MOST = 5  # tickers in one sentence
 
 
 def forecast_table(
@@ -98,12 +97,6 @@ def interval_kinds(manifest: Manifest, target: str, tickers: Sequence[str]) -> l
     bounds = manifest.calibration.get(target, {})
     others = "pooled" if "" in bounds else "none"
     return ["own" if ticker in bounds else others for ticker in tickers]
-
-
-def some(tickers: Sequence[str]) -> str:
-    """Name a few tickers and count the rest, for one line of text."""
-    more = len(tickers) - NAMED_AT_MOST
-    return ", ".join(tickers[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 PREDICTION_COLUMNS = (

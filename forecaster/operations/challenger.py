@@ -33,8 +33,8 @@ from forecaster.forecasting.fitting import (
     starts_from,
 )
 from forecaster.forecasting.loading import load_trained
-from forecaster.forecasting.manifest_parts import describe
 from forecaster.forecasting.training_log import announce, tell_of_gradients
+from forecaster.forecasting.training_manifest import describe
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
 from forecaster.registry.champion_history import standing

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from forecaster.backtesting.evaluation import Evaluation
 from forecaster.data.export import check_folder, replaced
-from forecaster.errors import CannotWriteError, UsageError
-from forecaster.forecasting.predictions import some
+from forecaster.errors import CannotWriteError, UsageError, name_some
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
 from forecaster.report.evaluation import EvaluationTables, evaluation_page
@@ -143,9 +142,9 @@ def _facts(result: Evaluation) -> dict[str, str]:
     found["comparisons"] = f"{len(result.comparisons):,}, p-values adjusted"
     found["looks"] = _looks(looks.all, looks.questions)
     if result.missing:
-        found["missing"] = f"{some(result.missing)}: trained on, without prices here any more"
+        found["missing"] = f"{name_some(result.missing)}: trained on, without prices here any more"
     for target, tickers in result.unscored.items():
-        found[f"{target}, not scored"] = some(tickers)
+        found[f"{target}, not scored"] = name_some(tickers)
     return found
 
 

@@ -12,12 +12,11 @@ import pandas as pd
 from forecaster.data.history import History, fingerprint, normalise_tickers
 from forecaster.data.loading import held_tickers, load_histories
 from forecaster.data.panel import Panel
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import NAMED_AT_MOST, DataError, UsageError, name_some
 from forecaster.evaluation.distributions import Predictive
 from forecaster.forecasting.baseline import predict_baseline
 from forecaster.forecasting.loading import Trained, load_trained
 from forecaster.forecasting.predictions import (
-    NAMED_AT_MOST,
     PREDICTION_COLUMNS,
     PredictedRows,
     Prediction,
@@ -25,7 +24,6 @@ from forecaster.forecasting.predictions import (
     interval_kinds,
     next_sessions,
     served_intervals,
-    some,
     stale_tickers,
 )
 from forecaster.operations.due_sessions import accepted_age
@@ -180,14 +178,14 @@ def _told(
         log.warning(
             "%s: trained on, but without prices here; the panel's mean that every forecast reads "
             "lacks them. Run: forecaster fetch %s",
-            *(some(missing), " ".join(missing[:NAMED_AT_MOST])),
+            *(name_some(missing), " ".join(missing[:NAMED_AT_MOST])),
         )
     strange = table.loc[~table["trained_on"], "ticker"].unique().tolist()
     if strange:
-        log.warning("%s: version %s was not trained on it", some(strange), manifest.version)
+        log.warning("%s: version %s was not trained on it", name_some(strange), manifest.version)
     pooled = table.loc[table["interval"] == "pooled", "ticker"].unique().tolist()
     if pooled:
-        log.warning("%s: no interval of its own, but that of all tickers pooled", some(pooled))
+        log.warning("%s: no interval of its own, but that of all tickers pooled", name_some(pooled))
     return Prediction(
         version=manifest.version,
         forecasts=table,

@@ -12,8 +12,8 @@ from forecaster import clock
 from forecaster.forecasting.data_set import prepare_panel
 from forecaster.forecasting.fitted_model import weights_of
 from forecaster.forecasting.fitting import Evaluated, OnUpdate, fit, measured, plan_of
-from forecaster.forecasting.manifest_parts import describe
 from forecaster.forecasting.training_log import announce, tell_of_gradients
+from forecaster.forecasting.training_manifest import describe
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register

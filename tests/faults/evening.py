@@ -25,7 +25,7 @@ from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.database import integrity_error
 from forecaster.evaluation.promotion_test import Rule
-from forecaster.operations import promotion, reproduction
+from forecaster.operations import daily_run, promotion, reproduction
 from forecaster.operations import retraining as nightly_training
 from forecaster.pipeline import retrain as nights_of
 from forecaster.pipeline.retrain import RetrainReport, retrain

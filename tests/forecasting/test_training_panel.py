@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import forecaster.forecasting.training_panel as panels
 from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.panel import Panel
 from forecaster.data.panel_file import PanelWriter
 from forecaster.data.quarantine import Entry, values_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
-import forecaster.forecasting.training_panel as panels
 from forecaster.forecasting.training_panel import TrainingPanel, training_panel
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
