@@ -25,10 +25,10 @@ LOOKS = 12
 PROBE = 24
 VARIANTS: dict[str, dict[str, object]] = {
     "whole, truncated at 63": {},
-    "whole, truncated at 63, once per pass": {"bptt_update": "pass"},
+    "whole, truncated at 63, once per pass": {"step_per": "pass"},
     "whole, full": {"bptt": "full"},
     "windows of 60": {"lookback": 60, "bptt": "full"},
-    "windows of 60, truncated at 20": {"lookback": 60, "bptt_steps": 20},
+    "windows of 60, truncated at 20": {"lookback": 60, "bptt_k2": 20},
 }
 
 
@@ -38,7 +38,7 @@ def trained(home: Path, target: str, seed: int, updates: int, how: dict[str, obj
     settings = TrainSettings(
         target=(target,),
         seed=seed,
-        max_updates=updates,
+        max_steps=updates,
         evaluate_every=max(1, updates // LOOKS),
         patience=10**6,
         workers=1,
@@ -47,7 +47,7 @@ def trained(home: Path, target: str, seed: int, updates: int, how: dict[str, obj
     train(
         settings=settings,
         home=home,
-        on_update=lambda update, look: spent.append((time.process_time(), look is not None)),
+        on_step=lambda update, look: spent.append((time.process_time(), look is not None)),
     )
     alone = [then - before for (before, _), (then, look) in pairwise(spent) if not look]
     return statistics.fmean(alone) * updates
@@ -87,8 +87,10 @@ def main() -> None:
             for name in VARIANTS:
                 print(row(home, given.target, given.seeds, budget, name), flush=True)
         scores = evaluate(home=home).scores
-        rivals = scores[scores["metric"] == "mse"].iloc[1:]
-        named = [f"{name} {value:.5g}" for name, value in rivals[["forecaster", "value"]].values]
+        benchmarks = scores[scores["metric"] == "mse"].iloc[1:]
+        named = [
+            f"{name} {value:.5g}" for name, value in benchmarks[["forecaster", "value"]].values
+        ]
         print("\nbaselines: " + ", ".join(named))
 
 

@@ -65,13 +65,13 @@ def promoted(count: int, tickers: int, base: float, own: float) -> tuple[float, 
     """Return the share promoted, and the median error of the difference as share of the loss."""
     draw = np.random.default_rng(tickers)
     log_volatility, y = worlds(draw, count, tickers)
-    champion, challenger, baseline, reach = (
+    champion, challenger, baseline, horizon = (
         wander(draw, y.shape, 0.9, sd) for sd in (base, own, BASELINE_NOISE, base)
     )
     sides = [losses(log_volatility, noise, y) for noise in (challenger, champion, baseline)]
     # Intervals adapt to a noise that lasts, so that they are those of the base.
     ends = StudentT(np.zeros(1), np.full(1, UNIT), np.full(1, DF)).quantile([0.9, 0.975])[0]
-    away, days = np.abs(y) / np.exp(log_volatility + reach), np.repeat(np.arange(DAYS), tickers)
+    away, days = np.abs(y) / np.exp(log_volatility + horizon), np.repeat(np.arange(DAYS), tickers)
     passed, errors = 0, []
     for number in range(count):
         own_loss, champions, baselines = (side[number].ravel() for side in sides)
@@ -81,7 +81,7 @@ def promoted(count: int, tickers: int, base: float, own: float) -> tuple[float, 
             loss="CRPS",
             days=days,
             challenger=own_loss,
-            rivals={"champion": champions, "baseline": baselines},
+            benchmarks={"champion": champions, "baseline": baselines},
             inside={name: held.ravel().astype(float) for name, held in inside.items()},
         )
         found = verdict([trial])

@@ -29,7 +29,7 @@ def measure() -> float:
     bars = pd.concat(
         [bars_of(name, DAYS, first=date(1999, 11, 1)) for name in names], ignore_index=True
     )
-    settings = TrainSettings(target="range", lookback=LOOKBACK, max_updates=UPDATES)
+    settings = TrainSettings(target="range", lookback=LOOKBACK, max_steps=UPDATES)
     with tempfile.TemporaryDirectory() as home:
         train(bars, settings=settings, home=Path(home))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

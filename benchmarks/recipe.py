@@ -72,8 +72,8 @@ def panel_of(folder: Path, basis: str) -> Panel:
 def folds_of(panel: Panel, refit: int, block: str) -> Iterator[tuple[Fold, np.ndarray]]:
     """Give each fold and the rows (N,) that it is scored on."""
     days = np.unique(panel.days)
-    fit_until, select_until = (days[round(share * len(days)) - 1] for share in SHARES)
-    split = Split(fit_until=fit_until, select_until=select_until)
+    train_until, validation_until = (days[round(share * len(days)) - 1] for share in SHARES)
+    split = Split(train_until=train_until, validation_until=validation_until)
     every = None if block == "select" else refit
     for fold in walk_folds(panel.outcome_days, split, refit_every=every):
         chosen = fold.select if block == "select" else fold.report
@@ -98,8 +98,8 @@ def run_fold(
     for seed in range(seeds):
         seeded = settings.model_copy(update={"seed": seed})
         made = fit(material, seeded, torch.device("cpu")).fitted
-        rival = memoryless_twin(panel, fold.split, seeded, base).fitted
-        for name, fitted in (("lstm", made), ("mlp", rival)):
+        benchmark = memoryless_twin(panel, fold.split, seeded, base).fitted
+        for name, fitted in (("lstm", made), ("mlp", benchmark)):
             stated = fitted.predictive(panel, rows)
             members[name].append(stated)
             score(f"{name} {seed}", stated)
@@ -128,28 +128,28 @@ def volatilities(panel: Panel, refit: int, first: np.datetime64, out: Forecasts)
         print(f"{kind}-t: {made.fits} fits, {made.failed} failed, {made.replaced} rows replaced")
 
 
-def table(out: Forecasts, days: np.ndarray, rivals: dict[str, tuple[str, str]]) -> None:
+def table(out: Forecasts, days: np.ndarray, benchmarks: dict[str, tuple[str, str]]) -> None:
     """Print each forecaster's mean loss and how it stands to the rivals of its target."""
     for target in TARGETS:
         kinds = ("nll", "crps", "mse") if target == "return" else ("mse",)
         for loss in kinds:
             print(
                 f"\n{target}, {loss}\n\n| forecaster | mean | "
-                + " | ".join(f"against {rival}" for rival in rivals[target])
+                + " | ".join(f"against {benchmark}" for benchmark in benchmarks[target])
                 + " |"
             )
-            print("|---" * (2 + len(rivals[target])) + "|")
+            print("|---" * (2 + len(benchmarks[target])) + "|")
             named = {n: v for (n, t, kind), v in out.losses.items() if (t, kind) == (target, loss)}
             common = np.isfinite(np.column_stack(list(named.values()))).all(axis=1)
             for name, values in named.items():
                 cells = []
-                for rival in rivals[target]:
-                    if rival not in named or rival == name:
+                for benchmark in benchmarks[target]:
+                    if benchmark not in named or benchmark == name:
                         cells.append("")
                         continue
-                    gap = (values - named[rival])[common]
+                    gap = (values - named[benchmark])[common]
                     p = diebold_mariano(daily(gap, days[common]))
-                    mean = named[rival][common].mean()
+                    mean = named[benchmark][common].mean()
                     size = f"{gap.mean():+.4f}" if loss == "nll" else f"{gap.mean() / mean:+.1%}"
                     cells.append(f"{size} (p {p:.2g})")
                 print(f"| {name} | {values[common].mean():.6g} | " + " | ".join(cells) + " |")
@@ -173,17 +173,17 @@ def main() -> None:
     out, folds = Forecasts(len(panel.days)), list(folds_of(panel, given.refit, given.block))
     for fold, rows in folds:
         run_fold(panel, fold, rows, settings, given.seeds, out)
-        print(f"fold {fold.number}: fit until {fold.split.fit_until}, {rows.sum():,} rows scored")
+        print(f"fold {fold.number}: fit until {fold.split.train_until}, {rows.sum():,} rows scored")
     split = folds[0][0].split
-    before = split.fit_until if given.block == "select" else split.select_until
+    before = split.train_until if given.block == "select" else split.validation_until
     volatilities(panel, given.refit, before, out)
     others = ("har", "linear twin", f"mlp mean of {given.seeds}")
-    rivals = {
+    benchmarks = {
         "return": ("garch-t", "egarch-t", "linear twin"),
         "range": others,
         "volume": others,
     }
-    table(out, panel.outcome_days, rivals)
+    table(out, panel.outcome_days, benchmarks)
     print(f"\n{time.monotonic() - started:.0f} s; {settings.model_dump(mode='json')}")
 
 

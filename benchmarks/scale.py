@@ -69,12 +69,12 @@ def drawn(number: int, days: int) -> pd.DataFrame:
     noise = 0.01 * generator.standard_normal((2, days))
     close = 50.0 * np.exp(np.cumsum(noise[0]))
     opening = close * np.exp(0.3 * noise[1])
-    reach = np.exp(np.abs(noise[1]) + 1e-3)
+    horizon = np.exp(np.abs(noise[1]) + 1e-3)
     values = {
         "session": sessions.astype("datetime64[s]"),
         "open": opening,
-        "high": np.maximum(opening, close) * reach,
-        "low": np.minimum(opening, close) / reach,
+        "high": np.maximum(opening, close) * horizon,
+        "low": np.minimum(opening, close) / horizon,
         "close": close,
         "volume": np.round(1e6 * np.exp(generator.standard_normal(days))),
         "dividend": np.where(np.arange(days) % 63 == 62, np.round(close * 0.005, 4), 0.0),

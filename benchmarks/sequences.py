@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, pack_lanes, window_ends
+from forecaster.data.segments import WindowBatches, pack_sequences, window_ends
 from forecaster.models.network import build_network
 from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.trainer import Options, train
@@ -36,7 +36,7 @@ def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> fl
     )
     network = build_network("lstm", inputs=INPUTS, targets=1, hidden=HIDDEN, layers=1, dropout=0.2)
     options = Options(
-        max_updates=UPDATES,
+        max_steps=UPDATES,
         learning_rate=1e-3,
         weight_decay=0.0,
         clip_grad=1.0,
@@ -52,7 +52,7 @@ def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> fl
         options,
         Reading(last_day_only=windows),
         validate=lambda network: 0.0,
-        on_update=lambda update, look: None,
+        on_step=lambda update, look: None,
     )
     return (time.perf_counter() - started) / (scored * UPDATES / len(segments)) * 1e6
 
@@ -62,12 +62,12 @@ def main() -> None:
     torch.set_num_threads(1)
     offsets = np.arange(SERIES + 1, dtype=np.int64) * DAYS
     generator = np.random.default_rng(0)
-    lanes = pack_lanes(offsets[:-1], offsets[1:], SERIES, CHUNK, generator, CHUNK)
+    batch_rows = pack_sequences(offsets[:-1], offsets[1:], SERIES, CHUNK, generator, CHUNK)
     ends = window_ends(offsets, LOOKBACK, np.ones(SERIES * DAYS, dtype=np.bool_))
     batches = WindowBatches.drawn(ends, LOOKBACK, BATCH, generator)
     pairs = []
     for _ in range(ROUNDS + 1):
-        whole = seconds_per_million(lanes, SERIES * DAYS, windows=False)
+        whole = seconds_per_million(batch_rows, SERIES * DAYS, windows=False)
         windowed = seconds_per_million(batches, len(ends), windows=True)
         pairs.append((whole, windowed))
     pairs = pairs[1:]  # the first round warms up

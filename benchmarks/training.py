@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.plain_loop import PlainLoop
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, pack_lanes, window_ends
+from forecaster.data.segments import WindowBatches, pack_sequences, window_ends
 from forecaster.models.network import Network, build_network
 from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.micro_batches import Workers, tiled_gradients
@@ -97,7 +97,7 @@ def ours(
     torch.set_num_threads(1)
     updates += WARM_UPDATES
     options = Options(
-        max_updates=updates,
+        max_steps=updates,
         learning_rate=1e-3,
         weight_decay=0.0,
         clip_grad=1.0,
@@ -107,7 +107,7 @@ def ours(
     reading = Reading(last_day_only=how.pop("last_day_only", True), workers=how.pop("workers", 1))
     begun = [0.0, 0.0]
 
-    def on_update(update: int, look: object) -> None:
+    def on_step(update: int, look: object) -> None:
         if update == WARM_UPDATES:
             begun[:] = time.perf_counter(), time.process_time()
 
@@ -119,7 +119,7 @@ def ours(
         options,
         reading,
         validate=lambda network: 0.0,
-        on_update=on_update,
+        on_step=on_step,
     )
     return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
@@ -193,14 +193,16 @@ def histories(threads: int, rounds: int) -> str:
     """Compare a pass over whole histories with the loop's pass over the same days' windows."""
     data = panel()
     loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
-    lanes = pack_lanes(OFFSETS[:-1], OFFSETS[1:], SERIES, CHUNK, np.random.default_rng(0), CHUNK)
+    batch_rows = pack_sequences(
+        OFFSETS[:-1], OFFSETS[1:], SERIES, CHUNK, np.random.default_rng(0), CHUNK
+    )
     how = {"plan": BPTTPlan.truncated(steps=CHUNK), "last_day_only": False, "workers": threads}
     sample = 12
 
     def arms() -> tuple[float, float]:
         windows, _ = spent(lambda: plain(loop, data, drawn(1024, sample), threads))
         # The first two updates are not in the time; the others stand for them.
-        whole, _ = ours(network, data, lanes, len(lanes), **how)
+        whole, _ = ours(network, data, batch_rows, len(batch_rows), **how)
         return windows * len(ENDS) / (sample * 1024), whole
 
     pairs = [undisturbed(arms) for _ in range(rounds)]

@@ -43,15 +43,15 @@ def bars_of(tickers: int, days: int) -> pd.DataFrame:
         spread = 0.012 * np.exp(level)
         close = 50.0 * np.exp(np.cumsum(spread * (0.6 * market + 0.8 * noise[1])))
         opening = np.r_[50.0, close[:-1]]
-        reach = spread * (0.3 + 0.5 * np.abs(noise[2]))
+        horizon = spread * (0.3 + 0.5 * np.abs(noise[2]))
         parts.append(
             pd.DataFrame(
                 {
                     "ticker": f"T{number:04d}",
                     "session": sessions.astype("datetime64[s]"),
                     "open": opening,
-                    "high": np.maximum(opening, close) * np.exp(reach),
-                    "low": np.minimum(opening, close) * np.exp(-reach),
+                    "high": np.maximum(opening, close) * np.exp(horizon),
+                    "low": np.minimum(opening, close) * np.exp(-horizon),
                     "close": close,
                     "volume": np.round(1e6 * np.exp(0.5 * noise[0])),
                     "calendar": "XNYS",
@@ -83,9 +83,9 @@ def main() -> None:
     settings = TrainSettings(
         target="return,range",
         hidden=64,
-        max_updates=25,
-        fit_until=pd.Timestamp(days[int(select * 0.8)]).date(),
-        select_until=pd.Timestamp(days[select]).date(),
+        max_steps=25,
+        train_until=pd.Timestamp(days[int(select * 0.8)]).date(),
+        validation_until=pd.Timestamp(days[select]).date(),
     )
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -96,8 +96,8 @@ def main() -> None:
         panel, _ = timed("panel", lambda: trained.panel(histories))
         blocks = manifest.data.blocks
         split = Split(
-            fit_until=np.datetime64(blocks.fit_until, "D"),
-            select_until=np.datetime64(blocks.select_until, "D"),
+            train_until=np.datetime64(blocks.train_until, "D"),
+            validation_until=np.datetime64(blocks.validation_until, "D"),
         )
         folds = walk_folds(panel.outcome_days, split)
         walk, work = Walk(twins=False), WorkFolder(home, {})
@@ -110,7 +110,7 @@ def main() -> None:
         for target, forecast in zip(panel.targets, own, strict=True):
             timed(
                 f"intervals, {target}",
-                lambda t=target, f=forecast: adaptive_intervals(panel, t, f, split.fit_until),
+                lambda t=target, f=forecast: adaptive_intervals(panel, t, f, split.train_until),
             )
     print(f"{count:,} days forecast of {len(panel.days):,} read; limit {LIMIT:.0f} s")
     raise SystemExit(0 if seconds < LIMIT else 1)

@@ -25,14 +25,14 @@ def bars_of(
         volatility[day] = 0.012 * np.exp(level)
     close = 50.0 * np.exp(np.cumsum(volatility * noise[1]))
     opening = np.r_[50.0, close[:-1]] * np.exp(0.2 * volatility * noise[2])
-    reach = np.abs(volatility * noise[3]) * 0.5 + 0.3 * volatility
+    horizon = np.abs(volatility * noise[3]) * 0.5 + 0.3 * volatility
     return pd.DataFrame(
         {
             "ticker": ticker,
             "session": sessions.astype("datetime64[s]"),
             "open": opening,
-            "high": np.maximum(opening, close) * np.exp(reach),
-            "low": np.minimum(opening, close) * np.exp(-reach),
+            "high": np.maximum(opening, close) * np.exp(horizon),
+            "low": np.minimum(opening, close) * np.exp(-horizon),
             "close": close,
             "volume": np.round(1e6 * np.exp(0.5 * noise[0])),
             "dividend": 0.0,

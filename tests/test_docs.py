@@ -162,7 +162,7 @@ def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     """As it is written but for the size of the training."""
     block = (ROOT / "docs" / "guide.md").read_text().split("```python")[1].split("```")[0]
     assert block.count("TrainSettings(target") == 1
-    quick = block.replace("TrainSettings(target", "TrainSettings(max_updates=25, target")
+    quick = block.replace("TrainSettings(target", "TrainSettings(max_steps=25, target")
     monkeypatch.chdir(tmp_path)
     exec(compile(quick, "guide.md", "exec"), {})
 

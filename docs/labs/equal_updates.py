@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import pack_lanes
+from forecaster.data.segments import pack_sequences
 from forecaster.models.network import Network, build_network
 from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.inference import forecast_histories
@@ -46,12 +46,12 @@ def run(name: str, plan: BPTTPlan, passes: int) -> None:
     arrays = TrainingArrays.on(torch.device("cpu"), inputs, y, fit)
     chunk = plan.grid(FIT)
     stops = OFFSETS[:-1] + FIT
-    segments = pack_lanes(OFFSETS[:-1], stops, SERIES, chunk, np.random.default_rng(0), chunk)
+    segments = pack_sequences(OFFSETS[:-1], stops, SERIES, chunk, np.random.default_rng(0), chunk)
     updates = passes * (1 if plan.update == "pass" else len(segments))
     torch.manual_seed(0)
     network = build_network("gru", inputs=1, targets=1, hidden=16, layers=1, dropout=0.0)
     options = Options(
-        max_updates=updates,
+        max_steps=updates,
         learning_rate=3e-3,
         weight_decay=0.0,
         clip_grad=1.0,
@@ -66,7 +66,7 @@ def run(name: str, plan: BPTTPlan, passes: int) -> None:
         options,
         Reading(last_day_only=False),
         validate=lambda trained: 0.0,
-        on_update=lambda update, look: None,
+        on_step=lambda update, look: None,
     )
     found = error(network, arrays.inputs, y)
     print(f"{name:<34}{passes:>7}{updates:>9}{found:>10.4f}")

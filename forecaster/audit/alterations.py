@@ -121,15 +121,15 @@ def _corrupted(history: History, after: NDArray[np.bool_], draw: np.random.Gener
     mirrored = 2.0 * logs[start] - logs[rows] + np.cumsum(draw.normal(0.0, _NOISE, count))
     close = np.exp(np.clip(mirrored + draw.choice([-3.0, 3.0]), *_LOG_BOUNDS))
     opening = close * np.exp(draw.normal(0.0, _NOISE, count))
-    reach = np.exp(np.abs(draw.normal(0.0, _NOISE, count)))
+    horizon = np.exp(np.abs(draw.normal(0.0, _NOISE, count)))
     sessions = bars["session"].to_numpy("datetime64[D]")
     following = next_session(history.listing.calendar, as_date(sessions[-1]))
     moved = np.append(sessions[rows][1:], np.datetime64(following, "D"))
     values = {
         "session": moved.astype("datetime64[s]"),
         "open": opening,
-        "high": np.maximum(opening, close) * reach,
-        "low": np.minimum(opening, close) / reach,
+        "high": np.maximum(opening, close) * horizon,
+        "low": np.minimum(opening, close) / horizon,
         "close": close,
         "volume": bars["volume"].to_numpy()[rows] * np.exp(draw.normal(0.0, 2.0, count)),
         "dividend": np.where(draw.random(count) < 0.05, 0.02 * close, 0.0),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from forecaster.audit.alterations import Alteration, as_date
 from forecaster.audit.comparison import Values
 from forecaster.audit.stages import quantile_columns, quiet
-from forecaster.backtesting.benchmarks import Rivals, rivals
+from forecaster.backtesting.benchmarks import BenchmarkForecasts, benchmarks
 from forecaster.backtesting.fold import Unit, Walked, run_unit
 from forecaster.data.panel import Panel
 from forecaster.evaluation.distributions import Point
@@ -53,7 +53,7 @@ class Walker:
     @property
     def evening(self) -> np.datetime64:
         """The last day that the fold may know: it ends the fold's select block."""
-        return self.fold.split.select_until
+        return self.fold.split.validation_until
 
     def run(self, panel: Panel) -> Walked:
         """Fit on the fold's blocks and forecast from the fold's days, as `evaluate` does."""
@@ -63,11 +63,13 @@ class Walker:
     def blocks(self, panel: Panel) -> Values:
         """Cut a panel's days in folds; give the last days of every block up to the evening."""
         folds = walk_folds(panel.outcome_days, self.split, refit_every=self.every)
-        known = [fold.split for fold in folds if fold.split.select_until <= self.evening]
+        known = [fold.split for fold in folds if fold.split.validation_until <= self.evening]
         return Values.of_numbers(
             {
-                "last fit days of the folds": [_number(split.fit_until) for split in known],
-                "last select days of the folds": [_number(split.select_until) for split in known],
+                "last fit days of the folds": [_number(split.train_until) for split in known],
+                "last select days of the folds": [
+                    _number(split.validation_until) for split in known
+                ],
             }
         )
 
@@ -94,7 +96,7 @@ def _number(day: np.datetime64) -> int:
 
 
 BLOCKS: Final = "blocks"
-FIT_STAGES: Final = ("scales", "base", "training")
+TRAIN_STAGES: Final = ("scales", "base", "training")
 CALIBRATION: Final = "calibration"
 BASELINES: Final = "baselines"
 LOOKS = 8  # at the select block, in a training that may stop early
@@ -110,7 +112,12 @@ class Recipe:
     @classmethod
     def short(cls, settings: TrainSettings, split: Split, updates: int) -> "Recipe":
         """Shorten a training, on the one device that gives the same bits again."""
-        changed = {"max_updates": updates, "device": "cpu", "fit_until": None, "select_until": None}
+        changed = {
+            "max_steps": updates,
+            "device": "cpu",
+            "train_until": None,
+            "validation_until": None,
+        }
         return cls(settings=settings.model_copy(update=changed), split=split)
 
     @property
@@ -119,7 +126,7 @@ class Recipe:
         return self._with_looks(LOOKS)
 
     def _with_looks(self, looks: int) -> TrainSettings:
-        every = max(self.settings.max_updates // looks, 1)
+        every = max(self.settings.max_steps // looks, 1)
         return self.settings.model_copy(update={"evaluate_every": every})
 
     def without_select(self, panel: Panel) -> tuple[Material, Fit]:
@@ -140,7 +147,9 @@ class Recipe:
 def block_values(panel: Panel, split: Split, cut: np.datetime64) -> Values:
     """Cut the blocks at the split's dates; number the block of every outcome up to a date."""
     found = split_by_time(
-        panel.days, fit_until=as_date(split.fit_until), select_until=as_date(split.select_until)
+        panel.days,
+        train_until=as_date(split.train_until),
+        validation_until=as_date(split.validation_until),
     )
     masks = found.masks(panel.outcome_days)
     return _block_numbers(panel, cut, masks)
@@ -148,7 +157,7 @@ def block_values(panel: Panel, split: Split, cut: np.datetime64) -> Values:
 
 def blocks_by_date(panel: Panel, split: Split, cut: np.datetime64) -> Values:
     """Number the block of every outcome by its date alone."""
-    later = panel.outcome_days > split.fit_until, panel.outcome_days > split.select_until
+    later = panel.outcome_days > split.train_until, panel.outcome_days > split.validation_until
     known = ~np.isnat(panel.outcome_days)
     return _block_numbers(panel, cut, (known & ~later[0], later[0] & ~later[1], later[1]))
 
@@ -184,10 +193,10 @@ def fit_values(material: Material, made: Fit, *, looks: bool) -> dict[str, Value
         for member, network in enumerate(made.fitted.networks)
         for name, value in weights_of(network).items()
     }
-    trained["fit loss"] = np.array([look.fit_loss for look in made.looks])
+    trained["fit loss"] = np.array([look.train_loss for look in made.looks])
     if looks:
-        trained["select loss"] = np.array([look.select_loss for look in made.looks])
-    stages = dict(zip(FIT_STAGES, (scales, numbers, trained), strict=True))
+        trained["select loss"] = np.array([look.validation_loss for look in made.looks])
+    stages = dict(zip(TRAIN_STAGES, (scales, numbers, trained), strict=True))
     return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
 
 
@@ -216,14 +225,14 @@ def calibration_values(panel: Panel, made: Fit) -> Values:
 
 def baselines_of(
     panel: Panel, split: Split, able: NDArray[np.bool_], inputs: Sequence[str]
-) -> Rivals:
+) -> BenchmarkForecasts:
     """Let every quick rival of `evaluate` fit and forecast."""
     folds = walk_folds(panel.outcome_days, split)
     with quiet():
-        return rivals(panel, panel.targets, folds, able, inputs, baselines="quick")
+        return benchmarks(panel, panel.targets, folds, able, inputs, baselines="quick")
 
 
-def baseline_values(panel: Panel, made: Rivals, change: Alteration) -> Values:
+def baseline_values(panel: Panel, made: BenchmarkForecasts, change: Alteration) -> Values:
     """Give the rivals' forecasts made up to the date, and of outcomes that are still there."""
     rows = panel.days <= change.cut
     if not change.keeps_rows:
@@ -232,8 +241,8 @@ def baseline_values(panel: Panel, made: Rivals, change: Alteration) -> Values:
     columns = {
         f"{target} {name}": column
         for target, by_name in made.forecasts.items()
-        for rival, predictive in by_name.items()
-        for name, column in quantile_columns(rival, predictive.take(numbers)).items()
+        for benchmark, predictive in by_name.items()
+        for name, column in quantile_columns(benchmark, predictive.take(numbers)).items()
         if not isinstance(predictive, Point) or name.endswith("mean")
     }
     return Values.of_rows(panel, rows, columns)

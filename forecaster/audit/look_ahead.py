@@ -13,7 +13,7 @@ from forecaster.audit.alterations import KINDS, Alteration, with_gaps
 from forecaster.audit.comparison import Tallies
 from forecaster.audit.fits import WALK, Recipe, Walker
 from forecaster.audit.stages import Forecaster, panel_of
-from forecaster.backtesting.benchmarks import Rivals
+from forecaster.backtesting.benchmarks import BenchmarkForecasts
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError
@@ -78,7 +78,7 @@ class Subject:
             chosen=chosen,
         )
 
-    def rivals(self, panel: Panel) -> Rivals:
+    def benchmarks(self, panel: Panel) -> BenchmarkForecasts:
         """Let the quick rivals fit and forecast."""
         fitted = self.forecaster.fitted
         names = fitted.reader.names
@@ -92,7 +92,7 @@ class Subject:
             if stage != "cross-section" or self.forecaster.universe is not None:
                 yield stage
         yield audit_fits.BLOCKS
-        for stage in audit_fits.FIT_STAGES:
+        for stage in audit_fits.TRAIN_STAGES:
             if stage != "base" or self.still[0].reader.base is not None:
                 yield stage
         yield from (audit_fits.CALIBRATION, audit_fits.BASELINES)
@@ -111,8 +111,8 @@ def _split(panel: Panel, trained: Trained | None) -> Split:
         return split_by_time(panel.days)
     blocks = trained.manifest.data.blocks
     return Split(
-        fit_until=np.datetime64(blocks.fit_until, "D"),
-        select_until=np.datetime64(blocks.select_until, "D"),
+        train_until=np.datetime64(blocks.train_until, "D"),
+        validation_until=np.datetime64(blocks.validation_until, "D"),
     )
 
 
@@ -131,7 +131,7 @@ def spread(days: np.ndarray, split: Split, count: int) -> list[np.datetime64]:
         DataError: fewer than two days come after the select block.
     """
     distinct = np.unique(days)
-    fit, select = split.fit_until, split.select_until
+    fit, select = split.train_until, split.validation_until
     blocks = [
         distinct[distinct <= fit],
         distinct[(distinct > fit) & (distinct <= select)],
@@ -141,7 +141,7 @@ def spread(days: np.ndarray, split: Split, count: int) -> list[np.datetime64]:
         raise DataError(
             f"The prices end {distinct[-1]}, the select block {select}; an audit changes days "
             "after it and needs at least 2. Fetch newer prices, or train with an earlier "
-            "--select-until."
+            "--validation-until."
         )
     found: list[np.datetime64] = []
     for number, block in enumerate(blocks):
@@ -159,8 +159,8 @@ def compare_all(subject: Subject, cuts: Sequence[np.datetime64]) -> Tallies:
         log.info("rows    bars after %s cut, blanked, corrupted", cut)
     split = subject.recipe.split
     _compare_still(subject, tallies)
-    log.info("fits    bars after the fit block, %s, blanked, corrupted", split.fit_until)
-    for cut in [split.select_until, *(cut for cut in cuts if cut > split.select_until)]:
+    log.info("fits    bars after the fit block, %s, blanked, corrupted", split.train_until)
+    for cut in [split.validation_until, *(cut for cut in cuts if cut > split.validation_until)]:
         _compare_chosen(subject, cut, tallies)
         log.info("fits    bars after %s cut, blanked, corrupted", cut)
     _compare_fold(subject, tallies)
@@ -173,9 +173,9 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, tallies: Tall
     ground = with_gaps(subject.histories, cut, turn)
     panel = panel_of(ground, forecaster)
     rows = audit_rows.row_values(panel, cut)
-    made, fit_until = audit_rows.stated(panel, forecaster), subject.recipe.split.fit_until
+    made, train_until = audit_rows.stated(panel, forecaster), subject.recipe.split.train_until
     forecasts = audit_rows.forecast_values(panel, forecaster, made, cut)
-    intervals = audit_rows.interval_values(panel, made, fit_until, cut)
+    intervals = audit_rows.interval_values(panel, made, train_until, cut)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut, turn=turn)
         altered = change.of(ground)
@@ -188,7 +188,7 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, tallies: Tall
         again = audit_rows.forecast_values(panel, forecaster, made, cut)
         tallies.compare(audit_rows.FORECASTS, forecasts, again, change, rounds=True)
         if change.keeps_rows:  # else a last bit may turn a hit into a miss
-            again = audit_rows.interval_values(panel, made, fit_until, cut)
+            again = audit_rows.interval_values(panel, made, train_until, cut)
             tallies.compare(audit_rows.INTERVALS, intervals, again, change)
 
 
@@ -213,7 +213,7 @@ def _compare_still(subject: Subject, tallies: Tallies) -> None:
     split = subject.recipe.split
     reference = audit_fits.fit_values(*subject.still, looks=False)
     for kind in KINDS[1:]:  # without any select day nothing can be trained
-        change = Alteration(kind=kind, cut=split.fit_until)
+        change = Alteration(kind=kind, cut=split.train_until)
         panel = panel_of(change.of(subject.histories), subject.forecaster)
         _compare_blocks(subject, panel, change, tallies)
         found = audit_fits.fit_values(*subject.recipe.without_select(panel), looks=False)
@@ -224,17 +224,17 @@ def _compare_still(subject: Subject, tallies: Tallies) -> None:
 def _compare_chosen(subject: Subject, cut: np.datetime64, tallies: Tallies) -> None:
     """Compare what fit and select block together decide, when days of the report are changed."""
     split, base = subject.recipe.split, subject.still[0].reader.base
-    trains = cut == split.select_until  # once: the days after it are all the report days
+    trains = cut == split.validation_until  # once: the days after it are all the report days
     fits = audit_fits.fit_values(*subject.chosen, looks=True)
     calibration = audit_fits.calibration_values(subject.panel, subject.chosen[1])
-    rivals = subject.rivals(subject.panel)
+    benchmarks = subject.benchmarks(subject.panel)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut)
         panel = panel_of(change.of(subject.histories), subject.forecaster)
         if kind != "cut" or not trains:
             _compare_blocks(subject, panel, change, tallies)
-        before = audit_fits.baseline_values(subject.panel, rivals, change)
-        again = audit_fits.baseline_values(panel, subject.rivals(panel), change)
+        before = audit_fits.baseline_values(subject.panel, benchmarks, change)
+        again = audit_fits.baseline_values(panel, subject.benchmarks(panel), change)
         tallies.compare(audit_fits.BASELINES, before, again, change, rounds=True)
         if not trains:
             continue

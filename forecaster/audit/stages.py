@@ -210,13 +210,13 @@ def forecast_values(
 
 
 def interval_values(
-    panel: Panel, made: Sequence[Predictive], fit_until: np.datetime64, cut: np.datetime64
+    panel: Panel, made: Sequence[Predictive], train_until: np.datetime64, cut: np.datetime64
 ) -> Values:
     """Give the intervals of each day up to a date, which learn from what came of earlier ones."""
     known = panel.days <= cut
     columns: dict[str, np.ndarray] = {}
     for target, predictive in zip(panel.targets, made, strict=True):
-        found = adaptive_intervals(panel, target, predictive, fit_until)
+        found = adaptive_intervals(panel, target, predictive, train_until)
         for coverage, ends in found.bounds.items():
             columns |= {f"{target} {coverage:.0%} lower": ends[known, 0]}
             columns |= {f"{target} {coverage:.0%} upper": ends[known, 1]}

@@ -16,7 +16,7 @@ from forecaster.data.derived_features import derived_inputs
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError
 from forecaster.evaluation.benchmark_models import (
-    better_on_select,
+    better_on_validation,
     boosted_trees,
     least_squares,
     per_series,
@@ -63,15 +63,15 @@ def baseline_forecasts(
     for block, rows in (("fit", fit), ("select", select)):
         if not np.isfinite(y[rows]).any():
             raise DataError(
-                f"The {block} block (fit until {split.fit_until}, select until "
-                f"{split.select_until}) has no day of {target} in these prices, which begin "
+                f"The {block} block (fit until {split.train_until}, select until "
+                f"{split.validation_until}) has no day of {target} in these prices, which begin "
                 f"{panel.days.min()}; the baselines are fitted there. Fetch a longer period."
             )
 
     def linear(name: str, x: np.ndarray) -> tuple[str, np.ndarray]:
         pooled = least_squares(x, y, fit)
         each = per_series(least_squares, x, y, fit, series)
-        variant, best = better_on_select({"pooled": pooled, "per ticker": each}, y, select)
+        variant, best = better_on_validation({"pooled": pooled, "per ticker": each}, y, select)
         choices[name] = variant
         return name, best
 
@@ -141,8 +141,8 @@ def memoryless_twin(
         DivergedError: the fitting met a value that is not finite.
     """
     changes = {"model": MEMORYLESS, "initial_state": "zeros", "bidirectional": False}
-    if settings.bptt_steps == "auto":
-        changes["bptt_steps"] = None
+    if settings.bptt_k2 == "auto":
+        changes["bptt_k2"] = None
     twin = settings.model_copy(update=changes)
     return fit(material_of(panel, split, twin, base), twin, choose_device(twin.device))
 
@@ -154,7 +154,7 @@ YEAR = 252  # trading days between two fits of GARCH, unless the network is fitt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rivals:
+class BenchmarkForecasts:
     """Forecasts of all N rows by target and name, NaN outside the report block.
 
     The first of each target is "tomorrow = today". `choices` say, by target and name, which
@@ -166,7 +166,7 @@ class Rivals:
     notes: tuple[str, ...]
 
 
-def rivals(
+def benchmarks(
     panel: Panel,
     targets: Sequence[str],
     folds: Sequence[Fold],
@@ -176,7 +176,7 @@ def rivals(
     baselines: Baselines = "all",
     refit_every: int | None = None,
     jobs: int = 1,
-) -> Rivals:
+) -> BenchmarkForecasts:
     """Fit and forecast every rival of every target, fold by fold.
 
     Args:
@@ -207,7 +207,7 @@ def rivals(
             notes += failed
         names, seconds = ", ".join(found[target]), time.monotonic() - began
         log.info("rivals  %s: %s, %.1f s", target, names, seconds)
-    return Rivals(forecasts=found, choices=choices, notes=tuple(notes))
+    return BenchmarkForecasts(forecasts=found, choices=choices, notes=tuple(notes))
 
 
 def _points(
@@ -223,7 +223,7 @@ def _points(
     choices: dict[str, str] = {}
     for fold in folds:
         days = panel.outcome_days
-        usable = able if fold.fit_from is None else able & (days >= fold.fit_from)
+        usable = able if fold.train_from is None else able & (days >= fold.train_from)
         forecasts, choices = baseline_forecasts(panel, target, fold.split, usable)
         rows = fold.report(days)
         forecasts |= _on_inputs(panel, target, fold, usable, x, baselines)
@@ -280,7 +280,7 @@ def _distributions(
     except DataError as error:
         notes.append(f"ewma-t is left out: {error}")
     if baselines == "all":
-        refits = refit_days(panel.days, folds[0].split.select_until, every)
+        refits = refit_days(panel.days, folds[0].split.validation_until, every)
         for kind in ("garch", "egarch"):
             found[f"{kind}-t"], note = _garch(panel, returns, refits, kind, jobs)
             notes += note

@@ -37,7 +37,7 @@ from forecaster.evaluation.multiple_comparisons import (
 from forecaster.evaluation.scores import alarms
 from forecaster.evaluation.significance import Comparison, adjust, compare_losses, daily
 from forecaster.forecasting.predictions import forecast_table
-from forecaster.registry.test_set_evaluations import Looks
+from forecaster.registry.test_set_evaluations import TestSetEvaluations
 
 TWINS = {
     "mlp-twin": "a network without memory",
@@ -55,10 +55,10 @@ def comparison_list(card: Card, questions: int) -> tuple[Comparison, ...]:
     for loss in losses_of(card):
         losses = card.losses(loss)
         family = [
-            _compare(card, losses, subject, rival, loss)
+            _compare(card, losses, subject, benchmark, loss)
             for subject in card.subjects
-            for rival in losses
-            if rival not in card.subjects
+            for benchmark in losses
+            if benchmark not in card.subjects
         ]
         found += [_asked(each, questions) for each in adjust(family)]
     return tuple(found)
@@ -80,17 +80,17 @@ def _compare(
     card: Card,
     losses: Losses,
     subject: str,
-    rival: str,
+    benchmark: str,
     loss: str,
     days: np.ndarray | None = None,
 ) -> Comparison:
     return compare_losses(
         losses[subject],
-        losses[rival],
+        losses[benchmark],
         card.days if days is None else days,
         target=card.target,
         forecaster=subject,
-        rival=rival,
+        benchmark=benchmark,
         loss=loss,
         unit=UNITS[loss],
     )
@@ -140,12 +140,12 @@ def verdicts(card: Card, comparisons: Sequence[Comparison], looks: int | None) -
     tell what recurrence adds.
     """
     mine = [c for c in comparisons if c.forecaster == card.own]
-    squared = {c.rival: c for c in mine if c.loss == "MSE"}
+    squared = {c.benchmark: c for c in mine if c.loss == "MSE"}
     twins = [name for name in TWINS if name in card.forecasters]
     others = [name for name in squared if name not in twins]
     said = [squared[card.reference], *_best(squared, others, card, "MSE")]
     primary = primary_loss(card)
-    judged = {c.rival: c for c in mine if c.loss == primary}
+    judged = {c.benchmark: c for c in mine if c.loss == primary}
     if primary != "MSE":
         said += _best(judged, [name for name in judged if name not in twins], card, primary)
     sentences = [f"{one.sentence}{_look(looks)}" for one in dict.fromkeys(said)]
@@ -183,7 +183,9 @@ log = logging.getLogger(__name__)
 Seeds = Mapping[int, Sequence[Predictive]]
 
 
-def judge(cards: Mapping[str, Card], seeds: Seeds, looks: Looks, costs_bps: float) -> Judged:
+def judge(
+    cards: Mapping[str, Card], seeds: Seeds, looks: TestSetEvaluations, costs_bps: float
+) -> Judged:
     """Score every target's forecasters, test them against each other, find the words.
 
     Args:

@@ -11,7 +11,7 @@ from forecaster.evaluation.backtest import StrategyResult
 from forecaster.evaluation.direction import DirectionTest
 from forecaster.evaluation.multiple_comparisons import ConfidenceSet, Superiority
 from forecaster.evaluation.significance import Comparison
-from forecaster.registry.test_set_evaluations import Looks
+from forecaster.registry.test_set_evaluations import TestSetEvaluations
 
 SHOWN = ("mse", "mae", "skill", "direction_accuracy")
 SHOWN_OF_DISTRIBUTIONS = ("mse", "skill", "direction_accuracy", "crps", "log_score")
@@ -64,7 +64,7 @@ class Evaluation(Judged):
     version: str
     targets: tuple[str, ...]
     walk: Walk
-    looks: Looks
+    looks: TestSetEvaluations
     blocks: dict[str, tuple[date, date]]
     folds: pd.DataFrame
     choices: dict[str, dict[str, str]]
@@ -104,7 +104,7 @@ class Evaluation(Judged):
         if superior.p_value is not None:
             chance = f"p = {superior.p_value:.2g}" if superior.p_value > 0.0 else "p < 0.001"
             lines.append(
-                f"any     best of {superior.rivals} against {superior.benchmark}: {chance} (SPA)"
+                f"any     best of {superior.benchmarks} against {superior.benchmark}: {chance} (SPA)"
             )
         return [*lines, *self._trades(target, own), *self._spread(target)]
 

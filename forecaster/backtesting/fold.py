@@ -88,7 +88,7 @@ def run_unit(
         DivergedError: the fitting met a value that is not finite.
     """
     began = time.monotonic()
-    known, _ = cut(panel, first=unit.fold.fit_from, last=unit.fold.split.select_until)
+    known, _ = cut(panel, first=unit.fold.train_from, last=unit.fold.split.validation_until)
     settings = settings_for(unit, recipe)
     fitted = fit_panel(known, unit.fold.split, settings, start=start).fitted
     linear = linear_of(fitted, panel, unit.fold, settings) if unit.with_linear else None
@@ -122,7 +122,7 @@ def linear_of(fitted: Fitted, panel: Panel, fold: Fold, settings: TrainSettings)
     reader = fitted.reader
     if reader.base is not None and reader.base.kind == "linear":
         return replace(fitted, networks=())
-    known, _ = cut(panel, first=fold.fit_from, last=fold.split.select_until)
+    known, _ = cut(panel, first=fold.train_from, last=fold.split.validation_until)
     return benchmarks.linear_twin(known, fold.split, settings)
 
 

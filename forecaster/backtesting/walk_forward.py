@@ -104,7 +104,7 @@ def _contiguous(arrays: Mapping[str, np.ndarray]) -> Arrays:
 class Walk:
     """How to walk through the report block.
 
-    `refit_every` trading days a version's recipe is fitted anew; None for never. `fit_days` is
+    `refit_every` trading days a version's recipe is fitted anew; None for never. `train_days` is
     the length of a rolling fit block, None for all days before. With `weights` "warm" a fold
     begins from the weights of the one before. `seeds` are so many trainings, from the version's
     own seed on. `jobs` processes work side by side, here or (`backend` "ray") on a cluster. With
@@ -112,7 +112,7 @@ class Walk:
     """
 
     refit_every: int | None = None
-    fit_days: int | None = None
+    train_days: int | None = None
     weights: Literal["cold", "warm"] = "cold"
     seeds: int = 1
     jobs: int = 1
@@ -122,12 +122,12 @@ class Walk:
     def __post_init__(self) -> None:
         """Refuse numbers and pairs that mean nothing."""
         least = {"refit-every": self.refit_every, "seeds": self.seeds, "jobs": self.jobs}
-        for name, value in {**least, "fit-window rolling:": self.fit_days}.items():
+        for name, value in {**least, "train-window rolling:": self.train_days}.items():
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: give at least 1.")
-        if self.refit_every is None and (self.fit_days is not None or self.weights == "warm"):
+        if self.refit_every is None and (self.train_days is not None or self.weights == "warm"):
             raise UsageError(
-                "--fit-window and --weights are about fitting anew; without --refit-every the "
+                "--train-window and --weights are about fitting anew; without --refit-every the "
                 "version forecasts with the weights it has. Give --refit-every 252, or drop them."
             )
 
@@ -170,7 +170,7 @@ def walk_forward(
         work: where results are kept until all are there.
     """
     seeds = [recipe.seed + recipe.members * number for number in range(walk.seeds)]
-    own = {} if walk.fit_days is not None else {seeds[0]: _own(panel, trained, recipe, folds[0])}
+    own = {} if walk.train_days is not None else {seeds[0]: _own(panel, trained, recipe, folds[0])}
     units = _units(folds, seeds, walk, set(own))
     done = {name: walked for name, walked in ((u.name, _kept(work, u)) for u in units) if walked}
     resumed = len(done)
@@ -235,8 +235,8 @@ def _run(
             fold = unit.fold
             log.info(
                 "fold    %s %d, seed %d: fitted until %s, selected until %s, %d forecasts, %.1f s",
-                *(unit.kind, fold.number + 1, unit.seed, fold.split.fit_until),
-                *(fold.split.select_until, len(walked.rows), walked.seconds),
+                *(unit.kind, fold.number + 1, unit.seed, fold.split.train_until),
+                *(fold.split.validation_until, len(walked.rows), walked.seconds),
             )
 
 

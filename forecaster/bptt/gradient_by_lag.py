@@ -93,13 +93,13 @@ def lag_gradients(
     days = torch.tensor(list(anchors), device=path.x.device)
     if len(days) == 0 or int(days.min()) < lags:
         raise ValueError(f"anchors {list(anchors)} do not all have {lags} days behind them.")
-    lanes = path.x.shape[1]
+    batch_rows = path.x.shape[1]
     scored = mask[days].any(dim=-1)
     adjoint, head = _at_the_error(network, path, days, y[days], mask[days])
     sizes, parts, partial = [], [], [0.0]
     total = (*head, *(torch.zeros_like(weight) for weight in network.core.parameters()))
     for lag in range(lags + 1):
-        sizes.append(row_norms(adjoint).reshape(len(days), lanes))
+        sizes.append(row_norms(adjoint).reshape(len(days), batch_rows))
         adjoint, found = _pulled_back(network, path, days - lag, adjoint)
         own = head if lag == 0 else ()
         parts.append(_norm((*own, *found)))
@@ -262,7 +262,7 @@ def cold_start(
         days: W, below T.
         starts: about so many days to begin anew at, evenly over the block.
     """
-    lanes = path.x.shape[1]
+    batch_rows = path.x.shape[1]
     begin = np.unique(np.linspace(0, len(path.x) - days, starts + 1).astype(int)[1:])
     rows = torch.from_numpy(begin + np.arange(days)[:, None]).to(path.x.device)  # (W, A)
 
@@ -270,7 +270,7 @@ def cold_start(
         return tensor[rows].flatten(1, 2)  # (W, A * B, ...)
 
     with torch.no_grad():
-        cold, _ = network(side_by_side(path.x), network.initial_state(len(begin) * lanes))
+        cold, _ = network(side_by_side(path.x), network.initial_state(len(begin) * batch_rows))
         warm = side_by_side(network.read(path.states[0][1:, -1], path.x))
         scored = side_by_side(mask)
         outcome = torch.where(scored, side_by_side(y), 0.0)

@@ -127,16 +127,16 @@ def window_gradients(
     Raises:
         ValueError: no days, shapes that do not belong together, or no count for scored windows.
     """
-    reach = plan.reach(len(x))
-    if reach < len(x):
-        _require_cuttable(network, f"{reach} of {len(x)} days are differentiated")
+    horizon = plan.horizon(len(x))
+    if horizon < len(x):
+        _require_cuttable(network, f"{horizon} of {len(x)} days are differentiated")
     last = checked_block(x[-1:], y_last[None], mask_last[None], count)
-    block = replace(last, x=x[len(x) - reach :], noise=None if noise is None else noise[None])
-    state = _warmed_state(network, x[: len(x) - reach])
+    block = replace(last, x=x[len(x) - horizon :], noise=None if noise is None else noise[None])
+    state = _warmed_state(network, x[: len(x) - horizon])
     # The state is the initial one already; only a learned one has to be reached by errors.
-    learned = reach == len(x) and len(network.start) > 0
+    learned = horizon == len(x) and len(network.start) > 0
     begins = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device) if learned else None
-    span = segments_of(block, Grid(lengths=(reach,), resets=begins), 0)
+    span = segments_of(block, Grid(lengths=(horizon,), resets=begins), 0)
     return exact_gradients(network, span, state, plan.memory)
 
 

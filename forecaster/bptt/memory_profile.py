@@ -23,21 +23,21 @@ from forecaster.bptt.gradient_by_lag import (
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.bptt.truncation_bias import (
     ExactGradient,
+    Horizon,
     PlanBias,
-    Reach,
-    bias_by_reach,
+    bias_by_horizon,
     decay_rate,
     effective_memory,
     exact_gradient,
     guaranteed,
     half_life,
+    horizon_for,
     plan_bias,
-    reach_for,
 )
 from forecaster.models.network import Network
 
 SHARES = (0.5, 0.1, 0.01)
-REACHES = (1, 2, 5, 10, 21, 42, 63, 126, 252, 504)
+HORIZONS = (1, 2, 5, 10, 21, 42, 63, 126, 252, 504)
 BITING, WASTED = 0.1, 1e-6
 TURNING_IN = 0.1  # share of the days in which the Lyapunov walk still finds its direction
 
@@ -70,7 +70,7 @@ class MemoryProfile:
     biases: tuple[PlanBias, ...]
     own: PlanBias | None
     relative_noise: float
-    advice: Reach
+    advice: Horizon
     advised: PlanBias | None
     alarms: tuple[str, ...]
 
@@ -140,7 +140,7 @@ def memory_profile(
         growth=growth.double().cpu().numpy(),
         lyapunov=lyapunov,
         states=state_facts(network, path, y, mask),
-        biases=bias_by_reach(*block, [k for k in REACHES if k <= lags and k < len(x)], exact),
+        biases=bias_by_horizon(*block, [k for k in HORIZONS if k <= lags and k < len(x)], exact),
         own=plan_bias(*block, plan, exact) if plan is not None and truncated else None,
         relative_noise=exact.relative_noise,
         advice=advice,
@@ -185,9 +185,9 @@ def _advise(
     found: LagGradients,
     exact: ExactGradient,
     tolerance: float,
-) -> tuple[Reach, PlanBias | None]:
+) -> tuple[Horizon, PlanBias | None]:
     """Choose by the bound, then hold the choice against the whole block's exact bias."""
-    advice = reach_for(found.parts.numpy(), found.partial.numpy(), tolerance)
+    advice = horizon_for(found.parts.numpy(), found.partial.numpy(), tolerance)
     if advice.days is None:
         return advice, None
     network, x, y, mask = block
@@ -196,10 +196,12 @@ def _advise(
     while True:
         advised = plan_bias(network, x, y, mask, guaranteed(days), exact)
         if advised.bias <= tolerance:
-            return Reach(days=days, bound=advice.bound, declined=None), advised
+            return Horizon(days=days, bound=advice.bound, declined=None), advised
         if days == lags:
             why = f"a reach of {lags} days still has a bias of {advised.bias:.0%}"
-            return Reach(days=None, bound=None, declined=f"memory exceeds {lags} days: {why}"), None
+            return Horizon(
+                days=None, bound=None, declined=f"memory exceeds {lags} days: {why}"
+            ), None
         days = min(2 * days, lags)  # the anchors' errors were not like the other days'
 
 
@@ -221,11 +223,11 @@ def _alarms(curve: np.ndarray, lyapunov: float, plan: BPTTPlan | None) -> list[s
     if share > BITING:
         found.append(
             f"truncation is biting: {steps} days back the gradient is still {share:.0%} of that "
-            "on the day itself; raise --bptt-steps"
+            "on the day itself; raise --bptt-k2"
         )
     elif share < WASTED:
         found.append(
             f"reach wasted: {steps} days back the gradient is {share:.0e} of that on the day "
-            "itself; a shorter reach, guaranteed by a --bptt-stride of half of it, gives the same"
+            "itself; a shorter reach, guaranteed by a --bptt-k1 of half of it, gives the same"
         )
     return found

@@ -44,7 +44,7 @@ class BPTTPlan:
 
     def __post_init__(self) -> None:
         _require_known("--bptt", self.kind, get_args(Kind))
-        _require_known("--bptt-update", self.update, get_args(Update))
+        _require_known("--step-per", self.update, get_args(Update))
         _require_known("--bptt-memory", self.memory, get_args(Memory))
         if self.kind == "full":
             self._refuse_numbers()
@@ -52,7 +52,7 @@ class BPTTPlan:
             self._check_numbers()
 
     def _refuse_numbers(self) -> None:
-        for flag, number in (("--bptt-steps", self.steps), ("--bptt-stride", self.stride)):
+        for flag, number in (("--bptt-k2", self.steps), ("--bptt-k1", self.stride)):
             if number is not None:
                 raise UsageError(
                     f"{flag} applies only to --bptt truncated; full BPTT reaches back to each "
@@ -63,22 +63,22 @@ class BPTTPlan:
         steps, stride = self.steps, self.stride
         if steps is None or steps < 1:
             raise UsageError(
-                f"--bptt-steps is {steps}; truncated BPTT needs at least 1 day. "
-                "Give --bptt-steps a number of days, or use --bptt full."
+                f"--bptt-k2 is {steps}; truncated BPTT needs at least 1 day. "
+                "Give --bptt-k2 a number of days, or use --bptt full."
             )
         if stride is None:
             return
         if stride < 1:
-            raise UsageError(f"--bptt-stride is {stride}; give at least 1 day, or drop it.")
+            raise UsageError(f"--bptt-k1 is {stride}; give at least 1 day, or drop it.")
         if steps < stride:
             raise UsageError(
-                f"--bptt-steps {steps} is shorter than --bptt-stride {stride}: the errors of the "
+                f"--bptt-k2 {steps} is shorter than --bptt-k1 {stride}: the errors of the "
                 f"{stride - steps} oldest days in every block would never be learned from. Use "
-                f"--bptt-steps {stride} or more."
+                f"--bptt-k2 {stride} or more."
             )
         if steps % stride:
             raise UsageError(
-                f"--bptt-steps must be a multiple of --bptt-stride ({stride}): "
+                f"--bptt-k2 must be a multiple of --bptt-k1 ({stride}): "
                 f"try {-(-steps // stride) * stride}."
             )
 
@@ -99,7 +99,7 @@ class BPTTPlan:
         """Let errors reach back up to `steps` days, the day of the error included."""
         return cls(kind="truncated", steps=steps, stride=stride, update=update, memory=memory)
 
-    def reach(self, days: int) -> int:
+    def horizon(self, days: int) -> int:
         """Give the most days of a block of `days` that one error travels through."""
         return days if self.steps is None else min(self.steps, days)
 

@@ -59,11 +59,11 @@ def exact_gradient(network: Network, x: Tensor, y: Tensor, mask: Tensor) -> Exac
     so that the true noise is larger.
     """
     full, count = BPTTPlan.full(), max(float(mask.sum()), 1.0)
-    lanes = [
+    batch_rows = [
         _vector(network, x[:, b : b + 1], y[:, b : b + 1], mask[:, b : b + 1], full, count)
         for b in range(x.shape[1])
     ]
-    each = torch.stack(lanes)
+    each = torch.stack(batch_rows)
     spread = (each - each.mean(dim=0)).square().sum()
     noise = float((spread * len(each) / (len(each) - 1)).sqrt()) if len(each) > 1 else float("nan")
     return ExactGradient(each.sum(dim=0), noise)
@@ -76,8 +76,8 @@ def plan_bias(
     found = _vector(network, x, y, mask, plan, max(float(mask.sum()), 1.0))
     difference = float((found - exact.vector).norm())
     return PlanBias(
-        stride=plan.stride or plan.reach(len(x)),
-        steps=plan.reach(len(x)),
+        stride=plan.stride or plan.horizon(len(x)),
+        steps=plan.horizon(len(x)),
         bias=difference / exact.norm if exact.norm > 0.0 else float("nan"),
         cosine=float(torch.nn.functional.cosine_similarity(found, exact.vector, dim=0)),
         noise_ratio=difference / exact.noise if exact.noise > 0.0 else float("nan"),
@@ -89,16 +89,16 @@ def guaranteed(days: int) -> BPTTPlan:
     return BPTTPlan.truncated(steps=2 * days, stride=days)
 
 
-def bias_by_reach(
+def bias_by_horizon(
     network: Network,
     x: Tensor,
     y: Tensor,
     mask: Tensor,
-    reaches: Sequence[int],
+    horizons: Sequence[int],
     exact: ExactGradient,
 ) -> tuple[PlanBias, ...]:
     """Measure the bias at each guaranteed reach."""
-    return tuple(plan_bias(network, x, y, mask, guaranteed(k), exact) for k in reaches)
+    return tuple(plan_bias(network, x, y, mask, guaranteed(k), exact) for k in horizons)
 
 
 def _vector(
@@ -113,7 +113,7 @@ NEGLIGIBLE = 1e-12  # of a curve's peak; below it rounding is all there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Horizon:
     """A guaranteed reach, or the reason why there is none.
 
     `days` counts the error's own day; `bound` is the largest relative bias that a reach of
@@ -152,7 +152,7 @@ def half_life(decay: float) -> float:
     return math.log(2.0) / -math.log(decay) if decay > 0.0 else 0.0
 
 
-def reach_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Reach:
+def horizon_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Horizon:
     """Choose the smallest reach whose bias stays below a tolerance, by a conservative bound.
 
     What a reach of k leaves out is at most the sum of the parts from lag k on, plus a
@@ -174,10 +174,10 @@ def reach_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Reach
     lags = len(parts) - 1
     decay = decay_rate(parts)
     if not np.isfinite(parts).all():
-        return Reach(days=None, bound=None, declined="the gradient is not finite")
+        return Horizon(days=None, bound=None, declined="the gradient is not finite")
     if decay >= 1.0:
         why = f"the gradient does not fall with the lag (by a factor of {decay:.3f} a day)"
-        return Reach(days=None, bound=None, declined=f"memory exceeds {lags} days: {why}")
+        return Horizon(days=None, bound=None, declined=f"memory exceeds {lags} days: {why}")
     recent = parts[-max(1, lags // 10) :]  # one lag's norm may happen to be small
     tail = recent.max() * decay / (1.0 - decay)
     left_out = np.append(np.cumsum(parts[::-1])[::-1], 0.0) + tail
@@ -186,9 +186,9 @@ def reach_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Reach
         bounds = left_out[1:-1] / least
         if (bounds <= tolerance).any():
             days = int(np.argmax(bounds <= tolerance)) + 1
-            return Reach(days=days, bound=float(bounds[days - 1]), declined=None)
+            return Horizon(days=days, bound=float(bounds[days - 1]), declined=None)
     share = f"{left_out[-2] / least:.0%}" if least > 0.0 else "all"
-    return Reach(
+    return Horizon(
         days=None,
         bound=None,
         declined=f"memory exceeds {lags} days: up to {share} of the gradient may lie beyond, "

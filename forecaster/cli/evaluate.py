@@ -48,7 +48,7 @@ def evaluate_command(
     refit_every: Annotated[
         str, typer.Option(metavar="N|never", help="Fit anew every N trading days, such as 252.")
     ] = "never",
-    fit_window: Annotated[
+    train_window: Annotated[
         str, typer.Option(metavar="expanding|rolling:DAYS", help="Days that a fold fits on.")
     ] = "expanding",
     weights: Annotated[
@@ -111,7 +111,9 @@ def evaluate_command(
         targets=names,
         home=resolve_home(home),
         as_of=day(as_of),
-        walk=replace(_walk(refit_every, fit_window, weights, seeds, jobs, twins), backend=backend),
+        walk=replace(
+            _walk(refit_every, train_window, weights, seeds, jobs, twins), backend=backend
+        ),
         baselines=baselines,
         costs_bps=costs_bps,
     )
@@ -135,7 +137,7 @@ def evaluate_command(
 
 def _walk(
     refit_every: str,
-    fit_window: str,
+    train_window: str,
     weights: Literal["cold", "warm"],
     seeds: int,
     jobs: int,
@@ -145,12 +147,12 @@ def _walk(
     from forecaster.errors import UsageError
     from forecaster.pipeline.evaluate import Walk
 
-    kind, _, days = fit_window.partition(":")
-    if fit_window != "expanding" and kind != "rolling":
-        raise UsageError(f"--fit-window {fit_window}: give expanding, or rolling:DAYS.")
+    kind, _, days = train_window.partition(":")
+    if train_window != "expanding" and kind != "rolling":
+        raise UsageError(f"--train-window {train_window}: give expanding, or rolling:DAYS.")
     return Walk(
         refit_every=None if refit_every == "never" else _days("--refit-every", refit_every),
-        fit_days=None if fit_window == "expanding" else _days("--fit-window rolling:", days),
+        train_days=None if train_window == "expanding" else _days("--train-window rolling:", days),
         weights=weights,
         seeds=seeds,
         jobs=jobs,

@@ -43,7 +43,7 @@ def memory_command(
     """Tell how many days back a version's gradient reaches, and what truncation costs.
 
     Measured on the last days of the fit block (at most 1,500 of 16 series). The advised
-    reach k is guaranteed to every error: --bptt-stride k --bptt-steps 2k. Of a version with
+    reach k is guaranteed to every error: --bptt-k1 k --bptt-k2 2k. Of a version with
     several members the first is measured.
 
     Reads: models/<version>/, data/prices.db. Creates: FILE.html if asked for.
@@ -126,7 +126,7 @@ def _print(result: "MemoryReport", file: Path | None) -> None:
         print(f"noise   {profile.relative_noise:.0%} standard error of the gradient over series")
     else:
         print("noise   not known: one series alone")
-    print("\nwith every error reaching back k days (--bptt-stride k --bptt-steps 2k)")
+    print("\nwith every error reaching back k days (--bptt-k1 k --bptt-k2 2k)")
     print_table(result.bias, FORMATS)
     print()
     for alarm in profile.alarms:

@@ -16,7 +16,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.models import Standing
+    from forecaster.pipeline.models import ChampionStatus
 
 app = typer.Typer(
     help="Trained versions: list, show, compare, promote, rollback, prune.", no_args_is_help=True
@@ -201,7 +201,7 @@ def prune_command(
         print(f"nothing to remove: --keep {keep}")
 
 
-def _standing(one: "Standing") -> dict[str, object]:
+def _standing(one: "ChampionStatus") -> dict[str, object]:
     return {
         "name": one.name,
         "champion": one.champion or "baseline",
@@ -211,12 +211,12 @@ def _standing(one: "Standing") -> dict[str, object]:
     }
 
 
-def _print_standing(one: "Standing") -> None:
+def _print_standing(one: "ChampionStatus") -> None:
     since = f" since {one.since:%Y-%m-%d}" if one.since else ""
     print(f"champion {one.name}: {one.champion or 'baseline'}{since}")
 
 
-def _tell(done: str, found: "Standing", home: Path | None, *, json: bool) -> None:
+def _tell(done: str, found: "ChampionStatus", home: Path | None, *, json: bool) -> None:
     if json:
         print_json(f"models.{done}", _standing(found))
         return

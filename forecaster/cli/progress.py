@@ -16,7 +16,7 @@ def progress(settings: "TrainSettings", quiet: bool) -> AbstractContextManager[A
     if quiet:
         return nullcontext(lambda update, look: None)
     if sys.stderr.isatty():
-        return _Bar(settings.max_updates, settings.members)
+        return _Bar(settings.max_steps, settings.members)
     return nullcontext(_Lines(settings.members))
 
 
@@ -76,13 +76,13 @@ class _Bar(AbstractContextManager["_Bar"]):
     def __call__(self, update: int, look: "Evaluated | None") -> None:
         self._progress.update(self._task, completed=update, member=self._named(update))
         if look is not None:
-            text = f"fit {look.fit_loss:.4f}  select {look.select_loss:.4f}"
+            text = f"fit {look.train_loss:.4f}  select {look.validation_loss:.4f}"
             self._progress.update(self._task, description=text)
 
 
 def _line(look: "Evaluated") -> str:
     best = "  best" if look.best else ""
     return (
-        f"{look.passes:>4}  {look.update:>6}  {look.fit_loss:>8.4f}  {look.select_loss:>11.4f}  "
+        f"{look.passes:>4}  {look.update:>6}  {look.train_loss:>8.4f}  {look.validation_loss:>11.4f}  "
         f"{look.seconds:>4.1f} s{best}"
     )

@@ -20,7 +20,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.operations.daily_run import NightReport
+    from forecaster.operations.daily_run import SessionReport
     from forecaster.operations.retraining import Plan
     from forecaster.pipeline.retrain import RetrainReport
 
@@ -46,7 +46,7 @@ def retrain_command(
     ] = None,
     keep: Annotated[int | None, typer.Option(help="Versions that are kept [30].")] = None,
     max_model_age: MaxModelAgeOption = None,
-    max_updates: Annotated[
+    max_steps: Annotated[
         int | None, typer.Option(help="Optimizer steps of a training at most [1500].")
     ] = None,
     hidden: Annotated[int | None, typer.Option(help="Hidden units per layer [64].")] = None,
@@ -88,7 +88,7 @@ def retrain_command(
 
     where = resolve_home(home)
     own = {"every": every, "start": start, "keep": keep}
-    trained: dict[str, Any] = {"target": target, "max_updates": max_updates, "hidden": hidden}
+    trained: dict[str, Any] = {"target": target, "max_steps": max_steps, "hidden": hidden}
     trained |= {"members": members, "seed": seed, "device": device}
     with _told(on_failure) as teller:
         settings = load_settings(
@@ -225,7 +225,7 @@ def _print_plan(plan: "Plan") -> None:
     print(f"train   {plan.train or 'not due'}")
 
 
-def _print_night(night: "NightReport") -> None:
+def _print_night(night: "SessionReport") -> None:
     count = 0 if night.forecasts is None else len(night.forecasts)
     by = f" by {night.version}" if night.version else ""
     print(f"night   {night.night}  {count:,} forecasts{by}")

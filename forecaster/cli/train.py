@@ -68,7 +68,7 @@ def train_command(
     bptt: Annotated[
         Literal["full", "truncated"] | None, typer.Option(help="How far errors travel [truncated].")
     ] = None,
-    bptt_steps: Annotated[
+    bptt_k2: Annotated[
         str | None,
         typer.Option(
             metavar="DAYS|auto",
@@ -76,12 +76,12 @@ def train_command(
         ),
     ] = None,
     bptt_tolerance: Annotated[
-        float | None, typer.Option(help="Relative bias that --bptt-steps auto allows [0.1].")
+        float | None, typer.Option(help="Relative bias that --bptt-k2 auto allows [0.1].")
     ] = None,
-    bptt_stride: Annotated[
+    bptt_k1: Annotated[
         int | None, typer.Option(help="Days between two updates; divides the steps [= steps].")
     ] = None,
-    bptt_update: Annotated[
+    step_per: Annotated[
         Literal["chunk", "pass"] | None,
         typer.Option(help="Move the weights every stride, or once per pass [chunk]."),
     ] = None,
@@ -105,23 +105,23 @@ def train_command(
     initial_state: Annotated[
         Literal["zeros", "learned"] | None, typer.Option(help="What a series starts from [zeros].")
     ] = None,
-    lanes: Annotated[
+    batch_rows: Annotated[
         int | None, typer.Option(help="Whole histories trained side by side, at most [64].")
     ] = None,
     bidirectional: Annotated[
         bool | None,
         typer.Option("--bidirectional", help="Read windows from both ends, last-day loss only."),
     ] = None,
-    fit_until: Annotated[
+    train_until: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day of the fit block."),
     ] = None,
-    select_until: Annotated[
+    validation_until: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day of the select block."),
     ] = None,
     as_of: AsOfOption = None,
-    max_updates: Annotated[int | None, typer.Option(help="Optimizer steps at most [1500].")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Optimizer steps at most [1500].")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate [0.002].")] = None,
     clip_grad: Annotated[float | None, typer.Option(help="Largest gradient norm [1].")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights on CPU [0].")] = None,
@@ -142,12 +142,12 @@ def train_command(
     """Train one version on the stored prices.
 
     The days are cut in three blocks by time: fit (70 %), select (15 %, stops the training),
-    report (15 %, for evaluate). --fit-until and --select-until name their last days.
+    report (15 %, for evaluate). --train-until and --validation-until name their last days.
 
     Reads: data/prices.db, forecaster.toml. Creates: models/<version>/, its row in
     models/registry.db.
 
-    Example: forecaster train AAPL MSFT --target range --bptt-steps 63
+    Example: forecaster train AAPL MSFT --target range --bptt-k2 63
     """
     from forecaster.cli.progress import progress
     from forecaster.pipeline.train import train
@@ -157,14 +157,18 @@ def train_command(
     where = resolve_home(home)
     given: dict[str, Any] = {
         **{"model": model, "target": target, "hidden": hidden, "layers": layers},
-        **{"dropout": dropout, "bptt": bptt, "bptt_steps": bptt_steps, "lookback": lookback},
+        **{"dropout": dropout, "bptt": bptt, "bptt_k2": bptt_k2, "lookback": lookback},
         **{"input_dropout": input_dropout, "base": base, "head": head, "point_loss": point_loss},
         **{"bptt_tolerance": bptt_tolerance},
-        **{"bptt_stride": bptt_stride, "bptt_update": bptt_update, "bptt_memory": bptt_memory},
+        **{"bptt_k1": bptt_k1, "step_per": step_per, "bptt_memory": bptt_memory},
         **{"loss": loss, "burn_in": burn_in, "initial_state": initial_state},
-        **{"lanes": lanes, "bidirectional": bidirectional},
-        **{"fit_until": day(fit_until), "select_until": day(select_until), "seed": seed},
-        **{"max_updates": max_updates, "lr": lr, "clip_grad": clip_grad, "device": device},
+        **{"batch_rows": batch_rows, "bidirectional": bidirectional},
+        **{
+            "train_until": day(train_until),
+            "validation_until": day(validation_until),
+            "seed": seed,
+        },
+        **{"max_steps": max_steps, "lr": lr, "clip_grad": clip_grad, "device": device},
         "members": members,
     }
     settings = load_settings(where, "train", given).train
@@ -176,7 +180,7 @@ def train_command(
             home=where,
             as_of=day(as_of),
             name=name,
-            on_update=show,
+            on_step=show,
         )
     if json:
         _print_json(report, where)

@@ -121,7 +121,7 @@ def stored_row(store: PriceStore, ticker: str, changed: int) -> dict[str, object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class FetchRequest:
     """What is wanted of every ticker.
 
     `start` and `end` are the first and last session, None for what is missing; the whole past
@@ -138,7 +138,7 @@ def refresh(
     store: PriceStore,
     source: Source,
     ticker: str,
-    wish: Wish,
+    wish: FetchRequest,
     now: datetime,
     answer: Answer | None = None,
 ) -> int:
@@ -186,7 +186,7 @@ def refresh(
     return changed
 
 
-def is_due(stand: Stand, wish: Wish, now: datetime) -> bool:
+def is_due(stand: Stand, wish: FetchRequest, now: datetime) -> bool:
     """Tell whether a ticker's whole past is to be compared again.
 
     Tickers that were first fetched on one night are spread over several.
@@ -198,7 +198,9 @@ def is_due(stand: Stand, wish: Wish, now: datetime) -> bool:
     return stand.compared_at is None or now - stand.compared_at >= age
 
 
-def _first_to_ask(store: PriceStore, stand: Stand, wish: Wish, now: datetime) -> date | None:
+def _first_to_ask(
+    store: PriceStore, stand: Stand, wish: FetchRequest, now: datetime
+) -> date | None:
     """Find the first day to ask for: the overlap's, or an older one that is wanted and missing.
 
     It is the first of all where the whole past is due to be compared.

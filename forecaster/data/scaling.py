@@ -36,7 +36,7 @@ class Scaler:
             DataError: there is no row to look at.
         """
         if not rows.any():
-            raise DataError("No fit day; fetch a longer period or set --fit-until later.")
+            raise DataError("No fit day; fetch a longer period or set --train-until later.")
         mean, scale = np.zeros(values.shape[1]), np.zeros(values.shape[1])
         for number, column in enumerate(values.T):  # a copy of all columns would not fit
             seen = column[rows].astype(np.float64)

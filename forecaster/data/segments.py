@@ -29,7 +29,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lanes:
+class PackedSequences:
     """Segments in time order; `for segment in lanes` makes them one by one.
 
     Args:
@@ -64,14 +64,14 @@ class Lanes:
         return float(days.sum() / (days.max(axis=1).sum() * self.width)) if len(days) else 1.0
 
 
-def pack_lanes(
+def pack_sequences(
     first: NDArray[np.int64],
     stop: NDArray[np.int64],
-    lanes: int,
+    batch_rows: int,
     chunk: int,
     generator: np.random.Generator,
     phase: int,
-) -> Lanes:
+) -> PackedSequences:
     """Spread series over lanes and cut all lanes on one grid of chunk starts.
 
     The first segment has `phase` days, the others `chunk`. A series always begins with a
@@ -88,7 +88,7 @@ def pack_lanes(
         phase: days of the first segment, 1 to `chunk`.
 
     Returns:
-        Lanes that hold each row of each series once; none (length 0) if there is no day.
+        PackedSequences that hold each row of each series once; none (length 0) if there is no day.
 
     Raises:
         ValueError: `lanes`, `chunk` or `phase` is outside its range.
@@ -100,35 +100,37 @@ def pack_lanes(
     the same days over and over. Whole series in one segment (chunk at least the longest) keep
     like lengths together instead, or they would be padded to the longest.
     """
-    if lanes < 1 or not 1 <= phase <= chunk:
+    if batch_rows < 1 or not 1 <= phase <= chunk:
         raise ValueError(
-            f"lanes {lanes}, phase {phase} and chunk {chunk} make no grid; "
+            f"lanes {batch_rows}, phase {phase} and chunk {chunk} make no grid; "
             "give lanes >= 1 and 1 <= phase <= chunk."
         )
     drawn = generator.permutation(np.flatnonzero(stop > first))
     lengths = stop - first
-    dealt = _dealt(drawn, lengths, lanes, chunk)
+    dealt = _dealt(drawn, lengths, batch_rows, chunk)
     if chunk < lengths.max(initial=0):
-        queues = [generator.permutation(lane).tolist() for lane in dealt]
+        queues = [generator.permutation(batch_row).tolist() for batch_row in dealt]
     else:
         rounds = _drawn_rounds(dealt, generator)
-        queues = [[lane[place] for place in rounds if place < len(lane)] for lane in dealt]
+        queues = [
+            [batch_row[place] for place in rounds if place < len(batch_row)] for batch_row in dealt
+        ]
     return _placed(queues, first, stop, chunk, phase)
 
 
 def _dealt(
-    drawn: NDArray[np.int64], lengths: NDArray[np.int64], lanes: int, chunk: int
+    drawn: NDArray[np.int64], lengths: NDArray[np.int64], batch_rows: int, chunk: int
 ) -> list[list[int]]:
     """Deal series to lanes, longest first, each to the lane with the fewest segments."""
     longest_first = drawn[np.argsort(-lengths[drawn], kind="stable")]
-    dealt: list[list[int]] = [[] for _ in range(min(lanes, len(drawn)))]
-    loads = [(0, lane) for lane in range(len(dealt))]
+    dealt: list[list[int]] = [[] for _ in range(min(batch_rows, len(drawn)))]
+    loads = [(0, batch_row) for batch_row in range(len(dealt))]
     heapify(loads)
     for series in longest_first.tolist():
-        load, lane = loads[0]
-        dealt[lane].append(series)
+        load, batch_row = loads[0]
+        dealt[batch_row].append(series)
         segments = -(-int(lengths[series]) // chunk)
-        heapreplace(loads, (load + segments, lane))
+        heapreplace(loads, (load + segments, batch_row))
     return dealt
 
 
@@ -136,8 +138,8 @@ def _drawn_rounds(dealt: list[list[int]], generator: np.random.Generator) -> lis
     """Draw the order of the rounds that every lane takes part in; the others follow."""
     if not dealt:
         return []
-    common = min(len(lane) for lane in dealt)
-    longest = max(len(lane) for lane in dealt)
+    common = min(len(batch_row) for batch_row in dealt)
+    longest = max(len(batch_row) for batch_row in dealt)
     return [*generator.permutation(common).tolist(), *range(common, longest)]
 
 
@@ -147,14 +149,14 @@ def _placed(
     stop: NDArray[np.int64],
     chunk: int,
     phase: int,
-) -> Lanes:
+) -> PackedSequences:
     """Write down what each lane shows in each segment."""
     columns = [_column(queue, first, stop, chunk, phase) for queue in queues]
     height = max((len(column) for column in columns), default=0)
     grid = np.zeros((3, height, len(queues)), dtype=np.int64)
-    for lane, column in enumerate(columns):
-        grid[:, : len(column), lane] = np.transpose(column)
-    return Lanes(begin=grid[0], end=grid[1], starts=grid[2].astype(np.bool_))
+    for batch_row, column in enumerate(columns):
+        grid[:, : len(column), batch_row] = np.transpose(column)
+    return PackedSequences(begin=grid[0], end=grid[1], starts=grid[2].astype(np.bool_))
 
 
 def _column(

@@ -62,7 +62,7 @@ def per_series(
     return forecast
 
 
-def better_on_select(
+def better_on_validation(
     candidates: dict[str, np.ndarray], y: np.ndarray, select: np.ndarray
 ) -> tuple[str, np.ndarray]:
     """Choose the candidate with the lowest squared error on the select rows.
@@ -111,7 +111,7 @@ def ridge(x: np.ndarray, y: np.ndarray, fit: np.ndarray, select: np.ndarray) -> 
     rows = fit & np.isfinite(y)
     standard = _standardized(x, rows)
     candidates = {f"{alpha:g}": _ridge(standard, y, rows, alpha) for alpha in RIDGE_ALPHAS}
-    return better_on_select(candidates, y, select)[1]
+    return better_on_validation(candidates, y, select)[1]
 
 
 def boosted_trees(x: np.ndarray, y: np.ndarray, fit: np.ndarray, select: np.ndarray) -> np.ndarray:

@@ -88,8 +88,8 @@ def split_conformal(
     least = Adaptive().least
     median, found = raw.quantile([0.5])[:, 0], {}
     for coverage in COVERAGES:
-        reach = _reach(raw, median, coverage)
-        score = _score(y, median, reach)
+        horizon = _reach(raw, median, coverage)
+        score = _score(y, median, horizon)
         rows = np.flatnonzero(calibration & np.isfinite(score))
         if len(rows) < least:
             raise DataError(
@@ -101,7 +101,7 @@ def split_conformal(
         alone = _percentiles(score, rows, bins, coverage)
         every = _percentiles(score, rows, np.zeros(len(y), dtype=int), coverage)
         stretch = np.where((bins >= 0)[:, None], alone, every)
-        found[coverage] = _bounds(median, reach, stretch)
+        found[coverage] = _bounds(median, horizon, stretch)
     return _nested(found)
 
 
@@ -166,11 +166,11 @@ def adaptive_conformal(
     median = raw.quantile([0.5])[:, 0]
     found = {}
     for coverage in COVERAGES:
-        reach = _reach(raw, median, coverage)
-        score = _score(y, median, reach)
+        horizon = _reach(raw, median, coverage)
+        score = _score(y, median, horizon)
         walk = _Walk(settings, (1.0 - coverage) / 2.0)
         stretch = _stretches(walk, score, series, made, known)
-        found[coverage] = _bounds(median, reach, stretch)
+        found[coverage] = _bounds(median, horizon, stretch)
     return _nested(found)
 
 
@@ -257,20 +257,20 @@ class _Walk:
 
 def _reach(raw: Predictive, median: np.ndarray, coverage: float) -> np.ndarray:
     """Return how far the raw interval reaches below and above the median, (N, 2); 0 becomes 1."""
-    reach = np.abs(raw.interval(coverage) - median[:, None])
-    return np.where(reach > 0.0, reach, np.where(np.isnan(reach), np.nan, 1.0))
+    horizon = np.abs(raw.interval(coverage) - median[:, None])
+    return np.where(horizon > 0.0, horizon, np.where(np.isnan(horizon), np.nan, 1.0))
 
 
-def _score(y: np.ndarray, median: np.ndarray, reach: np.ndarray) -> np.ndarray:
+def _score(y: np.ndarray, median: np.ndarray, horizon: np.ndarray) -> np.ndarray:
     """Return outcomes (N,) in raw half-widths: -1 and 1 are the raw interval's ends."""
     away = y - median
-    score: np.ndarray = away / np.where(away < 0.0, reach[:, 0], reach[:, 1])
+    score: np.ndarray = away / np.where(away < 0.0, horizon[:, 0], horizon[:, 1])
     return score
 
 
-def _bounds(median: np.ndarray, reach: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+def _bounds(median: np.ndarray, horizon: np.ndarray, stretch: np.ndarray) -> np.ndarray:
     """Undo `_score` for a lower and an upper score, (N, 2)."""
-    sides = np.where(stretch < 0.0, reach[:, :1], reach[:, 1:])
+    sides = np.where(stretch < 0.0, horizon[:, :1], horizon[:, 1:])
     bounds: np.ndarray = median[:, None] + stretch * sides
     return bounds
 

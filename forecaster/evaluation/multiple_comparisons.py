@@ -90,7 +90,7 @@ class Superiority:
     """
 
     benchmark: str
-    rivals: int
+    benchmarks: int
     days: int
     p_value: float | None
     reason: str = ""
@@ -126,14 +126,14 @@ def superior_ability(
     if reason:
         days = len(losses[benchmark])
         return Superiority(
-            benchmark=benchmark, rivals=len(names), days=days, p_value=None, reason=reason
+            benchmark=benchmark, benchmarks=len(names), days=days, p_value=None, reason=reason
         )
     block = block_length(losses[benchmark][:, None] - table)
     test = SPA(losses[benchmark], table, block_size=block, reps=TEST_REPEATS, seed=seed)
     test.compute()
     return Superiority(
         benchmark=benchmark,
-        rivals=len(names),
+        benchmarks=len(names),
         days=len(table),
         p_value=float(test.pvalues["consistent"]),
     )

@@ -62,12 +62,12 @@ class Trial:
     loss: str
     days: np.ndarray
     challenger: np.ndarray
-    rivals: Mapping[str, np.ndarray]
+    benchmarks: Mapping[str, np.ndarray]
     inside: Mapping[float, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class PromotionResult:
     """Whether the challenger is promoted, whether that could be judged, why, and on what numbers.
 
     `evidence` holds what JSON can hold.
@@ -85,8 +85,8 @@ class Bound:
 
     target: str
     loss: str
-    rival: str
-    rival_loss: float
+    benchmark: str
+    benchmark_loss: float
     difference: float
     upper: float
 
@@ -94,13 +94,13 @@ class Bound:
     def sentence(self) -> str:
         """Say the difference and how bad it may be."""
         return (
-            f"{self.target}: {self.loss} {self.difference:+.2%} against {self.rival}, "
+            f"{self.target}: {self.loss} {self.difference:+.2%} against {self.benchmark}, "
             f"at most {self.upper:+.2%}"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class CoverageCheck:
     """The share of outcomes that an interval held, and by how much chance may move it."""
 
     target: str
@@ -127,7 +127,7 @@ class Held:
 
 def verdict(
     trials: Sequence[Trial], *, flaws: Sequence[str] = (), rule: Rule | None = None
-) -> Verdict:
+) -> PromotionResult:
     """Judge a challenger: promoted only if every target passes everything.
 
     For each rival: mean of the loss difference + t * standard error <= margin * the rival's mean
@@ -147,15 +147,17 @@ def verdict(
     evidence: dict[str, Any] = {"rule": asdict(rule), "flaws": list(flaws)}
     evidence["targets"] = {trial.target: _facts(trial) for trial in trials}
     if missing:
-        return Verdict(promoted=False, able=False, reason=missing, evidence=evidence)
+        return PromotionResult(promoted=False, able=False, reason=missing, evidence=evidence)
     wild = [_wild(trial) for trial in trials if not np.isfinite(trial.challenger).all()]
     against = [*flaws, *wild]
     if against:
-        return Verdict(promoted=False, able=True, reason="; ".join(against), evidence=evidence)
-    bounds = [_bound(trial, name, rule) for trial in trials for name in trial.rivals]
+        return PromotionResult(
+            promoted=False, able=True, reason="; ".join(against), evidence=evidence
+        )
+    bounds = [_bound(trial, name, rule) for trial in trials for name in trial.benchmarks]
     held = [_held(trial, coverage, rule) for trial in trials for coverage in trial.inside]
     for one in bounds:
-        evidence["targets"][one.target]["against"][one.rival] = _told(one)
+        evidence["targets"][one.target]["against"][one.benchmark] = _told(one)
     for each in held:
         evidence["targets"][each.target]["coverage"][f"{each.coverage:.0%}"] = _told(each)
     # Not `upper > margin`, which is False of a NaN.
@@ -165,7 +167,7 @@ def verdict(
     said = [one.sentence for one in bounds] if passed else [*worse, *off]
     limit = f" ({rule.confidence:.0%} confidence; {rule.margin:.0%} is allowed)"
     reason = "; ".join(said) + (limit if passed or worse else "")
-    return Verdict(promoted=passed, able=True, reason=reason, evidence=evidence)
+    return PromotionResult(promoted=passed, able=True, reason=reason, evidence=evidence)
 
 
 def _missing(trials: Sequence[Trial], rule: Rule) -> str:
@@ -173,7 +175,7 @@ def _missing(trials: Sequence[Trial], rule: Rule) -> str:
     if not trials:
         return "nothing was forecast that could be judged"
     for trial in trials:
-        for name, losses in trial.rivals.items():
+        for name, losses in trial.benchmarks.items():
             if len(losses) and not np.isfinite(losses).all():
                 return f"{trial.target}: {name} has no finite {trial.loss} to be held against"
         days = len(np.unique(trial.days))
@@ -182,7 +184,7 @@ def _missing(trials: Sequence[Trial], rule: Rule) -> str:
                 f"{trial.target}: {days} days that nobody was fitted on, {rule.least_days} are "
                 "needed; wait, or judge by `forecaster models compare`"
             )
-        for name, losses in trial.rivals.items():
+        for name, losses in trial.benchmarks.items():
             if not losses.mean() > 0.0:
                 return f"{trial.target}: {name} makes no error at all; such days tell nothing"
     return ""
@@ -210,25 +212,25 @@ def _facts(trial: Trial) -> dict[str, Any]:
 
 
 def _bound(trial: Trial, name: str, rule: Rule) -> Bound:
-    rival = trial.rivals[name]
-    gap, scale = daily(trial.challenger - rival, trial.days), float(rival.mean())
+    benchmark = trial.benchmarks[name]
+    gap, scale = daily(trial.challenger - benchmark, trial.days), float(benchmark.mean())
     t = float(stats.t.ppf(rule.confidence, len(gap) - 1))
     return Bound(
         target=trial.target,
         loss=trial.loss,
-        rival=name,
-        rival_loss=scale,
+        benchmark=name,
+        benchmark_loss=scale,
         difference=float(gap.mean()) / scale,
         upper=(float(gap.mean()) + t * newey_west_error(gap)) / scale,
     )
 
 
-def _held(trial: Trial, coverage: float, rule: Rule) -> Held:
+def _held(trial: Trial, coverage: float, rule: Rule) -> CoverageCheck:
     inside = trial.inside[coverage]
     share, error = coverage_error(inside, trial.days, coverage)
     days = len(np.unique(trial.days))
     t = float(stats.t.ppf((1.0 + rule.chance) / 2.0, days - 1))
-    return Held(
+    return CoverageCheck(
         target=trial.target,
         coverage=coverage,
         inside=share,
@@ -237,7 +239,7 @@ def _held(trial: Trial, coverage: float, rule: Rule) -> Held:
     )
 
 
-def _told(one: Bound | Held) -> dict[str, float | int | None]:
+def _told(one: Bound | CoverageCheck) -> dict[str, float | int | None]:
     """Keep the numbers of a test; what is no number becomes None."""
     numbers = {name: value for name, value in asdict(one).items() if not isinstance(value, str)}
     return {k: v if np.isfinite(v) else None for k, v in numbers.items() if k != "coverage"}

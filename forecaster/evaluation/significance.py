@@ -27,7 +27,7 @@ class Comparison:
 
     target: str
     forecaster: str
-    rival: str
+    benchmark: str
     difference: float
     p_value: float
     days: int
@@ -51,23 +51,23 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in words, with the numbers that it rests on."""
-        own, rival, by = self.forecaster, self.rival, f"{self.loss} {self.difference:+.2%}"
+        own, benchmark, by = self.forecaster, self.benchmark, f"{self.loss} {self.difference:+.2%}"
         if self.unit:
             by = f"{self.loss} {self.difference:+.4f} {self.unit}"
         days = f"{self.days:,} day" + ("s" if self.days != 1 else "")
         if np.isnan(self.p_value) and self.difference == 0.0:
-            return f"{own} makes the same forecasts as {rival}"
+            return f"{own} makes the same forecasts as {benchmark}"
         if np.isnan(self.p_value):
-            return f"{own} against {rival}: {by} over {days}, too few to tell"
+            return f"{own} against {benchmark}: {by} over {days}, too few to tell"
         stands = {"better": "better than", "worse": "worse than"}
         words = stands.get(self.verdict, "not distinguishable from")
         chance = f"p = {self.decisive:.2g} over {days}"
         if self.adjusted is not None:
             chance += f", after {self.comparisons:,} comparison" + "s" * (self.comparisons != 1)
-        return f"{own} is {words} {rival}: {by}, {chance}"
+        return f"{own} is {words} {benchmark}: {by}, {chance}"
 
 
-def compare(table: pd.DataFrame, target: str, forecaster: str, rival: str) -> Comparison:
+def compare(table: pd.DataFrame, target: str, forecaster: str, benchmark: str) -> Comparison:
     """Test equal accuracy of two forecasters on the same forecasts.
 
     Source: as of `diebold_mariano`; a day weighs by its forecasts, so that the sign is that of
@@ -77,13 +77,15 @@ def compare(table: pd.DataFrame, target: str, forecaster: str, rival: str) -> Co
     keys = ["session", "ticker"] if "ticker" in rows else ["session"]
     own, other = (
         rows[rows["forecaster"] == name].set_index(keys).sort_index()
-        for name in (forecaster, rival)
+        for name in (forecaster, benchmark)
     )
     squared, others = (
         ((side["forecast"] - side["actual"]) ** 2).to_numpy() for side in (own, other)
     )
     days = own.index.get_level_values("session").to_numpy()
-    return compare_losses(squared, others, days, target=target, forecaster=forecaster, rival=rival)
+    return compare_losses(
+        squared, others, days, target=target, forecaster=forecaster, benchmark=benchmark
+    )
 
 
 def compare_losses(
@@ -93,7 +95,7 @@ def compare_losses(
     *,
     target: str,
     forecaster: str,
-    rival: str,
+    benchmark: str,
     loss: str = "MSE",
     unit: str = "",
 ) -> Comparison:
@@ -114,7 +116,7 @@ def compare_losses(
     return Comparison(
         target=target,
         forecaster=forecaster,
-        rival=rival,
+        benchmark=benchmark,
         difference=mean / scale if scale != 0.0 else float("nan") if mean else 0.0,
         p_value=diebold_mariano(gap),
         days=len(gap),
@@ -213,7 +215,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 def verdict(
     own: np.ndarray,
-    rivals: dict[str, np.ndarray],
+    benchmarks: dict[str, np.ndarray],
     days: np.ndarray,
     *,
     target: str,
@@ -233,10 +235,10 @@ def verdict(
             days,
             target=target,
             forecaster=forecaster,
-            rival=rival,
+            benchmark=benchmark,
             loss=loss,
             unit=unit,
         )
-        for rival, losses in rivals.items()
+        for benchmark, losses in benchmarks.items()
     ]
     return adjust(found)

@@ -98,7 +98,7 @@ def historical_simulation(returns: np.ndarray, series: np.ndarray, window: int =
     return Samples(returns[known], np.where(enough, starts, stops), stops)
 
 
-MIN_FIT_DAYS = 250
+MIN_TRAIN_DAYS = 250
 PLAUSIBLE = (1e-3, 1e3)  # forecast variance over that of the last year
 LEAST_DF = 2.05
 
@@ -212,7 +212,7 @@ class _Series:
         good: np.ndarray | None = None
         starts = [*np.searchsorted(self.days, refits).tolist(), len(self.days)]
         for start, stop in pairwise(starts):
-            fitted = self._fit(start) if start >= MIN_FIT_DAYS else None
+            fitted = self._fit(start) if start >= MIN_TRAIN_DAYS else None
             good = good if fitted is None else fitted
             if good is None or stop == start:
                 continue

@@ -17,7 +17,7 @@ from forecaster.data.features import TRAILING_DAYS
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
-from forecaster.data.segments import Lanes, WindowBatches, pack_lanes, window_ends
+from forecaster.data.segments import PackedSequences, WindowBatches, pack_sequences, window_ends
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base
@@ -127,7 +127,7 @@ def prepare_panel(panel: Panel, settings: TrainSettings) -> Material:
     """
     _require_quantities(panel)
     split = split_by_time(
-        panel.days, fit_until=settings.fit_until, select_until=settings.select_until
+        panel.days, train_until=settings.train_until, validation_until=settings.validation_until
     )
     return material_of(panel, split, settings)
 
@@ -152,10 +152,10 @@ def material_of(
         scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
         if not scored.all():
             raise DataError(
-                f"The {block} block (fit until {split.fit_until}, select until "
-                f"{split.select_until}) has no day of {panel.targets[int(np.argmin(scored))]} to "
+                f"The {block} block (fit until {split.train_until}, select until "
+                f"{split.validation_until}) has no day of {panel.targets[int(np.argmin(scored))]} to "
                 f"score: after {TRAILING_DAYS} days of warm-up and --lookback {settings.lookback} "
-                "nothing is left. Fetch a longer period, lower --lookback or move --fit-until."
+                "nothing is left. Fetch a longer period, lower --lookback or move --train-until."
             )
     target_scaler = Scaler.fit(panel.y, fit & usable)
     y, forms = target_scaler.apply_target(panel.y), forms_of(settings.heads, settings.point_loss)
@@ -165,7 +165,7 @@ def material_of(
     elif base is None:
         scored = (fit & usable)[:, None] & np.isfinite(y)
         base = fit_base(kind, panel, scored, y, forms)
-    reader = Reader.of(panel, split.fit_until, base)
+    reader = Reader.of(panel, split.train_until, base)
     return Material(
         panel=panel,
         split=split,
@@ -178,10 +178,10 @@ def material_of(
     )
 
 
-def _kind_of_base(settings: TrainSettings, fit_days: NDArray[np.datetime64]) -> Kind | None:
+def _kind_of_base(settings: TrainSettings, train_days: NDArray[np.datetime64]) -> Kind | None:
     """Choose what the network starts from; under five years a hundred weights are noise."""
     if settings.base == "auto":
-        return "linear" if len(np.unique(fit_days)) >= LINEAR_FROM_DAYS else "har"
+        return "linear" if len(np.unique(train_days)) >= LINEAR_FROM_DAYS else "har"
     return None if settings.base == "none" else settings.base
 
 
@@ -214,16 +214,16 @@ def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], 
         return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, drawing(number))
     first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
     longest = longest_history(material)
-    chunk = min(settings.bptt_stride or settings.reach or longest, longest)
+    chunk = min(settings.bptt_k1 or settings.horizon or longest, longest)
 
-    def lanes(number: int) -> Lanes:
+    def batch_rows(number: int) -> PackedSequences:
         generator = drawing(number)
         # A phase drawn anew each pass: else the same days always open a chunk, without reach.
         # A chunk that holds the longest history whole is full BPTT, which has no phase.
         phase = chunk if chunk == longest else int(generator.integers(1, chunk + 1))
-        return pack_lanes(first, stop, settings.lanes, chunk, generator, phase)
+        return pack_sequences(first, stop, settings.batch_rows, chunk, generator, phase)
 
-    return lanes
+    return batch_rows
 
 
 def longest_history(material: Material) -> int:
@@ -239,7 +239,7 @@ def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.
     return stops
 
 
-def select_loss(
+def validation_loss(
     material: Material, settings: TrainSettings, inputs: torch.Tensor, y: np.ndarray
 ) -> Callable[[Network], float]:
     """Return what measures the head's own loss on the select block, in scaled units.

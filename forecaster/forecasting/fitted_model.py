@@ -44,10 +44,10 @@ class Reader:
     base: Base | None
 
     @classmethod
-    def of(cls, panel: Panel, fit_until: np.datetime64, base: Base | None) -> "Reader":
+    def of(cls, panel: Panel, train_until: np.datetime64, base: Base | None) -> "Reader":
         """Choose a network's inputs and measure their scales on the days up to a date."""
         names = compact_names(panel)
-        scaler = Scaler.fit(derived_inputs(panel, names), panel.days <= fit_until)
+        scaler = Scaler.fit(derived_inputs(panel, names), panel.days <= train_until)
         return cls(names=names, scaler=scaler, base=base)
 
     def inputs(self, panel: Panel) -> np.ndarray:
@@ -132,10 +132,10 @@ class Fitted:
             forecast_rows(network, torch.from_numpy(inputs), panel.offsets, self.lookback, rows)
             for network in self.networks
         )
-        return [believed(raw, base, self.forms, self.shrinkage) for raw in each]
+        return [shrunk(raw, base, self.forms, self.shrinkage) for raw in each]
 
 
-def believed(
+def shrunk(
     raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], shares: np.ndarray
 ) -> np.ndarray:
     """Move locations back towards the base's: it keeps all, the network its share.

@@ -19,19 +19,19 @@ from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.recalibration import scores_of, shrinkage
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.data_set import Material, material_of, passes_over, select_loss
+from forecaster.forecasting.data_set import Material, material_of, passes_over, validation_loss
 from forecaster.forecasting.fitted_model import (
     Fitted,
     Weights,
-    believed,
     fill,
     forecast_rows,
     location_columns,
+    shrunk,
     start_of,
     together,
     weights_of,
 )
-from forecaster.forecasting.memory import with_measured_reach
+from forecaster.forecasting.memory import with_measured_horizon
 from forecaster.models.network import Network, build_network
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.trainer import Evaluated, Options
 from forecaster.training.trainer import train as run_training
 
-OnUpdate = Callable[[int, Evaluated | None], None]
+OnStep = Callable[[int, Evaluated | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,8 +97,8 @@ def keeps_nothing() -> Keeper:
 class Watched:
     """Passes updates on, and remembers the looks and the best weights should training fail."""
 
-    def __init__(self, network: Network, resume: Checkpoint | None, on_update: OnUpdate) -> None:
-        self._network, self._on_update = network, on_update
+    def __init__(self, network: Network, resume: Checkpoint | None, on_step: OnStep) -> None:
+        self._network, self._on_update = network, on_step
         self.update = 0
         self._looks: list[Evaluated] = []
         self._weights: Weights = {}
@@ -124,7 +124,7 @@ class Watched:
         return Done(weights=self._weights, looks=tuple(self._looks))
 
 
-__all__ = ["Evaluated", "Fit", "OnUpdate", "fit", "fit_panel", "plan_of"]
+__all__ = ["Evaluated", "Fit", "OnStep", "fit", "fit_panel", "plan_of"]
 
 log = logging.getLogger(__name__)
 
@@ -176,10 +176,10 @@ def fit(
     device: torch.device,
     *,
     start: Weights | None = None,
-    on_update: OnUpdate = lambda update, look: None,
+    on_step: OnStep = lambda update, look: None,
 ) -> Fit:
     """Fit the members and calibrate them together; see `fit_members`."""
-    done = fit_members(material, settings, device, start=start, on_update=on_update)
+    done = fit_members(material, settings, device, start=start, on_step=on_step)
     return calibrated(done, material, settings)
 
 
@@ -189,14 +189,14 @@ def fit_members(
     device: torch.device,
     *,
     start: Weights | None = None,
-    on_update: OnUpdate = lambda update, look: None,
+    on_step: OnStep = lambda update, look: None,
     keeper: Keeper | None = None,
 ) -> list[Done]:
     """Fit the members one after another, each stopped by itself.
 
     Args:
         material: a panel with its blocks and scales.
-        settings: with `bptt_steps` a number (see `measured`); member m has the m-th next seed.
+        settings: with `bptt_k2` a number (see `measured`); member m has the m-th next seed.
         device: where to compute; the networks come back to the CPU.
         start: weights to begin from, as `weights_of_all` names them; None for fresh ones.
         on_update: called after each optimizer step of each member.
@@ -218,7 +218,7 @@ def fit_members(
         done = keeper.finished(member)
         if done is None:
             own = start_of(member, start)
-            done = _trained(material, seeded, device, own, on_update, keeper)
+            done = _trained(material, seeded, device, own, on_step, keeper)
             keeper.finish(done)
         members.append(done)
     return members
@@ -235,12 +235,12 @@ def starts_from(material: Material, settings: TrainSettings, start: Weights) -> 
 
 
 def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
-    """Replace `bptt_steps = "auto"` by what a first, short training shows.
+    """Replace `bptt_k2 = "auto"` by what a first, short training shows.
 
     Raises:
         UsageError: the memory exceeds what was measured; the text names what to give instead.
     """
-    if settings.bptt_steps != "auto":
+    if settings.bptt_k2 != "auto":
         return settings
 
     def first_stage(first: TrainSettings) -> Network:
@@ -248,16 +248,16 @@ def measured(material: Material, settings: TrainSettings, device: torch.device) 
         done = _trained(material, first, device, None, silent, nobody)
         return _new_network(material, first, done.weights).to(device)
 
-    return with_measured_reach(material, settings, first_stage)
+    return with_measured_horizon(material, settings, first_stage)
 
 
 def plan_of(settings: TrainSettings) -> BPTTPlan:
     """Read the BPTT plan from the settings."""
     return BPTTPlan(
         kind=settings.bptt,
-        steps=settings.reach,
-        stride=settings.bptt_stride,
-        update=settings.bptt_update,
+        steps=settings.horizon,
+        stride=settings.bptt_k1,
+        update=settings.step_per,
         memory=settings.bptt_memory,
     )
 
@@ -267,14 +267,14 @@ def _trained(
     settings: TrainSettings,
     device: torch.device,
     start: Weights | None,
-    on_update: OnUpdate,
+    on_step: OnStep,
     keeper: Keeper,
 ) -> Done:
     """Train a network on the fit block; the select block chooses its weights."""
     network = _new_network(material, settings, start).to(device)
     arrays = TrainingArrays.on(device, material.inputs, material.y, material.rows(0))
     resume = keeper.left()
-    watched = Watched(network, resume, on_update)
+    watched = Watched(network, resume, on_step)
     try:
         looks = run_training(
             network,
@@ -287,8 +287,8 @@ def _trained(
                 burn_in=settings.days_before_scoring,
                 workers=settings.workers,
             ),
-            validate=select_loss(material, settings, arrays.inputs, material.y),
-            on_update=watched,
+            validate=validation_loss(material, settings, arrays.inputs, material.y),
+            on_step=watched,
             on_boundary=keeper.boundary,
             resume=resume,
         )
@@ -300,7 +300,7 @@ def _trained(
             raise
         keeper.fail(watched.best)
         raise OutOfMemoryError(
-            f"Training found too little memory after update {watched.update}; lower --lanes or "
+            f"Training found too little memory after update {watched.update}; lower --batch-rows or "
             "--hidden, or give --bptt-memory recompute."
         ) from error
     return Done(weights=weights_of(network), looks=tuple(looks))
@@ -330,7 +330,7 @@ def _new_network(material: Material, settings: TrainSettings, start: Weights | N
 
 def _options(settings: TrainSettings) -> Options:
     return Options(
-        max_updates=settings.max_updates,
+        max_steps=settings.max_steps,
         learning_rate=settings.lr,
         weight_decay=settings.weight_decay,
         clip_grad=settings.clip_grad,
@@ -361,7 +361,7 @@ def calibrated(members: Sequence[Done], material: Material, settings: TrainSetti
     places = location_columns(forms)
     held = np.broadcast_to(base, raw.shape)[:, places]
     shares = shrinkage(raw[:, places] - held, np.where(scored, material.y - held, np.nan))
-    moved = [believed(one, base, forms, shares) for one in each]
+    moved = [shrunk(one, base, forms, shares) for one in each]
     found = together(moved, forms, material.target_scaler)
     y = np.where(scored, panel.y, np.nan)
     fitted = Fitted(

@@ -210,7 +210,9 @@ def trained_on(
         )
     missing = tuple(ticker for ticker in trained_on if ticker not in held)
     if missing:
-        log.warning("%s: trained on, but without prices here any more; left out", name_some(missing))
+        log.warning(
+            "%s: trained on, but without prices here any more; left out", name_some(missing)
+        )
     return [seen[ticker] for ticker in trained_on if ticker in seen], missing
 
 

@@ -25,15 +25,15 @@ def recipe_of(manifest: Manifest) -> TrainSettings:
         ArtifactError: this forecaster has no such settings any more.
     """
     known = {name: manifest.training[name] for name in manifest.training if _is_setting(name)}
-    if known.get("bptt_steps") != "auto":
+    if known.get("bptt_k2") != "auto":
         known.pop("bptt_tolerance", None)  # of a reach that was measured then
     told = {
         **known,
         "target": tuple(manifest.targets),
         "head": tuple(manifest.network.heads),
         "lookback": manifest.network.lookback,
-        "fit_until": manifest.data.blocks.fit_until,
-        "select_until": manifest.data.blocks.select_until,
+        "train_until": manifest.data.blocks.train_until,
+        "validation_until": manifest.data.blocks.validation_until,
     }
     try:
         return TrainSettings.model_validate(told)

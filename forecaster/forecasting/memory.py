@@ -1,4 +1,4 @@
-"""`--bptt-steps auto`: a short first training, its memory measured, a reach set by it."""
+"""`--bptt-k2 auto`: a short first training, its memory measured, a reach set by it."""
 
 import copy
 import logging
@@ -20,7 +20,7 @@ from forecaster.models.network import Network
 from forecaster.report.memory import MemoryFigures, OverTime, memory_page
 from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings
 
-Looks = Sequence[tuple[int, float]]
+TestSetEvaluations = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class MemoryReport:
     plan: BPTTPlan
     tolerance: float
     profile: MemoryProfile
-    looks: Mapping[str, Looks] = field(default_factory=dict)
+    looks: Mapping[str, TestSetEvaluations] = field(default_factory=dict)
 
     @property
     def bias(self) -> pd.DataFrame:
@@ -57,14 +57,14 @@ class MemoryReport:
         advice, advised = self.profile.advice, self.profile.advised
         if advice.days is None or advised is None:
             return (
-                f"No --bptt-steps can be advised for a tolerance of {self.tolerance:.0%}: "
+                f"No --bptt-k2 can be advised for a tolerance of {self.tolerance:.0%}: "
                 f"{advice.declined}. {self._remedy}"
             )
         ratio = advised.noise_ratio
         noise = f", {ratio:.2g} of the sampling noise" if ratio == ratio else ""
         return (
             f"For a bias of at most {self.tolerance:.0%}, let every error reach back "
-            f"{advice.days} days: --bptt-stride {advised.stride} --bptt-steps {2 * advised.stride} "
+            f"{advice.days} days: --bptt-k1 {advised.stride} --bptt-k2 {2 * advised.stride} "
             f"(measured bias {advised.bias:.2%}{noise})."
         )
 
@@ -233,22 +233,22 @@ FIRST_UPDATES = 100
 LEAST_STRIDE = 21
 
 
-def with_measured_reach(
+def with_measured_horizon(
     material: Material, settings: TrainSettings, fit: Callable[[TrainSettings], Network]
 ) -> TrainSettings:
-    """Replace `bptt_steps = "auto"` by numbers measured on a network trained shortly.
+    """Replace `bptt_k2 = "auto"` by numbers measured on a network trained shortly.
 
     Args:
         material: what is trained on; only its fit block is measured.
-        settings: with `bptt_steps` "auto".
+        settings: with `bptt_k2` "auto".
         fit: trains a fresh network as settings say.
 
     Raises:
         UsageError: the memory exceeds what was measured; the text names what to give instead.
     """
-    updates = min(FIRST_UPDATES, settings.max_updates)
+    updates = min(FIRST_UPDATES, settings.max_steps)
     plan = BPTTPlan.truncated(steps=DEFAULT_BPTT_STEPS)
-    changes = {"bptt_steps": None, "max_updates": updates}
+    changes = {"bptt_k2": None, "max_steps": updates}
     network = fit(settings.model_copy(update=changes))
     report = measure(
         "first stage",
@@ -266,15 +266,15 @@ def with_measured_reach(
     stride = max(days, LEAST_STRIDE)
     log.info(
         "bptt    auto: after %d updates a reach of %d days keeps the bias below %.3g %%: "
-        "--bptt-stride %d --bptt-steps %d",
+        "--bptt-k1 %d --bptt-k2 %d",
         *(updates, days, 100 * report.tolerance, stride, 2 * stride),
     )
-    return settings.model_copy(update={"bptt_steps": 2 * stride, "bptt_stride": stride})
+    return settings.model_copy(update={"bptt_k2": 2 * stride, "bptt_k1": stride})
 
 
 def _refusal(report: MemoryReport) -> str:
     lags, why = report.profile.lags, report.profile.advice.declined
-    remedy = f"Use --bptt full, or --bptt-stride {lags} --bptt-steps {2 * lags}"
+    remedy = f"Use --bptt full, or --bptt-k1 {lags} --bptt-k2 {2 * lags}"
     if report.profile.lyapunov > 0.0:
-        remedy = f"Errors explode: use --bptt-steps {DEFAULT_BPTT_STEPS} and a lower --lr"
-    return f"--bptt-steps auto declines: {why}. {remedy}, or raise --bptt-tolerance."
+        remedy = f"Errors explode: use --bptt-k2 {DEFAULT_BPTT_STEPS} and a lower --lr"
+    return f"--bptt-k2 auto declines: {why}. {remedy}, or raise --bptt-tolerance."

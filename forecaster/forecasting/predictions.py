@@ -230,7 +230,7 @@ def stale_tickers(
 
 
 def adaptive_intervals(
-    panel: Panel, target: str, predictive: Predictive, fit_until: np.datetime64
+    panel: Panel, target: str, predictive: Predictive, train_until: np.datetime64
 ) -> Intervals:
     """Calibrate the intervals of a target, each by what came of forecasts made before it.
 
@@ -238,14 +238,14 @@ def adaptive_intervals(
         panel: all N rows.
         target: one of the panel's.
         predictive: N forecasts, as deviation from the panel's level; NaN where there is none.
-        fit_until: last day that the forecaster was fitted on: outcomes until then teach nothing.
+        train_until: last day that the forecaster was fitted on: outcomes until then teach nothing.
 
     Returns:
         Intervals of N rows; NaN where there is no forecast, or where a number alone was forecast
         and fewer than 100 outcomes had come.
     """
     days = panel.outcome_days
-    wanted = np.isfinite(predictive.mean()) & (np.isnat(days) | (days > fit_until))
+    wanted = np.isfinite(predictive.mean()) & (np.isnat(days) | (days > train_until))
     rows = np.flatnonzero(wanted)
     part, y = predictive.take(rows), panel.y[rows, panel.targets.index(target)]
     made, known = panel.days[rows], days[rows]
@@ -274,8 +274,8 @@ def served_intervals(
         n intervals: the adaptive ones, and those of the select block where they have too few
         outcomes to learn from.
     """
-    fit_until = np.datetime64(trained.manifest.data.blocks.fit_until, "D")
-    drawn = adaptive_intervals(panel, target, whole, fit_until)
+    train_until = np.datetime64(trained.manifest.data.blocks.train_until, "D")
+    drawn = adaptive_intervals(panel, target, whole, train_until)
     tickers = np.array(panel.tickers)[panel.series[rows]]
     fixed = raw_intervals(trained.calibrated(target, whole.take(rows), tickers)).bounds
     return Intervals(

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import Lanes
+from forecaster.data.segments import PackedSequences
 from forecaster.forecasting.data_set import Material, longest_history, passes_over
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import LEAP, Evaluated
@@ -24,7 +24,7 @@ def announce(
     log.info(
         "data    %d tickers, %s days %s..%s   fit %s until %s, select %s until %s, report %s",
         *(len(panel.tickers), f"{len(panel.days):,}", panel.days.min(), panel.days.max()),
-        *(f"{fit:,}", split.fit_until, f"{select:,}", split.select_until, f"{report:,}"),
+        *(f"{fit:,}", split.train_until, f"{select:,}", split.validation_until, f"{report:,}"),
     )
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
@@ -38,10 +38,10 @@ def announce(
     log.info("bptt    %s", reach_in_words(settings, plan))
     log.info("        %s", _schedule(material, settings, plan))
     _tell_of_full(material, settings, plan)
-    if settings.initial_state == "learned" and settings.lookback == "all" and settings.reach:
+    if settings.initial_state == "learned" and settings.lookback == "all" and settings.horizon:
         log.warning(
             "a learned initial state only sees the first %d days of each series",
-            settings.reach,
+            settings.horizon,
         )
 
 
@@ -90,19 +90,19 @@ def _schedule(material: Material, settings: TrainSettings, plan: BPTTPlan) -> st
     """Say what a pass is, which days are scored, and how many passes the budget buys."""
     one_pass = passes_over(material, settings)(1)
     updates = 1 if plan.update == "pass" else len(one_pass)
-    if isinstance(one_pass, Lanes):
-        fewer = ", as many as series," if one_pass.width < settings.lanes else ""
-        lanes = f"{one_pass.width} lane{'s' if one_pass.width > 1 else ''}"
-        sample = f"{lanes}{fewer} {one_pass.utilisation:.0%} full"
+    if isinstance(one_pass, PackedSequences):
+        fewer = ", as many as series," if one_pass.width < settings.batch_rows else ""
+        batch_rows = f"{one_pass.width} lane{'s' if one_pass.width > 1 else ''}"
+        sample = f"{batch_rows}{fewer} {one_pass.utilisation:.0%} full"
         scored = "each day scored once"
     else:
         sample = f"windows of {settings.lookback} days, {settings.batch} at a time"
         cold = settings.days_before_scoring
         scored = "last day scored" if cold is None else f"days scored after the first {cold}"
-    passes = settings.max_updates / updates
+    passes = settings.max_steps / updates
     return (
         f"{sample}, {updates:,} update{'s' if updates > 1 else ''} per pass "
-        f"(--max-updates {settings.max_updates} is {passes:.3g} passes); {scored}"
+        f"(--max-steps {settings.max_steps} is {passes:.3g} passes); {scored}"
     )
 
 

@@ -85,8 +85,8 @@ def _data_part(material: Material, bars_hash: str) -> DataPart:
         days=len(panel.days),
         blocks=BlocksPart(
             first=panel.days.min().item(),
-            fit_until=split.fit_until.item(),
-            select_until=split.select_until.item(),
+            train_until=split.train_until.item(),
+            validation_until=split.validation_until.item(),
             last=panel.days.max().item(),
         ),
     )
@@ -104,11 +104,11 @@ def _training_part(
         **settings.model_dump(mode="json", exclude={"target", "lookback", "head"}),
         "head": ",".join(settings.heads),
         "base": "none" if base is None else base.kind,
-        "bptt_steps": settings.reach,
+        "bptt_k2": settings.horizon,
         "updates": looks[-1].update,
         "passes": looks[-1].passes,
         "best_update": bests[0],
         "clipped": looks[-1].clipped,
         "leaps": looks[-1].leaps,
-        "looks": [(look.update, look.select_loss) for look in looks],
+        "looks": [(look.update, look.validation_loss) for look in looks],
     }

@@ -37,7 +37,7 @@ from forecaster.forecasting.training_log import announce, tell_of_gradients
 from forecaster.forecasting.training_manifest import describe
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
-from forecaster.registry.champion_history import standing
+from forecaster.registry.champion_history import champion_status
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import fail, register
 from forecaster.registry.run_history import begin_run, finish_run
@@ -45,7 +45,7 @@ from forecaster.registry.versions import check_writable, read_manifest, save_ver
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device, is_of_memory
 
-__all__ = ["NightBlocks", "train_challenger"]
+__all__ = ["RollingSplit", "train_challenger"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ Start = Literal["cold", "warm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NightBlocks:
+class RollingSplit:
     """Trading days that are kept for the gate, and those before them that select.
 
     The fit block is what lies before both, at least as long as the select block.
@@ -80,9 +80,12 @@ class NightBlocks:
                 f"gate, {self.select} that select, {self.select} or more to fit. Fetch a longer "
                 "period; the champion forecasts meanwhile."
             )
-        select_until, fit_until = distinct[-self.gate - 1], distinct[-self.gate - self.select - 1]
+        validation_until, train_until = (
+            distinct[-self.gate - 1],
+            distinct[-self.gate - self.select - 1],
+        )
         return settings.model_copy(
-            update={"fit_until": fit_until.item(), "select_until": select_until.item()}
+            update={"train_until": train_until.item(), "validation_until": validation_until.item()}
         )
 
 
@@ -120,7 +123,7 @@ def train_challenger(
     *,
     start: Start = "cold",
     checkpoint_every: int = 50,
-    blocks: NightBlocks | None = None,
+    blocks: RollingSplit | None = None,
 ) -> str:
     """Train a version and register it as the challenger of a model name.
 
@@ -155,7 +158,7 @@ def train_challenger(
     check_writable(where)
     run = begin_run(where, name, start, as_of)
     try:
-        task = _task(where, name, settings, tickers, as_of, start, blocks or NightBlocks())
+        task = _task(where, name, settings, tickers, as_of, start, blocks or RollingSplit())
         return _train(task, run, checkpoint_every)
     except BaseException as error:
         known = _known(error)
@@ -191,7 +194,7 @@ def _task(
     tickers: Sequence[str],
     as_of: date | None,
     start: Start,
-    blocks: NightBlocks,
+    blocks: RollingSplit,
 ) -> _Task:
     """Read the prices, cut the blocks, find the weights to begin from."""
     device = choose_device(settings.device)
@@ -221,7 +224,7 @@ def _champion(
     home: Path, name: str, material: Material, settings: TrainSettings
 ) -> tuple[str, Weights | None]:
     """Take the champion's weights; say why where they cannot be taken."""
-    champion = standing(home, name).champion
+    champion = champion_status(home, name).champion
     if champion is None:
         log.info("start   cold: the baseline is champion, and has no weights")
         return "cold", None

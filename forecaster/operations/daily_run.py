@@ -16,7 +16,7 @@ from forecaster import clock
 from forecaster.errors import DataError, TooOldError
 from forecaster.forecasting.baseline import BASELINE
 from forecaster.operations.drift import RECENT, drift_flags, inputs_flag
-from forecaster.operations.due_sessions import Held, evening, silent_for
+from forecaster.operations.due_sessions import StoreState, evening, silent_for
 from forecaster.operations.forecast_recording import with_outcomes
 from forecaster.operations.retraining import (
     Decided,
@@ -26,11 +26,11 @@ from forecaster.operations.retraining import (
     train_and_judge,
     why_due,
 )
-from forecaster.operations.session_forecasts import Forecasts, forecast_night
+from forecaster.operations.session_forecasts import Forecasts, forecast_session
 from forecaster.pipeline.score import scored
 from forecaster.registry.champion_history import Decision, decisions
 from forecaster.registry.pruning import prune
-from forecaster.registry.run_history import begin_night, finish_night
+from forecaster.registry.run_history import begin_session, finish_session
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Settings
 
@@ -41,18 +41,18 @@ _TOLD = ("forecasts", "mse", "skill", "pinball", "cover80", "cover95")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NightWork:
+class SessionWork:
     """What is the same for all nights of a run: where, for whom, with which settings."""
 
     home: Path
     name: str
     settings: Settings
-    stored: Held
+    stored: StoreState
     is_replay: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
-class NightReport:
+class SessionReport:
     """What a night did.
 
     `version` made the forecasts, empty where none were made. `behind` are tickers whose bar of
@@ -107,7 +107,7 @@ class NightReport:
         }
 
 
-def do_night(work: NightWork, day: date) -> NightReport:
+def run_session(work: SessionWork, day: date) -> SessionReport:
     """Do a night, and store that it is done.
 
     Whatever was done of it before is not done again: forecasts, a training's decision.
@@ -121,8 +121,8 @@ def do_night(work: NightWork, day: date) -> NightReport:
             the night is not done, and the next run takes it up.
     """
     made_at = clock.now()
-    begin_night(work.home, work.name, day)
-    report = NightReport(night=day)
+    begin_session(work.home, work.name, day)
+    report = SessionReport(night=day)
     with clock.as_if(evening(work.stored.calendars.values(), day)):
         _look_for_bars(work, report)
         _forecast(work, report, made_at)
@@ -131,7 +131,7 @@ def do_night(work: NightWork, day: date) -> NightReport:
         report.pruned = tuple(prune(work.home, keep=work.settings.retrain.keep))
     summary = {**report.summary(), "replay": work.is_replay}
     outcome = "done" if report.forecasts is not None else "no forecast"
-    finish_night(
+    finish_session(
         work.home, work.name, day, outcome=outcome, exit_code=report.exit_code, summary=summary
     )
     return report
@@ -142,7 +142,7 @@ def no_bar_of(day: date, tickers: Sequence[str]) -> str:
     return f"no bar of {day}: {', '.join(tickers)}"
 
 
-def _look_for_bars(work: NightWork, report: NightReport) -> None:
+def _look_for_bars(work: SessionWork, report: SessionReport) -> None:
     """Name the tickers that lack the night's bar; those that have long been silent apart."""
     silent = silent_for(work.home, work.stored, report.night)
     long = work.settings.predict.max_stale
@@ -155,7 +155,7 @@ def _look_for_bars(work: NightWork, report: NightReport) -> None:
             log.warning("%s: no bar for %d sessions; it is left out from now on", name, long + 1)
 
 
-def _forecast(work: NightWork, report: NightReport, made_at: datetime) -> None:
+def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> None:
     """Forecast; a model too old or prices too few leave the night without, but do not end it."""
     try:
         found = _forecasts(work, report, made_at)
@@ -172,8 +172,8 @@ def _forecast(work: NightWork, report: NightReport, made_at: datetime) -> None:
         report.troubles.append((3, f"no forecast for {', '.join(report.skipped)}"))
 
 
-def _forecasts(work: NightWork, report: NightReport, made_at: datetime) -> Forecasts:
-    return forecast_night(
+def _forecasts(work: SessionWork, report: SessionReport, made_at: datetime) -> Forecasts:
+    return forecast_session(
         work.home,
         work.name,
         work.settings.train.target,
@@ -185,10 +185,10 @@ def _forecasts(work: NightWork, report: NightReport, made_at: datetime) -> Forec
     )
 
 
-def _score(work: NightWork, report: NightReport) -> None:
+def _score(work: SessionWork, report: SessionReport) -> None:
     """Hold the nights' forecasts of the last quarter against what has come."""
     rows = with_outcomes(
-        work.home, work.name, since=report.night - _SCORED, until=report.night, by_night=True
+        work.home, work.name, since=report.night - _SCORED, until=report.night, by_session=True
     )
     if rows.empty:
         return
@@ -204,13 +204,13 @@ def _score(work: NightWork, report: NightReport) -> None:
             log.warning("drift   %s", reason)
 
 
-def _crowning(work: NightWork, version: str) -> Decision | None:
+def _crowning(work: SessionWork, version: str) -> Decision | None:
     """Find the decision that made a version champion."""
     taken = [one for one in decisions(work.home, work.name) if one.after == version]
     return taken[-1] if taken else None
 
 
-def _train(work: NightWork, report: NightReport) -> None:
+def _train(work: SessionWork, report: SessionReport) -> None:
     """Judge a challenger that waits for it; train and judge another where one is due."""
     settings = work.settings
     training = TrainingDay(

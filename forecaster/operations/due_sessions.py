@@ -26,7 +26,7 @@ _LONGEST_HOLIDAY = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class StoreState:
     """What the store has of the tickers of a night: their calendars, oldest and newest bars.
 
     These are by ticker; `fetched_at` is when the newest prices came.
@@ -67,7 +67,7 @@ class Due:
         return self.newest is not None and (seen is None or seen < self.newest)
 
 
-def held(home: Path, tickers: Sequence[str] = ()) -> Held:
+def held(home: Path, tickers: Sequence[str] = ()) -> StoreState:
     """Read what is stored of these tickers, or of all; those not stored yet are left out."""
     wanted = normalise_tickers(tickers)
     try:
@@ -77,8 +77,8 @@ def held(home: Path, tickers: Sequence[str] = ()) -> Held:
             calendars = {name: store.listing(name).calendar for name in names}
             fetched = [store.fetched_at(name) for name in names]
     except UnknownNameError:
-        return Held(calendars={}, oldest={}, newest={}, fetched_at=None)
-    return Held(
+        return StoreState(calendars={}, oldest={}, newest={}, fetched_at=None)
+    return StoreState(
         calendars=calendars,
         oldest={name: span.first for name, span in spans.items() if span},
         newest={name: span.last for name, span in spans.items() if span},
@@ -104,7 +104,7 @@ def comes_from(home: Path, source: str) -> bool:
         return True
 
 
-def refuse_clock_set_back(stored: Held) -> None:
+def refuse_clock_set_back(stored: StoreState) -> None:
     """Refuse to work by a clock that is behind the prices: it would take old bars for new.
 
     Raises:
@@ -127,7 +127,7 @@ def newest_final(calendars: Collection[str], as_of: date | None = None) -> date 
     """
     today = clock.now().date() + _ONE_DAY  # it is tomorrow already in some places
     last = today if as_of is None else min(today, as_of)
-    found = final_only(calendars, night_dates(calendars, last - _LONGEST_HOLIDAY, last))
+    found = final_only(calendars, session_dates(calendars, last - _LONGEST_HOLIDAY, last))
     return found[-1] if found else None
 
 
@@ -137,7 +137,7 @@ def final_only(calendars: Collection[str], days: Sequence[date]) -> list[date]:
     return [day for day in days if evening(calendars, day) <= now]
 
 
-def due(home: Path, name: str, stored: Held, as_of: date | None, catch_up: int) -> Due:
+def due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up: int) -> Due:
     """Tell the nights to do: all since the last one that was done, or the newest alone.
 
     A night that was begun and not finished is done again, and those after it.
@@ -166,7 +166,7 @@ def due(home: Path, name: str, stored: Held, as_of: date | None, catch_up: int) 
     return Due(nights=tuple(found[left_out:]), newest=newest, last=last, left_out=left_out)
 
 
-def silent_for(home: Path, stored: Held, day: date) -> dict[str, int]:
+def silent_for(home: Path, stored: StoreState, day: date) -> dict[str, int]:
     """Count, by ticker, the sessions until a night of which there is no bar since the last one.
 
     Tickers that have a bar of the night, or no session on it, are left out.
@@ -187,7 +187,9 @@ def silent_for(home: Path, stored: Held, day: date) -> dict[str, int]:
     return found
 
 
-def _with_bars(home: Path, stored: Held, first: date | None, as_of: date | None) -> list[date]:
+def _with_bars(
+    home: Path, stored: StoreState, first: date | None, as_of: date | None
+) -> list[date]:
     """List final sessions with bars, from a day on; without one only the newest matters."""
     found: set[date] = set()
     since = first or _newest_known(stored, as_of) - _LONGEST_HOLIDAY
@@ -201,12 +203,12 @@ def _with_bars(home: Path, stored: Held, first: date | None, as_of: date | None)
     return final_only(stored.calendars.values(), sorted(found))
 
 
-def _newest_known(stored: Held, as_of: date | None) -> date:
+def _newest_known(stored: StoreState, as_of: date | None) -> date:
     newest = max(stored.newest.values())
     return newest if as_of is None else min(newest, as_of)
 
 
-def night_dates(calendars: Collection[str], after: date, until: date) -> list[date]:
+def session_dates(calendars: Collection[str], after: date, until: date) -> list[date]:
     """List the dates on which any of these calendars has a session, after one day until another."""
     if after >= until:
         return []
@@ -233,7 +235,7 @@ def evening(calendars: Collection[str], day: date) -> datetime:
 
 def model_age(manifest: Manifest, calendars: Collection[str], day: date) -> int:
     """Count the days with a session in any of the calendars since the last that training saw."""
-    return len(night_dates(calendars, manifest.data.blocks.last, day))
+    return len(session_dates(calendars, manifest.data.blocks.last, day))
 
 
 def accepted_age(manifest: Manifest, calendars: Collection[str], day: date, most: int) -> int:

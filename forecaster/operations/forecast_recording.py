@@ -74,7 +74,7 @@ def with_outcomes(
     *,
     since: date | None = None,
     until: date | None = None,
-    by_night: bool = False,
+    by_session: bool = False,
 ) -> pd.DataFrame:
     """Read the ledger with what came, as far as the stored bars tell it.
 
@@ -97,7 +97,7 @@ def with_outcomes(
         UnknownNameError: nothing is stored.
     """
     rows = ledger(home, name, since)
-    if by_night:
+    if by_session:
         rows = rows[rows["night"]]
     if until is not None:
         rows = rows[rows["as_of"] <= pd.Timestamp(until)]

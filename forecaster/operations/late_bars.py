@@ -18,10 +18,10 @@ from forecaster.errors import (
     TooOldError,
     UnknownNameError,
 )
-from forecaster.operations.daily_run import NightWork, no_bar_of
-from forecaster.operations.due_sessions import SOURCE_FAILS, Due, Held, evening, silent_for
-from forecaster.operations.session_forecasts import forecast_night
-from forecaster.registry.run_history import amend_night, nights
+from forecaster.operations.daily_run import SessionWork, no_bar_of
+from forecaster.operations.due_sessions import SOURCE_FAILS, Due, StoreState, evening, silent_for
+from forecaster.operations.session_forecasts import forecast_session
+from forecaster.registry.run_history import amend_session, nights
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 Fetch = Callable[[tuple[str, ...]], tuple[FetchReport | None, ForecasterError | None]]
 
 
-def lacking(home: Path, name: str, stored: Held, due: Due) -> tuple[str, ...]:
+def lacking(home: Path, name: str, stored: StoreState, due: Due) -> tuple[str, ...]:
     """Name the tickers whose bar the last night lacked, as long as no newer night is known of."""
     if due.last is None or due.nights or due.is_waiting:
         return ()
@@ -54,7 +54,7 @@ def ask_again(tickers: Sequence[str], fetch: Fetch) -> None:
 _PARTIAL: Final = 3
 
 
-def forecast_latecomers(work: NightWork, day: date, lacking: Collection[str]) -> tuple[str, ...]:
+def forecast_latecomers(work: SessionWork, day: date, lacking: Collection[str]) -> tuple[str, ...]:
     """Forecast the tickers that have their bar of a night now, and note it in the night.
 
     Args:
@@ -71,7 +71,7 @@ def forecast_latecomers(work: NightWork, day: date, lacking: Collection[str]) ->
     made_at = clock.now()
     with clock.as_if(evening(work.stored.calendars.values(), day)):
         try:
-            found = forecast_night(
+            found = forecast_session(
                 work.home,
                 work.name,
                 work.settings.train.target,
@@ -89,7 +89,7 @@ def forecast_latecomers(work: NightWork, day: date, lacking: Collection[str]) ->
     code = told.exit_code or 0
     if code == _PARTIAL and not summary["troubles"]:
         code = 0
-    amend_night(work.home, work.name, day, exit_code=code, summary=summary)
+    amend_session(work.home, work.name, day, exit_code=code, summary=summary)
     return came
 
 

@@ -21,7 +21,7 @@ from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import promise, scaled_errors
-from forecaster.evaluation.promotion_test import Rule, Trial, Verdict, verdict
+from forecaster.evaluation.promotion_test import PromotionResult, Rule, Trial, verdict
 from forecaster.forecasting.baseline import BASELINE, Stated, stated_by_baseline
 from forecaster.forecasting.loading import Trained, load_trained
 from forecaster.forecasting.predictions import served_intervals
@@ -60,8 +60,8 @@ class _Side:
         return self.trained.manifest.version
 
     @property
-    def select_until(self) -> np.datetime64:
-        return np.datetime64(self.trained.manifest.data.blocks.select_until, "D")
+    def validation_until(self) -> np.datetime64:
+        return np.datetime64(self.trained.manifest.data.blocks.validation_until, "D")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +75,7 @@ class _Field:
     def since(self) -> np.datetime64:
         """The last day that either version was selected on."""
         sides = [self.challenger, *([self.champion] if self.champion else [])]
-        return max(side.select_until for side in sides)
+        return max(side.validation_until for side in sides)
 
     def candidates(self, target: str) -> np.ndarray:
         """(N,) True on rows to be judged: with an outcome on a gate day, able to be forecast."""
@@ -97,7 +97,7 @@ def judge(
     challenger: str,
     as_of: date | None = None,
     rule: Rule | None = None,
-) -> Verdict:
+) -> PromotionResult:
     """Hold a challenger against the champion of its name and against the baseline.
 
     The loss is the CRPS where both versions state a distribution of the target, else the squared
@@ -158,13 +158,13 @@ def _trial(field: _Field, target: str) -> tuple[Trial, dict[str, Any] | None]:
     k, panel = own.panel.targets.index(target), own.panel
     candidates = np.flatnonzero(field.candidates(target))
     base = stated_by_baseline(panel, target, panel.outcome_days <= field.since, candidates)
-    rival = other.stated[target] if other and target in other.stated else None
-    dense = not isinstance(own.stated[target], Point) and not isinstance(rival, Point)
+    benchmark = other.stated[target] if other and target in other.stated else None
+    dense = not isinstance(own.stated[target], Point) and not isinstance(benchmark, Point)
     y = panel.y[candidates, k]
     losses = (
         {}
-        if rival is None or other is None
-        else {other.version: _loss(rival.take(candidates), y, dense)}
+        if benchmark is None or other is None
+        else {other.version: _loss(benchmark.take(candidates), y, dense)}
     )
     losses[BASELINE] = _baseline_loss(base, y, dense)
     known = np.all([np.isfinite(values) for values in losses.values()], axis=0)
@@ -179,7 +179,7 @@ def _trial(field: _Field, target: str) -> tuple[Trial, dict[str, Any] | None]:
         loss="CRPS" if dense else "MSE",
         days=days,
         challenger=_loss(forecast, y, dense),
-        rivals={name: values[judged] for name, values in losses.items()},
+        benchmarks={name: values[judged] for name, values in losses.items()},
         inside={coverage: served.inside(y, coverage) for coverage in COVERAGES},
     )
     return trial, None if kept is None else asdict(kept)

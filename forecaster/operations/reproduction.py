@@ -45,7 +45,7 @@ def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list
 
 def rows_since_fit(panel: Panel, manifest: Manifest) -> np.ndarray:
     """(N,) True on the rows whose outcome came after the fit block, and on the newest ones."""
-    rows: np.ndarray = panel.outcome_days > np.datetime64(manifest.data.blocks.fit_until, "D")
+    rows: np.ndarray = panel.outcome_days > np.datetime64(manifest.data.blocks.train_until, "D")
     rows[panel.newest] = True
     return rows
 

@@ -10,10 +10,10 @@ from typing import Final, Literal
 from forecaster.data.sessions import calendar_for
 from forecaster.errors import CannotWriteError, ForecasterError, StorageError, TryLaterError
 from forecaster.operations.challenger import train_challenger
-from forecaster.operations.due_sessions import Due, Held, newest_final, night_dates
+from forecaster.operations.due_sessions import Due, StoreState, newest_final, session_dates
 from forecaster.operations.promotion import judge
 from forecaster.registry.champion import champion_of
-from forecaster.registry.champion_history import decisions, standing
+from forecaster.registry.champion_history import champion_status, decisions
 from forecaster.registry.promotion import fail, keep, promote
 from forecaster.registry.run_history import runs
 from forecaster.registry.versions import read_manifest
@@ -61,7 +61,7 @@ def why_due(evening: TrainingDay, every: int, drift: Sequence[str]) -> str | Non
     last = max((night for night in done if night is not None), default=None)
     if last is None:
         return "never trained"
-    passed = len(night_dates(evening.calendars, last, evening.day))
+    passed = len(session_dates(evening.calendars, last, evening.day))
     if passed >= every:
         return f"{passed} sessions since the last training, as of {last}"
     if drift and SOONEST * passed >= every:
@@ -76,7 +76,7 @@ def pending(evening: TrainingDay, *, decides: bool = True) -> str | None:
         evening: whose, and when.
         decides: whether one that is damaged is noted as failed.
     """
-    challenger = standing(evening.home, evening.name).challenger
+    challenger = champion_status(evening.home, evening.name).challenger
     if challenger is None:
         return None
     if any(one.challenger == challenger for one in decisions(evening.home, evening.name)):
@@ -165,11 +165,11 @@ class Plan:
     train: str | None
 
 
-def plan_nights(
+def plan_sessions(
     home: Path,
     name: str,
     settings: Settings,
-    stored: Held,
+    stored: StoreState,
     due: Due,
     *,
     asked: Sequence[str],
@@ -218,4 +218,4 @@ def _expected(calendars: Sequence[str], due: Due) -> tuple[date, ...]:
     if newest is None:
         return ()
     known = [*due.nights, *([due.last] if due.last else [])]
-    return tuple(night_dates(calendars, max(known), newest)) if known else (newest,)
+    return tuple(session_dates(calendars, max(known), newest)) if known else (newest,)

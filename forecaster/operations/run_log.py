@@ -26,7 +26,7 @@ def log_path(home: Path) -> Path:
     return home / "logs" / "forecaster.log"
 
 
-class NightlyLog(logging.Handler):
+class RunLog(logging.Handler):
     """Write notices and events as lines of JSON.
 
     The file is opened anew for every line, so that it may be moved away at any time.
@@ -69,9 +69,9 @@ class NightlyLog(logging.Handler):
 
 
 @contextmanager
-def nightly_log(home: Path) -> Iterator[NightlyLog]:
+def run_log(home: Path) -> Iterator[RunLog]:
     """Send all notices of the package to the home's log, too, while the block runs."""
-    handler, logger = NightlyLog(home), logging.getLogger("forecaster")
+    handler, logger = RunLog(home), logging.getLogger("forecaster")
     level = logger.level
     screens = [(one, one.level) for one in logger.handlers]
     for one, _ in screens:  # what the screen does not show, the log still keeps

@@ -12,7 +12,7 @@ from forecaster.forecasting.baseline import BASELINE, predict_baseline
 from forecaster.forecasting.predictions import Prediction
 from forecaster.operations.due_sessions import accepted_age
 from forecaster.pipeline.predict import predict
-from forecaster.registry.champion import Choice, champion_as_night_began, named_version
+from forecaster.registry.champion import Choice, champion_at_session_start, named_version
 from forecaster.registry.forecast_log import ledger, remember
 from forecaster.settings import PredictSettings
 
@@ -35,7 +35,7 @@ class Forecasts:
     trouble: str | None
 
 
-def forecast_night(
+def forecast_session(
     home: Path,
     name: str,
     targets: Sequence[str],
@@ -68,7 +68,7 @@ def forecast_night(
         TooOldError: the version is.
         DataError: no ticker can be forecast.
     """
-    choice = champion_as_night_began(home, name, day) if by is None else _by(home, name, by)
+    choice = champion_at_session_start(home, name, day) if by is None else _by(home, name, by)
     age = 0
     if choice.manifest is not None:
         age = accepted_age(choice.manifest, calendars.values(), day, settings.max_model_age)

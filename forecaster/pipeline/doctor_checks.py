@@ -18,7 +18,7 @@ from forecaster.data import sessions, store_rows
 from forecaster.data.store import PriceStore
 from forecaster.errors import ArtifactError, ForecasterError, StorageError, UnknownNameError
 from forecaster.operations.lock import holder
-from forecaster.registry.champion_history import standings
+from forecaster.registry.champion_history import champion_statuses
 from forecaster.registry.registry_file import registry_path
 from forecaster.registry.versions import list_versions, verify
 
@@ -141,7 +141,7 @@ def registry(home: Path) -> str:
     path = registry_path(home)
     if not path.exists():
         raise UnknownNameError("none yet; run: forecaster train, or forecaster retrain")
-    names = [one.name for one in standings(home)]
+    names = [one.name for one in champion_statuses(home)]
     _refuse_damaged(path)
     return f"models {', '.join(names) or 'none'}, {path.stat().st_size / 1e6:.1f} MB, whole"
 
@@ -165,7 +165,7 @@ def versions(home: Path) -> tuple[int, dict[str, str], dict[str, str | None]]:
         except ArtifactError as error:
             damaged[name] = str(error)
     try:
-        champions = {one.name: one.champion for one in standings(home)}
+        champions = {one.name: one.champion for one in champion_statuses(home)}
     except ForecasterError:
         champions = {}
     return len(names) - len(damaged), damaged, champions

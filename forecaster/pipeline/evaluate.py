@@ -14,7 +14,7 @@ import pandas as pd
 
 import forecaster
 from forecaster import clock
-from forecaster.backtesting.benchmarks import MEMORYLESS, Baselines, Rivals, rivals
+from forecaster.backtesting.benchmarks import MEMORYLESS, Baselines, BenchmarkForecasts, benchmarks
 from forecaster.backtesting.comparison import judge
 from forecaster.backtesting.evaluation import Evaluation, Judged
 from forecaster.backtesting.scoring import Card
@@ -31,7 +31,7 @@ from forecaster.forecasting.manifest_parts import recipe_of
 from forecaster.forecasting.predictions import adaptive_intervals
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.test_set_evaluations import Looks, count_look
+from forecaster.registry.test_set_evaluations import TestSetEvaluations, count_evaluation
 from forecaster.settings import Home, resolve_home
 
 __all__ = ["Evaluation", "Walk", "evaluate", "trained_on"]
@@ -95,7 +95,7 @@ def evaluate(
     work = WorkFolder(where, _about(manifest, histories, walk))
     run = _Run.of(where, manifest, histories, walk, chosen)
     made = run.forecasts(work)
-    others = run.rivals(baselines)
+    others = run.benchmarks(baselines)
     cards = {target: run.card(target, made, others) for target in chosen}
     looks = run.look(where, cards)
     judged = judge(cards, made.seeds, looks, costs_bps)
@@ -138,12 +138,12 @@ class _Run:
         trained = load_trained(home, manifest)
         panel, blocks = trained.panel(histories), manifest.data.blocks
         split = Split(
-            fit_until=np.datetime64(blocks.fit_until, "D"),
-            select_until=np.datetime64(blocks.select_until, "D"),
+            train_until=np.datetime64(blocks.train_until, "D"),
+            validation_until=np.datetime64(blocks.validation_until, "D"),
         )
         _require_report(panel, split, targets)
         folds = walk_folds(
-            panel.outcome_days, split, refit_every=walk.refit_every, fit_days=walk.fit_days
+            panel.outcome_days, split, refit_every=walk.refit_every, train_days=walk.train_days
         )
         return cls(
             trained=trained, panel=panel, split=split, folds=folds, walk=walk, targets=targets
@@ -159,9 +159,9 @@ class _Run:
         recipe = recipe_of(self.trained.manifest)
         return walk_forward(self.panel, self.trained, recipe, self.folds, self.walk, work)
 
-    def rivals(self, baselines: Baselines) -> Rivals:
+    def benchmarks(self, baselines: Baselines) -> BenchmarkForecasts:
         """Let everyone else forecast."""
-        return rivals(
+        return benchmarks(
             self.panel,
             self.targets,
             self.folds,
@@ -172,7 +172,7 @@ class _Run:
             jobs=self.walk.jobs,
         )
 
-    def card(self, target: str, made: Forecasts, others: Rivals) -> Card:
+    def card(self, target: str, made: Forecasts, others: BenchmarkForecasts) -> Card:
         """Put all forecasters of a target on the same rows."""
         k = self.panel.targets.index(target)
         members = [forecasts[k] for forecasts in made.seeds.values()]
@@ -198,15 +198,15 @@ class _Run:
         )
 
     def _intervals(self, target: str, forecast: Predictive, rows: np.ndarray) -> Intervals:
-        whole = adaptive_intervals(self.panel, target, forecast, self.split.fit_until)
+        whole = adaptive_intervals(self.panel, target, forecast, self.split.train_until)
         return Intervals({coverage: ends[rows] for coverage, ends in whole.bounds.items()})
 
-    def look(self, home: Path, cards: Mapping[str, Card]) -> Looks:
+    def look(self, home: Path, cards: Mapping[str, Card]) -> TestSetEvaluations:
         """Count this look at the report days."""
         days = np.concatenate([card.days for card in cards.values()])
         ways = _ways(self.walk)
         question = " ".join([self.trained.manifest.version, *(f"{k}={v}" for k, v in ways.items())])
-        return count_look(home, question, days.min().item(), days.max().item())
+        return count_evaluation(home, question, days.min().item(), days.max().item())
 
 
 def _scored(
@@ -246,9 +246,9 @@ def _require_report(panel: Panel, split: Split, targets: Sequence[str]) -> None:
 
 def _no_day(panel: Panel, split: Split, target: str) -> DataError:
     return DataError(
-        f"No day after {split.select_until} can be scored for {target}: the prices end "
+        f"No day after {split.validation_until} can be scored for {target}: the prices end "
         f"{panel.days.max()}. Fetch newer prices, give a later --as-of, or train with an "
-        "earlier --select-until."
+        "earlier --validation-until."
     )
 
 
@@ -271,9 +271,9 @@ def _fold_table(folds: Sequence[Fold], panel: Panel) -> pd.DataFrame:
         rows.append(
             {
                 "fold": fold.number + 1,
-                "fit_from": (fold.fit_from or panel.days.min()).item(),
-                "fit_until": fold.split.fit_until.item(),
-                "select_until": fold.split.select_until.item(),
+                "train_from": (fold.train_from or panel.days.min()).item(),
+                "train_until": fold.split.train_until.item(),
+                "validation_until": fold.split.validation_until.item(),
                 "first": days.min().item(),
                 "last": days.max().item(),
             }

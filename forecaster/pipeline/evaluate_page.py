@@ -25,7 +25,7 @@ def report_file(result: Evaluation, home: Home | None = None) -> Path:
     walk = result.walk
     ways = {
         "refit-": walk.refit_every,
-        "rolling-": walk.fit_days,
+        "rolling-": walk.train_days,
         "": "warm" if walk.weights == "warm" else None,
         "seeds-": walk.seeds if walk.seeds > 1 else None,
     }
@@ -132,7 +132,7 @@ def _facts(result: Evaluation) -> dict[str, str]:
     if walk.refit_every is None:
         found["weights"] = "the version's own, all the way"
     else:
-        window = f"the last {walk.fit_days:,} days" if walk.fit_days else "all days before"
+        window = f"the last {walk.train_days:,} days" if walk.train_days else "all days before"
         found["weights"] = (
             f"fitted anew every {walk.refit_every} days on {window}, {walk.weights} start, "
             f"{len(result.folds)} fits"

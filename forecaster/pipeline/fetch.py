@@ -10,7 +10,14 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
-from forecaster.data.ingest import FETCH_COLUMNS, FetchReport, Wish, is_due, refresh, stored_row
+from forecaster.data.ingest import (
+    FETCH_COLUMNS,
+    FetchReport,
+    FetchRequest,
+    is_due,
+    refresh,
+    stored_row,
+)
 from forecaster.data.sessions import last_final_session
 from forecaster.data.sources.base import Source
 from forecaster.data.store import PriceStore
@@ -81,7 +88,7 @@ def fetch(
     if accept_identity and not tickers:
         raise UsageError("--accept-identity: name the tickers that are still the same security.")
     settings = settings or FetchSettings()
-    wish = Wish(
+    wish = FetchRequest(
         start=start,
         end=end,
         accept_identity=accept_identity,
@@ -108,7 +115,7 @@ def _open_source(name: str, home: Path) -> Source:
 
 
 def _fetch_all(
-    store: PriceStore, source: Source, tickers: list[str], wish: Wish, on_ticker: OnTicker
+    store: PriceStore, source: Source, tickers: list[str], wish: FetchRequest, on_ticker: OnTicker
 ) -> FetchReport:
     """Fetch one ticker after another; one that fails does not stop the others."""
     night = _Night(store, source, wish, alone=len(tickers) == 1)
@@ -132,7 +139,9 @@ def _fetch_all(
 class _Night:
     """One run over many tickers: answers that wait to be stored, rows and failures by ticker."""
 
-    def __init__(self, store: PriceStore, source: Source, wish: Wish, *, alone: bool) -> None:
+    def __init__(
+        self, store: PriceStore, source: Source, wish: FetchRequest, *, alone: bool
+    ) -> None:
         self._store, self._source, self._wish, self._alone = store, source, wish, alone
         self._stands: dict[str, Stand] = {}
         self._waiting: list[Answer] = []

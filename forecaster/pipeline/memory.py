@@ -20,8 +20,8 @@ from forecaster.forecasting.loading import load_trained, trained_on
 from forecaster.forecasting.memory import (
     LAGS,
     TOLERANCE,
-    Looks,
     MemoryReport,
+    TestSetEvaluations,
     check_options,
     measure,
 )
@@ -85,8 +85,8 @@ def memory(
     panel = trained.panel(histories)
     blocks = manifest.data.blocks
     split = Split(
-        fit_until=np.datetime64(blocks.fit_until, "D"),
-        select_until=np.datetime64(blocks.select_until, "D"),
+        train_until=np.datetime64(blocks.train_until, "D"),
+        validation_until=np.datetime64(blocks.validation_until, "D"),
     )
     fit, _, _ = split.masks(panel.outcome_days)
     fitted = trained.fitted
@@ -103,9 +103,9 @@ def memory(
     return replace(report, looks=_looks(where, manifest))
 
 
-def _looks(home: Path, manifest: Manifest) -> dict[str, Looks]:
+def _looks(home: Path, manifest: Manifest) -> dict[str, TestSetEvaluations]:
     """Collect this training's looks at select, and those of its like under other plans."""
-    found: dict[str, Looks] = {}
+    found: dict[str, TestSetEvaluations] = {}
     plans: set[BPTTPlan] = set()
     for other in [manifest, *_others(home, manifest)]:
         looks, plan = other.training.get("looks"), plan_of(other)
@@ -154,8 +154,8 @@ def write_page(report: MemoryReport, file: Path) -> None:
 def plan_of(manifest: Manifest) -> BPTTPlan:
     """Read back how far errors travelled when a version was trained."""
     training = manifest.training
-    steps, stride = training.get("bptt_steps"), training.get("bptt_stride")
-    update: Update = "pass" if training.get("bptt_update") == "pass" else "chunk"
+    steps, stride = training.get("bptt_k2"), training.get("bptt_k1")
+    update: Update = "pass" if training.get("step_per") == "pass" else "chunk"
     if training.get("bptt") == "full" or not isinstance(steps, int):
         return BPTTPlan.full(update=update)
     stride = stride if isinstance(stride, int) else None

@@ -14,12 +14,12 @@ from forecaster.errors import ArtifactError, UnknownNameError, UsageError
 from forecaster.operations.lock import writer
 from forecaster.registry.champion import find_version
 from forecaster.registry.champion_history import (
+    ChampionStatus,
     Decision,
     Registered,
-    Standing,
+    champion_statuses,
     decisions,
     registered,
-    standings,
 )
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import promote, rollback
@@ -30,7 +30,7 @@ from forecaster.settings import Home, resolve_home
 __all__ = [
     "VERSION_COLUMNS",
     "Shown",
-    "Standing",
+    "ChampionStatus",
     "champions",
     "compare_versions",
     "promote_by_hand",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 VERSION_COLUMNS = (
-    *("version", "name", "status", "model", "targets", "tickers", "lookback", "select_until"),
+    *("version", "name", "status", "model", "targets", "tickers", "lookback", "validation_until"),
     "state",
 )
 
@@ -71,9 +71,9 @@ def version_table(home: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
 
 
-def champions(home: Path) -> list[Standing]:
+def champions(home: Path) -> list[ChampionStatus]:
     """Tell who is champion of each model name; see `registry/standing.py`."""
-    return standings(home)
+    return champion_statuses(home)
 
 
 def _entry(entry: Registered | None) -> dict[str, object]:
@@ -92,7 +92,7 @@ def _row(home: Path, name: str) -> dict[str, object]:
         "targets": ",".join(manifest.targets),
         "tickers": len(manifest.data.tickers),
         "lookback": str(manifest.network.lookback),
-        "select_until": str(manifest.data.blocks.select_until),
+        "validation_until": str(manifest.data.blocks.validation_until),
         "state": "good",
     }
 
@@ -167,7 +167,7 @@ def _facts(manifest: Manifest, entry: Registered | None) -> dict[str, Any]:
 
 def promote_by_hand(
     version: str, *, name: str | None = None, reason: str = "", home: Home | None = None
-) -> Standing:
+) -> ChampionStatus:
     """Make a version champion although no gate has asked for it; its files are verified.
 
     Args:
@@ -193,7 +193,7 @@ def promote_by_hand(
 
 def rollback_by_hand(
     *, name: str | None = None, reason: str = "", home: Home | None = None
-) -> Standing:
+) -> ChampionStatus:
     """Return to the champion before this one, or to the baseline.
 
     Args:
@@ -207,7 +207,7 @@ def rollback_by_hand(
         UsageError: several names have champions, and none is given.
     """
     where = resolve_home(home)
-    reigning = [one.name for one in standings(where) if one.champion]
+    reigning = [one.name for one in champion_statuses(where) if one.champion]
     if name is None and len(reigning) > 1:
         raise UsageError(
             f"{', '.join(reigning)}: each has a champion; name one, such as --name {reigning[0]}."

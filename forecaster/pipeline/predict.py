@@ -165,7 +165,7 @@ def _told(
     manifest: Manifest, table: pd.DataFrame, skipped: tuple[str, ...], missing: tuple[str, ...]
 ) -> Prediction:
     """Say aloud what makes these forecasts worth less than they look."""
-    known_until = manifest.data.blocks.select_until
+    known_until = manifest.data.blocks.validation_until
     in_sample = bool((table["session"] <= pd.Timestamp(known_until)).any())
     if in_sample:
         log.warning(
@@ -228,13 +228,13 @@ def _missing(manifest: Manifest, bars: pd.DataFrame | None, home: Path) -> tuple
 
 def _learnt_from(panel: Panel, manifest: Manifest) -> np.ndarray:
     """(N,) True on each ticker's last row, and on those that its interval learns from."""
-    rows: np.ndarray = panel.outcome_days > _fit_until(manifest)
+    rows: np.ndarray = panel.outcome_days > _train_until(manifest)
     rows[panel.newest] = True
     return rows
 
 
-def _fit_until(manifest: Manifest) -> np.datetime64:
-    return np.datetime64(manifest.data.blocks.fit_until, "D")
+def _train_until(manifest: Manifest) -> np.datetime64:
+    return np.datetime64(manifest.data.blocks.train_until, "D")
 
 
 def _able(panel: Panel, forecast: np.ndarray, columns: list[int]) -> set[str]:

@@ -12,17 +12,17 @@ from forecaster.data.ingest import FetchReport
 from forecaster.data.sources.base import Source
 from forecaster.errors import ForecasterError, UnknownNameError
 from forecaster.operations import due_sessions
-from forecaster.operations.due_sessions import Due, Held
+from forecaster.operations.due_sessions import Due, StoreState
 from forecaster.operations.late_bars import ask_again, lacking
 from forecaster.operations.lock import writer
-from forecaster.operations.run_log import NightlyLog, beat, nightly_log
+from forecaster.operations.run_log import RunLog, beat, run_log
 from forecaster.pipeline.data_check import check_prices
 from forecaster.pipeline.fetch import fetch
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
 
 if TYPE_CHECKING:
-    from forecaster.operations.daily_run import NightReport, NightWork
+    from forecaster.operations.daily_run import SessionReport, SessionWork
     from forecaster.operations.retraining import Plan
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class RetrainReport:
     """
 
     name: str
-    nights: "tuple[NightReport, ...]" = ()
+    nights: "tuple[SessionReport, ...]" = ()
     late: tuple[str, ...] = ()
     plan: "Plan | None" = None
     waiting_for: date | None = None
@@ -103,7 +103,7 @@ def retrain(
     )
     if dry_run:
         return RetrainReport(name=name, plan=run.plan())
-    with writer(where, "forecaster retrain"), nightly_log(where) as journal:
+    with writer(where, "forecaster retrain"), run_log(where) as journal:
         try:
             report = run.all_nights(journal)
         except ForecasterError as error:
@@ -128,13 +128,13 @@ class _Run:
 
     def plan(self) -> "Plan":
         """Tell what would be done, from calendars and what is stored."""
-        from forecaster.operations.retraining import plan_nights
+        from forecaster.operations.retraining import plan_sessions
 
         stored = due_sessions.held(self.home, self.tickers)
         due, wanted = self._due(stored), self._to_fetch(stored)
         if wanted is None and self.fetches:
             wanted = lacking(self.home, self.name, stored, due) or None
-        return plan_nights(
+        return plan_sessions(
             self.home,
             self.name,
             self.settings,
@@ -144,7 +144,7 @@ class _Run:
             fetches=wanted,
         )
 
-    def all_nights(self, journal: NightlyLog) -> RetrainReport:
+    def all_nights(self, journal: RunLog) -> RetrainReport:
         """Fetch what is missing, then do one night after another."""
         check_registry(self.home)
         stored = due_sessions.held(self.home, self.tickers)
@@ -172,12 +172,12 @@ class _Run:
         report = self._told(stored, due, reports, fetched, trouble)
         return replace(report, late=self._made_up_for(stored, due, journal))
 
-    def _night(self, stored: Held, day: date, journal: NightlyLog) -> "NightReport":
+    def _night(self, stored: StoreState, day: date, journal: RunLog) -> "SessionReport":
         # Torch is imported here and not before: most runs of an hourly cron find no night.
-        from forecaster.operations.daily_run import do_night
+        from forecaster.operations.daily_run import run_session
 
         log.info("night   %s", day)
-        report = do_night(self._work(stored), day)
+        report = run_session(self._work(stored), day)
         journal.write(
             "night",
             name=self.name,
@@ -188,7 +188,7 @@ class _Run:
         )
         return report
 
-    def _made_up_for(self, stored: Held, due: Due, journal: NightlyLog) -> tuple[str, ...]:
+    def _made_up_for(self, stored: StoreState, due: Due, journal: RunLog) -> tuple[str, ...]:
         """Ask again for bars that the last night lacked, if there was nothing else to do."""
         wanted = lacking(self.home, self.name, stored, due) if self.fetches else ()
         if not wanted or due.last is None:
@@ -202,10 +202,10 @@ class _Run:
         journal.write("late bars", name=self.name, night=due.last, tickers=late)
         return late
 
-    def _work(self, stored: Held) -> "NightWork":
-        from forecaster.operations.daily_run import NightWork
+    def _work(self, stored: StoreState) -> "SessionWork":
+        from forecaster.operations.daily_run import SessionWork
 
-        return NightWork(
+        return SessionWork(
             home=self.home,
             name=self.name,
             settings=self.settings,
@@ -215,9 +215,9 @@ class _Run:
 
     def _told(
         self,
-        stored: Held,
+        stored: StoreState,
         due: Due,
-        reports: "list[NightReport]",
+        reports: "list[SessionReport]",
         fetched: FetchReport | None,
         trouble: ForecasterError | None,
     ) -> RetrainReport:
@@ -242,11 +242,11 @@ class _Run:
             reason=reason if code else "",
         )
 
-    def _due(self, stored: Held) -> Due:
+    def _due(self, stored: StoreState) -> Due:
         catch_up = self.settings.retrain.catch_up
         return due_sessions.due(self.home, self.name, stored, self.as_of, catch_up)
 
-    def _to_fetch(self, stored: Held) -> tuple[str, ...] | None:
+    def _to_fetch(self, stored: StoreState) -> tuple[str, ...] | None:
         """Name what the source is asked for: all (none named), new tickers, or None for nothing."""
         if not self.fetches:
             return None

@@ -15,12 +15,12 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.operations import due_sessions
-from forecaster.operations.due_sessions import Held, model_age, night_dates
+from forecaster.operations.due_sessions import StoreState, model_age, session_dates
 from forecaster.operations.lock import holder
 from forecaster.operations.run_log import last_beat
 from forecaster.pipeline.doctor_checks import held
-from forecaster.registry.champion_history import Standing, standing, standings
-from forecaster.registry.run_history import Night, Run, nights, runs
+from forecaster.registry.champion_history import ChampionStatus, champion_status, champion_statuses
+from forecaster.registry.run_history import Run, SessionRecord, nights, runs
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Home, resolve_home
 
@@ -43,8 +43,8 @@ class NameStatus:
     since: datetime | None
     challenger: str | None
     model_age: int | None
-    night: Night | None
-    unfinished: Night | None
+    night: SessionRecord | None
+    unfinished: SessionRecord | None
     overdue_hours: float
     failed: tuple[Run, ...]
 
@@ -116,7 +116,7 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
     where = resolve_home(home)
     if not where.is_dir():
         raise UnknownNameError(f"{where}: no such home; create it with: mkdir -p {where}")
-    there = {one.name for one in standings(where)} | {one.name for one in nights(where)}
+    there = {one.name for one in champion_statuses(where)} | {one.name for one in nights(where)}
     if name is not None and name not in there:
         raise UnknownNameError(
             f"--name {name}: no model has it; there is {', '.join(sorted(there)) or 'none'}."
@@ -124,14 +124,14 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
     stored = due_sessions.held(where)
     chosen = sorted(there) if name is None else [name]
     return Status(
-        names=tuple(_of_name(where, standing(where, one), stored) for one in chosen),
+        names=tuple(_of_name(where, champion_status(where, one), stored) for one in chosen),
         beat=last_beat(where),
         quarantined=tuple(sorted(set(held(where)))),
         writer=holder(where),
     )
 
 
-def _of_name(home: Path, place: Standing, stored: Held) -> NameStatus:
+def _of_name(home: Path, place: ChampionStatus, stored: StoreState) -> NameStatus:
     mine, trained = nights(home, place.name), runs(home, place.name)
     finished = [one for one in mine if one.finished_at]
     last = finished[-1] if finished else None
@@ -151,7 +151,7 @@ def _of_name(home: Path, place: Standing, stored: Held) -> NameStatus:
     )
 
 
-def _model_age(home: Path, place: Standing, stored: Held) -> int | None:
+def _model_age(home: Path, place: ChampionStatus, stored: StoreState) -> int | None:
     if place.champion is None:
         return None
     try:
@@ -162,13 +162,13 @@ def _model_age(home: Path, place: Standing, stored: Held) -> int | None:
     return model_age(manifest, stored.calendars.values(), newest) if newest else None
 
 
-def _overdue(last: Night | None, stored: Held) -> float:
+def _overdue(last: SessionRecord | None, stored: StoreState) -> float:
     """Count the hours since the night after the last became final."""
     calendars = stored.calendars.values()
     newest = due_sessions.newest_final(calendars)
     if last is None or newest is None or last.summary.get("replay"):
         return 0.0
-    waiting = night_dates(calendars, last.night, newest)
+    waiting = session_dates(calendars, last.night, newest)
     if not waiting:
         return 0.0
     return (clock.now() - due_sessions.evening(calendars, waiting[0])) / timedelta(hours=1)

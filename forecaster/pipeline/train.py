@@ -11,7 +11,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.forecasting.data_set import prepare_panel
 from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import Evaluated, OnUpdate, fit, measured, plan_of
+from forecaster.forecasting.fitting import Evaluated, OnStep, fit, measured, plan_of
 from forecaster.forecasting.training_log import announce, tell_of_gradients
 from forecaster.forecasting.training_manifest import describe
 from forecaster.forecasting.training_panel import training_panel
@@ -49,7 +49,7 @@ def train(
     home: Home | None = None,
     as_of: date | None = None,
     name: str | None = None,
-    on_update: OnUpdate = lambda update, look: None,
+    on_step: OnStep = lambda update, look: None,
 ) -> TrainReport:
     """Train one version and write it to the registry, as a challenger that nobody has judged.
 
@@ -74,7 +74,7 @@ def train(
         SettingsError: the registry was made by a newer version; found out before any work.
         StorageError: the registry is damaged, likewise, or the disk failed.
         UsageError: the device is absent, a block of time would be empty, or
-            `bptt_steps="auto"` finds a memory longer than it measures.
+            `bptt_k2="auto"` finds a memory longer than it measures.
     """
     settings = settings or TrainSettings()
     where = resolve_home(home)
@@ -87,7 +87,7 @@ def train(
     started = time.monotonic()
     settings = measured(material, settings, device)
     announce(material, settings, device, plan_of(settings))
-    made = fit(material, settings, device, on_update=on_update)
+    made = fit(material, settings, device, on_step=on_step)
     created = clock.now()
     manifest = describe(material, settings, seen.fingerprint, made, created)
     saved = save_version(where, manifest, list(map(weights_of, made.fitted.networks)), created)

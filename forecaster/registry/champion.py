@@ -11,12 +11,12 @@ from pathlib import Path
 
 from forecaster.errors import ArtifactError, SettingsError, StorageError, UnknownNameError
 from forecaster.registry.champion_history import (
+    ChampionStatus,
     Decision,
     Registered,
-    Standing,
+    champion_statuses,
     decisions,
     registered,
-    standings,
 )
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, load_weights, read_manifest, verify
@@ -80,7 +80,7 @@ def _name_passed_over(damaged: Iterable[str], used: str) -> None:
 
 def _serves(manifest: Manifest, target: str | None, as_of: date | None) -> bool:
     able = target is None or target in manifest.targets
-    return able and (as_of is None or manifest.data.blocks.select_until <= as_of)
+    return able and (as_of is None or manifest.data.blocks.validation_until <= as_of)
 
 
 def _none_serves(home: Path, passed: list[Manifest], target: str | None, as_of: date | None) -> str:
@@ -96,11 +96,11 @@ def _none_serves(home: Path, passed: list[Manifest], target: str | None, as_of: 
             f"{', '.join(others)}. Name it with --target {others[0]}, or run: forecaster "
             f"train{option}"
         )
-    oldest = min(able, key=lambda manifest: manifest.data.blocks.select_until)
+    oldest = min(able, key=lambda manifest: manifest.data.blocks.validation_until)
     return (
         f"Every version under {home / 'models'}{f' for {target}' if target else ''} was fitted on "
         f"days after --as-of {as_of}, the oldest, {oldest.version}, until "
-        f"{oldest.data.blocks.select_until}. Choose a later --as-of, or run: forecaster "
+        f"{oldest.data.blocks.validation_until}. Choose a later --as-of, or run: forecaster "
         f"train{option} --as-of {as_of}"
     )
 
@@ -141,11 +141,13 @@ def champion_of(home: Path, name: str) -> Choice:
         SettingsError: the registry was made by another version of forecaster.
         StorageError: it is damaged.
     """
-    found = next((one for one in standings(home) if one.name == name), Standing(name=name))
+    found = next(
+        (one for one in champion_statuses(home) if one.name == name), ChampionStatus(name=name)
+    )
     return _first_whole(home, found)
 
 
-def champion_as_night_began(home: Path, name: str, night: date) -> Choice:
+def champion_at_session_start(home: Path, name: str, night: date) -> Choice:
     """Choose the champion, or the one before it where this very night has crowned another.
 
     A night that was killed after its promotion is taken up with whom its forecasts were made.
@@ -174,7 +176,9 @@ def targets_of(home: Path, name: str) -> set[str]:
         SettingsError: the registry was made by another version of forecaster.
         StorageError: it is damaged.
     """
-    found = next((one for one in standings(home) if one.name == name), Standing(name=name))
+    found = next(
+        (one for one in champion_statuses(home) if one.name == name), ChampionStatus(name=name)
+    )
     return _targets(home, found, registered(home).values())
 
 
@@ -198,7 +202,7 @@ def find_champion(
         UnknownNameError: there is none that serves.
     """
     try:
-        known, taken, all_places = registered(home), decisions(home), standings(home)
+        known, taken, all_places = registered(home), decisions(home), champion_statuses(home)
     except (SettingsError, StorageError) as error:
         trouble = "who is champion cannot be told; the newest version forecasts"
         log.warning("%s. %s", trouble, error)
@@ -220,13 +224,13 @@ def find_champion(
     return _newest(home, target, as_of, known, taken, name=name)
 
 
-def _rank(place: Standing, target: str) -> tuple[bool, bool, float]:
+def _rank(place: ChampionStatus, target: str) -> tuple[bool, bool, float]:
     """Order names: champions before baselines, the target's own, the newest."""
     since = place.since.timestamp() if place.since else 0.0
     return place.champion is None, place.name != target, -since
 
 
-def _targets(home: Path, place: Standing, known: Iterable[Registered]) -> set[str]:
+def _targets(home: Path, place: ChampionStatus, known: Iterable[Registered]) -> set[str]:
     """Tell what a name forecasts: as its versions say, or its own letters where none is whole."""
     mine = [one.version for one in known if one.name == place.name]
     for version in (place.champion, place.predecessor, *reversed(mine)):
@@ -239,10 +243,10 @@ def _targets(home: Path, place: Standing, known: Iterable[Registered]) -> set[st
 
 
 def _is_fitted_before(manifest: Manifest, as_of: date | None) -> bool:
-    return as_of is None or manifest.data.blocks.select_until <= as_of
+    return as_of is None or manifest.data.blocks.validation_until <= as_of
 
 
-def _first_whole(home: Path, place: Standing) -> Choice:
+def _first_whole(home: Path, place: ChampionStatus) -> Choice:
     """Verify the champion, then its predecessor; the baseline serves where neither is whole."""
     damage: list[str] = []
     for version in dict.fromkeys((place.champion, place.predecessor)):
@@ -257,7 +261,7 @@ def _first_whole(home: Path, place: Standing) -> Choice:
     return Choice(manifest=None, name=place.name, trouble=_told(place, damage, "the baseline"))
 
 
-def _told(place: Standing, damage: list[str], used: str) -> str | None:
+def _told(place: ChampionStatus, damage: list[str], used: str) -> str | None:
     """Say aloud that the champion does not serve; nothing where it does."""
     if not damage:
         return None

@@ -123,15 +123,17 @@ def reigns(taken: Iterable[Decision], there: set[str]) -> list[Decision]:
         elif decision.outcome == "rolled-back":
             while found and found[-1].after != decision.after:
                 found.pop()
-    standing: list[Decision] = []
+    champion_status: list[Decision] = []
     for decision in found:
-        if decision.after in there and (not standing or standing[-1].after != decision.after):
-            standing.append(decision)
-    return standing
+        if decision.after in there and (
+            not champion_status or champion_status[-1].after != decision.after
+        ):
+            champion_status.append(decision)
+    return champion_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ChampionStatus:
     """Who serves a model name: the champion, who comes back after it, who wants to be next.
 
     `champion` and `predecessor` None are the baseline. `since` is when the champion was made;
@@ -145,7 +147,7 @@ class Standing:
     since: datetime | None = None
 
 
-def standing(home: Path, name: str) -> Standing:
+def champion_status(home: Path, name: str) -> ChampionStatus:
     """Tell who serves a model name; the baseline where nothing was decided.
 
     Raises:
@@ -153,16 +155,16 @@ def standing(home: Path, name: str) -> Standing:
         StorageError: it is damaged.
     """
     with reading(home) as connection:
-        return standing_in(connection, name) if connection else Standing(name=name)
+        return champion_status_in(connection, name) if connection else ChampionStatus(name=name)
 
 
-def standings(home: Path) -> list[Standing]:
+def champion_statuses(home: Path) -> list[ChampionStatus]:
     """Tell who serves each model name that there is, in alphabetical order."""
     with reading(home) as connection:
         if connection is None:
             return []
         names = connection.execute("SELECT DISTINCT name FROM aliases ORDER BY name")
-        return [standing_in(connection, name) for (name,) in names.fetchall()]
+        return [champion_status_in(connection, name) for (name,) in names.fetchall()]
 
 
 def reigns_in(connection: sqlite3.Connection, name: str) -> list[Decision]:
@@ -171,14 +173,14 @@ def reigns_in(connection: sqlite3.Connection, name: str) -> list[Decision]:
     return reigns(decisions_in(connection, name), there)
 
 
-def standing_in(connection: sqlite3.Connection, name: str) -> Standing:
+def champion_status_in(connection: sqlite3.Connection, name: str) -> ChampionStatus:
     """Tell who serves a model name, in the transaction that this connection has open."""
     rows = connection.execute("SELECT alias, version FROM aliases WHERE name = ?", (name,))
     alias = dict(rows.fetchall())
     champion, past = alias.get("champion"), reigns_in(connection, name)
     predecessor = past[-2].after if champion and len(past) > 1 else None
     taken = [one for one in decisions_in(connection, name) if one.before != one.after]
-    return Standing(
+    return ChampionStatus(
         name=name,
         champion=champion,
         predecessor=predecessor,

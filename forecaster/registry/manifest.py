@@ -54,8 +54,8 @@ class BlocksPart(_Part):
     """First and last day of the prices, last day of the fit and of the select block."""
 
     first: date
-    fit_until: date
-    select_until: date
+    train_until: date
+    validation_until: date
     last: date
 
 

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from forecaster.errors import ArtifactError, UnknownNameError, UsageError
-from forecaster.registry.champion_history import Outcome, Standing, reigns_in, standing_in
+from forecaster.registry.champion_history import (
+    ChampionStatus,
+    Outcome,
+    champion_status_in,
+    reigns_in,
+)
 from forecaster.registry.registry_file import changing, check_name, day_text, document
 from forecaster.registry.registry_file import instant as present
 from forecaster.registry.versions import verify
@@ -58,7 +63,7 @@ def register(
     *,
     run: int | None = None,
     updates: int | None = None,
-) -> Standing:
+) -> ChampionStatus:
     """Enter a version as the challenger of a model name; once is as good as twice.
 
     Args:
@@ -77,7 +82,7 @@ def register(
         if _enter(connection, version, name, reason):
             connection.execute(_ALIAS, (name, "challenger", version))
         connection.execute(_TRAINED, (present(), version, updates, run))
-        return standing_in(connection, name)
+        return champion_status_in(connection, name)
 
 
 def promote(
@@ -89,7 +94,7 @@ def promote(
     night: date | None = None,
     evidence: Mapping[str, Any] | None = None,
     outcome: Literal["promoted", "by-hand"] = "promoted",
-) -> Standing:
+) -> ChampionStatus:
     """Make a version champion, after verifying its files; the one that is, stays so.
 
     Raises:
@@ -100,7 +105,7 @@ def promote(
     verify(home, version)
     with changing(home) as connection:
         _enter(connection, version, name, reason)
-        before = standing_in(connection, name)
+        before = champion_status_in(connection, name)
         if before.champion != version:
             ruling = _Ruling(
                 name=name,
@@ -111,7 +116,7 @@ def promote(
                 evidence=evidence,
             )
             _crown(connection, before, version, ruling)
-        return standing_in(connection, name)
+        return champion_status_in(connection, name)
 
 
 def keep(
@@ -123,7 +128,7 @@ def keep(
     night: date | None = None,
     evidence: Mapping[str, Any] | None = None,
     outcome: Literal["kept", "unable"] = "kept",
-) -> Standing:
+) -> ChampionStatus:
     """Leave the champion as it is; a challenger that was judged is retired.
 
     One that could not be judged (`unable`) stays what it is.
@@ -147,7 +152,7 @@ def fail(
     version: str | None = None,
     night: date | None = None,
     evidence: Mapping[str, Any] | None = None,
-) -> Standing:
+) -> ChampionStatus:
     """Store that a training or its judgement failed; the champion stays."""
     ruling = _Ruling(
         name=name,
@@ -160,14 +165,14 @@ def fail(
     return _leave(home, ruling, "failed")
 
 
-def rollback(home: Path, name: str, reason: str) -> Standing:
+def rollback(home: Path, name: str, reason: str) -> ChampionStatus:
     """Return to the newest champion before this one whose files are whole, or to the baseline.
 
     Raises:
         UnknownNameError: the baseline is champion already.
     """
     with changing(home) as connection:
-        before = standing_in(connection, name)
+        before = champion_status_in(connection, name)
         if before.champion is None:
             raise UnknownNameError(
                 f"{name}: the baseline is champion; there is nothing to return to. See: "
@@ -179,7 +184,7 @@ def rollback(home: Path, name: str, reason: str) -> Standing:
             name=name, outcome="rolled-back", challenger=None, night=None, reason=reason
         )
         _crown(connection, before, after, ruling)
-        return standing_in(connection, name)
+        return champion_status_in(connection, name)
 
 
 def _is_whole(home: Path, version: str) -> bool:
@@ -215,7 +220,7 @@ def _enter(connection: sqlite3.Connection, version: str, name: str, reason: str)
 
 
 def _crown(
-    connection: sqlite3.Connection, before: Standing, version: str | None, ruling: _Ruling
+    connection: sqlite3.Connection, before: ChampionStatus, version: str | None, ruling: _Ruling
 ) -> None:
     now = present()
     if before.champion is not None:
@@ -229,18 +234,18 @@ def _crown(
     _decide(connection, ruling, before.champion, version)
 
 
-def _leave(home: Path, ruling: _Ruling, status: str | None) -> Standing:
+def _leave(home: Path, ruling: _Ruling, status: str | None) -> ChampionStatus:
     with changing(home) as connection:
         name, version = check_name(ruling.name), ruling.challenger
         if version is not None:
             _enter(connection, version, name, ruling.reason)
-        before = standing_in(connection, name)
+        before = champion_status_in(connection, name)
         if status and version is not None and version != before.champion:
             connection.execute(_STATUS, (status, present(), ruling.reason, version))
             if before.challenger == version:
                 connection.execute(_ALIAS, (name, "challenger", None))
         _decide(connection, ruling, before.champion, before.champion)
-        return standing_in(connection, name)
+        return champion_status_in(connection, name)
 
 
 def _decide(

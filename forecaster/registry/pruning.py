@@ -15,7 +15,7 @@ from typing import Final
 from forecaster import clock
 from forecaster.database import sync_folder
 from forecaster.errors import StorageError, UsageError
-from forecaster.registry.champion_history import standings
+from forecaster.registry.champion_history import champion_statuses
 from forecaster.registry.registry_file import changing, instant
 from forecaster.registry.versions import UNFINISHED, check_writable, list_versions
 
@@ -73,7 +73,7 @@ def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ..
 
 
 def _serving(home: Path) -> set[str]:
-    found = standings(home)
+    found = champion_statuses(home)
     places = [(one.champion, one.predecessor, one.challenger) for one in found]
     return {version for place in places for version in place if version is not None}
 

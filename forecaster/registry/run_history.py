@@ -56,7 +56,7 @@ _RUN_ENDS = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
+class SessionRecord:
     """The work of one session's evening for one model name; unfinished where it has no end."""
 
     name: str
@@ -84,14 +84,14 @@ class Run:
     updates: int | None
 
 
-def begin_night(home: Path, name: str, night: date) -> None:
+def begin_session(home: Path, name: str, night: date) -> None:
     """Store that a night's work was taken up; one that was before keeps its beginning."""
     check_name(name)
     with changing(home) as connection:
         connection.execute(_BEGIN, (name, night.isoformat(), instant()))
 
 
-def finish_night(
+def finish_session(
     home: Path,
     name: str,
     night: date,
@@ -106,7 +106,7 @@ def finish_night(
         connection.execute(_FINISH, (*told, check_name(name), night.isoformat()))
 
 
-def amend_night(
+def amend_session(
     home: Path, name: str, night: date, *, exit_code: int, summary: Mapping[str, Any]
 ) -> None:
     """Store what was made up for in a finished night; one that is not finished stays as it is."""
@@ -115,7 +115,7 @@ def amend_night(
         connection.execute(_AMEND, row)
 
 
-def nights(home: Path, name: str | None = None) -> list[Night]:
+def nights(home: Path, name: str | None = None) -> list[SessionRecord]:
     """List the nights of one model name, or of all, oldest first.
 
     Raises:
@@ -127,7 +127,7 @@ def nights(home: Path, name: str | None = None) -> list[Night]:
     return [_night(row) for row in rows]
 
 
-def last_night(home: Path, name: str | None = None) -> Night | None:
+def last_night(home: Path, name: str | None = None) -> SessionRecord | None:
     """Tell the newest finished night; None where there is none."""
     finished = [night for night in nights(home, name) if night.finished_at]
     return finished[-1] if finished else None
@@ -171,9 +171,9 @@ def runs(home: Path, name: str | None = None) -> list[Run]:
     return [_run(row) for row in rows]
 
 
-def _night(row: sqlite3.Row) -> Night:
+def _night(row: sqlite3.Row) -> SessionRecord:
     name, night, started_at, finished_at, outcome, exit_code, summary = row
-    return Night(
+    return SessionRecord(
         name=name,
         night=date.fromisoformat(night),
         started_at=datetime.fromisoformat(started_at),

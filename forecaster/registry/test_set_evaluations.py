@@ -22,7 +22,7 @@ FILE, LOCK = "looks.json", ".looks.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looks:
+class TestSetEvaluations:
     """Looks at report days that overlap this one's, itself among them.
 
     `this` counts this question (version and way to walk), `all` every one; `questions` are the
@@ -42,7 +42,7 @@ class _Entry:
     count: int
 
 
-def count_look(home: Path, question: str, first: date, last: date) -> Looks:
+def count_evaluation(home: Path, question: str, first: date, last: date) -> TestSetEvaluations:
     """Count one more look at the days from `first` to `last`, and all that overlap them.
 
     Args:
@@ -63,10 +63,12 @@ def count_look(home: Path, question: str, first: date, last: date) -> Looks:
             _write(folder / FILE, entries)
     except (OSError, ValueError, TypeError) as error:
         log.warning("%s: looks cannot be counted (%s)", folder / FILE, error)
-        return Looks(this=None, all=None, questions=None)
+        return TestSetEvaluations(this=None, all=None, questions=None)
     same = [e for e in entries if e.first <= last.isoformat() and e.last >= first.isoformat()]
     questions = len({entry.question for entry in same})
-    return Looks(this=count, all=sum(entry.count for entry in same), questions=questions)
+    return TestSetEvaluations(
+        this=count, all=sum(entry.count for entry in same), questions=questions
+    )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def own_name(rows: pd.DataFrame) -> str:
     return str(rows["forecaster"].iloc[0])
 
 
-def leading_rivals(rows: pd.DataFrame, at_most: int = 5) -> list[str]:
+def leading_benchmarks(rows: pd.DataFrame, at_most: int = 5) -> list[str]:
     """Name "tomorrow = today" and those whose squared errors leave the least to gain."""
     own, error = own_name(rows), _wide(rows, _squared_error(rows))
     relative = (error.sub(error[own], axis=0)).mean().drop(own)
@@ -31,7 +31,7 @@ def leading_rivals(rows: pd.DataFrame, at_most: int = 5) -> list[str]:
     return [*first, *others][:at_most]
 
 
-def gains(rows: pd.DataFrame, rivals: Sequence[str]) -> pd.DataFrame:
+def gains(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     """Cumulate by how much the own squared errors are smaller than each rival's.
 
     Args:
@@ -45,11 +45,11 @@ def gains(rows: pd.DataFrame, rivals: Sequence[str]) -> pd.DataFrame:
     """
     error, own = _wide(rows, _squared_error(rows)), own_name(rows)
     found = []
-    for rival in rivals:
-        whole = error[rival].sum()
+    for benchmark in benchmarks:
+        whole = error[benchmark].sum()
         if whole > 0.0:
-            saved = (error[rival] - error[own]).dropna().groupby("session").sum()
-            found.append(_cumulated(saved / whole, rival))
+            saved = (error[benchmark] - error[own]).dropna().groupby("session").sum()
+            found.append(_cumulated(saved / whole, benchmark))
     return _joined(found)
 
 
@@ -64,9 +64,11 @@ def log_gains(rows: pd.DataFrame) -> pd.DataFrame:
         return _joined([])
     score, own = _wide(rows, rows["log_score"]), own_name(rows)
     gaps = score.drop(columns=own).rsub(score[own], axis=0).dropna(axis="columns", how="all")
-    daily = [(str(rival), gaps[rival].dropna().groupby("session").mean()) for rival in gaps]
+    daily = [
+        (str(benchmark), gaps[benchmark].dropna().groupby("session").mean()) for benchmark in gaps
+    ]
     best = sorted(daily, key=lambda each: float(each[1].mean()))[:DISTRIBUTIONS_DRAWN]
-    return _joined([_cumulated(gap, rival) for rival, gap in best])
+    return _joined([_cumulated(gap, benchmark) for benchmark, gap in best])
 
 
 def _squared_error(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -82,8 +84,8 @@ def _wide(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
     )
 
 
-def _cumulated(daily: "pd.Series[float]", rival: str) -> pd.DataFrame:
-    table = daily.cumsum().rename("gain").reset_index().assign(rival=rival)
+def _cumulated(daily: "pd.Series[float]", benchmark: str) -> pd.DataFrame:
+    table = daily.cumsum().rename("gain").reset_index().assign(benchmark=benchmark)
     return table[["rival", "session", "gain"]]
 
 
@@ -161,18 +163,18 @@ def _coverage(own: pd.DataFrame, groups: "pd.Series[Any]") -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)[columns]
 
 
-def gains_by_ticker(rows: pd.DataFrame, rivals: Sequence[str]) -> pd.DataFrame:
+def gains_by_ticker(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     """Share of each rival's squared error that the own forecasts save, by ticker.
 
     Returns:
         Rows of `rival, ticker, gain`; a ticker on which the rival makes no error is left out.
     """
     error, own, found = _wide(rows, _squared_error(rows)), own_name(rows), []
-    for rival in rivals:
-        both = error[[own, rival]].dropna().groupby("ticker").sum()
-        some = both[both[rival] > 0.0]
-        gain = (1.0 - some[own] / some[rival]).rename("gain").reset_index()
-        found.append(gain.assign(rival=rival)[["rival", "ticker", "gain"]])
+    for benchmark in benchmarks:
+        both = error[[own, benchmark]].dropna().groupby("ticker").sum()
+        some = both[both[benchmark] > 0.0]
+        gain = (1.0 - some[own] / some[benchmark]).rename("gain").reset_index()
+        found.append(gain.assign(benchmark=benchmark)[["rival", "ticker", "gain"]])
     return pd.concat(found, ignore_index=True)
 
 

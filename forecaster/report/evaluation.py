@@ -69,16 +69,16 @@ class EvaluationTables:
     def curves(self, target: str) -> dict[str, pd.DataFrame]:
         """Compute every table that is drawn of one target, by name."""
         rows = self.of(target)
-        rivals = curves.leading_rivals(rows)
+        benchmarks = curves.leading_benchmarks(rows)
         return {
-            "gains": curves.gains(rows, rivals),
+            "gains": curves.gains(rows, benchmarks),
             "log_gains": curves.log_gains(rows),
             "bins": curves.bins(rows),
             "below_ends": curves.below_ends(rows),
             "pit": _shares(self.pit.get(target, ())),
             "coverage_over_time": curves.coverage_over_time(rows),
             "coverage_by_ticker": curves.coverage_by_ticker(rows),
-            "gains_by_ticker": curves.gains_by_ticker(rows, rivals),
+            "gains_by_ticker": curves.gains_by_ticker(rows, benchmarks),
         }
 
     def content(self) -> dict[str, Any]:

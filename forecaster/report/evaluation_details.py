@@ -27,7 +27,7 @@ def details(result: Evaluation, target: str) -> list[Section]:
 
 def _comparisons(result: Evaluation, target: str) -> Section:
     rows = [
-        [f"{each.forecaster} against {each.rival}", each.loss, *_tested(each)]
+        [f"{each.forecaster} against {each.benchmark}", each.loss, *_tested(each)]
         for each in result.comparisons
         if each.target == target
     ]
@@ -51,7 +51,7 @@ def _many(result: Evaluation, target: str) -> str:
     if any_better.p_value is None:
         return told
     return (
-        f"{told} The best of {any_better.rivals} beats {any_better.benchmark} with p = "
+        f"{told} The best of {any_better.benchmarks} beats {any_better.benchmark} with p = "
         f"{any_better.p_value:.2g} after all of them were tried (SPA)."
     )
 
@@ -75,10 +75,10 @@ def _tickers(result: Evaluation, target: str) -> Section:
         if all_fit or each.verdict != "not distinguishable"
     ]
     verdicts = [each.verdict for _, each in found]
-    rival = found[0][1].rival if found else ""
+    benchmark = found[0][1].benchmark if found else ""
     return _section(
         "Ticker by ticker",
-        f"Against {rival}, squared error: better on {verdicts.count('better'):,}, worse on "
+        f"Against {benchmark}, squared error: better on {verdicts.count('better'):,}, worse on "
         f"{verdicts.count('worse'):,} of {len(found):,} tickers, after as many comparisons."
         + ("" if all_fit else " Those that can be told from chance:"),
         ["ticker", "difference", "p", "adjusted p", "verdict"],

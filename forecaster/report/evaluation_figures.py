@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from forecaster.report.page import BLUE, GREY, INK, RED, RIVALS, Section, blank_figure
+from forecaster.report.page import BENCHMARKS, BLUE, GREY, INK, RED, Section, blank_figure
 
-COLOURS = (BLUE, *RIVALS)
+COLOURS = (BLUE, *BENCHMARKS)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 POINTS_DRAWN = 2_000
 NAMED_TICKERS = 40  # beyond, a figure shows them in order without their names
@@ -48,9 +48,9 @@ def log_gains_section(gains: pd.DataFrame) -> Section:
 
 def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
     """Draw a line per rival, told apart by colour and dash, around zero."""
-    for number, (rival, rows) in enumerate(gains.groupby("rival", sort=False)):
+    for number, (benchmark, rows) in enumerate(gains.groupby("rival", sort=False)):
         figure.add_scatter(
-            x=_days(rows["session"]), y=rows["gain"], mode="lines", name=str(rival),
+            x=_days(rows["session"]), y=rows["gain"], mode="lines", name=str(benchmark),
             line={"color": COLOURS[number % len(COLOURS)], "width": 2,
                   "dash": DASHES[number % len(DASHES)]},
         )  # fmt: skip
@@ -99,11 +99,11 @@ def _points(own: pd.DataFrame, ticks: str) -> Section:
 def _means(bins: pd.DataFrame, ticks: str) -> Section:
     """Draw the mean outcome of like forecasts against their mean."""
     figure = blank_figure("mean forecast", "mean outcome")
-    reach = 1.96 * bins["error"].fillna(0.0)
+    horizon = 1.96 * bins["error"].fillna(0.0)
     figure.add_scatter(
         x=bins["forecast"], y=bins["actual"], mode="markers", name="like forecasts",
         marker={"color": BLUE, "size": 8}, customdata=bins["forecasts"],
-        error_y={"array": reach, "color": BLUE, "thickness": 1.5, "width": 3},
+        error_y={"array": horizon, "color": BLUE, "thickness": 1.5, "width": 3},
         hovertemplate="%{customdata:,} forecasts of %{x:.4g}, came %{y:.4g}<extra></extra>",
     )  # fmt: skip
     _diagonal(figure, bins["forecast"], ticks)
@@ -129,29 +129,29 @@ def _diagonal(figure: go.Figure, forecasts: "pd.Series[float]", ticks: str) -> N
 
 def ticker_gains_section(gains: pd.DataFrame) -> Section:
     """Draw how much of each rival's squared error was saved, ticker by ticker."""
-    rivals = list(dict.fromkeys(gains["rival"]))[:2]
-    order = gains[gains["rival"] == rivals[0]].sort_values("gain")["ticker"].tolist()
+    benchmarks = list(dict.fromkeys(gains["rival"]))[:2]
+    order = gains[gains["rival"] == benchmarks[0]].sort_values("gain")["ticker"].tolist()
     named = len(order) <= NAMED_TICKERS
     height = ROW_HEIGHT * len(order) + 120 if named else 400
     figure = blank_figure("squared error saved", "" if named else "tickers in order", height)
-    for number, rival in enumerate(rivals):
-        some = gains[gains["rival"] == rival].set_index("ticker")["gain"].reindex(order)
+    for number, benchmark in enumerate(benchmarks):
+        some = gains[gains["rival"] == benchmark].set_index("ticker")["gain"].reindex(order)
         figure.add_scatter(
             x=some, y=order if named else np.arange(len(order)), mode="markers",
-            name=str(rival), customdata=order,
+            name=str(benchmark), customdata=order,
             marker={"color": COLOURS[number], "size": 8 if named else 5,
                     "symbol": ["circle", "diamond-open"][number]},
-            hovertemplate="%{customdata}: %{x:.2%}<extra>over " + rival + "</extra>",
+            hovertemplate="%{customdata}: %{x:.2%}<extra>over " + benchmark + "</extra>",
         )  # fmt: skip
     figure.add_vline(x=0.0, line={"color": GREY, "width": 1})
     figure.update_xaxes(tickformat=".2~%", nticks=6)
     if named:
         figure.update_yaxes(type="category", range=[-0.6, len(order) - 0.4])
-    better = int((gains.loc[gains["rival"] == rivals[0], "gain"] > 0.0).sum())
+    better = int((gains.loc[gains["rival"] == benchmarks[0], "gain"] > 0.0).sum())
     return Section(
         heading="Loss by ticker",
         words=f"Right of zero the forecasts have the smaller squared error. Of {len(order):,} "
-        f"tickers {better:,} are better than {rivals[0]}; half of them would be by chance alone.",
+        f"tickers {better:,} are better than {benchmarks[0]}; half of them would be by chance alone.",
         figure=figure,
         level=3,
     )
@@ -224,9 +224,9 @@ def _ends(ends: pd.DataFrame) -> Section:
         hovertemplate="%{x} stated, %{text} came<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
-    reach = 1.4 * max(float((ends["observed"] - ends["stated"]).abs().max()), 0.01)
+    horizon = 1.4 * max(float((ends["observed"] - ends["stated"]).abs().max()), 0.01)
     figure.update_xaxes(type="category")
-    figure.update_yaxes(tickformat="+.1~%", range=[-reach, reach])
+    figure.update_yaxes(tickformat="+.1~%", range=[-horizon, horizon])
     return Section(
         heading="Calibration",
         words="How many outcomes fell below each end of the intervals, and how far that is from "

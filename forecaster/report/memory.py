@@ -219,7 +219,7 @@ def _triangle(figures: MemoryFigures) -> Section:
     _outline(figure, np.minimum(depth, lags))
     return Section(
         heading="The triangle: what the truncation keeps",
-        words=f"{words} Inside the red line lies what --bptt-stride {figures.stride} --bptt-steps "
+        words=f"{words} Inside the red line lies what --bptt-k1 {figures.stride} --bptt-k2 "
         f"{figures.steps} keeps when a block begins with the first day; how far an error reaches "
         "depends on its place in the block.",
         figure=figure,
@@ -274,7 +274,7 @@ def _curve(figures: MemoryFigures) -> Section:
     if figures.steps is not None and figures.steps < len(lags):
         figure.add_vline(
             x=figures.steps, line={"color": RED, "dash": "dash"},
-            annotation={"text": f"--bptt-steps {figures.steps}", "font": {"color": RED}},
+            annotation={"text": f"--bptt-k2 {figures.steps}", "font": {"color": RED}},
             annotation_position="top left",
         )  # fmt: skip
     figure.update_yaxes(type="log", exponentformat="power", nticks=8)
@@ -306,7 +306,7 @@ def _bias(figures: MemoryFigures) -> Section:
     return Section(
         heading="What a shorter reach costs",
         words="The exact distance of the truncated gradient from the full one, relative to the "
-        "full one, when trained with --bptt-stride k --bptt-steps 2k. Under the noise line the "
+        "full one, when trained with --bptt-k1 k --bptt-k2 2k. Under the noise line the "
         "days at hand tell the two apart no more: a longer reach is wasted there.",
         figure=figure,
     )

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 INK, BLUE, RED, GREY = "#222222", "#1f5f99", "#b3401f", "#8a8a8a"
 GREEN, PURPLE, OCHRE, PALE = "#2e7d4f", "#7a4fa3", "#a87400", "#c9d6e3"
 GRID, PAPER = "#e6e6e6", "#ffffff"
-RIVALS = (RED, GREEN, PURPLE, OCHRE, GREY)
+BENCHMARKS = (RED, GREEN, PURPLE, OCHRE, GREY)
 NIGHT = {
     INK: "#e4e4e4",
     BLUE: "#6cb2f0",
@@ -56,7 +56,7 @@ def blank_figure(x: str, y: str, height: int = HEIGHT) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"bgcolor": PAPER, "bordercolor": GREY, "font": {"color": INK}},
-        colorway=[BLUE, *RIVALS],
+        colorway=[BLUE, *BENCHMARKS],
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0.0, "xanchor": "left"},
     )
     figure.update_xaxes(**_AXIS, title_text=x)

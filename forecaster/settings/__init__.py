@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from forecaster.settings.sections import FetchSettings, PredictSettings, RetrainSettings
 from forecaster.settings.train import (
+    DEFAULT_BATCH_ROWS,
     DEFAULT_BPTT_STEPS,
     DEFAULT_BURN_IN,
-    DEFAULT_LANES,
     DEFAULT_STEPS_IN_WINDOWS,
     Contradiction,
     HeadName,
@@ -21,9 +21,9 @@ from forecaster.settings.train import (
 )
 
 __all__ = [
+    "DEFAULT_BATCH_ROWS",
     "DEFAULT_BPTT_STEPS",
     "DEFAULT_BURN_IN",
-    "DEFAULT_LANES",
     "DEFAULT_STEPS_IN_WINDOWS",
     "Contradiction",
     "FetchSettings",

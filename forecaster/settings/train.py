@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
-DEFAULT_LANES = 64
+DEFAULT_BATCH_ROWS = 64
 DEFAULT_BPTT_STEPS = 21  # a month of trading days; docs/experiments.md says why
 DEFAULT_STEPS_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
 
@@ -44,22 +44,22 @@ class TrainSettings(BaseModel):
     target: tuple[Literal["return", "range", "volume"], ...] = ("return",)
     lookback: int | Literal["all"] = "all"
     bptt: Literal["full", "truncated"] = "truncated"
-    bptt_steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    bptt_k2: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     bptt_tolerance: float | None = Field(None, gt=0.0, lt=1.0)
-    bptt_stride: int | None = Field(None, ge=1)
-    bptt_update: Literal["chunk", "pass"] = "chunk"
+    bptt_k1: int | None = Field(None, ge=1)
+    step_per: Literal["chunk", "pass"] = "chunk"
     bptt_memory: Literal["auto", "store", "recompute"] = "auto"
     loss: Literal["each-day", "last-day"] | None = None
     burn_in: int | None = Field(None, ge=0)
     initial_state: Literal["zeros", "learned"] = "zeros"
     bidirectional: bool = False
-    fit_until: date | None = None
-    select_until: date | None = None
-    max_updates: int = Field(1500, ge=1)
+    train_until: date | None = None
+    validation_until: date | None = None
+    max_steps: int = Field(1500, ge=1)
     lr: float = Field(2e-3, gt=0.0)
     weight_decay: float = Field(1e-3, ge=0.0)
     clip_grad: float = Field(1.0, gt=0.0)
-    lanes: int = Field(DEFAULT_LANES, ge=1)
+    batch_rows: int = Field(DEFAULT_BATCH_ROWS, ge=1)
     batch: int = Field(256, ge=1)
     evaluate_every: int = Field(50, ge=1)
     patience: int = Field(10, ge=1)
@@ -104,8 +104,8 @@ class TrainSettings(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _one_reach(self) -> "TrainSettings":
-        for name in ("bptt_steps", "bptt_stride"):
+    def _one_horizon(self) -> "TrainSettings":
+        for name in ("bptt_k2", "bptt_k1"):
             if self.bptt == "full" and getattr(self, name) is not None:
                 raise Contradiction(
                     f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
@@ -117,26 +117,26 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _auto_alone(self) -> "TrainSettings":
-        if self.bptt_steps != "auto":
+        if self.bptt_k2 != "auto":
             if self.bptt_tolerance is not None:
                 raise Contradiction(
-                    "--bptt-tolerance applies only to --bptt-steps auto. Drop it, or add that",
+                    "--bptt-tolerance applies only to --bptt-k2 auto. Drop it, or add that",
                     needless="bptt_tolerance",
-                    beside=("bptt_steps", "bptt", "lookback"),
+                    beside=("bptt_k2", "bptt", "lookback"),
                 )
             return self
         if self.lookback != "all":
             raise Contradiction(
-                "--bptt-steps auto measures memory over whole histories. Give a number of days, "
+                "--bptt-k2 auto measures memory over whole histories. Give a number of days, "
                 "or use --lookback all",
-                needless="bptt_steps",
+                needless="bptt_k2",
                 beside=("lookback",),
             )
-        if self.bptt_stride is not None:
+        if self.bptt_k1 is not None:
             raise Contradiction(
-                "--bptt-steps auto sets --bptt-stride too. Drop one of them",
-                needless="bptt_stride",
-                beside=("bptt_steps",),
+                "--bptt-k2 auto sets --bptt-k1 too. Drop one of them",
+                needless="bptt_k1",
+                beside=("bptt_k2",),
             )
         return self
 
@@ -153,11 +153,11 @@ class TrainSettings(BaseModel):
                 needless="burn_in",
                 beside=("lookback",),
             )
-        if self.lookback != "all" and self.lanes != DEFAULT_LANES:
+        if self.lookback != "all" and self.batch_rows != DEFAULT_BATCH_ROWS:
             raise Contradiction(
-                "--lanes carry whole histories; windows are taken batch by batch. Give --lookback "
+                "--batch-rows carry whole histories; windows are taken batch by batch. Give --lookback "
                 "all, or drop it",
-                needless="lanes",
+                needless="batch_rows",
                 beside=("lookback",),
             )
         if self.bidirectional and (self.lookback == "all" or self.scores_each_day):
@@ -172,23 +172,23 @@ class TrainSettings(BaseModel):
     @model_validator(mode="after")
     def _stride_divides(self) -> "TrainSettings":
         """Refuse what `BPTTPlan` refuses, in its words: here a lower source can give way."""
-        steps, stride = self.reach, self.bptt_stride
+        steps, stride = self.horizon, self.bptt_k1
         if steps is None or stride is None:
             return self
         if steps < stride:
             raise Contradiction(
-                f"--bptt-steps {steps} is shorter than --bptt-stride {stride}: the errors of the "
+                f"--bptt-k2 {steps} is shorter than --bptt-k1 {stride}: the errors of the "
                 f"{stride - steps} oldest days in every block would never be learned from. Use "
-                f"--bptt-steps {stride} or more",
-                needless="bptt_stride",
-                beside=("bptt_steps",),
+                f"--bptt-k2 {stride} or more",
+                needless="bptt_k1",
+                beside=("bptt_k2",),
             )
         if steps % stride:
             raise Contradiction(
-                f"--bptt-steps must be a multiple of --bptt-stride ({stride}): "
+                f"--bptt-k2 must be a multiple of --bptt-k1 ({stride}): "
                 f"try {-(-steps // stride) * stride}",
-                needless="bptt_stride",
-                beside=("bptt_steps",),
+                needless="bptt_k1",
+                beside=("bptt_k2",),
             )
         return self
 
@@ -209,11 +209,11 @@ class TrainSettings(BaseModel):
             )
 
     def _refuse_for_last_day(self) -> None:
-        if self.bptt_stride is not None:
+        if self.bptt_k1 is not None:
             raise Contradiction(
-                "Only the last day of a window has an error; --bptt-stride has no meaning there. "
+                "Only the last day of a window has an error; --bptt-k1 has no meaning there. "
                 "Drop it, or use --loss each-day or --lookback all",
-                needless="bptt_stride",
+                needless="bptt_k1",
                 beside=("lookback", "loss"),
             )
         if self.burn_in:
@@ -223,11 +223,11 @@ class TrainSettings(BaseModel):
                 needless="burn_in",
                 beside=("lookback", "loss"),
             )
-        if self.bidirectional and self.reach is not None and self.reach < int(self.lookback):
+        if self.bidirectional and self.horizon is not None and self.horizon < int(self.lookback):
             raise Contradiction(
-                f"--bidirectional: a bidirectional network cannot be cut at {self.reach} days "
+                f"--bidirectional: a bidirectional network cannot be cut at {self.horizon} days "
                 f"inside windows of {self.lookback}. Use --bptt full",
-                needless="bptt_steps",
+                needless="bptt_k2",
                 beside=("bidirectional", "lookback"),
             )
 
@@ -252,9 +252,9 @@ class TrainSettings(BaseModel):
         return default if self.burn_in is None else self.burn_in
 
     @property
-    def reach(self) -> int | None:
+    def horizon(self) -> int | None:
         """Days that an error reaches back, or None for full BPTT."""
         if self.bptt == "full":
             return None
         default = DEFAULT_BPTT_STEPS if self.lookback == "all" else DEFAULT_STEPS_IN_WINDOWS
-        return self.bptt_steps if isinstance(self.bptt_steps, int) else default
+        return self.bptt_k2 if isinstance(self.bptt_k2, int) else default

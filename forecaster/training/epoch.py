@@ -121,7 +121,7 @@ def pass_gradients(
     elif burn_in is not None:
         blocks = _each_day_windows(network, arrays, segments, plan, count, burn_in, workers, place)
     else:
-        blocks = _lane_gradients(network, arrays, segments, plan, count, workers, place)
+        blocks = _history_gradients(network, arrays, segments, plan, count, workers, place)
     if plan.update == "chunk":
         yield from blocks
     elif place.done < len(segments):
@@ -177,7 +177,7 @@ def _each_day_windows(
         yield block
 
 
-def _lane_gradients(
+def _history_gradients(
     network: Network,
     arrays: TrainingArrays,
     segments: Segments,

@@ -114,7 +114,7 @@ def lstm_window_gradients(
     rows: Tensor,
     y_last: Tensor,
     mask_last: Tensor,
-    reach: int,
+    horizon: int,
     count: float,
     noise: Tensor | None,
     pool: BufferPool,
@@ -147,9 +147,9 @@ def lstm_window_gradients(
             network, hidden.clone(), x[rows[-1]], y_last, mask_last, count, noise
         )
         buffers.of_hidden.copy_(of_last.t())
-        _run_backward(weights, buffers, reach)
+        _run_backward(weights, buffers, horizon)
         state = RecurrentState((hidden[None].clone(), memory[None] / 2))
-        gradients = _by_parameter(network, core, buffers, reach)
+        gradients = _by_parameter(network, core, buffers, horizon)
     gradients.update(of_head)
     return BlockGradients(
         loss_sum=loss,
@@ -225,7 +225,7 @@ def _run_forward(network: Network, weights: Tensor, buffers: Buffers) -> None:
         torch.mul(o, squashed, out=hidden)
 
 
-def _run_backward(weights: Tensor, buffers: Buffers, reach: int) -> None:
+def _run_backward(weights: Tensor, buffers: Buffers, horizon: int) -> None:
     """From `of_hidden`, the last day's dE/dh, to `of_weights` and the first day's errors."""
     hidden, errors = buffers.hidden, buffers.errors
     back = weights[:, :hidden].t().contiguous()
@@ -234,7 +234,7 @@ def _run_backward(weights: Tensor, buffers: Buffers, reach: int) -> None:
     of_weights = buffers.of_weights.zero_()
     first_three, last = errors[: 3 * hidden].view(3, hidden, -1), errors[3 * hidden :]
     across = errors.t()
-    for seen, gates, factors, f, squashed, slope in buffers.backward_days[: -reach - 1 : -1]:
+    for seen, gates, factors, f, squashed, slope in buffers.backward_days[: -horizon - 1 : -1]:
         of_memory.addcmul_(of_hidden, slope, value=2.0)
         torch.mul(of_memory, factors, out=first_three)
         torch.mul(of_hidden, squashed, out=last)
@@ -245,7 +245,7 @@ def _run_backward(weights: Tensor, buffers: Buffers, reach: int) -> None:
 
 
 def _by_parameter(
-    network: Network, core: LSTMCore, buffers: Buffers, reach: int
+    network: Network, core: LSTMCore, buffers: Buffers, horizon: int
 ) -> dict[Tensor, Tensor]:
     """Take the sums apart; undo the factors of the candidate's rows."""
     hidden = buffers.hidden
@@ -257,7 +257,7 @@ def _by_parameter(
         zip(core.fused.all_weights[0], (*parts, of_bias.clone()), strict=True)
     )
     # The first day is reached in full only; a start that no error reaches learns nothing.
-    reached = float(reach == buffers.days)
+    reached = float(horizon == buffers.days)
     for start, errors, factor in zip(
         network.start, (buffers.of_hidden, buffers.of_memory), (1.0, 2.0), strict=False
     ):

@@ -129,11 +129,11 @@ def tiled_gradients(
     by_days = x.device.type == "cpu" and _goes_by_days(network, *rows.shape)
 
     def differentiate(tile: Tensor, noise: Tensor | None) -> BlockGradients:
-        last, reach = tile[-1], plan.reach(len(tile))
+        last, horizon = tile[-1], plan.horizon(len(tile))
         outcomes, known = y[last], scored[last]
         if by_days:
             return lstm_window_gradients(
-                network, x, tile, outcomes, known, reach, count, noise, workers.buffers
+                network, x, tile, outcomes, known, horizon, count, noise, workers.buffers
             )
         # Three times as fast as x[tile], which at a small network is a twentieth of the update.
         days = x.index_select(0, tile.reshape(-1)).view(*tile.shape, -1)
@@ -189,12 +189,12 @@ def shared_gradients(
             noise,
         )
 
-    days, lanes = rows.shape
-    half = -(-lanes // 2)
+    days, batch_rows = rows.shape
+    half = -(-batch_rows // 2)
     if not _is_shared(network, plan, days, half, x.device):
-        return differentiate(slice(0, lanes), None)
-    halves = (slice(0, half), slice(half, lanes))
-    noise = _noise(network, x, days, lanes)
+        return differentiate(slice(0, batch_rows), None)
+    halves = (slice(0, half), slice(half, batch_rows))
+    noise = _noise(network, x, days, batch_rows)
     noises = [None if noise is None else noise[:, columns] for columns in halves]
     share = map if workers.threads is None else workers.threads.map
     parts = list(share(differentiate, halves, noises))

@@ -94,7 +94,7 @@ class Options:
     """How the weights move and when to stop.
 
     Args:
-        max_updates: optimizer steps at most; the learning-rate cycle spans all of them.
+        max_steps: optimizer steps at most; the learning-rate cycle spans all of them.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         clip_grad: largest norm of a gradient.
@@ -102,7 +102,7 @@ class Options:
         patience: looks without improvement before stopping.
     """
 
-    max_updates: int
+    max_steps: int
     learning_rate: float
     weight_decay: float
     clip_grad: float
@@ -119,8 +119,8 @@ class Evaluated:
 
     update: int
     passes: int
-    fit_loss: float
-    select_loss: float
+    train_loss: float
+    validation_loss: float
     best: bool
     seconds: float
     clipped: int
@@ -136,7 +136,7 @@ def train(
     reading: Reading,
     *,
     validate: Callable[[Network], float],
-    on_update: Callable[[int, Evaluated | None], None],
+    on_step: Callable[[int, Evaluated | None], None],
     on_boundary: Callable[[Callable[[], Checkpoint]], None] = lambda checkpoint: None,
     resume: Checkpoint | None = None,
 ) -> list[Evaluated]:
@@ -177,7 +177,7 @@ def train(
             ):
                 run.move(gradients, segments)
                 look = run.look(validate) if run.look_is_due else None
-                on_update(run.update, look)
+                on_step(run.update, look)
                 if run.ended:
                     break
                 on_boundary(run.checkpoint)
@@ -201,7 +201,7 @@ class _Run:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             max_lr=options.learning_rate,
-            total_steps=max(options.max_updates, 2),  # a cycle of one step is its end: no rate
+            total_steps=max(options.max_steps, 2),  # a cycle of one step is its end: no rate
         )
         self.update, self.pass_number, self.place = 0, 1, Place()
         self.best_weights = copy.deepcopy(network.state_dict())
@@ -212,7 +212,7 @@ class _Run:
     @property
     def look_is_due(self) -> bool:
         """Say whether the select block is to be looked at after this update."""
-        last = self.update == self.options.max_updates
+        last = self.update == self.options.max_steps
         return last or self.update % self.options.evaluate_every == 0
 
     @property
@@ -220,7 +220,7 @@ class _Run:
         """Say whether the budget is spent, or the last `patience` looks brought no better one."""
         recent = self.looks[-self.options.patience :]
         stale = len(self.looks) > self.options.patience and not any(look.best for look in recent)
-        return self.update == self.options.max_updates or stale
+        return self.update == self.options.max_steps or stale
 
     def move(self, gradients: BlockGradients, segments: Watched) -> None:
         """Move the weights once.
@@ -232,7 +232,7 @@ class _Run:
         self.update += 1
         if not np.isfinite(norm):
             raise self._diverged(f"a gradient of norm {norm}", segments.rows)
-        if self.update < self.options.max_updates:  # a step more than its cycle has is an error
+        if self.update < self.options.max_steps:  # a step more than its cycle has is an error
             self.schedule.step()
         segments.forget()
         self.norms.note(norm)
@@ -244,16 +244,16 @@ class _Run:
         Raises:
             DivergedError: it is not finite.
         """
-        select_loss = validate(self.network)
-        if not np.isfinite(select_loss):
-            raise self._diverged(f"a select loss of {select_loss}")
+        validation_loss = validate(self.network)
+        if not np.isfinite(validation_loss):
+            raise self._diverged(f"a select loss of {validation_loss}")
         self.norms.count()
-        best = select_loss < min((past.select_loss for past in self.looks), default=np.inf)
+        best = validation_loss < min((past.validation_loss for past in self.looks), default=np.inf)
         look = Evaluated(
             update=self.update,
             passes=self.pass_number,
-            fit_loss=float(torch.stack(self.losses).mean()),
-            select_loss=select_loss,
+            train_loss=float(torch.stack(self.losses).mean()),
+            validation_loss=validation_loss,
             best=best,
             seconds=time.monotonic() - self.started,
             clipped=self.norms.clipped,

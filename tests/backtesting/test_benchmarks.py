@@ -23,10 +23,10 @@ FIT_UNTIL, SELECT_UNTIL = date(2011, 12, 30), date(2012, 5, 31)
 def result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     settings = TrainSettings(
         hidden=4,
-        max_updates=25,
+        max_steps=25,
         target="return,range",
-        fit_until=FIT_UNTIL,
-        select_until=SELECT_UNTIL,
+        train_until=FIT_UNTIL,
+        validation_until=SELECT_UNTIL,
     )
     home = tmp_path_factory.mktemp("home")
     train(BARS, settings=settings, home=home)
@@ -90,10 +90,10 @@ def panel_result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     """Two tickers of different length, so that pooled and own regressions differ."""
     settings = TrainSettings(
         hidden=4,
-        max_updates=25,
+        max_steps=25,
         target="range",
-        fit_until=FIT_UNTIL,
-        select_until=SELECT_UNTIL,
+        train_until=FIT_UNTIL,
+        validation_until=SELECT_UNTIL,
     )
     home = tmp_path_factory.mktemp("home")
     train(PANEL, settings=settings, home=home)

@@ -16,7 +16,7 @@ from forecaster.forecasting.fitting import fit_panel
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
-SETTINGS = TrainSettings(hidden=4, max_updates=25, target="return,range,volume")
+SETTINGS = TrainSettings(hidden=4, max_steps=25, target="return,range,volume")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_the_memoryless_twin_reads_one_day(panel: Panel, split: Split) -> None:
 
 def test_nothing_after_the_fit_block_touches_the_linear_twin(panel: Panel, split: Split) -> None:
     """Other outcomes and other inputs later: the same numbers, bit for bit."""
-    later = panel.days > split.fit_until
+    later = panel.days > split.train_until
     noise = np.random.default_rng(0).normal(size=panel.inputs.shape)
     gap = panel.input_names.index("gap_days")
     noise[:, gap] = 0.0

@@ -21,7 +21,7 @@ from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 420, "BBB": 300, "CCC": 50})  # CCC begins in the report block
-SETTINGS = TrainSettings(hidden=4, max_updates=20, target="return,range")
+SETTINGS = TrainSettings(hidden=4, max_steps=20, target="return,range")
 WALK = Walk(refit_every=25, twins=False)
 KEYS = ["ticker", "as_of", "target", "forecaster"]
 
@@ -49,9 +49,9 @@ def forecasts(result: Evaluation, name: str = "lstm") -> pd.Series:
 
 def test_each_fold_ends_its_blocks_before_its_report_days(result: Evaluation) -> None:
     folds = result.folds
-    assert len(folds) == 3 and (folds["fit_until"] < folds["select_until"]).all()
-    assert (folds["select_until"] < folds["first"]).all()
-    assert folds["fit_until"].is_monotonic_increasing and folds["fit_until"].is_unique
+    assert len(folds) == 3 and (folds["train_until"] < folds["validation_until"]).all()
+    assert (folds["validation_until"] < folds["first"]).all()
+    assert folds["train_until"].is_monotonic_increasing and folds["train_until"].is_unique
     assert (folds["first"].iloc[1:].to_numpy() > folds["last"].iloc[:-1].to_numpy()).all()
 
 
@@ -76,7 +76,7 @@ def test_a_ticker_that_begins_in_the_report_block_joins(result: Evaluation) -> N
     "walk",
     [
         pytest.param(WALK, marks=pytest.mark.slow),
-        Walk(refit_every=25, fit_days=150, twins=False),
+        Walk(refit_every=25, train_days=150, twins=False),
     ],
 )
 def test_no_fold_sees_beyond_its_days(home: Path, walk: Walk) -> None:
@@ -94,9 +94,9 @@ def test_no_fold_sees_beyond_its_days(home: Path, walk: Walk) -> None:
     np.testing.assert_allclose(found["q10"], expected["q10"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("fit_days", [None, 150])
+@pytest.mark.parametrize("train_days", [None, 150])
 def test_the_fit_is_handed_no_day_outside_its_blocks(
-    home: Path, fit_days: int | None, monkeypatch: pytest.MonkeyPatch
+    home: Path, train_days: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed = []
     real = fold.fit_panel
@@ -106,13 +106,13 @@ def test_the_fit_is_handed_no_day_outside_its_blocks(
         return real(panel, split, settings, start=start)
 
     monkeypatch.setattr(fold, "fit_panel", spied)
-    found = walked(home, Walk(refit_every=25, fit_days=fit_days, twins=False))
-    assert len(handed) == (3 if fit_days else 2)  # an expanding first fold is the version's own
+    found = walked(home, Walk(refit_every=25, train_days=train_days, twins=False))
+    assert len(handed) == (3 if train_days else 2)  # an expanding first fold is the version's own
     for (first, last, split), row in zip(
         handed, found.folds[-len(handed) :].itertuples(), strict=True
     ):
-        assert first == np.datetime64(row.fit_from)
-        assert last == split.select_until == np.datetime64(row.select_until)
+        assert first == np.datetime64(row.train_from)
+        assert last == split.validation_until == np.datetime64(row.validation_until)
 
 
 @pytest.mark.slow
@@ -224,9 +224,9 @@ def test_processes_forecast_what_one_process_does(home: Path, result: Evaluation
         {"refit_every": 0},
         {"seeds": 0},
         {"jobs": 0},
-        {"fit_days": 100},
+        {"train_days": 100},
         {"weights": "warm"},
-        {"refit_every": 25, "fit_days": 0},
+        {"refit_every": 25, "train_days": 0},
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(numbers: dict[str, object]) -> None:

@@ -19,8 +19,8 @@ from forecaster.bptt.truncation_bias import (
     exact_gradient,
     guaranteed,
     half_life,
+    horizon_for,
     plan_bias,
-    reach_for,
 )
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import PointHead
@@ -70,11 +70,11 @@ def make_network(model: str, *, layers: int = 1, hidden: int = HIDDEN, gate_bias
     return network
 
 
-def make_days(days: int, lanes: int = LANES, targets: int = TARGETS):
+def make_days(days: int, batch_rows: int = LANES, targets: int = TARGETS):
     torch.manual_seed(4)
-    x = torch.randn(days, lanes, INPUTS, dtype=torch.float64)
-    y = torch.randn(days, lanes, targets, dtype=torch.float64)
-    mask = torch.ones(days, lanes, targets, dtype=torch.bool)
+    x = torch.randn(days, batch_rows, INPUTS, dtype=torch.float64)
+    y = torch.randn(days, batch_rows, targets, dtype=torch.float64)
+    mask = torch.ones(days, batch_rows, targets, dtype=torch.bool)
     return x, y, mask
 
 
@@ -209,11 +209,11 @@ def test_the_true_bias_at_the_chosen_reach_keeps_the_tolerance(
 ) -> None:
     """T20: error on the last day alone, cut exactly at the chosen reach and at one third of it."""
     network = make_network(model, hidden=16, gate_bias=gate_bias)
-    x, y, mask = make_days(120, lanes=16)
+    x, y, mask = make_days(120, batch_rows=16)
     mask[:-1] = False
     path = trajectory(network, x)
     found = lag_gradients(network, path, y, mask, [119], lags)
-    advice = reach_for(found.parts.numpy(), found.partial.numpy(), tolerance)
+    advice = horizon_for(found.parts.numpy(), found.partial.numpy(), tolerance)
     assert advice.days is not None and advice.bound is not None
 
     def cut_at(days: int) -> torch.Tensor:
@@ -233,7 +233,7 @@ def test_the_true_bias_at_the_chosen_reach_keeps_the_tolerance(
 def test_a_memory_longer_than_what_was_measured_is_declined() -> None:
     """T20: an LSTM whose forget gates keep, seen through 30 days only."""
     network = make_network("lstm", hidden=16, gate_bias=4.0)
-    x, y, mask = make_days(120, lanes=16)
+    x, y, mask = make_days(120, batch_rows=16)
     profile = memory_profile(network, x, y, mask, lags=30, tolerance=0.01)
     assert profile.advice.days is None and profile.advised is None
     assert "memory exceeds 30 days" in str(profile.advice.declined)
@@ -244,14 +244,14 @@ def test_a_power_law_is_declined_and_a_geometric_curve_is_not() -> None:
     heavy, light = lags**-1.0, 0.5**lags
     for parts in (heavy, light):
         partial = np.concatenate([[0.0], np.cumsum(parts)])
-        found = reach_for(parts, partial, 0.1)
+        found = horizon_for(parts, partial, 0.1)
         assert (found.days is None) == (parts is heavy)
 
 
 def test_the_reach_of_a_geometric_curve_by_hand() -> None:
     """Parts 0.5^k: k lags leave 2 * 0.5^k of 2, so 0.5^4 = 6 % is the first below 10 %."""
     parts = 0.5 ** np.arange(41.0)
-    found = reach_for(parts, np.concatenate([[0.0], np.cumsum(parts)]), 0.1)
+    found = horizon_for(parts, np.concatenate([[0.0], np.cumsum(parts)]), 0.1)
     assert found.days == 4
     assert found.bound == pytest.approx(0.0625, rel=1e-6)
 
@@ -259,7 +259,7 @@ def test_the_reach_of_a_geometric_curve_by_hand() -> None:
 def test_what_may_lie_beyond_the_lags_measured_shrinks_the_whole_too() -> None:
     """Five parts 0.5^k: 0.0625 may lie beyond, so the whole is 1.875 at least, not 1.9375."""
     parts = 0.5 ** np.arange(5.0)
-    found = reach_for(parts, np.concatenate([[0.0], np.cumsum(parts)]), 0.14)
+    found = horizon_for(parts, np.concatenate([[0.0], np.cumsum(parts)]), 0.14)
     assert found.days == 3
     assert found.bound == pytest.approx(0.25 / 1.875, rel=1e-6)
 
@@ -296,7 +296,7 @@ def test_the_bias_table_is_the_difference_of_two_gradients(model: str) -> None:
 def test_the_standard_error_is_that_of_a_sum_of_lanes() -> None:
     """Two lanes of gradients a and b: their sum has the standard error |a - b|."""
     network = make_network("gru")
-    x, y, mask = make_days(20, lanes=2)
+    x, y, mask = make_days(20, batch_rows=2)
     both = exact_gradient(network, x, y, mask)
     one, other = (
         exact_gradient(network, x[:, b : b + 1], y[:, b : b + 1], mask[:, b : b + 1])
@@ -344,7 +344,7 @@ def test_a_choice_that_the_whole_block_does_not_bear_out_is_raised(monkeypatch) 
     """The anchors may have been lucky; the exact bias of the block decides."""
     network = make_network("gru", gate_bias=2.0)
     x, y, mask = make_days(80)
-    lucky = replace(reach_for(np.array([1.0, 0.0]), np.array([0.0, 1.0, 1.0]), 0.1), days=1)
+    lucky = replace(horizon_for(np.array([1.0, 0.0]), np.array([0.0, 1.0, 1.0]), 0.1), days=1)
     monkeypatch.setattr(room, "reach_for", lambda *_: lucky)
     profile = memory_profile(network, x, y, mask, lags=40, tolerance=0.05)
     assert profile.advice.days is not None and profile.advice.days > 1

@@ -8,13 +8,13 @@ from forecaster.errors import UsageError
 
 def test_full_reaches_through_the_whole_block():
     """Full is the case in which the reach is the length."""
-    assert BPTTPlan.full().reach(5000) == 5000
+    assert BPTTPlan.full().horizon(5000) == 5000
 
 
 @pytest.mark.parametrize(("steps", "days", "reach"), [(8, 50, 8), (50, 50, 50), (80, 50, 50)])
-def test_truncated_reaches_at_most_its_steps(steps, days, reach):
+def test_truncated_reaches_at_most_its_steps(steps, days, horizon):
     """Never further than the block, never further than the steps."""
-    assert BPTTPlan.truncated(steps=steps).reach(days) == reach
+    assert BPTTPlan.truncated(steps=steps).horizon(days) == horizon
 
 
 def test_steps_with_full_is_an_error_not_ignored():
@@ -22,7 +22,7 @@ def test_steps_with_full_is_an_error_not_ignored():
     with pytest.raises(UsageError) as caught:
         BPTTPlan(kind="full", steps=20)
     assert str(caught.value) == (
-        "--bptt-steps applies only to --bptt truncated; full BPTT reaches back to each "
+        "--bptt-k2 applies only to --bptt truncated; full BPTT reaches back to each "
         "series' first day. Drop one of them."
     )
 
@@ -30,7 +30,7 @@ def test_steps_with_full_is_an_error_not_ignored():
 @pytest.mark.parametrize("steps", [0, -1, None])
 def test_truncated_needs_at_least_one_day(steps):
     """Zero days would train nothing."""
-    with pytest.raises(UsageError, match=rf"--bptt-steps is {steps}; .* at least 1 day"):
+    with pytest.raises(UsageError, match=rf"--bptt-k2 is {steps}; .* at least 1 day"):
         BPTTPlan(kind="truncated", steps=steps)
 
 
@@ -66,8 +66,8 @@ def test_shorter_steps_than_stride_are_refused():
     with pytest.raises(UsageError) as caught:
         BPTTPlan.truncated(steps=20, stride=63)
     assert str(caught.value) == (
-        "--bptt-steps 20 is shorter than --bptt-stride 63: the errors of the 43 oldest days in "
-        "every block would never be learned from. Use --bptt-steps 63 or more."
+        "--bptt-k2 20 is shorter than --bptt-k1 63: the errors of the 43 oldest days in "
+        "every block would never be learned from. Use --bptt-k2 63 or more."
     )
 
 
@@ -75,15 +75,15 @@ def test_steps_are_a_multiple_of_the_stride():
     """The next one is suggested."""
     with pytest.raises(UsageError) as caught:
         BPTTPlan.truncated(steps=100, stride=63)
-    assert str(caught.value) == "--bptt-steps must be a multiple of --bptt-stride (63): try 126."
+    assert str(caught.value) == "--bptt-k2 must be a multiple of --bptt-k1 (63): try 126."
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"kind": "full", "stride": 5}, "--bptt-stride applies only to --bptt truncated"),
-        ({"kind": "truncated", "steps": 5, "stride": 0}, "--bptt-stride is 0"),
-        ({"kind": "full", "update": "epoch"}, "--bptt-update epoch is not known"),
+        ({"kind": "full", "stride": 5}, "--bptt-k1 applies only to --bptt truncated"),
+        ({"kind": "truncated", "steps": 5, "stride": 0}, "--bptt-k1 is 0"),
+        ({"kind": "full", "update": "epoch"}, "--step-per epoch is not known"),
         ({"kind": "full", "memory": "disk"}, "--bptt-memory disk is not known"),
     ],
 )

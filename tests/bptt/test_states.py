@@ -16,14 +16,14 @@ from forecaster.models.base import RecurrentState
 from forecaster.models.network import CORES
 
 
-def jacobian(network, path, day, lane):
+def jacobian(network, path, day, batch_row):
     """Write ds_t / ds_{t-1} of one lane down, all tensors and layers of the state in a row."""
-    before = [tensor[day][:, lane : lane + 1] for tensor in path.states]
+    before = [tensor[day][:, batch_row : batch_row + 1] for tensor in path.states]
 
     def one_day(flat):
         parts = flat.split([part.numel() for part in before])
         state = RecurrentState(tuple(p.view_as(b) for p, b in zip(parts, before, strict=True)))
-        _, after = network.core(path.x[day : day + 1, lane : lane + 1], state)
+        _, after = network.core(path.x[day : day + 1, batch_row : batch_row + 1], state)
         return torch.cat([tensor.flatten() for tensor in after.tensors])
 
     flat = torch.cat([part.flatten() for part in before])
@@ -39,7 +39,10 @@ def test_a_day_stretches_by_the_largest_singular_value_of_its_jacobian(model, la
     path = trajectory(network, x)
     found = stretches(network, path, [3, 13])
     expected = [
-        [torch.linalg.matrix_norm(jacobian(network, path, day, lane), 2) for lane in range(LANES)]
+        [
+            torch.linalg.matrix_norm(jacobian(network, path, day, batch_row), 2)
+            for batch_row in range(LANES)
+        ]
         for day in (3, 13)
     ]
     np.testing.assert_allclose(found, np.array(expected), rtol=0.02)  # a figure needs no more

@@ -228,7 +228,7 @@ def one_by_one(network, inputs, y, lengths, steps, stride):
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("lanes", [5, 3, 1])
 @pytest.mark.parametrize(("steps", "stride"), [(10, 10), (20, 10)])
-def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, lanes, steps, stride):
+def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows, steps, stride):
     """T13: series of 48, 31, 7, 20 and 1 days in lanes: gradients, states and outputs."""
     lengths = (48, 31, 7, 20, 1)
     network = make_network(model)
@@ -236,7 +236,7 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, lanes, ste
     inputs = torch.randn(sum(lengths), 3, dtype=torch.float64)
     y = torch.randn(sum(lengths), 2, dtype=torch.float64)
     expected, states = one_by_one(network, inputs, y, lengths, steps, stride)
-    passes, carried = lanes_of(lengths, lanes, stride, phase=stride), []
+    passes, carried = lanes_of(lengths, batch_rows, stride, phase=stride), []
 
     def spy(made, *arguments):
         carried.append(shared_gradients(made, *arguments))
@@ -247,12 +247,12 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, lanes, ste
     (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), passes, plan, 1)
     within(relative_error(found, expected), 1e-12)
     # The same seed packs the same lanes again.
-    again, compared = lanes_of(lengths, lanes, stride, phase=stride)(1), 0
+    again, compared = lanes_of(lengths, batch_rows, stride, phase=stride)(1), 0
     for block, segment in zip(carried, again, strict=True):
-        for lane, last in enumerate(segment.rows[-1]):
+        for batch_row, last in enumerate(segment.rows[-1]):
             if last >= 0 and len(segment.rows) == stride:
                 compared += 1
-                ours = block.state.rows(torch.tensor([lane])).tensors
+                ours = block.state.rows(torch.tensor([batch_row])).tensors
                 within(relative_error(ours, states[int(last) + 1].tensors), 1e-12)
     assert compared >= 7
     monkeypatch.setattr(inference, "DAYS_AT_ONCE", 10)

@@ -193,7 +193,7 @@ def test_a_look_replays_history_with_the_weights_of_that_moment(model):
         np.testing.assert_array_equal(kept, forecast_histories(fresh, data.inputs, offsets))
         seen.append(kept)
 
-    fit(made, data, lanes_of(lengths, 2, 8), BPTTPlan.truncated(steps=8), 6, on_update=looked)
+    fit(made, data, lanes_of(lengths, 2, 8), BPTTPlan.truncated(steps=8), 6, on_step=looked)
     assert len(seen) == 6
     assert all((a != b).any() for a, b in pairwise(seen))
 

@@ -143,8 +143,8 @@ def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(steps, stri
         plan = BPTTPlan.full(update="pass")
     else:
         plan = BPTTPlan.truncated(steps=steps, stride=stride, update="pass")
-    for lanes in (1, 2, 4):
-        drawn = lanes_of(lengths, lanes, stride, phase=stride)
+    for batch_rows in (1, 2, 4):
+        drawn = lanes_of(lengths, batch_rows, stride, phase=stride)
         (found,) = held_still(made, arrays_of(inputs, y, scored), drawn, plan, 1)
         within(relative_error(found, [w_x, w_s, b, b, w_y, b_y]), 1e-11)
 
@@ -198,7 +198,7 @@ def test_every_plan_trains(plan):
     fit(made, data, drawn, plan, 8, learning_rate=0.02)
     (last,) = fit(made, data, drawn, plan, per_pass, learning_rate=0.0)
     assert not any(torch.equal(a, b) for a, b in zip(made.parameters(), before, strict=True))
-    assert last.fit_loss < first.fit_loss
+    assert last.train_loss < first.train_loss
 
 
 def test_every_option_of_a_plan_changes_the_training():
@@ -239,11 +239,11 @@ class Stop(Exception):
     ("options", "expected"),
     [
         ({"bptt": "full"}, BPTTPlan.full()),
-        ({"bptt_steps": 20}, BPTTPlan.truncated(steps=20)),
-        ({"bptt_steps": 20, "bptt_stride": 10}, BPTTPlan.truncated(steps=20, stride=10)),
-        ({"bptt": "full", "bptt_update": "pass"}, BPTTPlan.full(update="pass")),
+        ({"bptt_k2": 20}, BPTTPlan.truncated(steps=20)),
+        ({"bptt_k2": 20, "bptt_k1": 10}, BPTTPlan.truncated(steps=20, stride=10)),
+        ({"bptt": "full", "step_per": "pass"}, BPTTPlan.full(update="pass")),
         ({"bptt": "full", "bptt_memory": "recompute"}, BPTTPlan.full(memory="recompute")),
-        ({"lookback": 30, "bptt_steps": 7}, BPTTPlan.truncated(steps=7)),
+        ({"lookback": 30, "bptt_k2": 7}, BPTTPlan.truncated(steps=7)),
         ({"lookback": 30, "bptt": "full"}, BPTTPlan.full()),
     ],
 )

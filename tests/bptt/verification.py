@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import Lanes, pack_lanes
+from forecaster.data.segments import PackedSequences, pack_sequences
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import Head
 from forecaster.models.network import Network
@@ -34,14 +34,14 @@ def offsets_of(lengths) -> np.ndarray:
 
 
 def lanes_of(
-    lengths, lanes: int, chunk: int, *, phase: int | None = None, seed: int = 0
-) -> Callable[[int], Lanes]:
+    lengths, batch_rows: int, chunk: int, *, phase: int | None = None, seed: int = 0
+) -> Callable[[int], PackedSequences]:
     """Passes over series; the phase is drawn anew in each unless it is given."""
     offsets, generator = offsets_of(lengths), np.random.default_rng(seed)
 
-    def one_pass(number: int) -> Lanes:
+    def one_pass(number: int) -> PackedSequences:
         drawn = phase or int(generator.integers(1, chunk + 1))
-        return pack_lanes(offsets[:-1], offsets[1:], lanes, chunk, generator, drawn)
+        return pack_sequences(offsets[:-1], offsets[1:], batch_rows, chunk, generator, drawn)
 
     return one_pass
 
@@ -57,11 +57,11 @@ def fit(
     clip: float = 1e30,
     last_day_only: bool = False,
     burn_in: int | None = None,
-    on_update=lambda update, look: None,
+    on_step=lambda update, look: None,
 ):
     """Train with the product's loop; one look, after the last update. Return the looks."""
     options = Options(
-        max_updates=updates,
+        max_steps=updates,
         learning_rate=learning_rate,
         weight_decay=0.0,
         clip_grad=clip,
@@ -76,7 +76,7 @@ def fit(
         options,
         Reading(last_day_only=last_day_only, burn_in=burn_in),
         validate=lambda _: 1.0,
-        on_update=on_update,
+        on_step=on_step,
     )
 
 

@@ -12,7 +12,7 @@ from forecaster.cli import app
 from tests.synthetic import ragged_bars
 
 LENGTHS = {"AAA": 700, "BBB": 500, "CCC": 620}
-QUICK = ["--hidden", "8", "--max-updates", "30"]
+QUICK = ["--hidden", "8", "--max-steps", "30"]
 
 
 @pytest.fixture(scope="session")

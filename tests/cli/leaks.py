@@ -190,12 +190,14 @@ def select_days_in_fit(patch: pytest.MonkeyPatch) -> None:
 
 def _with_report(made: data_set.Material) -> data_set.Material:
     """Let the select block run on over the report block."""
-    return replace(made, split=Split(fit_until=made.split.fit_until, select_until=FAR))
+    return replace(made, split=Split(train_until=made.split.train_until, validation_until=FAR))
 
 
 def early_stopping_on_the_report(patch: pytest.MonkeyPatch) -> None:
-    real = fitting.select_loss
-    patch.setattr(fitting, "select_loss", lambda made, *others: real(_with_report(made), *others))
+    real = fitting.validation_loss
+    patch.setattr(
+        fitting, "validation_loss", lambda made, *others: real(_with_report(made), *others)
+    )
 
 
 def calibrated_on_the_report(patch: pytest.MonkeyPatch) -> None:
@@ -218,7 +220,7 @@ def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
 
     def fit_panel(panel, split, settings, *, start=None):  # type: ignore[no-untyped-def]
         return real(
-            panel, Split(fit_until=split.fit_until, select_until=FAR), settings, start=start
+            panel, Split(train_until=split.train_until, validation_until=FAR), settings, start=start
         )
 
     patch.setattr(fold, "cut", lambda panel, **days: (panel, np.arange(len(panel.days))))

@@ -27,7 +27,7 @@ def small_home(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     home = tmp_path_factory.mktemp("home")
     ragged_bars(LENGTHS).to_csv(home / "prices.csv", index=False)
     assert run("data", "import", home / "prices.csv", "--home", home).exit_code == 0
-    options = ("--target", "return,range", "--hidden", 3, "--max-updates", 8)
+    options = ("--target", "return,range", "--hidden", 3, "--max-steps", 8)
     done = run("train", *options, "--home", home)
     assert done.exit_code == 0, done.output
     return home

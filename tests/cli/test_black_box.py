@@ -55,7 +55,7 @@ FAULTS = {
     "MSFT": (DISTRUSTED, 69, "no answer from Yahoo", 0),
 }
 COOKIE, CRUMB = "/", "/v1/test/getcrumb"
-TINY = ["--hidden", "4", "--max-updates", "25"]
+TINY = ["--hidden", "4", "--max-steps", "25"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

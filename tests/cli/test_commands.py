@@ -19,13 +19,13 @@ from forecaster.cli.predict import ENDS
 from tests.cli.conftest import QUICK
 
 FAST = ["--no-twins", "--baselines", "quick"]
-TINY = ["--hidden", "4", "--max-updates", "6"]
-REACHES = [
+TINY = ["--hidden", "4", "--max-steps", "6"]
+HORIZONS = [
     ["--bptt", "full", "--bptt-memory", "recompute"],
-    ["--bptt-steps", "5", "--bptt-update", "pass"],
-    ["--bptt-steps", "20", "--bptt-stride", "10"],
-    ["--lookback", "30", "--bptt-steps", "7"],
-    ["--lookback", "30", "--loss", "each-day", "--bptt-steps", "10", "--bptt-stride", "5"],
+    ["--bptt-k2", "5", "--step-per", "pass"],
+    ["--bptt-k2", "20", "--bptt-k1", "10"],
+    ["--lookback", "30", "--bptt-k2", "7"],
+    ["--lookback", "30", "--loss", "each-day", "--bptt-k2", "10", "--bptt-k1", "5"],
     ["--lookback", "30", "--bidirectional", "--initial-state", "learned"],
 ]
 MODELS = ["elman", "gru", "lstm"]
@@ -94,16 +94,16 @@ def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> 
 @pytest.mark.parametrize(
     ("reach", "model"),
     [
-        pytest.param(reach, model, marks=[] if (number, model) in SOON else pytest.mark.slow)
-        for number, reach in enumerate(REACHES)
+        pytest.param(horizon, model, marks=[] if (number, model) in SOON else pytest.mark.slow)
+        for number, horizon in enumerate(HORIZONS)
         for model in MODELS
     ],
 )
 def test_every_network_trains_evaluates_and_predicts(
-    run: Run, home: Path, reach: list[str], model: str
+    run: Run, home: Path, horizon: list[str], model: str
 ) -> None:
     """In the fast tests each way of training once and each network twice."""
-    options = ["--model", model, *reach, "--target", "range", *TINY, "--home", home, "--json"]
+    options = ["--model", model, *horizon, "--target", "range", *TINY, "--home", home, "--json"]
     version = parsed(run("train", *options))["version"]
     scored = parsed(run("evaluate", version, *FAST, "--no-report", "--home", home, "--json"))
     assert scored["version"] == version and scored["scores"][0]["forecaster"] == model
@@ -315,7 +315,7 @@ def test_a_signal_stops_training_and_leaves_no_half_version(
     home: Path, number: signal.Signals, code: int
 ) -> None:
     before = versions(home)
-    slow = command_line("train", "--max-updates", 100_000, "--home", home)
+    slow = command_line("train", "--max-steps", 100_000, "--home", home)
     patient = {**os.environ, "FORECASTER_TRAIN__PATIENCE": "100000"}
     process = subprocess.Popen(slow, stderr=subprocess.PIPE, text=True, env=patient)
     assert process.stderr is not None

@@ -38,7 +38,7 @@ def test_what_gave_way_is_shown_as_the_default_that_it_became(run, tmp_path, mon
     """Not as the file's, which nobody uses."""
     (tmp_path / "forecaster.toml").write_text("[train]\nbptt_steps = 63\n")
     monkeypatch.setenv("FORECASTER_TRAIN__BPTT", "full")
-    assert shown(run, tmp_path)["train.bptt_steps"] == (None, "default")
+    assert shown(run, tmp_path)["train.bptt_k2"] == (None, "default")
 
 
 def test_an_unknown_key_is_refused_with_the_nearest(run, tmp_path):

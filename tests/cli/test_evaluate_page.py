@@ -40,7 +40,7 @@ def test_json_carries_what_the_page_draws(done: dict) -> None:
     """The same numbers, day for day."""
     drawn, curves = figures(done["page"]), done["json"]["curves"]["return"]
     gains, first = curves["gains"], drawn["Gain over time"][0]
-    of_first = [rival == first["name"] for rival in gains["rival"]]
+    of_first = [benchmark == first["name"] for benchmark in gains["rival"]]
     told = [gain for gain, mine in zip(gains["gain"], of_first, strict=True) if mine]
     assert decoded(first["y"]).tolist() == pytest.approx(told)
     assert drawn["Learning curve"][0]["x"] == [u for u, _ in done["json"]["learning"]["seed 0"]]

@@ -31,7 +31,7 @@ def test_every_source_sets_the_members(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_ensemble_names_its_members_and_saves_each(run: Run, home: Path) -> None:
-    options = ["AAA", "--target", "range", *QUICK, "--max-updates", 100, "--members", 2]
+    options = ["AAA", "--target", "range", *QUICK, "--max-steps", 100, "--members", 2]
     done = run("train", *options, "--seed", 7, "--home", home)
     assert done.exit_code == 0, done.output
     told = done.stderr.splitlines()

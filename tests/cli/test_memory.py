@@ -81,6 +81,6 @@ def test_a_page_that_cannot_be_written_is_said_before_any_work(run: Run, short_h
 
 
 def test_auto_with_windows_is_refused_in_one_line(run: Run, trained_home: Path) -> None:
-    done = run("train", "--bptt-steps", "auto", "--lookback", 60, "--home", trained_home)
+    done = run("train", "--bptt-k2", "auto", "--lookback", 60, "--home", trained_home)
     assert done.exit_code == 2
     assert "auto measures memory over whole histories. Give a number of days" in done.stderr

@@ -12,7 +12,7 @@ from forecaster.errors import TooOldError
 from forecaster.operations import daily_run, due_sessions
 from forecaster.operations.due_sessions import evening, held
 from forecaster.operations.retraining import Decided
-from forecaster.operations.session_forecasts import forecast_night
+from forecaster.operations.session_forecasts import forecast_session
 from forecaster.registry.forecast_log import ledger
 from forecaster.registry.promotion import promote
 from forecaster.registry.run_history import begin_run, finish_run
@@ -149,7 +149,7 @@ def test_an_old_model_is_warned_of_and_then_refused(home, last, said):
     day, stored = last + timedelta(days=7), held(home)
 
     def forecast(most):
-        return forecast_night(
+        return forecast_session(
             home,
             "return,range",
             ("return", "range"),

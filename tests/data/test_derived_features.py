@@ -150,6 +150,6 @@ def test_garman_klass_by_hand() -> None:
     """High 110, low 100, open 102, close 105."""
     bars = ragged_bars({"AAA": 30}).assign(open=102.0, high=110.0, low=100.0, close=105.0)
     panel = panel_of(load_histories(bars, "", (), None))  # type: ignore[arg-type]
-    reach, body = np.log(1.1), np.log(105 / 102)
-    expected = 0.5 * np.log(0.5 * reach**2 - (2 * np.log(2) - 1) * body**2) - np.log(reach)
+    horizon, body = np.log(1.1), np.log(105 / 102)
+    expected = 0.5 * np.log(0.5 * horizon**2 - (2 * np.log(2) - 1) * body**2) - np.log(horizon)
     np.testing.assert_allclose(column("gk", panel)[1:], expected, rtol=1e-5)

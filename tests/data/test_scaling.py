@@ -71,7 +71,7 @@ def test_undo_is_the_inverse():
 
 def test_no_fit_day_at_all_is_refused():
     """The remedy is told."""
-    with pytest.raises(DataError, match=r"set --fit-until later"):
+    with pytest.raises(DataError, match=r"set --train-until later"):
         Scaler.fit(VALUES, np.zeros(4, dtype=bool))
 
 

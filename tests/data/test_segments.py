@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecaster.data.segments import PADDING, pack_lanes
+from forecaster.data.segments import PADDING, pack_sequences
 
 
 def ranges_of(lengths, gap=0):
@@ -12,9 +12,9 @@ def ranges_of(lengths, gap=0):
     return stop - np.asarray(lengths, dtype=np.int64), stop
 
 
-def packed(lengths, lanes=3, chunk=8, phase=8, seed=0, gap=0):
+def packed(lengths, batch_rows=3, chunk=8, phase=8, seed=0, gap=0):
     first, stop = ranges_of(lengths, gap)
-    return pack_lanes(first, stop, lanes, chunk, np.random.default_rng(seed), phase)
+    return pack_sequences(first, stop, batch_rows, chunk, np.random.default_rng(seed), phase)
 
 
 @st.composite
@@ -33,7 +33,7 @@ def layouts(draw):
 
 def test_one_series_by_hand():
     """10 days, chunks of 4, the first of 3: 3 + 4 + 3, one start."""
-    segments = list(packed([10], lanes=1, chunk=4, phase=3))
+    segments = list(packed([10], batch_rows=1, chunk=4, phase=3))
     assert [segment.rows[:, 0].tolist() for segment in segments] == [
         [0, 1, 2],
         [3, 4, 5, 6],
@@ -44,7 +44,7 @@ def test_one_series_by_hand():
 
 def test_two_series_in_one_lane_by_hand():
     """The second begins on a grid line; the place before it is padding beside a longer lane."""
-    segments = list(packed([9, 3, 3], lanes=2, chunk=4, phase=4))
+    segments = list(packed([9, 3, 3], batch_rows=2, chunk=4, phase=4))
     rows = np.concatenate([segment.rows for segment in segments])
     long = int(np.argmax((rows != PADDING).sum(axis=0)))
     assert rows[:, long].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
@@ -59,12 +59,12 @@ def test_two_series_in_one_lane_by_hand():
 @given(layouts())
 def test_each_row_once_in_order_in_one_lane(layout):
     """Read lane by lane, the rows are whole series, one after another, nothing left out."""
-    lanes = packed(**layout)
+    batch_rows = packed(**layout)
     first, stop = ranges_of(layout["lengths"], layout["gap"])
     expected = {(int(a), int(b)) for a, b in zip(first, stop, strict=True) if b > a}
     found = []
-    for lane in range(lanes.width):
-        column = np.concatenate([segment.rows[:, lane] for segment in lanes])
+    for batch_row in range(batch_rows.width):
+        column = np.concatenate([segment.rows[:, batch_row] for segment in batch_rows])
         column = column[column != PADDING]
         cuts = np.flatnonzero(np.isin(column, first[stop > first]))
         found += [(int(part[0]), int(part[-1]) + 1) for part in np.split(column, cuts)[1:]]
@@ -125,7 +125,7 @@ def test_same_seed_same_lanes(layout):
 def test_another_seed_draws_another_order():
     """Equal series in one lane come in an order that the generator draws."""
     orders = {
-        tuple(int(segment.rows[0, 0]) for segment in packed([8] * 6, lanes=1, seed=seed))
+        tuple(int(segment.rows[0, 0]) for segment in packed([8] * 6, batch_rows=1, seed=seed))
         for seed in range(5)
     }
     assert len(orders) > 1
@@ -133,16 +133,16 @@ def test_another_seed_draws_another_order():
 
 def test_more_lanes_than_series_are_reduced():
     """No lane is empty from the start; series without days do not count."""
-    lanes = packed([5, 0, 7], lanes=64)
-    assert lanes.width == 2
-    assert next(iter(lanes)).starts.all()
+    batch_rows = packed([5, 0, 7], batch_rows=64)
+    assert batch_rows.width == 2
+    assert next(iter(batch_rows)).starts.all()
 
 
 def test_lanes_are_filled_evenly():
     """Longest first onto the emptiest lane: 6, 5, 4, 3, 2, 1 chunks make 7 + 7 + 7."""
-    lanes = packed([48, 40, 32, 24, 16, 8], lanes=3)
-    assert len(lanes) == 7
-    assert lanes.utilisation == 1.0
+    batch_rows = packed([48, 40, 32, 24, 16, 8], batch_rows=3)
+    assert len(batch_rows) == 7
+    assert batch_rows.utilisation == 1.0
 
 
 LONG_AND_SHORT = np.clip(np.random.default_rng(1).exponential(3400, 3000), 60, 10080).astype(int)
@@ -152,22 +152,22 @@ LONG_AND_SHORT = np.clip(np.random.default_rng(1).exponential(3400, 3000), 60, 1
 def test_three_thousand_histories_fill_95_percent_of_64_lanes(seed):
     """With k = 126 and any phase; the longest has 160 times the days of the shortest."""
     for phase in (1, 63, 126):
-        lanes = packed(LONG_AND_SHORT, lanes=64, chunk=126, phase=phase, seed=seed)
-        assert lanes.width == 64
-        assert lanes.utilisation >= 0.95
-        assert (lanes.end - lanes.begin).sum() == LONG_AND_SHORT.sum()
+        batch_rows = packed(LONG_AND_SHORT, batch_rows=64, chunk=126, phase=phase, seed=seed)
+        assert batch_rows.width == 64
+        assert batch_rows.utilisation >= 0.95
+        assert (batch_rows.end - batch_rows.begin).sum() == LONG_AND_SHORT.sum()
 
 
 def test_lanes_are_staggered_in_time():
     """Histories that end on the same day: few lanes of a segment show the same dates.
 
-    64 stocks of one day, correlated at 0.3, are worth three independent ones. Lanes that took
+    64 stocks of one day, correlated at 0.3, are worth three independent ones. PackedSequences that took
     their series in the same order of lengths would share 21 % of their dates.
     """
-    lanes = packed(LONG_AND_SHORT, lanes=64, chunk=126, phase=126)
+    batch_rows = packed(LONG_AND_SHORT, batch_rows=64, chunk=126, phase=126)
     _, stop = ranges_of(LONG_AND_SHORT)
-    before_the_end = stop[np.searchsorted(stop, lanes.begin, side="right").clip(max=2999)]
-    date = lanes.begin - before_the_end
+    before_the_end = stop[np.searchsorted(stop, batch_rows.begin, side="right").clip(max=2999)]
+    date = batch_rows.begin - before_the_end
     shared = [
         np.clip(1.0 - np.abs(days[:, None] - days) / 126, 0.0, None)[~np.eye(64, dtype=bool)]
         for days in date[:-20]  # the last segments have lanes that have run out
@@ -178,24 +178,24 @@ def test_lanes_are_staggered_in_time():
 def test_full_history_segments_hold_whole_series_of_like_length():
     """With the longest series as the chunk, every row of every segment is a fresh series."""
     lengths = [100, 98, 50, 49, 10, 9]
-    lanes = packed(lengths, lanes=2, chunk=100, phase=100)
-    segments = list(lanes)
+    batch_rows = packed(lengths, batch_rows=2, chunk=100, phase=100)
+    segments = list(batch_rows)
     assert all(segment.starts.all() for segment in segments)
     assert sorted(len(segment.rows) for segment in segments) == [10, 50, 100]
-    assert lanes.utilisation == pytest.approx(316 / 320)
+    assert batch_rows.utilisation == pytest.approx(316 / 320)
 
 
 def test_nothing_to_pack_is_empty():
     """Series without days give no segments; the caller, who knows the tickers, says so."""
-    lanes = packed([0, 0])
-    assert len(lanes) == 0
-    assert list(lanes) == []
+    batch_rows = packed([0, 0])
+    assert len(batch_rows) == 0
+    assert list(batch_rows) == []
 
 
 @pytest.mark.parametrize(
     ("lanes", "chunk", "phase"), [(0, 8, 8), (1, 8, 0), (1, 8, 9), (1, 0, 0), (-1, 8, 1)]
 )
-def test_impossible_grids_are_refused(lanes, chunk, phase):
+def test_impossible_grids_are_refused(batch_rows, chunk, phase):
     """The message names all three numbers."""
-    with pytest.raises(ValueError, match=rf"lanes {lanes}, phase {phase} and chunk {chunk}"):
-        packed([5], lanes=lanes, chunk=chunk, phase=phase)
+    with pytest.raises(ValueError, match=rf"lanes {batch_rows}, phase {phase} and chunk {chunk}"):
+        packed([5], batch_rows=batch_rows, chunk=chunk, phase=phase)

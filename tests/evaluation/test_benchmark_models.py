@@ -3,7 +3,7 @@ import pytest
 
 from forecaster.evaluation.benchmark_models import (
     MIN_ROWS_PER_SERIES,
-    better_on_select,
+    better_on_validation,
     boosted_trees,
     least_squares,
     linear_twin,
@@ -100,7 +100,7 @@ def test_the_better_candidate_by_hand():
     """Squared errors of 1 and 4 on the select row; the report row speaks for the other."""
     y, select = np.array([0.0, 0.0, nan]), np.array([True, False, True])
     near, far = np.array([1.0, 9.0, 9.0]), np.array([2.0, 0.0, 0.0])
-    name, forecast = better_on_select({"far": far, "near": near}, y, select)
+    name, forecast = better_on_validation({"far": far, "near": near}, y, select)
     assert name == "near"
     assert forecast is near
 
@@ -112,7 +112,7 @@ def test_report_rows_never_choose(report):
     select = ~fit & (np.arange(60) < 45)
     y[45:] = report
     candidates = {"fitted": least_squares(x, y, fit), "mean": train_mean(y, fit)}
-    assert better_on_select(candidates, y, select)[0] == "fitted"
+    assert better_on_validation(candidates, y, select)[0] == "fitted"
 
 
 def test_the_linear_twin_is_least_squares_and_survives_collinear_inputs():

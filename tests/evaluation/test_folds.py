@@ -7,7 +7,7 @@ from forecaster.errors import DataError
 from forecaster.evaluation.splits import Fold, Split, walk_folds
 
 DAYS = np.arange("2020-01-01", "2020-04-10", dtype="datetime64[D]")  # 100 days
-SPLIT = Split(fit_until=DAYS[59], select_until=DAYS[79])
+SPLIT = Split(train_until=DAYS[59], validation_until=DAYS[79])
 
 
 def spans(fold: Fold) -> tuple[int, int, int]:
@@ -18,7 +18,7 @@ def spans(fold: Fold) -> tuple[int, int, int]:
 
 def test_without_refit_there_is_one_fold_with_the_blocks_given() -> None:
     (fold,) = walk_folds(DAYS, SPLIT)
-    assert (fold.split, fold.until, fold.fit_from) == (SPLIT, DAYS[-1], None)
+    assert (fold.split, fold.until, fold.train_from) == (SPLIT, DAYS[-1], None)
     assert spans(fold) == (60, 20, 20)
 
 
@@ -29,9 +29,9 @@ def test_expanding_folds_keep_the_share_of_the_select_block() -> None:
 
 
 def test_rolling_folds_fit_as_many_days_each() -> None:
-    folds = walk_folds(DAYS, SPLIT, refit_every=8, fit_days=30)
+    folds = walk_folds(DAYS, SPLIT, refit_every=8, train_days=30)
     assert [spans(fold) for fold in folds] == [(30, 20, 8), (30, 20, 8), (30, 20, 4)]
-    assert folds[1].fit_from == DAYS[88 - 20 - 30]
+    assert folds[1].train_from == DAYS[88 - 20 - 30]
 
 
 @pytest.mark.parametrize("every", [1, 7, 20, 1000])
@@ -39,11 +39,11 @@ def test_each_report_day_is_served_once_by_blocks_that_end_before_it(every: int)
     shuffled = np.random.default_rng(0).permutation(np.repeat(DAYS, 3))
     folds = walk_folds(np.append(shuffled, np.datetime64("NaT")), SPLIT, refit_every=every)
     served = np.sum([fold.report(DAYS) for fold in folds], axis=0)
-    np.testing.assert_array_equal(served, DAYS > SPLIT.select_until)
+    np.testing.assert_array_equal(served, DAYS > SPLIT.validation_until)
     for fold in folds:
         first = DAYS[fold.report(DAYS)][0]
-        assert fold.split.fit_until < fold.split.select_until < first
-        assert first - fold.split.select_until == np.timedelta64(1, "D")
+        assert fold.split.train_until < fold.split.validation_until < first
+        assert first - fold.split.validation_until == np.timedelta64(1, "D")
 
 
 def test_no_report_day_leaves_one_empty_fold() -> None:
@@ -53,4 +53,4 @@ def test_no_report_day_leaves_one_empty_fold() -> None:
 
 def test_a_rolling_window_longer_than_the_past_is_refused() -> None:
     with pytest.raises(DataError, match=r"rolling:61 needs 61 trading days .* there are 60"):
-        walk_folds(DAYS, SPLIT, refit_every=8, fit_days=61)
+        walk_folds(DAYS, SPLIT, refit_every=8, train_days=61)

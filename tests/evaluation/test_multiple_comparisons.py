@@ -32,7 +32,7 @@ def test_the_best_of_several_beats_the_benchmark():
 def test_forecasters_that_are_alike_all_stay():
     daily = losses(a=0.0, b=0.001, c=0.0)
     assert confidence_set(daily).included == ("a", "b", "c")
-    assert superior_ability(daily, "a").rivals == 2
+    assert superior_ability(daily, "a").benchmarks == 2
 
 
 def test_twins_share_their_fate():
@@ -42,7 +42,7 @@ def test_twins_share_their_fate():
     found = confidence_set(daily)
     assert found.included == ("b", "copy of b")
     assert found.p_values["a"] == found.p_values["copy of a"]
-    assert superior_ability(daily, "b").rivals == 2
+    assert superior_ability(daily, "b").benchmarks == 2
 
 
 @pytest.mark.parametrize(

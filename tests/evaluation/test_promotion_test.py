@@ -10,7 +10,7 @@ from scipy import stats
 
 from forecaster.errors import SettingsError
 from forecaster.evaluation.coverage import coverage_error
-from forecaster.evaluation.promotion_test import Rule, Trial, Verdict, verdict
+from forecaster.evaluation.promotion_test import PromotionResult, Rule, Trial, verdict
 from forecaster.evaluation.significance import newey_west_error, newey_west_t
 
 DAYS = np.arange(126)
@@ -25,13 +25,13 @@ def trial(
 ) -> Trial:
     """Judge against a champion, by default one of the same losses, and a baseline twice as bad."""
     champion = challenger if champion is None else champion
-    rivals = {"champion": champion, "baseline": np.full(len(days), 2.0)}
+    benchmarks = {"champion": champion, "baseline": np.full(len(days), 2.0)}
     return Trial(
         target="return",
         loss="CRPS",
         days=days,
         challenger=challenger,
-        rivals=rivals,
+        benchmarks=benchmarks,
         inside=inside or {},
     )
 
@@ -52,7 +52,7 @@ def noisy(excess: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.n
     return champion + excess + gap * spread / newey_west_error(gap), champion
 
 
-def judged(*trials: Trial, **options: object) -> Verdict:
+def judged(*trials: Trial, **options: object) -> PromotionResult:
     return verdict(trials, **options)  # type: ignore[arg-type]
 
 
@@ -105,7 +105,7 @@ def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
         loss="CRPS",
         days=np.repeat(DAYS, 200),
         challenger=np.repeat(challenger, 200),
-        rivals={"champion": np.repeat(champion, 200), "baseline": np.full(126 * 200, 2.0)},
+        benchmarks={"champion": np.repeat(champion, 200), "baseline": np.full(126 * 200, 2.0)},
         inside={},
     )
     told = [found.evidence["targets"]["return"]["against"] for found in (alone, judged(many))]

@@ -40,8 +40,8 @@ def table(errors: dict[str, np.ndarray], tickers: int = 1) -> pd.DataFrame:
 
 
 def draws(days: int, seed: int = 0) -> dict[str, np.ndarray]:
-    own, rival = np.random.default_rng(seed).standard_normal((2, days))
-    return {"own": own, "rival": rival}
+    own, benchmark = np.random.default_rng(seed).standard_normal((2, days))
+    return {"own": own, "rival": benchmark}
 
 
 def test_the_difference_by_hand():
@@ -131,7 +131,7 @@ def test_the_verdict_in_words(difference, p_value, days, sentence):
     found = Comparison(
         target="range",
         forecaster="lstm",
-        rival="har",
+        benchmark="har",
         difference=difference,
         p_value=p_value,
         days=days,
@@ -182,7 +182,9 @@ def test_twenty_tickers_with_a_shock_in_common_err_no_more_often():
     p_values = []
     for _ in range(400):
         gap = np.repeat(draw.standard_normal(100), 20) + 0.3 * draw.standard_normal(2000)
-        found = compare_losses(gap, gap * 0, days, target="r", forecaster="a", rival="b", unit="x")
+        found = compare_losses(
+            gap, gap * 0, days, target="r", forecaster="a", benchmark="b", unit="x"
+        )
         p_values.append(found.p_value)
     assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.09
 
@@ -198,7 +200,9 @@ def test_holm_by_hand():
 def test_a_difference_found_among_many_is_not_one():
     """One p of .03 alone is one; the best of three such comparisons is not."""
     made = [
-        Comparison(target="r", forecaster="a", rival=str(n), difference=-0.1, p_value=p, days=99)
+        Comparison(
+            target="r", forecaster="a", benchmark=str(n), difference=-0.1, p_value=p, days=99
+        )
         for n, p in enumerate([0.03, 0.5, 0.9])
     ]
     assert made[0].verdict == "better"
@@ -229,7 +233,9 @@ def test_log_scores_differ_in_nats():
 
 def test_forecasts_without_a_loss_are_left_out():
     own, other = np.array([1.0, np.nan, 3.0]), np.array([2.0, 2.0, np.nan])
-    found = compare_losses(own, other, np.arange(3), target="r", forecaster="a", rival="b")
+    found = compare_losses(own, other, np.arange(3), target="r", forecaster="a", benchmark="b")
     assert (found.days, found.difference) == (1, -0.5)
-    none = compare_losses(own * np.nan, other, np.arange(3), target="r", forecaster="a", rival="b")
+    none = compare_losses(
+        own * np.nan, other, np.arange(3), target="r", forecaster="a", benchmark="b"
+    )
     assert none.days == 0 and np.isnan(none.p_value)

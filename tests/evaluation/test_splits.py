@@ -20,9 +20,9 @@ def counts(found, split):
 
 
 def test_a_row_belongs_to_the_block_of_its_outcome():
-    """The row made on fit_until's close is in select: its outcome is a day later."""
+    """The row made on train_until's close is in select: its outcome is a day later."""
     panel = build_panel([drawn("AAPL", 40, seed=1)], ("return",), universe=None)
-    split = Split(fit_until=panel.days[27], select_until=panel.days[33])
+    split = Split(train_until=panel.days[27], validation_until=panel.days[33])
     fit, select, report = split.masks(panel.outcome_days)
     assert panel.days[fit].max() == panel.days[26]
     assert panel.days[select][[0, -1]].tolist() == panel.days[[27, 32]].tolist()
@@ -46,44 +46,54 @@ def test_shares_are_of_distinct_days():
 
 def test_given_days_are_the_borders():
     """Both dates, the last day of each block."""
-    split = split_by_time(days(100), fit_until=date(2000, 1, 10), select_until=date(2000, 1, 31))
+    split = split_by_time(
+        days(100), train_until=date(2000, 1, 10), validation_until=date(2000, 1, 31)
+    )
     assert counts(days(100), split) == [10, 21, 69]
 
 
 def test_what_follows_fit_until_is_halved():
     """With only the first border given, select and report share the rest."""
-    assert counts(days(100), split_by_time(days(100), fit_until=date(2000, 1, 20))) == [20, 40, 40]
+    assert counts(days(100), split_by_time(days(100), train_until=date(2000, 1, 20))) == [
+        20,
+        40,
+        40,
+    ]
 
 
 def test_what_precedes_select_until_is_shared_14_to_3():
     """With only the second border given, fit and select keep 70 to 15: of 34 days, 28 and 6."""
-    split = split_by_time(days(100), select_until=date(2000, 2, 3))
+    split = split_by_time(days(100), validation_until=date(2000, 2, 3))
     assert counts(days(100), split) == [28, 6, 66]
 
 
 def test_a_border_need_not_be_a_trading_day():
     """A date on which nothing traded ends the block with the day before it."""
     weekdays = days(100)[np.is_busday(days(100))]
-    split = split_by_time(weekdays, fit_until=date(2000, 1, 16), select_until=date(2000, 2, 6))
+    split = split_by_time(
+        weekdays, train_until=date(2000, 1, 16), validation_until=date(2000, 2, 6)
+    )
     assert counts(weekdays, split) == [10, 15, len(weekdays) - 25]
 
 
 def test_blocks_out_of_order_are_a_usage_error():
     """Both dates and both options are named; exit code 2."""
-    with pytest.raises(UsageError, match="--fit-until 2000-02-01 is not before --select-until"):
-        split_by_time(days(100), fit_until=date(2000, 2, 1), select_until=date(2000, 1, 1))
+    with pytest.raises(
+        UsageError, match="--train-until 2000-02-01 is not before --validation-until"
+    ):
+        split_by_time(days(100), train_until=date(2000, 2, 1), validation_until=date(2000, 1, 1))
     with pytest.raises(UsageError, match="the fit block comes first"):
-        Split(fit_until=np.datetime64("2000-01-01"), select_until=np.datetime64("2000-01-01"))
+        Split(train_until=np.datetime64("2000-01-01"), validation_until=np.datetime64("2000-01-01"))
 
 
 @pytest.mark.parametrize(
     ("borders", "block"),
     [
-        ({"fit_until": date(1999, 1, 1)}, "fit"),
-        ({"fit_until": date(1999, 1, 1), "select_until": date(1999, 6, 1)}, "fit"),
-        ({"fit_until": date(2000, 1, 9), "select_until": date(2001, 1, 1)}, "report"),
-        ({"select_until": date(2001, 1, 1)}, "report"),
-        ({"fit_until": date(2001, 1, 1), "select_until": date(2001, 2, 1)}, "select"),
+        ({"train_until": date(1999, 1, 1)}, "fit"),
+        ({"train_until": date(1999, 1, 1), "validation_until": date(1999, 6, 1)}, "fit"),
+        ({"train_until": date(2000, 1, 9), "validation_until": date(2001, 1, 1)}, "report"),
+        ({"validation_until": date(2001, 1, 1)}, "report"),
+        ({"train_until": date(2001, 1, 1), "validation_until": date(2001, 2, 1)}, "select"),
     ],
 )
 def test_an_empty_block_is_a_usage_error(borders, block):
@@ -93,17 +103,17 @@ def test_an_empty_block_is_a_usage_error(borders, block):
         split_by_time(days(100), **borders)
 
 
-@pytest.mark.parametrize("only", ["fit_until", "select_until"])
+@pytest.mark.parametrize("only", ["train_until", "validation_until"])
 @pytest.mark.parametrize("year", [1999, 2001])
 def test_one_border_outside_the_prices_is_a_usage_error(only, year):
     """Whichever side it lies on."""
-    with pytest.raises(UsageError, match=r"--fit-until|--select-until"):
+    with pytest.raises(UsageError, match=r"--train-until|--validation-until"):
         split_by_time(days(100), **{only: date(year, 1, 1)})
 
 
 def test_two_days_are_one_and_one():
     """The smallest rest that two blocks can share."""
-    split = split_by_time(days(100), select_until=date(2000, 1, 2))
+    split = split_by_time(days(100), validation_until=date(2000, 1, 2))
     assert counts(days(100), split) == [1, 1, 98]
 
 

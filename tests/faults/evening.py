@@ -39,7 +39,7 @@ from tests.operations.sessions import Daily, evening_of, told
 
 SOURCE = Daily(700)
 YESTERDAY, TODAY = SOURCE.sessions[-2:]
-TRAIN = TrainSettings(hidden=4, max_updates=24, evaluate_every=6)
+TRAIN = TrainSettings(hidden=4, max_steps=24, evaluate_every=6)
 SETTINGS = Settings(train=TRAIN, retrain=RetrainSettings(every=1, checkpoint_every=4))
 LAX = Rule(margin=0.9, slack=0.9)  # whatever is learnt in a second passes
 # Where each phase begins and ends: the function that does it, and where its caller finds it.

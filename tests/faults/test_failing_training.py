@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.champion_history import champion_status, decisions, registered
 from forecaster.registry.forecast_log import ledger
 from forecaster.registry.run_history import last_night, runs
 from forecaster.registry.versions import load_weights, read_manifest
@@ -29,7 +29,7 @@ def check(home: Path, champion: str | None, trouble: str) -> None:
     assert done and (done.night, done.outcome, done.exit_code) == (TODAY, "done", 5)
     assert (run.state, decided.outcome, decided.night) == ("failed", "failed", TODAY)
     assert WORDS[trouble] in run.reason == decided.reason
-    assert decided.before == decided.after == standing(home, "return").champion == champion
+    assert decided.before == decided.after == champion_status(home, "return").champion == champion
     rows = ledger(home, since=TODAY)
     assert list(rows["version"]) == [champion or "baseline"] * 2
     assert np.isfinite(rows["forecast"]).all()
@@ -55,7 +55,7 @@ def test_numbers_that_go_wild_fail_the_run_alone(
     trouble: str, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 47: the weights of the look before are kept, and the next night trains again."""
-    home, champion = tmp_path / "home", standing(before, "return").champion
+    home, champion = tmp_path / "home", champion_status(before, "return").champion
     shutil.copytree(before, home)
     evening.arrange(monkeypatch)
     with monkeypatch.context() as patch:
@@ -70,7 +70,7 @@ def test_numbers_that_go_wild_fail_the_run_alone(
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS binds on Linux alone")
 def test_too_little_memory_fails_the_run_alone(stage: Stage) -> None:
     """Fault 46, by RLIMIT_AS: what was learnt before is kept, though memory stays short."""
-    home, champion = stage.home(), standing(stage.yesterday, "return").champion
+    home, champion = stage.home(), champion_status(stage.yesterday, "return").champion
     ended = stage.ask(home, trouble="memory")
     assert (ended["status"], ended["code"]) == (0, 5), ended["reason"]
     check(home, champion, "memory")

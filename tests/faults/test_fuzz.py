@@ -153,7 +153,7 @@ def test_any_file_is_imported_or_refused(tmp_path: Path, examples: int) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     home = tmp_path_factory.mktemp("home")
-    chosen = TrainSettings(hidden=3, max_updates=2, target="return,range")
+    chosen = TrainSettings(hidden=3, max_steps=2, target="return,range")
     return home, train(BARS, settings=chosen, home=home).manifest
 
 
@@ -207,7 +207,7 @@ source = "yahoo"
 target = "return,range"
 hidden = 8
 lr = 1e-3
-fit_until = 2018-12-31
+train_until = 2018-12-31
 [retrain]
 every = 21
 on_failure = "mail me"

@@ -64,7 +64,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BARS.to_csv(home / "bars.csv", index=False)
     import_files([home / "bars.csv"], home=home, basis="split-adjusted", calendar="XNYS")
     (home / "bars.csv").unlink()
-    quick = TrainSettings(hidden=3, max_updates=2)
+    quick = TrainSettings(hidden=3, max_steps=2)
     version = train(settings=quick, home=home, as_of=DAYS[-5]).manifest.version
     promote(home, "return", version, reason="for the test")
     finish_run(home, begin_run(home, "return", "cold", DAYS[-5]), state="done")

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from forecaster.data.store import PriceStore
-from forecaster.registry.champion_history import decisions, standing
+from forecaster.registry.champion_history import champion_status, decisions
 from forecaster.registry.forecast_log import ledger
 from forecaster.registry.run_history import nights, runs
 from tests.yahoo.charts import series, sessions
@@ -37,7 +37,7 @@ ALLOWED = {0, 3, 69, 75}
 TOML = """
 [train]
 hidden = 4
-max_updates = 30
+max_steps = 30
 evaluate_every = 10
 """
 # Runs a command line at so many hours after a session; returns its exit code.
@@ -163,6 +163,8 @@ def tell(
     print(f"calls     {asked:,}, of which {played:,} went wrong in {len(yahoo.played)} ways")
     print(f"runs      {sum(codes.values())}, {again} of them to ask again; exit {dict(codes)}")
     print(f"forecasts {len(ledger(home, 'return')):,} in {len(known)} nights; {late} were late")
-    print(f"trainings {len(runs(home))}: {dict(outcomes)}; {standing(home, 'return').champion}")
+    print(
+        f"trainings {len(runs(home))}: {dict(outcomes)}; {champion_status(home, 'return').champion}"
+    )
     print(f"store     {revisions} revisions; {unlike} tickers unlike before a clean evening")
     print(f"time      {took:.0f} s")

@@ -27,12 +27,12 @@ def arrange(patch: pytest.MonkeyPatch, trouble: str | None, settings: Settings) 
     def troubled(network: Network, *arguments: Any, **options: Any) -> object:
         told = options["on_update"]
 
-        def on_update(update: int, look: object) -> None:
+        def on_step(update: int, look: object) -> None:
             told(update, look)
             if update == AFTER:
                 happens(network)
 
-        return run(network, *arguments, **{**options, "on_update": on_update})
+        return run(network, *arguments, **{**options, "on_update": on_step})
 
     patch.setattr(fitting, "run_training", troubled)
     return settings.model_copy(update={"train": settings.train.model_copy(update=changes)})

@@ -10,8 +10,8 @@ from forecaster.training.trainer import Evaluated
 CALM = Evaluated(
     update=1100,
     passes=2,
-    fit_loss=0.5,
-    select_loss=0.5,
+    train_loss=0.5,
+    validation_loss=0.5,
     best=True,
     seconds=1.0,
     clipped=110,

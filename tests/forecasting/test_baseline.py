@@ -86,9 +86,9 @@ def test_what_is_not_to_be_learnt_from_changes_nothing(panel: Panel):
 
 def test_the_return_is_the_rival_of_the_scorecard_around_zero(panel: Panel):
     k, fit = panel.targets.index("return"), ~np.isnat(panel.outcome_days)
-    rival = ewma_student(panel.today[:, k], panel.series, panel.y[:, k], fit)
+    benchmark = ewma_student(panel.today[:, k], panel.series, panel.y[:, k], fit)
     stated = stated_by_baseline(panel, "return", fit, panel.newest)
-    np.testing.assert_array_equal(stated.predictive.scale, rival.scale[panel.newest])  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(stated.predictive.scale, benchmark.scale[panel.newest])  # type: ignore[attr-defined]
 
 
 def test_tickers_asked_for_are_forecast_as_among_all():

@@ -14,7 +14,7 @@ from forecaster.forecasting.data_set import (
     _kind_of_base,
     passes_over,
     prepare,
-    select_loss,
+    validation_loss,
 )
 from forecaster.models.network import build_network
 from forecaster.settings import TrainSettings
@@ -22,7 +22,10 @@ from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 300, "BBB": 250})
 SETTINGS = TrainSettings(
-    hidden=4, target="return,range", fit_until=date(2010, 10, 29), select_until=date(2010, 12, 31)
+    hidden=4,
+    target="return,range",
+    train_until=date(2010, 10, 29),
+    validation_until=date(2010, 12, 31),
 )
 
 
@@ -49,7 +52,7 @@ def test_select_days_alone_move_the_loss_that_stops_a_training(
     inputs, y = torch.from_numpy(prepared.inputs), prepared.y
 
     def loss(outcomes: np.ndarray) -> float:
-        return select_loss(prepared, settings, inputs, outcomes)(network)
+        return validation_loss(prepared, settings, inputs, outcomes)(network)
 
     select = (panel.outcome_days > np.datetime64("2010-10-29")) & (
         panel.outcome_days <= np.datetime64("2010-12-31")
@@ -63,7 +66,7 @@ def test_select_days_alone_move_the_loss_that_stops_a_training(
 
 def drawn(prepared: Material, number: int, **options: object) -> list[np.ndarray]:
     """The rows of each segment of a pass over whole histories."""
-    settings = SETTINGS.model_copy(update={"bptt_steps": 20, **options})
+    settings = SETTINGS.model_copy(update={"bptt_k2": 20, **options})
     return [segment.rows for segment in passes_over(prepared, settings)(number)]
 
 
@@ -72,7 +75,7 @@ def test_each_pass_draws_a_phase_and_an_order_of_its_own() -> None:
     prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
     first_chunks, orders = set(), set()
     for number in range(1, 40):
-        passed = drawn(prepared, number, lanes=1)
+        passed = drawn(prepared, number, batch_rows=1)
         first_chunks.add(len(passed[0]))
         orders.add(int(passed[0][0, 0]))
         rows = np.concatenate(passed)
@@ -110,9 +113,9 @@ def test_windows_are_shuffled_anew_in_each_pass() -> None:
 )
 def test_a_hundred_weights_need_five_years(days: int, asked: str, kind: str | None) -> None:
     """Counted in days of the fit block, a day of two tickers once."""
-    fit_days = np.repeat(np.datetime64("2000-01-01") + np.arange(days), 2)
+    train_days = np.repeat(np.datetime64("2000-01-01") + np.arange(days), 2)
     settings = TrainSettings(base=asked)  # type: ignore[arg-type]
-    assert _kind_of_base(settings, fit_days) == kind
+    assert _kind_of_base(settings, train_days) == kind
 
 
 def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() -> None:

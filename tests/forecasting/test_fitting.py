@@ -19,8 +19,8 @@ from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 400, "BBB": 300})
-SETTINGS = TrainSettings(hidden=4, max_updates=25, target="return,range")
-SPLIT = {"fit_until": date(2010, 12, 31), "select_until": date(2011, 3, 31)}
+SETTINGS = TrainSettings(hidden=4, max_steps=25, target="return,range")
+SPLIT = {"train_until": date(2010, 12, 31), "validation_until": date(2011, 3, 31)}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_warm_start_begins_from_the_weights_given(panel: Panel) -> None:
     """So small a rate moves nothing: what comes out is what went in."""
     cold = fitted(panel)
     start = weights_of(cold.fitted.networks[0])
-    still = SETTINGS.model_copy(update={"lr": 1e-12, "max_updates": 1, "seed": 9})
+    still = SETTINGS.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 9})
     warm = fit_panel(panel, split_by_time(panel.days, **SPLIT), still, start=start)
     for name, value in weights_of(warm.fitted.networks[0]).items():
         np.testing.assert_allclose(value, start[name], atol=1e-9)

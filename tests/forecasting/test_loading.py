@@ -26,7 +26,7 @@ BARS = ragged_bars({"AAA": 300, "BBB": 260})
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     home = tmp_path_factory.mktemp("home")
-    settings = TrainSettings(hidden=4, max_updates=25, target="return,range")
+    settings = TrainSettings(hidden=4, max_steps=25, target="return,range")
     return home, train(BARS, settings=settings, home=home).manifest
 
 
@@ -69,7 +69,7 @@ def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
     """What the registry keeps of heads, base and inputs is enough to forecast the same."""
     for base, head in (("none", "quantiles"), ("har", "student-t"), ("linear", "point,quantiles")):
         settings = TrainSettings(
-            hidden=4, max_updates=5, target="range,return", base=base, head=head, model="mlp"
+            hidden=4, max_steps=5, target="range,return", base=base, head=head, model="mlp"
         )
         panel = load_histories(BARS, tmp_path, (), None)
         made = fit_histories(panel, settings)

@@ -1,4 +1,4 @@
-"""`bptt_steps="auto"`: measured, said, trained afresh; declined with the way out."""
+"""`bptt_k2="auto"`: measured, said, trained afresh; declined with the way out."""
 
 import logging
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecaster.bptt.truncation_bias import Reach
+from forecaster.bptt.truncation_bias import Horizon
 from forecaster.errors import UsageError
 from forecaster.forecasting import memory
 from forecaster.forecasting.memory import measure
@@ -16,7 +16,7 @@ from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
-QUICK = {"hidden": 6, "max_updates": 20, "target": "range"}
+QUICK = {"hidden": 6, "max_steps": 20, "target": "range"}
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +34,19 @@ def test_auto_trains_as_if_its_numbers_had_been_given(
     """The first stage leaves no trace: same seed, same weights, bit for bit."""
     caplog.set_level(logging.INFO, logger="forecaster")
     logging.getLogger("forecaster").propagate = True
-    auto = train(bars, settings=TrainSettings(**QUICK, bptt_steps="auto"), home=tmp_path)
+    auto = train(bars, settings=TrainSettings(**QUICK, bptt_k2="auto"), home=tmp_path)
     (line,) = (r.getMessage() for r in caplog.records if "auto:" in r.getMessage())
     stride, steps = (auto.manifest.training[f"bptt_{name}"] for name in ("stride", "steps"))
     assert isinstance(stride, int) and steps == 2 * stride >= 2 * memory.LEAST_STRIDE
-    assert line.endswith(f"--bptt-stride {stride} --bptt-steps {steps}")
-    given = TrainSettings(**QUICK, bptt_steps=steps, bptt_stride=stride)
+    assert line.endswith(f"--bptt-k1 {stride} --bptt-k2 {steps}")
+    given = TrainSettings(**QUICK, bptt_k2=steps, bptt_k1=stride)
     by_hand = train(bars, settings=given, home=tmp_path)
     assert weights(tmp_path, auto.version) == weights(tmp_path, by_hand.version)
 
 
 @pytest.mark.parametrize(
     ("growth", "remedy"),
-    [(-0.1, "Use --bptt full, or --bptt-stride"), (0.1, "use --bptt-steps 21 and a lower --lr")],
+    [(-0.1, "Use --bptt full, or --bptt-k1"), (0.1, "use --bptt-k2 21 and a lower --lr")],
 )
 def test_auto_declines_with_the_way_out(
     bars: pd.DataFrame,
@@ -57,14 +57,14 @@ def test_auto_declines_with_the_way_out(
 ) -> None:
     def endless(*given: object, **options: object) -> object:
         report = measure(*given, **options)  # type: ignore[arg-type]
-        none = Reach(days=None, bound=None, declined="memory exceeds 9 days: it does not fall")
+        none = Horizon(days=None, bound=None, declined="memory exceeds 9 days: it does not fall")
         return replace(
             report, profile=replace(report.profile, advice=none, advised=None, lyapunov=growth)
         )
 
     monkeypatch.setattr(memory, "measure", endless)
     with pytest.raises(UsageError, match="auto declines: memory exceeds 9 days") as refused:
-        train(bars, settings=TrainSettings(**QUICK, bptt_steps="auto"), home=tmp_path)
+        train(bars, settings=TrainSettings(**QUICK, bptt_k2="auto"), home=tmp_path)
     assert remedy in str(refused.value)
     assert list_versions(tmp_path) == []
 
@@ -72,12 +72,12 @@ def test_auto_declines_with_the_way_out(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"bptt_steps": "auto", "lookback": 60}, "measures memory over whole histories"),
-        ({"bptt_steps": "auto", "bptt_stride": 5}, "sets --bptt-stride too"),
-        ({"bptt_steps": "auto", "bptt": "full"}, "applies only to --bptt truncated"),
-        ({"bptt_steps": 63, "bptt_tolerance": 0.1}, "applies only to --bptt-steps auto"),
-        ({"bptt_steps": "auto", "bptt_tolerance": 1.0}, "less than 1"),
-        ({"bptt_steps": "much"}, "valid integer"),
+        ({"bptt_k2": "auto", "lookback": 60}, "measures memory over whole histories"),
+        ({"bptt_k2": "auto", "bptt_k1": 5}, "sets --bptt-k1 too"),
+        ({"bptt_k2": "auto", "bptt": "full"}, "applies only to --bptt truncated"),
+        ({"bptt_k2": 63, "bptt_tolerance": 0.1}, "applies only to --bptt-k2 auto"),
+        ({"bptt_k2": "auto", "bptt_tolerance": 1.0}, "less than 1"),
+        ({"bptt_k2": "much"}, "valid integer"),
     ],
 )
 def test_contradictions_are_refused_when_settings_are_made(

@@ -28,11 +28,11 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     [
         ({}, "truncated: errors reach back up to 21 days (mean 11), weights move every 21 days"),
         (
-            {"bptt_steps": 126, "bptt_stride": 63},
+            {"bptt_k2": 126, "bptt_k1": 63},
             "truncated: errors reach back up to 126 days (mean 95), weights move every 63 days",
         ),
-        ({"bptt_steps": 1}, "truncated: errors reach back up to 1 day, weights move every day"),
-        ({"bptt_update": "pass"}, "(mean 11), weights move once per pass"),
+        ({"bptt_k2": 1}, "truncated: errors reach back up to 1 day, weights move every day"),
+        ({"step_per": "pass"}, "(mean 11), weights move once per pass"),
         (
             {"bptt": "full"},
             "to each series' first day, weights move after each set of whole histories",
@@ -40,11 +40,11 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
         ({**WINDOWS}, "full: errors reach back to the first of a window's 30 days"),
         ({**WINDOWS, "bptt": "full"}, "full: errors reach back to the first of a window's 30 days"),
         (
-            {**WINDOWS, "bptt_steps": 20},
+            {**WINDOWS, "bptt_k2": 20},
             "truncated: errors reach back exactly 20 days of a window's 30",
         ),
         (
-            {**EACH_DAY, "bptt_steps": 9},
+            {**EACH_DAY, "bptt_k2": 9},
             "truncated: errors reach back up to 9 days (mean 5) inside windows of 30",
         ),
     ],
@@ -68,7 +68,7 @@ def header(material: Material, caplog: pytest.LogCaptureFixture, **options: obje
     [
         ({}, "2 lanes, as many as series, "),
         ({"lanes": 1}, "1 lane 100% full, "),
-        ({"bptt_update": "pass", "max_updates": 9}, "1 update per pass (--max-updates 9 is 9 pas"),
+        ({"step_per": "pass", "max_steps": 9}, "1 update per pass (--max-steps 9 is 9 pas"),
         ({"bptt": "full"}, "; each day scored once"),
         (WINDOWS, "windows of 30 days, 256 at a time, "),
         (WINDOWS, "; last day scored"),
@@ -85,10 +85,10 @@ def test_the_header_says_what_a_pass_is(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"bptt_steps": 5000}, "is not shorter than the longest history's {days} fit days: this"),
-        ({"bptt_steps": 5000, "bptt_stride": 50}, "errors reach back in full, 100 times over"),
-        ({**WINDOWS, "bptt_steps": 30}, "not shorter than the 30-day windows: this is full BPTT"),
-        ({**EACH_DAY, "bptt_steps": 40, "bptt_stride": 10}, "windows: this is full BPTT"),
+        ({"bptt_k2": 5000}, "is not shorter than the longest history's {days} fit days: this"),
+        ({"bptt_k2": 5000, "bptt_k1": 50}, "errors reach back in full, 100 times over"),
+        ({**WINDOWS, "bptt_k2": 30}, "not shorter than the 30-day windows: this is full BPTT"),
+        ({**EACH_DAY, "bptt_k2": 40, "bptt_k1": 10}, "windows: this is full BPTT"),
         ({"initial_state": "learned"}, "a learned initial state only sees the first 21 days of"),
     ],
 )
@@ -98,7 +98,7 @@ def test_what_may_surprise_is_noticed(
     assert words.format(days=longest_history(material)) in header(material, caplog, **options)[-1]
 
 
-@pytest.mark.parametrize("options", [{}, {**WINDOWS, "bptt_steps": 29}, {"bptt": "full"}])
+@pytest.mark.parametrize("options", [{}, {**WINDOWS, "bptt_k2": 29}, {"bptt": "full"}])
 def test_nothing_is_noticed_where_nothing_surprises(
     material: Material, caplog: pytest.LogCaptureFixture, options: dict[str, object]
 ) -> None:

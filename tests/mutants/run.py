@@ -35,7 +35,7 @@ PROCESSES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class PromotionResult:
     """What became of a mutant: killed, SURVIVED, NO PATCH or BROKEN; and by what.
 
     The tree without a mutant passes or FAILS.
@@ -65,7 +65,7 @@ def main(names: list[str]) -> int:
     return 0 if good else 1
 
 
-def judge(patch: Path | None) -> Verdict:
+def judge(patch: Path | None) -> PromotionResult:
     """Test a copy of the tree with one patch, or without."""
     started = time.monotonic()
     with TemporaryDirectory() as folder:
@@ -77,7 +77,9 @@ def judge(patch: Path | None) -> Verdict:
     if patch is None:
         verdict = {"SURVIVED": "passes", "killed": "FAILS"}.get(verdict, verdict)
     name = patch.stem if patch else "none"
-    return Verdict(name=name, verdict=verdict, killer=killer, seconds=time.monotonic() - started)
+    return PromotionResult(
+        name=name, verdict=verdict, killer=killer, seconds=time.monotonic() - started
+    )
 
 
 def copy_tree(folder: Path) -> None:

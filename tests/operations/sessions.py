@@ -11,13 +11,13 @@ from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.errors import SourceDownError
 from forecaster.operations.due_sessions import evening
 from forecaster.pipeline.retrain import RetrainReport, retrain
-from forecaster.registry.champion_history import decisions, standing
+from forecaster.registry.champion_history import champion_status, decisions
 from forecaster.registry.forecast_log import ledger
 from forecaster.registry.run_history import nights
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
 from tests.synthetic import bars_of
 
-QUICK = TrainSettings(hidden=4, max_updates=20, evaluate_every=10)
+QUICK = TrainSettings(hidden=4, max_steps=20, evaluate_every=10)
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def told(home: Path, name: str = "return") -> dict[str, object]:
         (one.night, one.outcome, one.challenger, one.before, one.after, one.reason, one.evidence)
         for one in decisions(home, name)
     ]
-    place = standing(home, name)
+    place = champion_status(home, name)
     by = [(one.night, one.summary["version"]) for one in nights(home, name) if one.finished_at]
     return {
         "forecasts": rows.to_dict("records"),

@@ -13,10 +13,10 @@ from forecaster import clock
 from forecaster.errors import DataError, DivergedError, OutOfMemoryError, StorageError
 from forecaster.forecasting import fitting
 from forecaster.operations import challenger as train_night
-from forecaster.operations.challenger import NightBlocks, train_challenger
+from forecaster.operations.challenger import RollingSplit, train_challenger
 from forecaster.operations.checkpoint_file import CheckpointFile
 from forecaster.pipeline.data_import import import_files
-from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.champion_history import champion_status, decisions, registered
 from forecaster.registry.promotion import promote
 from forecaster.registry.run_history import runs
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
@@ -26,8 +26,8 @@ from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 420, "BBB": 330})
 LAST = BARS["session"].max().date()
-BLOCKS = NightBlocks(gate=60, select=90)
-SETTINGS = TrainSettings(hidden=4, max_updates=30, evaluate_every=6, members=2, seed=3, dropout=0.3)
+BLOCKS = RollingSplit(gate=60, select=90)
+SETTINGS = TrainSettings(hidden=4, max_steps=30, evaluate_every=6, members=2, seed=3, dropout=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +94,19 @@ def test_the_blocks_are_counted_back_from_the_evening(whole: tuple[Path, str]) -
     home, version = whole
     blocks, days = read_manifest(home, version).data.blocks, np.unique(BARS["session"])
     assert blocks.last == LAST
-    assert (days > np.datetime64(blocks.select_until)).sum() == 60
-    assert (days > np.datetime64(blocks.fit_until)).sum() == 150
+    assert (days > np.datetime64(blocks.validation_until)).sum() == 60
+    assert (days > np.datetime64(blocks.train_until)).sum() == 150
 
 
 def test_the_night_decides_the_blocks_not_the_settings(home: Path) -> None:
-    fixed = SETTINGS.model_copy(update={"fit_until": date(2010, 6, 1), "max_updates": 1})
+    fixed = SETTINGS.model_copy(update={"train_until": date(2010, 6, 1), "max_steps": 1})
     version = trained(home, fixed)
-    assert read_manifest(home, version).data.blocks.fit_until != date(2010, 6, 1)
+    assert read_manifest(home, version).data.blocks.train_until != date(2010, 6, 1)
 
 
 def test_it_becomes_the_challenger_and_leaves_nothing_unfinished(whole: tuple[Path, str]) -> None:
     home, version = whole
-    assert standing(home, "return").challenger == version
+    assert champion_status(home, "return").challenger == version
     assert [(run.state, run.version, run.updates) for run in runs(home)] == [("done", version, 30)]
     assert not list((home / "models" / ".unfinished").iterdir())
     assert read_manifest(home, version).training["start"] == "cold"
@@ -205,7 +205,7 @@ def test_killed_between_writing_and_registering_nothing_is_doubled(
         trained(home)
     (before,) = list_versions(home)
     assert trained(home) == before and list_versions(home) == [before]
-    assert standing(home, "return").challenger == before
+    assert champion_status(home, "return").challenger == before
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_put_aside_aloud(
     killed_after(10, home, monkeypatch)
     file = checkpoint_of(home)
     file.write_bytes(file.read_bytes()[:-9] if content is None else content)
-    short = SETTINGS.model_copy(update={"max_updates": 2, "members": 1})
+    short = SETTINGS.model_copy(update={"max_steps": 2, "members": 1})
     assert trained(home, short) in list_versions(home)
     assert any("is damaged" in text for text in said)
 
@@ -250,12 +250,12 @@ def diverging(monkeypatch: pytest.MonkeyPatch, at: int, error: Exception, member
         begun += 1
         told = options["on_update"]
 
-        def on_update(update: int, look: object) -> None:
+        def on_step(update: int, look: object) -> None:
             told(update, look)  # type: ignore[operator]
             if update == at and begun == member + 1:
                 raise error
 
-        return run(*arguments, **{**options, "on_update": on_update})  # type: ignore[arg-type]
+        return run(*arguments, **{**options, "on_update": on_step})  # type: ignore[arg-type]
 
     monkeypatch.setattr(fitting, "run_training", failing)
 
@@ -276,13 +276,13 @@ def test_a_training_that_fails_keeps_its_best_and_touches_no_champion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second member fails after its first look: one member and a half are kept, as failed."""
-    champion = trained(home, SETTINGS.model_copy(update={"members": 1, "max_updates": 2}))
+    champion = trained(home, SETTINGS.model_copy(update={"members": 1, "max_steps": 2}))
     promote(home, "return", champion, reason="for the test")
     diverging(monkeypatch, 8, error, member=1)
     with pytest.raises(kind):
         trained(home)
-    assert standing(home, "return").champion == champion
-    assert standing(home, "return").challenger is None
+    assert champion_status(home, "return").champion == champion
+    assert champion_status(home, "return").challenger is None
     (failed,) = [name for name, one in registered(home).items() if one.status == "failed"]
     kept = weights(home, failed)
     for name, value in weights(*whole)[0].items():
@@ -312,7 +312,7 @@ def test_other_failures_are_not_taken_for_want_of_memory(
 
 def test_too_short_a_history_says_what_is_needed(home: Path) -> None:
     with pytest.raises(DataError, match=r"420 trading days; a challenger needs 630: 126 for the"):
-        trained(home, blocks=NightBlocks())
+        trained(home, blocks=RollingSplit())
     assert runs(home)[-1].state == "failed"
 
 
@@ -320,7 +320,7 @@ def test_a_warm_start_begins_at_the_champion_and_says_so(home: Path) -> None:
     """So small a rate moves nothing: what comes out is what went in."""
     champion = trained(home)
     promote(home, "return", champion, reason="for the test")
-    still = SETTINGS.model_copy(update={"lr": 1e-12, "max_updates": 1, "seed": 90})
+    still = SETTINGS.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 90})
     version = trained(home, still, start="warm")
     assert read_manifest(home, version).training["start"] == f"warm from {champion}"
     for one, same in zip(weights(home, champion), weights(home, version), strict=True):
@@ -332,7 +332,7 @@ def test_a_warm_start_begins_at_the_champion_and_says_so(home: Path) -> None:
 def test_without_weights_that_fit_a_warm_start_is_cold_and_says_so(
     hidden: int | None, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quick = SETTINGS.model_copy(update={"max_updates": 1})
+    quick = SETTINGS.model_copy(update={"max_steps": 1})
     if hidden:
         promote(home, "return", trained(home, quick), reason="for the test")
         quick = quick.model_copy(update={"hidden": hidden})
@@ -364,5 +364,5 @@ def test_a_checkpoint_that_cannot_be_written_is_told_of_once_and_leaves_no_piece
 
 def test_the_version_is_dated_by_the_evening_it_was_begun(home: Path) -> None:
     with clock.as_if(datetime(2026, 1, 2, 22, 0, tzinfo=UTC)):
-        version = trained(home, SETTINGS.model_copy(update={"max_updates": 1}))
+        version = trained(home, SETTINGS.model_copy(update={"max_steps": 1}))
     assert version.startswith("20260102-220000-lstm-")

@@ -9,7 +9,7 @@ from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.errors import TryLaterError
 from forecaster.operations import due_sessions
-from forecaster.registry.run_history import begin_night, finish_night
+from forecaster.registry.run_history import begin_session, finish_session
 from tests.data.histories import history
 
 JAN = {day: date(2024, 1, day) for day in range(1, 32)}
@@ -27,8 +27,8 @@ def stored(home, days=6, calendar="XNYS", ticker="AAPL", first="2024-01-02"):
 
 def done(home, *days):
     for day in days:
-        begin_night(home, "return", JAN[day])
-        finish_night(home, "return", JAN[day], outcome="done")
+        begin_session(home, "return", JAN[day])
+        finish_session(home, "return", JAN[day], outcome="done")
 
 
 def due(home, held, now, as_of=None, catch_up=63):
@@ -68,7 +68,7 @@ def test_what_is_done_is_not_due_again(tmp_path):
 def test_a_night_that_was_begun_is_done_again_and_those_after_it(tmp_path):
     """Killed in the first night of all: not only the newest is owed."""
     held = stored(tmp_path)
-    begin_night(tmp_path, "return", JAN[4])
+    begin_session(tmp_path, "return", JAN[4])
     assert due(tmp_path, held, at(10, 3)).nights == tuple(JAN[day] for day in (4, 5, 8, 9))
 
 
@@ -114,6 +114,6 @@ def test_a_clock_set_back_is_refused(tmp_path):
 
 def test_night_dates_by_hand():
     """After one day, until another, of any exchange."""
-    assert due_sessions.night_dates(["XNYS"], JAN[12], JAN[17]) == [JAN[16], JAN[17]]
-    assert due_sessions.night_dates(["XNYS", "24/7"], JAN[12], JAN[14]) == [JAN[13], JAN[14]]
-    assert due_sessions.night_dates(["XNYS"], JAN[12], JAN[12]) == []
+    assert due_sessions.session_dates(["XNYS"], JAN[12], JAN[17]) == [JAN[16], JAN[17]]
+    assert due_sessions.session_dates(["XNYS", "24/7"], JAN[12], JAN[14]) == [JAN[13], JAN[14]]
+    assert due_sessions.session_dates(["XNYS"], JAN[12], JAN[12]) == []

@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bars = ragged_bars({"AAA": 300, "BBB": 260})
     bars.to_csv(home / "bars.csv", index=False)
     import_files([home / "bars.csv"], home=home)
-    train(settings=TrainSettings(hidden=4, max_updates=5), home=home, as_of=FRIDAY)
+    train(settings=TrainSettings(hidden=4, max_steps=5), home=home, as_of=FRIDAY)
     return home
 
 

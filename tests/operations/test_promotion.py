@@ -19,7 +19,7 @@ from forecaster.evaluation.distributions import StudentT
 from forecaster.evaluation.promotion_test import Rule
 from forecaster.forecasting.baseline import BASELINE
 from forecaster.operations import promotion, reproduction
-from forecaster.operations.challenger import NightBlocks, train_challenger
+from forecaster.operations.challenger import RollingSplit, train_challenger
 from forecaster.operations.promotion import judge
 from forecaster.operations.reproduction import digest, flaw_in_fresh_process
 from forecaster.pipeline.data_import import import_files
@@ -32,9 +32,9 @@ from tests.synthetic import ragged_bars
 BARS = ragged_bars({"AAA": 900, "BBB": 700})
 LAST = BARS["session"].max().date()
 DAYS = np.unique(BARS["session"].to_numpy("datetime64[D]"))
-BLOCKS = NightBlocks(gate=80, select=150)
+BLOCKS = RollingSplit(gate=80, select=150)
 NAME = "return,range"
-SETTINGS = TrainSettings(hidden=4, max_updates=60, evaluate_every=20, target="return,range")
+SETTINGS = TrainSettings(hidden=4, max_steps=60, evaluate_every=20, target="return,range")
 LAX = Rule(margin=0.9, slack=0.9)  # whatever is learnt in a second passes
 
 
@@ -114,7 +114,7 @@ def test_the_days_begin_after_what_either_was_selected_on(
     promote(home, NAME, first, reason="for the test")
     late = train(
         settings=SETTINGS.model_copy(
-            update={"fit_until": DAYS[-200].item(), "select_until": DAYS[-50].item()}
+            update={"train_until": DAYS[-200].item(), "validation_until": DAYS[-50].item()}
         ),
         home=home,
     ).version
@@ -181,7 +181,7 @@ def test_a_worse_challenger_is_kept_out_by_name_of_the_rival(
 def test_a_champion_that_is_damaged_is_stood_in_for(
     home: Path, first: str, second: str, in_this_process: None, said: list[str]
 ):
-    champion = trained(home, seed=11, max_updates=5)
+    champion = trained(home, seed=11, max_steps=5)
     promote(home, NAME, first, reason="for the test")
     promote(home, NAME, champion, reason="for the test")
     file = home / "models" / champion / "weights.safetensors"
@@ -192,7 +192,7 @@ def test_a_champion_that_is_damaged_is_stood_in_for(
 
 def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_this_process: None):
     promote(home, NAME, first, reason="for the test")
-    lesser = trained(home, target=("return",), max_updates=5)
+    lesser = trained(home, target=("return",), max_steps=5)
     found = judge(home, NAME, lesser, LAST, LAX)
     assert not found.promoted and "does not forecast range, which the champion does" in found.reason
 

@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, date, datetime
 
 from forecaster import clock
-from forecaster.operations.run_log import NightlyLog, beat, last_beat, log_path, nightly_log
+from forecaster.operations.run_log import RunLog, beat, last_beat, log_path, run_log
 
 NIGHT = datetime(2024, 3, 8, 23, 0, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ def lines(home):
 def test_an_event_is_one_line_of_json_with_its_instant(tmp_path):
     """Newlines in a text stay inside the line."""
     with clock.as_if(NIGHT):
-        NightlyLog(tmp_path).write("night", night=date(2024, 3, 8), reason="two\nlines")
+        RunLog(tmp_path).write("night", night=date(2024, 3, 8), reason="two\nlines")
     assert lines(tmp_path) == [
         {"at": "2024-03-08T23:00:00+00:00", "event": "night", "night": "2024-03-08"}
         | {"reason": "two\nlines"}
@@ -29,7 +29,7 @@ def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(tmp
     logger = logging.getLogger("forecaster")
     logger.setLevel(logging.WARNING)
     try:
-        with nightly_log(tmp_path):
+        with run_log(tmp_path):
             logging.getLogger("forecaster.pipeline.x").info("fetch   1/2")
             logging.getLogger("forecaster.pipeline.x").warning("%s is odd", "AAPL")
         assert logger.level == logging.WARNING
@@ -44,7 +44,7 @@ def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(tmp
 
 def test_the_log_is_rotated_and_old_files_are_dropped(tmp_path):
     """At most `kept` files beside the newest, none longer than asked."""
-    log = NightlyLog(tmp_path, most_bytes=200, kept=2)
+    log = RunLog(tmp_path, most_bytes=200, kept=2)
     for number in range(30):
         log.write("night", number=number)
     files = sorted((tmp_path / "logs").iterdir())
@@ -56,7 +56,7 @@ def test_the_log_is_rotated_and_old_files_are_dropped(tmp_path):
 
 def test_a_log_moved_away_is_begun_anew(tmp_path):
     """As logrotate does, at any time."""
-    log = NightlyLog(tmp_path)
+    log = RunLog(tmp_path)
     log.write("night", number=1)
     log.path.rename(tmp_path / "elsewhere")
     log.write("night", number=2)
@@ -66,7 +66,7 @@ def test_a_log_moved_away_is_begun_anew(tmp_path):
 def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path, said):
     """A file where the folder should be: as good as a full disk."""
     (tmp_path / "logs").touch()
-    with nightly_log(tmp_path) as log:
+    with run_log(tmp_path) as log:
         log.write("night")
         log.write("night")
     assert len(said) == 1 and "leaves no log" in said[0]
@@ -77,7 +77,7 @@ def test_a_link_in_place_of_the_log_is_not_followed(tmp_path, said):
     victim.write_text("mine\n")
     (tmp_path / "logs").mkdir()
     log_path(tmp_path).symlink_to(victim)
-    NightlyLog(tmp_path).write("night")
+    RunLog(tmp_path).write("night")
     assert victim.read_text() == "mine\n"
     assert len(said) == 1
 

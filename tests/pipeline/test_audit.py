@@ -27,7 +27,7 @@ from tests.synthetic import ragged_bars
 CUT = np.datetime64("2024-03-01")
 PANEL = {"AAA": 300, "BBB": 220, "CCC": 260}
 FEW = {"dates": 3, "updates": 4}
-SMALL = {"hidden": 3, "max_updates": 6}
+SMALL = {"hidden": 3, "max_steps": 6}
 
 
 def sound(ticker: str, days: int, seed: int, first: str = "2024-01-02") -> History:
@@ -246,14 +246,16 @@ def test_the_dates_lie_in_every_block(tmp_path: Path) -> None:
     made = train(bars, settings=TrainSettings(**SMALL), home=tmp_path)  # type: ignore[arg-type]
     blocks = made.manifest.data.blocks
     found = audit(bars=bars, home=tmp_path, dates=5, updates=1)
-    within = [(day > blocks.fit_until) + (day > blocks.select_until) + 0 for day in found.dates]
+    within = [
+        (day > blocks.train_until) + (day > blocks.validation_until) + 0 for day in found.dates
+    ]
     assert within == [0, 0, 1, 1, 2] and found.dates[-1] < blocks.last
 
 
 def test_prices_that_end_with_the_select_block_cannot_be_audited(tmp_path: Path) -> None:
     bars = ragged_bars(PANEL)
     made = train(bars, settings=TrainSettings(**SMALL), home=tmp_path)  # type: ignore[arg-type]
-    end = made.manifest.data.blocks.select_until
+    end = made.manifest.data.blocks.validation_until
     with pytest.raises(DataError, match=f"the select block {end}"):
         audit(made.version, bars=bars, home=tmp_path, as_of=end)
 

@@ -17,9 +17,9 @@ from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of
 
 BARS = bars_of("AAA", 400)
-SETTINGS = TrainSettings(hidden=4, max_updates=25, target="return,volume")
+SETTINGS = TrainSettings(hidden=4, max_steps=25, target="return,volume")
 CONSTANT = BARS.assign(open=50.0, high=50.0, low=50.0, close=50.0)
-LAST_DAY = {"fit_until": date(2011, 1, 31), "select_until": BARS["session"].iloc[-2].date()}
+LAST_DAY = {"train_until": date(2011, 1, 31), "validation_until": BARS["session"].iloc[-2].date()}
 
 
 CASES: dict[str, tuple[pd.DataFrame, dict[str, object]]] = {

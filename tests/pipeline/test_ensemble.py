@@ -30,7 +30,7 @@ from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 420, "BBB": 300})
-ONE = TrainSettings(hidden=4, max_updates=40, evaluate_every=10, target="return,range", seed=5)
+ONE = TrainSettings(hidden=4, max_steps=40, evaluate_every=10, target="return,range", seed=5)
 THREE = ONE.model_copy(update={"members": 3})
 CPU = torch.device("cpu")
 
@@ -65,7 +65,9 @@ def test_members_are_the_trainings_of_their_seeds(ensemble: Fit, singles: list[F
         (alone,) = single.fitted.networks
         for name, value in weights_of(alone).items():
             np.testing.assert_array_equal(weights_of(network)[name], value)
-        assert [look.select_loss for look in looks] == [look.select_loss for look in single.looks]
+        assert [look.validation_loss for look in looks] == [
+            look.validation_loss for look in single.looks
+        ]
 
 
 def test_forecasts_are_the_mean_of_the_members_before_calibration(
@@ -102,7 +104,7 @@ def test_the_calibration_is_of_the_ensemble(material: Material, ensemble: Fit) -
 
 def test_belief_is_in_what_the_members_say_together() -> None:
     """Of settings that learn noise, so that no share lies at a bound."""
-    noisy = {"base": "har", "hidden": 16, "max_updates": 200, "lr": 0.01}
+    noisy = {"base": "har", "hidden": 16, "max_steps": 200, "lr": 0.01}
     settings = THREE.model_copy(update=noisy)
     material = prepare(load_histories(BARS, Path(), (), None), settings)
     fitted = fit(material, settings, CPU).fitted
@@ -137,7 +139,7 @@ def test_a_version_of_three_comes_back_as_it_was(
 
 
 def test_a_damaged_second_member_is_refused(tmp_path: Path) -> None:
-    made = train(BARS, settings=THREE.model_copy(update={"max_updates": 5}), home=tmp_path)
+    made = train(BARS, settings=THREE.model_copy(update={"max_steps": 5}), home=tmp_path)
     file = tmp_path / "models" / made.version / "weights-2.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     with pytest.raises(ArtifactError, match=r"weights-2\.safetensors has another SHA-256"):
@@ -164,7 +166,7 @@ def test_a_mixture_survives_being_cut_stored_and_put_together(
 def test_a_warm_start_gives_each_member_its_own_weights(material: Material, ensemble: Fit) -> None:
     """So small a rate moves nothing: what comes out is what went in."""
     start = weights_of_all(ensemble.fitted.networks)
-    still = THREE.model_copy(update={"lr": 1e-12, "max_updates": 1, "seed": 90})
+    still = THREE.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 90})
     warm = fit(material, still, CPU, start=start)
     for after, before in zip(warm.fitted.networks, ensemble.fitted.networks, strict=True):
         for name, value in weights_of(before).items():

@@ -17,7 +17,7 @@ BARS = ragged_bars({"AAA": 400, "BBB": 400, "CCC": 120})
 SELECT_UNTIL = date(2011, 6, 30)
 FIRST = BARS[BARS["ticker"] == "CCC"]["session"].min()
 SETTINGS = TrainSettings(
-    hidden=4, max_updates=25, fit_until=date(2011, 1, 31), select_until=SELECT_UNTIL
+    hidden=4, max_steps=25, train_until=date(2011, 1, 31), validation_until=SELECT_UNTIL
 )
 
 

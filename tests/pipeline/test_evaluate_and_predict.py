@@ -22,7 +22,7 @@ from tests.synthetic import bars_of, ragged_bars
 
 PANEL = {"AAA": 600, "BBB": 420, "CCC": 560}
 FORECASTER = "forecaster"
-SETTINGS = TrainSettings(hidden=8, max_updates=40, target="return,range,volume")
+SETTINGS = TrainSettings(hidden=8, max_steps=40, target="return,range,volume")
 BARS = ragged_bars(PANEL)
 LAST = BARS["session"].max().date()
 SHARED, TWINS = ["ridge", "trees"], ["linear-twin", "mlp-twin"]
@@ -126,22 +126,22 @@ def corrupted(after: date) -> pd.DataFrame:
     ],
 )
 def test_no_forecast_sees_its_own_future(
-    home: Path, result: Evaluation, days_before_the_end: int, rivals: str
+    home: Path, result: Evaluation, days_before_the_end: int, benchmarks: str
 ) -> None:
     """Cut and corrupt everything after a date: forecasts made until then stay the same."""
-    options = QUICKLY if rivals == "quick" else {}
+    options = QUICKLY if benchmarks == "quick" else {}
     sessions = np.unique(BARS["session"])
     cut = pd.Timestamp(sessions[-1 - days_before_the_end])
     keys = ["ticker", "as_of", "target", "forecaster"]
     early = result.forecasts["session"] <= cut
-    if rivals == "quick":
+    if benchmarks == "quick":
         slow = ["trees", "garch-t", "egarch-t", *TWINS]
         early &= ~result.forecasts["forecaster"].isin(slow)
     # A matrix product over days rounds by how many there are: the MLP alone has one.
     exact = result.forecasts["forecaster"] != "mlp-twin"
     expected = result.forecasts[early & exact].set_index(keys)["forecast"]
     rounded = result.forecasts[early & ~exact].set_index(keys)["forecast"]
-    assert len(expected) > 1000 and len(rounded) > (90 if rivals == "all" else -1)
+    assert len(expected) > 1000 and len(rounded) > (90 if benchmarks == "all" else -1)
     versions = {"cut": BARS[BARS["session"] <= cut], "corrupted": corrupted(cut.date())}
     for bars in versions.values():
         again = evaluate(bars=bars, home=home, **options).forecasts.set_index(keys)["forecast"]
@@ -201,7 +201,8 @@ def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
     blocks, trained = version.data.blocks, load_trained(home, version)
     panel = trained.panel(load_histories(BARS, home, (), None))
     split = Split(
-        fit_until=np.datetime64(blocks.fit_until), select_until=np.datetime64(blocks.select_until)
+        train_until=np.datetime64(blocks.train_until),
+        validation_until=np.datetime64(blocks.validation_until),
     )
     select = split.masks(panel.outcome_days)[1] & trained.able(panel)
     stated, tickers = trained.predictive(panel, select), np.array(panel.tickers)[panel.series]

@@ -27,7 +27,7 @@ def made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainReport, Path]:
     home = tmp_path_factory.mktemp("home")
-    quick = {"hidden": 4, "max_updates": 10, "evaluate_every": 5, "bptt_steps": 20}
+    quick = {"hidden": 4, "max_steps": 10, "evaluate_every": 5, "bptt_k2": 20}
     settings = TrainSettings(target=("return", "range"), lookback=request.param, **quick)
     return train(BARS, settings=settings, home=home), home
 

@@ -14,7 +14,7 @@ from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
 PANEL = {"AAA": 320, "BBB": 260, "CCC": 60}
-QUICK = {"hidden": 6, "max_updates": 20, "target": "return,range"}
+QUICK = {"hidden": 6, "max_steps": 20, "target": "return,range"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def bars() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, bars: pd.DataFrame) -> Path:
     home = tmp_path_factory.mktemp("home")
-    train(bars, settings=TrainSettings(**QUICK, bptt_steps=12), home=home)
+    train(bars, settings=TrainSettings(**QUICK, bptt_k2=12), home=home)
     return home
 
 
@@ -60,14 +60,14 @@ def test_the_bias_falls_and_the_advice_names_a_plan(report: MemoryReport) -> Non
     assert table["bias"].iloc[-1] < table["bias"].iloc[0]
     assert report.profile.advised is not None
     stride = report.profile.advised.stride
-    assert f"--bptt-stride {stride} --bptt-steps {2 * stride} " in report.advice
+    assert f"--bptt-k1 {stride} --bptt-k2 {2 * stride} " in report.advice
     assert report.advice.count(". ") == 0  # one sentence
 
 
 def test_an_impossible_tolerance_is_declined(home: Path, bars: pd.DataFrame) -> None:
     found = memory(bars=bars, home=home, lags=2, tolerance=1e-6)
     assert found.profile.advice.days is None
-    assert "No --bptt-steps can be advised" in found.advice
+    assert "No --bptt-k2 can be advised" in found.advice
     assert "memory exceeds 2 days" in found.advice
 
 
@@ -123,8 +123,8 @@ def test_looks_of_other_plans_on_the_same_data_stand_beside(
     home: Path, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
     """The version's own first; other networks, other prices and equal plans stay away."""
-    plans = [{"bptt_steps": 12}, {"bptt": "full"}, {"bptt_steps": 12, "bptt_update": "pass"}]
-    unlike = [{"bptt_steps": 5, "hidden": 4}, {"bptt_steps": 12, "seed": 3}]
+    plans = [{"bptt_k2": 12}, {"bptt": "full"}, {"bptt_k2": 12, "step_per": "pass"}]
+    unlike = [{"bptt_k2": 5, "hidden": 4}, {"bptt_k2": 12, "seed": 3}]
     for options in [*unlike, *plans]:
         report = train(bars, settings=TrainSettings(**{**QUICK, **options}), home=tmp_path)
     train(bars[bars["ticker"] != "CCC"], settings=TrainSettings(**QUICK), home=tmp_path)

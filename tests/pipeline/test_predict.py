@@ -18,9 +18,9 @@ BARS = ragged_bars({"AAA": 400, "BBB": 400, "CCC": 120})
 LAST = BARS["session"].max().date()
 SETTINGS = TrainSettings(
     hidden=4,
-    max_updates=25,
-    fit_until=date(2011, 1, 31),
-    select_until=date(2011, 6, 30),
+    max_steps=25,
+    train_until=date(2011, 1, 31),
+    validation_until=date(2011, 6, 30),
 )
 SELECT_UNTIL = date(2011, 6, 30)
 

@@ -19,7 +19,7 @@ from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 
-QUICK = {"hidden": 8, "max_updates": 40, "target": "range"}
+QUICK = {"hidden": 8, "max_steps": 40, "target": "range"}
 PANEL = {"AAA": 600, "BBB": 420, "CCC": 300}
 
 
@@ -44,7 +44,7 @@ def test_same_seed_same_weights_bit_for_bit(tmp_path: Path, lookback: int | str)
 
 
 def test_a_training_counts_the_gradients_that_it_clips(tmp_path: Path) -> None:
-    settings = TrainSettings(**{**QUICK, "max_updates": 20}, clip_grad=1e-9)
+    settings = TrainSettings(**{**QUICK, "max_steps": 20}, clip_grad=1e-9)
     report = train(bars_of("AAA", 300), settings=settings, home=tmp_path)
     clipped = report.manifest.training["clipped"]
     assert clipped > 10, "all but updates without a scored day, whose gradient is zero"
@@ -56,7 +56,9 @@ def test_a_training_counts_the_gradients_that_it_clips(tmp_path: Path) -> None:
 
 def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> None:
     """The strongest leak test: blow up every bar of the report block and compare weights."""
-    settings = TrainSettings(**QUICK, fit_until=date(2011, 6, 30), select_until=date(2012, 1, 31))
+    settings = TrainSettings(
+        **QUICK, train_until=date(2011, 6, 30), validation_until=date(2012, 1, 31)
+    )
     clean = ragged_bars(PANEL)
     wild = clean.copy()
     later = wild["session"] > pd.Timestamp("2012-01-31")
@@ -78,10 +80,10 @@ def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> 
 def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:
     """With the stopping out of play, other select days must give the same weights."""
     settings = TrainSettings(
-        **{**QUICK, "max_updates": 20},
+        **{**QUICK, "max_steps": 20},
         evaluate_every=20,
-        fit_until=date(2011, 6, 30),
-        select_until=date(2012, 1, 31),
+        train_until=date(2011, 6, 30),
+        validation_until=date(2012, 1, 31),
     )
     clean = ragged_bars(PANEL)
     wild = clean.copy()
@@ -92,8 +94,8 @@ def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:
     assert first == second
     assert made[0].manifest.metrics != made[1].manifest.metrics
     looks = [report.looks for report in made]
-    assert looks[0]["fit_loss"].tolist() == looks[1]["fit_loss"].tolist()
-    assert looks[0]["select_loss"].tolist() != looks[1]["select_loss"].tolist()
+    assert looks[0]["train_loss"].tolist() == looks[1]["train_loss"].tolist()
+    assert looks[0]["validation_loss"].tolist() != looks[1]["validation_loss"].tolist()
 
 
 def test_as_of_hides_every_later_bar(tmp_path: Path) -> None:
@@ -108,16 +110,16 @@ def test_as_of_hides_every_later_bar(tmp_path: Path) -> None:
 def test_blocks_are_70_15_15_of_the_days(tmp_path: Path) -> None:
     report = train(bars_of("AAA", 600), settings=TrainSettings(**QUICK), home=tmp_path)
     days, blocks = bars_of("AAA", 600)["session"], report.manifest.data.blocks
-    assert blocks.fit_until == days[419].date()
-    assert blocks.select_until == days[509].date()
+    assert blocks.train_until == days[419].date()
+    assert blocks.validation_until == days[509].date()
     assert (blocks.first, blocks.last) == (days[0].date(), days[599].date())
 
 
 def test_truncation_at_the_whole_history_is_full_bptt(tmp_path: Path) -> None:
     bars = bars_of("AAA", 300)
     made = [
-        train(bars, settings=TrainSettings(**QUICK, **reach), home=tmp_path)
-        for reach in ({"bptt": "full"}, {"bptt_steps": 300}, {"bptt_steps": 20})
+        train(bars, settings=TrainSettings(**QUICK, **horizon), home=tmp_path)
+        for horizon in ({"bptt": "full"}, {"bptt_k2": 300}, {"bptt_k2": 20})
     ]
     full, long, short = (weights(tmp_path, report.version) for report in made)
     assert full == long != short
@@ -126,8 +128,8 @@ def test_truncation_at_the_whole_history_is_full_bptt(tmp_path: Path) -> None:
 def test_inside_a_window_truncation_changes_the_training_too(tmp_path: Path) -> None:
     bars = bars_of("AAA", 300)
     made = [
-        train(bars, settings=TrainSettings(**QUICK, lookback=30, **reach), home=tmp_path)
-        for reach in ({"bptt": "full"}, {"bptt_steps": 30}, {"bptt_steps": 3})
+        train(bars, settings=TrainSettings(**QUICK, lookback=30, **horizon), home=tmp_path)
+        for horizon in ({"bptt": "full"}, {"bptt_k2": 30}, {"bptt_k2": 3})
     ]
     full, long, short = (weights(tmp_path, report.version) for report in made)
     assert full == long != short
@@ -151,9 +153,9 @@ def test_wrong_requests_are_refused_before_anything_is_written(tmp_path: Path) -
     with pytest.raises(DataError, match="20 trading days"):
         train(bars.head(20), home=tmp_path)
     with pytest.raises(DataError, match="fit block"):
-        train(bars, settings=TrainSettings(fit_until=date(2010, 1, 20)), home=tmp_path)
+        train(bars, settings=TrainSettings(train_until=date(2010, 1, 20)), home=tmp_path)
     with pytest.raises(UsageError, match="report block"):
-        train(bars, settings=TrainSettings(select_until=date(2020, 1, 20)), home=tmp_path)
+        train(bars, settings=TrainSettings(validation_until=date(2020, 1, 20)), home=tmp_path)
     assert list_versions(tmp_path) == []
 
 
@@ -201,7 +203,7 @@ def test_a_target_without_days_in_one_block_is_told_by_block(tmp_path: Path) -> 
 
 def test_a_diverged_training_names_tickers_and_days_and_writes_nothing(tmp_path: Path) -> None:
     """Clipped gradients never explode by themselves, so the learning rate is made absurd."""
-    settings = TrainSettings(hidden=4, max_updates=200, target="range", lr=1e30, clip_grad=1e30)
+    settings = TrainSettings(hidden=4, max_steps=200, target="range", lr=1e30, clip_grad=1e30)
     words = r"(AAA|BBB|CCC).*, 20\d\d-\d\d-\d\d\.\.20\d\d-\d\d-\d\d: Update"
     with pytest.raises(DivergedError, match=words) as caught:
         train(ragged_bars(PANEL), settings=settings, home=tmp_path)
@@ -222,5 +224,5 @@ def test_an_lstm_beats_har_on_the_range_of_real_prices_and_claims_nothing_on_ret
     result = evaluate(home=tmp_path)
     mse = result.scorecard("range").set_index("forecaster")["mse"]
     assert mse["lstm"] < 0.95 * mse["har"] < 0.95 * mse["persistence"]
-    against_zero = next(c for c in result.comparisons if c.rival == "zero-return")
+    against_zero = next(c for c in result.comparisons if c.benchmark == "zero-return")
     assert against_zero.verdict == "not distinguishable"

@@ -18,16 +18,16 @@ def warnings(monkeypatch, caplog):
     return caplog
 
 
-def trained_until(home, select_until, **changes):
+def trained_until(home, validation_until, **changes):
     """A version whose select block ends on this day; the later the day, the newer."""
     blocks = BlocksPart(
         first=date(2000, 1, 3),
-        fit_until=date(2000, 12, 29),
-        select_until=select_until,
+        train_until=date(2000, 12, 29),
+        validation_until=validation_until,
         last=date(2024, 2, 29),
     )
     data = manifest().data.model_copy(update={"blocks": blocks})
-    return saved(home, created=NIGHT.replace(year=select_until.year), data=data, **changes)
+    return saved(home, created=NIGHT.replace(year=validation_until.year), data=data, **changes)
 
 
 def damage(home, version, file):

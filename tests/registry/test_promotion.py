@@ -17,11 +17,11 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.registry.champion_history import (
-    Standing,
+    ChampionStatus,
+    champion_status,
+    champion_statuses,
     decisions,
     registered,
-    standing,
-    standings,
 )
 from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.registry_file import check_registry, registry_path
@@ -43,8 +43,8 @@ def status(home):
 
 
 def test_a_home_without_a_registry_has_the_baseline_and_reading_makes_no_file(tmp_path):
-    assert standing(tmp_path, "return") == Standing(name="return")
-    assert (standings(tmp_path), decisions(tmp_path), registered(tmp_path)) == ([], [], {})
+    assert champion_status(tmp_path, "return") == ChampionStatus(name="return")
+    assert (champion_statuses(tmp_path), decisions(tmp_path), registered(tmp_path)) == ([], [], {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -55,7 +55,7 @@ def test_a_trained_version_is_challenger_until_it_is_judged(tmp_path):
     assert register(tmp_path, second, "return").challenger == second
     assert register(tmp_path, first, "return").challenger == second, "once is as good as twice"
     assert status(tmp_path) == {first: "challenger", second: "challenger"}
-    assert standing(tmp_path, "return").champion is None and decisions(tmp_path) == []
+    assert champion_status(tmp_path, "return").champion is None and decisions(tmp_path) == []
 
 
 def test_promotion_and_rollback_walk_up_and_down_the_champions(tmp_path):
@@ -93,7 +93,7 @@ def test_a_decision_keeps_its_reason_its_numbers_and_its_night(tmp_path):
     assert (found.challenger, found.reason, found.made_at) == (a, "bound 0.5", at)
     plain = {"bound": 0.5, "loss": [None, 1.0], "first": "2024-03-01", "days": 126}
     assert found.evidence == plain
-    assert standing(tmp_path, "return").since == at
+    assert champion_status(tmp_path, "return").since == at
     assert decisions(tmp_path, "range") == []
 
 
@@ -133,7 +133,7 @@ def test_a_damaged_or_unknown_version_is_never_promoted(tmp_path):
     for name in ("nope", "../x", ""):
         with pytest.raises(UnknownNameError, match="No version"):
             promote(tmp_path, "return", name, reason="better")
-    assert standing(tmp_path, "return").champion == a and set(registered(tmp_path)) == {a}
+    assert champion_status(tmp_path, "return").champion == a and set(registered(tmp_path)) == {a}
 
 
 def test_a_rollback_passes_over_what_is_damaged_or_gone(tmp_path):
@@ -153,7 +153,9 @@ def test_a_version_has_one_name(tmp_path):
     register(tmp_path, a, "return")
     with pytest.raises(UsageError, match="registered under --name return, not range"):
         promote(tmp_path, "range", a, reason="better")
-    assert [one.name for one in standings(tmp_path)] == ["return"], "nothing is half written"
+    assert [one.name for one in champion_statuses(tmp_path)] == ["return"], (
+        "nothing is half written"
+    )
 
 
 @pytest.mark.parametrize("name", ["", "A", "../x", "a/b", "-a", "a" * 65, "é", "a\0b", "a b"])
@@ -167,19 +169,19 @@ def test_names_do_not_see_each_other(tmp_path):
     a, b = versions_of(tmp_path, 2)
     promote(tmp_path, "return", a, reason="better")
     promote(tmp_path, "range,volume", b, reason="better")
-    assert [(one.name, one.champion) for one in standings(tmp_path)] == [
+    assert [(one.name, one.champion) for one in champion_statuses(tmp_path)] == [
         ("range,volume", b),
         ("return", a),
     ]
     rollback(tmp_path, "return", "broke")
-    assert standing(tmp_path, "range,volume").champion == b
+    assert champion_status(tmp_path, "range,volume").champion == b
 
 
 def test_a_crash_before_the_commit_changes_nothing(tmp_path, monkeypatch):
     """Whatever the change, and wherever in it."""
     a, b = versions_of(tmp_path, 2)
     promote(tmp_path, "return", a, reason="better")
-    before = (standing(tmp_path, "return"), decisions(tmp_path), registered(tmp_path))
+    before = (champion_status(tmp_path, "return"), decisions(tmp_path), registered(tmp_path))
     whole = database.connect_for_writing
 
     def dying(*args):
@@ -202,7 +204,11 @@ def test_a_crash_before_the_commit_changes_nothing(tmp_path, monkeypatch):
     ):
         with pytest.raises(StorageError, match="not authorized"):
             change()
-    assert (standing(tmp_path, "return"), decisions(tmp_path), registered(tmp_path)) == before
+    assert (
+        champion_status(tmp_path, "return"),
+        decisions(tmp_path),
+        registered(tmp_path),
+    ) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100])
@@ -212,7 +218,7 @@ def test_a_damaged_registry_is_told_and_kept(tmp_path, content):
     register(tmp_path, a, "return")
     registry_path(tmp_path).write_bytes(content)
     for attempt in (
-        lambda: standing(tmp_path, "return"),
+        lambda: champion_status(tmp_path, "return"),
         lambda: register(tmp_path, a, "return"),
         lambda: check_registry(tmp_path),
     ):
@@ -227,7 +233,7 @@ def test_a_registry_of_a_newer_version_is_refused_naming_both(tmp_path):
     register(tmp_path, a, "return")
     with closing(sqlite3.connect(registry_path(tmp_path))) as connection:
         connection.execute("PRAGMA user_version = 9")
-    for attempt in (standings, check_registry):
+    for attempt in (champion_statuses, check_registry):
         with pytest.raises(SettingsError, match="schema 9 is newer than 1") as told:
             attempt(tmp_path)
         assert told.value.exit_code == 78

@@ -10,7 +10,7 @@ import pytest
 from forecaster.errors import StorageError, UsageError
 from forecaster.registry import pruning
 from forecaster.registry.champion import champion_of
-from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.champion_history import champion_status, decisions, registered
 from forecaster.registry.promotion import keep, promote, register, rollback
 from forecaster.registry.pruning import prune
 from forecaster.registry.versions import list_versions
@@ -51,7 +51,7 @@ def test_champion_predecessor_and_challenger_stay_however_few_may(tmp_path):
     promote(tmp_path, "range", other, reason="better")
     assert prune(tmp_path, 1) == (b, d)
     assert list_versions(tmp_path) == [other, a, c, e]
-    assert standing(tmp_path, "return").predecessor == a
+    assert champion_status(tmp_path, "return").predecessor == a
     keep(tmp_path, "return", e, reason="worse")
     assert prune(tmp_path, 4) == ()
     assert prune(tmp_path, 3) == (e,)
@@ -63,7 +63,7 @@ def test_a_rollback_after_pruning_skips_the_champions_that_are_gone(tmp_path):
         promote(tmp_path, "return", version, reason="better")
     assert prune(tmp_path, 1) == (a,)
     assert rollback(tmp_path, "return", "broke").champion == b
-    assert standing(tmp_path, "return").predecessor is None
+    assert champion_status(tmp_path, "return").predecessor is None
     assert rollback(tmp_path, "return", "broke").champion is None
 
 
@@ -88,7 +88,7 @@ def test_a_champion_whose_folder_somebody_removed_is_still_remembered(tmp_path):
     keep(tmp_path, "return", c, reason="worse")
     prune(tmp_path, 9)
     assert set(registered(tmp_path)) == {a, b}
-    assert standing(tmp_path, "return").champion == b
+    assert champion_status(tmp_path, "return").champion == b
     assert champion_of(tmp_path, "return").manifest.version == a
 
 

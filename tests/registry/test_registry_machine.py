@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from forecaster import database
 from forecaster.errors import StorageError, UnknownNameError
-from forecaster.registry.champion_history import decisions, registered, standing
+from forecaster.registry.champion_history import champion_status, decisions, registered
 from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.pruning import prune
 from forecaster.registry.versions import list_versions, verify
@@ -139,7 +139,7 @@ class Registry(RuleBasedStateMachine):
     @invariant()
     def the_registry_is_the_model(self) -> None:
         """Standing, statuses, folders and the number of decisions agree; the champion is whole."""
-        found = standing(self.home, NAME)
+        found = champion_status(self.home, NAME)
         champion, predecessor = ([None, None, *self.reigns][::-1])[:2]
         assert (found.champion, found.predecessor) == (champion, predecessor)
         assert found.challenger == self.challenger

@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime
 
 from forecaster import clock
 from forecaster.registry.run_history import (
-    begin_night,
     begin_run,
-    finish_night,
+    begin_session,
     finish_run,
+    finish_session,
     last_night,
     nights,
     runs,
@@ -23,7 +23,7 @@ def at(hour):
 def test_a_night_that_was_killed_is_unfinished_and_keeps_its_beginning(tmp_path):
     for hour in (1, 2):
         with clock.as_if(at(hour)):
-            begin_night(tmp_path, "return", FRIDAY)
+            begin_session(tmp_path, "return", FRIDAY)
     assert last_night(tmp_path) is None
     (found,) = nights(tmp_path)
     assert (found.started_at, found.finished_at, found.outcome) == (at(1), None, None)
@@ -32,8 +32,8 @@ def test_a_night_that_was_killed_is_unfinished_and_keeps_its_beginning(tmp_path)
 def test_a_finished_night_stays_as_it_ended(tmp_path):
     for hour, outcome in ((1, "done"), (2, "failed")):
         with clock.as_if(at(hour)):
-            begin_night(tmp_path, "return", FRIDAY)
-            finish_night(
+            begin_session(tmp_path, "return", FRIDAY)
+            finish_session(
                 tmp_path, "return", FRIDAY, outcome=outcome, exit_code=hour, summary={"hour": hour}
             )
     found = last_night(tmp_path, "return")
@@ -43,9 +43,9 @@ def test_a_finished_night_stays_as_it_ended(tmp_path):
 
 def test_the_last_night_is_the_newest_finished_of_its_name(tmp_path):
     for day in (MONDAY, FRIDAY):
-        begin_night(tmp_path, "return", day)
-        finish_night(tmp_path, "return", day, outcome="done")
-    begin_night(tmp_path, "range", MONDAY)
+        begin_session(tmp_path, "return", day)
+        finish_session(tmp_path, "return", day, outcome="done")
+    begin_session(tmp_path, "range", MONDAY)
     assert last_night(tmp_path, "range") is None
     found = last_night(tmp_path)
     assert found is not None and (found.name, found.night) == ("return", MONDAY)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.registry.test_set_evaluations import FILE, Looks, count_look
+from forecaster.registry.test_set_evaluations import FILE, TestSetEvaluations, count_evaluation
 
 MAY, JUNE, JULY = date(2020, 5, 1), date(2020, 6, 1), date(2020, 7, 1)
 
@@ -18,22 +18,32 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_looks_at_overlapping_days_add_up_over_questions(home: Path) -> None:
-    assert count_look(home, "one", MAY, JUNE) == Looks(this=1, all=1, questions=1)
-    assert count_look(home, "one", MAY, JULY) == Looks(this=2, all=2, questions=1)
-    assert count_look(home, "two", JUNE, JULY) == Looks(this=1, all=3, questions=2)
-    assert count_look(home, "one", JUNE, JULY) == Looks(this=1, all=4, questions=2)
+    assert count_evaluation(home, "one", MAY, JUNE) == TestSetEvaluations(
+        this=1, all=1, questions=1
+    )
+    assert count_evaluation(home, "one", MAY, JULY) == TestSetEvaluations(
+        this=2, all=2, questions=1
+    )
+    assert count_evaluation(home, "two", JUNE, JULY) == TestSetEvaluations(
+        this=1, all=3, questions=2
+    )
+    assert count_evaluation(home, "one", JUNE, JULY) == TestSetEvaluations(
+        this=1, all=4, questions=2
+    )
     later = date(2020, 8, 1)
-    assert count_look(home, "one", later, later) == Looks(this=1, all=1, questions=1)
+    assert count_evaluation(home, "one", later, later) == TestSetEvaluations(
+        this=1, all=1, questions=1
+    )
 
 
 def test_a_file_of_another_kind_is_left_alone_and_told_of(home: Path, said: list[str]) -> None:
     (home / "models" / FILE).write_text(json.dumps({"schema": "else"}))
-    nothing = Looks(this=None, all=None, questions=None)
-    assert count_look(home, "one", MAY, JUNE) == nothing
+    nothing = TestSetEvaluations(this=None, all=None, questions=None)
+    assert count_evaluation(home, "one", MAY, JUNE) == nothing
     assert json.loads((home / "models" / FILE).read_text()) == {"schema": "else"}
     assert "cannot be counted" in said[0]
 
 
 def test_a_home_without_models_counts_nothing(tmp_path: Path, said: list[str]) -> None:
-    assert count_look(tmp_path, "one", MAY, JUNE).all is None
+    assert count_evaluation(tmp_path, "one", MAY, JUNE).all is None
     assert len(said) == 1

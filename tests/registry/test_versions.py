@@ -45,7 +45,7 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
     written = saved(tmp_path)
     read = find_version(tmp_path, written.version)
     assert read == written
-    assert read.data.blocks.fit_until == date(2023, 9, 1)
+    assert read.data.blocks.train_until == date(2023, 9, 1)
     assert read.scaler.mean == [0.1 + 0.2]
     (loaded,) = load_weights(tmp_path, read)
     assert loaded.keys() == WEIGHTS.keys()

@@ -29,29 +29,29 @@ def table(**forecasts: list[float | None]) -> pd.DataFrame:
 
 def test_the_gain_ends_at_the_skill() -> None:
     """Errors 0, 0, 1 against 1, 1, 0 make gains of +1, +1, -1 of a loss of 2."""
-    found = curves.gains(table(own=[0, 1, 3], rival=[1, 2, 2]), ["rival"])
+    found = curves.gains(table(own=[0, 1, 3], benchmark=[1, 2, 2]), ["rival"])
     assert found["gain"].tolist() == [0.5, 1.0, 0.5]
     assert found["session"].tolist() == list(DAYS)
 
 
 def test_a_day_that_the_rival_lacks_is_no_gain() -> None:
     """Neither its error nor the own one counts, in whatever form it is lacking."""
-    rows = table(own=[0, 5, 3], rival=[1, None, 2])
+    rows = table(own=[0, 5, 3], benchmark=[1, None, 2])
     for given in (rows, rows[rows["forecast"].notna()]):
         found = curves.gains(given, ["rival"])
         assert found["gain"].tolist() == [1.0, 0.0]
 
 
 def test_a_rival_without_loss_is_left_out() -> None:
-    rows = table(own=[0, 0, 0], rival=[0, 1, 2])
+    rows = table(own=[0, 0, 0], benchmark=[0, 1, 2])
     assert curves.gains(rows, ["rival"]).empty
     assert curves.gains_by_ticker(rows, ["rival"]).empty
 
 
 def test_the_rivals_drawn_are_tomorrow_is_today_and_the_best() -> None:
     rows = table(own=[0, 0, 0], bad=[9, 9, 9], persistence=[8, 8, 8], good=[0, 1, 1])
-    assert curves.leading_rivals(rows) == ["persistence", "good", "bad"]
-    assert curves.leading_rivals(rows, at_most=2) == ["persistence", "good"]
+    assert curves.leading_benchmarks(rows) == ["persistence", "good", "bad"]
+    assert curves.leading_benchmarks(rows, at_most=2) == ["persistence", "good"]
 
 
 def test_log_scores_are_cumulated_in_nats_where_both_have_them() -> None:
@@ -114,7 +114,7 @@ def test_without_intervals_there_is_no_coverage() -> None:
 
 
 def test_the_gain_by_ticker_is_the_skill_on_it() -> None:
-    rows = table(own=[0, 1, 3], rival=[1, 2, 2])
-    worse = table(own=[0, 1, 3], rival=[0, 1, 2.5]).assign(ticker="BBB")
+    rows = table(own=[0, 1, 3], benchmark=[1, 2, 2])
+    worse = table(own=[0, 1, 3], benchmark=[0, 1, 2.5]).assign(ticker="BBB")
     found = curves.gains_by_ticker(pd.concat([rows, worse]), ["rival"])
     assert found.set_index("ticker")["gain"].to_dict() == {"AAA": 0.5, "BBB": -3.0}

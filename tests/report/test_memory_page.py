@@ -45,9 +45,9 @@ def figures(**changes: object) -> MemoryFigures:
 
 
 def page(**changes: object) -> str:
-    alarms = ["truncation is biting: raise --bptt-steps"]
+    alarms = ["truncation is biting: raise --bptt-k2"]
     facts = {"decay": "0.9"}
-    return memory_page("Reach of v1", "Use --bptt-stride 10.", facts, alarms, figures(**changes))
+    return memory_page("Reach of v1", "Use --bptt-k1 10.", facts, alarms, figures(**changes))
 
 
 def drawn(html: str, number: int) -> list[dict]:
@@ -67,7 +67,7 @@ def test_the_page_asks_no_other_machine_for_anything() -> None:
 
 def test_the_page_says_what_it_was_given() -> None:
     html = page()
-    for text in ("Reach of v1", "is biting", "--bptt-stride", "decay</th><td>0.9</td>"):
+    for text in ("Reach of v1", "is biting", "--bptt-k1", "decay</th><td>0.9</td>"):
         assert text in html
     assert html.count("<h2>") == 7
 

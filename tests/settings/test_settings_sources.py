@@ -67,13 +67,13 @@ def test_every_kind_of_value_is_read_from_every_source(tmp_path, monkeypatch):
     as_list = text.replace('"return, range"', '["return", "range"]')
     assert loaded(tmp_path, f"[train]\n{as_list}") == in_file
     (tmp_path / "forecaster.toml").unlink()
-    given = {"target": "return,range", "fit_until": "2015-06-01", "lookback": "60"}
+    given = {"target": "return,range", "train_until": "2015-06-01", "lookback": "60"}
     on_line = loaded(tmp_path, **given)
     for name, value in given.items():
         monkeypatch.setenv(f"FORECASTER_TRAIN__{name.upper()}", value)
     assert in_file == on_line == loaded(tmp_path)
     assert on_line.target == ("return", "range")
-    assert on_line.fit_until == date(2015, 6, 1)
+    assert on_line.train_until == date(2015, 6, 1)
     assert on_line.lookback == 60
     assert loaded(tmp_path, lookback="all").lookback == "all"
 
@@ -107,7 +107,7 @@ def test_the_file_of_another_home_is_not_read(tmp_path, monkeypatch):
         ("fetch = 3\n", r"fetch = 3; a section is needed. Write \[fetch\]"),
         ("train = 3\n", r"train = 3; a section is needed. Write \[train\]"),
         ("hidden = 3\n", r"no such section \[hidden\]"),
-        ("[train]\nbptt = 'full'\nbptt_steps = 3\n", "^train: --bptt-steps applies only"),
+        ("[train]\nbptt = 'full'\nbptt_steps = 3\n", "^train: --bptt-k2 applies only"),
     ],
 )
 def test_a_wrong_file_is_told_by_key(tmp_path, toml, match, given):
@@ -144,14 +144,14 @@ def test_other_variables_of_the_prefix_are_no_settings(tmp_path, monkeypatch):
         ({"lr": 0.0}, "^--lr 0.0: .* greater than 0"),
         ({"lr": float("nan")}, "^--lr nan: "),
         ({"dropout": 1.0}, "^--dropout 1.0: .* less than 1"),
-        ({"max_updates": 0}, "^--max-updates 0: "),
+        ({"max_steps": 0}, "^--max-steps 0: "),
         ({"model": "transformer"}, "^--model transformer: .*'elman', 'gru', 'lstm' or 'mlp'"),
         ({"target": "price"}, "^--target price: .*'return', 'range' or 'volume'"),
         ({"target": "return,return"}, "^--target return,return: name each target once"),
         ({"target": ""}, "^--target : "),
         ({"lookback": "0"}, "^--lookback 0: a window needs at least 1 day"),
         ({"lookback": "sixty"}, "^--lookback sixty: "),
-        ({"fit_until": "2015-02-30"}, "^--fit-until 2015-02-30: "),
+        ({"train_until": "2015-02-30"}, "^--train-until 2015-02-30: "),
         ({"seed": -1}, "^--seed -1: "),
     ],
 )
@@ -164,15 +164,15 @@ def test_a_wrong_option_is_told_by_name(tmp_path, given, match, toml):
 @pytest.mark.parametrize(
     ("toml", "given"),
     [
-        (None, {"bptt": "full", "bptt_steps": 20}),
-        ("[train]\nbptt = 'full'\n", {"bptt_steps": 20}),
+        (None, {"bptt": "full", "bptt_k2": 20}),
+        ("[train]\nbptt = 'full'\n", {"bptt_k2": 20}),
     ],
 )
 def test_full_bptt_with_steps_is_a_contradiction(tmp_path, toml, given):
     """On the command line, or there against the file's: exit code 2 and what to drop."""
-    error = refused(tmp_path, UsageError, "^--bptt-steps applies only", toml, **given)
+    error = refused(tmp_path, UsageError, "^--bptt-k2 applies only", toml, **given)
     assert str(error) == (
-        "--bptt-steps applies only to --bptt truncated; full BPTT reaches back to each series' "
+        "--bptt-k2 applies only to --bptt truncated; full BPTT reaches back to each series' "
         "first day. Drop one of them."
     )
     assert error.exit_code == 2
@@ -207,15 +207,15 @@ def test_an_unreadable_file_is_told_by_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("toml", "given", "kept"),
     [
-        ("bptt_steps = 63\nbptt_stride = 21", {"bptt": "full"}, {"bptt_steps": None}),
-        ("bptt_steps = 'auto'\nbptt_tolerance = 0.1", {"bptt": "full"}, {"bptt_tolerance": None}),
-        ("bptt_steps = 'auto'\nbptt_tolerance = 0.1", {"bptt_steps": "21"}, {"bptt_steps": 21}),
-        ("bptt_steps = 'auto'", {"lookback": "30"}, {"lookback": 30, "bptt_steps": None}),
-        ("bptt_stride = 21", {"bptt_steps": "auto"}, {"bptt_stride": None}),
-        ("bptt_stride = 21", {"lookback": "30"}, {"lookback": 30, "bptt_stride": None}),
-        ("bptt_steps = 42\nbptt_stride = 21", {"bptt_steps": "9"}, {"bptt_stride": None}),
-        ("bptt_stride = 21", {"bptt_steps": "50"}, {"bptt_steps": 50, "bptt_stride": None}),
-        ("bptt_stride = 21", {"bptt_steps": "84"}, {"bptt_steps": 84, "bptt_stride": 21}),
+        ("bptt_k2 = 63\nbptt_stride = 21", {"bptt": "full"}, {"bptt_k2": None}),
+        ("bptt_k2 = 'auto'\nbptt_tolerance = 0.1", {"bptt": "full"}, {"bptt_tolerance": None}),
+        ("bptt_k2 = 'auto'\nbptt_tolerance = 0.1", {"bptt_k2": "21"}, {"bptt_k2": 21}),
+        ("bptt_k2 = 'auto'", {"lookback": "30"}, {"lookback": 30, "bptt_k2": None}),
+        ("bptt_k1 = 21", {"bptt_k2": "auto"}, {"bptt_k1": None}),
+        ("bptt_k1 = 21", {"lookback": "30"}, {"lookback": 30, "bptt_k1": None}),
+        ("bptt_k2 = 42\nbptt_stride = 21", {"bptt_k2": "9"}, {"bptt_k1": None}),
+        ("bptt_k1 = 21", {"bptt_k2": "50"}, {"bptt_k2": 50, "bptt_k1": None}),
+        ("bptt_k1 = 21", {"bptt_k2": "84"}, {"bptt_k2": 84, "bptt_k1": 21}),
         ("lookback = 30\nloss = 'each-day'\nburn_in = 9", {"lookback": "all"}, {"burn_in": None}),
         ("lookback = 30\nloss = 'last-day'", {"lookback": "all"}, {"loss": None}),
         ("lanes = 8", {"lookback": "30"}, {"lookback": 30, "lanes": 64}),
@@ -235,7 +235,7 @@ def test_what_gives_way_is_told(run, home):
     done = run("train", "AAA", "--bptt", "full", *QUICK, "--home", home, "--json")
     assert json.loads(done.stdout)["training"]["bptt"] == "full"
     assert done.stderr.startswith(
-        "config  train.bptt_steps = 63 of forecaster.toml not used: it has no meaning beside "
+        "config  train.bptt_k2 = 63 of forecaster.toml not used: it has no meaning beside "
         "bptt = full\n"
     )
 
@@ -243,24 +243,24 @@ def test_what_gives_way_is_told(run, home):
 def test_the_environment_gives_way_and_the_file_below_it_too(tmp_path, monkeypatch):
     monkeypatch.setenv("FORECASTER_TRAIN__BPTT_STEPS", "20")
     found = loaded(tmp_path, "[train]\nbptt_steps = 10\nlr = 0.5\n", bptt="full")
-    assert (found.bptt_steps, found.lr) == (None, 0.5)
+    assert (found.bptt_k2, found.lr) == (None, 0.5)
     monkeypatch.setenv("FORECASTER_TRAIN__BPTT", "full")
-    refused(tmp_path, SettingsError, "^train: --bptt-steps applies only")
+    refused(tmp_path, SettingsError, "^train: --bptt-k2 applies only")
     monkeypatch.delenv("FORECASTER_TRAIN__BPTT_STEPS")
-    assert loaded(tmp_path).bptt_steps is None, "the file is below the environment"
+    assert loaded(tmp_path).bptt_k2 is None, "the file is below the environment"
 
 
 def test_lanes_beside_windows_are_refused_not_ignored(tmp_path):
     """An option that would have no effect says so."""
-    match = "^--lanes carry whole histories; .* Give --lookback all, or drop it.$"
-    assert refused(tmp_path, UsageError, match, lanes=8, lookback="30").exit_code == 2
-    assert loaded(tmp_path, lanes=8).lanes == 8
+    match = "^--batch-rows carry whole histories; .* Give --lookback all, or drop it.$"
+    assert refused(tmp_path, UsageError, match, batch_rows=8, lookback="30").exit_code == 2
+    assert loaded(tmp_path, batch_rows=8).batch_rows == 8
 
 
 def test_an_option_against_the_file_stays_a_contradiction(tmp_path):
     """What was typed never gives way to what stands in the file."""
     toml = "[train]\nbptt = 'full'\n"
-    assert refused(tmp_path, UsageError, "--bptt-steps applies", toml, bptt_steps=20).exit_code == 2
+    assert refused(tmp_path, UsageError, "--bptt-k2 applies", toml, bptt_k2=20).exit_code == 2
 
 
 @pytest.mark.parametrize(("steps", "stride"), [(20, 63), (100, 63)])
@@ -269,16 +269,16 @@ def test_a_stride_that_does_not_fit_is_told_in_the_words_of_the_plan(tmp_path, s
     with pytest.raises(UsageError) as told:
         BPTTPlan.truncated(steps=steps, stride=stride)
     words = re.escape(str(told.value))
-    refused(tmp_path, UsageError, f"^{words}$", bptt_steps=steps, bptt_stride=stride)
+    refused(tmp_path, UsageError, f"^{words}$", bptt_k2=steps, bptt_k1=stride)
     toml = f"[train]\nbptt_steps = {steps}\nbptt_stride = {stride}\n"
     refused(tmp_path, SettingsError, f"^train: {words}$", toml)
-    refused(tmp_path, UsageError, "--bptt-steps ", toml, bptt_stride=stride)
-    assert loaded(tmp_path, toml, bptt_steps=steps).bptt_stride is None
+    refused(tmp_path, UsageError, "--bptt-k2 ", toml, bptt_k1=stride)
+    assert loaded(tmp_path, toml, bptt_k2=steps).bptt_k1 is None
 
 
 def test_the_file_of_the_docs_is_valid():
     """A sample that somebody copies whole must train."""
     block = (ROOT / "docs" / "commands.md").read_text().split("```toml")[1].split("```")[0]
     sample = tomllib.loads(block)
-    assert sample["train"].pop("bptt_steps") == Settings().train.reach
+    assert sample["train"].pop("bptt_k2") == Settings().train.horizon
     assert Settings(**sample) == Settings(), "and it shows the defaults"

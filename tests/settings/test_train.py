@@ -16,17 +16,17 @@ def test_settings_cannot_be_changed():
 
 def test_a_contradiction_is_a_value_error_where_settings_are_made():
     """From Python there is no command line to blame: pydantic's own error, a ValueError."""
-    with pytest.raises(ValidationError, match="--bptt-steps applies only to --bptt truncated"):
-        TrainSettings(bptt="full", bptt_steps=20)
+    with pytest.raises(ValidationError, match="--bptt-k2 applies only to --bptt truncated"):
+        TrainSettings(bptt="full", bptt_k2=20)
     assert issubclass(ValidationError, ValueError)
 
 
 def test_the_reach_by_hand():
     """None for full, the steps given, the default's else."""
-    assert TrainSettings().reach == DEFAULT_BPTT_STEPS == 21
-    assert TrainSettings(lookback=60).reach == 63
-    assert TrainSettings(bptt_steps=20).reach == 20
-    assert TrainSettings(bptt="full").reach is None
+    assert TrainSettings().horizon == DEFAULT_BPTT_STEPS == 21
+    assert TrainSettings(lookback=60).horizon == 63
+    assert TrainSettings(bptt_k2=20).horizon == 20
+    assert TrainSettings(bptt="full").horizon is None
 
 
 def test_home_is_the_option_then_the_variable_then_here(tmp_path, monkeypatch):

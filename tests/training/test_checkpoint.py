@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, pack_lanes, window_ends
+from forecaster.data.segments import WindowBatches, pack_sequences, window_ends
 from forecaster.errors import ArtifactError
 from forecaster.models.network import build_network
 from forecaster.training.checkpoint import Checkpoint
@@ -19,7 +19,7 @@ from forecaster.training.trainer import Options, train
 OFFSETS = np.array([0, 48, 79, 86, 106])
 ROWS = int(OFFSETS[-1])
 OPTIONS = Options(
-    max_updates=17,
+    max_steps=17,
     learning_rate=0.02,
     weight_decay=1e-3,
     clip_grad=0.05,
@@ -67,7 +67,7 @@ def passes_of(plan, reading):
             return WindowBatches.drawn(ends, 6, 20, generator)
         chunk = plan.grid(48)
         phase = chunk if chunk == 48 else int(generator.integers(1, chunk + 1))
-        return pack_lanes(OFFSETS[:-1], OFFSETS[1:], 2, chunk, generator, phase)
+        return pack_sequences(OFFSETS[:-1], OFFSETS[1:], 2, chunk, generator, phase)
 
     return one_pass
 
@@ -84,7 +84,7 @@ def run(network, case, *, options=OPTIONS, stop=None, resume=None):
             kept.append(checkpoint().to_bytes())
             raise StoppedError
 
-    def select_loss(network):
+    def validation_loss(network):
         forecast = forecast_histories(network, data.inputs, OFFSETS)
         return float(np.square(forecast[::5]).mean())
 
@@ -97,8 +97,8 @@ def run(network, case, *, options=OPTIONS, stop=None, resume=None):
             plan,
             options,
             reading,
-            validate=select_loss,
-            on_update=lambda update, look: None,
+            validate=validation_loss,
+            on_step=lambda update, look: None,
             on_boundary=boundary,
             resume=resume,
         )
@@ -135,7 +135,7 @@ def test_a_training_may_be_resumed_again_and_again():
     """A night of interruptions: one update at a time."""
     whole, last = made("lstm", 0), None
     run(whole, "overlapping blocks")
-    for stop in range(1, OPTIONS.max_updates):
+    for stop in range(1, OPTIONS.max_steps):
         resume = None if last is None else Checkpoint.from_bytes(last)
         _, (last,) = run(
             made("lstm", stop if last else 0), "overlapping blocks", stop=stop, resume=resume
@@ -166,7 +166,7 @@ def test_a_checkpoint_is_of_its_moment():
         OPTIONS,
         reading,
         validate=lambda network: 1.0,
-        on_update=lambda update, look: None,
+        on_step=lambda update, look: None,
         on_boundary=boundary,
     )
     assert kept[0].to_bytes() == kept[1]

@@ -42,11 +42,11 @@ def make_data(columns=INPUTS, windows=WINDOWS, dtype=torch.float64):
     return x, y, known, rows
 
 
-def by_days(network, data, reach=LOOKBACK, noise=None, pool=None):
+def by_days(network, data, horizon=LOOKBACK, noise=None, pool=None):
     x, y, known, rows = data
     last = rows[-1]
     pool = pool or BufferPool()
-    return lstm_window_gradients(network, x, rows, y[last], known[last], reach, 3.0, noise, pool)
+    return lstm_window_gradients(network, x, rows, y[last], known[last], horizon, 3.0, noise, pool)
 
 
 def in_one_graph(network, data, plan, noise=None):
@@ -66,11 +66,11 @@ def assert_equal_within_rounding(found, wanted):
 @pytest.mark.parametrize("reach", [1, 5, LOOKBACK - 1, LOOKBACK])
 @pytest.mark.parametrize("learned_start", [False, True])
 @pytest.mark.parametrize("has_base", [False, True])
-def test_gradients_equal_autograds(reach, learned_start, has_base):
+def test_gradients_equal_autograds(horizon, learned_start, has_base):
     network = make_network(learned_start=learned_start, has_base=has_base)
     data = make_data(INPUTS + TARGETS * has_base)
-    plan = BPTTPlan.full() if reach == LOOKBACK else BPTTPlan.truncated(steps=reach)
-    assert_equal_within_rounding(by_days(network, data, reach), in_one_graph(network, data, plan))
+    plan = BPTTPlan.full() if horizon == LOOKBACK else BPTTPlan.truncated(steps=horizon)
+    assert_equal_within_rounding(by_days(network, data, horizon), in_one_graph(network, data, plan))
 
 
 def test_noise_takes_the_place_of_dropout():
@@ -84,7 +84,7 @@ def test_used_buffers_give_the_same_bits():
     network, data, pool = make_network(), make_data(), BufferPool()
     fresh = by_days(network, data, pool=pool)
     x, y, known, rows = make_data()
-    by_days(network, (x * 3.0, y, known, rows.flip(1)), reach=3, pool=pool)
+    by_days(network, (x * 3.0, y, known, rows.flip(1)), horizon=3, pool=pool)
     again = by_days(network, data, pool=pool)
     for first, second in zip(fresh.gradients, again.gradients, strict=True):
         assert torch.equal(first, second)

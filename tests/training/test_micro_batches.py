@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_workers(monkeypatch):
     monkeypatch.setattr(micro_batches, "windows_at_once", lambda *given: 8)
     threads, ends, runs = torch.get_num_threads(), np.arange(LOOKBACK, ROWS), []
     options = Options(
-        max_updates=10,
+        max_steps=10,
         learning_rate=0.01,
         weight_decay=1e-3,
         clip_grad=1.0,
@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_workers(monkeypatch):
             options,
             Reading(last_day_only=True, workers=workers),
             validate=lambda made: next(made.parameters()).square().sum().item(),
-            on_update=lambda update, look: None,
+            on_step=lambda update, look: None,
         )
         runs.append(copy.deepcopy(tuple(network.parameters())))
     assert same_bits(runs[0], runs[1]) and same_bits(runs[1], runs[2])

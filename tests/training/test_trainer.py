@@ -9,7 +9,7 @@ import torch
 
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import Segment, WindowBatches, pack_lanes
+from forecaster.data.segments import Segment, WindowBatches, pack_sequences
 from forecaster.errors import DivergedError
 from forecaster.models.network import build_network
 from forecaster.training import epoch as passes_module
@@ -20,7 +20,7 @@ from forecaster.training.trainer import Options, train
 from tests.bptt.textbook import elman_gradients, elman_states
 
 OPTIONS = Options(
-    max_updates=12,
+    max_steps=12,
     learning_rate=0.01,
     weight_decay=1e-3,
     clip_grad=1.0,
@@ -62,10 +62,10 @@ def arrays(rows=40, seed=0, targets=1):
     return TrainingArrays.on(torch.device("cpu"), inputs, y, np.isfinite(y))
 
 
-def lanes(*, count=2, chunk=8, phase=None):
+def batch_rows(*, count=2, chunk=8, phase=None):
     """What the pipeline passes: three series of 20, 12 and 8 days in lanes."""
     generator = np.random.default_rng(3)
-    return lambda number: pack_lanes(
+    return lambda number: pack_sequences(
         OFFSETS[:-1], OFFSETS[1:], count, chunk, generator, phase or chunk
     )
 
@@ -81,7 +81,7 @@ def run(made, passes, *, data=None, plan=FULL, options=OPTIONS, validate=None, *
         options,
         Reading(last_day_only=kwargs.get("last_day_only", False)),
         validate=validate or (lambda _: 1.0),
-        on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+        on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
     )
     return looks, weights
 
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(model):
         made = network(model=model, seed=seed, dropout=0.3, layers=2)
         return run(
             made,
-            lanes(phase=3),
+            batch_rows(phase=3),
             validate=lambda n: float(forecast_histories(n, arrays().inputs, OFFSETS).sum() ** 2),
         )
 
@@ -118,13 +118,15 @@ def test_learns_a_noiseless_sine():
     data = TrainingArrays.on(
         torch.device("cpu"), wave[:-1], wave[1:], np.ones((120, 1), dtype=np.bool_)
     )
-    options = replace(OPTIONS, max_updates=400, learning_rate=0.03, evaluate_every=100)
+    options = replace(OPTIONS, max_steps=400, learning_rate=0.03, evaluate_every=100)
     made = network(hidden=8, inputs=1)
     generator = np.random.default_rng(0)
     first, stop = np.array([0]), np.array([120])
     looks, _ = run(
         made,
-        lambda number: pack_lanes(first, stop, 1, 40, generator, int(generator.integers(1, 41))),
+        lambda number: pack_sequences(
+            first, stop, 1, 40, generator, int(generator.integers(1, 41))
+        ),
         data=data,
         options=options,
         validate=lambda n: float(
@@ -132,18 +134,18 @@ def test_learns_a_noiseless_sine():
         ),
     )
     # Knowing only today's value leaves (1 - cos^2(18 deg)) / 2 = 0.048 at best.
-    assert looks[-1].select_loss < 0.005
-    assert looks[-1].fit_loss < 0.005
-    assert looks[0].fit_loss > looks[-1].fit_loss
+    assert looks[-1].validation_loss < 0.005
+    assert looks[-1].train_loss < 0.005
+    assert looks[0].train_loss > looks[-1].train_loss
 
 
 def test_early_stopping_returns_the_best_look_bit_for_bit():
     """Losses 3, 1, 2, 1, 1.5: a tie is no gain, three looks without one end it."""
     losses = iter([3.0, 1.0, 2.0, 1.0, 1.5, 0.0])
     made = network()
-    options = replace(OPTIONS, max_updates=50, evaluate_every=2, patience=3)
-    looks, weights = run(made, lanes(), options=options, validate=lambda _: next(losses))
-    assert [look.select_loss for look in looks] == [3.0, 1.0, 2.0, 1.0, 1.5]
+    options = replace(OPTIONS, max_steps=50, evaluate_every=2, patience=3)
+    looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
+    assert [look.validation_loss for look in looks] == [3.0, 1.0, 2.0, 1.0, 1.5]
     assert [look.best for look in looks] == [True, True, False, False, False]
     assert [look.update for look in looks] == [2, 4, 6, 8, 10]
     assert len(weights) == 10
@@ -155,8 +157,8 @@ def test_patience_counts_looks_without_gain():
     """The first look is the best and three more bring nothing: it ends there."""
     losses = iter([1.0, 2.0, 3.0, 4.0, 0.0])
     made = network()
-    options = replace(OPTIONS, max_updates=50, evaluate_every=1, patience=3)
-    looks, weights = run(made, lanes(), options=options, validate=lambda _: next(losses))
+    options = replace(OPTIONS, max_steps=50, evaluate_every=1, patience=3)
+    looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
     assert len(looks) == 4
     assert equal(made.state_dict(), weights[0])
 
@@ -164,9 +166,9 @@ def test_patience_counts_looks_without_gain():
 def test_the_last_update_is_looked_at_too():
     """Seven updates, a look every three: after 3, 6 and 7."""
     made = network()
-    options = replace(OPTIONS, max_updates=7, evaluate_every=3)
+    options = replace(OPTIONS, max_steps=7, evaluate_every=3)
     losses = iter([3.0, 2.0, 1.0])
-    looks, weights = run(made, lanes(), options=options, validate=lambda _: next(losses))
+    looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
     assert [look.update for look in looks] == [3, 6, 7]
     assert equal(made.state_dict(), weights[-1])
 
@@ -177,12 +179,12 @@ def test_on_update_hears_of_every_update_and_every_look():
     looks = train(
         network(),
         arrays(),
-        lanes(),
+        batch_rows(),
         FULL,
-        replace(OPTIONS, max_updates=5, evaluate_every=2),
+        replace(OPTIONS, max_steps=5, evaluate_every=2),
         Reading(last_day_only=False),
         validate=lambda _: 1.0,
-        on_update=lambda *news: heard.append(news),
+        on_step=lambda *news: heard.append(news),
     )
     assert heard == [(1, None), (2, looks[0]), (3, None), (4, looks[1]), (5, looks[2])]
 
@@ -195,7 +197,7 @@ def test_passes_are_numbered_from_one():
         asked.append(number)
         return [Segment(np.arange(3)[:, None], np.array([True]))] * 2
 
-    looks, _ = run(network(), passes, options=replace(OPTIONS, max_updates=5, evaluate_every=2))
+    looks, _ = run(network(), passes, options=replace(OPTIONS, max_steps=5, evaluate_every=2))
     assert asked == [1, 2, 3]
     assert [look.passes for look in looks] == [1, 2, 3]
 
@@ -208,11 +210,11 @@ def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
     def passes(number):
         if number == 3:
             data.y[data.scored] = bad
-        return lanes()(number)
+        return batch_rows()(number)
 
-    per_pass = len(lanes()(1))
+    per_pass = len(batch_rows()(1))
     losses = iter([2.0, 1.0, 3.0, 3.0, 3.0])
-    options = replace(OPTIONS, max_updates=100, evaluate_every=2)
+    options = replace(OPTIONS, max_steps=100, evaluate_every=2)
     weights = []
     with pytest.raises(DivergedError) as caught:
         train(
@@ -223,7 +225,7 @@ def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
             options,
             Reading(last_day_only=False),
             validate=lambda _: next(losses),
-            on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+            on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
         )
     assert len(weights) == 2 * per_pass
     assert f"Update {2 * per_pass + 1} in pass 3 met a gradient of norm" in str(caught.value)
@@ -240,7 +242,7 @@ def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
     data.y[23] = np.nan
     data.scored[23] = True
     if burn_in is None:
-        passed = list(lanes(count=1, chunk=4)(1))
+        passed = list(batch_rows(count=1, chunk=4)(1))
     else:
         passed = list(WindowBatches(np.array([9, 19, 26, 39]), lookback=6, batch=1))
     guilty = [segment.rows[segment.rows >= 0] for segment in passed if 23 in segment.rows]
@@ -253,7 +255,7 @@ def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
             OPTIONS,
             replace(LANES, burn_in=burn_in),
             validate=lambda _: 1.0,
-            on_update=lambda *_: None,
+            on_step=lambda *_: None,
         )
     expected = passed if update == "pass" else [Segment(guilty[0][:, None], np.array([True]))]
     rows = np.concatenate([segment.rows[segment.rows >= 0] for segment in expected])
@@ -266,7 +268,7 @@ def test_a_blow_up_at_once_leaves_the_first_weights():
     data.y[data.scored] = np.nan
     before = copy.deepcopy(made.state_dict())
     with pytest.raises(DivergedError, match="Update 1 in pass 1 met a gradient of norm nan; lower"):
-        run(made, lanes(), data=data)
+        run(made, batch_rows(), data=data)
     assert equal(made.state_dict(), before)
 
 
@@ -279,12 +281,12 @@ def test_a_select_loss_that_is_not_finite_is_divergence(bad):
         train(
             made,
             arrays(),
-            lanes(),
+            batch_rows(),
             FULL,
             OPTIONS,
             Reading(last_day_only=False),
             validate=lambda _: next(losses),
-            on_update=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+            on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
         )
     assert equal(made.state_dict(), weights[3])
 
@@ -292,7 +294,7 @@ def test_a_select_loss_that_is_not_finite_is_divergence(bad):
 def test_a_learning_rate_that_explodes_is_divergence():
     """A real one: weights of 1e30 square beyond float32 at the next update."""
     with pytest.raises(DivergedError):
-        run(network(), lanes(), options=replace(OPTIONS, learning_rate=1e30))
+        run(network(), batch_rows(), options=replace(OPTIONS, learning_rate=1e30))
 
 
 def test_a_pass_without_segments_is_refused():
@@ -343,15 +345,15 @@ def test_each_scored_outcome_of_whole_histories_weighs_the_same(monkeypatch, tar
     made, data = network(targets=targets), arrays(targets=targets)
     data.y[0] = np.nan  # row 0 stands in for padding: it must teach nothing there
     still = frozen(monkeypatch, made)
-    passes = lanes(count=count, chunk=20)
-    segments = len(lanes(count=count, chunk=20)(1))
-    options = replace(OPTIONS, max_updates=segments, evaluate_every=segments)
+    passes = batch_rows(count=count, chunk=20)
+    segments = len(batch_rows(count=count, chunk=20)(1))
+    options = replace(OPTIONS, max_steps=segments, evaluate_every=segments)
     (look,), _ = run(made, passes, data=data, options=options)
     series = [torch.arange(a, b) for a, b in pairwise(OFFSETS)]
     loss = mean_loss(made, data, series)
     expected = torch.autograd.grad(loss, tuple(made.parameters()))
     assert still.steps == segments
-    assert look.fit_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert look.train_loss == pytest.approx(loss.item(), rel=1e-5)
     for found, wanted in zip(still.total, expected, strict=True):
         torch.testing.assert_close(found / segments, wanted, rtol=1e-4, atol=1e-6)
 
@@ -373,12 +375,12 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
         made,
         lambda number: WindowBatches(ends, lookback=4, batch=3),
         data=data,
-        options=replace(OPTIONS, max_updates=3, evaluate_every=3),
+        options=replace(OPTIONS, max_steps=3, evaluate_every=3),
         last_day_only=True,
     )
     loss = mean_loss(made, data, [torch.arange(end - 3, end + 1) for end in ends])
     expected = torch.autograd.grad(loss, tuple(made.parameters()))
-    assert look.fit_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert look.train_loss == pytest.approx(loss.item(), rel=1e-5)
     for found, wanted in zip(still.total, expected, strict=True):
         torch.testing.assert_close(found / 3, wanted, rtol=1e-4, atol=1e-6)
 
@@ -391,10 +393,10 @@ def test_padding_neither_scores_nor_teaches():
     beside = [Segment(rows, np.array([True, False]))]
     data = arrays()
     data.y[0], data.scored[0] = 5.0, True
-    options = replace(OPTIONS, max_updates=1, evaluate_every=1)
+    options = replace(OPTIONS, max_steps=1, evaluate_every=1)
     (one,), _ = run(network(), lambda number: alone, data=data, options=options)
     (two,), _ = run(network(), lambda number: beside, data=data, options=options)
-    assert one.fit_loss == pytest.approx(two.fit_loss, rel=1e-6)
+    assert one.train_loss == pytest.approx(two.train_loss, rel=1e-6)
 
 
 def test_validation_changes_nothing_in_later_updates():
@@ -404,7 +406,7 @@ def test_validation_changes_nothing_in_later_updates():
         made = network(dropout=0.5, layers=2)
         _, weights = run(
             made,
-            lanes(),
+            batch_rows(),
             options=replace(OPTIONS, evaluate_every=every),
             validate=lambda n: -float(forecast_histories(n, arrays().inputs, OFFSETS).mean() < 1e9),
         )
@@ -433,21 +435,21 @@ def test_state_is_carried_across_segments_and_zeroed_at_starts(monkeypatch):
     calls, segments = spied(monkeypatch), []
 
     def passes(number):
-        segments.extend(lanes()(number))
-        return lanes()(number)
+        segments.extend(batch_rows()(number))
+        return batch_rows()(number)
 
-    per_pass = len(lanes()(1))
-    run(network(), passes, options=replace(OPTIONS, max_updates=2 * per_pass))
+    per_pass = len(batch_rows()(1))
+    run(network(), passes, options=replace(OPTIONS, max_steps=2 * per_pass))
     carried = 0
     for number, (segment, (state, _, _)) in enumerate(zip(segments, calls, strict=True)):
-        for lane, starts in enumerate(segment.starts):
+        for batch_row, starts in enumerate(segment.starts):
             for k, tensor in enumerate(state.tensors):
                 if starts:
-                    assert (tensor[:, lane] == 0).all()
-                elif segment.rows[0, lane] >= 0:
+                    assert (tensor[:, batch_row] == 0).all()
+                elif segment.rows[0, batch_row] >= 0:
                     carried += 1
                     before = calls[number - 1][1].tensors[k]
-                    assert torch.equal(tensor[:, lane], before[:, lane])
+                    assert torch.equal(tensor[:, batch_row], before[:, batch_row])
     assert carried > 0
 
 
@@ -461,7 +463,7 @@ def test_state_is_never_shared_between_series():
         data, made = arrays(), network()
         data.scored[20:32] = False
         data.inputs[20:32] *= wild
-        run(made, lanes(count=1, chunk=4), data=data)
+        run(made, batch_rows(count=1, chunk=4), data=data)
         weights.append(copy.deepcopy(made.state_dict()))
     assert equal(*weights)
 
@@ -480,7 +482,7 @@ def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, 
     trajectories = []
     for plan in (FULL, BPTTPlan.truncated(steps=steps)):
         made = network(model=model, dropout=0.2)
-        trajectories.append(run(made, lanes(chunk=20), plan=plan)[1])
+        trajectories.append(run(made, batch_rows(chunk=20), plan=plan)[1])
     assert all(equal(a, b) for a, b in zip(*trajectories, strict=True))
     full, truncated = (optimizer.state_dict()["state"] for optimizer in made_optimizers)
     assert full.keys() == truncated.keys() != set()
@@ -491,14 +493,15 @@ def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, 
 def test_a_shorter_reach_is_another_run():
     """The comparison above can fail: errors that reach one day train other weights."""
     (_, full), (_, short) = (
-        run(network(), lanes(chunk=20), plan=plan) for plan in (FULL, BPTTPlan.truncated(steps=1))
+        run(network(), batch_rows(chunk=20), plan=plan)
+        for plan in (FULL, BPTTPlan.truncated(steps=1))
     )
     assert not equal(full[-1], short[-1])
 
 
 def test_the_learning_rate_cycles_over_the_whole_budget():
     """It rises to its peak at 30 % and ends near nothing, so the last updates hardly move."""
-    _, weights = run(network(), lanes(), options=replace(OPTIONS, max_updates=40))
+    _, weights = run(network(), batch_rows(), options=replace(OPTIONS, max_steps=40))
     moves = [
         math.sqrt(sum(float((b[name] - a[name]).square().sum()) for name in a))
         for a, b in pairwise(weights)
@@ -521,8 +524,8 @@ def test_a_gradient_is_clipped_to_its_largest_norm(monkeypatch, clip):
 
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     made, data = network(), arrays()
-    run(made, lanes(), data=data, options=replace(OPTIONS, clip_grad=clip, max_updates=1))
-    (block, *_) = one_pass(made, data, lanes()(1), FULL, LANES)
+    run(made, batch_rows(), data=data, options=replace(OPTIONS, clip_grad=clip, max_steps=1))
+    (block, *_) = one_pass(made, data, batch_rows()(1), FULL, LANES)
     norm = torch.nn.utils.get_total_norm(block.gradients)
     assert 0.05 < norm < 1e3
     for found, whole in zip(seen[0], block.gradients, strict=True):
@@ -535,7 +538,7 @@ def test_the_weights_decay_by_the_share_asked_for():
     for decay in (0.0, 0.5):
         made = network()
         before = copy.deepcopy(made.state_dict())
-        run(made, lanes(), options=replace(OPTIONS, max_updates=1, weight_decay=decay))
+        run(made, batch_rows(), options=replace(OPTIONS, max_steps=1, weight_decay=decay))
         moved[decay] = made.state_dict()
     name = "core.fused.weight_hh_l0"
     share = (moved[0.0][name] - moved[0.5][name]) / before[name]
@@ -547,7 +550,7 @@ def test_a_budget_of_one_update_moves_the_weights():
     """A cycle of one step would begin where it ends, near a rate of nothing."""
     made = network()
     before = copy.deepcopy(made.state_dict())
-    run(made, lanes(), options=replace(OPTIONS, max_updates=1))
+    run(made, batch_rows(), options=replace(OPTIONS, max_steps=1))
     moved = [float((made.state_dict()[name] - before[name]).abs().max()) for name in before]
     assert min(moved) > OPTIONS.learning_rate / 30
 
@@ -566,7 +569,9 @@ def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
     offsets = np.array([0, 37, 57, 70])
     x, y = generator.standard_normal((70, 3)), generator.standard_normal((70, 2))
     scored = generator.random((70, 2)) < 0.8
-    packed = pack_lanes(offsets[:-1], offsets[1:], 2, min(stride, 40), generator, min(stride, 3))
+    packed = pack_sequences(
+        offsets[:-1], offsets[1:], 2, min(stride, 40), generator, min(stride, 3)
+    )
     plan = BPTTPlan.truncated(steps=steps, stride=stride)
     data = TrainingArrays.on(torch.device("cpu"), x, y, scored)
     oracle = NumpyDescent(made, x, y, scored, packed, steps // stride - 1)
@@ -619,26 +624,26 @@ class NumpyDescent:
         for last in range(len(self.segments)):
             first = max(0, last - self.context)
             loss, total = 0.0, [np.zeros_like(part) for part in self.weights]
-            for lane in range(width):
-                part_loss, part = self.lane(first, last, lane, before)
+            for batch_row in range(width):
+                part_loss, part = self.batch_row(first, last, batch_row, before)
                 loss += part_loss
                 total = [a + b for a, b in zip(total, part, strict=True)]
             yield loss, self.in_order(total)
             self.weights[2] = self.weights[2] - 0.05 * total[2]  # each bias moves once more
             self.weights = [w - 0.05 * g for w, g in zip(self.weights, total, strict=True)]
 
-    def lane(self, first, last, lane, before):
+    def batch_row(self, first, last, batch_row, before):
         """One lane's errors of segment `last`, carried back to `first` or its series' start."""
         w_s, w_x, b, *_ = self.weights
-        state, rows = before[first][lane], []
+        state, rows = before[first][batch_row], []
         for number in range(first, last + 1):
-            if self.segments[number].starts[lane]:
+            if self.segments[number].starts[batch_row]:
                 state, rows = np.zeros(4), []
             if not rows:
                 start = state
-            here = self.segments[number].rows[:, lane]
+            here = self.segments[number].rows[:, batch_row]
             state = elman_states(w_s, w_x, b, self.x[np.maximum(here, 0)], state)[-1]
-            before.setdefault(number + 1, np.zeros_like(before[first]))[lane] = state
+            before.setdefault(number + 1, np.zeros_like(before[first]))[batch_row] = state
             rows += [here]
         days = np.concatenate(rows)
         mask = self.scored[np.maximum(days, 0)] & (days >= 0)[:, None]
@@ -653,8 +658,8 @@ def test_one_update_per_pass_adds_up_its_blocks():
     """`update="pass"` at frozen weights is the mean gradient over the pass, whatever its cuts."""
     made, data = network(), arrays()
     plan = BPTTPlan.truncated(steps=5, update="pass")
-    (whole,) = one_pass(made, data, lanes()(1), plan, LANES)
-    parts = list(one_pass(made, data, lanes()(1), replace(plan, update="chunk"), LANES))
+    (whole,) = one_pass(made, data, batch_rows()(1), plan, LANES)
+    parts = list(one_pass(made, data, batch_rows()(1), replace(plan, update="chunk"), LANES))
     for k, found in enumerate(whole.gradients):
         expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
         torch.testing.assert_close(found, expected)
