@@ -1,5 +1,6 @@
 """What several rooms' tests need: a loopback Yahoo, and the real client led to it."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,3 +61,21 @@ def make_source(
 @pytest.fixture
 def source(make_source: Callable[..., "YahooSource"]) -> "YahooSource":
     return make_source()
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def logged_warnings() -> Iterator[list[str]]:
+    """Every warning of the package while the test runs."""
+    collector, logger = _Collector(), logging.getLogger("forecaster")
+    logger.addHandler(collector)
+    yield collector.messages
+    logger.removeHandler(collector)

@@ -18,7 +18,6 @@ from forecaster.registry.promotion import promote
 from forecaster.registry.run_history import begin_run, finish_run
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings
-from tests.pipeline.conftest import said
 
 __all__ = ["said"]
 
@@ -142,7 +141,7 @@ def test_a_session_whose_night_nobody_does_trips_the_switch(run, home, last, mon
     assert done.exit_code == 5 and "Its bars have not come" in done.stderr
 
 
-def test_an_old_model_is_warned_of_and_then_refused(home, last, said):
+def test_an_old_model_is_warned_of_and_then_refused(home, last, logged_warnings):
     """Trained as of the newest day, and asked five sessions later."""
     (version,) = list_versions(home)
     promote(home, "return,range", version, reason="x", outcome="by-hand")
@@ -161,9 +160,11 @@ def test_an_old_model_is_warned_of_and_then_refused(home, last, said):
         )
 
     assert (forecast(5).age, forecast(5).version) == (5, version)
-    assert not [text for text in said if "--max-model-age" in text]
+    assert not [text for text in logged_warnings if "--max-model-age" in text]
     forecast(3)
-    assert any("5 sessions before" in text and "--max-model-age is 3" in text for text in said)
+    assert any(
+        "5 sessions before" in text and "--max-model-age is 3" in text for text in logged_warnings
+    )
     with pytest.raises(TooOldError, match="no forecast is made") as caught:
         forecast(2)
     assert caught.value.exit_code == 5

@@ -31,24 +31,24 @@ def heard(
 
 
 def test_clipping_is_said_and_a_single_leap_is_chance(
-    said: list[str], heard: pytest.LogCaptureFixture
+    logged_warnings: list[str], heard: pytest.LogCaptureFixture
 ) -> None:
     tell_of_gradients([[replace(CALM, clipped=0), CALM]], SETTINGS)
     assert heard.messages == ["norms   110 of 1,100 gradients clipped at --clip-grad 0.5"]
-    assert said == []
+    assert logged_warnings == []
 
 
 def test_clipping_in_more_than_a_tenth_of_the_updates_is_said_to_be_often(
-    said: list[str], heard: pytest.LogCaptureFixture
+    logged_warnings: list[str], heard: pytest.LogCaptureFixture
 ) -> None:
     tell_of_gradients([[CALM], [replace(CALM, clipped=111)]], SETTINGS)
     first, second = heard.messages
     assert first.startswith("norms   member 1: 110") and "pace" not in first
     assert second.startswith("norms   member 2: 111") and second.endswith("and not --lr")
-    assert said == []
+    assert logged_warnings == []
 
 
-def test_leaps_are_warned_of(said: list[str]) -> None:
+def test_leaps_are_warned_of(logged_warnings: list[str]) -> None:
     tell_of_gradients([[CALM], [replace(CALM, leaps=2)]], SETTINGS)
-    (text,) = said
+    (text,) = logged_warnings
     assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")

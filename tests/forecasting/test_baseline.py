@@ -107,13 +107,13 @@ def test_a_young_store_is_forecast_with_what_there_is():
     assert np.isnan(table.loc["range", "q10"]) and table.loc["range", "interval"] == "none"
 
 
-def test_who_cannot_be_forecast_is_named_and_left_out(said: list[str]):
+def test_who_cannot_be_forecast_is_named_and_left_out(logged_warnings: list[str]):
     bars = ragged_bars({"AAA": 300, "NEW": 12})
     old = ragged_bars({"OLD": 300}).iloc[:250]
     found = predict_baseline(TARGETS, bars=pd.concat([bars, old]), as_of=date(2011, 3, 11))
     assert found.skipped == ("NEW", "OLD") and set(found.forecasts["ticker"]) == {"AAA"}
-    assert any(text.startswith("NEW: no forecast; the baseline") for text in said)
-    assert any(text.startswith("OLD: the last bar is of") for text in said)
+    assert any(text.startswith("NEW: no forecast; the baseline") for text in logged_warnings)
+    assert any(text.startswith("OLD: the last bar is of") for text in logged_warnings)
 
 
 def test_nobody_to_forecast_is_an_error():

@@ -221,24 +221,24 @@ def test_what_was_left_of_another_training_is_put_aside_aloud(
     subject: str,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
-    said: list[str],
+    logged_warnings: list[str],
 ) -> None:
     killed_after(10, home, monkeypatch)
     trained(home, **change)  # type: ignore[arg-type]
-    assert any(f"was made with other {subject}" in text for text in said)
+    assert any(f"was made with other {subject}" in text for text in logged_warnings)
     assert checkpoint_of(home).with_name("return.checkpoint.old").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None])
 def test_a_damaged_checkpoint_is_put_aside_aloud(
-    content: bytes | None, home: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+    content: bytes | None, home: Path, monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]
 ) -> None:
     killed_after(10, home, monkeypatch)
     file = checkpoint_of(home)
     file.write_bytes(file.read_bytes()[:-9] if content is None else content)
     short = SETTINGS.model_copy(update={"max_steps": 2, "members": 1})
     assert trained(home, short) in list_versions(home)
-    assert any("is damaged" in text for text in said)
+    assert any("is damaged" in text for text in logged_warnings)
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, at: int, error: Exception, member: int = 0) -> None:
@@ -343,7 +343,7 @@ def test_without_weights_that_fit_a_warm_start_is_cold_and_says_so(
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told_of_once_and_leaves_no_piece(
-    home: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]
 ) -> None:
     """Training goes on; of a disk that is still full at the end, the version's own error tells."""
 
@@ -358,7 +358,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_of_once_and_leaves_no_piece
 
         patched.setattr(train_night, "fit_members", from_here)
         trained(home)
-    assert sum("if it is stopped now, it begins anew" in text for text in said) == 1
+    assert sum("if it is stopped now, it begins anew" in text for text in logged_warnings) == 1
     assert not list(checkpoint_of(home).parent.iterdir()) and not list_versions(home)
 
 

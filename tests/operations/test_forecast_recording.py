@@ -80,14 +80,14 @@ def test_the_baselines_forecasts_are_remembered_alike(home: Path) -> None:
 
 
 def test_a_night_that_cannot_remember_fails_and_a_person_is_told(
-    home: Path, said: list[str]
+    home: Path, logged_warnings: list[str]
 ) -> None:
     registry_path(home).write_bytes(b"junk" * 999)
     with pytest.raises(StorageError, match="damaged"):
         predict(home=home, as_of=FRIDAY, ledger="night")
     found = predict(home=home, as_of=FRIDAY)
     assert found.remembered is None and "these forecasts are not remembered" in found.troubles
-    assert any("not remembered: " in text for text in said)
+    assert any("not remembered: " in text for text in logged_warnings)
 
 
 def test_a_night_in_a_read_only_home_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

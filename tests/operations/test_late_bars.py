@@ -88,17 +88,17 @@ def test_a_bar_that_comes_an_hour_later_is_forecast_from(tmp_path, source, troub
     assert hours_after(2, day, late, source).late == () and source.asked == asked + 1
 
 
-def test_one_that_still_fails_is_asked_for_again_in_silence(tmp_path, source, said):
+def test_one_that_still_fails_is_asked_for_again_in_silence(tmp_path, source, logged_warnings):
     """The night has told of it; once its source is down nobody else is asked."""
     on(source.sessions[-6], tmp_path, source, settings())
     day, source.fails = source.sessions[-5], ("AAA", "BBB")
     source.fails = ("BBB",)
     hours_after(0, day, tmp_path, source)
     before, asked = told(tmp_path), source.asked
-    said.clear()
+    logged_warnings.clear()
     for hour in (1, 2):
         report = hours_after(hour, day, tmp_path, source)
-        assert (report.exit_code, report.late, said) == (0, (), [])
+        assert (report.exit_code, report.late, logged_warnings) == (0, (), [])
     assert source.asked == asked + 2 and told(tmp_path) == before
     assert last_night(tmp_path, "return").summary["behind"] == ["BBB"]
 

@@ -26,11 +26,15 @@ def test_no_shell_reads_the_command(tmp_path):
     assert not marker.exists()
 
 
-def test_a_command_that_fails_or_is_not_there_is_warned_of_and_changes_nothing(said):
+def test_a_command_that_fails_or_is_not_there_is_warned_of_and_changes_nothing(logged_warnings):
     assert not tell_failure("false", 3, "some tickers failed")
     assert not tell_failure("/nowhere/at/all", 3, "some tickers failed")
-    assert len(said) == 2 and "ended with 1" in said[0] and "No such file" in said[1]
-    assert not tell_failure("", 3, "no command") and len(said) == 2
+    assert (
+        len(logged_warnings) == 2
+        and "ended with 1" in logged_warnings[0]
+        and "No such file" in logged_warnings[1]
+    )
+    assert not tell_failure("", 3, "no command") and len(logged_warnings) == 2
 
 
 def test_what_the_command_prints_does_not_reach_stdout(capfd):

@@ -179,7 +179,7 @@ def test_a_worse_challenger_is_kept_out_by_name_of_the_rival(
 
 
 def test_a_champion_that_is_damaged_is_stood_in_for(
-    home: Path, first: str, second: str, in_this_process: None, said: list[str]
+    home: Path, first: str, second: str, in_this_process: None, logged_warnings: list[str]
 ):
     champion = trained(home, seed=11, max_steps=5)
     promote(home, NAME, first, reason="for the test")
@@ -187,7 +187,7 @@ def test_a_champion_that_is_damaged_is_stood_in_for(
     file = home / "models" / champion / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     found = judge(home, NAME, second, LAST, LAX)
-    assert found.evidence["champion"] == first and any(champion in text for text in said)
+    assert found.evidence["champion"] == first and any(champion in text for text in logged_warnings)
 
 
 def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_this_process: None):

@@ -24,7 +24,9 @@ def test_an_event_is_one_line_of_json_with_its_instant(tmp_path):
     ]
 
 
-def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(tmp_path, said):
+def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(
+    tmp_path, logged_warnings
+):
     """And the screen stays as quiet as it was."""
     logger = logging.getLogger("forecaster")
     logger.setLevel(logging.WARNING)
@@ -39,7 +41,7 @@ def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(tmp
         ("info", "fetch   1/2"),
         ("warning", "AAPL is odd"),
     ]
-    assert said == ["AAPL is odd"]
+    assert logged_warnings == ["AAPL is odd"]
 
 
 def test_the_log_is_rotated_and_old_files_are_dropped(tmp_path):
@@ -63,23 +65,23 @@ def test_a_log_moved_away_is_begun_anew(tmp_path):
     assert [one["number"] for one in lines(tmp_path)] == [2]
 
 
-def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path, said):
+def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path, logged_warnings):
     """A file where the folder should be: as good as a full disk."""
     (tmp_path / "logs").touch()
     with run_log(tmp_path) as log:
         log.write("night")
         log.write("night")
-    assert len(said) == 1 and "leaves no log" in said[0]
+    assert len(logged_warnings) == 1 and "leaves no log" in logged_warnings[0]
 
 
-def test_a_link_in_place_of_the_log_is_not_followed(tmp_path, said):
+def test_a_link_in_place_of_the_log_is_not_followed(tmp_path, logged_warnings):
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "logs").mkdir()
     log_path(tmp_path).symlink_to(victim)
     RunLog(tmp_path).write("night")
     assert victim.read_text() == "mine\n"
-    assert len(said) == 1
+    assert len(logged_warnings) == 1
 
 
 def test_the_heartbeat_is_the_last_run_that_ended_well(tmp_path):

@@ -43,28 +43,30 @@ def test_a_past_evening_takes_a_version_of_then(home: Path) -> None:
 
 @pytest.mark.parametrize("as_of", [date(2011, 7, 12), None])
 def test_unchanged_bars_are_not_called_changed(
-    home: Path, said: list[str], as_of: date | None
+    home: Path, logged_warnings: list[str], as_of: date | None
 ) -> None:
     """Even where the evening hides some of those that were trained on."""
     evaluate(bars=BARS, home=home, as_of=as_of)
-    assert not said
+    assert not logged_warnings
 
 
 @pytest.mark.slow
-def test_a_ticker_without_a_report_day_is_named(home: Path, said: list[str]) -> None:
+def test_a_ticker_without_a_report_day_is_named(home: Path, logged_warnings: list[str]) -> None:
     """It died in the select block: its rows are missing from the scorecard, and it says so."""
     dead = (BARS["ticker"] == "BBB") & (BARS["session"] > pd.Timestamp("2011-05-31"))
     result = evaluate(bars=BARS[~dead], home=home)
     assert result.unscored == {"return": ("BBB",)}
     assert set(result.per_ticker["ticker"]) == {"AAA", "CCC"}
-    assert "BBB: no report day can be scored for return" in said
+    assert "BBB: no report day can be scored for return" in logged_warnings
     assert evaluate(bars=BARS, home=str(home), targets="return").unscored == {}
 
 
-def test_a_ticker_without_prices_is_left_out_by_name(home: Path, said: list[str]) -> None:
+def test_a_ticker_without_prices_is_left_out_by_name(
+    home: Path, logged_warnings: list[str]
+) -> None:
     result = evaluate(bars=BARS[BARS["ticker"] != "BBB"], home=home)
     assert result.missing == ("BBB",)
-    assert said == ["BBB: trained on, but without prices here any more; left out"]
+    assert logged_warnings == ["BBB: trained on, but without prices here any more; left out"]
     with pytest.raises(DataError, match="AAA, BBB, CCC; none of them has prices here"):
         evaluate(bars=bars_of("NEW", 400), home=home)
 

@@ -42,20 +42,22 @@ def column(made: Prediction, name: str) -> dict[str, object]:
     return made.forecasts.set_index("ticker")[name].to_dict()
 
 
-def test_a_past_evening_is_not_forecast_with_hindsight(home: Path, said: list[str]) -> None:
+def test_a_past_evening_is_not_forecast_with_hindsight(
+    home: Path, logged_warnings: list[str]
+) -> None:
     """From the last select day on, the next session is one that the version never saw."""
     honest = predict(["AAA"], bars=BARS, home=home, as_of=SELECT_UNTIL)
-    assert not honest.in_sample and not said
+    assert not honest.in_sample and not logged_warnings
     with pytest.raises(UnknownNameError, match=f"until {SELECT_UNTIL}"):
         predict(["AAA"], bars=BARS, home=home, as_of=date(2011, 6, 29))
 
 
 def test_a_version_named_for_days_that_it_has_seen_is_told_aloud(
-    home: Path, said: list[str]
+    home: Path, logged_warnings: list[str]
 ) -> None:
     made = predict(["AAA"], version=version_of(home), bars=BARS, home=home, as_of=date(2011, 6, 29))
     assert made.in_sample
-    (warning,) = said
+    (warning,) = logged_warnings
     assert "has seen what it forecasts here" in warning and str(SELECT_UNTIL) in warning
 
 
@@ -66,7 +68,7 @@ def test_a_table_that_ends_before_the_select_block_does_is_told_too(home: Path) 
 
 
 def test_each_forecast_tells_whose_interval_it_has_and_whether_it_was_trained_on(
-    home: Path, said: list[str]
+    home: Path, logged_warnings: list[str]
 ) -> None:
     more = pd.concat([BARS, bars_of("NEW", 400, seed=9)], ignore_index=True)
     made = predict(bars=more, home=home, as_of=LAST)
@@ -75,30 +77,30 @@ def test_each_forecast_tells_whose_interval_it_has_and_whether_it_was_trained_on
         **{"CCC": "pooled", "NEW": "pooled"},
     }
     assert column(made, "trained_on") == {"AAA": True, "BBB": True, "CCC": True, "NEW": False}
-    assert [warning.split(":")[0] for warning in said] == ["NEW", "CCC, NEW"]
+    assert [warning.split(":")[0] for warning in logged_warnings] == ["NEW", "CCC, NEW"]
     assert predict(["AAA"], bars=more, home=home, as_of=LAST).missing == ()
-    assert len(said) == 2, "nothing to say of a ticker that was trained on"
+    assert len(logged_warnings) == 2, "nothing to say of a ticker that was trained on"
 
 
-def test_tickers_gone_from_the_panel_are_named(home: Path, said: list[str]) -> None:
+def test_tickers_gone_from_the_panel_are_named(home: Path, logged_warnings: list[str]) -> None:
     """Without BBB the panel's mean, and with it every forecast, is another."""
     fewer = BARS[BARS["ticker"] != "BBB"]
     made = predict(["AAA"], bars=fewer, home=home, as_of=LAST)
     assert made.missing == ("BBB",)
-    assert said == [
+    assert logged_warnings == [
         "BBB: trained on, but without prices here; the panel's mean that every forecast reads "
         "lacks them. Run: forecaster fetch BBB"
     ]
 
 
 def test_a_ticker_not_yet_listed_on_a_past_evening_is_not_missing(
-    home: Path, said: list[str]
+    home: Path, logged_warnings: list[str]
 ) -> None:
     """CCC has its first bar later: training saw the same panel without it."""
     before = (BARS[BARS["ticker"] == "CCC"]["session"].min() - pd.Timedelta(days=1)).date()
     made = predict(["AAA"], version=version_of(home), bars=BARS, home=home, as_of=before)
     assert made.missing == ()
-    assert not any("CCC" in warning for warning in said)
+    assert not any("CCC" in warning for warning in logged_warnings)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_malformed_ticker_is_told_before_anything_is_looked_for(tmp_path: Path
 
 
 def test_a_champion_that_grew_old_is_warned_of_and_then_refused_but_not_a_named_version(
-    home: Path, said: list[str]
+    home: Path, logged_warnings: list[str]
 ) -> None:
     """Seven sessions have come since the training."""
     newer = BARS.groupby("ticker").tail(7).copy()
@@ -152,9 +154,9 @@ def test_a_champion_that_grew_old_is_warned_of_and_then_refused_but_not_a_named_
         )
 
     asked(7)
-    assert not said
+    assert not logged_warnings
     asked(4)
-    (warning,) = said
+    (warning,) = logged_warnings
     assert "7 sessions before" in warning and "--max-model-age is 4" in warning
     with pytest.raises(TooOldError, match="Train, or promote another"):
         asked(3)

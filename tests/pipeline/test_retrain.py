@@ -128,7 +128,7 @@ def test_a_dry_run_writes_nothing_and_tells_the_nights(tmp_path, source, trainin
 
 
 def test_a_failed_training_leaves_the_forecasts_and_the_champion(
-    tmp_path, source, monkeypatch, said
+    tmp_path, source, monkeypatch, logged_warnings
 ):
     """Exit 5; the night is done, and the next one tries again."""
     tried = []
@@ -145,7 +145,7 @@ def test_a_failed_training_leaves_the_forecasts_and_the_champion(
     on(source.sessions[-4], tmp_path, source, settings())
     assert len(tried) == 2 and len(ledger(tmp_path, "return")) == 4
     assert last_beat(tmp_path) == evening_of(source.sessions[-5]), "a failed run is no heartbeat"
-    assert any("training failed, the champion stays" in text for text in said)
+    assert any("training failed, the champion stays" in text for text in logged_warnings)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143), StorageError("disk full")])
@@ -198,7 +198,9 @@ def test_a_source_that_is_down_from_the_start_is_told(tmp_path, source):
         on(source.sessions[-5], tmp_path, source, settings())
 
 
-def test_a_ticker_that_lacks_its_bar_is_named_then_left_out(tmp_path, source, trainings, said):
+def test_a_ticker_that_lacks_its_bar_is_named_then_left_out(
+    tmp_path, source, trainings, logged_warnings
+):
     """Exit 3 as long as it may come back; once it has been silent for long, exit 0."""
     on(source.sessions[-12], tmp_path, source, settings())
     reports = []
@@ -207,7 +209,7 @@ def test_a_ticker_that_lacks_its_bar_is_named_then_left_out(tmp_path, source, tr
         (one,) = on(day, tmp_path, source, settings()).nights
         reports.append((one.exit_code, one.behind, one.inactive))
     assert reports == [(3, ("BBB",), ())] * 5 + [(0, (), ("BBB",))] * 2
-    assert sum("left out from now on" in text for text in said) == 1
+    assert sum("left out from now on" in text for text in logged_warnings) == 1
 
 
 def test_a_clock_set_back_changes_nothing(tmp_path, source, trainings):
@@ -219,13 +221,13 @@ def test_a_clock_set_back_changes_nothing(tmp_path, source, trainings):
     assert after == {k: v for k, v in before.items() if not k.endswith("forecaster.log")}
 
 
-def test_only_so_many_nights_are_made_up_for(tmp_path, source, trainings, said):
+def test_only_so_many_nights_are_made_up_for(tmp_path, source, trainings, logged_warnings):
     on(source.sessions[-9], tmp_path, source, settings())
     chosen = settings()
     few = chosen.model_copy(update={"retrain": chosen.retrain.model_copy(update={"catch_up": 3})})
     report = on(source.sessions[-1], tmp_path, source, few)
     assert [one.night for one in report.nights] == source.sessions[-3:]
-    assert any("5 nights before" in text for text in said)
+    assert any("5 nights before" in text for text in logged_warnings)
 
 
 def test_prices_of_another_source_are_not_asked_for(tmp_path, source, trainings):

@@ -167,13 +167,15 @@ def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -
         train(flat, settings=TrainSettings(**QUICK), home=tmp_path)
 
 
-def test_a_target_without_its_quantity_is_told_by_ticker(tmp_path: Path, said: list[str]) -> None:
+def test_a_target_without_its_quantity_is_told_by_ticker(
+    tmp_path: Path, logged_warnings: list[str]
+) -> None:
     """A file without a volume column stores zeros; one such ticker is said, all are refused."""
     bars = ragged_bars({"AAA": 300, "BBB": 300})
     bars.loc[bars["ticker"] == "AAA", "volume"] = 0.0
     settings = TrainSettings(**{**QUICK, "target": "range,volume"})
     train(bars, settings=settings, home=tmp_path)
-    assert said == [
+    assert logged_warnings == [
         "volume needs a volume above 0; AAA: none on any day; nothing is learnt of it there"
     ]
     without = "AAA, BBB: none on any day. Import such prices, or leave volume out of --target"

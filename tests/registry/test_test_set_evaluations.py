@@ -36,14 +36,16 @@ def test_looks_at_overlapping_days_add_up_over_questions(home: Path) -> None:
     )
 
 
-def test_a_file_of_another_kind_is_left_alone_and_told_of(home: Path, said: list[str]) -> None:
+def test_a_file_of_another_kind_is_left_alone_and_told_of(
+    home: Path, logged_warnings: list[str]
+) -> None:
     (home / "models" / FILE).write_text(json.dumps({"schema": "else"}))
     nothing = TestSetEvaluations(this=None, all=None, questions=None)
     assert count_evaluation(home, "one", MAY, JUNE) == nothing
     assert json.loads((home / "models" / FILE).read_text()) == {"schema": "else"}
-    assert "cannot be counted" in said[0]
+    assert "cannot be counted" in logged_warnings[0]
 
 
-def test_a_home_without_models_counts_nothing(tmp_path: Path, said: list[str]) -> None:
+def test_a_home_without_models_counts_nothing(tmp_path: Path, logged_warnings: list[str]) -> None:
     assert count_evaluation(tmp_path, "one", MAY, JUNE).all is None
-    assert len(said) == 1
+    assert len(logged_warnings) == 1

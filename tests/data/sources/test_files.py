@@ -55,9 +55,9 @@ def test_an_ordinary_file_is_read(tmp_path):
 
 def test_basis_and_calendar_can_be_named(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
-    (history,) = read_file(path, "7203.T", said=Said(basis="split-adjusted"))
+    (history,) = read_file(path, "7203.T", logged_warnings=Said(basis="split-adjusted"))
     assert (history.listing.basis, history.listing.calendar) == ("split-adjusted", "XTKS")
-    (history,) = read_file(path, "7203.T", said=Said(calendar="weekdays"))
+    (history,) = read_file(path, "7203.T", logged_warnings=Said(calendar="weekdays"))
     assert history.listing.calendar == "weekdays"
 
 
@@ -90,12 +90,12 @@ def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
         ("as-traded,XNYS", Said(calendar="Mars"), "Mars: no calendar of this name"),
     ],
 )
-def test_options_that_contradict_the_columns_are_refused(tmp_path, told, said, message):
+def test_options_that_contradict_the_columns_are_refused(tmp_path, told, logged_warnings, message):
     text = TOLD + f"AAPL,2024-01-02,10,12,9,11,{told}\n"
     with pytest.raises(UsageError, match=message):
-        read_file(_file(tmp_path, text), said=said)
+        read_file(_file(tmp_path, text), logged_warnings=logged_warnings)
     agreed = Said(basis="as-traded", calendar="NYSE")
-    assert read_file(_file(tmp_path, text), said=agreed)[0].listing.calendar == "XNYS"
+    assert read_file(_file(tmp_path, text), logged_warnings=agreed)[0].listing.calendar == "XNYS"
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_columns_that_tell_no_basis_or_calendar_are_refused(tmp_path, rows, mess
 def test_a_calendar_that_was_named_before_holds_until_another_is(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
     known = {"BTC": "24/7", "ETH": "24/5"}
-    (history,) = read_file(path, "BTC", said=Said(calendars=known))
+    (history,) = read_file(path, "BTC", logged_warnings=Said(calendars=known))
     assert history.listing.calendar == "24/7"
-    (history,) = read_file(path, "BTC", said=Said(calendars=known, calendar="XNYS"))
+    (history,) = read_file(path, "BTC", logged_warnings=Said(calendars=known, calendar="XNYS"))
     assert history.listing.calendar == "XNYS"
 
 
@@ -267,13 +267,13 @@ def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
     rows = "3/4/2024,10,12,9,11,1\n"
     with pytest.raises(DataError, match="--dates mdy or dmy"):
         _read(tmp_path, HEADER + rows)
-    (day,) = _days(_read(tmp_path, HEADER + rows, said=Said(dates=order)))
+    (day,) = _days(_read(tmp_path, HEADER + rows, logged_warnings=Said(dates=order)))
     assert day == f"2024-{month:02}-{7 - month:02}"
     with pytest.raises(DataError, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
-        _read(tmp_path, HEADER + rows + "14/14/2024,1,1,1,1,1\n", said=Said(dates=order))
+        _read(tmp_path, HEADER + rows + "14/14/2024,1,1,1,1,1\n", logged_warnings=Said(dates=order))
     wrong = "1/14/2024" if order == "dmy" else "14/1/2024"
     with pytest.raises(DataError, match=f"line 2, column Date: '{wrong}'; a date such as"):
-        _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", said=Said(dates=order))
+        _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", logged_warnings=Said(dates=order))
 
 
 def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
@@ -391,9 +391,9 @@ def test_closes_that_splits_speak_against_need_a_word(tmp_path, caplog):
         UsageError, match=r"1 of 1 splits leave no jump.*Say which.*--basis split-a"
     ):
         _read(tmp_path, SPLIT)
-    assert len(_read(tmp_path, SPLIT, said=Said(basis="split-adjusted"))) == 2
+    assert len(_read(tmp_path, SPLIT, logged_warnings=Said(basis="split-adjusted"))) == 2
     assert caplog.text == ""
-    assert len(_read(tmp_path, SPLIT, said=Said(basis="as-traded"))) == 2
+    assert len(_read(tmp_path, SPLIT, logged_warnings=Said(basis="as-traded"))) == 2
     assert "AAPL: 1 of 1 splits leave no jump" in caplog.text
 
 
