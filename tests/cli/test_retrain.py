@@ -19,8 +19,6 @@ from forecaster.registry.run_history import begin_run, finish_run
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings
 
-__all__ = ["said"]
-
 
 @pytest.fixture(autouse=True)
 def _no_training(monkeypatch):
