@@ -25,6 +25,9 @@ from forecaster.cli import (
     retrain,
     train,
 )
+from forecaster.errors import ExitCode
+
+_STOPPED = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
 app = typer.Typer(
     name="forecaster",
@@ -73,8 +76,8 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
-    """Run the command line; an interrupt exits 130, a TERM signal 143, both after unwinding."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Run the command line; SIGINT and SIGTERM unwind before the exit."""
+    for number in _STOPPED:
         signal.signal(number, _stop)
     _open_closed_streams()
     app()
@@ -92,4 +95,4 @@ def _open_closed_streams() -> None:
 
 
 def _stop(number: int, frame: object) -> None:
-    sys.exit(128 + number)
+    sys.exit(_STOPPED[signal.Signals(number)])

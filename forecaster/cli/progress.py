@@ -83,6 +83,6 @@ class _Bar(AbstractContextManager["_Bar"]):
 def _line(look: "Evaluated") -> str:
     best = "  best" if look.best else ""
     return (
-        f"{look.passes:>4}  {look.update:>6}  {look.train_loss:>8.4f}  {look.validation_loss:>11.4f}  "
-        f"{look.seconds:>4.1f} s{best}"
+        f"{look.passes:>4}  {look.update:>6}  {look.train_loss:>8.4f}  "
+        f"{look.validation_loss:>11.4f}  {look.seconds:>4.1f} s{best}"
     )

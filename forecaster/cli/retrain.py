@@ -135,7 +135,7 @@ class _Teller:
 @contextmanager
 def _told(on_failure: str | None) -> Iterator[_Teller]:
     """Tell the user's command of every error that leaves the block, bugs included."""
-    from forecaster.errors import ForecasterError
+    from forecaster.errors import ExitCode, ForecasterError
     from forecaster.operations.run_log import words_of
 
     words_of(on_failure or "")  # an open quote is said before any work
@@ -146,11 +146,11 @@ def _told(on_failure: str | None) -> Iterator[_Teller]:
         teller.tell(error.exit_code, str(error))
         raise
     except PermissionError as error:
-        teller.tell(73, str(error))
+        teller.tell(ExitCode.CANNOT_WRITE, str(error))
         raise
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            teller.tell(74, str(error))
+            teller.tell(ExitCode.IO_ERROR, str(error))
         raise
     except typer.Exit:
         raise

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from forecaster import clock
-from forecaster.errors import DataError, TooOldError
+from forecaster.errors import DataError, ExitCode, TooOldError
 from forecaster.forecasting.baseline import BASELINE
 from forecaster.operations.drift import RECENT, drift_flags, inputs_flag
 from forecaster.operations.due_sessions import StoreState, evening, silent_for
@@ -73,12 +73,12 @@ class SessionReport:
     due: str | None = None
     decided: tuple[Decided, ...] = ()
     pruned: tuple[str, ...] = ()
-    troubles: list[tuple[int, str]] = field(default_factory=list)
+    troubles: list[tuple[ExitCode, str]] = field(default_factory=list)
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """The gravest of its troubles, as numbers go; 0 where there is none."""
-        return max((code for code, _ in self.troubles), default=0)
+        return max((code for code, _ in self.troubles), default=ExitCode.OK)
 
     @property
     def reason(self) -> str:
@@ -149,7 +149,7 @@ def _look_for_bars(work: SessionWork, report: SessionReport) -> None:
     report.behind = tuple(name for name, missed in silent.items() if missed <= long)
     report.inactive = tuple(name for name, missed in silent.items() if missed > long)
     if report.behind:
-        report.troubles.append((3, no_bar_of(report.night, report.behind)))
+        report.troubles.append((ExitCode.PARTIAL, no_bar_of(report.night, report.behind)))
     for name in report.inactive:
         if silent[name] == long + 1:  # once
             log.warning("%s: no bar for %d sessions; it is left out from now on", name, long + 1)
@@ -167,9 +167,9 @@ def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> No
     report.new, report.age = found.new, found.age
     report.skipped = tuple(one for one in found.skipped if one not in report.inactive)
     if found.trouble:
-        report.troubles.append((3, found.trouble))
+        report.troubles.append((ExitCode.PARTIAL, found.trouble))
     if set(report.skipped) - set(report.behind):
-        report.troubles.append((3, f"no forecast for {', '.join(report.skipped)}"))
+        report.troubles.append((ExitCode.PARTIAL, f"no forecast for {', '.join(report.skipped)}"))
 
 
 def _forecasts(work: SessionWork, report: SessionReport, made_at: datetime) -> Forecasts:

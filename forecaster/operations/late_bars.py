@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from forecaster import clock
 from forecaster.data.ingest import FetchReport
 from forecaster.errors import (
     ArtifactError,
     DataError,
+    ExitCode,
     ForecasterError,
     TooOldError,
     UnknownNameError,
@@ -51,9 +52,6 @@ def ask_again(tickers: Sequence[str], fetch: Fetch) -> None:
             return
 
 
-_PARTIAL: Final = 3
-
-
 def forecast_latecomers(work: SessionWork, day: date, lacking: Collection[str]) -> tuple[str, ...]:
     """Forecast the tickers that have their bar of a night now, and note it in the night.
 
@@ -86,9 +84,9 @@ def forecast_latecomers(work: SessionWork, day: date, lacking: Collection[str]) 
             log.warning("%s", error)
             return ()
     summary = _amended(told.summary, day, came, found.new)
-    code = told.exit_code or 0
-    if code == _PARTIAL and not summary["troubles"]:
-        code = 0
+    code = told.exit_code or ExitCode.OK
+    if code == ExitCode.PARTIAL and not summary["troubles"]:
+        code = ExitCode.OK
     amend_session(work.home, work.name, day, exit_code=code, summary=summary)
     return came
 

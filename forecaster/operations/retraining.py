@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from forecaster.data.sessions import calendar_for
-from forecaster.errors import CannotWriteError, ForecasterError, StorageError, TryLaterError
+from forecaster.errors import (
+    CannotWriteError,
+    ExitCode,
+    ForecasterError,
+    StorageError,
+    TryLaterError,
+)
 from forecaster.operations.challenger import train_challenger
 from forecaster.operations.due_sessions import Due, StoreState, newest_final, session_dates
 from forecaster.operations.promotion import judge
@@ -38,7 +44,7 @@ class Decided:
     outcome: _Decided
     version: str | None
     reason: str
-    exit_code: int = 0
+    exit_code: ExitCode = ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +153,7 @@ def decide(evening: TrainingDay, version: str) -> Decided:
         keep(home, name, version, reason=reason, night=night, evidence=evidence)
         return Decided(outcome="kept", version=version, reason=reason)
     keep(home, name, version, reason=reason, night=night, evidence=evidence, outcome="unable")
-    return Decided(outcome="unable", version=version, reason=reason, exit_code=4)
+    return Decided(outcome="unable", version=version, reason=reason, exit_code=ExitCode.NO_DECISION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

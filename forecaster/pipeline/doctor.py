@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from forecaster import clock
-from forecaster.errors import ForecasterError, UnknownNameError
+from forecaster.errors import ExitCode, ForecasterError, UnknownNameError
 from forecaster.operations.run_log import last_beat
 from forecaster.pipeline import doctor_checks as checks
 from forecaster.settings import Home, resolve_home
 
 State = Literal["ok", "note", "bad"]
-_NO_CODE: Final = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +25,7 @@ class Finding:
     state: State
     seen: str
     remedy: str = ""
-    exit_code: int = _NO_CODE
+    exit_code: ExitCode = ExitCode.OK
 
 
 def examine(
@@ -52,16 +51,20 @@ def examine(
     return found if offline else [*found, _network()]
 
 
-def exit_code(findings: list[Finding]) -> int:
+def exit_code(findings: list[Finding]) -> ExitCode:
     """Return the exit code of the first that is bad; 0 where none is."""
-    return next((one.exit_code for one in findings if one.state == "bad"), 0)
+    return next((one.exit_code for one in findings if one.state == "bad"), ExitCode.OK)
 
 
 def _python() -> Finding:
     version, good = checks.python_version()
     remedy = "" if good else "install Python 3.11 or newer"
     return Finding(
-        subject="python", state="ok" if good else "bad", seen=version, remedy=remedy, exit_code=1
+        subject="python",
+        state="ok" if good else "bad",
+        seen=version,
+        remedy=remedy,
+        exit_code=ExitCode.BUG,
     )
 
 
@@ -75,7 +78,7 @@ def _packages() -> Iterator[Finding]:
             state="bad",
             seen=f"{name} {found or 'is missing'}, {needed} is needed",
             remedy="pip install -c constraints.txt . in the checkout, or make setup",
-            exit_code=1,
+            exit_code=ExitCode.BUG,
         )
 
 
@@ -104,7 +107,7 @@ def _disk(home: Path) -> Finding:
         state=state,
         seen=f"{free / 1e9:.1f} GB free",
         remedy="" if state == "ok" else "free some space; forecaster models prune, data/cache/",
-        exit_code=74,
+        exit_code=ExitCode.IO_ERROR,
     )
 
 
@@ -122,7 +125,7 @@ def _clock(home: Path) -> Finding:
         state="bad" if behind else "ok",
         seen=f"{now:%Y-%m-%d %H:%M} UTC" + (f", before prices of {newest}" if behind else ""),
         remedy="set the clock; nothing is forecast with a clock set back" if behind else "",
-        exit_code=75,
+        exit_code=ExitCode.TRY_LATER,
     )
 
 
@@ -175,7 +178,7 @@ def _versions(home: Path) -> Iterator[Finding]:
             state="bad" if crowned else "note",
             seen=f"{'champion ' if crowned else ''}{error}",
             remedy=f"forecaster models rollback, or remove models/{name}",
-            exit_code=65,
+            exit_code=ExitCode.BAD_DATA,
         )
 
 

@@ -29,8 +29,8 @@ from forecaster.settings import Home, resolve_home
 
 __all__ = [
     "VERSION_COLUMNS",
-    "Shown",
     "ChampionStatus",
+    "Shown",
     "champions",
     "compare_versions",
     "promote_by_hand",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from forecaster import clock
 from forecaster.data.ingest import FetchReport
 from forecaster.data.sources.base import Source
-from forecaster.errors import ForecasterError, UnknownNameError
+from forecaster.errors import ExitCode, ForecasterError, UnknownNameError
 from forecaster.operations import due_sessions
 from forecaster.operations.due_sessions import Due, StoreState
 from forecaster.operations.late_bars import ask_again, lacking
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_WELL: Final = (0, 3, 4)  # the night's forecasts are there
+# The session's forecasts are there.
+_WELL: Final = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.NO_DECISION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class RetrainReport:
     late: tuple[str, ...] = ()
     plan: "Plan | None" = None
     waiting_for: date | None = None
-    exit_code: int = 0
+    exit_code: ExitCode = ExitCode.OK
     reason: str = ""
 
 
@@ -223,7 +224,7 @@ class _Run:
     ) -> RetrainReport:
         """Sum up; a source that failed matters where a night waits for it."""
         codes = [(one.exit_code, f"{one.night}: {one.reason}") for one in reports]
-        code, reason = max(codes, key=lambda pair: pair[0], default=(0, ""))
+        code, reason = max(codes, key=lambda pair: pair[0], default=(ExitCode.OK, ""))
         waiting = due.newest if due.is_waiting else None
         if waiting and trouble:
             code, reason = max((code, reason), (trouble.exit_code, str(trouble)))
@@ -231,7 +232,9 @@ class _Run:
             code, reason = max((code, reason), _first_failure(fetched))
         lost = sorted(set(due_sessions.asked(self.tickers)) - set(stored.tickers))
         if lost:
-            code, reason = max((code, reason), (3, f"no prices of {', '.join(lost)}"))
+            code, reason = max(
+                (code, reason), (ExitCode.PARTIAL, f"no prices of {', '.join(lost)}")
+            )
         if waiting and self.as_of is None:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
         return RetrainReport(
@@ -291,9 +294,9 @@ class _Run:
             )
 
 
-def _first_failure(fetched: FetchReport) -> tuple[int, str]:
+def _first_failure(fetched: FetchReport) -> tuple[ExitCode, str]:
     try:
         fetched.raise_failures()
     except ForecasterError as error:
         return error.exit_code, str(error)
-    return 0, ""
+    return ExitCode.OK, ""

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from forecaster.data.history import normalise_tickers
-from forecaster.errors import UnknownNameError, UsageError
+from forecaster.errors import ExitCode, UnknownNameError, UsageError
 
 LONGEST: Final = "6h"  # of one run; a training that is stopped goes on in the next
 MINUTES: Final = 60
+# The session's forecasts are there, or the next run makes up for it.
+_SUCCESS: Final = f"{ExitCode.PARTIAL} {ExitCode.NO_DECISION} {ExitCode.TRY_LATER}"
 
 
 def schedule_command(home: Path, tickers: Sequence[str] = ()) -> list[str]:
@@ -58,7 +60,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 ExecStart={command}
-SuccessExitStatus=3 4 75
+SuccessExitStatus={_SUCCESS}
 Nice=10
 TimeoutStartSec={LONGEST}
 ProtectSystem=strict

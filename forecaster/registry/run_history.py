@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from forecaster.errors import ExitCode
 from forecaster.registry.registry_file import (
     changing,
     check_name,
@@ -97,7 +98,7 @@ def finish_session(
     night: date,
     *,
     outcome: str,
-    exit_code: int = 0,
+    exit_code: int = ExitCode.OK,
     summary: Mapping[str, Any] | None = None,
 ) -> None:
     """Store how a night that was begun ended; a finished one stays as it is."""
