@@ -1,15 +1,19 @@
-"""SQLite files: how they are made, opened and migrated.
+"""Files: SQLite databases opened and migrated, other files written atomically, JSON.
 
-SQL and paths; knows no table.  Every failure of SQLite leaves here as one of our errors.
+SQL and paths; knows no table.  Every failure of SQLite is raised as one of our errors.
 """
 
+import json
+import math
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
+from uuid import uuid4
 
 from forecaster.errors import (
     CannotWriteError,
@@ -27,11 +31,11 @@ Migrations = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """One SQLite file of a home, and what to tell of it when it fails.
+    """One SQLite file of a home, and the parts of its error messages.
 
-    `migrations` has one entry per schema version, oldest first. `absent` is told where there is
-    no file to read, `wrong_row` where a table refuses a row, `lost` where the file is damaged
-    beyond what SQLite recovers; `writer` is a command that brings an older file up to date.
+    `migrations` has one entry per schema version, oldest first. `absent` is the message for a
+    missing file, `wrong_row` the remedy when a table refuses a row, `lost` the remedy when the
+    file is corrupt beyond recovery; `writer` is a command that migrates an older file.
     """
 
     path: Path
@@ -48,12 +52,12 @@ class Database:
 
 
 def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
-    """Open a database of a home, made and migrated where needed.
+    """Open a database of a home; create and migrate it where needed.
 
     Raises:
-        CannotWriteError: the home is missing, no folder, or read-only.
-        SettingsError: the file was made by a newer version.
-        StorageError: the file is damaged, or the disk failed.
+        CannotWriteError: the home is missing, not a folder, or read-only.
+        SettingsError: the file was written by a newer version.
+        StorageError: the file is corrupt, or the disk failed.
         TryLaterError: another process holds it.
     """
     path = database.path
@@ -77,8 +81,8 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
 
     Raises:
         UnknownNameError: there is no such file, or the home is a file.
-        SettingsError: the file was made by another version.
-        StorageError: the file is damaged.
+        SettingsError: the file was written by another version.
+        StorageError: the file is corrupt.
     """
     path = database.path
     if home.is_file():
@@ -90,7 +94,7 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
         try:
             return _snapshot(database, "mode=ro")
         except sqlite3.OperationalError:
-            # A read-only folder has no room for the files that SQLite puts beside its own.
+            # SQLite cannot create its -wal and -shm files in a read-only folder.
             wal = path.with_name(path.name + "-wal")
             if os.access(path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
                 raise
@@ -99,7 +103,7 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write everything inside, or nothing."""
+    """Commit all statements inside, or none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -113,7 +117,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated_errors(database: Database) -> Iterator[None]:
-    """Turn what SQLite and the file system raise into our errors, naming the file."""
+    """Convert errors of SQLite and the file system to ours, with the file's path."""
     path = database.path
     try:
         yield
@@ -128,7 +132,7 @@ def translated_errors(database: Database) -> Iterator[None]:
 
 
 def integrity_error(path: Path) -> str:
-    """Let SQLite read every page of a file; return what is wrong with it, "" where nothing is."""
+    """Read every page of a file; return what is wrong with it, "" if it is intact."""
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
@@ -140,27 +144,27 @@ def integrity_error(path: Path) -> str:
 
 
 def refuse_unwritable(home: Path, path: Path) -> None:
-    """Refuse a home in which a file cannot be written; its folder is made.
+    """Refuse a home in which a file cannot be written; create the file's folder.
 
     Raises:
-        CannotWriteError: the home is missing, no folder, or read-only.
+        CannotWriteError: the home is missing, not at a folder, or read-only.
     """
     if not home.is_dir():
         raise CannotWriteError(_no_folder(home))
     for place in (home, path.parent, path):
         if place.exists() and not os.access(place, os.W_OK):
-            raise CannotWriteError(f"{place}: is read-only. Give yourself the right to write it.")
+            raise CannotWriteError(f"{place}: is read-only. Make it writable with chmod.")
     try:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise CannotWriteError(
-            f"{path.parent}: {error.strerror}; a folder is needed. Move away what is there, "
+            f"{path.parent}: {error.strerror}; a folder is needed. Move the file away, "
             "or name another --home."
         ) from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a loss of power.
+    """Flush the entries of a folder to disk, so that they survive a power failure.
 
     Raises:
         OSError: the disk failed.
@@ -170,6 +174,59 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream that replaces the file when the block ends without an error.
+
+    Readers see the old file or the new one, never a part. A link in its place is replaced.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk failed; the old file is intact.
+    """
+    unfinished = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        with unfinished.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def to_json(content: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Convert a value to JSON text; see `to_plain`."""
+    return json.dumps(to_plain(content), indent=indent, sort_keys=sort_keys, allow_nan=False)
+
+
+def to_plain(value: Any) -> Any:
+    """Convert a value to what JSON knows.
+
+    Tables become lists of rows, arrays lists, paths text, numbers that are not finite null.
+    Dates and naive timestamps, which are sessions, become YYYY-MM-DD; aware ones ISO text.
+    """
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        return [to_plain(row) for row in value.to_dict(orient="records")]
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, date):
+        is_missing = value != value  # NaT
+        return None if is_missing else _date_text(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy
+        return to_plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _date_text(value: date) -> str:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.isoformat()
+    return value.strftime("%Y-%m-%d")
 
 
 def _translate(database: Database, error: sqlite3.DatabaseError) -> ForecasterError:
@@ -183,15 +240,15 @@ def _translate(database: Database, error: sqlite3.DatabaseError) -> ForecasterEr
     if code == sqlite3.SQLITE_FULL:
         return StorageError(f"{path}: the disk is full; nothing was changed. Free some space.")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _damaged(database, str(error))
+        return _corrupt(database, str(error))
     return StorageError(f"{path}: {error}. Check the disk and the permissions of the folder.")
 
 
-def _damaged(database: Database, why: str) -> StorageError:
+def _corrupt(database: Database, why: str) -> StorageError:
     path = database.path
     return StorageError(
-        f"{path}: damaged: {why}. Restore a backup, or save what is readable with "
-        f"`sqlite3 {path} .recover`, move {path}* away (what SQLite keeps beside it, too) and "
+        f"{path}: corrupt: {why}. Restore a backup, or save what is readable with "
+        f"`sqlite3 {path} .recover`, move {path}* away (with SQLite's -wal and -shm files) and "
         f"{database.lost}"
     )
 
@@ -203,21 +260,23 @@ def _no_folder(home: Path) -> str:
 
 
 def _refuse_empty(database: Database) -> None:
-    """Refuse a file of no bytes, which SQLite would take for a new one."""
+    """Refuse an empty file, which SQLite would treat as a new database."""
     if database.path.stat().st_size == 0:
-        raise _damaged(database, "it has no content")
+        raise _corrupt(database, "it has no content")
 
 
 def _create(database: Database) -> None:
-    """Make a file under another name and link it, so that no half-made one is ever seen."""
+    """Create a database under another name and link it, so that no unfinished one is seen."""
     path = database.path
     unfinished = path.with_name(path.name + ".new")
     if unfinished.is_symlink():
-        raise StorageError(f"{unfinished}: is a link, which nothing here makes. Remove it.")
+        raise StorageError(
+            f"{unfinished}: is a link; forecaster never creates one there. Remove it."
+        )
     with closing(sqlite3.connect(unfinished, timeout=_BUSY_SECONDS, isolation_level=None)) as new:
         _migrate(new, database, unfinished, _version(new, database, unfinished))
     try:
-        # A link, unlike a rename, never replaces the file that another process has just made.
+        # Unlike a rename, a link never replaces a file that another process has just created.
         os.link(unfinished, path)
     except OSError:
         if not path.exists():  # a file system without links
@@ -261,14 +320,14 @@ def _version(connection: sqlite3.Connection, database: Database, path: Path) -> 
 
 
 def _migrate(connection: sqlite3.Connection, database: Database, path: Path, version: int) -> None:
-    """Bring the tables up to date in one transaction, after a copy of what was there."""
+    """Migrate the tables in one transaction, after a backup of the file."""
     if version == database.newest:
         return
     if version > 0:
         with closing(sqlite3.connect(path.with_name(f"{path.name}.v{version}"))) as copy:
             connection.backup(copy)
     with transaction(connection):
-        # Another process may have been faster.
+        # Another process may have migrated it meanwhile.
         for step in database.migrations[_version(connection, database, path) :]:
             for statement in step:
                 connection.execute(statement)

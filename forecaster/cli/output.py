@@ -1,9 +1,7 @@
 """How commands speak: the result to stdout, progress and notices to stderr, errors in one line."""
 
 import functools
-import json
 import logging
-import math
 import os
 import shlex
 import sys
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from forecaster.database import to_json
 from forecaster.errors import CannotWriteError, ForecasterError, StorageError
 
 if TYPE_CHECKING:
@@ -135,24 +134,7 @@ def shown(path: Path) -> Path:
 
 def print_json(schema: str, content: Mapping[str, Any]) -> None:
     """Print one JSON object: `schema` (name and number) first, missing numbers as null."""
-    plain = {"schema": f"forecaster.{schema}/1", **{k: _plain(v) for k, v in content.items()}}
-    print(json.dumps(plain, indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """Turn tables, dates and numpy numbers into what JSON knows."""
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return [_plain(row) for row in value.to_dict(orient="records")]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime | date):
-        missing = value != value  # NaT
-        return None if missing else value.strftime("%Y-%m-%d")
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(to_json({"schema": f"forecaster.{schema}/1", **content}, indent=2))
 
 
 def print_table(table: "pd.DataFrame", formats: Mapping[str, str] | None = None) -> None:

@@ -3,7 +3,6 @@
 Frames in, whole files out: a reader sees the old file or the new one, never a half.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import IO, Any, Final, TextIO
 
 import pandas as pd
 
+from forecaster.database import atomic_file
 from forecaster.errors import CannotWriteError, StorageError, UsageError
 
 # A spreadsheet runs a cell that starts so as a formula.
@@ -35,7 +35,7 @@ def write_csv(frame: pd.DataFrame, target: Path | TextIO) -> None:
     if not isinstance(target, Path):
         _to_csv(safe, target)
         return
-    with replaced(target) as stream:
+    with output_file(target) as stream:
         stream.write(_to_csv(safe).encode())
 
 
@@ -51,7 +51,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         raise UsageError(
             f'{path}: parquet needs pyarrow; run pip install "forecaster[parquet]", or write CSV.'
         )
-    with replaced(path) as stream:
+    with output_file(path) as stream:
         frame.to_parquet(stream, index=False)
 
 
@@ -82,24 +82,21 @@ def check_folder(option: str, file: Path | None) -> None:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """Give a stream that becomes the file when, and only when, all went well."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+def output_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream that becomes the file when the block ends without an error.
+
+    Raises:
+        CannotWriteError: the folder is missing or read-only.
+        StorageError: the disk is full or failed; an older file is still there.
+    """
     try:
-        stream = unfinished.open("wb")
-    except OSError as error:
-        raise CannotWriteError(
-            f"{path}: {error.strerror}. Name a file in a folder that exists and is yours."
-        ) from error
-    try:
-        with stream:
+        with atomic_file(path) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise CannotWriteError(
+            f"{path}: {error.strerror}. Name a file in an existing, writable folder."
+        ) from error
     except OSError as error:
         raise StorageError(
             f"{path}: {error.strerror}; nothing was written. Free or check the disk."
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from forecaster.backtesting.evaluation import Evaluation
-from forecaster.data.export import check_folder, replaced
+from forecaster.data.export import check_folder, output_file
 from forecaster.errors import CannotWriteError, UsageError, name_some
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
@@ -67,7 +67,7 @@ def save_report(
     """
     page = evaluation_page(tables).encode()
     try:
-        with replaced(file or _made(report_file(result, home))) as stream:
+        with output_file(file or _made(report_file(result, home))) as stream:
             stream.write(page)
     except CannotWriteError as error:
         if file is not None:

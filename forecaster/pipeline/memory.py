@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster.bptt.plan import BPTTPlan, Update
-from forecaster.data.export import check_folder, replaced
+from forecaster.data.export import check_folder, output_file
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.loading import load_trained, trained_on
@@ -147,7 +147,7 @@ def write_page(report: MemoryReport, file: Path) -> None:
         StorageError: the disk is full or failed.
     """
     page = report.html().encode()
-    with replaced(file) as stream:
+    with output_file(file) as stream:
         stream.write(page)
 
 

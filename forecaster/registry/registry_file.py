@@ -3,8 +3,6 @@
 Knows paths and words; the tables are in `registry_schema.py`.
 """
 
-import json
-import math
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -203,19 +201,7 @@ def day_of(text: str | None) -> date | None:
 
 def document(content: Mapping[str, Any] | None) -> str:
     """Write evidence as JSON: keys sorted, numbers that are not finite as null."""
-    return json.dumps(_plain(content or {}), sort_keys=True, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, date):
-        return value.isoformat()
-    if hasattr(value, "tolist"):  # numpy's numbers and arrays
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return database.to_json(content or {}, sort_keys=True)
 
 
 def _refuse_link(path: Path) -> None:

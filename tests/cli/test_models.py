@@ -84,7 +84,7 @@ def test_a_damaged_registry_stops_changes_and_not_forecasts(
     registry_path(home).write_bytes(b"junk" * 999)
     for command in (["list"], ["promote", two[0]], ["rollback"], ["prune", "--keep", "1"]):
         done = run("models", *command, "--home", home)
-        assert done.exit_code == 74 and "registry.db: damaged" in done.stderr
+        assert done.exit_code == 74 and "registry.db: corrupt" in done.stderr
     there = sorted((home / "models").iterdir())
     assert run("train", *QUICK, "--home", home).exit_code == 74
     assert sorted((home / "models").iterdir()) == there, "found out before any work"

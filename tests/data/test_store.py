@@ -429,7 +429,7 @@ def test_no_content_or_other_content_is_refused_and_kept(tmp_path):
     for content in (b"", b"not a database at all" * 100):
         store_path(tmp_path).write_bytes(content)
         for opener in (PriceStore.open_for_reading, PriceStore.open_for_writing):
-            with pytest.raises(StorageError, match=r"prices\.db: damaged.*\.recover"):
+            with pytest.raises(StorageError, match=r"prices\.db: corrupt.*\.recover"):
                 opener(tmp_path)
         assert store_path(tmp_path).read_bytes() == content
 
@@ -441,7 +441,7 @@ def test_a_damaged_page_is_refused_when_it_is_read(tmp_path):
     store_path(tmp_path).write_bytes(content)
     with (
         PriceStore.open_for_reading(tmp_path) as store,
-        pytest.raises(StorageError, match=r"prices\.db: damaged"),
+        pytest.raises(StorageError, match=r"prices\.db: corrupt"),
     ):
         store.bars("AAPL")
 

@@ -120,7 +120,7 @@ def test_a_damaged_registry_leaves_the_newest_aloud(tmp_path, warnings):
     registry_path(tmp_path).write_bytes(b"junk" * 999)
     choice = find_champion(tmp_path, "return")
     assert choice.manifest == b and "cannot be told" in (choice.trouble or "")
-    assert "registry.db: damaged" in warnings.messages[0]
+    assert "registry.db: corrupt" in warnings.messages[0]
     assert named_version(tmp_path, a.version).name == "return"
 
 

@@ -222,7 +222,7 @@ def test_a_damaged_registry_is_told_and_kept(tmp_path, content):
         lambda: register(tmp_path, a, "return"),
         lambda: check_registry(tmp_path),
     ):
-        with pytest.raises(StorageError, match=r"registry\.db: damaged.*\.recover.*train") as told:
+        with pytest.raises(StorageError, match=r"registry\.db: corrupt.*\.recover.*train") as told:
             attempt()
         assert told.value.exit_code == 74
     assert registry_path(tmp_path).read_bytes() == content

@@ -149,7 +149,7 @@ def test_a_link_among_the_versions_is_removed_and_what_it_leads_to_is_not(tmp_pa
 def test_nothing_goes_while_the_registry_cannot_be_read(tmp_path):
     there = versions_of(tmp_path, 3)
     (tmp_path / "models" / "registry.db").write_bytes(b"junk" * 999)
-    with pytest.raises(StorageError, match="damaged"):
+    with pytest.raises(StorageError, match="corrupt"):
         prune(tmp_path, 1)
     assert list_versions(tmp_path) == there
 

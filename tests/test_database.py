@@ -1,0 +1,56 @@
+"""Files written atomically and JSON; the databases are tested with the stores that use them."""
+
+import json
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster.database import atomic_file, to_json
+
+
+def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_file(path) as stream:
+        stream.write(b"new")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    with atomic_file(path) as stream:
+        stream.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / "file").symlink_to(tmp_path / "precious")
+    with atomic_file(tmp_path / "file") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (
+            pd.DataFrame({"a": [1, 2], "b": [np.nan, 0.5]}),
+            [{"a": 1, "b": None}, {"a": 2, "b": 0.5}],
+        ),
+        (pd.Timestamp("2024-01-05"), "2024-01-05"),
+        (pd.NaT, None),
+        (date(2024, 1, 5), "2024-01-05"),
+        (datetime(2024, 1, 5, 12, tzinfo=UTC), "2024-01-05T12:00:00+00:00"),
+        (Path("a/b"), "a/b"),
+        ((np.float32(0.5), np.int64(3), np.bool_(True)), [0.5, 3, True]),
+        (np.array([[1.0, np.inf]]), [[1.0, None]]),
+        ({1: float("nan"), "text": "x"}, {"1": None, "text": "x"}),
+    ],
+)
+def test_values_become_what_json_knows(value, expected):
+    assert json.loads(to_json(value)) == expected
