@@ -28,6 +28,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import name_some
 from forecaster.evaluation.direction import DirectionTest, panel_direction
 from forecaster.evaluation.distributions import Predictive
+from forecaster.evaluation.evaluation import EvaluationCount
 from forecaster.evaluation.multiple_comparisons import (
     ConfidenceSet,
     Superiority,
@@ -37,7 +38,6 @@ from forecaster.evaluation.multiple_comparisons import (
 from forecaster.evaluation.scores import alarms
 from forecaster.evaluation.significance import Comparison, adjust, compare_losses, daily
 from forecaster.forecasting.predictions import forecast_table
-from forecaster.registry.test_set_evaluations import TestSetEvaluations
 
 TWINS = {
     "mlp-twin": "a network without memory",
@@ -184,7 +184,7 @@ Seeds = Mapping[int, Sequence[Predictive]]
 
 
 def judge(
-    cards: Mapping[str, Card], seeds: Seeds, looks: TestSetEvaluations, costs_bps: float
+    cards: Mapping[str, Card], seeds: Seeds, looks: EvaluationCount, costs_bps: float
 ) -> Judged:
     """Score every target's forecasters, test them against each other, find the words.
 
@@ -200,7 +200,7 @@ def judge(
     many = {target: many_tests(card) for target, card in cards.items()}
     forecasts = _joined([_table(card) for card in cards.values()])
     return Judged(
-        verdicts={t: verdicts(card, comparisons[t], looks.all) for t, card in cards.items()},
+        verdicts={t: verdicts(card, comparisons[t], looks.total) for t, card in cards.items()},
         scores=pooled,
         per_ticker=_joined([ticker_table(card) for card in cards.values()]),
         seeds=_joined([_seeds(card, seeds) for card in cards.values()]),

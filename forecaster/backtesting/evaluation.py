@@ -9,9 +9,9 @@ import pandas as pd
 from forecaster.backtesting.walk_forward import Walk
 from forecaster.evaluation.backtest import StrategyResult
 from forecaster.evaluation.direction import DirectionTest
+from forecaster.evaluation.evaluation import EvaluationCount
 from forecaster.evaluation.multiple_comparisons import ConfidenceSet, Superiority
 from forecaster.evaluation.significance import Comparison
-from forecaster.registry.test_set_evaluations import TestSetEvaluations
 
 SHOWN = ("mse", "mae", "skill", "direction_accuracy")
 SHOWN_OF_DISTRIBUTIONS = ("mse", "skill", "direction_accuracy", "crps", "log_score")
@@ -64,7 +64,7 @@ class Evaluation(Judged):
     version: str
     targets: tuple[str, ...]
     walk: Walk
-    looks: TestSetEvaluations
+    looks: EvaluationCount
     blocks: dict[str, tuple[date, date]]
     folds: pd.DataFrame
     choices: dict[str, dict[str, str]]

@@ -24,6 +24,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.conformal import Intervals
 from forecaster.evaluation.distributions import Predictive
+from forecaster.evaluation.evaluation import EvaluationCount
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Fold, Split, walk_folds
 from forecaster.forecasting.loading import Trained, compare_fingerprint, load_trained, trained_on
@@ -31,7 +32,7 @@ from forecaster.forecasting.manifest_parts import recipe_of
 from forecaster.forecasting.predictions import adaptive_intervals
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.test_set_evaluations import TestSetEvaluations, count_evaluation
+from forecaster.registry.test_set_evaluations import count_evaluation
 from forecaster.settings import Home, resolve_home
 
 __all__ = ["Evaluation", "Walk", "evaluate", "trained_on"]
@@ -201,7 +202,7 @@ class _Run:
         whole = adaptive_intervals(self.panel, target, forecast, self.split.train_until)
         return Intervals({coverage: ends[rows] for coverage, ends in whole.bounds.items()})
 
-    def look(self, home: Path, cards: Mapping[str, Card]) -> TestSetEvaluations:
+    def look(self, home: Path, cards: Mapping[str, Card]) -> EvaluationCount:
         """Count this look at the report days."""
         days = np.concatenate([card.days for card in cards.values()])
         ways = _ways(self.walk)

@@ -140,7 +140,7 @@ def _facts(result: Evaluation) -> dict[str, str]:
     if walk.seeds > 1:
         found["seeds"] = f"{walk.seeds}, the version's own first"
     found["comparisons"] = f"{len(result.comparisons):,}, p-values adjusted"
-    found["looks"] = _looks(looks.all, looks.questions)
+    found["looks"] = _looks(looks.total, looks.questions)
     if result.missing:
         found["missing"] = f"{name_some(result.missing)}: trained on, without prices here any more"
     for target, tickers in result.unscored.items():

@@ -15,23 +15,12 @@ from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
+from forecaster.evaluation.evaluation import EvaluationCount
+
 log = logging.getLogger(__name__)
 
 SCHEMA = "forecaster.looks/1"
 FILE, LOCK = "looks.json", ".looks.lock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestSetEvaluations:
-    """Looks at report days that overlap this one's, itself among them.
-
-    `this` counts this question (version and way to walk), `all` every one; `questions` are the
-    different ones. All are None where they could not be counted.
-    """
-
-    this: int | None
-    all: int | None
-    questions: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +31,7 @@ class _Entry:
     count: int
 
 
-def count_evaluation(home: Path, question: str, first: date, last: date) -> TestSetEvaluations:
+def count_evaluation(home: Path, question: str, first: date, last: date) -> EvaluationCount:
     """Count one more look at the days from `first` to `last`, and all that overlap them.
 
     Args:
@@ -63,11 +52,11 @@ def count_evaluation(home: Path, question: str, first: date, last: date) -> Test
             _write(folder / FILE, entries)
     except (OSError, ValueError, TypeError) as error:
         log.warning("%s: looks cannot be counted (%s)", folder / FILE, error)
-        return TestSetEvaluations(this=None, all=None, questions=None)
+        return EvaluationCount(same=None, total=None, questions=None)
     same = [e for e in entries if e.first <= last.isoformat() and e.last >= first.isoformat()]
     questions = len({entry.question for entry in same})
-    return TestSetEvaluations(
-        this=count, all=sum(entry.count for entry in same), questions=questions
+    return EvaluationCount(
+        same=count, total=sum(entry.count for entry in same), questions=questions
     )
 
 
