@@ -14,6 +14,8 @@ from tests.yahoo.server import LoopbackYahoo
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
+    from typer.testing import Result
+
     from forecaster.data.sources.yahoo import YahooSource
 
 
@@ -35,6 +37,25 @@ def forgetful_yfinance() -> Iterator[None]:
     yield
     for manager in ("_TzDBManager", "_CookieDBManager", "_ISINDBManager"):
         getattr(yfinance.cache, manager).close_db()
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., "Result"]:
+    """Run the command line in this process; stdout and stderr are kept apart."""
+    from typer.testing import CliRunner
+
+    from forecaster.cli import app
+
+    runner, logger = CliRunner(), logging.getLogger("forecaster")
+
+    def invoke(*arguments: object) -> "Result":
+        try:
+            return runner.invoke(app, [str(argument) for argument in arguments])
+        finally:  # a process of its own would end here, and its notices with it
+            logger.handlers, logger.propagate = [], True
+            logger.setLevel(logging.NOTSET)
+
+    return invoke
 
 
 @pytest.fixture

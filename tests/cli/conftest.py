@@ -1,33 +1,16 @@
 """A home with a few invented tickers and a trained version, made once for all command tests."""
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from forecaster.cli import app
 from tests.synthetic import ragged_bars
 
 LENGTHS = {"AAA": 700, "BBB": 500, "CCC": 620}
 QUICK = ["--hidden", "8", "--max-steps", "30"]
-
-
-@pytest.fixture(scope="session")
-def run() -> Callable[..., Result]:
-    """Run the command line in this process; stdout and stderr are kept apart."""
-    runner, logger = CliRunner(), logging.getLogger("forecaster")
-
-    def invoke(*arguments: object) -> Result:
-        try:
-            return runner.invoke(app, [str(argument) for argument in arguments])
-        finally:  # a process of its own would end here, and its notices with it
-            logger.handlers, logger.propagate = [], True
-            logger.setLevel(logging.NOTSET)
-
-    return invoke
 
 
 @pytest.fixture(scope="session")
