@@ -24,7 +24,7 @@ from forecaster.evaluation.benchmark_models import (
     train_mean,
 )
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
-from forecaster.evaluation.mixture import put_together
+from forecaster.evaluation.mixture import assemble
 from forecaster.evaluation.splits import Fold, Split
 from forecaster.evaluation.volatility import (
     VolatilityForecasts,
@@ -294,7 +294,7 @@ def _ewma(panel: Panel, folds: Sequence[Fold], able: np.ndarray, returns: np.nda
         rows = np.flatnonzero(fold.report(days))
         whole = ewma_student(returns, panel.series, y, fold.fit(days) & able)
         parts.append((rows, (whole.take(rows),)))
-    return put_together(parts, len(days))[0]
+    return assemble(parts, len(days))[0]
 
 
 def _garch(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecaster.data.panel import Panel
 from forecaster.evaluation.backtest import StrategyResult, trade
-from forecaster.evaluation.conformal import COVERAGES, Intervals, raw_intervals
+from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.coverage import coverage_by, pit_histogram
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.multiple_comparisons import block_length, day_weights
@@ -209,7 +209,7 @@ def coverage_table(card: Card) -> pd.DataFrame:
     years = card.days.astype("datetime64[Y]").astype(int) + 1970
     tickers = np.array(card.panel.tickers)[card.series]
     for name, forecast in card.forecasters.items():
-        stated = {} if isinstance(forecast, Point) else {"raw": raw_intervals(forecast)}
+        stated = {} if isinstance(forecast, Point) else {"raw": uncalibrated_intervals(forecast)}
         if name in card.intervals:
             stated["calibrated"] = card.intervals[name]
         for kind, intervals in stated.items():

@@ -34,7 +34,7 @@ from forecaster.backtesting.fold import (
 from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
-from forecaster.evaluation.mixture import put_together
+from forecaster.evaluation.mixture import assemble
 from forecaster.evaluation.splits import Fold
 from forecaster.forecasting.fitted_model import Weights, weights_of_all
 from forecaster.forecasting.loading import Trained
@@ -264,13 +264,13 @@ def _forecasts(
         return [done[Unit(kind=kind, fold=fold, seed=seed).name] for fold in folds]
 
     def whole(parts: list[Walked]) -> tuple[Predictive, ...]:
-        return put_together([(one.rows, one.forecasts) for one in parts], len(panel.days))
+        return assemble([(one.rows, one.forecasts) for one in parts], len(panel.days))
 
     first = of("model", seeds[0])
     linear = [(one.rows, one.linear) for one in first if one.linear is not None]
     return Forecasts(
         seeds={seed: whole(of("model", seed)) for seed in seeds},
-        linear=put_together(linear, len(panel.days)),
+        linear=assemble(linear, len(panel.days)),
         mlp=whole(of("mlp", seeds[0])) if walk.twins else None,
         fits=fits,
         resumed=resumed,

@@ -1,8 +1,7 @@
-"""Intervals that hold what they promise, day by day, without knowing tomorrow.
+"""Adaptive conformal prediction intervals: coverage corrected day by day.
 
-A raw forecast distribution says how wide an interval is *relative* to other days; what came of
-earlier days says by how much all of them must be stretched. Arrays in, arrays out; knows no
-network. Rows may come in any order; time is what their days say.
+A forecast distribution ranks days by width; the scores of earlier outcomes say by how much all of
+its intervals are stretched. Arrays in, arrays out; knows no network. Rows may be in any order.
 
 Shape letters: N forecasts, S series.
 """
@@ -12,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from crepes import ConformalPredictiveSystem
 
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
@@ -22,13 +20,13 @@ COVERAGES = (0.80, 0.95)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptive:
-    """How intervals follow drift.
+    """Settings of adaptive conformal intervals.
 
-    `window` is how many of a series' last outcomes count; below `least` of them all series'
-    count together, and below `least` of those the raw interval stands. `rate`, times the root
-    of a tail's share, is how far its level moves on a miss: .025 for the tails of an 80 %
-    interval, .013 of a 95 % one. Faster ones hold their coverage in shorter stretches, by
-    intervals that leap after a miss (docs/experiments.md has the exchange).
+    `window`: last outcomes of a series that count; with fewer than `least` of them the outcomes
+    of all series are pooled, and with fewer than `least` of those the uncalibrated interval is
+    used. `rate`, times the square root of a tail's probability, is the step of its level after a
+    miss. Larger rates keep coverage over shorter periods, with wider jumps after a miss
+    (docs/experiments.md).
     """
 
     window: int = 500
@@ -36,7 +34,7 @@ class Adaptive:
     rate: float = 0.08
 
     def __post_init__(self) -> None:
-        """Refuse windows that hold no tail and rates that go wild."""
+        """Check the window and the rate."""
         if not 20 <= self.least <= self.window:
             raise DataError(
                 f"Adaptive: least {self.least} of a window of {self.window} outcomes; needed is "
@@ -48,80 +46,20 @@ class Adaptive:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
-    """Lower and upper ends by coverage: `bounds[0.8]` is (N, 2); the wider holds the narrower."""
+    """Lower and upper ends by nominal coverage, nested: `bounds[0.8]` is (N, 2)."""
 
     bounds: dict[float, np.ndarray]
 
     def inside(self, y: np.ndarray, coverage: float) -> np.ndarray:
-        """Return 1 where outcomes (N,) lie within, 0 elsewhere, NaN where either is unknown."""
+        """Return 1 where outcomes (N,) lie inside, 0 elsewhere, NaN where either is unknown."""
         low, high = self.bounds[coverage].T
         known = np.isfinite(y) & np.isfinite(low) & np.isfinite(high)
         return np.where(known, (y >= low) & (y <= high), np.nan)
 
 
-def raw_intervals(raw: Predictive) -> Intervals:
-    """Return the central intervals as the forecaster itself states them."""
+def uncalibrated_intervals(raw: Predictive) -> Intervals:
+    """Return the uncalibrated central intervals of a distribution."""
     return Intervals({coverage: raw.interval(coverage) for coverage in COVERAGES})
-
-
-def split_conformal(
-    raw: Predictive, y: np.ndarray, calibration: np.ndarray, series: np.ndarray
-) -> Intervals:
-    """Stretch intervals by what came on calibration rows, once, each series by itself.
-
-    The score of an outcome is its distance from the median over the raw interval's reach on
-    that side. Each tail has its own quantile of the scores, widened for small samples; a series
-    with fewer than 100 calibrated outcomes takes the quantile of all.
-
-    Args:
-        raw: N forecasts.
-        y: (N,) outcomes; only those of the calibration rows are read.
-        calibration: (N,) rows to learn from, none of them fitted on.
-        series: (N,) number of the series of each row.
-
-    Raises:
-        DataError: fewer than 100 calibration outcomes in all.
-
-    Source: Vovk, Gammerman and Shafer (2005), "Algorithmic Learning in a Random World"; by
-        series: Boström and Johansson (2020), "Mondrian Conformal Regressors", by crepes.
-    """
-    least = Adaptive().least
-    median, found = raw.quantile([0.5])[:, 0], {}
-    for coverage in COVERAGES:
-        horizon = _reach(raw, median, coverage)
-        score = _score(y, median, horizon)
-        rows = np.flatnonzero(calibration & np.isfinite(score))
-        if len(rows) < least:
-            raise DataError(
-                f"Conformal calibration: {len(rows)} outcomes; {least} are needed. Give a longer "
-                "select block."
-            )
-        counts = np.bincount(series[rows], minlength=int(series.max()) + 1)
-        bins = np.where(counts[series] >= least, series, -1)
-        alone = _percentiles(score, rows, bins, coverage)
-        every = _percentiles(score, rows, np.zeros(len(y), dtype=int), coverage)
-        stretch = np.where((bins >= 0)[:, None], alone, every)
-        found[coverage] = _bounds(median, horizon, stretch)
-    return _nested(found)
-
-
-def _percentiles(
-    score: np.ndarray, rows: np.ndarray, bins: np.ndarray, coverage: float
-) -> np.ndarray:
-    """Return the calibrated lower and upper score of each row, (N, 2); NaN in bin -1."""
-    tail, rows = 50.0 * (1.0 - coverage), rows[bins[rows] >= 0]
-    if len(rows) == 0:
-        return np.full((len(bins), 2), np.nan)
-    system = ConformalPredictiveSystem().fit(score[rows], bins=bins[rows])
-    known = np.isin(bins, bins[rows])
-    found = np.full((len(bins), 2), np.nan)
-    found[known] = system.predict_percentiles(
-        np.zeros(int(known.sum())),
-        bins=bins[known],
-        lower_percentiles=[tail],
-        higher_percentiles=[100.0 - tail],
-    )
-    return found
 
 
 def adaptive_conformal(
@@ -132,28 +70,27 @@ def adaptive_conformal(
     known: np.ndarray,
     settings: Adaptive | None = None,
 ) -> Intervals:
-    """Stretch each interval by what came of the same series' earlier forecasts.
+    """Calibrate each interval on the outcomes of the same series' earlier forecasts.
 
-    Each tail of each series keeps a level a, which starts at its share (10 % of an 80 %
-    interval) and after every outcome moves by rate sqrt(share) (share - missed): a miss widens
-    the next interval, a hit narrows it a little. The bound is the (n + 1) a-th smallest of the
-    scores of the last `window` outcomes, at most their extreme. Nothing of a row's own day or
-    later is read: an outcome serves the forecasts made on or after the day it became known.
+    Each tail of each series has a level a, which starts at the tail's probability p (10 % for an
+    80 % interval) and after every outcome moves by rate sqrt(p) (p - missed). The bound is the
+    (n + 1) a-th smallest score of the last `window` outcomes, at most their extreme. An outcome
+    is used from the day on which it became known; nothing of a row's own day or later is read.
 
     Args:
-        raw: N forecasts of rows that were not fitted on (select and report days).
-        y: (N,) outcomes, NaN where unknown or not to be learnt from.
+        raw: N forecasts of rows not used in training (validation and test days).
+        y: (N,) outcomes, NaN where unknown or excluded.
         series: (N,) number of the series of each row.
-        made: (N,) day each forecast was made.
-        known: (N,) day each outcome was known; NaT where it is not.
+        made: (N,) day on which each forecast was made.
+        known: (N,) day on which each outcome became known; NaT if unknown.
         settings: window, least and rate.
 
     Raises:
         DataError: an outcome was known before its forecast was made.
 
     Source: Gibbs and Candes (2021), "Adaptive Conformal Inference Under Distribution Shift",
-        eq. 2. Deviations: each tail by itself, with a step that grows with its share; a rolling
-        window of scores; where their interval would be infinite it ends at the window's extreme.
+        eq. 2. Deviations: separate tails, with a step that grows with the tail's probability; a
+        rolling window of scores; an interval that would be infinite ends at the extreme score.
     """
     settings = settings or Adaptive()
     early = np.isfinite(y) & (known <= made)
@@ -166,36 +103,36 @@ def adaptive_conformal(
     median = raw.quantile([0.5])[:, 0]
     found = {}
     for coverage in COVERAGES:
-        horizon = _reach(raw, median, coverage)
-        score = _score(y, median, horizon)
-        walk = _Walk(settings, (1.0 - coverage) / 2.0)
-        stretch = _stretches(walk, score, series, made, known)
-        found[coverage] = _bounds(median, horizon, stretch)
+        half_widths = _half_widths(raw, median, coverage)
+        score = _score(y, median, half_widths)
+        tracker = _Tracker(settings, (1.0 - coverage) / 2.0)
+        stretch = _stretches(tracker, score, series, made, known)
+        found[coverage] = _bounds(median, half_widths, stretch)
     return _nested(found)
 
 
 def _stretches(
-    walk: "_Walk", score: np.ndarray, series: np.ndarray, made: np.ndarray, known: np.ndarray
+    tracker: "_Tracker", score: np.ndarray, series: np.ndarray, made: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-    """Go through the days; return the lower and upper score of each row, (N, 2)."""
+    """Return the lower and upper score of each row, (N, 2), going through the days in order."""
     stretch = np.full((len(score), 2), np.nan)
-    asked = np.argsort(made, kind="stable")
-    told = np.argsort(known, kind="stable")
-    told = told[np.isfinite(score[told]) & ~np.isnat(known[told])]
-    names, days, known_days = series.tolist(), made[asked], known[told]
+    requested = np.argsort(made, kind="stable")
+    arrived_rows = np.argsort(known, kind="stable")
+    arrived_rows = arrived_rows[np.isfinite(score[arrived_rows]) & ~np.isnat(known[arrived_rows])]
+    names, days, known_days = series.tolist(), made[requested], known[arrived_rows]
     arrived = np.searchsorted(known_days, days, side="right")
-    scores, next_told = score.tolist(), 0
-    for row, until in zip(asked.tolist(), arrived.tolist(), strict=True):
-        for earlier in told[next_told:until].tolist():
-            walk.learn(names[earlier], scores[earlier], stretch[earlier])
-        next_told = max(next_told, until)
-        stretch[row] = walk.ask(names[row])
+    scores, next_arrived = score.tolist(), 0
+    for row, until in zip(requested.tolist(), arrived.tolist(), strict=True):
+        for earlier in arrived_rows[next_arrived:until].tolist():
+            tracker.update(names[earlier], scores[earlier], stretch[earlier])
+        next_arrived = max(next_arrived, until)
+        stretch[row] = tracker.score_bounds(names[row])
     return stretch
 
 
 @dataclass(slots=True)
 class _Recent:
-    """The last scores of one series in the order of time and in that of size, and its levels."""
+    """The last scores of one series, by time and by size, and the levels of its tails."""
 
     levels: list[float]
     window: int
@@ -209,7 +146,7 @@ class _Recent:
             del self.ordered[bisect_left(self.ordered, self.queue.popleft())]
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
-        """Return the scores with shares `low` below and `high` above, ranks rounded outwards."""
+        """Return the scores at probabilities `low` and 1 - `high`, ranks rounded outwards."""
         n = len(self.ordered)
         below = int((n + 1) * low + 1e-9) - 1
         above = n - int((n + 1) * high + 1e-9)
@@ -217,31 +154,31 @@ class _Recent:
 
 
 @dataclass(slots=True)
-class _Walk:
-    """What every series has learnt so far about both tails of one coverage."""
+class _Tracker:
+    """The state of every series for one nominal coverage."""
 
     settings: Adaptive
     tail: float
     series: dict[int, _Recent] = field(default_factory=dict)
-    everyone: _Recent | None = None
+    pool: _Recent | None = None
 
-    def learn(self, name: int, score: float, bounds: np.ndarray) -> None:
-        """Take in an outcome's score and move the levels by whether its interval held it."""
+    def update(self, name: int, score: float, bounds: np.ndarray) -> None:
+        """Record an outcome's score and move the levels by whether its interval covered it."""
         mine, rate = self._of(name), self.settings.rate * self.tail**0.5
         if len(mine.queue) >= self.settings.least:
             for side, missed in enumerate((score < bounds[0], score > bounds[1])):
                 moved = mine.levels[side] + rate * (self.tail - float(missed))
                 mine.levels[side] = min(max(moved, 0.0), 0.5)
         mine.add(score)
-        self._everyone().add(score)
+        self._pooled().add(score)
 
-    def ask(self, name: int) -> tuple[float, float]:
+    def score_bounds(self, name: int) -> tuple[float, float]:
         """Return the lower and upper score of the series' next interval."""
         mine, least = self._of(name), self.settings.least
         if len(mine.queue) >= least:
             return mine.bounds(*mine.levels)
-        if len(self._everyone().queue) >= least:
-            return self._everyone().bounds(self.tail, self.tail)
+        if len(self._pooled().queue) >= least:
+            return self._pooled().bounds(self.tail, self.tail)
         return -1.0, 1.0
 
     def _of(self, name: int) -> _Recent:
@@ -249,34 +186,34 @@ class _Walk:
             self.series[name] = _Recent([self.tail, self.tail], self.settings.window)
         return self.series[name]
 
-    def _everyone(self) -> _Recent:
-        if self.everyone is None:
-            self.everyone = _Recent([self.tail, self.tail], 10 * self.settings.window)
-        return self.everyone
+    def _pooled(self) -> _Recent:
+        if self.pool is None:
+            self.pool = _Recent([self.tail, self.tail], 10 * self.settings.window)
+        return self.pool
 
 
-def _reach(raw: Predictive, median: np.ndarray, coverage: float) -> np.ndarray:
-    """Return how far the raw interval reaches below and above the median, (N, 2); 0 becomes 1."""
-    horizon = np.abs(raw.interval(coverage) - median[:, None])
-    return np.where(horizon > 0.0, horizon, np.where(np.isnan(horizon), np.nan, 1.0))
+def _half_widths(raw: Predictive, median: np.ndarray, coverage: float) -> np.ndarray:
+    """Return the widths below and above the median, (N, 2); 0 becomes 1."""
+    half_widths = np.abs(raw.interval(coverage) - median[:, None])
+    return np.where(half_widths > 0.0, half_widths, np.where(np.isnan(half_widths), np.nan, 1.0))
 
 
-def _score(y: np.ndarray, median: np.ndarray, horizon: np.ndarray) -> np.ndarray:
-    """Return outcomes (N,) in raw half-widths: -1 and 1 are the raw interval's ends."""
+def _score(y: np.ndarray, median: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
+    """Return outcomes (N,) in half-widths: -1 and 1 are the uncalibrated interval's ends."""
     away = y - median
-    score: np.ndarray = away / np.where(away < 0.0, horizon[:, 0], horizon[:, 1])
+    score: np.ndarray = away / np.where(away < 0.0, half_widths[:, 0], half_widths[:, 1])
     return score
 
 
-def _bounds(median: np.ndarray, horizon: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+def _bounds(median: np.ndarray, half_widths: np.ndarray, stretch: np.ndarray) -> np.ndarray:
     """Undo `_score` for a lower and an upper score, (N, 2)."""
-    sides = np.where(stretch < 0.0, horizon[:, :1], horizon[:, 1:])
-    bounds: np.ndarray = median[:, None] + stretch * sides
+    widths = np.where(stretch < 0.0, half_widths[:, :1], half_widths[:, 1:])
+    bounds: np.ndarray = median[:, None] + stretch * widths
     return bounds
 
 
 def _nested(bounds: dict[float, np.ndarray]) -> Intervals:
-    """Let every interval hold the narrower ones."""
+    """Widen every interval to contain the narrower ones."""
     widest: np.ndarray | None = None
     found = {}
     for coverage in sorted(bounds):

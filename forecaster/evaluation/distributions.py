@@ -1,8 +1,8 @@
-"""What a forecast says of tomorrow: a whole distribution, not a number alone.
+"""Forecast distributions: points and Student-t, with their quantiles, densities and scores.
 
-One value holds N forecasts of one target. Arrays in, arrays out; knows no ticker, no day and
-no network. A row that cannot be forecast is NaN in its parameters, and every answer for it is
-NaN. Scores are those of scoringrules where it has them.
+One value is N forecasts of one target. Arrays in, arrays out; knows no ticker, day or network. A
+row that cannot be forecast has NaN parameters and NaN results. Scores are those of scoringrules
+where it has them.
 
 Shape letters: N forecasts, Q levels, M members of an ensemble.
 """
@@ -21,10 +21,7 @@ NORMAL_FROM = 1e6  # degrees of freedom beyond which a Student-t is computed as 
 
 
 class Predictive(ABC):
-    """The forecast distributions of N outcomes.
-
-    Every implementation answers for all rows at once and never changes.
-    """
+    """The forecast distributions of N outcomes; immutable, all rows at once."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -36,15 +33,11 @@ class Predictive(ABC):
 
     @abstractmethod
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Return the outcomes that are not exceeded with probability `levels` (Q,), (N, Q)."""
+        """Return the quantiles at probabilities `levels` (Q,), (N, Q)."""
 
     @abstractmethod
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
-        """Return the probability of at most `y`, (N,); of outcomes it is the PIT.
-
-        Args:
-            y: (N,), or one number for all rows.
-        """
+        """Return the probability of at most `y`, (N,) or one number: the PIT of outcomes, (N,)."""
 
     @abstractmethod
     def log_density(self, y: np.ndarray) -> np.ndarray:
@@ -54,7 +47,7 @@ class Predictive(ABC):
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the continuous ranked probability score of outcomes `y` (N,), (N,) >= 0.
 
-        In the outcome's unit; lower is better; of a point forecast it is the absolute error.
+        In the outcome's unit, lower is better; the absolute error of a point forecast.
 
         Source: Gneiting and Raftery (2007), "Strictly Proper Scoring Rules, Prediction, and
             Estimation", eq. 20, with the sign turned.
@@ -65,22 +58,19 @@ class Predictive(ABC):
         """Return the forecasts of some rows, given as numbers or as a mask (N,)."""
 
     def interval(self, coverage: float) -> np.ndarray:
-        """Return the central interval that holds `coverage` of the outcomes, (N, 2)."""
+        """Return the central interval of nominal coverage `coverage`, (N, 2)."""
         tail = (1.0 - coverage) / 2.0
         return self.quantile([tail, 1.0 - tail])
 
     def probability_above(self, x: np.ndarray | float) -> np.ndarray:
-        """Return the probability of more than `x`, which is one number or (N,), (N,)."""
+        """Return the probability of more than `x`, one number or (N,), (N,)."""
         above: np.ndarray = 1.0 - self.cdf(x)
         return above
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point(Predictive):
-    """A forecast that is sure of itself: all probability at `value` (N,).
-
-    It has no density; its CRPS is the absolute error.
-    """
+    """Point forecasts `value` (N,): no density, CRPS equal to the absolute error."""
 
     value: np.ndarray
 
@@ -116,7 +106,7 @@ class Point(Predictive):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudentT(Predictive):
-    """Student-t around `loc` with `df` degrees of freedom, each (N,).
+    """Student-t distributions: `loc`, `scale` and degrees of freedom `df`, each (N,).
 
     `scale` is the t's own scale parameter: the standard deviation is scale sqrt(df / (df - 2)),
     for df > 2 (`student_scale` turns one into the other). `df` infinite is the normal.
@@ -131,7 +121,7 @@ class StudentT(Predictive):
     df: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse what is no distribution with a mean."""
+        """Check lengths and parameter ranges."""
         if not len(self.loc) == len(self.scale) == len(self.df):
             raise DataError(
                 f"Student-t: {len(self.loc)} locations, {len(self.scale)} scales and "
@@ -191,12 +181,7 @@ class StudentT(Predictive):
 
 
 def student_scale(deviation: np.ndarray, df: np.ndarray) -> np.ndarray:
-    """Return the t's scale parameter for a standard deviation, (N,).
-
-    Args:
-        deviation: (N,) standard deviations.
-        df: (N,) or one; above 2, infinite for the normal.
-    """
+    """Return the scale parameter (N,) of a Student-t with this standard deviation, df above 2."""
     scale: np.ndarray = deviation * np.sqrt(1.0 - 2.0 / df)
     return scale
 

@@ -1,4 +1,4 @@
-"""Forecast distributions as plain arrays: to be put together from folds, sent, and kept on disk.
+"""Mixtures of ensemble members, and forecast distributions as plain arrays.
 
 Shape letters: N rows of the panel, n rows of one part, K targets, M members of a mixture.
 """
@@ -19,17 +19,17 @@ BATCH_ROWS = 20_000
 
 
 def mixture(members: Sequence[Predictive]) -> Predictive:
-    """Average members of one kind that forecast the same rows.
+    """Combine ensemble members of one kind with equal weights.
 
     Args:
-        members: of equal weight; mixtures among them must have equally many members.
+        members: forecasts of the same rows; mixtures must have equally many members.
 
     Returns:
-        Of Student-t the mixture with equal weights, of points their mean, of quantiles (at the
-        same levels) their mean by level, which keeps the shape where a mixture would widen it.
+        The mixture of Student-t distributions, the mean of points, the mean by level of quantiles
+        at the same levels (a mixture of quantiles would widen the distribution).
 
     Raises:
-        DataError: no member, members of different kinds or lengths, or a kind without average.
+        DataError: no member, members of different kinds or lengths, or a kind without a mean.
 
     Source: averaging quantiles: Lichtendahl, Grushka-Cockayne and Winkler (2013), "Is It Better
         to Average Probabilities or Quantiles?"
@@ -61,7 +61,7 @@ def mixture(members: Sequence[Predictive]) -> Predictive:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture(Predictive):
-    """Equal shares of M members, each a distribution of the same N outcomes with a density."""
+    """Equally weighted mixture of M distributions of the same N outcomes, with densities."""
 
     members: tuple[Predictive, ...]
 
@@ -85,7 +85,7 @@ class Mixture(Predictive):
         return found
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Return the roots of cdf = level, searched between the members' quantiles, (N, Q)."""
+        """Return the roots of cdf = level between the members' quantiles, (N, Q)."""
         each = np.stack([member.quantile(levels) for member in self.members])
         low, high = each.min(axis=0), each.max(axis=0)
         found = np.full(low.shape, np.nan)
@@ -100,7 +100,7 @@ class Mixture(Predictive):
     def _root(
         self, rows: np.ndarray, low: np.ndarray, high: np.ndarray, level: float
     ) -> np.ndarray:
-        """Find the outcome of each row at which the cdf is `level`, by Chandrupatla's method."""
+        """Find the root of cdf = `level` for each row by Chandrupatla's method."""
         if len(rows) == 0:
             return low
         margin = 1e-9 * (high - low) + 1e-12 * np.abs(high)
@@ -120,8 +120,8 @@ class Mixture(Predictive):
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Integrate (F - 1{y <= x})^2 by Gauss-Legendre, (N,).
 
-        A mixture of Student-t has no closed form. Three pieces, cut at the mixture's mean and
-        at the outcome, of 48 nodes each, the outer two carried to infinity by
+        A mixture of Student-t has no closed form. Three intervals, split at the mixture's mean
+        and at the outcome, with 48 nodes each; the outer two extend to infinity by
         x = edge +- s u / (1 - u).
         """
         parts = [
@@ -154,12 +154,12 @@ Part = tuple[np.ndarray, tuple[Predictive, ...]]
 
 
 def arrays_of(predictive: Predictive) -> Arrays:
-    """Write a distribution as arrays by name; `from_arrays` reads them.
+    """Convert a distribution to arrays by name; `from_arrays` reads them.
 
-    A mixture of M Student-t has those of a Student-t with a column for each member, (n, M).
+    A mixture of M Student-t has the arrays of a Student-t with a column per member, (n, M).
 
     Raises:
-        TypeError: of a kind that no network states.
+        TypeError: a kind that no network forecasts.
     """
     if isinstance(predictive, StudentT):
         return {name: getattr(predictive, name) for name in STUDENT}
@@ -170,14 +170,14 @@ def arrays_of(predictive: Predictive) -> Arrays:
         return {"levels": predictive.levels, "values": predictive.values}
     if isinstance(predictive, Point):
         return {"value": predictive.value}
-    raise TypeError(f"{type(predictive).__name__} is not stated by networks")
+    raise TypeError(f"{type(predictive).__name__} has no arrays")
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictive:
-    """Read a distribution back.
+    """Convert arrays by name back to a distribution.
 
     Raises:
-        ArtifactError: the names are those of no distribution.
+        ArtifactError: no distribution has arrays of these names.
     """
     if set(arrays) == set(STUDENT):
         columns = [np.atleast_2d(arrays[name].T) for name in STUDENT]
@@ -186,26 +186,30 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictive:
         return Quantiles(**arrays)
     if set(arrays) == {"value"}:
         return Point(**arrays)
-    raise ArtifactError(f"Arrays {sorted(arrays)} are no forecast; delete the file, and run again.")
+    raise ArtifactError(
+        f"Arrays {sorted(arrays)} are not a forecast; delete the file and run again."
+    )
 
 
-def put_together(parts: Iterable[Part], rows: int) -> tuple[Predictive, ...]:
-    """Lay parts of a panel's rows into forecasts of all N rows, NaN where none has any.
+def assemble(parts: Iterable[Part], rows: int) -> tuple[Predictive, ...]:
+    """Assemble forecasts of parts of a panel into forecasts of all N rows, NaN elsewhere.
 
     Args:
-        parts: row numbers (n,) and the K forecasts of those rows, of the same kinds each.
+        parts: row numbers (n,) and the K forecasts of those rows.
         rows: N.
     """
-    whole: list[Arrays] = []
+    assembled: list[Arrays] = []
     for numbers, forecasts in parts:
         for k, forecast in enumerate(forecasts):
             arrays = arrays_of(forecast)
-            if k == len(whole):
-                whole.append({name: _empty(name, array, rows) for name, array in arrays.items()})
+            if k == len(assembled):
+                assembled.append(
+                    {name: _empty(name, array, rows) for name, array in arrays.items()}
+                )
             for name, array in arrays.items():
                 if name != "levels":
-                    whole[k][name][numbers] = array
-    return tuple(from_arrays(arrays) for arrays in whole)
+                    assembled[k][name][numbers] = array
+    return tuple(from_arrays(arrays) for arrays in assembled)
 
 
 def _empty(name: str, array: np.ndarray, rows: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Forecast distributions without a formula: quantiles of a network, days of the past.
+"""Forecast distributions from numbers: quantiles of a network, samples of past returns.
 
 Shape letters: N forecasts, Q levels, D days of the pool.
 """
@@ -12,15 +12,15 @@ import scoringrules
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
 
-BATCH_VALUES = 4_000_000  # days gathered at once, 32 MB; the whole would be N times the window
+BATCH_VALUES = 4_000_000  # values gathered at once, 32 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantiles(Predictive):
-    """Quantiles `values` (N, Q) at `levels` (Q,), made a whole distribution.
+    """Distributions interpolated between quantiles `values` (N, Q) at `levels` (Q,).
 
-    Between two levels the cdf is linear. Beyond the outermost ones it falls off exponentially,
-    with the density of the segment beside it. Values out of order are sorted.
+    Between two levels the cdf is linear; beyond the outermost ones the tails are exponential,
+    with the density of the adjacent segment. Values out of order are sorted.
 
     Raises:
         DataError: fewer than two levels, or levels that do not rise strictly within 0..1.
@@ -33,7 +33,7 @@ class Quantiles(Predictive):
     values: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse levels that are none, and put the values in order."""
+        """Check the levels and sort the values."""
         levels = np.asarray(self.levels, dtype=float)
         inside = len(levels) >= 2 and levels[0] > 0.0 and levels[-1] < 1.0
         if not (inside and (np.diff(levels) > 0.0).all()):
@@ -55,7 +55,7 @@ class Quantiles(Predictive):
         return below, above
 
     def mean(self) -> np.ndarray:
-        """Return the mean of the segments and tails, (N,)."""
+        """Return the mean over segments and tails, (N,)."""
         p, q = self.levels, self.values
         below, above = self._tails()
         middle = ((q[:, 1:] + q[:, :-1]) / 2.0) @ np.diff(p)
@@ -63,7 +63,7 @@ class Quantiles(Predictive):
         return mean
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Return the inverse of the cdf, (N, Q of the levels asked for)."""
+        """Return the inverse of the cdf at each level, (N, Q)."""
         p, q = self.levels, self.values
         below, above = self._tails()
         found = []
@@ -79,7 +79,7 @@ class Quantiles(Predictive):
         return np.column_stack(found)
 
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
-        """Return the interpolated probability, (N,); where quantiles coincide the highest."""
+        """Return the interpolated probability, (N,); the highest where quantiles coincide."""
         p, q = self.levels, self.values
         y = np.broadcast_to(np.asarray(y, dtype=float), (len(q),))
         below, above = self._tails()
@@ -100,7 +100,7 @@ class Quantiles(Predictive):
         return inner
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
-        """Return the log of the cdf's slope, (N,); NaN where quantiles beside `y` coincide."""
+        """Return the log of the cdf's slope, (N,); NaN where adjacent quantiles coincide."""
         p, q = self.levels, self.values
         below, above = self._tails()
         left = np.clip((q <= y[:, None]).sum(axis=1) - 1, 0, len(p) - 2)
@@ -116,8 +116,8 @@ class Quantiles(Predictive):
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the exact integral of (F - 1{y <= x})^2 over this distribution, (N,).
 
-        Own closed form: that of scoringrules for quantiles is the mean pinball loss, which is
-        the CRPS only in the limit of many even levels and could not stand beside a Student-t's.
+        Own closed form: the mean pinball loss of scoringrules equals the CRPS only in the limit
+        of many even levels, so it could not be compared with that of a Student-t.
         """
         p, q = self.levels, self.values
         below, above = self._tails()
@@ -138,7 +138,7 @@ class Quantiles(Predictive):
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Divide where that can be done; elsewhere 0 for 0 / 0, else infinite with the sign."""
+    """Divide where `below` is positive; elsewhere return 0 for 0 / 0, else a signed infinity."""
     limit = np.where(above == 0.0, 0.0, np.copysign(np.inf, above))
     limit = np.where(np.isnan(above + below), np.nan, limit)
     ratio: np.ndarray = np.divide(above, below, out=limit, where=below > 0.0)
@@ -146,7 +146,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _square_mean(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Mean of the square of a line that runs from `first` to `last`."""
+    """Return the mean of the square of a line from `first` to `last`."""
     mean: np.ndarray = (first * first + first * last + last * last) / 3.0
     return mean
 
@@ -161,14 +161,12 @@ def _tail_crps(mass: float, scale: np.ndarray, beyond: np.ndarray, at: np.ndarra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples(Predictive):
-    """Each forecast is the run `starts[n] .. stops[n] - 1` of one pool of values (D,).
+    """Empirical distributions: row n is `pool[starts[n]:stops[n]]`, without a density.
 
-    Overlapping windows share the pool: N rows of 500 days cost N pairs of numbers. The pool
-    is gathered a few thousand rows at a time. An empty run is a row without forecast. There
-    is no density.
+    Overlapping windows share the pool (D,). An empty window is a row without a forecast.
 
     Raises:
-        DataError: a run leaves the pool or runs backwards.
+        DataError: a window leaves the pool or runs backwards.
     """
 
     pool: np.ndarray
@@ -176,12 +174,12 @@ class Samples(Predictive):
     stops: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse runs outside the pool."""
+        """Check that windows lie in the pool."""
         inside = (self.starts >= 0) & (self.starts <= self.stops) & (self.stops <= len(self.pool))
         if not inside.all():
             row = int(np.flatnonzero(~inside)[0])
             raise DataError(
-                f"Samples: run {row} is {self.starts[row]}..{self.stops[row]} of a pool of "
+                f"Samples: window {row} is {self.starts[row]}..{self.stops[row]} of a pool of "
                 f"{len(self.pool)} values; give rows within it."
             )
 
@@ -199,25 +197,25 @@ class Samples(Predictive):
                 yield some, self.pool[self.starts[some, None] + np.arange(length)]
 
     def _each(self, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        """Fill (N,) with `of(rows, values)`, NaN where there is no forecast."""
+        """Return `of(rows, values)` for every row, (N,); NaN where there is no forecast."""
         found = np.full(len(self.starts), np.nan)
         for rows, values in self._batches():
             found[rows] = of(rows, values)
         return found
 
     def mean(self) -> np.ndarray:
-        """Return the mean of each run, (N,)."""
+        """Return the mean of each window, (N,)."""
         return self._each(lambda _, values: values.mean(axis=1))
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Return each run's quantiles, interpolated linearly between its values, (N, Q)."""
+        """Return each window's linearly interpolated quantiles, (N, Q)."""
         found = np.full((len(self.starts), len(levels)), np.nan)
         for rows, values in self._batches():
             found[rows] = np.quantile(values, levels, axis=1).T
         return found
 
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
-        """Return the share of each run that is at most `y`, (N,)."""
+        """Return the share of each window that is at most `y`, (N,)."""
         y = np.broadcast_to(np.asarray(y, dtype=float), (len(self.starts),))
         share = self._each(lambda rows, values: (values <= y[rows, None]).mean(axis=1))
         return np.where(np.isnan(y), np.nan, share)
@@ -227,9 +225,9 @@ class Samples(Predictive):
         return np.full(len(self.starts), np.nan)
 
     def crps(self, y: np.ndarray) -> np.ndarray:
-        """Return the CRPS of the empirical distribution of each run, (N,)."""
+        """Return the CRPS of each empirical distribution, (N,)."""
         return self._each(lambda rows, values: scoringrules.crps_ensemble(y[rows], values))
 
     def take(self, rows: np.ndarray) -> "Samples":
-        """Return some rows; the pool is shared."""
+        """Return some rows; they share the pool."""
         return Samples(self.pool, self.starts[rows], self.stops[rows])

@@ -1,4 +1,4 @@
-"""Make a forecaster's whole distribution hold on days that were not fitted.
+"""Recalibration on validation days: shrinkage of point forecasts, quantiles of distributions.
 
 Scores of calibration days in, numbers to be stored out; knows no ticker and no network.
 
@@ -14,18 +14,17 @@ from forecaster.evaluation.quantiles import Quantiles
 
 
 def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-    """Return the share of each target's forecast that its outcomes bear out, 0 to 1.
+    """Return the shrinkage factor of each target's forecast, 0 to 1.
 
-    The least-squares slope of the outcome on the forecast, both as deviation from the fit
-    block's mean, clipped: a forecast worse than that mean is worth nothing (0), and none is
-    made bolder than the network made it (1).
+    The least-squares slope of the outcome on the forecast, both as deviation from the training
+    mean, clipped to 0..1.
 
     Args:
-        forecast: (n, K) in scaled units, so that the fit block's mean is 0.
+        forecast: (n, K) in scaled units, so that the training mean is 0.
         outcome: (n, K) in the same units; NaN in either means not scored.
 
     Returns:
-        (K,) factors; 0 where there is nothing to learn from.
+        (K,) factors; 0 without any scored outcome.
 
     Source: Mincer and Zarnowitz (1969), "The Evaluation of Economic Forecasts", whose
         regression also fits an intercept; here it is held at the mean.
@@ -38,12 +37,12 @@ def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     return clipped
 
 
-MIN_SCORES = 100  # per series; below that the pooled scores serve
-EXTREME = 1e-4  # a quantile beyond is the tail of a formula, not of days that were seen
+MIN_SCORES = 100  # per series; with fewer the pooled scores are used
+EXTREME = 1e-4  # quantiles beyond are extrapolated by the tail of a formula, not observed
 
 
 def scores_of(predictive: Predictive, outcome: np.ndarray) -> np.ndarray:
-    """Say where outcomes (N,) lie in their forecasts: the residual of a number, else the PIT."""
+    """Return the residuals of point forecasts, the PITs of distributions, (N,)."""
     if isinstance(predictive, Point):
         residual: np.ndarray = outcome - predictive.mean()
         return residual
@@ -51,7 +50,7 @@ def scores_of(predictive: Predictive, outcome: np.ndarray) -> np.ndarray:
 
 
 def score_quantiles(scores: np.ndarray, levels: Sequence[float]) -> list[float] | None:
-    """Return the scores that hold the shares `levels` of days to come, widened for few days.
+    """Return conformal quantiles of scores at `levels`, widened for small samples.
 
     Args:
         scores: (n,) of calibration days, finite.
@@ -79,7 +78,7 @@ def score_quantiles(scores: np.ndarray, levels: Sequence[float]) -> list[float] 
 def scores_by_series(
     scores: np.ndarray, series: np.ndarray, names: Sequence[str], levels: Sequence[float]
 ) -> dict[str, list[float]]:
-    """Calibrate each series by itself where it has enough scores, all of them pooled as "".
+    """Return quantiles of each series with enough scores, and of all scores pooled as "".
 
     Args:
         scores: (n,) NaN where unknown.
@@ -106,11 +105,11 @@ def recalibrated(
     numbers: Mapping[str, Sequence[float]],
     levels: Sequence[float],
 ) -> Quantiles:
-    """Return quantiles that hold what they say, as far as tomorrow is like the calibration days.
+    """Return calibrated quantiles of forecasts.
 
     Args:
-        predictive: N forecasts, of the forecaster whose scores were taken.
-        names: (N,) series of each forecast; one without numbers of its own takes the pooled.
+        predictive: N forecasts of the forecaster that was scored.
+        names: (N,) series of each forecast; one without numbers of its own uses the pooled.
         numbers: from `scores_by_series`.
         levels: the same.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 import scoringrules
 from scipy.stats import rankdata
 
-from forecaster.evaluation.conformal import COVERAGES, Intervals, raw_intervals
+from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.multiple_comparisons import MIN_DAYS, interval
 from forecaster.evaluation.significance import newey_west_t
@@ -269,7 +269,7 @@ def _of_the_distribution(rows: Outcomes) -> dict[str, _Sums]:
 
 def _of_the_intervals(rows: Outcomes) -> dict[str, _Sums]:
     stated = rows.intervals is not None or not isinstance(rows.predictive, Point)
-    intervals = rows.intervals or raw_intervals(rows.predictive)
+    intervals = rows.intervals or uncalibrated_intervals(rows.predictive)
     found = {}
     for coverage in COVERAGES:
         inside = intervals.inside(rows.y, coverage)

@@ -1,4 +1,4 @@
-"""The linear model of a whole distribution: Student-t regression, the network's linear twin.
+"""Student-t regression: location and log scale linear in inputs.
 
 Arrays in, a value of numbers out; knows no ticker and no network.
 
@@ -14,20 +14,19 @@ from scipy.optimize import minimize
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import StudentT
 
-# On the weights of standardized inputs, beside the mean loss of a row: strong, since what follows
-# volatility changes over the years; docs/experiments.md says what weaker ones forecast.
+# On the weights of standardized inputs, added to the mean loss of a row. Strong, because relations
+# to volatility change over the years; docs/experiments.md compares weaker ones.
 RIDGE = 0.1
 LEAST_DF, MOST_DF = 2.05, 200.0  # a variance must exist; beyond 200 it is the normal
-COLLINEAR = 1e-9  # share of the largest variance below which a direction says nothing
+COLLINEAR = 1e-9  # share of the largest variance below which a direction is dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StudentRegression:
     """y ~ Student-t(loc = a + x_loc b, log scale = c + x_scale d, df), in raw units.
 
-    Plain numbers, to be stored: `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c,
-    `scale_weights` d (R,), `df`, the mean `loss` of the fitted rows in nats and whether the
-    search `converged`.
+    `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c, `scale_weights` d (R,), `df`,
+    mean `loss` of the training rows in nats, and whether the search `converged`.
     """
 
     loc_intercept: float
@@ -56,21 +55,18 @@ def fit_student_regression(
 ) -> StudentRegression:
     """Fit by penalized maximum likelihood with exact gradients and L-BFGS.
 
-    Both input matrices are rotated to their uncorrelated directions first: the search then
-    needs tens of steps where lags of one quantity would need hundreds, and directions that
-    say nothing (a column that never moves, a sum of others) drop out.
+    Both input matrices are first rotated to uncorrelated directions: the search then takes tens
+    of steps instead of hundreds, and constant or collinear directions are dropped.
 
     Args:
-        x_loc: (N, P) inputs of the location; P may be 0. Scaled and clipped by the caller: the
-            scale is an exponential of its inputs, and an outlier of them carries far.
+        x_loc: (N, P) inputs of the location, scaled and clipped by the caller; P may be 0.
         x_scale: (N, R) inputs of the log scale; R may be 0.
-        y: (N,) outcomes, NaN where unknown; only the fit rows are read.
-        fit: (N,) rows to learn from; rows without outcome or with a NaN input are left out.
-        ridge: half of this times each squared weight of a standardized input is added to the
-            mean loss of a row, however many rows there are.
+        y: (N,) outcomes, NaN where unknown; only training rows are read.
+        fit: (N,) training rows; rows without an outcome or with a NaN input are left out.
+        ridge: penalty on the squared weights of standardized inputs, added to the mean loss.
 
     Raises:
-        DataError: fewer fit rows than twice the numbers to fit, or outcomes that never move.
+        DataError: fewer training rows than twice the parameters, or constant outcomes.
 
     Source: Lange, Little and Taylor (1989), "Robust Statistical Modeling Using the t
         Distribution". Deviation: the log scale is linear in inputs of its own.
@@ -100,21 +96,21 @@ def fit_student_regression(
 def _center_and_spread(y: np.ndarray, numbers: int) -> tuple[float, float]:
     if len(y) < 2 * numbers:
         raise DataError(
-            f"Student-t regression: {len(y)} fit rows for {numbers} numbers; at least "
+            f"Student-t regression: {len(y)} training rows for {numbers} parameters; at least "
             f"{2 * numbers} are needed. Fetch a longer period or give fewer inputs."
         )
     center, spread = float(np.median(y)), float(np.std(y))
     if spread == 0.0:
         raise DataError(
-            f"Student-t regression: all {len(y)} outcomes of the fit rows are {center:g}; a "
-            "constant has no scale. Leave the series out."
+            f"Student-t regression: all {len(y)} outcomes of the training rows are {center:g}; "
+            "a constant has no scale. Leave the series out."
         )
     return center, spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rotation:
-    """Inputs (N, C) along uncorrelated directions of variance 1, and the way back (P, C)."""
+    """Inputs (N, C) in uncorrelated directions of variance 1, and the matrix back (P, C)."""
 
     mean: np.ndarray
     back: np.ndarray

@@ -1,10 +1,10 @@
-"""The classical distributions of tomorrow's return: GARCH and EGARCH with Student-t, re-fitted.
+"""Volatility benchmarks of returns: EWMA, historical simulation, GARCH and EGARCH with Student-t.
 
-Arrays in the order of a panel in (each series' days in a run, oldest first), a forecast for
-every row out. Parameters are fitted on days before a re-fit date only and stay frozen until the
-next; the variance is filtered daily. Rows before the first re-fit date are NaN.
+Arrays in panel order (each series in one run, oldest day first), a forecast for every row out.
+GARCH parameters are fitted on days before a refit date and frozen until the next; the variance is
+filtered daily. Rows before the first refit date are NaN.
 
-Shape letters: N rows, S series, R re-fit dates, n days of one series with a return.
+Shape letters: N rows, S series, R refit dates, n days of one series with a return.
 """
 
 import warnings
@@ -27,8 +27,8 @@ WINDOW, LEAST = 500, 100  # days of historical simulation, and how many it needs
 def ewma_deviation(returns: np.ndarray, series: np.ndarray, decay: float = DECAY) -> np.ndarray:
     """Return the standard deviation forecast for each next day, (N,); NaN for 22 days.
 
-    v_{t+1} = decay v_t + (1 - decay) r_t^2, begun at the mean square of the first 22 returns.
-    A day without a return leaves it as it is.
+    v_{t+1} = decay v_t + (1 - decay) r_t^2, started at the mean square of the first 22 returns.
+    A day without a return leaves it unchanged.
 
     Args:
         returns: (N,) log return of the day itself, NaN where there is none.
@@ -64,14 +64,14 @@ def ewma_normal(returns: np.ndarray, series: np.ndarray) -> StudentT:
 def ewma_student(
     returns: np.ndarray, series: np.ndarray, y: np.ndarray, fit: np.ndarray
 ) -> StudentT:
-    """Forecast by `ewma_deviation` with location, scale and tails fitted to what came.
+    """Forecast by `ewma_deviation` with location, scale and tails fitted to outcomes.
 
     Args:
-        y: (N,) the next day's return, NaN where unknown; only the fit rows are read.
-        fit: (N,) rows to learn from, pooled over all series.
+        y: (N,) the next day's return, NaN where unknown; only training rows are read.
+        fit: (N,) training rows, pooled over all series.
 
     Raises:
-        DataError: too few fit rows.
+        DataError: too few training rows.
     """
     deviation = ewma_normal(returns, series).scale
     nothing = np.empty((len(y), 0))
@@ -84,8 +84,7 @@ def ewma_student(
 def historical_simulation(returns: np.ndarray, series: np.ndarray, window: int = WINDOW) -> Samples:
     """Forecast the next day's return as one of the last `window` returns of the series, N rows.
 
-    Rows with fewer than 100 returns so far have no forecast; shorter histories than the window
-    give what they have.
+    Rows with fewer than 100 returns so far have no forecast.
 
     Source: Hendricks (1996), "Evaluation of Value-at-Risk Models Using Historical Data".
     """
@@ -105,11 +104,10 @@ LEAST_DF = 2.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolatilityForecasts:
-    """Forecasts of every row, and how often the fit could not be trusted.
+    """Forecasts of every row, and how many fits and rows fell back.
 
-    Of `fits`, `failed` were not; their days were forecast with the last good parameters.
-    `replaced` counts the rows for which there were none, or which came out implausible: they
-    are forecast by the exponentially weighted variance with the normal.
+    After one of the `failed` among `fits` the last good parameters are used. The `replaced` rows
+    had none, or an implausible variance, and are forecast by the normal with the EWMA variance.
     """
 
     predictive: StudentT
@@ -139,21 +137,21 @@ def garch(
     *,
     kind: Literal["garch", "egarch"] = "garch",
 ) -> VolatilityForecasts:
-    """Forecast each next day's return by GARCH(1,1) or EGARCH(1,1) with Student-t shocks.
+    """Forecast each next day's return by GARCH(1,1) or EGARCH(1,1) with Student-t errors.
 
     r_t = m + e_t, e_t = s_t z_t, z_t of unit variance and nu degrees of freedom;
     GARCH: s_{t+1}^2 = w + a e_t^2 + b s_t^2;
     EGARCH: log s_{t+1}^2 = w + a (|z_t| - sqrt(2 / pi)) + g z_t + b log s_t^2.
 
-    A fit is trusted if it converged to finite numbers, its persistence (a + b, or b) is below
-    1 and its last variance lies within a thousandth and a thousand times that of the last year;
-    so must each forecast. One fit in fifty explodes without these guards.
+    A fit is accepted if it converged to finite numbers, its persistence (a + b, or b) is below 1
+    and its last variance is between a thousandth and a thousand times that of the last year; the
+    same bounds hold for each forecast. One fit in fifty explodes without these checks.
 
     Args:
         returns: (N,) log return of the day itself, NaN where there is none.
         series: (N,) number of the series, each in one run, oldest day first.
         days: (N,) the day; its forecast is made at its close.
-        refits: (R,) re-fit dates in order (`refit_days`); a fit reads days before its date.
+        refits: (R,) refit dates in order (`refit_days`); a fit reads days before its date.
 
     Source: Bollerslev (1987), "A Conditionally Heteroskedastic Time Series Model for
         Speculative Prices and Rates of Return"; Nelson (1991), "Conditional Heteroskedasticity
@@ -167,7 +165,7 @@ def garch(
         walk = _Series(returns[rows][known], days[rows][known], kind)
         found = walk.forecast(refits)
         counts += (walk.fits, walk.failed, 0)
-        # A day without a return learns nothing: the forecast made before it still stands.
+        # A day without a return keeps the forecast made before it.
         last = np.cumsum(known) - 1
         asked = (last >= 0) & (days[rows] >= refits[0]) if len(refits) else known & False
         for column, into in zip(found, (loc, deviation, df), strict=True):
@@ -190,7 +188,7 @@ def _replace(
     days: np.ndarray,
     refits: np.ndarray,
 ) -> int:
-    """Put the exponentially weighted normal where a forecast is missing or implausible."""
+    """Use the EWMA normal where a forecast is missing or implausible; return how many rows."""
     simple = ewma_deviation(returns, series)
     asked = days >= refits[0] if len(refits) else np.zeros(len(days), dtype=bool)
     missing = asked & ~np.isfinite(deviation) & (simple > 0.0)
@@ -199,7 +197,7 @@ def _replace(
 
 
 class _Series:
-    """One series' walk through the re-fit dates, (n,) returns without gaps."""
+    """One series and its refits, (n,) returns without gaps."""
 
     def __init__(self, returns: np.ndarray, days: np.ndarray, kind: str) -> None:
         self.returns, self.days, self.kind = returns, days, kind
@@ -231,7 +229,7 @@ class _Series:
         return ConstantMean(returns, volatility=volatility, distribution=StudentsT(), rescale=False)
 
     def _fit(self, stop: int) -> np.ndarray | None:
-        """Fit the days before `stop`; return m, arch's other numbers, the unit, nu; or None."""
+        """Fit the days before `stop`; return m, arch's other parameters, the unit, nu; or None."""
         self.fits += 1
         unit = float(np.std(self.returns[:stop]))
         if not unit > 0.0:
@@ -257,7 +255,7 @@ class _Series:
         return np.array([numbers[0] * unit, *numbers[:-1], unit, numbers[-1]])
 
     def _filter(self, fitted: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Return the next day's variance of days `start` to `stop` - 1 with frozen numbers."""
+        """Return the next day's variance for days `start` to `stop` - 1 with frozen parameters."""
         *numbers, unit, df = fitted[1:]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -19,7 +19,7 @@ from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError
 from forecaster.evaluation.benchmark_models import least_squares
-from forecaster.evaluation.conformal import raw_intervals
+from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.recalibration import recalibrated, scores_by_series
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
@@ -181,7 +181,7 @@ def _table(
     frame = PredictedRows(panel=panel, rows=rows, sessions=following, target=target)
     return frame.table(
         forecast=stated.center[chosen] + level,
-        ends=interval_ends(raw_intervals(predictive), level),
+        ends=interval_ends(uncalibrated_intervals(predictive), level),
         rise=predictive.probability_above(0.0),
         forecaster=stated.name,
         version=BASELINE,

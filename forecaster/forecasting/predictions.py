@@ -21,7 +21,7 @@ from forecaster.evaluation.conformal import (
     Adaptive,
     Intervals,
     adaptive_conformal,
-    raw_intervals,
+    uncalibrated_intervals,
 )
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.forecasting.loading import Trained
@@ -58,7 +58,7 @@ def forecast_table(
     level, close = panel.level[rows, k], panel.close[rows]
     mean, actual = forecast.mean() + level, panel.y[rows, k] + level
     if intervals is None and not isinstance(forecast, Point):
-        intervals = raw_intervals(forecast)
+        intervals = uncalibrated_intervals(forecast)
     base = close if target == "return" else np.full(len(rows), np.nan)
     return pd.DataFrame(
         {
@@ -277,7 +277,7 @@ def served_intervals(
     train_until = np.datetime64(trained.manifest.data.blocks.train_until, "D")
     drawn = adaptive_intervals(panel, target, whole, train_until)
     tickers = np.array(panel.tickers)[panel.series[rows]]
-    fixed = raw_intervals(trained.calibrated(target, whole.take(rows), tickers)).bounds
+    fixed = uncalibrated_intervals(trained.calibrated(target, whole.take(rows), tickers)).bounds
     return Intervals(
         {
             coverage: np.where(np.isnan(ends[rows]), fixed[coverage], ends[rows])

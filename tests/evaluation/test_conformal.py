@@ -9,11 +9,9 @@ from forecaster.errors import DataError
 from forecaster.evaluation.conformal import (
     Adaptive,
     adaptive_conformal,
-    raw_intervals,
-    split_conformal,
+    uncalibrated_intervals,
 )
 from forecaster.evaluation.distributions import Point, StudentT
-from forecaster.evaluation.recalibration import score_quantiles
 
 DAY0 = np.datetime64("2020-01-01")
 
@@ -40,7 +38,7 @@ def test_every_series_is_covered_under_drift(coverage, slack, drift):
     raw, y, series, made = overconfident(drift=drift)
     later = made >= DAY0 + 300
     inside = adapted(raw, y, series, made).inside(y, coverage)
-    assert raw_intervals(raw).inside(y, coverage)[later].mean() < coverage - 0.08
+    assert uncalibrated_intervals(raw).inside(y, coverage)[later].mean() < coverage - 0.08
     for number in range(3):
         assert inside[later & (series == number)].mean() == pytest.approx(coverage, abs=slack)
 
@@ -133,34 +131,11 @@ def test_a_row_without_forecast_has_no_interval_and_teaches_nothing():
     np.testing.assert_array_equal(whole.bounds[0.8][kept], clean.bounds[0.8])
 
 
-def test_split_conformal_is_the_quantile_of_the_residuals():
-    """Of a point forecast, the numbers of `recalibration.py`: the same ranks by other code."""
-    draw = np.random.default_rng(0)
-    y, series = draw.standard_t(3, 700), np.repeat([0, 1, 2], [300, 350, 50])
-    calibration = np.arange(700) % 2 == 0
-    found = split_conformal(Point(np.zeros(700)), y, calibration, series)
-    for coverage in (0.8, 0.95):
-        for number in (0, 1, 2):
-            own = calibration & (series == number) if number < 2 else calibration
-            expected = score_quantiles(y[own], [(1 - coverage) / 2, (1 + coverage) / 2])
-            np.testing.assert_allclose(found.bounds[coverage][series == number][0], expected)
-
-
-def test_split_conformal_reads_calibration_rows_only():
-    raw, y, series, made = overconfident(days=600)
-    calibration = made < DAY0 + 300
-    one = split_conformal(raw, y, calibration, series).bounds[0.8]
-    two = split_conformal(raw, np.where(calibration, y, 1e3), calibration, series).bounds[0.8]
-    np.testing.assert_array_equal(one, two)
-    assert np.mean((y >= one[:, 0]) & (y <= one[:, 1])) == pytest.approx(0.8, abs=0.03)
-
-
-def test_what_cannot_be_calibrated_is_refused():
+def test_invalid_settings_and_early_outcomes_are_refused():
+    """An outcome known before its forecast, a short window, a rate that is too large."""
     raw, y, series, made = overconfident(days=250)
     with pytest.raises(DataError, match="an outcome comes after"):
         adaptive_conformal(raw, y, series, made, made)
-    with pytest.raises(DataError, match="30 outcomes; 100 are needed"):
-        split_conformal(raw, y, np.arange(len(y)) < 30, series)
     with pytest.raises(DataError, match="least 10"):
         Adaptive(least=10)
     with pytest.raises(DataError, match=r"rate 0\.9"):

@@ -1,4 +1,4 @@
-"""Whole distributions made to hold on days that were not fitted."""
+"""Recalibration on validation days: shrinkage and conformal quantiles of scores."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from forecaster.evaluation.recalibration import (
     score_quantiles,
     scores_by_series,
     scores_of,
+    shrinkage,
 )
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -61,3 +62,30 @@ def test_intervals_hold_their_share_of_days_to_come(kind: str) -> None:
 def test_a_row_of_a_series_without_numbers_has_no_interval() -> None:
     found = recalibrated(Point(np.zeros(1)), np.array(["NEW"]), {}, LEVELS)
     assert np.isnan(found.values).all()
+
+
+def test_the_shrinkage_slope_by_hand():
+    """Forecasts 1, 2, -1 with outcomes 1, 0, -1: (1 + 0 + 1) / (1 + 4 + 1) = 1/3."""
+    forecast, outcome = np.array([[1.0], [2.0], [-1.0]]), np.array([[1.0], [0.0], [-1.0]])
+    np.testing.assert_allclose(shrinkage(forecast, outcome), [1 / 3])
+
+
+def test_the_factor_is_clipped_to_0_and_1():
+    """Opposite outcomes give 0, twice the forecast gives 1."""
+    forecast = np.array([[1.0, 1.0], [-2.0, -2.0]])
+    assert shrinkage(forecast, forecast * [-1.0, 2.0]).tolist() == [0.0, 1.0]
+
+
+def test_unknown_days_do_not_count():
+    """NaN on either side leaves the pair out; a target without any pair gets 0."""
+    forecast = np.array([[1.0, np.nan], [5.0, np.nan], [np.nan, 1.0]])
+    outcome = np.array([[0.5, 1.0], [np.nan, 1.0], [9.0, np.nan]])
+    assert shrinkage(forecast, outcome).tolist() == [0.5, 0.0]
+
+
+def test_noise_is_not_believed_and_signal_is():
+    """2,000 days: pure noise keeps under a tenth, a forecast with the right scale nearly all."""
+    generator = np.random.default_rng(0)
+    signal, noise = generator.standard_normal((2, 2000))
+    factors = shrinkage(np.column_stack([noise, signal]), np.column_stack([signal, signal + noise]))
+    assert factors[0] < 0.1 and factors[1] > 0.9

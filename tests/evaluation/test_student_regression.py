@@ -95,7 +95,8 @@ def test_unknown_outcomes_and_inputs_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("y", "words"), [(np.zeros(500), "constant has no scale"), (np.arange(10.0), "10 fit rows")]
+    ("y", "words"),
+    [(np.zeros(500), "constant has no scale"), (np.arange(10.0), "10 training rows")],
 )
 def test_what_cannot_be_fitted_is_refused(y, words):
     x = np.random.default_rng(0).normal(size=(len(y), 3))

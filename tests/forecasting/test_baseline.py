@@ -9,7 +9,7 @@ import pytest
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError, UnknownNameError
-from forecaster.evaluation.conformal import raw_intervals
+from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.volatility import ewma_student
 from forecaster.forecasting.baseline import BASELINE, predict_baseline, stated_by_baseline
 from forecaster.forecasting.predictions import PREDICTION_COLUMNS
@@ -65,7 +65,7 @@ def test_its_intervals_hold_on_days_that_it_was_not_fitted_on(panel: Panel, targ
     fit = panel.outcome_days <= np.datetime64("2012-01-01")
     rows = np.flatnonzero(panel.outcome_days > np.datetime64("2012-01-01"))
     stated = stated_by_baseline(panel, target, fit, rows)
-    inside = raw_intervals(stated.predictive).inside(
+    inside = uncalibrated_intervals(stated.predictive).inside(
         panel.y[rows, panel.targets.index(target)], 0.8
     )
     assert np.nanmean(inside) == pytest.approx(0.8, abs=0.05)

@@ -10,7 +10,7 @@ import torch
 
 from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
-from forecaster.evaluation.mixture import Mixture, arrays_of, from_arrays, mixture, put_together
+from forecaster.evaluation.mixture import Mixture, arrays_of, from_arrays, mixture, assemble
 from forecaster.evaluation.recalibration import scores_of, shrinkage
 from forecaster.forecasting.data_set import Material, prepare
 from forecaster.forecasting.fitted_model import (
@@ -146,7 +146,7 @@ def test_a_damaged_second_member_is_refused(tmp_path: Path) -> None:
         load_trained(tmp_path, made.manifest)
 
 
-def test_a_mixture_survives_being_cut_stored_and_put_together(
+def test_a_mixture_survives_being_cut_stored_and_assemble(
     material: Material, ensemble: Fit
 ) -> None:
     """What a fold keeps on disk is what the members said."""
@@ -157,7 +157,7 @@ def test_a_mixture_survives_being_cut_stored_and_put_together(
         (np.flatnonzero(half), tuple(from_arrays(arrays_of(part.take(half))) for part in stated))
         for half in halves
     ]
-    for whole, again in zip(stated, put_together(parts, len(rows)), strict=True):
+    for whole, again in zip(stated, assemble(parts, len(rows)), strict=True):
         np.testing.assert_array_equal(again.quantile([0.1, 0.9]), whole.quantile([0.1, 0.9]))
     both = mixture([stated[0], stated[0]])
     assert isinstance(both, Mixture) and len(both.members) == 6
