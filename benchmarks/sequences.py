@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, pack_sequences, window_ends
+from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.models.network import build_network
 from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.trainer import Options, train

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.plain_loop import PlainLoop
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, pack_sequences, window_ends
+from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.models.network import Network, build_network
 from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.micro_batches import Workers, tiled_gradients

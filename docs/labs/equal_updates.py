@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import pack_sequences
+from forecaster.data.sequence_packing import pack_sequences
 from forecaster.models.network import Network, build_network
 from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.inference import forecast_histories

@@ -17,7 +17,12 @@ from forecaster.data.features import TRAILING_DAYS
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
-from forecaster.data.segments import PackedSequences, WindowBatches, pack_sequences, window_ends
+from forecaster.data.sequence_packing import (
+    PackedSequences,
+    WindowBatches,
+    pack_sequences,
+    window_ends,
+)
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base

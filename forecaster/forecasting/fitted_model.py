@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from forecaster.data.derived_features import compact_names, derived_blocks, derived_inputs
 from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
-from forecaster.data.segments import window_ends
+from forecaster.data.sequence_packing import window_ends
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.mixture import mixture

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import PackedSequences
+from forecaster.data.sequence_packing import PackedSequences
 from forecaster.forecasting.data_set import Material, longest_history, passes_over
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import LEAP, Evaluated

@@ -18,7 +18,7 @@ from test_gradients import (
 
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, window_ends
+from forecaster.data.sequence_packing import WindowBatches, window_ends
 from forecaster.models.network import CORES, build_network
 from forecaster.training.inference import forecast_histories, forecast_windows
 from tests.bptt.verification import (

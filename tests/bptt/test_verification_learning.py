@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_gradients import elman_weights, equal, make_network, relative_error
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, window_ends
+from forecaster.data.sequence_packing import WindowBatches, window_ends
 from forecaster.forecasting import fitting
 from forecaster.models.network import Network, build_network
 from forecaster.pipeline import train as pipeline

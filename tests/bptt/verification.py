@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import PackedSequences, pack_sequences
+from forecaster.data.sequence_packing import PackedSequences, pack_sequences
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import Head
 from forecaster.models.network import Network

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches, pack_sequences, window_ends
+from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.errors import ArtifactError
 from forecaster.models.network import build_network
 from forecaster.training.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import WindowBatches
+from forecaster.data.sequence_packing import WindowBatches
 from forecaster.models.network import build_network
 from forecaster.training import micro_batches
 from forecaster.training.epoch import Reading, TrainingArrays

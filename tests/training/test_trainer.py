@@ -9,7 +9,7 @@ import torch
 
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.segments import Segment, WindowBatches, pack_sequences
+from forecaster.data.sequence_packing import Batch, WindowBatches, pack_sequences
 from forecaster.errors import DivergedError
 from forecaster.models.network import build_network
 from forecaster.training import epoch as passes_module
@@ -195,7 +195,7 @@ def test_passes_are_numbered_from_one():
 
     def passes(number):
         asked.append(number)
-        return [Segment(np.arange(3)[:, None], np.array([True]))] * 2
+        return [Batch(np.arange(3)[:, None], np.array([True]))] * 2
 
     looks, _ = run(network(), passes, options=replace(OPTIONS, max_steps=5, evaluate_every=2))
     assert asked == [1, 2, 3]
@@ -257,7 +257,7 @@ def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
             validate=lambda _: 1.0,
             on_step=lambda *_: None,
         )
-    expected = passed if update == "pass" else [Segment(guilty[0][:, None], np.array([True]))]
+    expected = passed if update == "pass" else [Batch(guilty[0][:, None], np.array([True]))]
     rows = np.concatenate([segment.rows[segment.rows >= 0] for segment in expected])
     assert sorted(caught.value.rows) == sorted(rows.tolist())
 
@@ -387,10 +387,10 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
 
 def test_padding_neither_scores_nor_teaches():
     """A lane that has run out shows row 0; its outcome counts in its own place only."""
-    alone = [Segment(np.arange(8)[:, None], np.array([True]))]
+    alone = [Batch(np.arange(8)[:, None], np.array([True]))]
     rows = np.full((8, 2), -1)
     rows[:, 0] = np.arange(8)
-    beside = [Segment(rows, np.array([True, False]))]
+    beside = [Batch(rows, np.array([True, False]))]
     data = arrays()
     data.y[0], data.scored[0] = 5.0, True
     options = replace(OPTIONS, max_steps=1, evaluate_every=1)
