@@ -12,7 +12,7 @@ from torch import Tensor
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.elman import ElmanCore
-from forecaster.models.heads import PointHead
+from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import Network
 
 DAYS, HIDDEN = 8, 4
@@ -45,7 +45,7 @@ def shared(network: Network, x: Tensor, outcome: Tensor) -> Tensor:
 def elman(scale: float) -> Network:
     """A network whose W_s is a rotation times `scale`, fed so little that tanh stays linear."""
     torch.manual_seed(1)
-    network = Network(ElmanCore(2, HIDDEN), PointHead(HIDDEN, 1)).double()
+    network = Network(ElmanCore(2, HIDDEN), Head(HIDDEN, [PointForm()])).double()
     with torch.no_grad():
         network.head.linear.weight.fill_(1.0)
         for name, parameter in network.core.fused.named_parameters():

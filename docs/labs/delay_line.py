@@ -11,7 +11,7 @@ from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore
 from forecaster.models.elman import ElmanCore
-from forecaster.models.heads import PointHead
+from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import Network
 
 LAG, DAYS, LANES, PASSES, RATE = 10, 240, 16, 80, 0.5
@@ -20,7 +20,7 @@ LAG, DAYS, LANES, PASSES, RATE = 10, 240, 16, 80, 0.5
 def delay_line() -> Network:
     """A shift register of LAG + 1 units whose write gate is closed and whose end is read."""
     core: RecurrentCore = ElmanCore(1, LAG + 1)
-    network = Network(core, PointHead(LAG + 1, 1)).double()
+    network = Network(core, Head(LAG + 1, [PointForm()])).double()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

@@ -10,7 +10,7 @@ from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.elman import ElmanCore
-from forecaster.models.heads import PointHead
+from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import Network
 
 DAYS = 12
@@ -48,7 +48,7 @@ def reached(network: Network, day: int, plan: BPTTPlan) -> list[bool]:
 def main() -> None:
     """Print a triangle per plan: a row per error, a column per day it may reach."""
     torch.manual_seed(0)
-    network = Network(Probed(), PointHead(3, 1))
+    network = Network(Probed(), Head(3, [PointForm()]))
     nn.init.normal_(network.head.linear.weight)
     plans = {
         "full": BPTTPlan.full(),

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
 from forecaster.data.derived_features import derived_blocks, derived_names
 from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
-from forecaster.evaluation.student_regression import fit_student_regression
-from forecaster.models.heads import DF_OFFSET, LEVELS, Form, QuantileForm, StudentTForm
+from forecaster.models.heads import Form
 
 Kind = Literal["har", "linear"]
 
@@ -31,8 +29,6 @@ HAR_INPUTS = {
     ),
 }
 MOST_ROWS = 400_000  # rows that a base is fitted on; beyond, every so many-th
-RIDGE = 1.0  # beside the squares of thousands of rows; keeps collinear lags apart
-LEAST_STEP = 1e-4  # between two quantiles, in standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,41 +108,7 @@ def _fit_target(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit weights (C, P) and intercepts (P,) of one target's raw outputs."""
     known = np.isfinite(y)
-    none = np.zeros((x.shape[1], form.width)), np.zeros(form.width)
     if known.sum() < 4 * x.shape[1] + 20 or np.ptp(y[known]) == 0.0:
-        return none
+        return np.zeros((x.shape[1], form.width)), np.zeros(form.width)
     x, y = x[known].astype(np.float64), y[known]
-    if isinstance(form, StudentTForm):
-        return _student(x, y, drift)
-    location = np.zeros(x.shape[1])
-    middle = float(y.mean())
-    if not drift:
-        model = Ridge(alpha=RIDGE, solver="cholesky").fit(x, y)
-        location, middle = model.coef_, float(model.intercept_)
-    weights, intercepts = none
-    weights[:, 0], intercepts[0] = location, middle
-    if isinstance(form, QuantileForm):
-        found = np.quantile(y - x @ location, LEVELS)
-        half = len(LEVELS) // 2
-        steps = np.maximum(np.diff(found), LEAST_STEP)
-        intercepts[0] = found[half]
-        intercepts[1:] = _before_softplus(np.concatenate([steps[:half][::-1], steps[half:]]))
-    return weights, intercepts
-
-
-def _student(x: np.ndarray, y: np.ndarray, drift: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Fit location, log scale and degrees of freedom."""
-    x_loc = x[:, :0] if drift else x
-    found = fit_student_regression(x_loc, x, y, np.ones(len(y), dtype=np.bool_))
-    weights = np.zeros((x.shape[1], StudentTForm.width))
-    if not drift:
-        weights[:, 0] = found.loc_weights
-    weights[:, 1] = found.scale_weights
-    tail = float(_before_softplus(np.array(found.df - 2.0))) - DF_OFFSET
-    return weights, np.array([found.loc_intercept, found.scale_intercept, tail])
-
-
-def _before_softplus(value: np.ndarray) -> np.ndarray:
-    """Invert log(1 + exp(x)), for values above 0."""
-    inverse: np.ndarray = value + np.log(-np.expm1(-value))
-    return inverse
+    return form.fit_base(x, y, drift_only=drift)

@@ -18,16 +18,12 @@ from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
 from forecaster.errors import ArtifactError
-from forecaster.evaluation.distributions import Point, Predictive, StudentT
+from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import mixture
-from forecaster.evaluation.quantiles import Quantiles
 from forecaster.forecasting.base_model import Base
 from forecaster.models.heads import (
-    LEVELS,
     Form,
     PointLoss,
-    QuantileForm,
-    StudentTForm,
     form_of,
     split_raw,
 )
@@ -170,18 +166,11 @@ def distributions(
 ) -> tuple[Predictive, ...]:
     """Turn raw outputs (N, R) into each target's distribution, in its own units."""
     parts = split_raw(torch.from_numpy(raw), forms)
-    found: list[Predictive] = []
-    for k, (form, part) in enumerate(zip(forms, parts, strict=True)):
-        mean, scale = target_scaler.mean[k], target_scaler.scale[k]
-        values = form.parameters(part).numpy()
-        if isinstance(form, StudentTForm):
-            loc, spread, df = values.T
-            found.append(StudentT(loc * scale + mean, spread * scale, df))
-        elif isinstance(form, QuantileForm):
-            found.append(Quantiles(np.array(LEVELS), values * scale + mean))
-        else:
-            found.append(Point(values[:, 0] * scale + mean))
-    return tuple(found)
+    scales = zip(target_scaler.mean, target_scaler.scale, strict=True)
+    return tuple(
+        form.distribution(part, mean, scale)
+        for form, part, (mean, scale) in zip(forms, parts, scales, strict=True)
+    )
 
 
 def able_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:

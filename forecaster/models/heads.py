@@ -1,49 +1,80 @@
-"""What the network puts out, and the loss of each day's output.
+"""Output forms of a network: raw outputs, their loss, their distribution and their baseline.
 
-Knows no days, no masks and no averages: a loss comes out per element, so that whoever
-sums decides which days count and by how much.
+Knows no days, no masks and no averages: a loss comes out per element, so that the caller
+decides which days count and by how much.
 
-Shape letters: H hidden units, K targets, R raw outputs of all targets together; `...` is any
-leading shape, usually (T, B).
+Shape letters: H hidden units, K targets, P raw outputs of one target, R of all targets together,
+N rows, C inputs of a baseline; `...` is any leading shape, usually (T, B).
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forecaster.errors import UsageError
+from forecaster.evaluation.distributions import Point, Predictive, StudentT
+from forecaster.evaluation.quantiles import Quantiles
+from forecaster.evaluation.student_regression import fit_student_regression
 
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
+HALF = len(LEVELS) // 2
 PointLoss = Literal["mse", "huber"]
-HUBER_FROM = 1.0  # standard deviations of the target
-# Outcomes are in standard deviations: what lies outside is no forecast of a scale but a runaway.
-LOG_SCALE_AT_MOST = 6.0
-DF_OFFSET, DF_AT_MOST = 4.0, 200.0
+HUBER_DELTA = 1.0  # standard deviations of the target
+# Outcomes are in standard deviations: a scale outside these bounds is a runaway.
+MAX_LOG_SCALE = 6.0
+DF_OFFSET, MAX_EXCESS_DF = 4.0, 200.0
+RIDGE = 1.0  # beside the squares of thousands of rows; keeps collinear lags apart
+MIN_STEP = 1e-4  # between two quantiles, in standard deviations
+INITIAL_WEIGHT_STD = 0.01
+
+Linear = tuple[np.ndarray, np.ndarray]  # weights (C, P) and intercepts (P,)
 
 
 class Form(ABC):
-    """What the raw outputs of one target mean."""
+    """The meaning of one target's raw outputs; the first of them is the location.
 
+    A new form is a subclass and an entry in `FORMS`; settings list its name.
+    """
+
+    name: ClassVar[str]
     width: int
 
     @abstractmethod
     def parameters(self, raw: Tensor) -> Tensor:
-        """Turn raw outputs (..., P) into parameters (..., P)."""
+        """Convert raw outputs (..., P) to parameters (..., P)."""
 
     @abstractmethod
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
-        """Score raw outputs (..., P) against outcomes (...); one loss each, lower is better."""
+        """Score raw outputs (..., P) on outcomes (...); one loss each, lower is better."""
+
+    @abstractmethod
+    def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
+        """Convert raw outputs (N, P) to distributions of outcomes with this mean and scale."""
+
+    @abstractmethod
+    def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
+        """Fit raw outputs linear in the inputs: the baseline that a network starts from.
+
+        Args:
+            x: (N, C) scaled inputs, float64.
+            y: (N,) scaled outcomes.
+            drift_only: keep the location constant.
+
+        Returns:
+            Weights (C, P) and intercepts (P,).
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class PointForm(Form):
-    """One number, judged by its squared or by Huber's error.
+    """One number, scored by its squared or by Huber's error.
 
         E = (y - d)^2,    or    E = e^2 for |e| <= 1, else 2 |e| - 1
 
@@ -51,41 +82,51 @@ class PointForm(Form):
     that small errors cost what they cost under the squared error.
     """
 
-    point_loss: PointLoss = "mse"
+    name = "point"
     width = 1
+    point_loss: PointLoss = "mse"
 
     def parameters(self, raw: Tensor) -> Tensor:
         """Return the number itself."""
         return raw
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
-        """Score each number; see `Form.loss`."""
-        error = raw[..., 0] - outcome
+        """Compute the error of each number; see `Form.loss`."""
         if self.point_loss == "mse":
-            return error.square()
-        return 2.0 * functional.huber_loss(raw[..., 0], outcome, reduction="none", delta=HUBER_FROM)
+            return (raw[..., 0] - outcome).square()
+        huber = functional.huber_loss(raw[..., 0], outcome, reduction="none", delta=HUBER_DELTA)
+        return 2.0 * huber
+
+    def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
+        """Return points; see `Form.distribution`."""
+        return Point(raw[:, 0].numpy() * scale + mean)
+
+    def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
+        """Fit the location by ridge regression; see `Form.fit_base`."""
+        return _ridge_location(x, y, self.width, drift_only)
 
 
 @dataclass(frozen=True, slots=True)
 class StudentTForm(Form):
-    """A Student-t distribution, judged by its negative log-likelihood.
+    """A Student-t distribution, scored by its negative log-likelihood.
 
         loc = r_1,    scale = exp(r_2),    df = 2 + softplus(r_3 + 4)
 
     so that the variance, scale^2 df / (df - 2), exists. `scale` is the t's own parameter, not
-    its standard deviation. df begins near 6 and is held below 202, which is normal.
+    its standard deviation. df starts near 6 and is at most 202, which is nearly normal.
     """
 
+    name = "student-t"
     width = 3
 
     def parameters(self, raw: Tensor) -> Tensor:
         """Return (..., 3): location, scale, degrees of freedom."""
-        log_scale = raw[..., 1].clamp(-LOG_SCALE_AT_MOST, LOG_SCALE_AT_MOST)
-        excess = functional.softplus(raw[..., 2] + DF_OFFSET).clamp(1e-3, DF_AT_MOST)
+        log_scale = raw[..., 1].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+        excess = functional.softplus(raw[..., 2] + DF_OFFSET).clamp(1e-3, MAX_EXCESS_DF)
         return torch.stack([raw[..., 0], log_scale.exp(), 2.0 + excess], dim=-1)
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
-        """Give -log of the density at the outcome; see `Form.loss`."""
+        """Compute -log of the density at the outcome; see `Form.loss`."""
         loc, scale, df = self.parameters(raw).unbind(-1)
         z = (outcome - loc) / scale
         half = 0.5 * (df + 1.0)
@@ -93,37 +134,66 @@ class StudentTForm(Form):
         # log1p: near the location z^2 / df is far below 1, and 1 + it would lose it in float32.
         return half * torch.log1p(z.square() / df) + scale.log() - constant
 
+    def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
+        """Return Student-t distributions; see `Form.distribution`."""
+        loc, spread, df = self.parameters(raw).numpy().T
+        return StudentT(loc * scale + mean, spread * scale, df)
+
+    def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
+        """Fit location, log scale and degrees of freedom; see `Form.fit_base`."""
+        x_loc = x[:, :0] if drift_only else x
+        found = fit_student_regression(x_loc, x, y, np.ones(len(y), dtype=np.bool_))
+        weights = np.zeros((x.shape[1], self.width))
+        if not drift_only:
+            weights[:, 0] = found.loc_weights
+        weights[:, 1] = found.scale_weights
+        tail = float(_inverse_softplus(np.array(found.df - 2.0))) - DF_OFFSET
+        return weights, np.array([found.loc_intercept, found.scale_intercept, tail])
+
 
 @dataclass(frozen=True, slots=True)
 class QuantileForm(Form):
-    """Quantiles that cannot cross, judged by twice their mean pinball loss.
+    """Quantiles that cannot cross, scored by twice their mean pinball loss.
 
         q_{1/2} = r_1,    q_{i+1} = q_i + softplus(r),    and downwards alike
 
-    The loss estimates the CRPS, from the tails inwards.
+    The loss estimates the CRPS.
 
     Source: Koenker and Bassett (1978), "Regression Quantiles"; increments as in Gasthaus et al.
     (2019), "Probabilistic Forecasting with Spline Quantile Function RNNs", with steps at fixed
     levels instead of a spline.
     """
 
+    name = "quantiles"
     width = len(LEVELS)
 
     def parameters(self, raw: Tensor) -> Tensor:
         """Return (..., P) quantiles at `LEVELS`, rising."""
-        half = len(LEVELS) // 2
         median, steps = raw[..., :1], functional.softplus(raw[..., 1:])
-        below = steps[..., :half].cumsum(-1).flip(-1)
-        return torch.cat([median - below, median, median + steps[..., half:].cumsum(-1)], dim=-1)
+        below = steps[..., :HALF].cumsum(-1).flip(-1)
+        return torch.cat([median - below, median, median + steps[..., HALF:].cumsum(-1)], dim=-1)
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
-        """Give twice the mean pinball loss; see `Form.loss`."""
+        """Compute twice the mean pinball loss; see `Form.loss`."""
         levels = raw.new_tensor(LEVELS)
         error = outcome[..., None] - self.parameters(raw)
         return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(-1)
 
+    def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
+        """Return quantile distributions; see `Form.distribution`."""
+        return Quantiles(np.array(LEVELS), self.parameters(raw).numpy() * scale + mean)
 
-FORMS = ("point", "student-t", "quantiles")
+    def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
+        """Fit the median by ridge regression, constant steps around it; see `Form.fit_base`."""
+        weights, intercepts = _ridge_location(x, y, self.width, drift_only)
+        found = np.quantile(y - x @ weights[:, 0].copy(), LEVELS)
+        steps = np.maximum(np.diff(found), MIN_STEP)
+        intercepts[0] = found[HALF]
+        intercepts[1:] = _inverse_softplus(np.concatenate([steps[:HALF][::-1], steps[HALF:]]))
+        return weights, intercepts
+
+
+FORMS: dict[str, type[Form]] = {form.name: form for form in (PointForm, StudentTForm, QuantileForm)}
 
 
 def form_of(name: str, point_loss: PointLoss = "mse") -> Form:
@@ -132,81 +202,21 @@ def form_of(name: str, point_loss: PointLoss = "mse") -> Form:
     Raises:
         UsageError: the name is unknown.
     """
-    if name == "point":
-        return PointForm(point_loss)
     if name not in FORMS:
         raise UsageError(f"--head {name} is not known; choose one of {', '.join(FORMS)}.")
-    return StudentTForm() if name == "student-t" else QuantileForm()
+    return PointForm(point_loss) if name == "point" else FORMS[name]()
 
 
-INITIAL_WEIGHT_SPREAD = 0.01
-
-
-class Head(nn.Module, ABC):
-    """Turns hidden units into forecasts and judges them.
-
-    `raw_outputs` is R: as many as targets where each forecast is one number.
-    """
-
-    raw_outputs: int
-
-    @abstractmethod
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map hidden units (..., H) to raw outputs (..., R)."""
-
-    @abstractmethod
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Score raw outputs (..., R) against outcomes (..., K); one loss per outcome."""
-
-
-class PointHead(Head):
-    """One number per target, scored by its squared error.
-
-        y = W_y s + b,    E = (y - d)^2
-
-    Starts near zero, which for standardized returns is close to the best constant, so that
-    the first updates need not unlearn a random forecast.
-
-    Args:
-        hidden_size: units of the core's output.
-        targets: numbers forecast per day.
-    """
-
-    def __init__(self, hidden_size: int, targets: int) -> None:
-        super().__init__()
-        self.raw_outputs = targets
-        self.linear = nn.Linear(hidden_size, targets)
-        _start_near_zero(self.linear)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map hidden units (..., H) to forecasts (..., K)."""
-        output: Tensor = self.linear(hidden)
-        return output
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Square the error of each element; equal shapes (..., K) in and out.
-
-        Raises:
-            ValueError: the shapes differ, which broadcasting would hide.
-        """
-        if prediction.shape != target.shape:
-            raise ValueError(
-                f"prediction is {tuple(prediction.shape)} but target {tuple(target.shape)}; "
-                "give both the same shape."
-            )
-        return (prediction - target).square()
-
-
-class FormHead(Head):
-    """Each target in a form of its own, all from one linear map of the same hidden units.
+class Head(nn.Module):
+    """A linear map of hidden units to the raw outputs of every target.
 
         r = W_y s + b
 
-    Starts near zero, like `PointHead`, which it is where every form is a squared-error point.
+    Starts near zero, which for standardized returns is close to the best constant.
 
     Args:
         hidden_size: units of the core's output.
-        forms: what is said of each target, in order; at least one.
+        forms: of each target, in order; at least one.
     """
 
     def __init__(self, hidden_size: int, forms: Sequence[Form]) -> None:
@@ -214,18 +224,21 @@ class FormHead(Head):
         self.forms = tuple(forms)
         self.raw_outputs = sum(form.width for form in self.forms)
         self.linear = nn.Linear(hidden_size, self.raw_outputs)
-        _start_near_zero(self.linear)
+        # On the meta device there is nothing to draw, and drawing imports torch's compiler: 3 s.
+        if not self.linear.weight.is_meta:
+            nn.init.normal_(self.linear.weight, std=INITIAL_WEIGHT_STD)
+            nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Map hidden units (..., H) to raw outputs (..., R), target after target."""
+        """Map hidden units (..., H) to raw outputs (..., R)."""
         output: Tensor = self.linear(hidden)
         return output
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Score raw outputs (..., R) against outcomes (..., K), each in its own form.
+        """Score raw outputs (..., R) on outcomes (..., K), each in its own form.
 
         Raises:
-            ValueError: the shapes do not belong together, which broadcasting would hide.
+            ValueError: the shapes do not fit together, which broadcasting would hide.
         """
         expected = (*target.shape[:-1], self.raw_outputs)
         if target.shape[-1] != len(self.forms) or prediction.shape != expected:
@@ -233,21 +246,28 @@ class FormHead(Head):
                 f"prediction is {tuple(prediction.shape)} and target {tuple(target.shape)}; "
                 f"give (..., {self.raw_outputs}) and (..., {len(self.forms)})."
             )
-        parts = split_raw(prediction, self.forms)
-        losses = [
-            form.loss(raw, outcome)
-            for form, raw, outcome in zip(self.forms, parts, target.unbind(-1), strict=True)
-        ]
-        return torch.stack(losses, dim=-1)
+        parts = zip(self.forms, split_raw(prediction, self.forms), target.unbind(-1), strict=True)
+        return torch.stack([form.loss(raw, outcome) for form, raw, outcome in parts], dim=-1)
 
 
 def split_raw(raw: Tensor, forms: Sequence[Form]) -> tuple[Tensor, ...]:
-    """Cut raw outputs (..., R) into those of each target (..., P)."""
+    """Split raw outputs (..., R) into those of each target (..., P)."""
     return torch.split(raw, [form.width for form in forms], dim=-1)
 
 
-def _start_near_zero(linear: nn.Linear) -> None:
-    # On the meta device there is nothing to draw, and drawing there imports torch's compiler: 3 s.
-    if not linear.weight.is_meta:
-        nn.init.normal_(linear.weight, std=INITIAL_WEIGHT_SPREAD)
-        nn.init.zeros_(linear.bias)
+def _ridge_location(x: np.ndarray, y: np.ndarray, width: int, drift_only: bool) -> Linear:
+    """Fit the location alone; other raw outputs are 0."""
+    weights, intercepts = np.zeros((x.shape[1], width)), np.zeros(width)
+    intercepts[0] = y.mean()
+    if not drift_only:
+        from sklearn.linear_model import Ridge
+
+        model = Ridge(alpha=RIDGE, solver="cholesky").fit(x, y)
+        weights[:, 0], intercepts[0] = model.coef_, model.intercept_
+    return weights, intercepts
+
+
+def _inverse_softplus(value: np.ndarray) -> np.ndarray:
+    """Invert log(1 + exp(x)), for values above 0."""
+    inverse: np.ndarray = value + np.log(-np.expm1(-value))
+    return inverse

@@ -14,7 +14,7 @@ from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.elman import ElmanCore
 from forecaster.models.gru import GRUCore
-from forecaster.models.heads import Form, FormHead, Head, PointForm, PointHead
+from forecaster.models.heads import Form, Head, PointForm
 from forecaster.models.lstm import LSTMCore
 from forecaster.models.mlp import MLPCore
 
@@ -220,11 +220,5 @@ def build_network(
         core = BidirectionalCore(core, known[model](inputs, hidden, layers, dropout))
     if input_dropout or has_base:
         core = ReadingCore(core, inputs, input_dropout)
-    head = _head(core.hidden_size, targets, forms)
+    head = Head(core.hidden_size, forms or (PointForm(),) * targets)
     return Network(core, head, dropout, learned_start=learned_start, has_base=has_base)
-
-
-def _head(hidden_size: int, targets: int, forms: Sequence[Form]) -> Head:
-    if all(form == PointForm() for form in forms):
-        return PointHead(hidden_size, targets)
-    return FormHead(hidden_size, forms)

@@ -23,7 +23,7 @@ from forecaster.bptt.truncation_bias import (
     plan_bias,
 )
 from forecaster.models.base import RecurrentCore, RecurrentState
-from forecaster.models.heads import PointHead
+from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import CORES, Network, build_network
 
 LANES, INPUTS, TARGETS, HIDDEN = 4, 3, 2, 6
@@ -53,7 +53,7 @@ class LinearCore(RecurrentCore):
 
 def linear_network(a: float) -> Network:
     torch.manual_seed(0)
-    return Network(LinearCore(a), PointHead(1, 1).double())
+    return Network(LinearCore(a), Head(1, [PointForm()]).double())
 
 
 def make_network(model: str, *, layers: int = 1, hidden: int = HIDDEN, gate_bias: float = 0.0):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import PackedSequences, pack_sequences
 from forecaster.models.base import RecurrentCore, RecurrentState
-from forecaster.models.heads import Head
 from forecaster.models.network import Network
 from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.trainer import Options, train
@@ -121,7 +120,7 @@ def held_still(*args, **kwargs) -> list[list[Tensor]]:
     return watched_fit(*args, optimizer=Still, **kwargs).seen
 
 
-class Readout(Head):
+class Readout(nn.Module):
     """The forecast is the hidden unit itself; squared error."""
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What a network says of a target, and what that costs when another outcome comes."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,16 @@ from scipy import stats
 
 from forecaster.errors import UsageError
 from forecaster.models.heads import (
+    FORMS,
     LEVELS,
-    FormHead,
+    Head,
     PointForm,
-    PointHead,
     QuantileForm,
     StudentTForm,
     form_of,
 )
 from forecaster.models.network import build_network
+from forecaster.settings import HeadName
 
 MIXED = ("student-t", "point", "quantiles")
 
@@ -86,7 +89,7 @@ def test_the_true_quantiles_have_the_lowest_pinball_loss():
 
 
 def test_a_mixed_head_scores_each_target_in_its_own_form():
-    head = FormHead(4, [form_of(name) for name in MIXED])
+    head = Head(4, [form_of(name) for name in MIXED])
     assert head.raw_outputs == 3 + 1 + len(LEVELS)
     raw, outcome = head(torch.randn(5, 2, 4)), torch.randn(5, 2, 3)
     loss = head.loss(raw, outcome)
@@ -96,25 +99,22 @@ def test_a_mixed_head_scores_each_target_in_its_own_form():
         head.loss(raw, outcome[..., :2])
 
 
-def test_points_alone_are_the_head_of_old():
-    """The same draws, the same names: versions differ by their forms only."""
+def test_points_are_the_default():
+    """The same draws and the same names with and without forms."""
     made = []
     for forms in ((), [form_of("point"), form_of("point")]):
         torch.manual_seed(0)
         made.append(
             build_network("lstm", inputs=3, targets=2, hidden=4, layers=1, dropout=0.0, forms=forms)
         )
-    assert all(isinstance(network.head, PointHead) for network in made)
-    torch.manual_seed(0)
-    torch.nn.init.normal_(made[0].head.linear.weight)
-    huber = build_network(
-        *("lstm",),
-        **{"inputs": 3, "targets": 1, "hidden": 4, "layers": 1, "dropout": 0.0},
-        forms=[form_of("point", "huber")],
-    )
-    assert isinstance(huber.head, FormHead)
+    weights = [network.state_dict() for network in made]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_an_unknown_form_is_refused():
     with pytest.raises(UsageError, match="--head normal is not known; choose one of point, st"):
         form_of("normal")
+
+
+def test_settings_list_the_forms_in_their_order():
+    assert get_args(HeadName) == tuple(FORMS)

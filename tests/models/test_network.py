@@ -4,7 +4,7 @@ from oracles import run
 
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentState
-from forecaster.models.heads import PointForm, PointHead, StudentTForm
+from forecaster.models.heads import Head, PointForm, StudentTForm
 from forecaster.models.network import CORES, build_network
 
 SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 2, "dropout": 0.0}
@@ -63,15 +63,15 @@ def test_forecasts_start_near_zero():
 
 def test_point_loss_by_hand():
     """Squared errors, one per element: (1-3)^2 = 4, (2-2)^2 = 0, (0-(-1))^2 = 1."""
-    head = PointHead(hidden_size=1, targets=3)
+    head = Head(1, [PointForm()] * 3)
     loss = head.loss(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[3.0, 2.0, -1.0]]))
     assert loss.tolist() == [[4.0, 0.0, 1.0]]
 
 
 def test_point_loss_refuses_shapes_that_would_broadcast():
     """(B, 1) against (B,) is an error and not a (B, B) table."""
-    with pytest.raises(ValueError, match="same shape"):
-        PointHead(1, 1).loss(torch.zeros(4, 1), torch.zeros(4))
+    with pytest.raises(ValueError, match=r"give \(\.\.\., 1\) and"):
+        Head(1, [PointForm()]).loss(torch.zeros(4, 1), torch.zeros(4))
 
 
 @pytest.mark.parametrize(
