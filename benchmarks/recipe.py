@@ -29,7 +29,7 @@ from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.significance import daily, diebold_mariano
 from forecaster.evaluation.splits import Fold, Split, walk_folds
 from forecaster.evaluation.volatility import garch, refit_days
-from forecaster.forecasting.data_set import material_of
+from forecaster.forecasting.data_set import build_dataset
 from forecaster.forecasting.fitting import fit
 from forecaster.pipeline.data_import import import_files
 from forecaster.settings import TrainSettings
@@ -84,8 +84,8 @@ def run_fold(
     panel: Panel, fold: Fold, rows: np.ndarray, settings: TrainSettings, seeds: int, out: Forecasts
 ) -> None:
     """Fit every forecaster on one fold and score its rows."""
-    material = material_of(panel, fold.split, settings)
-    base, wanted = material.reader.base, np.flatnonzero(rows)
+    dataset = build_dataset(panel, fold.split, settings)
+    base, wanted = dataset.reader.base, np.flatnonzero(rows)
     fit_rows = fold.fit(panel.outcome_days)
 
     def score(name: str, stated: tuple[Predictive, ...]) -> None:
@@ -93,11 +93,11 @@ def run_fold(
             known = wanted[np.isfinite(panel.y[wanted, k])]
             out.add(name, target, stated[k], panel.y[:, k], known)
 
-    score("linear twin", alone(material, settings).predictive(panel, rows))
+    score("linear twin", alone(dataset, settings).predictive(panel, rows))
     members: dict[str, list[tuple[Predictive, ...]]] = {"lstm": [], "mlp": []}
     for seed in range(seeds):
         seeded = settings.model_copy(update={"seed": seed})
-        made = fit(material, seeded, torch.device("cpu")).fitted
+        made = fit(dataset, seeded, torch.device("cpu")).fitted
         benchmark = memoryless_twin(panel, fold.split, seeded, base).fitted
         for name, fitted in (("lstm", made), ("mlp", benchmark)):
             stated = fitted.predictive(panel, rows)

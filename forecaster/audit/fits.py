@@ -21,9 +21,9 @@ from forecaster.evaluation.distributions import Point
 from forecaster.evaluation.recalibration import scores_by_series
 from forecaster.evaluation.splits import Fold, Split, split_by_time, walk_folds
 from forecaster.forecasting.base_model import Base
-from forecaster.forecasting.data_set import Material, material_of
+from forecaster.forecasting.data_set import Dataset, build_dataset
 from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import Fit, fit
+from forecaster.forecasting.fitting import FitResult, fit
 from forecaster.models.heads import LEVELS
 from forecaster.settings import TrainSettings
 
@@ -129,19 +129,19 @@ class Recipe:
         every = max(self.settings.max_steps // looks, 1)
         return self.settings.model_copy(update={"evaluate_every": every})
 
-    def without_select(self, panel: Panel) -> tuple[Material, Fit]:
+    def without_select(self, panel: Panel) -> tuple[Dataset, FitResult]:
         """Train so that the select block decides nothing: one look, after the last update."""
         return self._train(panel, self._with_looks(1), None)
 
-    def with_select(self, panel: Panel, base: Base | None = None) -> tuple[Material, Fit]:
+    def with_select(self, panel: Panel, base: Base | None = None) -> tuple[Dataset, FitResult]:
         """Train with looks at the select block, which chooses among the weights."""
         return self._train(panel, self.chooses, base)
 
     def _train(
         self, panel: Panel, settings: TrainSettings, base: Base | None
-    ) -> tuple[Material, Fit]:
-        material = material_of(panel, self.split, settings, base)
-        return material, fit(material, settings, torch.device("cpu"))
+    ) -> tuple[Dataset, FitResult]:
+        dataset = build_dataset(panel, self.split, settings, base)
+        return dataset, fit(dataset, settings, torch.device("cpu"))
 
 
 def block_values(panel: Panel, split: Split, cut: np.datetime64) -> Values:
@@ -171,7 +171,7 @@ def _block_numbers(
     return Values.of_rows(panel, rows, columns)
 
 
-def fit_values(material: Material, made: Fit, *, looks: bool) -> dict[str, Values]:
+def fit_values(dataset: Dataset, made: FitResult, *, looks: bool) -> dict[str, Values]:
     """Give what a training has fitted, by stage.
 
     Args:
@@ -179,10 +179,10 @@ def fit_values(material: Material, made: Fit, *, looks: bool) -> dict[str, Value
         made: what the training made.
         looks: whether what it saw of the select block counts.
     """
-    reader, base = material.reader, material.reader.base
+    reader, base = dataset.reader, dataset.reader.base
     scales = {
         **_scaler("input", reader.scaler.mean, reader.scaler.scale),
-        **_scaler("target", material.target_scaler.mean, material.target_scaler.scale),
+        **_scaler("target", dataset.target_scaler.mean, dataset.target_scaler.scale),
     }
     numbers: dict[str, np.ndarray | float] = {}
     if base is not None:
@@ -204,7 +204,7 @@ def _scaler(name: str, mean: np.ndarray, scale: np.ndarray) -> dict[str, np.ndar
     return {f"mean of {name}": mean, f"scale of {name}": scale}
 
 
-def calibration_of(panel: Panel, made: Fit) -> dict[str, dict[str, list[float]]]:
+def calibration_of(panel: Panel, made: FitResult) -> dict[str, dict[str, list[float]]]:
     """Calibrate a training's forecasts as a manifest does, by target and ticker."""
     return {
         name: scores_by_series(made.scores[:, k], panel.series, panel.tickers, LEVELS)
@@ -212,7 +212,7 @@ def calibration_of(panel: Panel, made: Fit) -> dict[str, dict[str, list[float]]]
     }
 
 
-def calibration_values(panel: Panel, made: Fit) -> Values:
+def calibration_values(panel: Panel, made: FitResult) -> Values:
     """Give what the select block has said of the forecasts: belief and quantiles of scores."""
     numbers: dict[str, np.ndarray | float] = {"belief": made.fitted.shrinkage}
     for target, by_ticker in calibration_of(panel, made).items():

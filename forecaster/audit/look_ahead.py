@@ -18,8 +18,8 @@ from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError
 from forecaster.evaluation.splits import Split, split_by_time
-from forecaster.forecasting.data_set import Material
-from forecaster.forecasting.fitting import Fit
+from forecaster.forecasting.data_set import Dataset
+from forecaster.forecasting.fitting import FitResult
 from forecaster.forecasting.loading import Trained
 from forecaster.models.heads import LEVELS
 from forecaster.settings import TrainSettings
@@ -38,8 +38,8 @@ class Subject:
     panel: Panel
     recipe: Recipe
     forecaster: Forecaster
-    still: tuple[Material, Fit]
-    chosen: tuple[Material, Fit]
+    still: tuple[Dataset, FitResult]
+    chosen: tuple[Dataset, FitResult]
 
     @classmethod
     def of(
@@ -238,8 +238,8 @@ def _compare_chosen(subject: Subject, cut: np.datetime64, tallies: Tallies) -> N
         tallies.compare(audit_fits.BASELINES, before, again, change, rounds=True)
         if not trains:
             continue
-        material, made = subject.recipe.with_select(panel, base)
-        for stage, values in audit_fits.fit_values(material, made, looks=True).items():
+        dataset, made = subject.recipe.with_select(panel, base)
+        for stage, values in audit_fits.fit_values(dataset, made, looks=True).items():
             tallies.compare(stage, fits[stage], values, change)
         again = audit_fits.calibration_values(panel, made)
         tallies.compare(audit_fits.CALIBRATION, calibration, again, change, rounds=True)

@@ -31,7 +31,7 @@ from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.recalibration import recalibrated
 from forecaster.forecasting.fitted_model import Fitted
-from forecaster.forecasting.predictions import adaptive_intervals
+from forecaster.forecasting.forecast_tables import adaptive_intervals
 
 BARS: Final = "bars"
 STORED_DAYS = 60  # of each ticker; what lies further back is stored alike

@@ -34,9 +34,9 @@ from forecaster.evaluation.volatility import (
     refit_days,
 )
 from forecaster.forecasting.base_model import MOST_ROWS, Base
-from forecaster.forecasting.data_set import Material, material_of
+from forecaster.forecasting.data_set import Dataset, build_dataset
 from forecaster.forecasting.fitted_model import Fitted
-from forecaster.forecasting.fitting import Fit, fit
+from forecaster.forecasting.fitting import FitResult, fit
 from forecaster.settings import TrainSettings
 from forecaster.training.device import choose_device
 
@@ -104,30 +104,30 @@ def linear_twin(
         DataError: a block of time has nothing to score.
     """
     linear = settings.model_copy(update={"base": LINEAR})
-    return alone(material_of(panel, split, linear, base), settings)
+    return alone(build_dataset(panel, split, linear, base), settings)
 
 
-def alone(material: Material, settings: TrainSettings) -> Fitted:
+def alone(dataset: Dataset, settings: TrainSettings) -> Fitted:
     """Let the base of prepared material forecast without a network.
 
     Raises:
         ValueError: it has none.
     """
-    if material.reader.base is None:
+    if dataset.reader.base is None:
         raise ValueError("the material has no base to forecast alone; give one.")
     return Fitted(
         networks=(),
         lookback=settings.lookback,
-        reader=material.reader,
-        target_scaler=material.target_scaler,
-        forms=material.forms,
-        shrinkage=np.zeros(len(material.forms)),
+        reader=dataset.reader,
+        target_scaler=dataset.target_scaler,
+        forms=dataset.forms,
+        shrinkage=np.zeros(len(dataset.forms)),
     )
 
 
 def memoryless_twin(
     panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
-) -> Fit:
+) -> FitResult:
     """Fit the network without memory on the network's inputs, from the network's base.
 
     Args:
@@ -144,7 +144,7 @@ def memoryless_twin(
     if settings.bptt_k2 == "auto":
         changes["bptt_k2"] = None
     twin = settings.model_copy(update=changes)
-    return fit(material_of(panel, split, twin, base), twin, choose_device(twin.device))
+    return fit(build_dataset(panel, split, twin, base), twin, choose_device(twin.device))
 
 
 log = logging.getLogger(__name__)

@@ -37,7 +37,7 @@ from forecaster.evaluation.multiple_comparisons import (
 )
 from forecaster.evaluation.scores import alarms
 from forecaster.evaluation.significance import Comparison, adjust, compare_losses, daily
-from forecaster.forecasting.predictions import forecast_table
+from forecaster.forecasting.forecast_tables import forecast_table
 
 TWINS = {
     "mlp-twin": "a network without memory",

@@ -19,7 +19,7 @@ from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import Arrays, arrays_of, from_arrays
 from forecaster.evaluation.splits import Fold
-from forecaster.forecasting.fitted_model import Fitted, Weights, weights_of_all
+from forecaster.forecasting.fitted_model import Fitted, Weights, ensemble_weights
 from forecaster.forecasting.fitting import fit_panel
 from forecaster.settings import TrainSettings
 
@@ -97,7 +97,7 @@ def run_unit(
         rows=rows,
         forecasts=forecasts,
         linear=alone,
-        weights=weights_of_all(fitted.networks),
+        weights=ensemble_weights(fitted.networks),
         seconds=time.monotonic() - began,
     )
 

@@ -36,7 +36,7 @@ from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import assemble
 from forecaster.evaluation.splits import Fold
-from forecaster.forecasting.fitted_model import Weights, weights_of_all
+from forecaster.forecasting.fitted_model import Weights, ensemble_weights
 from forecaster.forecasting.loading import Trained
 from forecaster.registry.versions import UNFINISHED
 from forecaster.settings import TrainSettings
@@ -186,7 +186,7 @@ def _own(panel: Panel, trained: Trained, recipe: TrainSettings, fold: Fold) -> W
     fitted = trained.fitted
     linear = linear_of(fitted, panel, fold, recipe)
     rows, forecasts, alone = forecast_fold(panel, fold, fitted, linear)
-    weights = weights_of_all(fitted.networks)
+    weights = ensemble_weights(fitted.networks)
     return Walked(rows=rows, forecasts=forecasts, linear=alone, weights=weights, seconds=0.0)
 
 

@@ -23,7 +23,7 @@ from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.recalibration import recalibrated, scores_by_series
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
-from forecaster.forecasting.predictions import (
+from forecaster.forecasting.forecast_tables import (
     PredictedRows,
     Prediction,
     interval_ends,
@@ -53,7 +53,7 @@ class Stated:
     interval: tuple[str, ...]
 
 
-def stated_by_baseline(panel: Panel, target: str, fit: np.ndarray, rows: np.ndarray) -> Stated:
+def forecast_baseline(panel: Panel, target: str, fit: np.ndarray, rows: np.ndarray) -> Stated:
     """Fit the baseline of a target and forecast some rows.
 
     Args:
@@ -135,7 +135,7 @@ def predict_baseline(
     panel = build_panel(histories, targets, universe=None)
     stale = stale_tickers(histories, as_of, (settings or PredictSettings()).max_stale)
     newest, fit = panel.newest, ~np.isnat(panel.outcome_days)
-    stated = {target: stated_by_baseline(panel, target, fit, newest) for target in targets}
+    stated = {target: forecast_baseline(panel, target, fit, newest) for target in targets}
     able = np.all(
         [np.isfinite(one.center + _level(panel, t, newest)) for t, one in stated.items()], axis=0
     )

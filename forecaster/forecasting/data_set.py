@@ -26,7 +26,7 @@ from forecaster.data.sequence_packing import (
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base
-from forecaster.forecasting.fitted_model import Reader, able_rows, forms_of
+from forecaster.forecasting.fitted_model import Reader, forecastable_rows, forms_of
 from forecaster.models.heads import Form
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
@@ -45,7 +45,7 @@ _NEEDED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class Dataset:
     """A panel with its blocks of time and everything scaled on the fit block.
 
     `inputs` (N, F) are what `reader` reads, `y` (N, K) the scaled outcomes, `forms` what is said
@@ -94,11 +94,11 @@ def long_enough(
         raise DataError(
             f"{texts}; --lookback {settings.lookback} needs at least {needed}. {_remedy(settings)}"
         )
-    tell_of_short(short, settings)
+    warn_of_short(short, settings)
     return kept, [ticker for ticker, _ in short]
 
 
-def tell_of_short(short: Sequence[tuple[str, int]], settings: TrainSettings) -> None:
+def warn_of_short(short: Sequence[tuple[str, int]], settings: TrainSettings) -> None:
     """Name the tickers that are left out, and how many days each has."""
     needed = days_needed(settings)
     for ticker, days in short:
@@ -113,7 +113,7 @@ def _remedy(settings: TrainSettings) -> str:
     return "Fetch a longer period" + (" or lower --lookback." if has_lookback else ".")
 
 
-def prepare(histories: list[History], settings: TrainSettings) -> Material:
+def prepare(histories: list[History], settings: TrainSettings) -> Dataset:
     """Build the panel, cut the blocks of time, fit the scales on the fit block.
 
     Raises:
@@ -121,10 +121,10 @@ def prepare(histories: list[History], settings: TrainSettings) -> Material:
     """
     names = [history.listing.ticker for history in histories]
     panel = build_panel(histories, settings.target, universe=names if len(names) > 1 else None)
-    return prepare_panel(panel, settings)
+    return prepare_dataset(panel, settings)
 
 
-def prepare_panel(panel: Panel, settings: TrainSettings) -> Material:
+def prepare_dataset(panel: Panel, settings: TrainSettings) -> Dataset:
     """Cut the blocks of time of a panel, fit the scales on the fit block.
 
     Raises:
@@ -134,12 +134,12 @@ def prepare_panel(panel: Panel, settings: TrainSettings) -> Material:
     split = split_by_time(
         panel.days, train_until=settings.train_until, validation_until=settings.validation_until
     )
-    return material_of(panel, split, settings)
+    return build_dataset(panel, split, settings)
 
 
-def material_of(
+def build_dataset(
     panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
-) -> Material:
+) -> Dataset:
     """Fit the scales and the base of a panel on the fit block of a split.
 
     Args:
@@ -151,7 +151,7 @@ def material_of(
     Raises:
         DataError: a target has no day to score in the fit or the select block.
     """
-    usable = able_rows(panel.offsets, settings.lookback)
+    usable = forecastable_rows(panel.offsets, settings.lookback)
     fit, select, _ = split.masks(panel.outcome_days)
     for block, rows in (("fit", fit), ("select", select)):
         scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
@@ -171,7 +171,7 @@ def material_of(
         scored = (fit & usable)[:, None] & np.isfinite(y)
         base = fit_base(kind, panel, scored, y, forms)
     reader = Reader.of(panel, split.train_until, base)
-    return Material(
+    return Dataset(
         panel=panel,
         split=split,
         reader=reader,
@@ -203,13 +203,13 @@ def _require_quantities(panel: Panel) -> None:
         log.warning("%s; nothing is learnt of it there", text)
 
 
-def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], Segments]:
+def epoch_segments(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Segments]:
     """Return what draws the segments of a pass: windows, or lanes of whole histories.
 
     The draw depends on the seed and the number of the pass alone: a training that goes on
     from a checkpoint draws what it would have drawn.
     """
-    panel, scored = material.panel, _any(material.rows(0))
+    panel, scored = dataset.panel, _any(dataset.rows(0))
 
     def drawing(number: int) -> np.random.Generator:
         return np.random.default_rng((settings.seed, number))
@@ -218,7 +218,7 @@ def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], 
         ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
         return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, drawing(number))
     first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
-    longest = longest_history(material)
+    longest = longest_history(dataset)
     chunk = min(settings.bptt_k1 or settings.horizon or longest, longest)
 
     def batch_rows(number: int) -> PackedSequences:
@@ -231,10 +231,10 @@ def passes_over(material: Material, settings: TrainSettings) -> Callable[[int], 
     return batch_rows
 
 
-def longest_history(material: Material) -> int:
+def longest_history(dataset: Dataset) -> int:
     """Count the days of the longest series, up to its last fit day."""
-    offsets = material.panel.offsets
-    return int((_stops(_any(material.rows(0)), offsets) - offsets[:-1]).max())
+    offsets = dataset.panel.offsets
+    return int((_stops(_any(dataset.rows(0)), offsets) - offsets[:-1]).max())
 
 
 def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -245,7 +245,7 @@ def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.
 
 
 def validation_loss(
-    material: Material, settings: TrainSettings, inputs: torch.Tensor, y: np.ndarray
+    dataset: Dataset, settings: TrainSettings, inputs: torch.Tensor, y: np.ndarray
 ) -> Callable[[Network], float]:
     """Return what measures the head's own loss on the select block, in scaled units.
 
@@ -255,7 +255,7 @@ def validation_loss(
         inputs: (N, F) the material's, on the network's device.
         y: (N, K) scaled outcomes.
     """
-    panel, rows = material.panel, material.rows(1)
+    panel, rows = dataset.panel, dataset.rows(1)
     if isinstance(settings.lookback, int):
         ends = window_ends(panel.offsets, settings.lookback, _any(rows))
         lookback, known, outcomes = settings.lookback, rows[ends], y[ends]

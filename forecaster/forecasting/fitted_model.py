@@ -89,7 +89,7 @@ class Fitted:
 
     def able(self, panel: Panel) -> NDArray[np.bool_]:
         """(N,) True on rows that can be forecast: a whole window lies behind them."""
-        return able_rows(panel.offsets, self.lookback)
+        return forecastable_rows(panel.offsets, self.lookback)
 
     def forecast(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
         """Forecast the mean of the day after the chosen rows, as deviation from `panel.level`.
@@ -173,7 +173,7 @@ def distributions(
     )
 
 
-def able_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
+def forecastable_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
     """(N,) True on rows with a whole window behind them; all rows for whole histories."""
     able = np.ones(offsets[-1], dtype=np.bool_)
     if isinstance(lookback, int):
@@ -225,7 +225,7 @@ def refuse_other_shapes(network: Network, weights: Weights, subject: str) -> Non
         )
 
 
-def weights_of_all(networks: Sequence[Network]) -> Weights:
+def ensemble_weights(networks: Sequence[Network]) -> Weights:
     """Copy all members' weights into one set of arrays; `start_of` takes it apart.
 
     The first member's have their own names, those of the others begin with "2/", "3/".

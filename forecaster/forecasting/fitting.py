@@ -19,7 +19,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.recalibration import scores_of, shrinkage
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.data_set import Material, material_of, passes_over, validation_loss
+from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_segments, validation_loss
 from forecaster.forecasting.fitted_model import (
     Fitted,
     Weights,
@@ -44,17 +44,17 @@ OnStep = Callable[[int, Evaluated | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Done:
+class FittedMember:
     """A member's weights, by name, and its looks at the select block."""
 
     weights: Weights
     looks: tuple[Evaluated, ...]
 
 
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """What a fitting asks and tells; members are counted from 0 and come in order."""
 
-    def finished(self, member: int) -> Done | None:
+    def finished(self, member: int) -> FittedMember | None:
         """Return a member that was finished before, or None."""
 
     def left(self) -> Checkpoint | None:
@@ -63,17 +63,17 @@ class Keeper(Protocol):
     def boundary(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Hear that an update is done; may keep it, and may raise to end the training there."""
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: FittedMember) -> None:
         """Hear that a member is done."""
 
-    def fail(self, best: Done | None) -> None:
+    def fail(self, best: FittedMember | None) -> None:
         """Hear that a member failed, and what its best look was, if it had any."""
 
 
 class _Nobody:
     """Keeps nothing."""
 
-    def finished(self, member: int) -> Done | None:
+    def finished(self, member: int) -> FittedMember | None:
         """Return None."""
 
     def left(self) -> Checkpoint | None:
@@ -82,14 +82,14 @@ class _Nobody:
     def boundary(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Do nothing."""
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: FittedMember) -> None:
         """Do nothing."""
 
-    def fail(self, best: Done | None) -> None:
+    def fail(self, best: FittedMember | None) -> None:
         """Do nothing."""
 
 
-def keeps_nothing() -> Keeper:
+def no_checkpoints() -> Checkpointer:
     """Return a keeper for trainings that start afresh and leave nothing behind."""
     return _Nobody()
 
@@ -117,11 +117,11 @@ class Watched:
         self._on_update(update, look)
 
     @property
-    def best(self) -> Done | None:
+    def best(self) -> FittedMember | None:
         """What the best look so far saw; None before the first."""
         if not self._looks:
             return None
-        return Done(weights=self._weights, looks=tuple(self._looks))
+        return FittedMember(weights=self._weights, looks=tuple(self._looks))
 
 
 __all__ = ["Evaluated", "Fit", "OnStep", "fit", "fit_panel", "plan_of"]
@@ -130,7 +130,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class FitResult:
     """What a fitting made.
 
     `looks_by_member` are each network's at the select block; `residuals` (N, K) actual minus mean
@@ -139,19 +139,19 @@ class Fit:
     """
 
     fitted: Fitted
-    looks_by_member: tuple[tuple[Evaluated, ...], ...]
+    validations_by_member: tuple[tuple[Evaluated, ...], ...]
     residuals: np.ndarray
     scores: np.ndarray
 
     @property
     def looks(self) -> tuple[Evaluated, ...]:
         """All looks at the select block, member after member."""
-        return tuple(look for looks in self.looks_by_member for look in looks)
+        return tuple(look for looks in self.validations_by_member for look in looks)
 
 
 def fit_panel(
     panel: Panel, split: Split, settings: TrainSettings, *, start: Weights | None = None
-) -> Fit:
+) -> FitResult:
     """Fit on the fit block of a split, stop and calibrate on its select block.
 
     Args:
@@ -165,33 +165,33 @@ def fit_panel(
         DataError: a block of time has nothing to score.
         DivergedError: the fitting met a value that is not finite.
     """
-    material = material_of(panel, split, settings)
+    dataset = build_dataset(panel, split, settings)
     device = choose_device(settings.device)
-    return fit(material, measured(material, settings, device), device, start=start)
+    return fit(dataset, with_bptt_horizon(dataset, settings, device), device, start=start)
 
 
 def fit(
-    material: Material,
+    dataset: Dataset,
     settings: TrainSettings,
     device: torch.device,
     *,
     start: Weights | None = None,
     on_step: OnStep = lambda update, look: None,
-) -> Fit:
+) -> FitResult:
     """Fit the members and calibrate them together; see `fit_members`."""
-    done = fit_members(material, settings, device, start=start, on_step=on_step)
-    return calibrated(done, material, settings)
+    done = fit_ensemble(dataset, settings, device, start=start, on_step=on_step)
+    return calibrate(done, dataset, settings)
 
 
-def fit_members(
-    material: Material,
+def fit_ensemble(
+    dataset: Dataset,
     settings: TrainSettings,
     device: torch.device,
     *,
     start: Weights | None = None,
     on_step: OnStep = lambda update, look: None,
-    keeper: Keeper | None = None,
-) -> list[Done]:
+    keeper: Checkpointer | None = None,
+) -> list[FittedMember]:
     """Fit the members one after another, each stopped by itself.
 
     Args:
@@ -210,7 +210,7 @@ def fit_members(
         DivergedError: a loss or a gradient is not finite; says of which tickers and days.
         OutOfMemoryError: there is less memory than the training needs.
     """
-    keeper, members = keeper or keeps_nothing(), []
+    keeper, members = keeper or no_checkpoints(), []
     for member in range(settings.members):
         seeded = settings.model_copy(update={"seed": settings.seed + member})
         if settings.members > 1:
@@ -218,23 +218,25 @@ def fit_members(
         done = keeper.finished(member)
         if done is None:
             own = start_of(member, start)
-            done = _trained(material, seeded, device, own, on_step, keeper)
+            done = _trained(dataset, seeded, device, own, on_step, keeper)
             keeper.finish(done)
         members.append(done)
     return members
 
 
-def starts_from(material: Material, settings: TrainSettings, start: Weights) -> bool:
+def accepts_weights(dataset: Dataset, settings: TrainSettings, start: Weights) -> bool:
     """Say whether every member could begin from weights that were kept of another training."""
     try:
         for member in range(settings.members):
-            _new_network(material, settings, start_of(member, start))
+            _new_network(dataset, settings, start_of(member, start))
     except ArtifactError:
         return False
     return True
 
 
-def measured(material: Material, settings: TrainSettings, device: torch.device) -> TrainSettings:
+def with_bptt_horizon(
+    dataset: Dataset, settings: TrainSettings, device: torch.device
+) -> TrainSettings:
     """Replace `bptt_k2 = "auto"` by what a first, short training shows.
 
     Raises:
@@ -244,11 +246,11 @@ def measured(material: Material, settings: TrainSettings, device: torch.device) 
         return settings
 
     def first_stage(first: TrainSettings) -> Network:
-        silent, nobody = (lambda update, look: None), keeps_nothing()
-        done = _trained(material, first, device, None, silent, nobody)
-        return _new_network(material, first, done.weights).to(device)
+        silent, nobody = (lambda update, look: None), no_checkpoints()
+        done = _trained(dataset, first, device, None, silent, nobody)
+        return _new_network(dataset, first, done.weights).to(device)
 
-    return with_measured_horizon(material, settings, first_stage)
+    return with_measured_horizon(dataset, settings, first_stage)
 
 
 def plan_of(settings: TrainSettings) -> BPTTPlan:
@@ -263,23 +265,23 @@ def plan_of(settings: TrainSettings) -> BPTTPlan:
 
 
 def _trained(
-    material: Material,
+    dataset: Dataset,
     settings: TrainSettings,
     device: torch.device,
     start: Weights | None,
     on_step: OnStep,
-    keeper: Keeper,
-) -> Done:
+    keeper: Checkpointer,
+) -> FittedMember:
     """Train a network on the fit block; the select block chooses its weights."""
-    network = _new_network(material, settings, start).to(device)
-    arrays = TrainingArrays.on(device, material.inputs, material.y, material.rows(0))
+    network = _new_network(dataset, settings, start).to(device)
+    arrays = TrainingArrays.on(device, dataset.inputs, dataset.y, dataset.rows(0))
     resume = keeper.left()
     watched = Watched(network, resume, on_step)
     try:
         looks = run_training(
             network,
             arrays,
-            passes_over(material, settings),
+            epoch_segments(dataset, settings),
             plan_of(settings),
             _options(settings),
             Reading(
@@ -287,14 +289,14 @@ def _trained(
                 burn_in=settings.days_before_scoring,
                 workers=settings.workers,
             ),
-            validate=validation_loss(material, settings, arrays.inputs, material.y),
+            validate=validation_loss(dataset, settings, arrays.inputs, dataset.y),
             on_step=watched,
             on_boundary=keeper.boundary,
             resume=resume,
         )
     except DivergedError as error:
         keeper.fail(watched.best)
-        raise DivergedError(f"{_where(material.panel, error)}{error}", error.rows) from error
+        raise DivergedError(f"{_where(dataset.panel, error)}{error}", error.rows) from error
     except (MemoryError, RuntimeError) as error:
         if not is_of_memory(error):
             raise
@@ -303,23 +305,23 @@ def _trained(
             f"Training found too little memory after update {watched.update}; lower --batch-rows or "
             "--hidden, or give --bptt-memory recompute."
         ) from error
-    return Done(weights=weights_of(network), looks=tuple(looks))
+    return FittedMember(weights=weights_of(network), looks=tuple(looks))
 
 
-def _new_network(material: Material, settings: TrainSettings, start: Weights | None) -> Network:
+def _new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None) -> Network:
     """Draw fresh weights, or take those given."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     network = build_network(
         settings.model,
-        inputs=len(material.reader.names),
-        targets=len(material.panel.targets),
+        inputs=len(dataset.reader.names),
+        targets=len(dataset.panel.targets),
         hidden=settings.hidden,
         layers=settings.layers,
         dropout=settings.dropout,
         input_dropout=settings.input_dropout,
-        forms=material.forms,
-        has_base=material.reader.base is not None,
+        forms=dataset.forms,
+        has_base=dataset.reader.base is not None,
         learned_start=settings.initial_state == "learned",
         bidirectional=settings.bidirectional,
     )
@@ -349,32 +351,34 @@ def _where(panel: Panel, error: DivergedError) -> str:
     return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
 
 
-def calibrated(members: Sequence[Done], material: Material, settings: TrainSettings) -> Fit:
+def calibrate(
+    members: Sequence[FittedMember], dataset: Dataset, settings: TrainSettings
+) -> FitResult:
     """Compare the forecasts that all members make of the select block with what came."""
-    networks = [_new_network(material, settings, done.weights).eval() for done in members]
-    panel, scored, forms = material.panel, material.rows(1), material.forms
+    networks = [_new_network(dataset, settings, done.weights).eval() for done in members]
+    panel, scored, forms = dataset.panel, dataset.rows(1), dataset.forms
     rows = np.asarray(scored.any(axis=1))
-    inputs = torch.from_numpy(material.inputs)
+    inputs = torch.from_numpy(dataset.inputs)
     each = [forecast_rows(n, inputs, panel.offsets, settings.lookback, rows) for n in networks]
     raw = np.mean(each, axis=0)
-    base = material.base_outputs
+    base = dataset.base_outputs
     places = location_columns(forms)
     held = np.broadcast_to(base, raw.shape)[:, places]
-    shares = shrinkage(raw[:, places] - held, np.where(scored, material.y - held, np.nan))
+    shares = shrinkage(raw[:, places] - held, np.where(scored, dataset.y - held, np.nan))
     moved = [shrunk(one, base, forms, shares) for one in each]
-    found = together(moved, forms, material.target_scaler)
+    found = together(moved, forms, dataset.target_scaler)
     y = np.where(scored, panel.y, np.nan)
     fitted = Fitted(
         networks=tuple(networks),
         lookback=settings.lookback,
-        reader=material.reader,
-        target_scaler=material.target_scaler,
+        reader=dataset.reader,
+        target_scaler=dataset.target_scaler,
         forms=forms,
         shrinkage=shares,
     )
-    return Fit(
+    return FitResult(
         fitted=fitted,
-        looks_by_member=tuple(done.looks for done in members),
+        validations_by_member=tuple(done.looks for done in members),
         residuals=y - np.column_stack([part.mean() for part in found]),
         scores=np.column_stack([scores_of(*pair) for pair in zip(found, y.T, strict=True)]),
     )

@@ -16,12 +16,10 @@ from forecaster.data.derived_features import derived_names
 from forecaster.data.history import History, fingerprint
 from forecaster.data.loading import held_tickers, load_histories
 from forecaster.data.panel import Panel, build_panel
-from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError, DataError, name_some
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.quantiles import Quantiles
 from forecaster.evaluation.recalibration import recalibrated
-from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.fitted_model import (
     Fitted,
     Reader,
@@ -30,9 +28,9 @@ from forecaster.forecasting.fitted_model import (
     forms_of,
     refuse_other_shapes,
 )
-from forecaster.forecasting.manifest_parts import refuse_other_numbers
+from forecaster.forecasting.model_manifest import base_of, check_numbers, scaler_of
 from forecaster.models.network import Network, build_network
-from forecaster.registry.manifest import BasePart, Manifest, ScalerPart
+from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import load_weights
 
 
@@ -92,7 +90,7 @@ class Trained:
         return recalibrated(predictive, tickers, numbers, self.manifest.levels)
 
 
-def load_trained(home: Path, manifest: Manifest) -> Trained:
+def load_model(home: Path, manifest: Manifest) -> Trained:
     """Rebuild a version's networks and fill in its verified weights.
 
     Torch then works on as many threads as it was trained with: left to itself it takes one
@@ -103,7 +101,7 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
             the network described.
     """
     forms = forms_of(manifest.network.heads, manifest.network.point_loss)
-    refuse_other_numbers(manifest, forms)
+    check_numbers(manifest, forms)
     members = load_weights(home, manifest)
     threads = manifest.training.get("threads")
     torch.set_num_threads(threads if isinstance(threads, int) else 1)
@@ -114,7 +112,7 @@ def load_trained(home: Path, manifest: Manifest) -> Trained:
         reader=Reader(
             names=tuple(manifest.inputs),
             scaler=scaler_of(manifest.scaler),
-            base=_base_of(manifest.base),
+            base=base_of(manifest.base),
         ),
         target_scaler=scaler_of(manifest.target_scaler),
         forms=forms,
@@ -154,46 +152,10 @@ def _built(manifest: Manifest) -> Network:
     )
 
 
-def scaler_of(part: ScalerPart) -> Scaler:
-    """Read a scaler back from the manifest."""
-    return Scaler(mean=np.array(part.mean), scale=np.array(part.scale))
-
-
-def scaler_part(scaler: Scaler) -> ScalerPart:
-    """Write a scaler into the manifest."""
-    return ScalerPart(mean=scaler.mean.tolist(), scale=scaler.scale.tolist())
-
-
-def _base_of(part: BasePart | None) -> Base | None:
-    """Read a base back from the manifest."""
-    if part is None:
-        return None
-    return Base(
-        kind=part.kind,
-        names=tuple(part.inputs),
-        scaler=scaler_of(part.scaler),
-        weights=np.array(part.weights),
-        intercepts=np.array(part.intercepts),
-    )
-
-
-def base_part(base: Base | None) -> BasePart | None:
-    """Write a base into the manifest."""
-    if base is None:
-        return None
-    return BasePart(
-        kind=base.kind,
-        inputs=list(base.names),
-        scaler=scaler_part(base.scaler),
-        weights=base.weights.tolist(),
-        intercepts=base.intercepts.tolist(),
-    )
-
-
 log = logging.getLogger(__name__)
 
 
-def trained_on(
+def version_histories(
     manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
 ) -> tuple[list[History], tuple[str, ...]]:
     """Read the tickers that a version was trained on, and name those that are gone.
@@ -202,21 +164,21 @@ def trained_on(
         DataError: none is left.
     """
     seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
-    trained_on, held = manifest.data.tickers, held_tickers(bars, home)
-    if not any(ticker in seen for ticker in trained_on):
+    trained, held = manifest.data.tickers, held_tickers(bars, home)
+    if not any(ticker in seen for ticker in trained):
         raise DataError(
-            f"Version {manifest.version} was trained on {name_some(trained_on)}; none of them has "
+            f"Version {manifest.version} was trained on {name_some(trained)}; none of them has "
             f"prices here{f' until {as_of}' if as_of else ''}. Fetch them."
         )
-    missing = tuple(ticker for ticker in trained_on if ticker not in held)
+    missing = tuple(ticker for ticker in trained if ticker not in held)
     if missing:
         log.warning(
             "%s: trained on, but without prices here any more; left out", name_some(missing)
         )
-    return [seen[ticker] for ticker in trained_on if ticker in seen], missing
+    return [seen[ticker] for ticker in trained if ticker in seen], missing
 
 
-def compare_fingerprint(manifest: Manifest, histories: list[History]) -> None:
+def warn_of_changed_bars(manifest: Manifest, histories: list[History]) -> None:
     """Say when the bars that the version was trained on have changed since."""
     last = pd.Timestamp(manifest.data.blocks.last)
     seen = [History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories]

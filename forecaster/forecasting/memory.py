@@ -15,7 +15,7 @@ from forecaster.bptt.memory_profile import SHARES, MemoryProfile, memory_profile
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
-from forecaster.forecasting.data_set import Material
+from forecaster.forecasting.data_set import Dataset
 from forecaster.models.network import Network
 from forecaster.report.memory import MemoryFigures, OverTime, memory_page
 from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings
@@ -234,7 +234,7 @@ LEAST_STRIDE = 21
 
 
 def with_measured_horizon(
-    material: Material, settings: TrainSettings, fit: Callable[[TrainSettings], Network]
+    dataset: Dataset, settings: TrainSettings, fit: Callable[[TrainSettings], Network]
 ) -> TrainSettings:
     """Replace `bptt_k2 = "auto"` by numbers measured on a network trained shortly.
 
@@ -253,9 +253,9 @@ def with_measured_horizon(
     report = measure(
         "first stage",
         network,
-        material.panel,
-        (material.inputs, material.y),
-        np.asarray(material.rows(0).any(axis=1)),
+        dataset.panel,
+        (dataset.inputs, dataset.y),
+        np.asarray(dataset.rows(0).any(axis=1)),
         plan,
         tolerance=settings.bptt_tolerance or TOLERANCE,
         lags=LAGS,

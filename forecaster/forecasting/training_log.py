@@ -8,19 +8,19 @@ import torch
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import PackedSequences
-from forecaster.forecasting.data_set import Material, longest_history, passes_over
+from forecaster.forecasting.data_set import Dataset, epoch_segments, longest_history
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import LEAP, Evaluated
 
 log = logging.getLogger(__name__)
 
 
-def announce(
-    material: Material, settings: TrainSettings, device: torch.device, plan: BPTTPlan
+def log_header(
+    dataset: Dataset, settings: TrainSettings, device: torch.device, plan: BPTTPlan
 ) -> None:
     """Log the header of a run, and what may surprise about its plan."""
-    panel, split = material.panel, material.split
-    fit, select, report = (int(material.rows(block).any(axis=1).sum()) for block in range(3))
+    panel, split = dataset.panel, dataset.split
+    fit, select, report = (int(dataset.rows(block).any(axis=1).sum()) for block in range(3))
     log.info(
         "data    %d tickers, %s days %s..%s   fit %s until %s, select %s until %s, report %s",
         *(len(panel.tickers), f"{len(panel.days):,}", panel.days.min(), panel.days.max()),
@@ -28,16 +28,16 @@ def announce(
     )
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
-        *(_networks(settings), settings.hidden, len(material.reader.names)),
+        *(_networks(settings), settings.hidden, len(dataset.reader.names)),
         *(_heads(settings), device),
         " (--device auto found no GPU)"
         if settings.device == "auto" and device.type == "cpu"
         else "",
     )
-    log.info("base    %s", _base(material))
-    log.info("bptt    %s", reach_in_words(settings, plan))
-    log.info("        %s", _schedule(material, settings, plan))
-    _tell_of_full(material, settings, plan)
+    log.info("base    %s", _base(dataset))
+    log.info("bptt    %s", describe_horizon(settings, plan))
+    log.info("        %s", _schedule(dataset, settings, plan))
+    _tell_of_full(dataset, settings, plan)
     if settings.initial_state == "learned" and settings.lookback == "all" and settings.horizon:
         log.warning(
             "a learned initial state only sees the first %d days of each series",
@@ -57,14 +57,14 @@ def _heads(settings: TrainSettings) -> str:
     return ", ".join(f"{target} ({head})" for target, head in pairs)
 
 
-def _base(material: Material) -> str:
-    base = material.reader.base
+def _base(dataset: Dataset) -> str:
+    base = dataset.reader.base
     if base is None:
         return "none: the network forecasts alone"
     return f"{base.kind}: {len(base.names)} inputs; the network forecasts what is left of it"
 
 
-def reach_in_words(settings: TrainSettings, plan: BPTTPlan) -> str:
+def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
     """Say how far back errors travel; a window ends them sooner than the plan may."""
     if settings.lookback == "all":
         return f"{plan.describe()}, weights move {_moves(plan)}"
@@ -86,9 +86,9 @@ def _moves(plan: BPTTPlan) -> str:
     return f"every {stride:,} days" if stride > 1 else "every day"
 
 
-def _schedule(material: Material, settings: TrainSettings, plan: BPTTPlan) -> str:
+def _schedule(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> str:
     """Say what a pass is, which days are scored, and how many passes the budget buys."""
-    one_pass = passes_over(material, settings)(1)
+    one_pass = epoch_segments(dataset, settings)(1)
     updates = 1 if plan.update == "pass" else len(one_pass)
     if isinstance(one_pass, PackedSequences):
         fewer = ", as many as series," if one_pass.width < settings.batch_rows else ""
@@ -106,10 +106,10 @@ def _schedule(material: Material, settings: TrainSettings, plan: BPTTPlan) -> st
     )
 
 
-def _tell_of_full(material: Material, settings: TrainSettings, plan: BPTTPlan) -> None:
+def _tell_of_full(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> None:
     """Notice a truncation that truncates nothing."""
     if settings.lookback == "all":
-        days = longest_history(material)
+        days = longest_history(dataset)
         sample = f"the longest history's {days:,} fit days"
     else:
         days, sample = int(settings.lookback), f"the {settings.lookback}-day windows"
@@ -129,13 +129,13 @@ CLIPPED_OFTEN: Final = 0.1
 LEAPS_BY_CHANCE: Final = 1
 
 
-def tell_of_gradients(
-    looks_by_member: Sequence[Sequence[Evaluated]], settings: TrainSettings
+def log_gradients(
+    validations_by_member: Sequence[Sequence[Evaluated]], settings: TrainSettings
 ) -> None:
     """Say how many gradients were clipped; warn where several leapt far above those before."""
-    for number, looks in enumerate(looks_by_member, start=1):
+    for number, looks in enumerate(validations_by_member, start=1):
         last = looks[-1]
-        who = f"member {number}: " if len(looks_by_member) > 1 else ""
+        who = f"member {number}: " if len(validations_by_member) > 1 else ""
         often = last.clipped > CLIPPED_OFTEN * last.update
         log.info(
             "norms   %s%s of %s gradients clipped at --clip-grad %g%s",

@@ -30,7 +30,7 @@ from forecaster.data.loading import load_histories, stored_histories
 from forecaster.data.panel import TARGETS, Panel, build_panel, series_rows
 from forecaster.data.panel_file import DamagedPanelError, PanelWriter, read_about, read_panel
 from forecaster.data.store import PriceStore
-from forecaster.forecasting.data_set import days_needed, long_enough, tell_of_short
+from forecaster.forecasting.data_set import days_needed, long_enough, warn_of_short
 from forecaster.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def _kept(place: Path, about: dict[str, Any], settings: TrainSettings) -> Traini
     except DamagedPanelError as error:
         log.warning("a kept panel is damaged and made anew: %s", error)
         return None
-    tell_of_short(told["short"], settings)
+    warn_of_short(told["short"], settings)
     _mark_used(place)
     return TrainingPanel(
         panel=panel,

@@ -22,19 +22,19 @@ from forecaster.errors import (
     OutOfMemoryError,
     TrainingFailedError,
 )
-from forecaster.forecasting.data_set import Material, prepare_panel
-from forecaster.forecasting.fitted_model import Weights, weights_of, weights_of_all
+from forecaster.forecasting.data_set import Dataset, prepare_dataset
+from forecaster.forecasting.fitted_model import Weights, ensemble_weights, weights_of
 from forecaster.forecasting.fitting import (
-    Done,
-    calibrated,
-    fit_members,
-    measured,
+    FittedMember,
+    accepts_weights,
+    calibrate,
+    fit_ensemble,
     plan_of,
-    starts_from,
+    with_bptt_horizon,
 )
-from forecaster.forecasting.loading import load_trained
-from forecaster.forecasting.training_log import announce, tell_of_gradients
-from forecaster.forecasting.training_manifest import describe
+from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.model_manifest import make_manifest
+from forecaster.forecasting.training_log import log_gradients, log_header
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
 from forecaster.registry.champion_history import champion_status
@@ -96,7 +96,7 @@ class _Task:
     home: Path
     name: str
     night: date | None
-    material: Material
+    dataset: Dataset
     settings: TrainSettings
     device: torch.device
     fingerprint: str
@@ -200,18 +200,18 @@ def _task(
     device = choose_device(settings.device)
     seen = training_panel(None, home, tickers, as_of, settings)
     settings = blocks.settings(seen.panel.days, settings)
-    material = prepare_panel(seen.panel, settings)
-    settings = measured(material, settings, device)
+    dataset = prepare_dataset(seen.panel, settings)
+    settings = with_bptt_horizon(dataset, settings, device)
     began, weights = "cold", None
     if start == "warm":
-        began, weights = _champion(home, name, material, settings)
-    announce(material, settings, device, plan_of(settings))
+        began, weights = _champion(home, name, dataset, settings)
+    log_header(dataset, settings, device, plan_of(settings))
     log.info("start   %s", began)
     return _Task(
         home=home,
         name=name,
         night=as_of,
-        material=material,
+        dataset=dataset,
         settings=settings,
         device=device,
         fingerprint=seen.fingerprint,
@@ -221,7 +221,7 @@ def _task(
 
 
 def _champion(
-    home: Path, name: str, material: Material, settings: TrainSettings
+    home: Path, name: str, dataset: Dataset, settings: TrainSettings
 ) -> tuple[str, Weights | None]:
     """Take the champion's weights; say why where they cannot be taken."""
     champion = champion_status(home, name).champion
@@ -229,12 +229,12 @@ def _champion(
         log.info("start   cold: the baseline is champion, and has no weights")
         return "cold", None
     try:
-        networks = load_trained(home, read_manifest(home, champion)).networks
+        networks = load_model(home, read_manifest(home, champion)).networks
     except ArtifactError as error:
         log.warning("cold start: %s", error)
         return "cold", None
-    weights = weights_of_all(networks)
-    if not starts_from(material, settings, weights):
+    weights = ensemble_weights(networks)
+    if not accepts_weights(dataset, settings, weights):
         log.warning("cold start: the champion %s is another network", champion)
         return "cold", None
     return f"warm from {champion}", weights
@@ -244,8 +244,8 @@ def _train(task: _Task, run: int, every: int) -> str:
     with signals_wait() as waiting:
         keeper = CheckpointFile(task.home, task.name, task.about, every=every, waiting=waiting)
         try:
-            done = fit_members(
-                task.material, task.settings, task.device, start=task.weights, keeper=keeper
+            done = fit_ensemble(
+                task.dataset, task.settings, task.device, start=task.weights, keeper=keeper
             )
         except TrainingFailedError as error:
             _keep_failed(task, keeper, error)
@@ -264,12 +264,12 @@ def _train(task: _Task, run: int, every: int) -> str:
     return saved.version
 
 
-def _save(task: _Task, keeper: CheckpointFile, done: Sequence[Done]) -> Manifest:
+def _save(task: _Task, keeper: CheckpointFile, done: Sequence[FittedMember]) -> Manifest:
     """Calibrate the members and write the version; one that was written before is the same."""
     settings = task.settings.model_copy(update={"members": len(done)})
-    made = calibrated(done, task.material, settings)
-    tell_of_gradients(made.looks_by_member, settings)
-    manifest = describe(task.material, settings, task.fingerprint, made, keeper.created)
+    made = calibrate(done, task.dataset, settings)
+    log_gradients(made.validations_by_member, settings)
+    manifest = make_manifest(task.dataset, settings, task.fingerprint, made, keeper.created)
     told = manifest.model_copy(update={"training": {**manifest.training, "start": task.began}})
     weights = [weights_of(network) for network in made.fitted.networks]
     return save_version(task.home, told, weights, keeper.created)

@@ -23,7 +23,7 @@ import torch
 from forecaster import clock
 from forecaster.database import sync_folder
 from forecaster.errors import ArtifactError
-from forecaster.forecasting.fitting import Done
+from forecaster.forecasting.fitting import FittedMember
 from forecaster.registry.versions import UNFINISHED
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.trainer import Evaluated
@@ -93,7 +93,7 @@ class CheckpointFile:
             waiting: tells whether a signal waits to be delivered.
         """
         self.path = home / "models" / UNFINISHED / f"{name}.checkpoint"
-        self.failed: Done | None = None
+        self.failed: FittedMember | None = None
         self._about = json.loads(json.dumps(about, default=str))
         self._every, self._waiting = every, waiting
         self._since, self._writable = 0, True
@@ -109,11 +109,11 @@ class CheckpointFile:
             )
 
     @property
-    def done(self) -> list[Done]:
+    def done(self) -> list[FittedMember]:
         """The members that are done, in order."""
         return list(self._done)
 
-    def finished(self, member: int) -> Done | None:
+    def finished(self, member: int) -> FittedMember | None:
         """Return a member that was done before."""
         return self._done[member] if member < len(self._done) else None
 
@@ -133,12 +133,12 @@ class CheckpointFile:
             log.warning("stopped; the same command goes on from %s", self.path)
             self._waiting.deliver()
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: FittedMember) -> None:
         """Write that a member is done."""
         self._done.append(done)
         self._write(None)
 
-    def fail(self, best: Done | None) -> None:
+    def fail(self, best: FittedMember | None) -> None:
         """Remember what a failed member had found, and do not come back to it."""
         self.failed = best
         self.remove()
@@ -203,9 +203,9 @@ class CheckpointFile:
                 side.unlink(missing_ok=True)
 
 
-def _done_of(found: Checkpoint) -> list[Done]:
+def _done_of(found: Checkpoint) -> list[FittedMember]:
     return [
-        Done(
+        FittedMember(
             weights={name: t.numpy() for name, t in found.group(f"{_DONE}{member}").items()},
             looks=tuple(Evaluated(**look) for look in looks),
         )

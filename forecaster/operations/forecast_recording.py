@@ -16,7 +16,7 @@ from forecaster.data.panel import TARGETS, series_rows
 from forecaster.data.sessions import is_final
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
-from forecaster.forecasting.predictions import Prediction
+from forecaster.forecasting.forecast_tables import Prediction
 from forecaster.registry.forecast_log import ledger, remember
 
 log = logging.getLogger(__name__)

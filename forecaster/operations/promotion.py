@@ -22,9 +22,9 @@ from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import promise, scaled_errors
 from forecaster.evaluation.promotion_test import PromotionResult, Rule, Trial, verdict
-from forecaster.forecasting.baseline import BASELINE, Stated, stated_by_baseline
-from forecaster.forecasting.loading import Trained, load_trained
-from forecaster.forecasting.predictions import served_intervals
+from forecaster.forecasting.baseline import BASELINE, Stated, forecast_baseline
+from forecaster.forecasting.forecast_tables import served_intervals
+from forecaster.forecasting.loading import Trained, load_model
 from forecaster.operations.reproduction import (
     digest,
     flaw_in_fresh_process,
@@ -51,7 +51,7 @@ class _Side:
 
     @classmethod
     def of(cls, home: Path, manifest: Manifest, histories: Sequence[History]) -> "_Side":
-        trained = load_trained(home, manifest)
+        trained = load_model(home, manifest)
         panel = trained.panel(histories)
         return cls(trained=trained, panel=panel, stated=stated_since_fit(trained, panel))
 
@@ -157,7 +157,7 @@ def _trial(field: _Field, target: str) -> tuple[Trial, dict[str, Any] | None]:
     own, other = field.challenger, field.champion
     k, panel = own.panel.targets.index(target), own.panel
     candidates = np.flatnonzero(field.candidates(target))
-    base = stated_by_baseline(panel, target, panel.outcome_days <= field.since, candidates)
+    base = forecast_baseline(panel, target, panel.outcome_days <= field.since, candidates)
     benchmark = other.stated[target] if other and target in other.stated else None
     dense = not isinstance(own.stated[target], Point) and not isinstance(benchmark, Point)
     y = panel.y[candidates, k]

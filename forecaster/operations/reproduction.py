@@ -23,7 +23,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import OutOfMemoryError, StorageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import arrays_of
-from forecaster.forecasting.loading import Trained, load_trained
+from forecaster.forecasting.loading import Trained, load_model
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
 
@@ -121,7 +121,7 @@ def speak() -> None:
     home, version, tickers, until = json.loads(sys.argv[1])
     as_of = date.fromisoformat(until) if until else None
     try:
-        trained = load_trained(Path(home), read_manifest(Path(home), version))
+        trained = load_model(Path(home), read_manifest(Path(home), version))
         panel = trained.panel(histories_of(Path(home), tickers, as_of))
     except StorageError as error:
         sys.stderr.write(f"{error}\n")

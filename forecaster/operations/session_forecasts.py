@@ -9,7 +9,7 @@ import pandas as pd
 
 from forecaster.data.sessions import close_of
 from forecaster.forecasting.baseline import BASELINE, predict_baseline
-from forecaster.forecasting.predictions import Prediction
+from forecaster.forecasting.forecast_tables import Prediction
 from forecaster.operations.due_sessions import accepted_age
 from forecaster.pipeline.predict import predict
 from forecaster.registry.champion import Choice, champion_at_session_start, named_version

@@ -18,8 +18,8 @@ from forecaster.data.history import History
 from forecaster.data.loading import load_histories
 from forecaster.errors import LeakError, UsageError
 from forecaster.forecasting.data_set import long_enough
-from forecaster.forecasting.loading import load_trained, trained_on
-from forecaster.forecasting.manifest_parts import recipe_of
+from forecaster.forecasting.loading import load_model, version_histories
+from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions
@@ -126,7 +126,7 @@ def audit(
     manifest = find_version(where, version, as_of=as_of) if asked else None
     settings = TrainSettings() if manifest is None else recipe_of(manifest)
     held = _histories(manifest, bars, where, as_of, settings)
-    trained = None if manifest is None else load_trained(where, manifest)
+    trained = None if manifest is None else load_model(where, manifest)
     subject = Subject.of(some_of(held, tickers), settings, trained, updates)
     cuts = spread(subject.panel.days, subject.recipe.split, dates)
     days = subject.panel.days
@@ -160,5 +160,5 @@ def _histories(
     settings: TrainSettings,
 ) -> list[History]:
     if manifest is not None:
-        return trained_on(manifest, bars, home, as_of)[0]
+        return version_histories(manifest, bars, home, as_of)[0]
     return long_enough(load_histories(bars, home, (), as_of), settings)[0]

@@ -27,15 +27,20 @@ from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.evaluation import EvaluationCount
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Fold, Split, walk_folds
-from forecaster.forecasting.loading import Trained, compare_fingerprint, load_trained, trained_on
-from forecaster.forecasting.manifest_parts import recipe_of
-from forecaster.forecasting.predictions import adaptive_intervals
+from forecaster.forecasting.forecast_tables import adaptive_intervals
+from forecaster.forecasting.loading import (
+    Trained,
+    load_model,
+    version_histories,
+    warn_of_changed_bars,
+)
+from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.test_set_evaluations import count_evaluation
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["Evaluation", "Walk", "evaluate", "trained_on"]
+__all__ = ["Evaluation", "Walk", "evaluate"]
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +95,9 @@ def evaluate(
     if manifest.network.model == MEMORYLESS:
         walk = replace(walk, twins=False)  # it is its own twin
     chosen = _chosen_targets(manifest, targets)
-    histories, missing = trained_on(manifest, bars, where, as_of)
+    histories, missing = version_histories(manifest, bars, where, as_of)
     if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
-        compare_fingerprint(manifest, histories)
+        warn_of_changed_bars(manifest, histories)
     work = WorkFolder(where, _about(manifest, histories, walk))
     run = _Run.of(where, manifest, histories, walk, chosen)
     made = run.forecasts(work)
@@ -136,7 +141,7 @@ class _Run:
         targets: tuple[str, ...],
     ) -> "_Run":
         """Load the version, build its panel, cut the folds."""
-        trained = load_trained(home, manifest)
+        trained = load_model(home, manifest)
         panel, blocks = trained.panel(histories), manifest.data.blocks
         split = Split(
             train_until=np.datetime64(blocks.train_until, "D"),

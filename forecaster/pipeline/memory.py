@@ -16,7 +16,7 @@ from forecaster.bptt.plan import BPTTPlan, Update
 from forecaster.data.export import check_folder, output_file
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.loading import load_trained, trained_on
+from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.memory import (
     LAGS,
     TOLERANCE,
@@ -80,8 +80,8 @@ def memory(
         )
     if (members := len(manifest.members)) > 1:
         log.info("memory  member 1 of %d is measured, seed %d", members, manifest.members[0].seed)
-    trained = load_trained(where, manifest)
-    histories, _ = trained_on(manifest, bars, where, as_of)
+    trained = load_model(where, manifest)
+    histories, _ = version_histories(manifest, bars, where, as_of)
     panel = trained.panel(histories)
     blocks = manifest.data.blocks
     split = Split(

@@ -15,8 +15,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import NAMED_AT_MOST, DataError, UsageError, name_some
 from forecaster.evaluation.distributions import Predictive
 from forecaster.forecasting.baseline import predict_baseline
-from forecaster.forecasting.loading import Trained, load_trained
-from forecaster.forecasting.predictions import (
+from forecaster.forecasting.forecast_tables import (
     PREDICTION_COLUMNS,
     PredictedRows,
     Prediction,
@@ -26,6 +25,7 @@ from forecaster.forecasting.predictions import (
     served_intervals,
     stale_tickers,
 )
+from forecaster.forecasting.loading import Trained, load_model
 from forecaster.operations.due_sessions import accepted_age
 from forecaster.operations.forecast_recording import Maker, remembered
 from forecaster.registry.champion import Choice, find_champion, named_version, targets_of
@@ -143,7 +143,7 @@ def _forecast(
     settings: PredictSettings | None,
 ) -> Prediction:
     """Forecast some tickers with a version, given the histories that its panel needs."""
-    trained = load_trained(home, manifest)
+    trained = load_model(home, manifest)
     panel = trained.panel(histories)
     stated = trained.predictive(panel, _learnt_from(panel, manifest))
     forecast = np.column_stack([stated[name].mean() for name in panel.targets])

@@ -9,11 +9,11 @@ from datetime import date
 import pandas as pd
 
 from forecaster import clock
-from forecaster.forecasting.data_set import prepare_panel
+from forecaster.forecasting.data_set import prepare_dataset
 from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import Evaluated, OnStep, fit, measured, plan_of
-from forecaster.forecasting.training_log import announce, tell_of_gradients
-from forecaster.forecasting.training_manifest import describe
+from forecaster.forecasting.fitting import Evaluated, OnStep, fit, plan_of, with_bptt_horizon
+from forecaster.forecasting.model_manifest import make_manifest
+from forecaster.forecasting.training_log import log_gradients, log_header
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register
@@ -83,13 +83,13 @@ def train(
     check_registry(where)
     device = choose_device(settings.device)
     seen = training_panel(bars, where, tickers, as_of, settings)
-    material = prepare_panel(seen.panel, settings)
+    dataset = prepare_dataset(seen.panel, settings)
     started = time.monotonic()
-    settings = measured(material, settings, device)
-    announce(material, settings, device, plan_of(settings))
-    made = fit(material, settings, device, on_step=on_step)
+    settings = with_bptt_horizon(dataset, settings, device)
+    log_header(dataset, settings, device, plan_of(settings))
+    made = fit(dataset, settings, device, on_step=on_step)
     created = clock.now()
-    manifest = describe(material, settings, seen.fingerprint, made, created)
+    manifest = make_manifest(dataset, settings, seen.fingerprint, made, created)
     saved = save_version(where, manifest, list(map(weights_of, made.fitted.networks)), created)
     register(where, saved.version, name)
     for target, share in zip(settings.target, saved.shrinkage, strict=True):
@@ -98,12 +98,12 @@ def train(
             target,
             100 * share,
         )
-    tell_of_gradients(made.looks_by_member, settings)
+    log_gradients(made.validations_by_member, settings)
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame(
         [
             {"member": member, **asdict(look)}
-            for member, looks in enumerate(made.looks_by_member, start=1)
+            for member, looks in enumerate(made.validations_by_member, start=1)
             for look in looks
         ]
     )

@@ -18,7 +18,7 @@ from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation import conformal
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting import data_set, fitted_model, fitting, predictions
+from forecaster.forecasting import data_set, fitted_model, fitting, forecast_tables
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 FAR = np.datetime64("2100-01-01")
@@ -180,15 +180,15 @@ def base_on_all_days(patch: pytest.MonkeyPatch) -> None:
 
 
 def select_days_in_fit(patch: pytest.MonkeyPatch) -> None:
-    real = data_set.Material.rows
+    real = data_set.Dataset.rows
     patch.setattr(
-        data_set.Material,
+        data_set.Dataset,
         "rows",
         lambda self, block: real(self, block) | (real(self, 1) if block == 0 else False),
     )
 
 
-def _with_report(made: data_set.Material) -> data_set.Material:
+def _with_report(made: data_set.Dataset) -> data_set.Dataset:
     """Let the select block run on over the report block."""
     return replace(made, split=Split(train_until=made.split.train_until, validation_until=FAR))
 
@@ -201,10 +201,10 @@ def early_stopping_on_the_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def calibrated_on_the_report(patch: pytest.MonkeyPatch) -> None:
-    real = fitting.calibrated
+    real = fitting.calibrate
     patch.setattr(
         fitting,
-        "calibrated",
+        "calibrate",
         lambda members, made, *others: real(members, _with_report(made), *others),
     )
 
@@ -238,12 +238,12 @@ def volatility_fitted_on_all_days(patch: pytest.MonkeyPatch) -> None:
 
 def intervals_that_know_tomorrow(patch: pytest.MonkeyPatch) -> None:
     """An outcome is taken for the one before, a day too early."""
-    real, early = predictions.adaptive_conformal, conformal.Adaptive(window=40, least=20)
+    real, early = forecast_tables.adaptive_conformal, conformal.Adaptive(window=40, least=20)
 
     def found(part, y, series, made, known):  # type: ignore[no-untyped-def]
         return real(part, np.append(y[1:], np.nan), series, made, known, early)
 
-    patch.setattr(predictions, "adaptive_conformal", found)
+    patch.setattr(forecast_tables, "adaptive_conformal", found)
 
 
 def state_from_the_future(patch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from forecaster.forecasting.training_log import tell_of_gradients
+from forecaster.forecasting.training_log import log_gradients
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import Evaluated
 
@@ -33,7 +33,7 @@ def heard(
 def test_clipping_is_said_and_a_single_leap_is_chance(
     logged_warnings: list[str], heard: pytest.LogCaptureFixture
 ) -> None:
-    tell_of_gradients([[replace(CALM, clipped=0), CALM]], SETTINGS)
+    log_gradients([[replace(CALM, clipped=0), CALM]], SETTINGS)
     assert heard.messages == ["norms   110 of 1,100 gradients clipped at --clip-grad 0.5"]
     assert logged_warnings == []
 
@@ -41,7 +41,7 @@ def test_clipping_is_said_and_a_single_leap_is_chance(
 def test_clipping_in_more_than_a_tenth_of_the_updates_is_said_to_be_often(
     logged_warnings: list[str], heard: pytest.LogCaptureFixture
 ) -> None:
-    tell_of_gradients([[CALM], [replace(CALM, clipped=111)]], SETTINGS)
+    log_gradients([[CALM], [replace(CALM, clipped=111)]], SETTINGS)
     first, second = heard.messages
     assert first.startswith("norms   member 1: 110") and "pace" not in first
     assert second.startswith("norms   member 2: 111") and second.endswith("and not --lr")
@@ -49,6 +49,6 @@ def test_clipping_in_more_than_a_tenth_of_the_updates_is_said_to_be_often(
 
 
 def test_leaps_are_warned_of(logged_warnings: list[str]) -> None:
-    tell_of_gradients([[CALM], [replace(CALM, leaps=2)]], SETTINGS)
+    log_gradients([[CALM], [replace(CALM, leaps=2)]], SETTINGS)
     (text,) = logged_warnings
     assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")

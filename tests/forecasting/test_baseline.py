@@ -11,8 +11,8 @@ from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError, UnknownNameError
 from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.volatility import ewma_student
-from forecaster.forecasting.baseline import BASELINE, predict_baseline, stated_by_baseline
-from forecaster.forecasting.predictions import PREDICTION_COLUMNS
+from forecaster.forecasting.baseline import BASELINE, forecast_baseline, predict_baseline
+from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 900, "BBB": 500})
@@ -64,7 +64,7 @@ def test_tomorrow_is_today_with_a_width_of_its_own():
 def test_its_intervals_hold_on_days_that_it_was_not_fitted_on(panel: Panel, target: str):
     fit = panel.outcome_days <= np.datetime64("2012-01-01")
     rows = np.flatnonzero(panel.outcome_days > np.datetime64("2012-01-01"))
-    stated = stated_by_baseline(panel, target, fit, rows)
+    stated = forecast_baseline(panel, target, fit, rows)
     inside = uncalibrated_intervals(stated.predictive).inside(
         panel.y[rows, panel.targets.index(target)], 0.8
     )
@@ -77,7 +77,7 @@ def test_what_is_not_to_be_learnt_from_changes_nothing(panel: Panel):
     fit = panel.outcome_days <= np.datetime64("2012-01-01")
     other = replace(panel, y=np.where(fit[:, None], panel.y, 7.0))
     for target in TARGETS:
-        one, same = (stated_by_baseline(p, target, fit, panel.newest) for p in (panel, other))
+        one, same = (forecast_baseline(p, target, fit, panel.newest) for p in (panel, other))
         np.testing.assert_array_equal(one.center, same.center)
         np.testing.assert_array_equal(
             one.predictive.quantile([0.1, 0.9]), same.predictive.quantile([0.1, 0.9])
@@ -87,7 +87,7 @@ def test_what_is_not_to_be_learnt_from_changes_nothing(panel: Panel):
 def test_the_return_is_the_rival_of_the_scorecard_around_zero(panel: Panel):
     k, fit = panel.targets.index("return"), ~np.isnat(panel.outcome_days)
     benchmark = ewma_student(panel.today[:, k], panel.series, panel.y[:, k], fit)
-    stated = stated_by_baseline(panel, "return", fit, panel.newest)
+    stated = forecast_baseline(panel, "return", fit, panel.newest)
     np.testing.assert_array_equal(stated.predictive.scale, benchmark.scale[panel.newest])  # type: ignore[attr-defined]
 
 

@@ -10,9 +10,9 @@ import torch
 
 from forecaster.data.loading import load_histories
 from forecaster.forecasting.data_set import (
-    Material,
+    Dataset,
     _kind_of_base,
-    passes_over,
+    epoch_segments,
     prepare,
     validation_loss,
 )
@@ -30,16 +30,16 @@ SETTINGS = TrainSettings(
 
 
 @pytest.fixture(params=["all", 20])
-def material(request: pytest.FixtureRequest) -> tuple[Material, TrainSettings]:
+def dataset(request: pytest.FixtureRequest) -> tuple[Dataset, TrainSettings]:
     """Whole histories and windows in turn."""
     settings = SETTINGS.model_copy(update={"lookback": request.param})
     return prepare(load_histories(BARS, Path(), (), None), settings), settings
 
 
 def test_select_days_alone_move_the_loss_that_stops_a_training(
-    material: tuple[Material, TrainSettings],
+    dataset: tuple[Dataset, TrainSettings],
 ) -> None:
-    prepared, settings = material
+    prepared, settings = dataset
     panel = prepared.panel
     torch.manual_seed(0)
     network = build_network(
@@ -64,10 +64,10 @@ def test_select_days_alone_move_the_loss_that_stops_a_training(
     assert loss(np.where(one_day[:, None], y + 100.0, y)) > loss(y)
 
 
-def drawn(prepared: Material, number: int, **options: object) -> list[np.ndarray]:
+def drawn(prepared: Dataset, number: int, **options: object) -> list[np.ndarray]:
     """The rows of each segment of a pass over whole histories."""
     settings = SETTINGS.model_copy(update={"bptt_k2": 20, **options})
-    return [segment.rows for segment in passes_over(prepared, settings)(number)]
+    return [segment.rows for segment in epoch_segments(prepared, settings)(number)]
 
 
 def test_each_pass_draws_a_phase_and_an_order_of_its_own() -> None:

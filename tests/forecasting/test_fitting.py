@@ -12,8 +12,8 @@ from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.splits import split_by_time
 from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import Fit, fit_panel
-from forecaster.forecasting.loading import load_trained
+from forecaster.forecasting.fitting import FitResult, fit_panel
+from forecaster.forecasting.loading import load_model
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
@@ -29,7 +29,7 @@ def panel() -> Panel:
     return build_panel(histories, SETTINGS.target, universe=["AAA", "BBB"])
 
 
-def fitted(panel: Panel, **options: object) -> Fit:
+def fitted(panel: Panel, **options: object) -> FitResult:
     return fit_panel(panel, split_by_time(panel.days, **SPLIT), SETTINGS, **options)  # type: ignore[arg-type]
 
 
@@ -39,7 +39,7 @@ def test_a_fold_forecasts_what_a_version_of_the_same_days_forecasts(
     """The registry adds files, not numbers."""
     made = train(BARS, settings=SETTINGS.model_copy(update=SPLIT), home=tmp_path)
     rows = np.ones(len(panel.days), dtype=bool)
-    version = load_trained(tmp_path, made.manifest)
+    version = load_model(tmp_path, made.manifest)
     np.testing.assert_array_equal(
         fitted(panel).fitted.forecast(panel, rows), version.forecast(panel, rows)
     )

@@ -12,8 +12,8 @@ from forecaster.data.history import History
 from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
 from forecaster.forecasting.data_set import prepare
-from forecaster.forecasting.fitting import Fit, fit
-from forecaster.forecasting.loading import Trained, load_trained
+from forecaster.forecasting.fitting import FitResult, fit
+from forecaster.forecasting.loading import Trained, load_model
 from forecaster.pipeline.train import train
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import TrainSettings
@@ -39,7 +39,7 @@ def test_a_forecast_is_the_base_plus_what_is_believed_of_the_network(
     made: tuple[Path, Manifest],
 ) -> None:
     home, manifest = made
-    trained = load_trained(home, manifest)
+    trained = load_model(home, manifest)
     full, half, none = (
         forecast(
             home,
@@ -60,7 +60,7 @@ def test_other_inputs_than_trained_on_are_refused(made: tuple[Path, Manifest]) -
     home, manifest = made
     other = manifest.model_copy(update={"inputs": [*manifest.inputs[:-1], "tomorrow"]})
     with pytest.raises(ArtifactError, match="makes other ones; train again"):
-        forecast(home, load_trained(home, other))
+        forecast(home, load_model(home, other))
 
 
 def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
@@ -74,7 +74,7 @@ def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
         panel = load_histories(BARS, tmp_path, (), None)
         made = fit_histories(panel, settings)
         version = train(BARS, settings=settings, home=tmp_path).manifest
-        again = load_trained(tmp_path, version)
+        again = load_model(tmp_path, version)
         built = again.panel(panel)
         rows = np.ones(len(built.days), dtype=bool)
         np.testing.assert_array_equal(
@@ -88,7 +88,7 @@ def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
             assert np.isfinite(ends).all() and (np.diff(ends, axis=1) >= 0).all()
 
 
-def fit_histories(histories: list[History], settings: TrainSettings) -> Fit:
+def fit_histories(histories: list[History], settings: TrainSettings) -> FitResult:
     return fit(prepare(histories, settings), settings, torch.device("cpu"))
 
 
@@ -96,7 +96,7 @@ def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> 
     home, manifest = made
     wider = manifest.network.model_copy(update={"hidden": 8})
     with pytest.raises(ArtifactError, match="shapes"):
-        load_trained(home, manifest.model_copy(update={"network": wider}))
+        load_model(home, manifest.model_copy(update={"network": wider}))
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="tells memory the Linux way")
@@ -107,13 +107,13 @@ def test_a_manifest_of_a_huge_network_is_refused_before_its_memory_is_asked_for(
     home, manifest = made
     huge = manifest.network.model_copy(update={"hidden": 4096, "layers": 16})
     forged = manifest.model_copy(update={"network": huge})
-    load_trained(home, manifest)
+    load_model(home, manifest)
     held = int(STATM.read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held + 2**31, before[1]))
     try:
         with pytest.raises(ArtifactError, match="shapes"):
-            load_trained(home, forged)
+            load_model(home, forged)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -125,7 +125,7 @@ def test_a_version_works_on_as_many_threads_as_it_was_trained_with(
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        load_trained(home, manifest)
+        load_model(home, manifest)
         assert torch.get_num_threads() == manifest.training["threads"] == 1
     finally:
         torch.set_num_threads(before)

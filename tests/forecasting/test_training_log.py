@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from forecaster.data.loading import load_histories
-from forecaster.forecasting.data_set import Material, longest_history, prepare
+from forecaster.forecasting.data_set import Dataset, longest_history, prepare
 from forecaster.forecasting.fitting import plan_of
-from forecaster.forecasting.training_log import announce, reach_in_words
+from forecaster.forecasting.training_log import describe_horizon, log_header
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -17,7 +17,7 @@ EACH_DAY = {"lookback": 30, "loss": "each-day"}
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     home = tmp_path_factory.mktemp("home")
     histories = load_histories(ragged_bars({"AAA": 400, "BBB": 200}), home, (), None)
     return prepare(histories, TrainSettings())
@@ -52,14 +52,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 def test_the_reach_is_that_of_the_samples(options: dict[str, object], words: str) -> None:
     """A window ends every reach; its last day's error reaches exactly so far."""
     settings = TrainSettings(**options)  # type: ignore[arg-type]
-    assert reach_in_words(settings, plan_of(settings)).endswith(words)
+    assert describe_horizon(settings, plan_of(settings)).endswith(words)
 
 
-def header(material: Material, caplog: pytest.LogCaptureFixture, **options: object) -> list[str]:
+def header(dataset: Dataset, caplog: pytest.LogCaptureFixture, **options: object) -> list[str]:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     caplog.set_level(logging.INFO, logger="forecaster")
     logging.getLogger("forecaster").propagate = True
-    announce(material, settings, torch.device("cpu"), plan_of(settings))
+    log_header(dataset, settings, torch.device("cpu"), plan_of(settings))
     return [record.getMessage().strip() for record in caplog.records]
 
 
@@ -77,9 +77,9 @@ def header(material: Material, caplog: pytest.LogCaptureFixture, **options: obje
     ],
 )
 def test_the_header_says_what_a_pass_is(
-    material: Material, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
 ) -> None:
-    assert words in header(material, caplog, **options)[4]
+    assert words in header(dataset, caplog, **options)[4]
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_the_header_says_what_a_pass_is(
     ],
 )
 def test_what_may_surprise_is_noticed(
-    material: Material, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
 ) -> None:
-    assert words.format(days=longest_history(material)) in header(material, caplog, **options)[-1]
+    assert words.format(days=longest_history(dataset)) in header(dataset, caplog, **options)[-1]
 
 
 @pytest.mark.parametrize("options", [{}, {**WINDOWS, "bptt_k2": 29}, {"bptt": "full"}])
 def test_nothing_is_noticed_where_nothing_surprises(
-    material: Material, caplog: pytest.LogCaptureFixture, options: dict[str, object]
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, options: dict[str, object]
 ) -> None:
-    assert len(header(material, caplog, **options)) == 5
+    assert len(header(dataset, caplog, **options)) == 5

@@ -146,9 +146,9 @@ def test_the_members_that_were_done_are_not_trained_again(
     seeds: list[int] = []
     run = fitting._trained
 
-    def counted(material, settings, *rest):  # type: ignore[no-untyped-def]
+    def counted(dataset, settings, *rest):  # type: ignore[no-untyped-def]
         seeds.append(settings.seed)
-        return run(material, settings, *rest)
+        return run(dataset, settings, *rest)
 
     monkeypatch.setattr(fitting, "_trained", counted)
     trained(home)
@@ -354,7 +354,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_of_once_and_leaves_no_piece
 
         def from_here(*arguments: object, **options: object) -> object:
             patched.setattr(os, "fsync", full)
-            return fitting.fit_members(*arguments, **options)  # type: ignore[arg-type]
+            return fitting.fit_ensemble(*arguments, **options)  # type: ignore[arg-type]
 
         patched.setattr(train_night, "fit_members", from_here)
         trained(home)

@@ -129,7 +129,7 @@ def test_the_gate_days_are_the_last_ones_and_the_baseline_has_not_seen_them(
     home: Path, second: str, in_this_process: None, monkeypatch: pytest.MonkeyPatch
 ):
     fitted: list[np.datetime64] = []
-    stated = promotion.stated_by_baseline
+    stated = promotion.forecast_baseline
 
     def watched(panel, target, fit, rows):  # type: ignore[no-untyped-def]
         fitted.append(panel.outcome_days[fit].max())
@@ -198,7 +198,7 @@ def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_
 
 
 def test_one_bit_of_one_weight_changes_the_digest(home: Path, second: str):
-    trained = reproduction.load_trained(home, read_manifest(home, second))
+    trained = reproduction.load_model(home, read_manifest(home, second))
     panel = trained.panel(reproduction.histories_of(home, ["AAA", "BBB"], LAST))
     honest = [digest(reproduction.stated_since_fit(trained, panel)) for _ in range(2)]
     weight = next(iter(trained.networks[0].parameters()))

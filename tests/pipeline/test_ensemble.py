@@ -12,16 +12,16 @@ from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.mixture import Mixture, arrays_of, from_arrays, mixture, assemble
 from forecaster.evaluation.recalibration import scores_of, shrinkage
-from forecaster.forecasting.data_set import Material, prepare
+from forecaster.forecasting.data_set import Dataset, prepare
 from forecaster.forecasting.fitted_model import (
+    ensemble_weights,
     location_columns,
     together,
     weights_of,
-    weights_of_all,
 )
-from forecaster.forecasting.fitting import Fit, fit
-from forecaster.forecasting.loading import load_trained
-from forecaster.forecasting.manifest_parts import recipe_of
+from forecaster.forecasting.fitting import FitResult, fit
+from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.memory import memory
 from forecaster.pipeline.train import TrainReport, train
@@ -36,19 +36,19 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def dataset() -> Dataset:
     return prepare(load_histories(BARS, Path(), (), None), ONE)
 
 
 @pytest.fixture(scope="module")
-def ensemble(material: Material) -> Fit:
-    return fit(material, THREE, CPU)
+def ensemble(dataset: Dataset) -> FitResult:
+    return fit(dataset, THREE, CPU)
 
 
 @pytest.fixture(scope="module")
-def singles(material: Material) -> list[Fit]:
+def singles(dataset: Dataset) -> list[FitResult]:
     """The members' seeds, each trained as a version of its own."""
-    return [fit(material, ONE.model_copy(update={"seed": seed}), CPU) for seed in (5, 6, 7)]
+    return [fit(dataset, ONE.model_copy(update={"seed": seed}), CPU) for seed in (5, 6, 7)]
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,12 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport
     return home, train(BARS, settings=THREE, home=home)
 
 
-def test_members_are_the_trainings_of_their_seeds(ensemble: Fit, singles: list[Fit]) -> None:
+def test_members_are_the_trainings_of_their_seeds(
+    ensemble: FitResult, singles: list[FitResult]
+) -> None:
     """Each with weights and looks of its own; nothing of one member reaches the next."""
     for network, looks, single in zip(
-        ensemble.fitted.networks, ensemble.looks_by_member, singles, strict=True
+        ensemble.fitted.networks, ensemble.validations_by_member, singles, strict=True
     ):
         (alone,) = single.fitted.networks
         for name, value in weights_of(alone).items():
@@ -71,15 +73,15 @@ def test_members_are_the_trainings_of_their_seeds(ensemble: Fit, singles: list[F
 
 
 def test_forecasts_are_the_mean_of_the_members_before_calibration(
-    material: Material, ensemble: Fit, singles: list[Fit]
+    dataset: Dataset, ensemble: FitResult, singles: list[FitResult]
 ) -> None:
     """With all of each network believed; a return's density is the mean of the densities."""
-    panel = material.panel
+    panel = dataset.panel
     rows = np.ones(len(panel.days), dtype=bool)
 
-    def stated(made: Fit) -> list[object]:
+    def stated(made: FitResult) -> list[object]:
         raws = replace(made.fitted, shrinkage=np.ones(2)).by_member(panel, rows)
-        return list(together(raws, material.forms, material.target_scaler))
+        return list(together(raws, dataset.forms, dataset.target_scaler))
 
     returns, ranges = stated(ensemble)
     each = [stated(single) for single in singles]
@@ -92,12 +94,12 @@ def test_forecasts_are_the_mean_of_the_members_before_calibration(
         np.testing.assert_allclose(np.exp(returns.log_density(y)), density, rtol=1e-9)
 
 
-def test_the_calibration_is_of_the_ensemble(material: Material, ensemble: Fit) -> None:
+def test_the_calibration_is_of_the_ensemble(dataset: Dataset, ensemble: FitResult) -> None:
     """Residuals and scores come of what the ensemble will state, not of any member."""
-    panel = material.panel
-    rows = np.asarray(material.rows(1).any(axis=1))
+    panel = dataset.panel
+    rows = np.asarray(dataset.rows(1).any(axis=1))
     for k, part in enumerate(ensemble.fitted.predictive(panel, rows)):
-        y = np.where(material.rows(1)[:, k], panel.y[:, k], np.nan)
+        y = np.where(dataset.rows(1)[:, k], panel.y[:, k], np.nan)
         np.testing.assert_allclose(ensemble.residuals[:, k], y - part.mean(), rtol=1e-9)
         np.testing.assert_allclose(ensemble.scores[:, k], scores_of(part, y), rtol=1e-9)
 
@@ -106,18 +108,18 @@ def test_belief_is_in_what_the_members_say_together() -> None:
     """Of settings that learn noise, so that no share lies at a bound."""
     noisy = {"base": "har", "hidden": 16, "max_steps": 200, "lr": 0.01}
     settings = THREE.model_copy(update=noisy)
-    material = prepare(load_histories(BARS, Path(), (), None), settings)
-    fitted = fit(material, settings, CPU).fitted
-    rows, places = np.asarray(material.rows(1).any(axis=1)), location_columns(material.forms)
-    whole = replace(fitted, shrinkage=np.ones(2)).outputs(material.panel, rows)[:, places]
-    base = replace(fitted, networks=()).outputs(material.panel, rows)[:, places]
-    y = np.where(material.rows(1), material.y, np.nan)
+    dataset = prepare(load_histories(BARS, Path(), (), None), settings)
+    fitted = fit(dataset, settings, CPU).fitted
+    rows, places = np.asarray(dataset.rows(1).any(axis=1)), location_columns(dataset.forms)
+    whole = replace(fitted, shrinkage=np.ones(2)).outputs(dataset.panel, rows)[:, places]
+    base = replace(fitted, networks=()).outputs(dataset.panel, rows)[:, places]
+    y = np.where(dataset.rows(1), dataset.y, np.nan)
     assert ((fitted.shrinkage > 0) & (fitted.shrinkage < 1)).all()
     np.testing.assert_allclose(fitted.shrinkage, shrinkage(whole - base, y - base), rtol=1e-6)
 
 
 def test_a_version_of_three_comes_back_as_it_was(
-    version: tuple[Path, TrainReport], material: Material, ensemble: Fit
+    version: tuple[Path, TrainReport], dataset: Dataset, ensemble: FitResult
 ) -> None:
     """Same bits on repeat: `ensemble` was fitted apart from it."""
     home, made = version
@@ -129,10 +131,10 @@ def test_a_version_of_three_comes_back_as_it_was(
     ]
     assert set(manifest.files) == {part.weights for part in manifest.members}
     assert recipe_of(manifest).members == 3 and set(made.looks["member"]) == {1, 2, 3}
-    trained, rows = load_trained(home, manifest), np.ones(len(material.panel.days), dtype=bool)
+    trained, rows = load_model(home, manifest), np.ones(len(dataset.panel.days), dtype=bool)
     for again, first in zip(
-        trained.fitted.by_member(material.panel, rows),
-        ensemble.fitted.by_member(material.panel, rows),
+        trained.fitted.by_member(dataset.panel, rows),
+        ensemble.fitted.by_member(dataset.panel, rows),
         strict=True,
     ):
         np.testing.assert_array_equal(again, first)
@@ -143,15 +145,15 @@ def test_a_damaged_second_member_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "models" / made.version / "weights-2.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     with pytest.raises(ArtifactError, match=r"weights-2\.safetensors has another SHA-256"):
-        load_trained(tmp_path, made.manifest)
+        load_model(tmp_path, made.manifest)
 
 
-def test_a_mixture_survives_being_cut_stored_and_assemble(
-    material: Material, ensemble: Fit
+def test_a_mixture_survives_being_cut_stored_and_assembled(
+    dataset: Dataset, ensemble: FitResult
 ) -> None:
     """What a fold keeps on disk is what the members said."""
-    rows = np.ones(len(material.panel.days), dtype=bool)
-    stated = ensemble.fitted.predictive(material.panel, rows)
+    rows = np.ones(len(dataset.panel.days), dtype=bool)
+    stated = ensemble.fitted.predictive(dataset.panel, rows)
     halves = np.arange(len(rows)) < 100, np.arange(len(rows)) >= 100
     parts = [
         (np.flatnonzero(half), tuple(from_arrays(arrays_of(part.take(half))) for part in stated))
@@ -163,11 +165,13 @@ def test_a_mixture_survives_being_cut_stored_and_assemble(
     assert isinstance(both, Mixture) and len(both.members) == 6
 
 
-def test_a_warm_start_gives_each_member_its_own_weights(material: Material, ensemble: Fit) -> None:
+def test_a_warm_start_gives_each_member_its_own_weights(
+    dataset: Dataset, ensemble: FitResult
+) -> None:
     """So small a rate moves nothing: what comes out is what went in."""
-    start = weights_of_all(ensemble.fitted.networks)
+    start = ensemble_weights(ensemble.fitted.networks)
     still = THREE.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 90})
-    warm = fit(material, still, CPU, start=start)
+    warm = fit(dataset, still, CPU, start=start)
     for after, before in zip(warm.fitted.networks, ensemble.fitted.networks, strict=True):
         for name, value in weights_of(before).items():
             np.testing.assert_allclose(weights_of(after)[name], value, atol=1e-9)

@@ -11,8 +11,8 @@ from forecaster import clock
 from forecaster.data.loading import load_histories
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.loading import load_trained
-from forecaster.forecasting.predictions import FORECAST_COLUMNS, interval_kinds
+from forecaster.forecasting.forecast_tables import FORECAST_COLUMNS, interval_kinds
+from forecaster.forecasting.loading import load_model
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
 from forecaster.pipeline.train import train
@@ -198,7 +198,7 @@ def test_the_interval_holds_about_its_share_of_report_days_it_never_saw(
 def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
     """By construction: as many outcomes lie below as above, a tenth less one in each tail."""
     version = find_version(home)
-    blocks, trained = version.data.blocks, load_trained(home, version)
+    blocks, trained = version.data.blocks, load_model(home, version)
     panel = trained.panel(load_histories(BARS, home, (), None))
     split = Split(
         train_until=np.datetime64(blocks.train_until),
