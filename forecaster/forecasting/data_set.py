@@ -153,12 +153,12 @@ def build_dataset(
     """
     usable = forecastable_rows(panel.offsets, settings.lookback)
     fit, select, _ = split.masks(panel.outcome_days)
-    for block, rows in (("fit", fit), ("select", select)):
+    for block, rows in (("training", fit), ("validation", select)):
         scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
         if not scored.all():
             raise DataError(
-                f"The {block} block (fit until {split.train_until}, select until "
-                f"{split.validation_until}) has no day of {panel.targets[int(np.argmin(scored))]} to "
+                f"The {block} days (train until {split.train_until}, validation until "
+                f"{split.validation_until}) have no {panel.targets[int(np.argmin(scored))]} to "
                 f"score: after {TRAILING_DAYS} days of warm-up and --lookback {settings.lookback} "
                 "nothing is left. Fetch a longer period, lower --lookback or move --train-until."
             )

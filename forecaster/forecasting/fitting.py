@@ -124,7 +124,7 @@ class Watched:
         return FittedMember(weights=self._weights, looks=tuple(self._looks))
 
 
-__all__ = ["Evaluated", "Fit", "OnStep", "fit", "fit_panel", "plan_of"]
+__all__ = ["Evaluated", "FitResult", "OnStep", "fit", "fit_panel", "plan_of"]
 
 log = logging.getLogger(__name__)
 
@@ -302,7 +302,7 @@ def _trained(
             raise
         keeper.fail(watched.best)
         raise OutOfMemoryError(
-            f"Training found too little memory after update {watched.update}; lower --batch-rows or "
+            f"Training ran out of memory after step {watched.update}; lower --batch-rows or "
             "--hidden, or give --bptt-memory recompute."
         ) from error
     return FittedMember(weights=weights_of(network), looks=tuple(looks))

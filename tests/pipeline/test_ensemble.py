@@ -10,7 +10,7 @@ import torch
 
 from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
-from forecaster.evaluation.mixture import Mixture, arrays_of, from_arrays, mixture, assemble
+from forecaster.evaluation.mixture import Mixture, arrays_of, assemble, from_arrays, mixture
 from forecaster.evaluation.recalibration import scores_of, shrinkage
 from forecaster.forecasting.data_set import Dataset, prepare
 from forecaster.forecasting.fitted_model import (
