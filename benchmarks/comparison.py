@@ -25,7 +25,7 @@ LOOKS = 12
 PROBE = 24
 VARIANTS: dict[str, dict[str, object]] = {
     "whole, truncated at 63": {},
-    "whole, truncated at 63, once per pass": {"step_per": "pass"},
+    "whole, truncated at 63, once per pass": {"step_per": "epoch"},
     "whole, full": {"bptt": "full"},
     "windows of 60": {"lookback": 60, "bptt": "full"},
     "windows of 60, truncated at 20": {"lookback": 60, "bptt_k2": 20},

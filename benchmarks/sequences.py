@@ -48,7 +48,7 @@ def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> fl
         network,
         arrays,
         lambda number: segments,
-        BPTTPlan.full() if windows else BPTTPlan.truncated(steps=CHUNK),
+        BPTTPlan.full() if windows else BPTTPlan.truncated(k2=CHUNK),
         options,
         Reading(last_day_only=windows),
         validate=lambda network: 0.0,

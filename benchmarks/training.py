@@ -196,7 +196,7 @@ def histories(threads: int, rounds: int) -> str:
     batch_rows = pack_sequences(
         OFFSETS[:-1], OFFSETS[1:], SERIES, CHUNK, np.random.default_rng(0), CHUNK
     )
-    how = {"plan": BPTTPlan.truncated(steps=CHUNK), "last_day_only": False, "workers": threads}
+    how = {"plan": BPTTPlan.truncated(k2=CHUNK), "last_day_only": False, "workers": threads}
     sample = 12
 
     def arms() -> tuple[float, float]:

@@ -39,7 +39,7 @@ def error_after_training(steps: int, stride: int) -> tuple[float, bool]:
     generator = torch.Generator().manual_seed(0)
     x = 0.3 * torch.randn(DAYS, LANES, 1, generator=generator, dtype=torch.float64)
     y = torch.cat([torch.zeros(LAG, LANES, 1, dtype=torch.float64), x[:-LAG]])
-    network, plan = delay_line(), BPTTPlan.truncated(steps=steps, stride=stride)
+    network, plan = delay_line(), BPTTPlan.truncated(k2=steps, k1=stride)
     before = [parameter.clone() for parameter in network.parameters()]
     for _ in range(PASSES):
         descend(network, x, y, plan)
@@ -53,7 +53,7 @@ def error_after_training(steps: int, stride: int) -> tuple[float, bool]:
 
 def descend(network: Network, x: Tensor, y: Tensor, plan: BPTTPlan) -> None:
     """One pass, one step per stride; the state is carried."""
-    stride, steps = plan.stride or DAYS, plan.steps or DAYS
+    stride, steps = plan.k1 or DAYS, plan.k2 or DAYS
     states = {0: network.initial_state(LANES)}
     for start in range(0, DAYS, stride):
         first = max(0, start + stride - steps)

@@ -44,10 +44,10 @@ def run(name: str, plan: BPTTPlan, passes: int) -> None:
     inputs, y = volatility_panel()
     fit = np.tile(np.arange(DAYS) < FIT, SERIES)[:, None]
     arrays = TrainingArrays.on(torch.device("cpu"), inputs, y, fit)
-    chunk = plan.grid(FIT)
+    chunk = plan.chunk_days(FIT)
     stops = OFFSETS[:-1] + FIT
     segments = pack_sequences(OFFSETS[:-1], stops, SERIES, chunk, np.random.default_rng(0), chunk)
-    updates = passes * (1 if plan.update == "pass" else len(segments))
+    updates = passes * (1 if plan.step_per == "epoch" else len(segments))
     torch.manual_seed(0)
     network = build_network("gru", inputs=1, targets=1, hidden=16, layers=1, dropout=0.0)
     options = Options(
@@ -80,11 +80,11 @@ def main() -> None:
     print("run                                passes  updates     error")
     print(f"{'the mean':<50}{float(np.mean(y[later] ** 2)):>10.4f}")
     run("full", BPTTPlan.full(), 12)
-    run("truncated at 50", BPTTPlan.truncated(steps=50), 12)
-    run("truncated at 50, one step per pass", BPTTPlan.truncated(steps=50, update="pass"), 12)
+    run("truncated at 50", BPTTPlan.truncated(k2=50), 12)
+    run("truncated at 50, one step per pass", BPTTPlan.truncated(k2=50, step_per="epoch"), 12)
     run("full", BPTTPlan.full(), 120)
-    run("truncated at 50, one step per pass", BPTTPlan.truncated(steps=50, update="pass"), 120)
-    run("truncated at 5, one step per pass", BPTTPlan.truncated(steps=5, update="pass"), 120)
+    run("truncated at 50, one step per pass", BPTTPlan.truncated(k2=50, step_per="epoch"), 120)
+    run("truncated at 5, one step per pass", BPTTPlan.truncated(k2=5, step_per="epoch"), 120)
 
 
 if __name__ == "__main__":

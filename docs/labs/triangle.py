@@ -52,9 +52,9 @@ def main() -> None:
     nn.init.normal_(network.head.linear.weight)
     plans = {
         "full": BPTTPlan.full(),
-        "truncated, k2 = 4": BPTTPlan.truncated(steps=4),
-        "truncated, k2 = 4, k1 = 2": BPTTPlan.truncated(steps=4, stride=2),
-        "truncated, k2 = 4, k1 = 1": BPTTPlan.truncated(steps=4, stride=1),
+        "truncated, k2 = 4": BPTTPlan.truncated(k2=4),
+        "truncated, k2 = 4, k1 = 2": BPTTPlan.truncated(k2=4, k1=2),
+        "truncated, k2 = 4, k1 = 1": BPTTPlan.truncated(k2=4, k1=1),
     }
     for name, plan in plans.items():
         print(f"{name}")

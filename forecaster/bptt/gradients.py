@@ -56,7 +56,7 @@ def bptt_gradients(
         state: the state before the first day, B rows.
         plan: how far errors travel back.
         count: what the sum of the losses is divided by; above 0 if anything is scored.
-        grid: the segments, where they are not all `plan.stride` days long or a series
+        grid: the segments, where they are not all `plan.k1` days long or a series
             begins inside the block.
         noise: (T, B, H) factors of the hidden units in place of the dropout before the head;
             None to draw them here.
@@ -73,11 +73,11 @@ def bptt_gradients(
     """
     block = replace(checked_block(x, y, mask, count), noise=noise)
     _require_cuttable(network, "each day's forecast is scored")
-    grid = grid or Grid(lengths=even(len(x), plan.grid(len(x))))
-    if sum(grid.lengths) != len(x) or max(grid.lengths) > plan.grid(len(x)):
+    grid = grid or Grid(lengths=even(len(x), plan.chunk_days(len(x))))
+    if sum(grid.lengths) != len(x) or max(grid.lengths) > plan.chunk_days(len(x)):
         raise ValueError(
             f"segments of {grid.lengths} days do not make {len(x)} days in pieces of at most "
-            f"{plan.grid(len(x))}; cut the block on the plan's stride."
+            f"{plan.chunk_days(len(x))}; cut the block on the plan's stride."
         )
     total = nothing(network, block)
     states = [state.detach()]
@@ -163,15 +163,15 @@ def _spans(plan: BPTTPlan, grid: Grid) -> list[tuple[int, int]]:
     final = len(grid.lengths) - 1
     if grid.context > final:
         return []
-    if plan.steps is None:
+    if plan.k2 is None:
         return [(0, final)]
-    back = plan.steps // (plan.stride or plan.steps) - 1
+    back = plan.k2 // (plan.k1 or plan.k2) - 1
     return [(max(0, last - back), last) for last in range(grid.context, final + 1)]
 
 
 def _own(plan: BPTTPlan, last: int) -> int:
     """Give the first segment whose errors belong to the span that ends with `last`."""
-    return 0 if plan.steps is None else last
+    return 0 if plan.k2 is None else last
 
 
 def _carried(network: Network, span: list[Segment], state: RecurrentState) -> RecurrentState:

@@ -132,7 +132,7 @@ def memory_profile(
     block = (network, x, y, mask)
     advice, advised = _advise(block, found, exact, tolerance)
     curve = found.curve.double().cpu().numpy()
-    truncated = plan is not None and plan.steps is not None
+    truncated = plan is not None and plan.k2 is not None
     return MemoryProfile(
         anchors=np.array(days),
         by_lag=found.by_lag.double().cpu().numpy(),
@@ -216,7 +216,7 @@ def _alarms(curve: np.ndarray, lyapunov: float, plan: BPTTPlan | None) -> list[s
     decay = decay_rate(curve)
     if decay >= 1.0:
         found.append(f"growing: the gradient grows by a factor of {decay:.3f} per day of lag")
-    steps = None if plan is None else plan.steps
+    steps = None if plan is None else plan.k2
     if steps is None or steps >= len(curve):
         return found
     share = curve[steps] / curve[0]

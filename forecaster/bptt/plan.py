@@ -1,7 +1,6 @@
-"""The BPTT plan: how far back errors travel, how often weights move, how memory is spent.
+"""The BPTT plan: gradient horizon, optimizer steps and memory of backpropagation through time.
 
-A frozen value, validated when made. Knows no network and no arrays. Day counts are
-trading days; k2 and k1 are the names of Williams and Peng's and Sutskever's two numbers.
+A frozen value, validated when made. Knows no network and no arrays. Day counts are trading days.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Literal, get_args
 from forecaster.errors import UsageError
 
 Kind = Literal["full", "truncated"]
-Update = Literal["chunk", "pass"]
+StepPer = Literal["chunk", "epoch"]
 Memory = Literal["auto", "store", "recompute"]
 
 
@@ -18,16 +17,16 @@ Memory = Literal["auto", "store", "recompute"]
 class BPTTPlan:
     """Full or truncated backpropagation through time.
 
-    Make one with `BPTTPlan.full()` or `BPTTPlan.truncated(steps=63)`.
+    Make one with `BPTTPlan.full()` or `BPTTPlan.truncated(k2=63)`.
 
     Args:
         kind: "full" or "truncated".
-        steps: k2, the days each error may reach back, its own included; truncated only.
-        stride: k1, the days between two blocks of errors; divides `steps`, and is `steps`
-            unless given. Every error then reaches k2 - k1 + 1 to k2 days back.
-        update: move the weights after every block ("chunk") or once per pass ("pass").
+        k2: days each error may travel back, its own included; truncated only.
+        k1: days of a chunk, whose errors start together; divides k2, and is k2 unless given.
+            Every error then travels k2 - k1 + 1 to k2 days back.
+        step_per: one optimizer step per "chunk", or one per "epoch".
         memory: keep every day's activations ("store"), recompute them in chunks
-            ("recompute": the same gradient), or choose by the reach ("auto").
+            ("recompute": the same gradient), or choose by the gradient horizon ("auto").
 
     Raises:
         UsageError: the numbers contradict each other.
@@ -37,14 +36,14 @@ class BPTTPlan:
     """
 
     kind: Kind
-    steps: int | None = None
-    stride: int | None = None
-    update: Update = "chunk"
+    k2: int | None = None
+    k1: int | None = None
+    step_per: StepPer = "chunk"
     memory: Memory = "auto"
 
     def __post_init__(self) -> None:
         _require_known("--bptt", self.kind, get_args(Kind))
-        _require_known("--step-per", self.update, get_args(Update))
+        _require_known("--step-per", self.step_per, get_args(StepPer))
         _require_known("--bptt-memory", self.memory, get_args(Memory))
         if self.kind == "full":
             self._refuse_numbers()
@@ -52,7 +51,7 @@ class BPTTPlan:
             self._check_numbers()
 
     def _refuse_numbers(self) -> None:
-        for flag, number in (("--bptt-k2", self.steps), ("--bptt-k1", self.stride)):
+        for flag, number in (("--bptt-k2", self.k2), ("--bptt-k1", self.k1)):
             if number is not None:
                 raise UsageError(
                     f"{flag} applies only to --bptt truncated; full BPTT reaches back to each "
@@ -60,62 +59,64 @@ class BPTTPlan:
                 )
 
     def _check_numbers(self) -> None:
-        steps, stride = self.steps, self.stride
-        if steps is None or steps < 1:
+        k1, k2 = self.k1, self.k2
+        if k2 is None or k2 < 1:
             raise UsageError(
-                f"--bptt-k2 is {steps}; truncated BPTT needs at least 1 day. "
+                f"--bptt-k2 is {k2}; truncated BPTT needs at least 1 day. "
                 "Give --bptt-k2 a number of days, or use --bptt full."
             )
-        if stride is None:
+        if k1 is None:
             return
-        if stride < 1:
-            raise UsageError(f"--bptt-k1 is {stride}; give at least 1 day, or drop it.")
-        if steps < stride:
+        if k1 < 1:
+            raise UsageError(f"--bptt-k1 is {k1}; give at least 1 day, or drop it.")
+        if k2 < k1:
             raise UsageError(
-                f"--bptt-k2 {steps} is shorter than --bptt-k1 {stride}: the errors of the "
-                f"{stride - steps} oldest days in every block would never be learned from. Use "
-                f"--bptt-k2 {stride} or more."
+                f"--bptt-k2 {k2} is shorter than --bptt-k1 {k1}: the errors of the {k1 - k2} "
+                f"oldest days of every chunk would never be trained on. Use --bptt-k2 {k1} or more."
             )
-        if steps % stride:
+        if k2 % k1:
             raise UsageError(
-                f"--bptt-k2 must be a multiple of --bptt-k1 ({stride}): "
-                f"try {-(-steps // stride) * stride}."
+                f"--bptt-k2 must be a multiple of --bptt-k1 ({k1}): try {-(-k2 // k1) * k1}."
             )
 
     @classmethod
-    def full(cls, *, update: Update = "chunk", memory: Memory = "auto") -> "BPTTPlan":
-        """Let errors reach back to the first day."""
-        return cls(kind="full", update=update, memory=memory)
+    def full(cls, *, step_per: StepPer = "chunk", memory: Memory = "auto") -> "BPTTPlan":
+        """Make a plan in which errors reach back to the first day."""
+        return cls(kind="full", step_per=step_per, memory=memory)
 
     @classmethod
     def truncated(
         cls,
         *,
-        steps: int,
-        stride: int | None = None,
-        update: Update = "chunk",
+        k2: int,
+        k1: int | None = None,
+        step_per: StepPer = "chunk",
         memory: Memory = "auto",
     ) -> "BPTTPlan":
-        """Let errors reach back up to `steps` days, the day of the error included."""
-        return cls(kind="truncated", steps=steps, stride=stride, update=update, memory=memory)
+        """Make a plan in which errors reach back at most k2 days, their own included."""
+        return cls(kind="truncated", k2=k2, k1=k1, step_per=step_per, memory=memory)
 
     def horizon(self, days: int) -> int:
-        """Give the most days of a block of `days` that one error travels through."""
-        return days if self.steps is None else min(self.steps, days)
+        """Return the most days of `days` that one error travels through."""
+        return days if self.k2 is None else min(self.k2, days)
 
-    def grid(self, days: int) -> int:
-        """Give k1 for a block of `days`: the days between two grid lines, all for full BPTT."""
-        return days if self.steps is None else min(self.stride or self.steps, days)
+    def chunk_days(self, days: int) -> int:
+        """Return the length of the chunks that `days` are cut into: k1, or all for full BPTT."""
+        return days if self.k2 is None else min(self.k1 or self.k2, days)
+
+    @property
+    def context_chunks(self) -> int:
+        """Chunks before its own that an error travels through: k2 / k1 - 1, 0 for full BPTT."""
+        return 0 if self.k2 is None else self.k2 // (self.k1 or self.k2) - 1
 
     def describe(self) -> str:
-        """Say in one line how far errors reach."""
-        if self.steps is None:
+        """Return one line on how far errors reach back."""
+        if self.k2 is None:
             return "full: errors reach back to each series' first day"
-        if self.steps == 1:
+        if self.k2 == 1:
             return "truncated: errors reach back up to 1 day"
-        least = self.steps - (self.stride or self.steps) + 1
-        mean = (least + self.steps) / 2
-        return f"truncated: errors reach back up to {self.steps:,} days (mean {mean:g})"
+        mean = self.k2 - ((self.k1 or self.k2) - 1) / 2
+        return f"truncated: errors reach back up to {self.k2:,} days (mean {mean:g})"
 
 
 def _require_known(flag: str, value: str, known: tuple[str, ...]) -> None:

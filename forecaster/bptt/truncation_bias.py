@@ -27,8 +27,8 @@ class PlanBias:
     exact gradient; NaN where a block of one lane gives none.
     """
 
-    stride: int
-    steps: int
+    k1: int
+    k2: int
     bias: float
     cosine: float
     noise_ratio: float
@@ -76,8 +76,8 @@ def plan_bias(
     found = _vector(network, x, y, mask, plan, max(float(mask.sum()), 1.0))
     difference = float((found - exact.vector).norm())
     return PlanBias(
-        stride=plan.stride or plan.horizon(len(x)),
-        steps=plan.horizon(len(x)),
+        k1=plan.k1 or plan.horizon(len(x)),
+        k2=plan.horizon(len(x)),
         bias=difference / exact.norm if exact.norm > 0.0 else float("nan"),
         cosine=float(torch.nn.functional.cosine_similarity(found, exact.vector, dim=0)),
         noise_ratio=difference / exact.noise if exact.noise > 0.0 else float("nan"),
@@ -86,7 +86,7 @@ def plan_bias(
 
 def guaranteed(days: int) -> BPTTPlan:
     """Make the plan in which every error reaches back more than `days` and at most twice that."""
-    return BPTTPlan.truncated(steps=2 * days, stride=days)
+    return BPTTPlan.truncated(k2=2 * days, k1=days)
 
 
 def bias_by_horizon(

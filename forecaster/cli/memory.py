@@ -96,7 +96,7 @@ def _print_json(result: "MemoryReport") -> None:
             "tolerance": result.tolerance,
             "advised": None
             if advised is None
-            else {"stride": advised.stride, "steps": 2 * advised.stride, "bias": advised.bias},
+            else {"stride": advised.k1, "steps": 2 * advised.k1, "bias": advised.bias},
             "declined": profile.advice.declined,
             "advice": result.advice,
             "alarms": profile.alarms,

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.train import Evaluated
+    from forecaster.pipeline.train import Validation
     from forecaster.settings import TrainSettings
 
 LINES_EVERY = 100  # updates between two lines where there is no terminal
@@ -39,11 +39,11 @@ class _Lines:
     def __init__(self, members: int) -> None:
         self._named = _Members(members)
 
-    def __call__(self, update: int, look: "Evaluated | None") -> None:
+    def __call__(self, update: int, look: "Validation | None") -> None:
         member = self._named(update)
-        if look is None or look.update % LINES_EVERY:
+        if look is None or look.step % LINES_EVERY:
             return
-        if look.update == LINES_EVERY:
+        if look.step == LINES_EVERY:
             print("pass  update  fit loss  select loss    time", file=sys.stderr)
         print("  ".join(filter(None, (_line(look), member))), file=sys.stderr)
 
@@ -73,16 +73,16 @@ class _Bar(AbstractContextManager["_Bar"]):
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def __call__(self, update: int, look: "Evaluated | None") -> None:
+    def __call__(self, update: int, look: "Validation | None") -> None:
         self._progress.update(self._task, completed=update, member=self._named(update))
         if look is not None:
             text = f"fit {look.train_loss:.4f}  select {look.validation_loss:.4f}"
             self._progress.update(self._task, description=text)
 
 
-def _line(look: "Evaluated") -> str:
+def _line(look: "Validation") -> str:
     best = "  best" if look.best else ""
     return (
-        f"{look.passes:>4}  {look.update:>6}  {look.train_loss:>8.4f}  "
+        f"{look.epoch:>4}  {look.step:>6}  {look.train_loss:>8.4f}  "
         f"{look.validation_loss:>11.4f}  {look.seconds:>4.1f} s{best}"
     )

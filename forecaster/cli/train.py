@@ -82,7 +82,7 @@ def train_command(
         int | None, typer.Option(help="Days between two updates; divides the steps [= steps].")
     ] = None,
     step_per: Annotated[
-        Literal["chunk", "pass"] | None,
+        Literal["chunk", "epoch"] | None,
         typer.Option(help="Move the weights every stride, or once per pass [chunk]."),
     ] = None,
     bptt_memory: Annotated[
@@ -233,8 +233,8 @@ def _print(report: "TrainReport", home: Path) -> None:
     manifest, looks = report.manifest, report.looks
     for member, mine in looks.groupby("member"):
         of = f"member {member}, " if len(manifest.members) > 1 else ""
-        best = mine.loc[mine["best"], "update"].max()
-        print(f"best    {of}update {best} of {mine['update'].max()}")
+        best = mine.loc[mine["best"], "step"].max()
+        print(f"best    {of}step {best} of {mine['step'].max()}")
     for name, value in manifest.metrics.items():
         print(f"score   {name} {value:.6g}")
     print(f"saved   {shown(home / 'models' / report.version)}")

@@ -37,10 +37,10 @@ from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.device import choose_device, is_of_memory
 from forecaster.training.epoch import Reading, TrainingArrays
-from forecaster.training.trainer import Evaluated, Options
+from forecaster.training.trainer import Options, Validation
 from forecaster.training.trainer import train as run_training
 
-OnStep = Callable[[int, Evaluated | None], None]
+OnStep = Callable[[int, Validation | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +48,7 @@ class FittedMember:
     """A member's weights, by name, and its looks at the select block."""
 
     weights: Weights
-    looks: tuple[Evaluated, ...]
+    looks: tuple[Validation, ...]
 
 
 class Checkpointer(Protocol):
@@ -100,14 +100,14 @@ class Watched:
     def __init__(self, network: Network, resume: Checkpoint | None, on_step: OnStep) -> None:
         self._network, self._on_update = network, on_step
         self.update = 0
-        self._looks: list[Evaluated] = []
+        self._looks: list[Validation] = []
         self._weights: Weights = {}
         if resume is not None:
-            self.update = resume.facts["update"]
-            self._looks = [Evaluated(**look) for look in resume.facts["looks"]]
+            self.update = resume.facts["step"]
+            self._looks = [Validation(**look) for look in resume.facts["validations"]]
             self._weights = {name: t.numpy() for name, t in resume.group("best").items()}
 
-    def __call__(self, update: int, look: Evaluated | None) -> None:
+    def __call__(self, update: int, look: Validation | None) -> None:
         """Take note of an update, and of its look at the select block if there was one."""
         self.update = update
         if look is not None:
@@ -124,7 +124,7 @@ class Watched:
         return FittedMember(weights=self._weights, looks=tuple(self._looks))
 
 
-__all__ = ["Evaluated", "FitResult", "OnStep", "fit", "fit_panel", "plan_of"]
+__all__ = ["FitResult", "OnStep", "Validation", "fit", "fit_panel", "plan_of"]
 
 log = logging.getLogger(__name__)
 
@@ -139,12 +139,12 @@ class FitResult:
     """
 
     fitted: Fitted
-    validations_by_member: tuple[tuple[Evaluated, ...], ...]
+    validations_by_member: tuple[tuple[Validation, ...], ...]
     residuals: np.ndarray
     scores: np.ndarray
 
     @property
-    def looks(self) -> tuple[Evaluated, ...]:
+    def looks(self) -> tuple[Validation, ...]:
         """All looks at the select block, member after member."""
         return tuple(look for looks in self.validations_by_member for look in looks)
 
@@ -257,9 +257,9 @@ def plan_of(settings: TrainSettings) -> BPTTPlan:
     """Read the BPTT plan from the settings."""
     return BPTTPlan(
         kind=settings.bptt,
-        steps=settings.horizon,
-        stride=settings.bptt_k1,
-        update=settings.step_per,
+        k2=settings.horizon,
+        k1=settings.bptt_k1,
+        step_per=settings.step_per,
         memory=settings.bptt_memory,
     )
 

@@ -43,7 +43,7 @@ class MemoryReport:
     @property
     def bias(self) -> pd.DataFrame:
         """Exact bias of the gradient at guaranteed reaches k: stride k, steps 2k."""
-        rows = [(b.stride, b.bias, b.cosine, b.noise_ratio) for b in self.profile.biases]
+        rows = [(b.k1, b.bias, b.cosine, b.noise_ratio) for b in self.profile.biases]
         return pd.DataFrame(rows, columns=["reach", "bias", "cosine", "bias_over_noise"])
 
     @property
@@ -64,7 +64,7 @@ class MemoryReport:
         noise = f", {ratio:.2g} of the sampling noise" if ratio == ratio else ""
         return (
             f"For a bias of at most {self.tolerance:.0%}, let every error reach back "
-            f"{advice.days} days: --bptt-k1 {advised.stride} --bptt-k2 {2 * advised.stride} "
+            f"{advice.days} days: --bptt-k1 {advised.k1} --bptt-k2 {2 * advised.k1} "
             f"(measured bias {advised.bias:.2%}{noise})."
         )
 
@@ -99,8 +99,8 @@ class MemoryReport:
             bias=self.bias,
             noise=profile.relative_noise,
             tolerance=self.tolerance,
-            steps=self.plan.steps,
-            stride=self.plan.stride or self.plan.steps,
+            steps=self.plan.k2,
+            stride=self.plan.k1 or self.plan.k2,
             over_time=OverTime(
                 days=self.days,
                 growth=profile.growth,
@@ -247,7 +247,7 @@ def with_measured_horizon(
         UsageError: the memory exceeds what was measured; the text names what to give instead.
     """
     updates = min(FIRST_UPDATES, settings.max_steps)
-    plan = BPTTPlan.truncated(steps=DEFAULT_BPTT_STEPS)
+    plan = BPTTPlan.truncated(k2=DEFAULT_BPTT_STEPS)
     changes = {"bptt_k2": None, "max_steps": updates}
     network = fit(settings.model_copy(update=changes))
     report = measure(

@@ -29,7 +29,7 @@ from forecaster.registry.manifest import (
     ScalerPart,
 )
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import Evaluated
+from forecaster.training.trainer import Validation
 
 
 def make_manifest(
@@ -100,11 +100,11 @@ def _data_part(dataset: Dataset, bars_hash: str) -> DataPart:
 
 
 def _training_part(
-    settings: TrainSettings, by_member: Sequence[Sequence[Evaluated]], base: Base | None
+    settings: TrainSettings, by_member: Sequence[Sequence[Validation]], base: Base | None
 ) -> dict[str, str | int | float | list[tuple[int, float]] | None]:
     """Return the settings and the course of the training, of the first member where it differs."""
     looks = by_member[0]
-    bests = [[look for look in mine if look.best][-1].update for mine in by_member]
+    bests = [[look for look in mine if look.best][-1].step for mine in by_member]
     several = {"best_updates": ", ".join(map(str, bests))} if len(bests) > 1 else {}
     return {
         **several,
@@ -112,12 +112,12 @@ def _training_part(
         "head": ",".join(settings.heads),
         "base": "none" if base is None else base.kind,
         "bptt_k2": settings.horizon,
-        "updates": looks[-1].update,
-        "passes": looks[-1].passes,
+        "updates": looks[-1].step,
+        "passes": looks[-1].epoch,
         "best_update": bests[0],
         "clipped": looks[-1].clipped,
-        "leaps": looks[-1].leaps,
-        "looks": [(look.update, look.validation_loss) for look in looks],
+        "leaps": looks[-1].spikes,
+        "looks": [(look.step, look.validation_loss) for look in looks],
     }
 
 

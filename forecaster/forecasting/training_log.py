@@ -10,7 +10,7 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import PackedSequences
 from forecaster.forecasting.data_set import Dataset, epoch_segments, longest_history
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import LEAP, Evaluated
+from forecaster.training.trainer import SPIKE, Validation
 
 log = logging.getLogger(__name__)
 
@@ -69,18 +69,18 @@ def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
     if settings.lookback == "all":
         return f"{plan.describe()}, weights move {_moves(plan)}"
     days = int(settings.lookback)
-    if plan.steps is None or plan.steps >= days:
+    if plan.k2 is None or plan.k2 >= days:
         return f"full: errors reach back to the first of a window's {days} days"
     if settings.scores_each_day:
         return f"{plan.describe()} inside windows of {days}"
-    exact = f"{plan.steps} day{'s' if plan.steps > 1 else ''}"
+    exact = f"{plan.k2} day{'s' if plan.k2 > 1 else ''}"
     return f"truncated: errors reach back exactly {exact} of a window's {days}"
 
 
 def _moves(plan: BPTTPlan) -> str:
-    if plan.update == "pass":
+    if plan.step_per == "epoch":
         return "once per pass"
-    stride = plan.stride or plan.steps
+    stride = plan.k1 or plan.k2
     if stride is None:
         return "after each set of whole histories"
     return f"every {stride:,} days" if stride > 1 else "every day"
@@ -89,7 +89,7 @@ def _moves(plan: BPTTPlan) -> str:
 def _schedule(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> str:
     """Say what a pass is, which days are scored, and how many passes the budget buys."""
     one_pass = epoch_segments(dataset, settings)(1)
-    updates = 1 if plan.update == "pass" else len(one_pass)
+    updates = 1 if plan.step_per == "epoch" else len(one_pass)
     if isinstance(one_pass, PackedSequences):
         fewer = ", as many as series," if one_pass.width < settings.batch_rows else ""
         batch_rows = f"{one_pass.width} lane{'s' if one_pass.width > 1 else ''}"
@@ -113,12 +113,12 @@ def _tell_of_full(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> 
         sample = f"the longest history's {days:,} fit days"
     else:
         days, sample = int(settings.lookback), f"the {settings.lookback}-day windows"
-    if plan.steps is None or plan.steps < days:
+    if plan.k2 is None or plan.k2 < days:
         return
-    blocks = 1 if settings.lookback != "all" else plan.steps // (plan.stride or plan.steps)
+    blocks = 1 if settings.lookback != "all" else plan.k2 // (plan.k1 or plan.k2)
     what = "this is full BPTT" if blocks == 1 else f"errors reach back in full, {blocks} times over"
     log.info(
-        "        truncation at %s days is not shorter than %s: %s", f"{plan.steps:,}", sample, what
+        "        truncation at %s days is not shorter than %s: %s", f"{plan.k2:,}", sample, what
     )
 
 
@@ -130,21 +130,21 @@ LEAPS_BY_CHANCE: Final = 1
 
 
 def log_gradients(
-    validations_by_member: Sequence[Sequence[Evaluated]], settings: TrainSettings
+    validations_by_member: Sequence[Sequence[Validation]], settings: TrainSettings
 ) -> None:
     """Say how many gradients were clipped; warn where several leapt far above those before."""
     for number, looks in enumerate(validations_by_member, start=1):
         last = looks[-1]
         who = f"member {number}: " if len(validations_by_member) > 1 else ""
-        often = last.clipped > CLIPPED_OFTEN * last.update
+        often = last.clipped > CLIPPED_OFTEN * last.step
         log.info(
             "norms   %s%s of %s gradients clipped at --clip-grad %g%s",
-            *(who, f"{last.clipped:,}", f"{last.update:,}", settings.clip_grad),
+            *(who, f"{last.clipped:,}", f"{last.step:,}", settings.clip_grad),
             "; so often that it sets the pace, and not --lr" if often else "",
         )
-        if last.leaps > LEAPS_BY_CHANCE:
+        if last.spikes > LEAPS_BY_CHANCE:
             log.warning(
                 "%s%d of %d gradients were more than %g times as long as those before: errors grow "
                 "on their way back. Lower --lr; `forecaster memory` tells where they grow",
-                *(who, last.leaps, last.update, LEAP),
+                *(who, last.spikes, last.step, SPIKE),
             )

@@ -26,7 +26,7 @@ from forecaster.errors import ArtifactError
 from forecaster.forecasting.fitting import FittedMember
 from forecaster.registry.versions import UNFINISHED
 from forecaster.training.checkpoint import Checkpoint
-from forecaster.training.trainer import Evaluated
+from forecaster.training.trainer import Validation
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -101,11 +101,11 @@ class CheckpointFile:
         facts = found.facts if found else {}
         self.created = datetime.fromisoformat(facts["created"]) if found else clock.now()
         self._done = _done_of(found) if found else []
-        self._left = found if found and "update" in facts else None
+        self._left = found if found and "step" in facts else None
         if found:
             log.info(
                 "resume  a training that was stopped after %s",
-                f"update {facts['update']:,}" if self._left else f"member {len(self._done)}",
+                f"update {facts['step']:,}" if self._left else f"member {len(self._done)}",
             )
 
     @property
@@ -207,7 +207,7 @@ def _done_of(found: Checkpoint) -> list[FittedMember]:
     return [
         FittedMember(
             weights={name: t.numpy() for name, t in found.group(f"{_DONE}{member}").items()},
-            looks=tuple(Evaluated(**look) for look in looks),
+            looks=tuple(Validation(**look) for look in looks),
         )
         for member, looks in enumerate(found.facts["looks_done"])
     ]

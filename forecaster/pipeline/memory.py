@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecaster.bptt.plan import BPTTPlan, Update
+from forecaster.bptt.plan import BPTTPlan, StepPer
 from forecaster.data.export import check_folder, output_file
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.splits import Split
@@ -111,7 +111,7 @@ def _looks(home: Path, manifest: Manifest) -> dict[str, TestSetEvaluations]:
         looks, plan = other.training.get("looks"), plan_of(other)
         if isinstance(looks, list) and plan not in plans and len(found) <= OTHER_PLANS:
             plans.add(plan)
-            moves = ", once per pass" if plan.update == "pass" else ""
+            moves = ", once per pass" if plan.step_per == "epoch" else ""
             found[f"{other.version}, {plan.describe()}{moves}"] = looks
     return found
 
@@ -154,9 +154,9 @@ def write_page(report: MemoryReport, file: Path) -> None:
 def plan_of(manifest: Manifest) -> BPTTPlan:
     """Read back how far errors travelled when a version was trained."""
     training = manifest.training
-    steps, stride = training.get("bptt_k2"), training.get("bptt_k1")
-    update: Update = "pass" if training.get("step_per") == "pass" else "chunk"
-    if training.get("bptt") == "full" or not isinstance(steps, int):
-        return BPTTPlan.full(update=update)
-    stride = stride if isinstance(stride, int) else None
-    return BPTTPlan.truncated(steps=steps, stride=stride, update=update)
+    k2, k1 = training.get("bptt_k2"), training.get("bptt_k1")
+    step_per: StepPer = "epoch" if training.get("step_per") in ("epoch", "pass") else "chunk"
+    if training.get("bptt") == "full" or not isinstance(k2, int):
+        return BPTTPlan.full(step_per=step_per)
+    k1 = k1 if isinstance(k1, int) else None
+    return BPTTPlan.truncated(k2=k2, k1=k1, step_per=step_per)

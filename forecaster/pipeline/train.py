@@ -11,7 +11,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.forecasting.data_set import prepare_dataset
 from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import Evaluated, OnStep, fit, plan_of, with_bptt_horizon
+from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of, with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
 from forecaster.forecasting.training_log import log_gradients, log_header
 from forecaster.forecasting.training_panel import training_panel
@@ -22,7 +22,7 @@ from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device
 
-__all__ = ["Evaluated", "TrainReport", "train"]
+__all__ = ["TrainReport", "Validation", "train"]
 
 log = logging.getLogger(__name__)
 

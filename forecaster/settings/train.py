@@ -47,7 +47,7 @@ class TrainSettings(BaseModel):
     bptt_k2: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     bptt_tolerance: float | None = Field(None, gt=0.0, lt=1.0)
     bptt_k1: int | None = Field(None, ge=1)
-    step_per: Literal["chunk", "pass"] = "chunk"
+    step_per: Literal["chunk", "epoch"] = "chunk"
     bptt_memory: Literal["auto", "store", "recompute"] = "auto"
     loss: Literal["each-day", "last-day"] | None = None
     burn_in: int | None = Field(None, ge=0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from forecaster.errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

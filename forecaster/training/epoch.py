@@ -113,7 +113,7 @@ def pass_gradients(
     """
     if len(segments) == 0:
         raise ValueError("the pass has no segments; give at least 1, or training never ends.")
-    updates, burn_in = 1 if plan.update == "pass" else len(segments), reading.burn_in
+    updates, burn_in = 1 if plan.step_per == "epoch" else len(segments), reading.burn_in
     scored = float(arrays.scored.sum()) if burn_in is None else _scored(arrays, segments, burn_in)
     count = max(scored / updates, 1.0)
     if reading.last_day_only:
@@ -122,7 +122,7 @@ def pass_gradients(
         blocks = _each_day_windows(network, arrays, segments, plan, count, burn_in, workers, place)
     else:
         blocks = _history_gradients(network, arrays, segments, plan, count, workers, place)
-    if plan.update == "chunk":
+    if plan.step_per == "chunk":
         yield from blocks
     elif place.done < len(segments):
         yield reduce(lambda total, block: added([total, block]), blocks)
@@ -192,7 +192,7 @@ def _history_gradients(
     state is one update old: the block before has just been run from its own start with the
     weights of that update.
     """
-    context = 0 if plan.steps is None else plan.steps // (plan.stride or plan.steps) - 1
+    context = 0 if plan.k2 is None else plan.k2 // (plan.k1 or plan.k2) - 1
     kept: deque[tuple[Tensor, Tensor]] = deque()
     reread = min(place.done, context)
     for number, segment in enumerate(islice(segments, place.done - reread, None)):
@@ -210,14 +210,14 @@ def _history_gradients(
         )
         if len(kept) > context:
             left, _ = kept.popleft()
-            state = block.states[len(even(len(left), plan.grid(len(left)))) - 1]
+            state = block.states[len(even(len(left), plan.chunk_days(len(left)))) - 1]
         place.done, place.state = place.done + 1, state
         yield block
 
 
 def _grid_of(kept: Sequence[tuple[Tensor, Tensor]], plan: BPTTPlan) -> Grid:
     """Cut kept segments on the plan's grid; only the last one's errors are new."""
-    cuts = [even(len(rows), plan.grid(len(rows))) for rows, _ in kept]
+    cuts = [even(len(rows), plan.chunk_days(len(rows))) for rows, _ in kept]
     resets = [
         starts if number == 0 else torch.zeros_like(starts)
         for (_, starts), lengths in zip(kept, cuts, strict=True)

@@ -210,7 +210,7 @@ def _is_shared(
     Recomputation replays torch's one generator, which two threads cannot do at a time.
     """
     worth = WORTH_SHARING_IN_ONE_KERNEL if network.core.in_one_kernel else WORTH_SHARING
-    recomputes = is_recomputed(days if plan.steps is None else plan.steps, plan.memory)
+    recomputes = is_recomputed(days if plan.k2 is None else plan.k2, plan.memory)
     return (
         device.type == "cpu"
         and half * network.core.hidden_size**2 >= worth

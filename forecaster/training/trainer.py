@@ -37,7 +37,7 @@ from forecaster.training.epoch import (
 )
 from forecaster.training.micro_batches import workers_of
 
-LEAP: Final = 10.0
+SPIKE: Final = 10.0
 RECENT: Final = 100
 # A median of fewer is not one to hold others against.
 FEWEST: Final = 20
@@ -54,7 +54,7 @@ class GradientNorms:
         self._recent: list[float] = []
         self._uncounted: list[float] = []
         self.clipped = 0
-        self.leaps = 0
+        self.spikes = 0
 
     @property
     def last(self) -> float:
@@ -71,7 +71,7 @@ class GradientNorms:
         for at in range(len(self._recent), len(norms)):
             self.clipped += bool(norms[at] > self._clip)
             before = norms[max(0, at - RECENT) : at]
-            self.leaps += bool(len(before) >= FEWEST and norms[at] > LEAP * np.median(before))
+            self.spikes += bool(len(before) >= FEWEST and norms[at] > SPIKE * np.median(before))
         self._recent, self._uncounted = norms[-RECENT:].tolist(), []
 
     def facts(self) -> dict[str, int | list[float]]:
@@ -80,13 +80,13 @@ class GradientNorms:
             "recent": list(self._recent),
             "uncounted": list(self._uncounted),
             "clipped": self.clipped,
-            "leaps": self.leaps,
+            "spikes": self.spikes,
         }
 
     def restore(self, facts: dict[str, int | list[float]]) -> None:
         """Go back to where `facts` were taken."""
         self._recent, self._uncounted = list(facts["recent"]), list(facts["uncounted"])  # type: ignore[arg-type]
-        self.clipped, self.leaps = facts["clipped"], facts["leaps"]  # type: ignore[assignment]
+        self.clipped, self.spikes = facts["clipped"], facts["spikes"]  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,20 +111,20 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
+class Validation:
     """One look at the select block; losses are means per scored outcome, in scaled units.
 
     `clipped` and `leaps` count the gradients until here that were too long (see `norms.py`).
     """
 
-    update: int
-    passes: int
+    step: int
+    epoch: int
     train_loss: float
     validation_loss: float
     best: bool
     seconds: float
     clipped: int
-    leaps: int
+    spikes: int
 
 
 def train(
@@ -136,10 +136,10 @@ def train(
     reading: Reading,
     *,
     validate: Callable[[Network], float],
-    on_step: Callable[[int, Evaluated | None], None],
+    on_step: Callable[[int, Validation | None], None],
     on_boundary: Callable[[Callable[[], Checkpoint]], None] = lambda checkpoint: None,
     resume: Checkpoint | None = None,
-) -> list[Evaluated]:
+) -> list[Validation]:
     """Train in place and leave the network with the weights of its best look at select.
 
     Args:
@@ -171,18 +171,18 @@ def train(
     network.train()
     with workers_of(reading.workers, arrays.inputs.device) as workers:
         while not run.ended:
-            segments = Watched(passes(run.pass_number))
+            segments = Watched(passes(run.epoch))
             for gradients in pass_gradients(
                 network, arrays, segments, plan, reading, run.place, workers
             ):
                 run.move(gradients, segments)
                 look = run.look(validate) if run.look_is_due else None
-                on_step(run.update, look)
+                on_step(run.step, look)
                 if run.ended:
                     break
                 on_boundary(run.checkpoint)
             else:
-                run.pass_number, run.place = run.pass_number + 1, Place()
+                run.epoch, run.place = run.epoch + 1, Place()
     network.load_state_dict(run.best_weights)
     return run.looks
 
@@ -203,24 +203,24 @@ class _Run:
             max_lr=options.learning_rate,
             total_steps=max(options.max_steps, 2),  # a cycle of one step is its end: no rate
         )
-        self.update, self.pass_number, self.place = 0, 1, Place()
+        self.step, self.epoch, self.place = 0, 1, Place()
         self.best_weights = copy.deepcopy(network.state_dict())
-        self.looks: list[Evaluated] = []
+        self.looks: list[Validation] = []
         self.losses: list[Tensor] = []
         self.norms, self.started = GradientNorms(options.clip_grad), time.monotonic()
 
     @property
     def look_is_due(self) -> bool:
         """Say whether the select block is to be looked at after this update."""
-        last = self.update == self.options.max_steps
-        return last or self.update % self.options.evaluate_every == 0
+        last = self.step == self.options.max_steps
+        return last or self.step % self.options.evaluate_every == 0
 
     @property
     def ended(self) -> bool:
         """Say whether the budget is spent, or the last `patience` looks brought no better one."""
         recent = self.looks[-self.options.patience :]
         stale = len(self.looks) > self.options.patience and not any(look.best for look in recent)
-        return self.update == self.options.max_steps or stale
+        return self.step == self.options.max_steps or stale
 
     def move(self, gradients: BlockGradients, segments: Watched) -> None:
         """Move the weights once.
@@ -229,16 +229,16 @@ class _Run:
             DivergedError: the gradient is not finite.
         """
         norm = _step(self.optimizer, gradients, self.options.clip_grad)
-        self.update += 1
+        self.step += 1
         if not np.isfinite(norm):
             raise self._diverged(f"a gradient of norm {norm}", segments.rows)
-        if self.update < self.options.max_steps:  # a step more than its cycle has is an error
+        if self.step < self.options.max_steps:  # a step more than its cycle has is an error
             self.schedule.step()
         segments.forget()
         self.norms.note(norm)
         self.losses.append(gradients.loss_sum)
 
-    def look(self, validate: Callable[[Network], float]) -> Evaluated:
+    def look(self, validate: Callable[[Network], float]) -> Validation:
         """Measure the select loss; remember the weights if it is the best one.
 
         Raises:
@@ -249,15 +249,15 @@ class _Run:
             raise self._diverged(f"a select loss of {validation_loss}")
         self.norms.count()
         best = validation_loss < min((past.validation_loss for past in self.looks), default=np.inf)
-        look = Evaluated(
-            update=self.update,
-            passes=self.pass_number,
+        look = Validation(
+            step=self.step,
+            epoch=self.epoch,
             train_loss=float(torch.stack(self.losses).mean()),
             validation_loss=validation_loss,
             best=best,
             seconds=time.monotonic() - self.started,
             clipped=self.norms.clipped,
-            leaps=self.norms.leaps,
+            spikes=self.norms.spikes,
         )
         self.looks.append(look)
         self.losses = []
@@ -270,7 +270,7 @@ class _Run:
         norm = self.norms.last
         before = "" if np.isnan(norm) else f" (the last finite gradient had norm {norm:.3g})"
         return DivergedError(
-            f"Update {self.update} in pass {self.pass_number} met {what}{before}; lower --lr or "
+            f"Update {self.step} in pass {self.epoch} met {what}{before}; lower --lr or "
             "--clip-grad. `forecaster memory` tells of an earlier version how errors grow.",
             rows,
         )
@@ -289,14 +289,14 @@ class _Run:
         }
         facts = {
             "training": self._identity(),
-            "update": self.update,
-            "pass_number": self.pass_number,
+            "step": self.step,
+            "epoch": self.epoch,
             "done": self.place.done,
             "rates": optimizer_facts(self.optimizer),
             "schedule": self.schedule.state_dict(),
             "norms": self.norms.facts(),
             "seconds": time.monotonic() - self.started,
-            "looks": [asdict(look) for look in self.looks],
+            "validations": [asdict(look) for look in self.looks],
         }
         return Checkpoint.of(groups, facts)
 
@@ -314,11 +314,11 @@ class _Run:
         self.schedule.load_state_dict(facts["schedule"])
         device = next(self.network.parameters()).device
         restore_random(checkpoint.group("random"), device)
-        self.update, self.pass_number = facts["update"], facts["pass_number"]
+        self.step, self.epoch = facts["step"], facts["epoch"]
         carried = tuple(tensor.to(device) for tensor in checkpoint.group("carried").values())
         self.place = Place(facts["done"], RecurrentState(carried) if carried else None)
         self.losses = [loss for part in checkpoint.group("losses").values() for loss in part]
-        self.looks = [Evaluated(**look) for look in facts["looks"]]
+        self.looks = [Validation(**look) for look in facts["validations"]]
         self.norms.restore(facts["norms"])
         self.started = time.monotonic() - facts["seconds"]
 

@@ -20,7 +20,7 @@ LENGTHS = (50, 33, 21, 9)
 ROWS, INPUTS, TARGETS, HIDDEN = len(LENGTHS), 3, 2, 4
 COUNT = float(sum(LENGTHS) * TARGETS)
 FULL = BPTTPlan.full()
-TRUNCATED = BPTTPlan.truncated(steps=STEPS)
+TRUNCATED = BPTTPlan.truncated(k2=STEPS)
 
 
 def make_network(model, *, dtype=torch.float64, layers=2, dropout=0.0):
@@ -118,8 +118,8 @@ OVERLAPPED = [(8, 8), (8, 4), (12, 4), (6, 1), (48, 48), (DAYS, DAYS), (60, 30)]
     [
         FULL,
         TRUNCATED,
-        BPTTPlan.truncated(steps=1),
-        *(BPTTPlan.truncated(steps=steps, stride=stride) for steps, stride in OVERLAPPED),
+        BPTTPlan.truncated(k2=1),
+        *(BPTTPlan.truncated(k2=steps, k1=stride) for steps, stride in OVERLAPPED),
     ],
 )
 @pytest.mark.parametrize("memory", ["store", "recompute"])
@@ -139,8 +139,8 @@ def textbook_gradients(network, x, y, mask, state, plan):
         elman_weights(network),
         *(tensor.numpy() for tensor in (x, y, mask, state.tensors[0][0])),
         COUNT,
-        plan.steps or DAYS,
-        plan.stride,
+        plan.k2 or DAYS,
+        plan.k1,
     )
     return loss, [torch.from_numpy(np.asarray(part)) for part in (w_x, w_s, b, b, w_y, b_y)]
 
@@ -165,7 +165,7 @@ def test_states_come_back_on_the_grid(model, steps, stride, memory):
     """Each is the state of one uninterrupted run, and holds no history."""
     network = make_network(model)
     x, y, mask, state = make_days(network)
-    plan = BPTTPlan.truncated(steps=steps, stride=stride, memory=memory)
+    plan = BPTTPlan.truncated(k2=steps, k1=stride, memory=memory)
     states = bptt_gradients(network, x, y, mask, state, plan, COUNT).states
     stops = [*range(stride, DAYS, stride), DAYS]
     assert len(states) == len(stops)
@@ -181,7 +181,7 @@ def test_context_lends_its_days_but_has_no_errors(model, memory):
     """A block with context is the whole block less what its first days' errors say."""
     network = make_network(model)
     x, y, mask, state = make_days(network, 12)
-    plan = BPTTPlan.truncated(steps=12, stride=4, memory=memory)
+    plan = BPTTPlan.truncated(k2=12, k1=4, memory=memory)
     found = bptt_gradients(
         network, x, y, mask, state, plan, COUNT, Grid(lengths=(4, 4, 4), context=2)
     )
@@ -205,7 +205,7 @@ def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, mode
     mask[:] = True
     resets = torch.zeros(3, ROWS, dtype=torch.bool)
     resets[1, 0] = True
-    plan = BPTTPlan.truncated(steps=24, stride=8, memory=memory)
+    plan = BPTTPlan.truncated(k2=24, k1=8, memory=memory)
     grid = Grid(lengths=(8, 8, 8), resets=resets, context=2)
     found = bptt_gradients(network, x, y, mask, state, plan, COUNT, grid)
     zeros = network.initial_state(1)
@@ -230,7 +230,7 @@ def test_days_that_no_error_reaches_begin_series_too():
     resets = torch.zeros(4, ROWS, dtype=torch.bool)
     resets[1] = True
     grid = Grid(lengths=(4, 4, 4, 4), resets=resets, context=3)
-    plan = BPTTPlan.truncated(steps=4)
+    plan = BPTTPlan.truncated(k2=4)
     found = bptt_gradients(network, x, y, mask, state, plan, COUNT, grid)
     _, expected = network(x[4:], network.initial_state(ROWS))
     assert relative_error(found.state.tensors, expected.tensors) < 1e-14
@@ -271,7 +271,7 @@ def test_truncation_beyond_the_block_is_full_bit_for_bit(model, dtype, days, ste
     network = make_network(model, dtype=dtype)
     block = make_days(network, days)
     full = bptt_gradients(network, *block, FULL, COUNT)
-    truncated = bptt_gradients(network, *block, BPTTPlan.truncated(steps=steps), COUNT)
+    truncated = bptt_gradients(network, *block, BPTTPlan.truncated(k2=steps), COUNT)
     assert equal(full.gradients, truncated.gradients)
     assert torch.equal(full.loss_sum, truncated.loss_sum)
 
@@ -297,7 +297,7 @@ def test_errors_reach_exactly_to_the_start_of_their_chunk(model, steps, day, fir
     network, x, y, state = make_probed(model)
     mask = torch.zeros_like(y, dtype=torch.bool)
     mask[day] = True
-    plan = BPTTPlan.truncated(steps=steps)
+    plan = BPTTPlan.truncated(k2=steps)
     result = bptt_gradients(network, x, y, mask, state, plan, 1.0)
     assert touched_days(network, result) == list(range(first, day + 1))
 
@@ -319,7 +319,7 @@ def test_last_day_errors_of_windows_reach_exactly_k_days(model, steps):
     """K days counted from the window's end, whatever its length."""
     network, x, y, _ = make_probed(model)
     scored = torch.ones_like(y[-1], dtype=torch.bool)
-    plan = BPTTPlan.truncated(steps=steps)
+    plan = BPTTPlan.truncated(k2=steps)
     result = window_gradients(network, x, y[-1], scored, plan, 1.0)
     assert touched_days(network, result) == list(range(max(0, DAYS - steps), DAYS))
 
@@ -330,7 +330,7 @@ def test_windows_score_their_last_day_from_a_zero_state(model, steps):
     """Gradient, loss and end state of autograd with a detach K days before the end."""
     network = make_network(model)
     x, y, mask, _ = make_days(network, lengths=(50, 50, 33, 50))
-    plan = FULL if steps is None else BPTTPlan.truncated(steps=steps)
+    plan = FULL if steps is None else BPTTPlan.truncated(k2=steps)
     result = window_gradients(network, x, y[-1], mask[-1], plan, COUNT)
     split = DAYS - (steps or DAYS)
     state = network.initial_state(ROWS)

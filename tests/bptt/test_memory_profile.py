@@ -193,7 +193,7 @@ def test_an_exploding_network_raises_the_alarm_and_gets_no_advice() -> None:
 def test_a_reach_too_short_and_one_too_long_raise_alarms(steps: int, lags: int, words: str) -> None:
     """0.9^5 = 0.59 of the gradient lies beyond 5 days, 0.9^200 = 7e-10 beyond 200."""
     x, y, mask = make_days(lags + 30, targets=1)
-    plan = BPTTPlan.truncated(steps=steps)
+    plan = BPTTPlan.truncated(k2=steps)
     profile = memory_profile(linear_network(0.9), x, y, mask, lags=lags, plan=plan)
     (alarm,) = profile.alarms
     assert words in alarm
@@ -217,7 +217,7 @@ def test_the_true_bias_at_the_chosen_reach_keeps_the_tolerance(
     assert advice.days is not None and advice.bound is not None
 
     def cut_at(days: int) -> torch.Tensor:
-        plan = BPTTPlan.truncated(steps=days)
+        plan = BPTTPlan.truncated(k2=days)
         found = window_gradients(network, x, y[-1], mask[-1], plan, 32.0)
         return torch.cat([gradient.flatten() for gradient in found.gradients])
 
@@ -286,7 +286,7 @@ def test_the_bias_table_is_the_difference_of_two_gradients(model: str) -> None:
     full, cut = vector(BPTTPlan.full()), vector(guaranteed(3))
     np.testing.assert_allclose(exact.vector, full, rtol=1e-10, atol=1e-15)
     found = plan_bias(network, x, y, mask, guaranteed(3), exact)
-    assert (found.stride, found.steps) == (3, 6)
+    assert (found.k1, found.k2) == (3, 6)
     assert found.bias == pytest.approx(float((cut - full).norm() / full.norm()), rel=1e-9)
     assert found.cosine == pytest.approx(float(cut @ full / (cut.norm() * full.norm())), rel=1e-9)
     assert found.noise_ratio == pytest.approx(found.bias / exact.relative_noise, rel=1e-9)
@@ -327,15 +327,15 @@ def test_a_profile_holds_everything_it_promises() -> None:
     network = make_network("gru", layers=2)
     x, y, mask = make_days(80)
     mask[:22] = False
-    plan = BPTTPlan.truncated(steps=10)
+    plan = BPTTPlan.truncated(k2=10)
     profile = memory_profile(network, x, y, mask, lags=30, anchors=6, plan=plan)
     assert profile.by_lag.shape == (6, 31) and profile.lags == 30
     assert profile.anchors[0] == 30 and profile.anchors[-1] == 79
     assert profile.growth.shape == (80,)
-    assert [row.stride for row in profile.biases] == [1, 2, 5, 10, 21]
-    assert profile.own is not None and (profile.own.stride, profile.own.steps) == (10, 10)
+    assert [row.k1 for row in profile.biases] == [1, 2, 5, 10, 21]
+    assert profile.own is not None and (profile.own.k1, profile.own.k2) == (10, 10)
     assert profile.advised is not None and profile.advised.bias <= 0.1
-    assert profile.advised.stride == profile.advice.days
+    assert profile.advised.k1 == profile.advice.days
     full = memory_profile(network, x, y, mask, lags=30, plan=BPTTPlan.full())
     assert full.own is None
 
@@ -345,7 +345,7 @@ def test_a_choice_that_the_whole_block_does_not_bear_out_is_raised(monkeypatch) 
     network = make_network("gru", gate_bias=2.0)
     x, y, mask = make_days(80)
     lucky = replace(horizon_for(np.array([1.0, 0.0]), np.array([0.0, 1.0, 1.0]), 0.1), days=1)
-    monkeypatch.setattr(room, "reach_for", lambda *_: lucky)
+    monkeypatch.setattr(room, "horizon_for", lambda *_: lucky)
     profile = memory_profile(network, x, y, mask, lags=40, tolerance=0.05)
     assert profile.advice.days is not None and profile.advice.days > 1
     assert profile.advised is not None and profile.advised.bias <= 0.05

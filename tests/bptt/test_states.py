@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_memory import LANES, linear_network, make_days, make_network
 
 from forecaster.bptt.gradient_by_lag import (
     cold_start,
@@ -14,6 +13,7 @@ from forecaster.bptt.gradient_by_lag import (
 )
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import CORES
+from tests.bptt.test_memory_profile import LANES, linear_network, make_days, make_network
 
 
 def jacobian(network, path, day, batch_row):

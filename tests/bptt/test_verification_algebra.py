@@ -6,17 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_gradients import (
-    COUNT,
-    DAYS,
-    FULL,
-    ROWS,
-    elman_weights,
-    equal,
-    make_days,
-    make_network,
-    relative_error,
-)
 from torch import nn
 
 from forecaster.bptt import recomputation
@@ -30,6 +19,17 @@ from forecaster.training import inference
 from forecaster.training.inference import forecast_histories
 from forecaster.training.micro_batches import shared_gradients
 from tests.bptt import rtrl, textbook
+from tests.bptt.test_gradients import (
+    COUNT,
+    DAYS,
+    FULL,
+    ROWS,
+    elman_weights,
+    equal,
+    make_days,
+    make_network,
+    relative_error,
+)
 from tests.bptt.textbook import elman_contributions, elman_deltas, kept_pairs
 from tests.bptt.verification import arrays_of, held_still, lanes_of, offsets_of, watched_fit, within
 
@@ -93,9 +93,7 @@ def test_each_state_collects_from_the_future(monkeypatch, steps, stride, memory)
     x, y, mask, state = make_days(network)
     numbers = torch.arange(DAYS, dtype=x.dtype)[:, None, None].expand(-1, ROWS, 1)
     probed = Network(StateProbedCore(network.core, DAYS), network.head)
-    plan = BPTTPlan(
-        kind="truncated" if steps else "full", steps=steps, stride=stride, memory=memory
-    )
+    plan = BPTTPlan(kind="truncated" if steps else "full", k2=steps, k1=stride, memory=memory)
     result = bptt_gradients(probed, torch.cat([x, numbers], 2), y, mask, state, plan, COUNT)
     found = result.gradients[[name for name, _ in probed.named_parameters()].index("core.probe")]
     kept = kept_pairs(DAYS, steps, stride)[:, :, None]
@@ -144,8 +142,8 @@ def test_reach_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memor
     runs = []
     for plan in (
         BPTTPlan.full(memory=memory),
-        *(BPTTPlan.truncated(steps=k, memory=memory) for k in (longest, 10 * longest)),
-        BPTTPlan.truncated(steps=longest - 1, memory=memory),
+        *(BPTTPlan.truncated(k2=k, memory=memory) for k in (longest, 10 * longest)),
+        BPTTPlan.truncated(k2=longest - 1, memory=memory),
     ):
         made = make_network(model, dtype=getattr(torch, dtype.__name__), dropout=0.2)
         passes = lanes_of(lengths, 2, longest, phase=longest)
@@ -169,7 +167,7 @@ def test_what_truncation_leaves_out_is_what_crosses_the_boundaries(model, steps)
     x, y, mask, state = make_days(network)
     full, truncated = (
         bptt_gradients(network, x, y, mask, state, plan, COUNT).gradients
-        for plan in (FULL, BPTTPlan.truncated(steps=steps))
+        for plan in (FULL, BPTTPlan.truncated(k2=steps))
     )
     missing = [torch.zeros_like(part) for part in full]
     parameters = tuple(network.parameters())
@@ -198,7 +196,7 @@ def test_chunks_forecast_what_one_call_forecasts(model, dtype, tolerance):
     x, y, mask, state = make_days(network)
     outputs = []
     hook = network.register_forward_hook(lambda *call: outputs.append(call[2][0].detach()))
-    result = bptt_gradients(network, x, y, mask, state, BPTTPlan.truncated(steps=8), COUNT)
+    result = bptt_gradients(network, x, y, mask, state, BPTTPlan.truncated(k2=8), COUNT)
     hook.remove()
     assert [len(part) for part in outputs] == [8] * 6 + [2]
     expected, end = network(x, state)
@@ -226,7 +224,7 @@ def one_by_one(network, inputs, y, lengths, steps, stride):
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("lanes", [5, 3, 1])
+@pytest.mark.parametrize("batch_rows", [5, 3, 1])
 @pytest.mark.parametrize(("steps", "stride"), [(10, 10), (20, 10)])
 def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows, steps, stride):
     """T13: series of 48, 31, 7, 20 and 1 days in lanes: gradients, states and outputs."""
@@ -243,7 +241,7 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
         return carried[-1]
 
     monkeypatch.setattr(passes_module, "shared_gradients", spy)
-    plan = BPTTPlan.truncated(steps=steps, stride=stride, update="pass")
+    plan = BPTTPlan.truncated(k2=steps, k1=stride, step_per="epoch")
     (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), passes, plan, 1)
     within(relative_error(found, expected), 1e-12)
     # The same seed packs the same lanes again.
@@ -265,14 +263,14 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("plan", [FULL, *(BPTTPlan.truncated(steps=k, stride=8) for k in (8, 24))])
+@pytest.mark.parametrize("plan", [FULL, *(BPTTPlan.truncated(k2=k, k1=8) for k in (8, 24))])
 def test_the_next_pass_begins_afresh(model, plan):
     """T16: at weights that stay, a second pass has the gradients of the first, bit for bit."""
     lengths, network = (50, 33, 21, 9), make_network(model)
     generator = np.random.default_rng(1)
     data = arrays_of(generator.standard_normal((113, 3)), generator.standard_normal((113, 2)))
-    chunk = plan.stride or max(lengths)
-    one_pass = lanes_of(lengths, 2, chunk, phase=min(chunk, 5) if plan.stride else chunk)(1)
+    chunk = plan.k1 or max(lengths)
+    one_pass = lanes_of(lengths, 2, chunk, phase=min(chunk, 5) if plan.k1 else chunk)(1)
     seen = held_still(network, data, lambda number: one_pass, plan, 2 * len(one_pass))
     first, second = seen[: len(one_pass)], seen[len(one_pass) :]
     assert all(equal(a, b) for a, b in zip(first, second, strict=True))
@@ -350,7 +348,7 @@ def test_randomly_cut_gradients_are_right_on_average_if_compensated(model, cut):
         compensated.append(bptt_gradients(randomly, *block, FULL, 1.0).gradients)
         lines = [0, *(day for day, here in enumerate(cuts, 1) if here), days]
         grid = Grid(lengths=tuple(b - a for a, b in pairwise(lines)))
-        plan = BPTTPlan.truncated(steps=days)
+        plan = BPTTPlan.truncated(k2=days)
         plain.append(bptt_gradients(network, *block, plan, 1.0, grid).gradients)
     assert sum(chances) == pytest.approx(1.0)
     within(relative_error(expectation(compensated, chances), full), 1e-12)

@@ -6,7 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from test_gradients import (
+
+from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.data.sequence_packing import WindowBatches, window_ends
+from forecaster.models.network import CORES, build_network
+from forecaster.training.inference import forecast_histories, forecast_windows
+from tests.bptt.test_gradients import (
     COUNT,
     FULL,
     equal,
@@ -15,12 +21,6 @@ from test_gradients import (
     make_probed,
     touched_days,
 )
-
-from forecaster.bptt.gradients import bptt_gradients
-from forecaster.bptt.plan import BPTTPlan
-from forecaster.data.sequence_packing import WindowBatches, window_ends
-from forecaster.models.network import CORES, build_network
-from forecaster.training.inference import forecast_histories, forecast_windows
 from tests.bptt.verification import (
     arrays_of,
     delay_line,
@@ -50,7 +50,7 @@ def test_the_days_that_matter_are_exactly_those_in_reach(model, steps, stride, m
     for day in (39, 40):
         mask = torch.zeros_like(y, dtype=torch.bool)
         mask[day] = True
-        plan = BPTTPlan.truncated(steps=steps, stride=stride, memory=memory)
+        plan = BPTTPlan.truncated(k2=steps, k1=stride, memory=memory)
         result = bptt_gradients(network, x, y, mask, state, plan, 1.0)
         first = max(0, (day // stride + 1) * stride - steps)
         assert touched_days(network, result) == list(range(first, day + 1))
@@ -70,7 +70,7 @@ def trained_delay_line(plan, stride, updates=250):
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_the_write_gate_stays_shut_below_the_lag(steps, stride, memory):
     """T9: reach <= L: no gradient is ever anything but 0 and no weight moves by a bit."""
-    plan = BPTTPlan.truncated(steps=steps, stride=stride, memory=memory)
+    plan = BPTTPlan.truncated(k2=steps, k1=stride, memory=memory)
     made, largest, error = trained_delay_line(plan, stride, updates=60)
     assert equal(made.parameters(), delay_line(LAG).parameters())
     assert largest == 0.0
@@ -80,7 +80,7 @@ def test_the_write_gate_stays_shut_below_the_lag(steps, stride, memory):
 @pytest.mark.parametrize(("steps", "stride"), LARGE)
 def test_the_write_gate_opens_one_day_beyond_the_lag(steps, stride):
     """T9: reach >= L + 1: the same network, data and budget learn the lag."""
-    plan = BPTTPlan.truncated(steps=steps, stride=stride)
+    plan = BPTTPlan.truncated(k2=steps, k1=stride)
     _, largest, error = trained_delay_line(plan, stride)
     assert largest > 0.0
     within(error, 0.1)
@@ -109,7 +109,7 @@ def test_windows_open_the_write_gate_at_the_same_day(lookback, steps, opens):
     """T9: with a last-day loss the cliff is at a look-back, and at a reach, of L + 1 days."""
     inputs, d = lagged(1, 1000, LAG)
     data, (ends, passes) = arrays_of(inputs, d), windows_of(1000, lookback)
-    plan = BPTTPlan.truncated(steps=steps) if steps else FULL
+    plan = BPTTPlan.truncated(k2=steps) if steps else FULL
     made = delay_line(LAG)
     watched = watched_fit(made, data, passes, plan, 200, learning_rate=0.05, last_day_only=True)
     forecast = forecast_windows(made, data.inputs, ends, lookback)
@@ -139,8 +139,8 @@ def test_windows_no_longer_than_the_lag_forecast_no_better_than_the_mean():
 PLANS = [
     BPTTPlan.full(memory="store"),
     BPTTPlan.full(memory="recompute"),
-    BPTTPlan.truncated(steps=8),
-    BPTTPlan.truncated(steps=12, stride=4, memory="recompute"),
+    BPTTPlan.truncated(k2=8),
+    BPTTPlan.truncated(k2=12, k1=4, memory="recompute"),
 ]
 
 
@@ -193,7 +193,7 @@ def test_a_look_replays_history_with_the_weights_of_that_moment(model):
         np.testing.assert_array_equal(kept, forecast_histories(fresh, data.inputs, offsets))
         seen.append(kept)
 
-    fit(made, data, lanes_of(lengths, 2, 8), BPTTPlan.truncated(steps=8), 6, on_step=looked)
+    fit(made, data, lanes_of(lengths, 2, 8), BPTTPlan.truncated(k2=8), 6, on_step=looked)
     assert len(seen) == 6
     assert all((a != b).any() for a, b in pairwise(seen))
 
@@ -220,6 +220,6 @@ def test_the_experiment_can_fail():
     inputs, d = lagged(SERIES, LENGTH, LAG)
     made = delay_line(LAG)
     torch.nn.init.constant_(made.core.write, 0.1)
-    plan = replace(BPTTPlan.truncated(steps=LAG), update="pass")
+    plan = replace(BPTTPlan.truncated(k2=LAG), step_per="epoch")
     watched = watched_fit(made, arrays_of(inputs, d), lanes_of([LENGTH] * SERIES, 4, 10), plan, 2)
     assert any(part.any() for parts in watched.seen for part in parts)

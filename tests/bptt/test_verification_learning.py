@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gradients import elman_weights, equal, make_network, relative_error
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, window_ends
@@ -18,6 +17,7 @@ from forecaster.models.network import Network, build_network
 from forecaster.pipeline import train as pipeline
 from forecaster.settings import TrainSettings
 from forecaster.training.inference import forecast_histories
+from tests.bptt.test_gradients import elman_weights, equal, make_network, relative_error
 from tests.bptt.textbook import elman_gradients
 from tests.bptt.verification import (
     CountingCore,
@@ -46,7 +46,7 @@ def passes(draw):
         "steps": draw(st.sampled_from([None, stride * blocks])),
         "phase": draw(st.integers(1, stride)),
         "lanes": draw(st.integers(1, 5)),
-        "update": draw(st.sampled_from(["chunk", "pass"])),
+        "step_per": draw(st.sampled_from(["chunk", "epoch"])),
         "memory": draw(st.sampled_from(["store", "recompute", "auto"])),
         "known": draw(st.sampled_from([0.3, 0.9, 1.0])),
         "seed": draw(st.integers(0, 99)),
@@ -66,15 +66,15 @@ def test_each_scored_day_counts_exactly_once_in_a_pass(case):
     scored = np.isfinite(y)
     if not scored.any():
         return
-    options = {"update": case["update"], "memory": case["memory"]}
+    options = {"step_per": case["step_per"], "memory": case["memory"]}
     if case["steps"] is None:
         plan, chunk, phase = BPTTPlan.full(**options), max(lengths), max(lengths)
     else:
-        plan = BPTTPlan.truncated(steps=case["steps"], stride=case["stride"], **options)
+        plan = BPTTPlan.truncated(k2=case["steps"], k1=case["stride"], **options)
         chunk, phase = case["stride"], case["phase"]
     drawn = lanes_of(lengths, case["lanes"], chunk, phase=phase, seed=case["seed"])
     one_pass = drawn(1)
-    updates = 1 if plan.update == "pass" else len(one_pass)
+    updates = 1 if plan.step_per == "epoch" else len(one_pass)
     made = Network(CountingCore(rows, 2), Readout())
     data = arrays_of(np.arange(rows, dtype=np.float64)[:, None], y)
     seen = held_still(made, data, lambda number: one_pass, plan, updates)
@@ -102,8 +102,8 @@ def test_each_window_counts_exactly_once_in_a_pass(batch):
     np.testing.assert_allclose(counted.numpy(), scored.astype(float), atol=1e-12)
 
 
-@pytest.mark.parametrize("plan", [BPTTPlan.full(), BPTTPlan.truncated(steps=4, stride=2)])
-@pytest.mark.parametrize("update", ["chunk", "pass"])
+@pytest.mark.parametrize("plan", [BPTTPlan.full(), BPTTPlan.truncated(k2=4, k1=2)])
+@pytest.mark.parametrize("update", ["chunk", "epoch"])
 def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, update):
     """T17: windows scored on each day: a day counts once for every window that holds it."""
     offsets, lookback, burn_in = offsets_of([20, 5, 12, 3]), 5, 2
@@ -114,9 +114,9 @@ def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, update):
     for end in ends:
         expected[end - lookback + 1 + burn_in : end + 1] += 1
     expected[::5] = 0
-    made, plan = Network(CountingCore(40, 1), Readout()), replace(plan, update=update)
+    made, plan = Network(CountingCore(40, 1), Readout()), replace(plan, step_per=update)
     drawn = WindowBatches.drawn(ends, lookback, 7, np.random.default_rng(0))
-    updates = 1 if update == "pass" else len(drawn)
+    updates = 1 if update == "epoch" else len(drawn)
     data = arrays_of(np.arange(40.0)[:, None], y)
     seen = held_still(made, data, lambda number: drawn, plan, updates, burn_in=burn_in)
     counted = torch.stack([table for (table,) in seen]).mean(dim=0) * expected.sum()
@@ -140,9 +140,9 @@ def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(steps, stri
         total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
     w_s, w_x, b, w_y, b_y = (torch.from_numpy(part) for part in total)
     if steps is None:
-        plan = BPTTPlan.full(update="pass")
+        plan = BPTTPlan.full(step_per="epoch")
     else:
-        plan = BPTTPlan.truncated(steps=steps, stride=stride, update="pass")
+        plan = BPTTPlan.truncated(k2=steps, k1=stride, step_per="epoch")
     for batch_rows in (1, 2, 4):
         drawn = lanes_of(lengths, batch_rows, stride, phase=stride)
         (found,) = held_still(made, arrays_of(inputs, y, scored), drawn, plan, 1)
@@ -158,7 +158,7 @@ def made_to_learn():
 
 LENGTHS = (50, 33, 21, 9)
 COMBINATIONS = [
-    BPTTPlan(kind=kind, steps=steps, stride=stride, update=update, memory=memory)
+    BPTTPlan(kind=kind, k2=steps, k1=stride, step_per=update, memory=memory)
     for kind, steps, stride in (
         ("full", None, None),
         ("truncated", 1, None),
@@ -168,14 +168,14 @@ COMBINATIONS = [
         ("truncated", 500, None),
         ("truncated", 500, 250),
     )
-    for update in ("chunk", "pass")
+    for update in ("chunk", "epoch")
     for memory in ("store", "recompute")
 ]
 
 
 def stride_of(plan):
     """What the pipeline cuts lanes by."""
-    return min(plan.stride or plan.steps or max(LENGTHS), max(LENGTHS))
+    return min(plan.k1 or plan.k2 or max(LENGTHS), max(LENGTHS))
 
 
 # Recomputed gradients are the stored ones but for rounding: the next test, of all plans.
@@ -192,7 +192,7 @@ def test_every_plan_trains(plan):
     made, data = made_to_learn()
     before = copy.deepcopy(list(made.parameters()))
     drawn = lanes_of(LENGTHS, 2, stride_of(plan), phase=stride_of(plan))
-    per_pass = 1 if plan.update == "pass" else len(drawn(1))
+    per_pass = 1 if plan.step_per == "epoch" else len(drawn(1))
     (first,) = fit(made, data, drawn, plan, per_pass, learning_rate=0.0)
     assert equal(made.parameters(), before)
     fit(made, data, drawn, plan, 8, learning_rate=0.02)
@@ -218,7 +218,7 @@ def test_every_option_of_a_plan_changes_the_training():
                 for other in seen
                 if other.memory == "store"
                 and other != plan
-                and not (whole(other) and whole(plan) and other.update == plan.update)
+                and not (whole(other) and whole(plan) and other.step_per == plan.step_per)
             ]
             assert not any(equal(weights, seen[other][1]) for other in others)
         else:
@@ -228,7 +228,7 @@ def test_every_option_of_a_plan_changes_the_training():
 
 def whole(plan):
     """Whether errors reach through the longest series, in segments as long."""
-    return plan.steps is None or stride_of(plan) == max(LENGTHS)
+    return plan.k2 is None or stride_of(plan) == max(LENGTHS)
 
 
 class Stop(Exception):
@@ -239,11 +239,11 @@ class Stop(Exception):
     ("options", "expected"),
     [
         ({"bptt": "full"}, BPTTPlan.full()),
-        ({"bptt_k2": 20}, BPTTPlan.truncated(steps=20)),
-        ({"bptt_k2": 20, "bptt_k1": 10}, BPTTPlan.truncated(steps=20, stride=10)),
-        ({"bptt": "full", "step_per": "pass"}, BPTTPlan.full(update="pass")),
+        ({"bptt_k2": 20}, BPTTPlan.truncated(k2=20)),
+        ({"bptt_k2": 20, "bptt_k1": 10}, BPTTPlan.truncated(k2=20, k1=10)),
+        ({"bptt": "full", "step_per": "epoch"}, BPTTPlan.full(step_per="epoch")),
         ({"bptt": "full", "bptt_memory": "recompute"}, BPTTPlan.full(memory="recompute")),
-        ({"lookback": 30, "bptt_k2": 7}, BPTTPlan.truncated(steps=7)),
+        ({"lookback": 30, "bptt_k2": 7}, BPTTPlan.truncated(k2=7)),
         ({"lookback": 30, "bptt": "full"}, BPTTPlan.full()),
     ],
 )
@@ -289,7 +289,7 @@ def copied(model, plan, optimizer=Watched):
         with torch.no_grad():  # a forget gate that starts open
             made.core.fused.bias_ih_l0[HIDDEN : 2 * HIDDEN] += 2.0
     data = arrays_of(inputs[:half], d[:half])
-    drawn = lanes_of([DAYS] * SERIES, SERIES, plan.steps or DAYS)
+    drawn = lanes_of([DAYS] * SERIES, SERIES, plan.k2 or DAYS)
     watched_fit(made, data, drawn, plan, UPDATES, learning_rate=6e-3, clip=1.0, optimizer=optimizer)
     fresh = torch.from_numpy(inputs[half:])
     return relative_mse(forecast_histories(made, fresh, offsets_of([DAYS] * SERIES)), d[half:])
@@ -301,8 +301,8 @@ def test_a_lag_of_8_days_is_learnt_by_errors_that_reach_it(model):
     """T11: full and k = 3 L learn it, k = L/2 no better than half as well as a frozen core."""
     error = {
         "full": copied(model, BPTTPlan.full()),
-        "24": copied(model, BPTTPlan.truncated(steps=24)),
-        "4": copied(model, BPTTPlan.truncated(steps=4)),
+        "24": copied(model, BPTTPlan.truncated(k2=24)),
+        "4": copied(model, BPTTPlan.truncated(k2=4)),
         "frozen": copied(model, BPTTPlan.full(), HeadOnly),
     }
     print("measured", {name: round(value, 4) for name, value in error.items()})

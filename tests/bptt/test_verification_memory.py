@@ -75,7 +75,7 @@ def test_one_graph_grows_with_the_days(model):
 @pytest.mark.parametrize("model", CORES)
 def test_truncated_memory_does_not_grow_with_the_days(model):
     """T18: TBPTT of 250 days holds as much at 2,000 days as at 500, to 2 %."""
-    plan = BPTTPlan.truncated(steps=250, memory="store")
+    plan = BPTTPlan.truncated(k2=250, memory="store")
     within(peak_bytes(model, 2000, plan) / peak_bytes(model, 500, plan), 1.02)
 
 
@@ -98,6 +98,6 @@ def test_recomputation_holds_one_chunk(monkeypatch, model):
 @pytest.mark.parametrize("model", CORES)
 def test_windows_scored_within_reach_hold_their_reach_only(model):
     """T18: with (k1, k2) one block of k2 days is held, however many blocks there are."""
-    plan = BPTTPlan.truncated(steps=120, stride=30, memory="store")
+    plan = BPTTPlan.truncated(k2=120, k1=30, memory="store")
     one_block = peak_bytes(model, 120, BPTTPlan.full(memory="store"))
     within(peak_bytes(model, 600, plan) / one_block, 1.05)

@@ -22,7 +22,7 @@ FAST = ["--no-twins", "--baselines", "quick"]
 TINY = ["--hidden", "4", "--max-steps", "6"]
 HORIZONS = [
     ["--bptt", "full", "--bptt-memory", "recompute"],
-    ["--bptt-k2", "5", "--step-per", "pass"],
+    ["--bptt-k2", "5", "--step-per", "epoch"],
     ["--bptt-k2", "20", "--bptt-k1", "10"],
     ["--lookback", "30", "--bptt-k2", "7"],
     ["--lookback", "30", "--loss", "each-day", "--bptt-k2", "10", "--bptt-k1", "5"],

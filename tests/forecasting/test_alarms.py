@@ -5,17 +5,17 @@ import pytest
 
 from forecaster.forecasting.training_log import log_gradients
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import Evaluated
+from forecaster.training.trainer import Validation
 
-CALM = Evaluated(
-    update=1100,
-    passes=2,
+CALM = Validation(
+    step=1100,
+    epoch=2,
     train_loss=0.5,
     validation_loss=0.5,
     best=True,
     seconds=1.0,
     clipped=110,
-    leaps=1,
+    spikes=1,
 )
 SETTINGS = TrainSettings(clip_grad=0.5)
 
@@ -49,6 +49,6 @@ def test_clipping_in_more_than_a_tenth_of_the_updates_is_said_to_be_often(
 
 
 def test_leaps_are_warned_of(logged_warnings: list[str]) -> None:
-    log_gradients([[CALM], [replace(CALM, leaps=2)]], SETTINGS)
+    log_gradients([[CALM], [replace(CALM, spikes=2)]], SETTINGS)
     (text,) = logged_warnings
     assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")

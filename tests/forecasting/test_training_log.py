@@ -32,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
             "truncated: errors reach back up to 126 days (mean 95), weights move every 63 days",
         ),
         ({"bptt_k2": 1}, "truncated: errors reach back up to 1 day, weights move every day"),
-        ({"step_per": "pass"}, "(mean 11), weights move once per pass"),
+        ({"step_per": "epoch"}, "(mean 11), weights move once per pass"),
         (
             {"bptt": "full"},
             "to each series' first day, weights move after each set of whole histories",
@@ -68,7 +68,7 @@ def header(dataset: Dataset, caplog: pytest.LogCaptureFixture, **options: object
     [
         ({}, "2 lanes, as many as series, "),
         ({"lanes": 1}, "1 lane 100% full, "),
-        ({"step_per": "pass", "max_steps": 9}, "1 update per pass (--max-steps 9 is 9 pas"),
+        ({"step_per": "epoch", "max_steps": 9}, "1 update per pass (--max-steps 9 is 9 pas"),
         ({"bptt": "full"}, "; each day scored once"),
         (WINDOWS, "windows of 30 days, 256 at a time, "),
         (WINDOWS, "; last day scored"),

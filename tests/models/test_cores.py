@@ -1,9 +1,9 @@
 import pytest
 import torch
-from oracles import GATES, run
 
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import CORES
+from tests.models.oracles import GATES, run
 
 DAYS, ROWS, INPUTS, HIDDEN, LAYERS = 11, 4, 3, 5, 2
 

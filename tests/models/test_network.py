@@ -1,11 +1,11 @@
 import pytest
 import torch
-from oracles import run
 
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentState
 from forecaster.models.heads import Head, PointForm, StudentTForm
 from forecaster.models.network import CORES, build_network
+from tests.models.oracles import run
 
 SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 2, "dropout": 0.0}
 

@@ -39,7 +39,7 @@ def test_the_report_covers_the_end_of_the_fit_block(report: MemoryReport, home: 
     assert report.profile.lags == 40
     assert report.profile.by_lag.shape[1] == 41
     assert len(report.days) == len(report.profile.growth)
-    assert (report.plan.steps, report.plan.stride) == (12, None)
+    assert (report.plan.k2, report.plan.k1) == (12, None)
 
 
 def test_nothing_after_the_fit_block_touches_the_report(
@@ -59,7 +59,7 @@ def test_the_bias_falls_and_the_advice_names_a_plan(report: MemoryReport) -> Non
     assert list(table.columns) == ["reach", "bias", "cosine", "bias_over_noise"]
     assert table["bias"].iloc[-1] < table["bias"].iloc[0]
     assert report.profile.advised is not None
-    stride = report.profile.advised.stride
+    stride = report.profile.advised.k1
     assert f"--bptt-k1 {stride} --bptt-k2 {2 * stride} " in report.advice
     assert report.advice.count(". ") == 0  # one sentence
 
@@ -123,7 +123,7 @@ def test_looks_of_other_plans_on_the_same_data_stand_beside(
     home: Path, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
     """The version's own first; other networks, other prices and equal plans stay away."""
-    plans = [{"bptt_k2": 12}, {"bptt": "full"}, {"bptt_k2": 12, "step_per": "pass"}]
+    plans = [{"bptt_k2": 12}, {"bptt": "full"}, {"bptt_k2": 12, "step_per": "epoch"}]
     unlike = [{"bptt_k2": 5, "hidden": 4}, {"bptt_k2": 12, "seed": 3}]
     for options in [*unlike, *plans]:
         report = train(bars, settings=TrainSettings(**{**QUICK, **options}), home=tmp_path)

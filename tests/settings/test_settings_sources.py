@@ -267,7 +267,7 @@ def test_an_option_against_the_file_stays_a_contradiction(tmp_path):
 def test_a_stride_that_does_not_fit_is_told_in_the_words_of_the_plan(tmp_path, steps, stride):
     """On the line exit code 2, in the file alone 78; the file's stride gives way to the line."""
     with pytest.raises(UsageError) as told:
-        BPTTPlan.truncated(steps=steps, stride=stride)
+        BPTTPlan.truncated(k2=steps, k1=stride)
     words = re.escape(str(told.value))
     refused(tmp_path, UsageError, f"^{words}$", bptt_k2=steps, bptt_k1=stride)
     toml = f"[train]\nbptt_steps = {steps}\nbptt_stride = {stride}\n"

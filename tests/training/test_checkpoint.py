@@ -28,13 +28,13 @@ OPTIONS = Options(
 )
 LANES = Reading(last_day_only=False)
 CASES = {
-    "chunks": (BPTTPlan.truncated(steps=8), LANES),
-    "overlapping blocks": (BPTTPlan.truncated(steps=12, stride=4), LANES),
-    "every day": (BPTTPlan.truncated(steps=3, stride=1), LANES),
-    "once per pass": (BPTTPlan.truncated(steps=8, update="pass"), LANES),
+    "chunks": (BPTTPlan.truncated(k2=8), LANES),
+    "overlapping blocks": (BPTTPlan.truncated(k2=12, k1=4), LANES),
+    "every day": (BPTTPlan.truncated(k2=3, k1=1), LANES),
+    "once per pass": (BPTTPlan.truncated(k2=8, step_per="epoch"), LANES),
     "full": (BPTTPlan.full(memory="recompute"), LANES),
-    "windows": (BPTTPlan.truncated(steps=4), Reading(last_day_only=True, workers=2)),
-    "each day of windows": (BPTTPlan.truncated(steps=4), Reading(last_day_only=False, burn_in=2)),
+    "windows": (BPTTPlan.truncated(k2=4), Reading(last_day_only=True, workers=2)),
+    "each day of windows": (BPTTPlan.truncated(k2=4), Reading(last_day_only=False, burn_in=2)),
 }
 
 
@@ -65,7 +65,7 @@ def passes_of(plan, reading):
         if reading.last_day_only or reading.burn_in is not None:
             ends = window_ends(OFFSETS, 6, np.ones(ROWS, dtype=np.bool_))
             return WindowBatches.drawn(ends, 6, 20, generator)
-        chunk = plan.grid(48)
+        chunk = plan.chunk_days(48)
         phase = chunk if chunk == 48 else int(generator.integers(1, chunk + 1))
         return pack_sequences(OFFSETS[:-1], OFFSETS[1:], 2, chunk, generator, phase)
 
@@ -75,7 +75,7 @@ def passes_of(plan, reading):
 def run(network, case, *, options=OPTIONS, stop=None, resume=None):
     """Train, cut off after `stop` updates; return the looks and the checkpoint's bytes."""
     plan, reading = CASES[case]
-    data, kept, updates = arrays(), [], 0 if resume is None else resume.facts["update"]
+    data, kept, updates = arrays(), [], 0 if resume is None else resume.facts["step"]
 
     def boundary(checkpoint):
         nonlocal updates
@@ -182,7 +182,7 @@ def test_another_training_cannot_go_on_from_it():
     kept = Checkpoint.from_bytes(checkpoint())
     with pytest.raises(ArtifactError, match=r"learning_rate 0\.02, not 0\.5"):
         run(made("lstm", 0), "chunks", options=replace(OPTIONS, learning_rate=0.5), resume=kept)
-    with pytest.raises(ArtifactError, match="steps 8, not 12"):
+    with pytest.raises(ArtifactError, match="k2 8, not 12"):
         run(made("lstm", 0), "overlapping blocks", resume=kept)
     for other in (
         made("gru", 0),
@@ -214,6 +214,6 @@ def test_a_damaged_checkpoint_is_refused():
 def test_facts_are_plain(capsys):
     """What a person may want to read is JSON: where it stands, with which settings."""
     facts = Checkpoint.from_bytes(checkpoint()).facts
-    assert facts["update"] == 3
+    assert facts["step"] == 3
     assert facts["training"]["options"] == asdict(OPTIONS)
     assert json.loads(json.dumps(facts)) == facts

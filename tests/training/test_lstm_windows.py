@@ -63,13 +63,13 @@ def assert_equal_within_rounding(found, wanted):
         torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("reach", [1, 5, LOOKBACK - 1, LOOKBACK])
+@pytest.mark.parametrize("horizon", [1, 5, LOOKBACK - 1, LOOKBACK])
 @pytest.mark.parametrize("learned_start", [False, True])
 @pytest.mark.parametrize("has_base", [False, True])
 def test_gradients_equal_autograds(horizon, learned_start, has_base):
     network = make_network(learned_start=learned_start, has_base=has_base)
     data = make_data(INPUTS + TARGETS * has_base)
-    plan = BPTTPlan.full() if horizon == LOOKBACK else BPTTPlan.truncated(steps=horizon)
+    plan = BPTTPlan.full() if horizon == LOOKBACK else BPTTPlan.truncated(k2=horizon)
     assert_equal_within_rounding(by_days(network, data, horizon), in_one_graph(network, data, plan))
 
 

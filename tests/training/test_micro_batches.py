@@ -15,7 +15,7 @@ from forecaster.training.micro_batches import tiled_gradients, windows_at_once, 
 from forecaster.training.trainer import Options, train
 
 ROWS, LOOKBACK, WINDOWS = 200, 7, 96
-FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(steps=3)
+FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(k2=3)
 
 
 def make_network(model="lstm", *, dropout=0.0, layers=1, hidden=5, bidirectional=False):

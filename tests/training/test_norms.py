@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from forecaster.training.trainer import FEWEST, LEAP, RECENT, GradientNorms
+from forecaster.training.trainer import FEWEST, RECENT, SPIKE, GradientNorms
 
 
 def counted(norms, *, clip=1.0, every=7):
@@ -20,7 +20,7 @@ def counted(norms, *, clip=1.0, every=7):
 def by_hand(norms, clip):
     leaps = 0
     for at in range(FEWEST, len(norms)):
-        leaps += norms[at] > LEAP * np.median(norms[max(0, at - RECENT) : at])
+        leaps += norms[at] > SPIKE * np.median(norms[max(0, at - RECENT) : at])
     return int(np.sum(np.asarray(norms) > clip)), leaps
 
 
@@ -29,15 +29,15 @@ def test_counts_do_not_depend_on_when_they_are_taken(every):
     """The definition, over norms with a heavy tail."""
     norms = np.exp(np.random.default_rng(0).standard_t(2, 400))
     found = counted(norms, clip=3.0, every=every)
-    assert (found.clipped, found.leaps) == by_hand(norms, 3.0)
-    assert found.clipped > 10 and found.leaps > 3
+    assert (found.clipped, found.spikes) == by_hand(norms, 3.0)
+    assert found.clipped > 10 and found.spikes > 3
 
 
 def test_a_steady_growth_is_no_leap_and_a_sudden_one_is():
     steady = 1.02 ** np.arange(300)
-    assert counted(steady, clip=1e9).leaps == 0
-    assert counted([*steady[:200], 11 * steady[150], steady[200]], clip=1e9).leaps == 1
-    assert counted([*np.ones(FEWEST - 1), 1e6]).leaps == 0, "too few to have a median"
+    assert counted(steady, clip=1e9).spikes == 0
+    assert counted([*steady[:200], 11 * steady[150], steady[200]], clip=1e9).spikes == 1
+    assert counted([*np.ones(FEWEST - 1), 1e6]).spikes == 0, "too few to have a median"
 
 
 def test_what_went_through_json_counts_on_alike():
@@ -54,7 +54,7 @@ def test_what_went_through_json_counts_on_alike():
             second.note(float(norm))
     first.count()
     second.count()
-    assert (second.clipped, second.leaps) == (first.clipped, first.leaps) == by_hand(norms, 2.0)
+    assert (second.clipped, second.spikes) == (first.clipped, first.spikes) == by_hand(norms, 2.0)
 
 
 def test_before_the_first_norm_there_is_no_last():

@@ -13,7 +13,7 @@ from forecaster.training import micro_batches
 from forecaster.training.micro_batches import shared_gradients, workers_of
 
 ROWS, DAYS, LANES, INPUTS, TARGETS = 400, 12, 7, 3, 2
-FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(steps=8, stride=4)
+FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(k2=8, k1=4)
 
 
 def make_network(model="lstm", *, dropout=0.0, learned_start=False, layers=1):
@@ -52,7 +52,7 @@ def state_of(network):
 
 def shared(network, plan, workers):
     x, y, scored, rows, grid = make_block()
-    grid = Grid(lengths=(DAYS,), resets=grid.resets[:1]) if plan.steps is None else grid
+    grid = Grid(lengths=(DAYS,), resets=grid.resets[:1]) if plan.k2 is None else grid
     torch.manual_seed(5)
     with workers_of(workers) as pool:
         return shared_gradients(
@@ -74,7 +74,7 @@ def test_halves_add_up_to_the_block(model, plan, learned_start):
     """An odd number of lanes, series that begin inside: gradients and every state."""
     network = make_network(model, learned_start=learned_start)
     x, y, scored, rows, grid = make_block()
-    grid = Grid(lengths=(DAYS,), resets=grid.resets[:1]) if plan.steps is None else grid
+    grid = Grid(lengths=(DAYS,), resets=grid.resets[:1]) if plan.k2 is None else grid
     wanted = bptt_gradients(network, x[rows], y[rows], scored, state_of(network), plan, 9.0, grid)
     found = shared(network, plan, workers=2)
     torch.testing.assert_close(found.loss_sum, wanted.loss_sum, rtol=1e-13, atol=1e-13)
@@ -119,7 +119,7 @@ def test_dropout_drawn_ahead_falls_on_every_day_and_lane():
     [
         ({"layers": 2, "dropout": 0.3}, TRUNCATED),
         ({}, BPTTPlan.full(memory="recompute")),
-        ({}, BPTTPlan.truncated(steps=8, stride=4, memory="recompute")),
+        ({}, BPTTPlan.truncated(k2=8, k1=4, memory="recompute")),
     ],
 )
 @pytest.mark.usefixtures("always_shared")

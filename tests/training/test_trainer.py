@@ -147,7 +147,7 @@ def test_early_stopping_returns_the_best_look_bit_for_bit():
     looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
     assert [look.validation_loss for look in looks] == [3.0, 1.0, 2.0, 1.0, 1.5]
     assert [look.best for look in looks] == [True, True, False, False, False]
-    assert [look.update for look in looks] == [2, 4, 6, 8, 10]
+    assert [look.step for look in looks] == [2, 4, 6, 8, 10]
     assert len(weights) == 10
     assert equal(made.state_dict(), weights[3])
     assert not equal(made.state_dict(), weights[-1])
@@ -169,7 +169,7 @@ def test_the_last_update_is_looked_at_too():
     options = replace(OPTIONS, max_steps=7, evaluate_every=3)
     losses = iter([3.0, 2.0, 1.0])
     looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
-    assert [look.update for look in looks] == [3, 6, 7]
+    assert [look.step for look in looks] == [3, 6, 7]
     assert equal(made.state_dict(), weights[-1])
 
 
@@ -199,7 +199,7 @@ def test_passes_are_numbered_from_one():
 
     looks, _ = run(network(), passes, options=replace(OPTIONS, max_steps=5, evaluate_every=2))
     assert asked == [1, 2, 3]
-    assert [look.passes for look in looks] == [1, 2, 3]
+    assert [look.epoch for look in looks] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan, 1e30])
@@ -235,7 +235,7 @@ def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
 
 
 @pytest.mark.parametrize("burn_in", [None, 2])
-@pytest.mark.parametrize("update", ["chunk", "pass"])
+@pytest.mark.parametrize("update", ["chunk", "epoch"])
 def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
     """One segment's, or with one update per pass those of all of them."""
     data, made = arrays(), network()
@@ -251,13 +251,13 @@ def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
             made,
             data,
             lambda number: passed,
-            BPTTPlan.full(update=update),
+            BPTTPlan.full(step_per=update),
             OPTIONS,
             replace(LANES, burn_in=burn_in),
             validate=lambda _: 1.0,
             on_step=lambda *_: None,
         )
-    expected = passed if update == "pass" else [Batch(guilty[0][:, None], np.array([True]))]
+    expected = passed if update == "epoch" else [Batch(guilty[0][:, None], np.array([True]))]
     rows = np.concatenate([segment.rows[segment.rows >= 0] for segment in expected])
     assert sorted(caught.value.rows) == sorted(rows.tolist())
 
@@ -480,7 +480,7 @@ def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, 
 
     monkeypatch.setattr(torch.optim, "AdamW", recorded)
     trajectories = []
-    for plan in (FULL, BPTTPlan.truncated(steps=steps)):
+    for plan in (FULL, BPTTPlan.truncated(k2=steps)):
         made = network(model=model, dropout=0.2)
         trajectories.append(run(made, batch_rows(chunk=20), plan=plan)[1])
     assert all(equal(a, b) for a, b in zip(*trajectories, strict=True))
@@ -493,8 +493,7 @@ def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, 
 def test_a_shorter_reach_is_another_run():
     """The comparison above can fail: errors that reach one day train other weights."""
     (_, full), (_, short) = (
-        run(network(), batch_rows(chunk=20), plan=plan)
-        for plan in (FULL, BPTTPlan.truncated(steps=1))
+        run(network(), batch_rows(chunk=20), plan=plan) for plan in (FULL, BPTTPlan.truncated(k2=1))
     )
     assert not equal(full[-1], short[-1])
 
@@ -572,7 +571,7 @@ def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
     packed = pack_sequences(
         offsets[:-1], offsets[1:], 2, min(stride, 40), generator, min(stride, 3)
     )
-    plan = BPTTPlan.truncated(steps=steps, stride=stride)
+    plan = BPTTPlan.truncated(k2=steps, k1=stride)
     data = TrainingArrays.on(torch.device("cpu"), x, y, scored)
     oracle = NumpyDescent(made, x, y, scored, packed, steps // stride - 1)
     blocks = one_pass(made, data, packed, plan, LANES)
@@ -657,9 +656,9 @@ class NumpyDescent:
 def test_one_update_per_pass_adds_up_its_blocks():
     """`update="pass"` at frozen weights is the mean gradient over the pass, whatever its cuts."""
     made, data = network(), arrays()
-    plan = BPTTPlan.truncated(steps=5, update="pass")
+    plan = BPTTPlan.truncated(k2=5, step_per="epoch")
     (whole,) = one_pass(made, data, batch_rows()(1), plan, LANES)
-    parts = list(one_pass(made, data, batch_rows()(1), replace(plan, update="chunk"), LANES))
+    parts = list(one_pass(made, data, batch_rows()(1), replace(plan, step_per="chunk"), LANES))
     for k, found in enumerate(whole.gradients):
         expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
         torch.testing.assert_close(found, expected)
@@ -670,7 +669,7 @@ def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
     made, data = network(), arrays()
     ends = np.array([9, 15, 19, 31, 39])
     batches = WindowBatches(ends, lookback=6, batch=2)
-    plan = BPTTPlan.full(update="pass")
+    plan = BPTTPlan.full(step_per="epoch")
     (found,) = one_pass(made, data, batches, plan, replace(LANES, burn_in=2))
     rows = torch.from_numpy(ends) + torch.arange(-5, 1)[:, None]
     prediction, _ = made(data.inputs[rows], made.initial_state(5))
@@ -687,7 +686,7 @@ def test_truncation_inside_each_day_windows_cuts_them_like_histories(steps, stri
     """A window is a short history that begins anew: the same pairs of days are kept."""
     made, data = network(), arrays()
     batches = WindowBatches(np.array([9, 15]), lookback=6, batch=2)
-    plan = BPTTPlan.truncated(steps=steps, stride=stride)
+    plan = BPTTPlan.truncated(k2=steps, k1=stride)
     (found,) = one_pass(made, data, batches, plan, replace(LANES, burn_in=0))
     rows = torch.tensor([9, 15]) + torch.arange(-5, 1)[:, None]
     expected = bptt_gradients(
