@@ -78,7 +78,7 @@ def show_command(
     taken = [
         {
             "made_at": one.made_at.isoformat(timespec="seconds"),
-            **{"night": one.night, "name": one.name, "outcome": one.outcome},
+            **{"night": one.session, "name": one.name, "outcome": one.outcome},
             **{"before": one.before, "after": one.after, "reason": one.reason},
             "evidence": one.evidence,
         }

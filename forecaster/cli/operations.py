@@ -62,16 +62,16 @@ def _print_json(found: "Status") -> None:
                     "since": one.since.isoformat() if one.since else None,
                     "challenger": one.challenger,
                     "model_age": one.model_age,
-                    "night": one.night.night if one.night else None,
-                    "outcome": one.night.outcome if one.night else None,
-                    "exit_code": one.night.exit_code if one.night else None,
-                    "summary": one.night.summary if one.night else {},
-                    "unfinished": one.unfinished.night if one.unfinished else None,
+                    "night": one.session.session if one.session else None,
+                    "outcome": one.session.outcome if one.session else None,
+                    "exit_code": one.session.exit_code if one.session else None,
+                    "summary": one.session.summary if one.session else {},
+                    "unfinished": one.unfinished.session if one.unfinished else None,
                     "overdue_hours": one.overdue_hours,
                     "drift": one.drift,
                     "doubt": one.doubt,
                     "failed": [
-                        {"night": run.night, "state": run.state, "reason": run.reason}
+                        {"night": run.session, "state": run.state, "reason": run.reason}
                         for run in one.failed
                     ],
                 }
@@ -87,16 +87,16 @@ def _print_name(one: "NameStatus") -> None:
     print(f"name    {one.name}: champion {one.champion}{since}{age}")
     if one.challenger:
         print(f"        challenger {one.challenger}")
-    if one.night is not None:
-        count = one.night.summary.get("forecasts", 0)
+    if one.session is not None:
+        count = one.session.summary.get("forecasts", 0)
         print(
-            f"night   {one.night.night}: {one.night.outcome}, {count:,} forecasts, "
-            f"exit {one.night.exit_code}"
+            f"night   {one.session.session}: {one.session.outcome}, {count:,} forecasts, "
+            f"exit {one.session.exit_code}"
         )
-        for text in one.night.summary.get("troubles", []):
+        for text in one.session.summary.get("troubles", []):
             print(f"        {text}")
     if one.unfinished is not None:
-        print(f"night   {one.unfinished.night}: begun and not finished")
+        print(f"night   {one.unfinished.session}: begun and not finished")
     if one.overdue_hours:
         print(f"overdue the next night has been final for {one.overdue_hours:.1f} hours")
     for text in one.drift:
@@ -104,7 +104,7 @@ def _print_name(one: "NameStatus") -> None:
     for kind, tickers in one.doubt.items():
         print(f"{kind:<7} {', '.join(tickers)}")
     for run in one.failed:
-        print(f"{run.state:<7} training of {run.night or 'no night'}: {run.reason}")
+        print(f"{run.state:<7} training of {run.session or 'no session'}: {run.reason}")
 
 
 def _print_home(found: "Status") -> None:

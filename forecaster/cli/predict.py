@@ -31,7 +31,7 @@ UNITS = {
 }
 FORMATS = {
     **dict.fromkeys(("forecast", *ENDS), "+.5f"),
-    "rise": ".1%",
+    "prob_up": ".1%",
     **dict.fromkeys(PRICES, ",.2f"),
 }
 

@@ -167,37 +167,37 @@ def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
     elif report.plan is not None:
         _print_plan(report.plan)
     else:
-        for night in report.nights:
-            _print_night(night)
+        for session in report.sessions:
+            _print_night(session)
         if report.late:
             print(f"late    the last night's bars of {', '.join(report.late)}: forecast from now")
-        elif not report.nights:
+        elif not report.sessions:
             print("night   nothing to do")
         if report.waiting_for:
             print(f"waiting {report.waiting_for}: no bar of it has come yet")
 
 
 def _content(report: "RetrainReport") -> dict[str, Any]:
-    nights = [
+    sessions = [
         {
-            "night": one.night,
+            "night": one.session,
             "exit_code": one.exit_code,
             "reason": one.reason,
             **{k: v for k, v in one.summary().items() if k != "forecasts"},
             "forecasts": [] if one.forecasts is None else one.forecasts,
         }
-        for one in report.nights
+        for one in report.sessions
     ]
     plan = report.plan
     return {
         "name": report.name,
-        "nights": nights,
+        "nights": sessions,
         "late": report.late,
         "plan": None
         if plan is None
         else {
             "fetch": plan.fetch,
-            "nights": plan.nights,
+            "nights": plan.sessions,
             "expected": plan.expected,
             "champion": plan.champion,
             "judge": plan.judge,
@@ -212,11 +212,11 @@ def _content(report: "RetrainReport") -> dict[str, Any]:
 def _print_plan(plan: "Plan") -> None:
     if plan.fetch:
         print(f"fetch   {len(plan.fetch):,} tickers: {', '.join(plan.fetch[:5])}")
-    for night in plan.nights:
-        print(f"night   {night}: would be done")
-    for night in plan.expected:
-        print(f"night   {night}: would be done if its bars come")
-    if not plan.nights and not plan.expected:
+    for session in plan.sessions:
+        print(f"night   {session}: would be done")
+    for session in plan.expected:
+        print(f"night   {session}: would be done if its bars come")
+    if not plan.sessions and not plan.expected:
         print("night   nothing to do")
         return
     print(f"predict by {plan.champion}")
@@ -225,18 +225,18 @@ def _print_plan(plan: "Plan") -> None:
     print(f"train   {plan.train or 'not due'}")
 
 
-def _print_night(night: "SessionReport") -> None:
-    count = 0 if night.forecasts is None else len(night.forecasts)
-    by = f" by {night.version}" if night.version else ""
-    print(f"night   {night.night}  {count:,} forecasts{by}")
-    for target, scores in night.scores.items():
+def _print_night(session: "SessionReport") -> None:
+    count = 0 if session.forecasts is None else len(session.forecasts)
+    by = f" by {session.version}" if session.version else ""
+    print(f"night   {session.session}  {count:,} forecasts{by}")
+    for target, scores in session.scores.items():
         print(
             f"score   {target}: {scores['forecasts']:,.0f} forecasts, skill {scores['skill']:.2%}, "
             f"80 % held {scores['cover80']:.1%}, 95 % held {scores['cover95']:.1%}"
         )
-    for reason in night.drift:
+    for reason in session.drift:
         print(f"drift   {reason}")
-    for one in night.decided:
+    for one in session.decided:
         print(f"{one.outcome:<7} {one.version or 'training'}: {one.reason}")
-    if night.pruned:
-        print(f"pruned  {len(night.pruned):,} versions")
+    if session.pruned:
+        print(f"pruned  {len(session.pruned):,} versions")

@@ -182,7 +182,7 @@ def _table(
     return frame.table(
         forecast=stated.center[chosen] + level,
         ends=interval_ends(uncalibrated_intervals(predictive), level),
-        rise=predictive.probability_above(0.0),
+        prob_up=predictive.probability_above(0.0),
         forecaster=stated.name,
         version=BASELINE,
         interval=[stated.interval[number] for number in chosen],

@@ -101,7 +101,7 @@ def interval_kinds(manifest: Manifest, target: str, tickers: Sequence[str]) -> l
 
 PREDICTION_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast"),
-    *("q025", "q10", "q90", "q975", "rise", "last_close", "price_forecast"),
+    *("q025", "q10", "q90", "q975", "prob_up", "last_close", "price_forecast"),
     *("price_q025", "price_q10", "price_q90", "price_q975"),
     *("interval", "trained_on", "version"),
 )
@@ -145,7 +145,7 @@ class PredictedRows:
         *,
         forecast: np.ndarray,
         ends: dict[str, np.ndarray],
-        rise: np.ndarray,
+        prob_up: np.ndarray,
         forecaster: str,
         version: str,
         interval: Sequence[str],
@@ -173,7 +173,7 @@ class PredictedRows:
                 "forecaster": forecaster,
                 "forecast": forecast,
                 **ends,
-                "rise": np.where(np.isfinite(price), rise, np.nan),
+                "prob_up": np.where(np.isfinite(price), prob_up, np.nan),
                 "last_close": close,
                 "price_forecast": _priced(price, forecast),
                 **{f"price_{name}": _priced(price, end) for name, end in ends.items()},

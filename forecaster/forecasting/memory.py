@@ -20,7 +20,7 @@ from forecaster.models.network import Network
 from forecaster.report.memory import MemoryFigures, OverTime, memory_page
 from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings
 
-TestSetEvaluations = Sequence[tuple[int, float]]
+EvaluationCount = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class MemoryReport:
     plan: BPTTPlan
     tolerance: float
     profile: MemoryProfile
-    looks: Mapping[str, TestSetEvaluations] = field(default_factory=dict)
+    looks: Mapping[str, EvaluationCount] = field(default_factory=dict)
 
     @property
     def bias(self) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def make_manifest(
         shrinkage=fit.fitted.shrinkage.tolist(),
         data=_data_part(dataset, bars_hash),
         training=_training_part(settings, fit.validations_by_member, dataset.reader.base),
-        metrics={f"select_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
+        metrics={f"validation_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
         levels=list(LEVELS),
         calibration={
             name: scores_by_series(fit.scores[:, k], panel.series, panel.tickers, LEVELS)
@@ -105,19 +105,19 @@ def _training_part(
     """Return the settings and the course of the training, of the first member where it differs."""
     looks = by_member[0]
     bests = [[look for look in mine if look.best][-1].step for mine in by_member]
-    several = {"best_updates": ", ".join(map(str, bests))} if len(bests) > 1 else {}
+    several = {"best_steps": ", ".join(map(str, bests))} if len(bests) > 1 else {}
     return {
         **several,
         **settings.model_dump(mode="json", exclude={"target", "lookback", "head"}),
         "head": ",".join(settings.heads),
         "base": "none" if base is None else base.kind,
         "bptt_k2": settings.horizon,
-        "updates": looks[-1].step,
-        "passes": looks[-1].epoch,
-        "best_update": bests[0],
+        "steps": looks[-1].step,
+        "epochs": looks[-1].epoch,
+        "best_step": bests[0],
         "clipped": looks[-1].clipped,
-        "leaps": looks[-1].spikes,
-        "looks": [(look.step, look.validation_loss) for look in looks],
+        "gradient_spikes": looks[-1].spikes,
+        "validations": [(look.step, look.validation_loss) for look in looks],
     }
 
 

@@ -40,7 +40,7 @@ from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
 from forecaster.registry.champion_history import champion_status
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import fail, register
-from forecaster.registry.run_history import begin_run, finish_run
+from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import check_writable, read_manifest, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.training.device import choose_device, is_of_memory
@@ -95,7 +95,7 @@ class _Task:
 
     home: Path
     name: str
-    night: date | None
+    session: date | None
     dataset: Dataset
     settings: TrainSettings
     device: torch.device
@@ -156,7 +156,7 @@ def train_challenger(
     """
     where = resolve_home(home)
     check_writable(where)
-    run = begin_run(where, name, start, as_of)
+    run = begin_training(where, name, start, as_of)
     try:
         task = _task(where, name, settings, tickers, as_of, start, blocks or RollingSplit())
         return _train(task, run, checkpoint_every)
@@ -181,10 +181,12 @@ def _known(error: BaseException) -> BaseException:
 
 def _finish_badly(home: Path, run: int, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt | SystemExit):
-        finish_run(home, run, state="stopped", reason="stopped by a signal; it can be gone on with")
+        finish_training(
+            home, run, state="stopped", reason="stopped by a signal; it can be gone on with"
+        )
     else:
         reason = str(error) if isinstance(error, ForecasterError) else repr(error)
-        finish_run(home, run, state="failed", reason=reason)
+        finish_training(home, run, state="failed", reason=reason)
 
 
 def _task(
@@ -210,7 +212,7 @@ def _task(
     return _Task(
         home=home,
         name=name,
-        night=as_of,
+        session=as_of,
         dataset=dataset,
         settings=settings,
         device=device,
@@ -251,14 +253,14 @@ def _train(task: _Task, run: int, every: int) -> str:
             _keep_failed(task, keeper, error)
             raise
     saved = _save(task, keeper, done)
-    told = saved.training["updates"]
+    told = saved.training["steps"]
     register(
         task.home,
         saved.version,
         task.name,
         reason=f"trained {task.began} for the gate",
-        run=run,
-        updates=told if isinstance(told, int) else None,
+        training=run,
+        steps=told if isinstance(told, int) else None,
     )
     keeper.remove()
     return saved.version
@@ -284,4 +286,4 @@ def _keep_failed(task: _Task, keeper: CheckpointFile, error: TrainingFailedError
         except (ForecasterError, MemoryError, RuntimeError) as further:
             log.warning("the best weights could not be kept: %s", further)
     with suppress(ForecasterError):
-        fail(task.home, task.name, reason=str(error), version=version, night=task.night)
+        fail(task.home, task.name, reason=str(error), version=version, session=task.session)

@@ -60,7 +60,7 @@ class SessionReport:
     could not be forecast. `troubles` are exit codes with their reasons.
     """
 
-    night: date
+    session: date
     version: str = ""
     forecasts: pd.DataFrame | None = None
     new: int = 0
@@ -122,7 +122,7 @@ def run_session(work: SessionWork, day: date) -> SessionReport:
     """
     made_at = clock.now()
     begin_session(work.home, work.name, day)
-    report = SessionReport(night=day)
+    report = SessionReport(session=day)
     with clock.as_if(evening(work.stored.calendars.values(), day)):
         _look_for_bars(work, report)
         _forecast(work, report, made_at)
@@ -144,12 +144,12 @@ def no_bar_of(day: date, tickers: Sequence[str]) -> str:
 
 def _look_for_bars(work: SessionWork, report: SessionReport) -> None:
     """Name the tickers that lack the night's bar; those that have long been silent apart."""
-    silent = silent_for(work.home, work.stored, report.night)
+    silent = silent_for(work.home, work.stored, report.session)
     long = work.settings.predict.max_stale
     report.behind = tuple(name for name, missed in silent.items() if missed <= long)
     report.inactive = tuple(name for name, missed in silent.items() if missed > long)
     if report.behind:
-        report.troubles.append((ExitCode.PARTIAL, no_bar_of(report.night, report.behind)))
+        report.troubles.append((ExitCode.PARTIAL, no_bar_of(report.session, report.behind)))
     for name in report.inactive:
         if silent[name] == long + 1:  # once
             log.warning("%s: no bar for %d sessions; it is left out from now on", name, long + 1)
@@ -177,8 +177,8 @@ def _forecasts(work: SessionWork, report: SessionReport, made_at: datetime) -> F
         work.home,
         work.name,
         work.settings.train.target,
-        day=report.night,
-        tickers=work.stored.known_by(report.night),
+        day=report.session,
+        tickers=work.stored.known_by(report.session),
         calendars=work.stored.calendars,
         made_at=made_at,
         settings=work.settings.predict,
@@ -188,7 +188,7 @@ def _forecasts(work: SessionWork, report: SessionReport, made_at: datetime) -> F
 def _score(work: SessionWork, report: SessionReport) -> None:
     """Hold the nights' forecasts of the last quarter against what has come."""
     rows = with_outcomes(
-        work.home, work.name, since=report.night - _SCORED, until=report.night, by_session=True
+        work.home, work.name, since=report.session - _SCORED, until=report.session, by_session=True
     )
     if rows.empty:
         return
@@ -197,7 +197,7 @@ def _score(work: SessionWork, report: SessionReport) -> None:
     for row in found.to_dict("records"):
         report.scores[str(row["target"])] = {key: float(row[key]) for key in _TOLD}
     if report.version and report.version != BASELINE:
-        shifted = inputs_flag(work.home, read_manifest(work.home, report.version), report.night)
+        shifted = inputs_flag(work.home, read_manifest(work.home, report.version), report.session)
         flags = drift_flags(rows, report.version, _crowning(work, report.version))
         report.drift = tuple(flag.reason for flag in (*flags, shifted) if flag is not None)
         for reason in report.drift:
@@ -216,8 +216,8 @@ def _train(work: SessionWork, report: SessionReport) -> None:
     training = TrainingDay(
         home=work.home,
         name=work.name,
-        day=report.night,
-        tickers=work.stored.known_by(report.night),
+        day=report.session,
+        tickers=work.stored.known_by(report.session),
         calendars=tuple(work.stored.calendars.values()),
     )
     waiting = pending(training)
@@ -226,7 +226,7 @@ def _train(work: SessionWork, report: SessionReport) -> None:
         training, settings.retrain.every, report.drift if settings.retrain.drift else ()
     )
     if report.due:
-        log.info("train   %s: %s", report.night, report.due)
+        log.info("train   %s: %s", report.session, report.due)
         decided.append(train_and_judge(training, settings))
     report.decided = tuple(decided)
     report.troubles += [(one.exit_code, one.reason) for one in decided if one.exit_code]

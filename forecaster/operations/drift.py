@@ -41,7 +41,7 @@ def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> 
     Returns:
         At most three flags per target.
     """
-    mine = rows[rows["night"] & (rows["version"] == version) & rows["actual"].notna()]
+    mine = rows[rows["scheduled"] & (rows["version"] == version) & rows["actual"].notna()]
     days = np.unique(mine["session"].to_numpy())
     mine = mine[mine["session"].isin(days[-RECENT:])]
     flags: list[Flag | None] = []
@@ -52,7 +52,7 @@ def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> 
 
 def promise_of(promoted: Decision | None, target: str) -> Promise | None:
     """Read what the gate's days promised of a target; None where nothing was."""
-    told = ((promoted.evidence if promoted else {}).get("promised") or {}).get(target)
+    told = ((promoted.evidence if promoted else {}).get("expected") or {}).get(target)
     if not isinstance(told, dict) or told.get("mean") is None or told.get("error") is None:
         return None
     return Promise(mean=float(told["mean"]), error=float(told["error"]))

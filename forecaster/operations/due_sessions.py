@@ -15,7 +15,7 @@ from forecaster.data.history import normalise_tickers
 from forecaster.data.store import PriceStore
 from forecaster.errors import SourceDownError, TooOldError, TryLaterError, UnknownNameError
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.run_history import nights
+from forecaster.registry.run_history import session_records
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Due:
     `left_out` counts nights too long ago.
     """
 
-    nights: tuple[date, ...]
+    sessions: tuple[date, ...]
     newest: date | None
     last: date | None
     left_out: int = 0
@@ -63,7 +63,7 @@ class Due:
     @property
     def is_waiting(self) -> bool:
         """Whether a session is final of which no bar has come yet."""
-        seen = max((*self.nights, *([self.last] if self.last else [])), default=None)
+        seen = max((*self.sessions, *([self.last] if self.last else [])), default=None)
         return self.newest is not None and (seen is None or seen < self.newest)
 
 
@@ -149,13 +149,13 @@ def due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up:
         as_of: as if this were the last day known; None for now.
         catch_up: nights at most, the newest.
     """
-    known = nights(home, name)
-    finished = [one.night for one in known if one.finished_at]
-    begun = [one.night for one in known if not one.finished_at]
+    known = session_records(home, name)
+    finished = [one.session for one in known if one.finished_at]
+    begun = [one.session for one in known if not one.finished_at]
     last = max(finished, default=None)
     newest = newest_final(stored.calendars.values(), as_of)
     if not stored.newest or newest is None:
-        return Due(nights=(), newest=newest, last=last)
+        return Due(sessions=(), newest=newest, last=last)
     first = min(begun, default=None)
     if last is not None:
         first = last + _ONE_DAY
@@ -163,7 +163,7 @@ def due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up:
     if first is None:
         found = found[-1:]
     left_out = max(len(found) - catch_up, 0)
-    return Due(nights=tuple(found[left_out:]), newest=newest, last=last, left_out=left_out)
+    return Due(sessions=tuple(found[left_out:]), newest=newest, last=last, left_out=left_out)
 
 
 def silent_for(home: Path, stored: StoreState, day: date) -> dict[str, int]:

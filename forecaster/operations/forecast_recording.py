@@ -17,11 +17,11 @@ from forecaster.data.sessions import is_final
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
 from forecaster.forecasting.forecast_tables import Prediction
-from forecaster.registry.forecast_log import ledger, remember
+from forecaster.registry.forecast_log import read_forecasts, record_forecasts
 
 log = logging.getLogger(__name__)
 
-Maker = Literal["by-hand", "night"]
+Maker = Literal["by-hand", "daily-run"]
 
 
 def remembered(home: Path, made: Prediction, maker: Maker) -> Prediction:
@@ -32,34 +32,33 @@ def remembered(home: Path, made: Prediction, maker: Maker) -> Prediction:
             written, and the night made them. A person is told so aloud instead, in one line.
     """
     try:
-        count = _remember(home, made, night=maker == "night")
+        count = _record(home, made, scheduled=maker == "daily-run")
     except CannotWriteError as error:
-        if maker == "night":
+        if maker == "daily-run":
             raise
         log.info("these forecasts are not remembered: %s", error)
         return made
     except (SettingsError, StorageError, TryLaterError) as error:
-        if maker == "night":
+        if maker == "daily-run":
             raise
         log.warning("these forecasts are not remembered: %s", error)
         return replace(made, troubles=(*made.troubles, "these forecasts are not remembered"))
     return replace(made, remembered=count)
 
 
-def _remember(home: Path, made: Prediction, *, night: bool) -> int:
+def _record(home: Path, made: Prediction, *, scheduled: bool) -> int:
     now, table = clock.now(), made.forecasts
     with PriceStore.open_for_reading(home) as store:
         calendars = {name: store.listing(name).calendar for name in set(table["ticker"])}
     pairs = zip(table["ticker"], table["session"], strict=True)
     late = [is_final(calendars[name], day.date(), now, timedelta(0)) for name, day in pairs]
-    return remember(
+    return record_forecasts(
         home,
         made.name,
-        table,
+        table.assign(late=late),
         fingerprint=made.fingerprint,
         made_at=now,
-        night=night,
-        late=late,
+        scheduled=scheduled,
     )
 
 
@@ -96,9 +95,9 @@ def with_outcomes(
     Raises:
         UnknownNameError: nothing is stored.
     """
-    rows = ledger(home, name, since)
+    rows = read_forecasts(home, name, since)
     if by_session:
-        rows = rows[rows["night"]]
+        rows = rows[rows["scheduled"]]
     if until is not None:
         rows = rows[rows["as_of"] <= pd.Timestamp(until)]
     rows = rows.sort_values(["late", "made_at"], kind="stable")

@@ -22,7 +22,7 @@ from forecaster.errors import (
 from forecaster.operations.daily_run import SessionWork, no_bar_of
 from forecaster.operations.due_sessions import SOURCE_FAILS, Due, StoreState, evening, silent_for
 from forecaster.operations.session_forecasts import forecast_session
-from forecaster.registry.run_history import amend_session, nights
+from forecaster.registry.run_history import amend_session, session_records
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ Fetch = Callable[[tuple[str, ...]], tuple[FetchReport | None, ForecasterError | 
 
 def lacking(home: Path, name: str, stored: StoreState, due: Due) -> tuple[str, ...]:
     """Name the tickers whose bar the last night lacked, as long as no newer night is known of."""
-    if due.last is None or due.nights or due.is_waiting:
+    if due.last is None or due.sessions or due.is_waiting:
         return ()
-    (last,) = (one for one in nights(home, name) if one.night == due.last)
+    (last,) = (one for one in session_records(home, name) if one.session == due.last)
     return tuple(one for one in last.summary.get("behind", ()) if one in stored.calendars)
 
 
@@ -63,7 +63,7 @@ def forecast_latecomers(work: SessionWork, day: date, lacking: Collection[str]) 
     Returns:
         The tickers that were forecast; none where the night's version cannot forecast any more.
     """
-    told = next(one for one in nights(work.home, work.name) if one.night == day)
+    told = next(one for one in session_records(work.home, work.name) if one.session == day)
     silent = silent_for(work.home, work.stored, day)
     came = tuple(sorted(set(lacking) - set(silent)))
     made_at = clock.now()

@@ -149,7 +149,7 @@ def judge(
     found = verdict(trials, flaws=[*flaws, *([unlike] if unlike else [])], rule=rule)
     log.info("gate    %s: %s", "promoted" if found.promoted else "not promoted", found.reason)
     sides = {"challenger": challenger, "champion": before.version if before else BASELINE}
-    return replace(found, evidence={**sides, **found.evidence, "promised": promised})
+    return replace(found, evidence={**sides, **found.evidence, "expected": promised})
 
 
 def _trial(field: _Field, target: str) -> tuple[Trial, dict[str, Any] | None]:

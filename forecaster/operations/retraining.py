@@ -20,8 +20,8 @@ from forecaster.operations.due_sessions import Due, StoreState, newest_final, se
 from forecaster.operations.promotion import judge
 from forecaster.registry.champion import champion_of
 from forecaster.registry.champion_history import champion_status, decisions
-from forecaster.registry.promotion import fail, keep, promote
-from forecaster.registry.run_history import runs
+from forecaster.registry.promotion import fail, keep, postpone, promote
+from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Settings
 
@@ -63,8 +63,8 @@ def why_due(evening: TrainingDay, every: int, drift: Sequence[str]) -> str | Non
 
     Never trained; `every` sessions since the last training; or drift, and a third of them.
     """
-    done = [one.night for one in runs(evening.home, evening.name) if one.state == "done"]
-    last = max((night for night in done if night is not None), default=None)
+    done = [one.session for one in trainings(evening.home, evening.name) if one.state == "done"]
+    last = max((session for session in done if session is not None), default=None)
     if last is None:
         return "never trained"
     passed = len(session_dates(evening.calendars, last, evening.day))
@@ -96,7 +96,7 @@ def pending(evening: TrainingDay, *, decides: bool = True) -> str | None:
                 evening.home,
                 evening.name,
                 version=challenger,
-                night=evening.day,
+                session=evening.day,
                 reason=str(error),
             )
         return None
@@ -141,18 +141,18 @@ def decide(evening: TrainingDay, version: str) -> Decided:
         raise
     except ForecasterError as error:
         log.warning("%s cannot be judged, the champion stays: %s", version, error)
-        fail(home, name, version=version, night=evening.day, reason=str(error))
+        fail(home, name, version=version, session=evening.day, reason=str(error))
         return Decided(
             outcome="failed", version=version, reason=str(error), exit_code=error.exit_code
         )
-    reason, night, evidence = found.reason, evening.day, found.evidence
+    reason, session, evidence = found.reason, evening.day, found.evidence
     if found.promoted:
-        promote(home, name, version, reason=reason, night=night, evidence=evidence)
+        promote(home, name, version, reason=reason, session=session, evidence=evidence)
         return Decided(outcome="promoted", version=version, reason=reason)
     if found.able:
-        keep(home, name, version, reason=reason, night=night, evidence=evidence)
+        keep(home, name, version, reason=reason, session=session, evidence=evidence)
         return Decided(outcome="kept", version=version, reason=reason)
-    keep(home, name, version, reason=reason, night=night, evidence=evidence, outcome="unable")
+    postpone(home, name, version, reason=reason, session=session, evidence=evidence)
     return Decided(outcome="unable", version=version, reason=reason, exit_code=ExitCode.NO_DECISION)
 
 
@@ -164,7 +164,7 @@ class Plan:
     """
 
     fetch: tuple[str, ...]
-    nights: tuple[date, ...]
+    sessions: tuple[date, ...]
     expected: tuple[date, ...]
     champion: str
     judge: str | None
@@ -195,14 +195,14 @@ def plan_sessions(
     new = sorted(set(asked) - set(stored.tickers))
     calendars = [*stored.calendars.values(), *map(calendar_for, new)]
     expected = () if fetches is None else _expected(calendars, due)
-    nights = (*due.nights, *expected)
+    sessions = (*due.sessions, *expected)
     choice = champion_of(home, name)
     judged, reason = None, None
-    if nights:
+    if sessions:
         evening = TrainingDay(
             home=home,
             name=name,
-            day=nights[-1],
+            day=sessions[-1],
             tickers=stored.tickers,
             calendars=tuple(calendars),
         )
@@ -210,7 +210,7 @@ def plan_sessions(
         reason = why_due(evening, settings.retrain.every, ())
     return Plan(
         fetch=() if fetches is None else tuple(fetches) or stored.tickers,
-        nights=due.nights,
+        sessions=due.sessions,
         expected=expected,
         champion=choice.manifest.version if choice.manifest else "baseline",
         judge=judged,
@@ -223,5 +223,5 @@ def _expected(calendars: Sequence[str], due: Due) -> tuple[date, ...]:
     newest = newest_final(calendars)
     if newest is None:
         return ()
-    known = [*due.nights, *([due.last] if due.last else [])]
+    known = [*due.sessions, *([due.last] if due.last else [])]
     return tuple(session_dates(calendars, max(known), newest)) if known else (newest,)

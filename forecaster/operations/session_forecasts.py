@@ -13,7 +13,7 @@ from forecaster.forecasting.forecast_tables import Prediction
 from forecaster.operations.due_sessions import accepted_age
 from forecaster.pipeline.predict import predict
 from forecaster.registry.champion import Choice, champion_at_session_start, named_version
-from forecaster.registry.forecast_log import ledger, remember
+from forecaster.registry.forecast_log import read_forecasts, record_forecasts
 from forecaster.settings import PredictSettings
 
 _KEYS = ("ticker", "target", "as_of")
@@ -79,14 +79,13 @@ def forecast_session(
         close_of(calendars[ticker], session.date())
         for ticker, session in zip(fresh["ticker"], fresh["session"], strict=True)
     ]
-    new = remember(
+    new = record_forecasts(
         home,
         name,
-        fresh,
+        fresh.assign(late=[made_at > close for close in closes]),
         fingerprint=made.fingerprint,
         made_at=made_at,
-        night=True,
-        late=[made_at > close for close in closes],
+        scheduled=True,
     )
     return Forecasts(
         rows=rows,
@@ -135,8 +134,8 @@ def _forecast(
 def _made_before(home: Path, name: str, rows: pd.DataFrame, day: date) -> pd.Series:
     """Tell which rows a night has forecast already, (n,) bool."""
     first = min(rows["as_of"].min().date(), day)
-    known = ledger(home, name, first)
-    known = known[known["night"]]
+    known = read_forecasts(home, name, first)
+    known = known[known["scheduled"]]
     made = set(zip(*(known[key] for key in _KEYS), strict=True))
     keys = zip(*(rows[key] for key in _KEYS), strict=True)
     return pd.Series([key in made for key in keys], rows.index)

@@ -99,7 +99,7 @@ def evaluation_tables(result: Evaluation, home: Home | None = None) -> Evaluatio
         ArtifactError: the version is damaged.
     """
     manifest = read_manifest(resolve_home(home), result.version)
-    looks = manifest.training.get("looks")
+    looks = manifest.training.get("validations")
     seed = manifest.members[0].seed
     return EvaluationTables(
         version=result.version,
@@ -162,7 +162,8 @@ def _settings(manifest: Manifest) -> dict[str, str]:
     trained = {
         name.replace("_", " "): str(value)
         for name, value in manifest.training.items()
-        if name not in ("looks", "model", "hidden", "layers", "base", "head") and value is not None
+        if name not in ("validations", "model", "hidden", "layers", "base", "head")
+        and value is not None
     }
     return {
         "tickers": f"{len(data.tickers):,}: {', '.join(data.tickers)}",

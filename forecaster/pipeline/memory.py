@@ -20,8 +20,8 @@ from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.memory import (
     LAGS,
     TOLERANCE,
+    EvaluationCount,
     MemoryReport,
-    TestSetEvaluations,
     check_options,
     measure,
 )
@@ -103,12 +103,12 @@ def memory(
     return replace(report, looks=_looks(where, manifest))
 
 
-def _looks(home: Path, manifest: Manifest) -> dict[str, TestSetEvaluations]:
+def _looks(home: Path, manifest: Manifest) -> dict[str, EvaluationCount]:
     """Collect this training's looks at select, and those of its like under other plans."""
-    found: dict[str, TestSetEvaluations] = {}
+    found: dict[str, EvaluationCount] = {}
     plans: set[BPTTPlan] = set()
     for other in [manifest, *_others(home, manifest)]:
-        looks, plan = other.training.get("looks"), plan_of(other)
+        looks, plan = other.training.get("validations"), plan_of(other)
         if isinstance(looks, list) and plan not in plans and len(found) <= OTHER_PLANS:
             plans.add(plan)
             moves = ", once per pass" if plan.step_per == "epoch" else ""

@@ -143,7 +143,7 @@ def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
 def _facts(manifest: Manifest, entry: Registered | None) -> dict[str, Any]:
     """Flatten a manifest to what two versions are compared by."""
     data, blocks = manifest.data, manifest.data.blocks
-    settings = {name: value for name, value in manifest.training.items() if name != "looks"}
+    settings = {name: value for name, value in manifest.training.items() if name != "validations"}
     return {
         "status": entry.status if entry else None,
         "name": entry.name if entry else None,
@@ -188,7 +188,7 @@ def promote_by_hand(
         entry = registered(where).get(version)
         own = entry.name if entry else ",".join(manifest.targets)
         why = reason or "by hand"
-        return promote(where, name or own, version, reason=why, outcome="by-hand")
+        return promote(where, name or own, version, reason=why)
 
 
 def rollback_by_hand(

@@ -280,7 +280,7 @@ def _table(
     return frame.table(
         forecast=value,
         ends=interval_ends(served, level),
-        rise=calibrated.probability_above(0.0),
+        prob_up=calibrated.probability_above(0.0),
         forecaster=trained.manifest.network.model,
         version=trained.manifest.version,
         interval=interval_kinds(trained.manifest, target, tickers.tolist()),

@@ -41,7 +41,7 @@ class RetrainReport:
     """
 
     name: str
-    nights: "tuple[SessionReport, ...]" = ()
+    sessions: "tuple[SessionReport, ...]" = ()
     late: tuple[str, ...] = ()
     plan: "Plan | None" = None
     waiting_for: date | None = None
@@ -165,11 +165,11 @@ class _Run:
         if due.left_out:
             log.warning(
                 "%d nights before %s are too long ago and left out (retrain.catch_up = %d)",
-                *(due.left_out, due.nights[0], self.settings.retrain.catch_up),
+                *(due.left_out, due.sessions[0], self.settings.retrain.catch_up),
             )
-        if due.nights and fetched is not None:
+        if due.sessions and fetched is not None:
             self._check()
-        reports = [self._night(stored, day, journal) for day in due.nights]
+        reports = [self._night(stored, day, journal) for day in due.sessions]
         report = self._told(stored, due, reports, fetched, trouble)
         return replace(report, late=self._made_up_for(stored, due, journal))
 
@@ -182,7 +182,7 @@ class _Run:
         journal.write(
             "night",
             name=self.name,
-            night=day,
+            session=day,
             exit_code=report.exit_code,
             reason=report.reason,
             **report.summary(),
@@ -200,7 +200,7 @@ class _Run:
         from forecaster.operations.late_bars import forecast_latecomers
 
         late = forecast_latecomers(self._work(stored), due.last, wanted)
-        journal.write("late bars", name=self.name, night=due.last, tickers=late)
+        journal.write("late bars", name=self.name, session=due.last, tickers=late)
         return late
 
     def _work(self, stored: StoreState) -> "SessionWork":
@@ -223,7 +223,7 @@ class _Run:
         trouble: ForecasterError | None,
     ) -> RetrainReport:
         """Sum up; a source that failed matters where a night waits for it."""
-        codes = [(one.exit_code, f"{one.night}: {one.reason}") for one in reports]
+        codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
         code, reason = max(codes, key=lambda pair: pair[0], default=(ExitCode.OK, ""))
         waiting = due.newest if due.is_waiting else None
         if waiting and trouble:
@@ -239,7 +239,7 @@ class _Run:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
         return RetrainReport(
             name=self.name,
-            nights=tuple(reports),
+            sessions=tuple(reports),
             waiting_for=waiting,
             exit_code=code,
             reason=reason if code else "",

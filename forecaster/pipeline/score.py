@@ -108,4 +108,4 @@ def promised_mse(home: Path, version: str, target: str) -> float:
         metrics = read_manifest(home, version).metrics
     except ArtifactError:
         return float("nan")
-    return metrics.get(f"select_mse_{target}", float("nan"))
+    return metrics.get(f"validation_mse_{target}", float("nan"))

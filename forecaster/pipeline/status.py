@@ -20,7 +20,7 @@ from forecaster.operations.lock import holder
 from forecaster.operations.run_log import last_beat
 from forecaster.pipeline.doctor_checks import held
 from forecaster.registry.champion_history import ChampionStatus, champion_status, champion_statuses
-from forecaster.registry.run_history import Run, SessionRecord, nights, runs
+from forecaster.registry.run_history import SessionRecord, Training, session_records, trainings
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Home, resolve_home
 
@@ -43,10 +43,10 @@ class NameStatus:
     since: datetime | None
     challenger: str | None
     model_age: int | None
-    night: SessionRecord | None
+    session: SessionRecord | None
     unfinished: SessionRecord | None
     overdue_hours: float
-    failed: tuple[Run, ...]
+    failed: tuple[Training, ...]
 
     @property
     def drift(self) -> list[str]:
@@ -60,7 +60,7 @@ class NameStatus:
         return {kind: list(self._told(kind)) for kind in kinds if self._told(kind)}
 
     def _told(self, key: str) -> Any:
-        return (self.night.summary if self.night else {}).get(key) or []
+        return (self.session.summary if self.session else {}).get(key) or []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Status:
             )
         for one in self.names:
             if one.overdue_hours > most_hours:
-                last = one.night.night if one.night else "none"
+                last = one.session.session if one.session else "none"
                 raise TooOldError(
                     f"{one.name}: the last night done is {last}; the next one has been final for "
                     f"{one.overdue_hours:.1f} hours. Its bars have not come; see: forecaster "
@@ -116,7 +116,9 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
     where = resolve_home(home)
     if not where.is_dir():
         raise UnknownNameError(f"{where}: no such home; create it with: mkdir -p {where}")
-    there = {one.name for one in champion_statuses(where)} | {one.name for one in nights(where)}
+    there = {one.name for one in champion_statuses(where)} | {
+        one.name for one in session_records(where)
+    }
     if name is not None and name not in there:
         raise UnknownNameError(
             f"--name {name}: no model has it; there is {', '.join(sorted(there)) or 'none'}."
@@ -132,19 +134,21 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
 
 
 def _of_name(home: Path, place: ChampionStatus, stored: StoreState) -> NameStatus:
-    mine, trained = nights(home, place.name), runs(home, place.name)
+    mine, trained = session_records(home, place.name), trainings(home, place.name)
     finished = [one for one in mine if one.finished_at]
     last = finished[-1] if finished else None
     done = [number for number, one in enumerate(trained) if one.state == "done"]
     since_done = trained[done[-1] + 1 :] if done else trained
-    begun = [one for one in mine if not one.finished_at and (not last or one.night > last.night)]
+    begun = [
+        one for one in mine if not one.finished_at and (not last or one.session > last.session)
+    ]
     return NameStatus(
         name=place.name,
         champion=place.champion or "baseline",
         since=place.since,
         challenger=place.challenger,
         model_age=_model_age(home, place, stored),
-        night=last,
+        session=last,
         unfinished=begun[0] if begun else None,
         overdue_hours=_overdue(last, stored),
         failed=tuple(one for one in since_done if one.state in ("failed", "stopped")),
@@ -168,7 +172,7 @@ def _overdue(last: SessionRecord | None, stored: StoreState) -> float:
     newest = due_sessions.newest_final(calendars)
     if last is None or newest is None or last.summary.get("replay"):
         return 0.0
-    waiting = session_dates(calendars, last.night, newest)
+    waiting = session_dates(calendars, last.session, newest)
     if not waiting:
         return 0.0
     return (clock.now() - due_sessions.evening(calendars, waiting[0])) / timedelta(hours=1)

@@ -1,1 +1,1 @@
-"""Trained versions on disk, verified before use; who is champion; what was forecast."""
+"""Trained versions, the champion history, the run history and the forecast log."""

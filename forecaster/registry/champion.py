@@ -1,6 +1,6 @@
-"""Who forecasts where no version is named: the champion, or whoever stands in for it, told aloud.
+"""The version that forecasts: a named one, the champion, or what takes its place with a warning.
 
-Knows manifests and the registry; a champion that is damaged is never passed over in silence.
+Knows manifests and the registry; a corrupt champion is never skipped in silence.
 """
 
 import logging
@@ -14,12 +14,19 @@ from forecaster.registry.champion_history import (
     ChampionStatus,
     Decision,
     Registered,
+    champion_status,
     champion_statuses,
     decisions,
     registered,
 )
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.versions import list_versions, load_weights, read_manifest, verify
+from forecaster.registry.versions import (
+    list_versions,
+    load_weights,
+    read_manifest,
+    refuse_unknown,
+    verify,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,73 +39,70 @@ def find_version(
     *,
     without: Collection[str] = (),
 ) -> Manifest:
-    """Read the manifest of a version, or of the newest one that serves.
+    """Read the manifest of a version, or of the newest suitable one.
 
     Args:
         home: the workspace.
-        version: its name, taken as it is; None for the newest whose files are all whole.
-        target: without a name, only a version that forecasts this.
-        as_of: without a name, only a version that was fitted and selected on days until then.
-        without: without a name, none of these.
+        version: its id; None for the newest whose files are all intact.
+        target: without an id, only a version that forecasts this.
+        as_of: without an id, only a version trained and validated on days until then.
+        without: without an id, none of these.
 
     Raises:
-        ArtifactError: the named version, or every one there is, is damaged.
-        UnknownNameError: there is none, or none that serves.
+        ArtifactError: the named version, or every version, is corrupt.
+        UnknownNameError: there is none, or none suitable.
     """
-    names = list_versions(home)
     if version is not None:
-        if version not in names:
-            raise UnknownNameError(
-                f"No version {version!r} under {home / 'models'}; it holds "
-                f"{', '.join(names[-3:]) or 'none'}. See: forecaster models list"
-            )
+        refuse_unknown(home, version)
         return read_manifest(home, version)
-    passed: list[Manifest] = []
-    damage: dict[str, ArtifactError] = {}
-    for name in reversed([name for name in names if name not in without]):
+    unsuitable: list[Manifest] = []
+    corrupt: dict[str, ArtifactError] = {}
+    for name in reversed([name for name in list_versions(home) if name not in without]):
         try:
             manifest = read_manifest(home, name)
-            if _serves(manifest, target, as_of):
-                load_weights(home, manifest)
-                _name_passed_over(damage, name)
-                return manifest
+            if not _is_suitable(manifest, target, as_of):
+                unsuitable.append(manifest)
+                continue
+            load_weights(home, manifest)
         except ArtifactError as error:
-            damage[name] = error
-        else:
-            passed.append(manifest)
-    if damage:
-        raise next(iter(damage.values()))
-    raise UnknownNameError(_none_serves(home, passed, target, as_of))
+            corrupt[name] = error
+            continue
+        for skipped in corrupt:
+            log.warning(
+                "version %s is corrupt, using the older %s; see: forecaster models list",
+                *(skipped, name),
+            )
+        return manifest
+    if corrupt:
+        raise next(iter(corrupt.values()))
+    raise UnknownNameError(_none_suitable(home, unsuitable, target, as_of))
 
 
-def _name_passed_over(damaged: Iterable[str], used: str) -> None:
-    for name in damaged:
-        log.warning(
-            "version %s is damaged, using the older %s; see: forecaster models list", name, used
-        )
+def _is_suitable(manifest: Manifest, target: str | None, as_of: date | None) -> bool:
+    return (target is None or target in manifest.targets) and _is_trained_by(manifest, as_of)
 
 
-def _serves(manifest: Manifest, target: str | None, as_of: date | None) -> bool:
-    able = target is None or target in manifest.targets
-    return able and (as_of is None or manifest.data.blocks.validation_until <= as_of)
+def _is_trained_by(manifest: Manifest, as_of: date | None) -> bool:
+    return as_of is None or manifest.data.blocks.validation_until <= as_of
 
 
-def _none_serves(home: Path, passed: list[Manifest], target: str | None, as_of: date | None) -> str:
-    """Say what is missing, what there is instead, and what to type."""
+def _none_suitable(
+    home: Path, unsuitable: list[Manifest], target: str | None, as_of: date | None
+) -> str:
+    """Describe what is missing, what there is instead, and what to type."""
     option = f" --target {target}" if target else ""
-    if not passed:
+    if not unsuitable:
         return f"No trained version under {home / 'models'}; run: forecaster train{option}"
-    able = [manifest for manifest in passed if _serves(manifest, target, None)]
+    able = [manifest for manifest in unsuitable if _is_suitable(manifest, target, None)]
     if not able:
-        others = passed[0].targets
+        others = unsuitable[0].targets
         return (
             f"No version under {home / 'models'} forecasts {target}; the newest forecasts "
-            f"{', '.join(others)}. Name it with --target {others[0]}, or run: forecaster "
-            f"train{option}"
+            f"{', '.join(others)}. Use --target {others[0]}, or run: forecaster train{option}"
         )
     oldest = min(able, key=lambda manifest: manifest.data.blocks.validation_until)
     return (
-        f"Every version under {home / 'models'}{f' for {target}' if target else ''} was fitted on "
+        f"Every version under {home / 'models'}{f' for {target}' if target else ''} was trained on "
         f"days after --as-of {as_of}, the oldest, {oldest.version}, until "
         f"{oldest.data.blocks.validation_until}. Choose a later --as-of, or run: forecaster "
         f"train{option} --as-of {as_of}"
@@ -107,10 +111,10 @@ def _none_serves(home: Path, passed: list[Manifest], target: str | None, as_of: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Who serves, and of which model name; a manifest None is the baseline.
+    """The version that forecasts, and its model name; a manifest None is the baseline.
 
-    `trouble` says why it is not the one that should be: the champion or the registry is damaged.
-    Whoever forecasts with it ends with exit code 3. None where all is well.
+    `trouble` is why it is not the one that should forecast: the champion or the registry is
+    corrupt; then the command ends with exit code 3. None if all is well.
     """
 
     manifest: Manifest | None
@@ -119,10 +123,10 @@ class Choice:
 
 
 def named_version(home: Path, version: str) -> Choice:
-    """Take a version by its id, under the model name that it is registered for.
+    """Choose a version by its id, under the model name that it is registered for.
 
     Raises:
-        ArtifactError: it is damaged.
+        ArtifactError: the version is corrupt.
         UnknownNameError: there is no such version.
     """
     manifest = find_version(home, version)
@@ -135,61 +139,55 @@ def named_version(home: Path, version: str) -> Choice:
 
 
 def champion_of(home: Path, name: str) -> Choice:
-    """Choose the champion of a model name, its predecessor where that is damaged, or the baseline.
+    """Choose the champion of a model name, its predecessor if that is corrupt, or the baseline.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
-    found = next(
-        (one for one in champion_statuses(home) if one.name == name), ChampionStatus(name=name)
-    )
-    return _first_whole(home, found)
+    return _first_intact(home, champion_status(home, name))
 
 
-def champion_at_session_start(home: Path, name: str, night: date) -> Choice:
-    """Choose the champion, or the one before it where this very night has crowned another.
+def champion_at_session_start(home: Path, name: str, session: date) -> Choice:
+    """Choose the champion, or the one before it if this session's run has promoted another.
 
-    A night that was killed after its promotion is taken up with whom its forecasts were made.
+    A daily run that was killed after its promotion resumes with the version of its forecasts.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
-    crowned = [
-        one for one in decisions(home, name) if one.night == night and one.before != one.after
+    changes = [
+        one for one in decisions(home, name) if one.session == session and one.before != one.after
     ]
-    if not crowned:
+    if not changes:
         return champion_of(home, name)
-    if crowned[0].before is None:
+    if changes[0].before is None:
         return Choice(manifest=None, name=name)
     try:
-        return Choice(manifest=verify(home, crowned[0].before), name=name)
+        return Choice(manifest=verify(home, changes[0].before), name=name)
     except (ArtifactError, UnknownNameError):
         return champion_of(home, name)
 
 
 def targets_of(home: Path, name: str) -> set[str]:
-    """Tell what a model name forecasts; see `find_champion` for one that cannot be told.
+    """Return the targets of a model name.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
-    found = next(
-        (one for one in champion_statuses(home) if one.name == name), ChampionStatus(name=name)
-    )
-    return _targets(home, found, registered(home).values())
+    return _targets(home, champion_status(home, name), registered(home).values())
 
 
 def find_champion(
     home: Path, target: str, as_of: date | None = None, name: str | None = None
 ) -> Choice:
-    """Choose who forecasts a target: a champion, or the newest version where none was ever judged.
+    """Choose a champion that forecasts a target, or the newest version if nothing was decided.
 
-    The champion of the name that is the target goes before those of others, the newest champion
-    first. One that was fitted or selected on days after `as_of` leaves its place to the newest
-    version that was not, and was not refused.
+    The champion of the name that equals the target comes first, then the newest champion. One
+    trained or validated on days after `as_of` is replaced by the newest version that was not, and
+    was not rejected.
 
     Args:
         home: the workspace.
@@ -198,77 +196,67 @@ def find_champion(
         name: of this model name only; None for any.
 
     Raises:
-        ArtifactError: every version there is is damaged.
-        UnknownNameError: there is none that serves.
+        ArtifactError: every version is corrupt.
+        UnknownNameError: there is none, or none suitable.
     """
     try:
-        known, taken, all_places = registered(home), decisions(home), champion_statuses(home)
+        known, taken, statuses = registered(home), decisions(home), champion_statuses(home)
     except (SettingsError, StorageError) as error:
-        trouble = "who is champion cannot be told; the newest version forecasts"
+        trouble = "the champion is unknown; the newest version forecasts"
         log.warning("%s. %s", trouble, error)
-        return _newest(home, target, as_of, {}, [], name=None, trouble=trouble)
-    places = [one for one in all_places if name in (None, one.name)]
-    if name is not None and not places:
-        there = ", ".join(one.name for one in all_places)
+        return _newest(home, target, as_of, {}, set(), trouble)
+    candidates = [one for one in statuses if name in (None, one.name)]
+    if name is not None and not candidates:
+        existing = ", ".join(one.name for one in statuses)
         raise UnknownNameError(
-            f"--name {name}: no version is registered under it; there is {there or 'none'}. Run: "
-            f"forecaster train --target {target} --name {name}"
+            f"--name {name}: no version is registered under it; there is {existing or 'none'}. "
+            f"Run: forecaster train --target {target} --name {name}"
         )
-    judged = {one.name for one in taken if one.outcome != "pruned"}
-    for place in sorted(places, key=lambda one: _rank(one, target)):
-        if place.name not in judged or target not in _targets(home, place, known.values()):
+    decided = {one.name for one in taken if one.outcome != "pruned"}
+    for status in sorted(candidates, key=lambda one: _rank(one, target)):
+        if status.name not in decided or target not in _targets(home, status, known.values()):
             continue
-        choice = _first_whole(home, place)
-        if choice.manifest is None or _is_fitted_before(choice.manifest, as_of):
+        choice = _first_intact(home, status)
+        if choice.manifest is None or _is_trained_by(choice.manifest, as_of):
             return choice
-    return _newest(home, target, as_of, known, taken, name=name)
+    others = {one.version for one in known.values() if name not in (None, one.name)}
+    return _newest(home, target, as_of, known, _rejected(known, taken) | others)
 
 
-def _rank(place: ChampionStatus, target: str) -> tuple[bool, bool, float]:
-    """Order names: champions before baselines, the target's own, the newest."""
-    since = place.since.timestamp() if place.since else 0.0
-    return place.champion is None, place.name != target, -since
+def _rank(status: ChampionStatus, target: str) -> tuple[bool, bool, float]:
+    """Return a sort key: champions before baselines, the target's own name, the newest."""
+    since = status.since.timestamp() if status.since else 0.0
+    return status.champion is None, status.name != target, -since
 
 
-def _targets(home: Path, place: ChampionStatus, known: Iterable[Registered]) -> set[str]:
-    """Tell what a name forecasts: as its versions say, or its own letters where none is whole."""
-    mine = [one.version for one in known if one.name == place.name]
-    for version in (place.champion, place.predecessor, *reversed(mine)):
+def _targets(home: Path, status: ChampionStatus, known: Iterable[Registered]) -> set[str]:
+    """Read the targets of a name's versions, or split the name if none is intact."""
+    mine = [one.version for one in known if one.name == status.name]
+    for version in (status.champion, status.predecessor, *reversed(mine)):
         if version is not None:
             try:
                 return set(read_manifest(home, version).targets)
             except ArtifactError:
                 continue
-    return set(place.name.split(","))
+    return set(status.name.split(","))
 
 
-def _is_fitted_before(manifest: Manifest, as_of: date | None) -> bool:
-    return as_of is None or manifest.data.blocks.validation_until <= as_of
-
-
-def _first_whole(home: Path, place: ChampionStatus) -> Choice:
-    """Verify the champion, then its predecessor; the baseline serves where neither is whole."""
-    damage: list[str] = []
-    for version in dict.fromkeys((place.champion, place.predecessor)):
-        if version is None:
-            continue
-        try:
-            manifest = verify(home, version)
-        except (ArtifactError, UnknownNameError) as error:
-            damage.append(str(error))
-        else:
-            return Choice(manifest=manifest, name=place.name, trouble=_told(place, damage, version))
-    return Choice(manifest=None, name=place.name, trouble=_told(place, damage, "the baseline"))
-
-
-def _told(place: ChampionStatus, damage: list[str], used: str) -> str | None:
-    """Say aloud that the champion does not serve; nothing where it does."""
+def _first_intact(home: Path, status: ChampionStatus) -> Choice:
+    """Choose the champion, its predecessor, or the baseline if neither is intact."""
+    manifest, damage = None, []
+    for version in dict.fromkeys((status.champion, status.predecessor)):
+        if version is not None and manifest is None:
+            try:
+                manifest = verify(home, version)
+            except (ArtifactError, UnknownNameError) as error:
+                damage.append(str(error))
     if not damage:
-        return None
-    trouble = f"the champion of {place.name} is damaged; {used} forecasts in its place"
-    remedy = f"To make it so: forecaster models rollback --name {place.name}"
+        return Choice(manifest=manifest, name=status.name)
+    used = manifest.version if manifest else "the baseline"
+    trouble = f"the champion of {status.name} is corrupt; {used} forecasts in its place"
+    remedy = f"To make it so: forecaster models rollback --name {status.name}"
     log.warning("%s. %s %s", trouble, " ".join(damage), remedy)
-    return trouble
+    return Choice(manifest=manifest, name=status.name, trouble=trouble)
 
 
 def _newest(
@@ -276,27 +264,23 @@ def _newest(
     target: str,
     as_of: date | None,
     known: dict[str, Registered],
-    taken: list[Decision],
-    *,
-    name: str | None,
+    without: set[str],
     trouble: str | None = None,
 ) -> Choice:
-    """Choose the newest version that serves and that nobody has refused."""
-    others = {one.version for one in known.values() if name not in (None, one.name)}
-    manifest = find_version(home, None, target, as_of, without=_refused(known, taken) | others)
+    manifest = find_version(home, None, target, as_of, without=without)
     mine = known.get(manifest.version)
     return Choice(
         manifest=manifest, name=mine.name if mine else ",".join(manifest.targets), trouble=trouble
     )
 
 
-def _refused(known: dict[str, Registered], taken: list[Decision]) -> set[str]:
-    """Name what failed, what lost against the champion, and what was rolled back."""
-    once = {one.after for one in taken}
-    fallen = {one.before for one in taken if one.outcome == "rolled-back"}
+def _rejected(known: dict[str, Registered], taken: list[Decision]) -> set[str]:
+    """Return the versions that failed, lost against the champion, or were rolled back."""
+    promoted = {one.after for one in taken}
+    rolled_back = {one.before for one in taken if one.outcome == "rolled-back"}
     return {
         one.version
         for one in known.values()
         if one.status == "failed"
-        or (one.status == "retired" and (one.version not in once or one.version in fallen))
+        or (one.status == "retired" and (one.version not in promoted or one.version in rolled_back))
     }

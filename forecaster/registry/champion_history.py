@@ -1,6 +1,6 @@
-"""Who is champion of a model name, who comes back after it, who wants to be next.
+"""The champion history: registered versions, decisions, and the champion of each model name.
 
-A champion None is the baseline. Reads; who changes it is in `ruling.py`.
+A champion None is the baseline. Read-only; changes are in `promotion.py`.
 """
 
 import json
@@ -11,23 +11,23 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from forecaster.registry.registry_file import day_of, reading
+from forecaster.registry.registry_file import parse_day, reading
 
 Status = Literal["challenger", "champion", "retired", "failed"]
 Outcome = Literal["promoted", "kept", "failed", "unable", "by-hand", "rolled-back", "pruned"]
 
 _REGISTERED = "SELECT version, name, status, since, reason FROM versions ORDER BY version"
 _DECISIONS = """
-    SELECT id, name, night, made_at, outcome, challenger, "before", "after", reason, evidence
+    SELECT id, name, session, made_at, outcome, challenger, "before", "after", reason, evidence
     FROM decisions WHERE ?1 IS NULL OR name = ?1 ORDER BY id
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """A version as the registry knows it: whose it is, what it is, since when and why.
+    """A version in the registry: its model name, its status, since when and why.
 
-    A challenger was not judged yet; a version that was refused or replaced is retired.
+    A challenger was not tested yet; a version that was rejected or replaced is retired.
     """
 
     version: str
@@ -39,15 +39,15 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One decision: what became of a challenger, who was champion before and after, and why.
+    """One decision on a challenger, with the champion before and after it.
 
-    A champion None is the baseline. `night` is the session after whose close it was taken, None
-    for a person's own.
+    A champion None is the baseline. `session` is the one whose daily run took the decision, None
+    for a decision by hand.
     """
 
     id: int
     name: str
-    night: date | None
+    session: date | None
     made_at: datetime
     outcome: Outcome
     challenger: str | None
@@ -57,12 +57,27 @@ class Decision:
     evidence: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionStatus:
+    """Champion, predecessor and challenger of a model name.
+
+    `champion` and `predecessor` None are the baseline. `since` is the time of the decision that
+    made the champion; None if there was none.
+    """
+
+    name: str
+    champion: str | None = None
+    predecessor: str | None = None
+    challenger: str | None = None
+    since: datetime | None = None
+
+
 def registered(home: Path) -> dict[str, Registered]:
-    """Tell every registered version by its id; empty where there is no registry.
+    """Return every registered version by its id; empty if there is no registry.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
     with reading(home) as connection:
         rows = connection.execute(_REGISTERED).fetchall() if connection else []
@@ -79,42 +94,65 @@ def registered(home: Path) -> dict[str, Registered]:
 
 
 def decisions(home: Path, name: str | None = None) -> list[Decision]:
-    """List what was decided, oldest first; of one model name, or of all.
+    """List decisions, oldest first, of one model name or of all.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
     with reading(home) as connection:
-        return decisions_in(connection, name) if connection else []
+        return _decisions_in(connection, name) if connection else []
 
 
-def decisions_in(connection: sqlite3.Connection, name: str | None) -> list[Decision]:
-    """List the decisions that a connection sees; see `decisions`."""
-    return [
-        Decision(
-            id=number,
-            name=whose,
-            night=day_of(night),
-            made_at=datetime.fromisoformat(made_at),
-            outcome=outcome,
-            challenger=challenger,
-            before=before,
-            after=after,
-            reason=reason,
-            evidence=json.loads(evidence),
-        )
-        for number, whose, night, made_at, outcome, challenger, before, after, reason, evidence in (
-            connection.execute(_DECISIONS, (name,))
-        )
-    ]
+def champion_status(home: Path, name: str) -> ChampionStatus:
+    """Return the champion status of a model name; the baseline if nothing was decided.
+
+    Raises:
+        SettingsError: the registry was made by another version of forecaster.
+        StorageError: the registry is corrupt.
+    """
+    with reading(home) as connection:
+        return champion_status_in(connection, name) if connection else ChampionStatus(name=name)
 
 
-def reigns(taken: Iterable[Decision], there: set[str]) -> list[Decision]:
-    """Follow who was champion after whom: the decisions that still stand, oldest first.
+def champion_statuses(home: Path) -> list[ChampionStatus]:
+    """Return the champion status of every model name, in alphabetical order; see above."""
+    with reading(home) as connection:
+        if connection is None:
+            return []
+        names = connection.execute("SELECT DISTINCT name FROM aliases ORDER BY name")
+        return [champion_status_in(connection, name) for (name,) in names.fetchall()]
 
-    A rollback takes back the promotions above the version that it returns to. Versions that are
-    no longer `there` are left out; of a version's reigns in a row the first counts.
+
+def champion_status_in(connection: sqlite3.Connection, name: str) -> ChampionStatus:
+    """Return the champion status of a model name, inside an open transaction."""
+    rows = connection.execute("SELECT alias, version FROM aliases WHERE name = ?", (name,))
+    alias = dict(rows.fetchall())
+    champion, past = alias.get("champion"), promotions_in(connection, name)
+    changes = [one for one in _decisions_in(connection, name) if one.before != one.after]
+    return ChampionStatus(
+        name=name,
+        champion=champion,
+        predecessor=past[-2].after if champion and len(past) > 1 else None,
+        challenger=alias.get("challenger"),
+        since=changes[-1].made_at if changes else None,
+    )
+
+
+def promotions_in(connection: sqlite3.Connection, name: str) -> list[Decision]:
+    """List the promotions in force of versions that still exist, oldest first."""
+    existing = {version for (version,) in connection.execute("SELECT version FROM versions")}
+    found: list[Decision] = []
+    for decision in _in_force(_decisions_in(connection, name)):
+        if decision.after in existing and (not found or found[-1].after != decision.after):
+            found.append(decision)
+    return found
+
+
+def _in_force(taken: Iterable[Decision]) -> list[Decision]:
+    """Select the promotions that no rollback has undone.
+
+    A rollback undoes every promotion after that of the version it returns to.
     """
     found: list[Decision] = []
     for decision in taken:
@@ -123,67 +161,24 @@ def reigns(taken: Iterable[Decision], there: set[str]) -> list[Decision]:
         elif decision.outcome == "rolled-back":
             while found and found[-1].after != decision.after:
                 found.pop()
-    champion_status: list[Decision] = []
-    for decision in found:
-        if decision.after in there and (
-            not champion_status or champion_status[-1].after != decision.after
-        ):
-            champion_status.append(decision)
-    return champion_status
+    return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChampionStatus:
-    """Who serves a model name: the champion, who comes back after it, who wants to be next.
-
-    `champion` and `predecessor` None are the baseline. `since` is when the champion was made;
-    None where nothing was ever decided.
-    """
-
-    name: str
-    champion: str | None = None
-    predecessor: str | None = None
-    challenger: str | None = None
-    since: datetime | None = None
+def _decisions_in(connection: sqlite3.Connection, name: str | None) -> list[Decision]:
+    return [_decision(row) for row in connection.execute(_DECISIONS, (name,))]
 
 
-def champion_status(home: Path, name: str) -> ChampionStatus:
-    """Tell who serves a model name; the baseline where nothing was decided.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
-    """
-    with reading(home) as connection:
-        return champion_status_in(connection, name) if connection else ChampionStatus(name=name)
-
-
-def champion_statuses(home: Path) -> list[ChampionStatus]:
-    """Tell who serves each model name that there is, in alphabetical order."""
-    with reading(home) as connection:
-        if connection is None:
-            return []
-        names = connection.execute("SELECT DISTINCT name FROM aliases ORDER BY name")
-        return [champion_status_in(connection, name) for (name,) in names.fetchall()]
-
-
-def reigns_in(connection: sqlite3.Connection, name: str) -> list[Decision]:
-    """List the decisions that made a champion whose version is still there, oldest first."""
-    there = {version for (version,) in connection.execute("SELECT version FROM versions")}
-    return reigns(decisions_in(connection, name), there)
-
-
-def champion_status_in(connection: sqlite3.Connection, name: str) -> ChampionStatus:
-    """Tell who serves a model name, in the transaction that this connection has open."""
-    rows = connection.execute("SELECT alias, version FROM aliases WHERE name = ?", (name,))
-    alias = dict(rows.fetchall())
-    champion, past = alias.get("champion"), reigns_in(connection, name)
-    predecessor = past[-2].after if champion and len(past) > 1 else None
-    taken = [one for one in decisions_in(connection, name) if one.before != one.after]
-    return ChampionStatus(
+def _decision(row: sqlite3.Row) -> Decision:
+    number, name, session, made_at, outcome, challenger, before, after, reason, evidence = row
+    return Decision(
+        id=number,
         name=name,
-        champion=champion,
-        predecessor=predecessor,
-        challenger=alias.get("challenger"),
-        since=taken[-1].made_at if taken else None,
+        session=parse_day(session),
+        made_at=datetime.fromisoformat(made_at),
+        outcome=outcome,
+        challenger=challenger,
+        before=before,
+        after=after,
+        reason=reason,
+        evidence=json.loads(evidence),
     )

@@ -1,17 +1,19 @@
-"""What a trained version says about itself: one JSON document beside its weights.
+"""The manifest of a version: names, numbers and hashes in one JSON document beside its weights.
 
-Knows no network and no prices: names, numbers and hashes only.
+Knows no network and no prices. Manifests of schema 2 (forecaster 0.1.0) are read, never written.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = "forecaster.version/2"
-HASH_PIECE = 8
+SCHEMA: Final = "forecaster.version/3"
+SCHEMA_2: Final = "forecaster.version/2"
+HASH_LENGTH: Final = 8  # characters of the content hash in a version's id
 
 
 class _Part(BaseModel):
@@ -34,7 +36,7 @@ class NetworkPart(_Part):
 
 
 class ScalerPart(_Part):
-    """Means and standard deviations by column, taken from fit days."""
+    """Means and standard deviations by column, of training days."""
 
     mean: list[float]
     scale: list[float]
@@ -51,7 +53,7 @@ class BasePart(_Part):
 
 
 class BlocksPart(_Part):
-    """First and last day of the prices, last day of the fit and of the select block."""
+    """First and last day of the prices, last days of training and validation."""
 
     first: date
     train_until: date
@@ -60,7 +62,7 @@ class BlocksPart(_Part):
 
 
 class DataPart(_Part):
-    """What was learnt from: tickers, the hash of exactly those bars, the blocks of time."""
+    """What was learned from: tickers, the hash of exactly those bars, the split in time."""
 
     tickers: list[str]
     cross_section: bool
@@ -77,13 +79,13 @@ class MemberPart(_Part):
 
 
 class Manifest(_Part):
-    """A version, whole; `version` itself is not part of the document's hash.
+    """A complete version.
 
-    `training` holds the settings, and under `looks` the select loss after so many updates.
-    `inputs` are the network's; a `base` names its own. `shrinkage` multiplies what the network
-    adds to each target's scaled location (see `evaluation/calibration.py`).
-    `calibration` maps target and ticker (or "" for all others) to the scores that held the
-    shares `levels` of the select block (see `evaluation/recalibration.py`).
+    `training` has the settings and results of the training; its `validations` are pairs of
+    optimizer step and validation loss. `inputs` are the network's; a `base` lists its own.
+    `shrinkage` multiplies what the network adds to each target's scaled location. `calibration`
+    maps target and ticker ("" for all others) to the scores that covered the shares `levels` of
+    the validation days (see `evaluation/recalibration.py`).
     """
 
     schema_name: str = Field(SCHEMA, alias="schema")
@@ -107,12 +109,61 @@ class Manifest(_Part):
     files: dict[str, str]
 
     def document(self) -> str:
-        """Write the manifest as JSON, keys sorted, NaN refused."""
+        """Return the manifest as JSON, keys sorted.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
         content = self.model_dump(mode="json", by_alias=True)
         return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     def content_hash(self) -> str:
-        """Hash everything but the version id, which carries a piece of this hash."""
-        content = self.model_dump(mode="json", by_alias=True, exclude={"version"})
-        text = json.dumps(content, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Return the hash that the version's id carries a part of; see `content_hash`."""
+        return content_hash(self.model_dump(mode="json", by_alias=True))
+
+
+def content_hash(document: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 of a manifest's document without its version id.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    content = {name: value for name, value in document.items() if name != "version"}
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_NEW_NAMES: Final = {
+    "fit_until": "train_until",
+    "select_until": "validation_until",
+    "bptt_steps": "bptt_k2",
+    "bptt_stride": "bptt_k1",
+    "bptt_update": "step_per",
+    "max_updates": "max_steps",
+    "lanes": "batch_rows",
+    "updates": "steps",
+    "passes": "epochs",
+    "best_update": "best_step",
+    "best_updates": "best_steps",
+    "leaps": "gradient_spikes",
+    "looks": "validations",
+}
+
+
+def from_schema_2(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the document of a schema 2 manifest to the names of schema 3.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no such document.
+    """
+    data = dict(document["data"])
+    data["blocks"] = {_NEW_NAMES.get(name, name): day for name, day in data["blocks"].items()}
+    training = {_NEW_NAMES.get(name, name): value for name, value in document["training"].items()}
+    if training.get("step_per") == "pass":
+        training["step_per"] = "epoch"
+    metrics = {
+        name.replace("select_mse_", "validation_mse_"): value
+        for name, value in document["metrics"].items()
+    }
+    converted = {"schema": SCHEMA, "data": data, "training": training, "metrics": metrics}
+    return {**document, **converted}

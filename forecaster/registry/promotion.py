@@ -1,6 +1,6 @@
-"""Changes of who is champion: each in one transaction, with its reason stored.
+"""Changes of the champion, each in one transaction and with its reason.
 
-Knows versions by name, and that their files are whole; who should win is decided elsewhere.
+Knows versions by name and verifies their files; which one should win is decided elsewhere.
 """
 
 import logging
@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from forecaster.database import to_json
 from forecaster.errors import ArtifactError, UnknownNameError, UsageError
 from forecaster.registry.champion_history import (
     ChampionStatus,
     Outcome,
     champion_status_in,
-    reigns_in,
+    promotions_in,
 )
-from forecaster.registry.registry_file import changing, check_name, day_text, document
-from forecaster.registry.registry_file import instant as present
+from forecaster.registry.registry_file import changing, check_name, day_text, now_text
 from forecaster.registry.versions import verify
 
 log = logging.getLogger(__name__)
@@ -31,27 +31,27 @@ _ALIAS = """
 _STATUS = "UPDATE versions SET status = ?, since = ?, reason = ? WHERE version = ?"
 _DECIDED = """
     INSERT INTO decisions
-        (name, night, made_at, outcome, challenger, "before", "after", reason, evidence)
+        (name, session, made_at, outcome, challenger, "before", "after", reason, evidence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TRAINED = """
-    UPDATE runs SET ended_at = ?, state = 'done', version = ?, updates = ?
+    UPDATE trainings SET ended_at = ?, state = 'done', version = ?, steps = ?
     WHERE id = ? AND state = 'running'
 """
-_SAME_NIGHT = """
-    SELECT 1 FROM decisions WHERE name = ? AND night = ? AND outcome = ? AND challenger IS ?
+_SAME_SESSION = """
+    SELECT 1 FROM decisions WHERE name = ? AND session = ? AND outcome = ? AND challenger IS ?
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ruling:
-    """What is written of one decision, but for who was and is champion."""
+class _NewDecision:
+    """A decision to be stored, without the champion before and after it."""
 
     name: str
     outcome: Outcome
-    challenger: str | None
-    night: date | None
     reason: str
+    challenger: str | None = None
+    session: date | None = None
     evidence: Mapping[str, Any] | None = None
 
 
@@ -61,27 +61,27 @@ def register(
     name: str,
     reason: str = "trained by hand",
     *,
-    run: int | None = None,
-    updates: int | None = None,
+    training: int | None = None,
+    steps: int | None = None,
 ) -> ChampionStatus:
-    """Enter a version as the challenger of a model name; once is as good as twice.
+    """Register a version as the challenger of a model name. Idempotent.
 
     Args:
         home: the workspace.
         version: its id.
-        name: whose challenger it is.
+        name: model name.
         reason: why it was trained.
-        run: the number of its training, which is done in the same transaction: a version that
-            can be judged is one that needs no other training.
-        updates: of that training.
+        training: number of its training, which ends in the same transaction: once a version can
+            be tested, its training isn't repeated.
+        steps: optimizer steps of that training.
 
     Raises:
-        UsageError: it is no name, or the version has another one.
+        UsageError: the name is malformed, or the version has another one.
     """
     with changing(home) as connection:
-        if _enter(connection, version, name, reason):
+        if _insert(connection, version, name, reason):
             connection.execute(_ALIAS, (name, "challenger", version))
-        connection.execute(_TRAINED, (present(), version, updates, run))
+        connection.execute(_TRAINED, (now_text(), version, steps, training))
         return champion_status_in(connection, name)
 
 
@@ -91,31 +91,38 @@ def promote(
     version: str,
     *,
     reason: str,
-    night: date | None = None,
+    session: date | None = None,
     evidence: Mapping[str, Any] | None = None,
-    outcome: Literal["promoted", "by-hand"] = "promoted",
 ) -> ChampionStatus:
-    """Make a version champion, after verifying its files; the one that is, stays so.
+    """Make a version champion, after verifying its files. Idempotent.
+
+    Args:
+        home: the workspace.
+        name: model name.
+        version: its id.
+        reason: stored with the decision.
+        session: whose daily run promotes it; None for a promotion by hand.
+        evidence: numbers of the promotion test.
 
     Raises:
-        ArtifactError: a file of the version is damaged; nothing is changed.
+        ArtifactError: a file of the version is corrupt; nothing is changed.
         UnknownNameError: there is no such version.
-        UsageError: it is no name, or the version has another one.
+        UsageError: the name is malformed, or the version has another one.
     """
     verify(home, version)
     with changing(home) as connection:
-        _enter(connection, version, name, reason)
+        _insert(connection, version, name, reason)
         before = champion_status_in(connection, name)
         if before.champion != version:
-            ruling = _Ruling(
+            decision = _NewDecision(
                 name=name,
-                outcome=outcome,
+                outcome="promoted" if session else "by-hand",
                 challenger=version,
-                night=night,
+                session=session,
                 reason=reason,
                 evidence=evidence,
             )
-            _crown(connection, before, version, ruling)
+            _replace_champion(connection, before, version, decision)
         return champion_status_in(connection, name)
 
 
@@ -125,23 +132,40 @@ def keep(
     version: str,
     *,
     reason: str,
-    night: date | None = None,
+    session: date | None = None,
     evidence: Mapping[str, Any] | None = None,
-    outcome: Literal["kept", "unable"] = "kept",
 ) -> ChampionStatus:
-    """Leave the champion as it is; a challenger that was judged is retired.
-
-    One that could not be judged (`unable`) stays what it is.
-    """
-    ruling = _Ruling(
+    """Retire a challenger that failed the promotion test; the champion stays."""
+    decision = _NewDecision(
         name=name,
-        outcome=outcome,
+        outcome="kept",
         challenger=version,
-        night=night,
+        session=session,
         reason=reason,
         evidence=evidence,
     )
-    return _leave(home, ruling, None if outcome == "unable" else "retired")
+    return _keep_champion(home, decision, "retired")
+
+
+def postpone(
+    home: Path,
+    name: str,
+    version: str,
+    *,
+    reason: str,
+    session: date | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> ChampionStatus:
+    """Record that a challenger could not be tested; it and the champion stay what they are."""
+    decision = _NewDecision(
+        name=name,
+        outcome="unable",
+        challenger=version,
+        session=session,
+        reason=reason,
+        evidence=evidence,
+    )
+    return _keep_champion(home, decision, None)
 
 
 def fail(
@@ -150,23 +174,17 @@ def fail(
     *,
     reason: str,
     version: str | None = None,
-    night: date | None = None,
-    evidence: Mapping[str, Any] | None = None,
+    session: date | None = None,
 ) -> ChampionStatus:
-    """Store that a training or its judgement failed; the champion stays."""
-    ruling = _Ruling(
-        name=name,
-        outcome="failed",
-        challenger=version,
-        night=night,
-        reason=reason,
-        evidence=evidence,
+    """Record that a training or its promotion test failed; the champion stays."""
+    decision = _NewDecision(
+        name=name, outcome="failed", challenger=version, session=session, reason=reason
     )
-    return _leave(home, ruling, "failed")
+    return _keep_champion(home, decision, "failed")
 
 
 def rollback(home: Path, name: str, reason: str) -> ChampionStatus:
-    """Return to the newest champion before this one whose files are whole, or to the baseline.
+    """Return to the newest previous champion whose files are intact, or to the baseline.
 
     Raises:
         UnknownNameError: the baseline is champion already.
@@ -178,16 +196,14 @@ def rollback(home: Path, name: str, reason: str) -> ChampionStatus:
                 f"{name}: the baseline is champion; there is nothing to return to. See: "
                 "forecaster models list"
             )
-        earlier = [one.after for one in reigns_in(connection, name)[:-1] if one.after]
-        after = next((one for one in reversed(earlier) if _is_whole(home, one)), None)
-        ruling = _Ruling(
-            name=name, outcome="rolled-back", challenger=None, night=None, reason=reason
-        )
-        _crown(connection, before, after, ruling)
+        earlier = [one.after for one in promotions_in(connection, name)[:-1] if one.after]
+        after = next((one for one in reversed(earlier) if _is_intact(home, one)), None)
+        decision = _NewDecision(name=name, outcome="rolled-back", reason=reason)
+        _replace_champion(connection, before, after, decision)
         return champion_status_in(connection, name)
 
 
-def _is_whole(home: Path, version: str) -> bool:
+def _is_intact(home: Path, version: str) -> bool:
     try:
         verify(home, version)
     except (ArtifactError, UnknownNameError) as error:
@@ -196,19 +212,18 @@ def _is_whole(home: Path, version: str) -> bool:
     return True
 
 
-def _enter(connection: sqlite3.Connection, version: str, name: str, reason: str) -> bool:
-    """Make sure that the registry has a version, under this name; tell whether it is new."""
+def _insert(connection: sqlite3.Connection, version: str, name: str, reason: str) -> bool:
+    """Insert a version under a model name unless it is there; return whether it is new."""
     check_name(name)
     connection.execute(
         "INSERT INTO aliases (name, alias, version) VALUES (?, 'champion', NULL) "
         "ON CONFLICT DO NOTHING",
         (name,),
     )
-    entered = connection.execute(
+    inserted = connection.execute(
         "INSERT INTO versions VALUES (?, ?, 'challenger', ?, ?) ON CONFLICT DO NOTHING",
-        (version, name, present(), reason),
+        (version, name, now_text(), reason),
     )
-    is_new = entered.rowcount == 1
     query = connection.execute("SELECT name FROM versions WHERE version = ?", (version,))
     (found,) = query.fetchone()
     if found != name:
@@ -216,46 +231,54 @@ def _enter(connection: sqlite3.Connection, version: str, name: str, reason: str)
             f"Version {version} is registered under --name {found}, not {name}; a version has one "
             "name."
         )
-    return is_new
+    return inserted.rowcount == 1
 
 
-def _crown(
-    connection: sqlite3.Connection, before: ChampionStatus, version: str | None, ruling: _Ruling
+def _replace_champion(
+    connection: sqlite3.Connection,
+    before: ChampionStatus,
+    version: str | None,
+    decision: _NewDecision,
 ) -> None:
-    now = present()
+    now = now_text()
     if before.champion is not None:
-        why = f"{ruling.outcome}: {version or 'the baseline'} took its place"
-        connection.execute(_STATUS, ("retired", now, why, before.champion))
+        reason = f"{decision.outcome}: {version or 'the baseline'} took its place"
+        connection.execute(_STATUS, ("retired", now, reason, before.champion))
     if version is not None:
-        connection.execute(_STATUS, ("champion", now, ruling.reason, version))
-    connection.execute(_ALIAS, (ruling.name, "champion", version))
+        connection.execute(_STATUS, ("champion", now, decision.reason, version))
+    connection.execute(_ALIAS, (decision.name, "champion", version))
     if version is not None and before.challenger == version:
-        connection.execute(_ALIAS, (ruling.name, "challenger", None))
-    _decide(connection, ruling, before.champion, version)
+        connection.execute(_ALIAS, (decision.name, "challenger", None))
+    _store(connection, decision, before.champion, version)
 
 
-def _leave(home: Path, ruling: _Ruling, status: str | None) -> ChampionStatus:
+def _keep_champion(home: Path, decision: _NewDecision, status: str | None) -> ChampionStatus:
     with changing(home) as connection:
-        name, version = check_name(ruling.name), ruling.challenger
+        name, version = check_name(decision.name), decision.challenger
         if version is not None:
-            _enter(connection, version, name, ruling.reason)
+            _insert(connection, version, name, decision.reason)
         before = champion_status_in(connection, name)
         if status and version is not None and version != before.champion:
-            connection.execute(_STATUS, (status, present(), ruling.reason, version))
+            connection.execute(_STATUS, (status, now_text(), decision.reason, version))
             if before.challenger == version:
                 connection.execute(_ALIAS, (name, "challenger", None))
-        _decide(connection, ruling, before.champion, before.champion)
+        _store(connection, decision, before.champion, before.champion)
         return champion_status_in(connection, name)
 
 
-def _decide(
-    connection: sqlite3.Connection, ruling: _Ruling, before: str | None, after: str | None
+def _store(
+    connection: sqlite3.Connection, decision: _NewDecision, before: str | None, after: str | None
 ) -> None:
-    """Store a decision; a night's own is stored once, however often the night is taken up."""
-    night = day_text(ruling.night)
-    same = (ruling.name, night, ruling.outcome, ruling.challenger)
-    if night and connection.execute(_SAME_NIGHT, same).fetchone():
+    """Store a decision; that of a session is stored once, however often its run is repeated."""
+    name, session, outcome = decision.name, day_text(decision.session), decision.outcome
+    same = (name, session, outcome, decision.challenger)
+    if session and connection.execute(_SAME_SESSION, same).fetchone():
         return
-    words = (ruling.reason, document(ruling.evidence))
-    row = (ruling.name, night, present(), ruling.outcome, ruling.challenger, before, after, *words)
-    connection.execute(_DECIDED, row)
+    evidence = to_json(decision.evidence or {}, sort_keys=True)
+    connection.execute(
+        _DECIDED,
+        (
+            *(name, session, now_text(), outcome, decision.challenger, before, after),
+            *(decision.reason, evidence),
+        ),
+    )

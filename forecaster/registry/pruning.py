@@ -1,7 +1,7 @@
-"""Old versions out of the registry: never one that serves, could serve again, or wants to.
+"""Removal of old versions; champions, their predecessors and challengers stay.
 
-A folder leaves its place in one rename before anything of it is removed, so that no half-removed
-version is ever seen. What a prune was killed in is finished by the next one.
+A folder is renamed before anything of it is removed, so that no partial version is ever seen. The
+next prune finishes one that was killed.
 """
 
 import os
@@ -16,15 +16,15 @@ from forecaster import clock
 from forecaster.database import sync_folder
 from forecaster.errors import StorageError, UsageError
 from forecaster.registry.champion_history import champion_statuses
-from forecaster.registry.registry_file import changing, instant
+from forecaster.registry.registry_file import changing, now_text
 from forecaster.registry.versions import UNFINISHED, check_writable, list_versions
 
 _PRUNED: Final = "pruned-"
-_ABANDONED: Final = re.compile(r"(probe-)?[0-9a-f]{32}|.+\.checkpoint\.[0-9a-f]{32}\.part")
-_PATIENCE: Final = timedelta(days=1)  # for another process to finish writing a version
+_ABANDONED: Final = re.compile(r"(probe-)?[0-9a-f]{32}|.+\.[0-9a-f]{32}\.part")
+_OLD: Final = timedelta(days=1)  # another process may still be writing a version
 _FORGET: Final = """
     INSERT INTO decisions
-        (name, night, made_at, outcome, challenger, "before", "after", reason, evidence)
+        (name, session, made_at, outcome, challenger, "before", "after", reason, evidence)
     SELECT versions.name, NULL, ?, 'pruned', versions.version, aliases.version, aliases.version,
         ?, '{}'
     FROM versions JOIN aliases ON aliases.name = versions.name AND aliases.alias = 'champion'
@@ -35,60 +35,55 @@ _FORGET: Final = """
 def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ...]:
     """Remove the oldest versions until so many are left.
 
-    Champions, their predecessors and current challengers stay, though they count.
+    Champions, their predecessors and current challengers stay, but count.
 
     Args:
         home: the workspace.
         keep: how many versions may stay, at least 1.
-        dry_run: only say which would go.
+        dry_run: only return which would be removed.
 
     Returns:
         The versions removed, oldest first.
 
     Raises:
         CannotWriteError: the home is read-only; nothing was removed.
-        StorageError: the registry is damaged, or the disk failed; a version is whole or gone.
+        StorageError: the registry is corrupt, or the disk failed; each version is intact or gone.
         UsageError: `keep` is less than 1.
     """
     if keep < 1:
         raise UsageError(f"--keep {keep}: at least 1 version stays; for example --keep 30.")
-    serving = _serving(home)
-    there = list_versions(home)
-    old = [version for version in there if version not in serving]
-    doomed = tuple(old[: max(0, len(there) - keep)])
+    found = champion_statuses(home)
+    needed = {one for s in found for one in (s.champion, s.predecessor, s.challenger) if one}
+    existing = list_versions(home)
+    old = [version for version in existing if version not in needed]
+    removed = tuple(old[: max(0, len(existing) - keep)])
     if dry_run:
-        return doomed
+        return removed
     folder = check_writable(home)
     try:
-        for version in doomed:
+        for version in removed:
             os.rename(folder / version, folder / UNFINISHED / f"{_PRUNED}{version}")
         sync_folder(folder)
     except OSError as error:
         raise StorageError(
-            f"{error.filename}: {error.strerror}; the version is still whole. Check the disk."
+            f"{error.filename}: {error.strerror}; the version is still intact. Check the disk."
         ) from error
-    _forget(home, serving, f"not among the {keep} versions that are kept")
+    _forget(home, needed, f"not among the {keep} versions that are kept")
     _sweep(folder / UNFINISHED)
-    return doomed
+    return removed
 
 
-def _serving(home: Path) -> set[str]:
-    found = champion_statuses(home)
-    places = [(one.champion, one.predecessor, one.challenger) for one in found]
-    return {version for place in places for version in place if version is not None}
-
-
-def _forget(home: Path, serving: set[str], reason: str) -> None:
-    """Drop the rows of versions that have no folder any more, whoever removed it."""
+def _forget(home: Path, needed: set[str], reason: str) -> None:
+    """Remove the rows of versions whose folder is gone, however it was removed."""
     with changing(home) as connection:
         known = [version for (version,) in connection.execute("SELECT version FROM versions")]
-        for version in sorted(set(known) - set(list_versions(home)) - serving):
-            connection.execute(_FORGET, (instant(), reason, version))
+        for version in sorted(set(known) - set(list_versions(home)) - needed):
+            connection.execute(_FORGET, (now_text(), reason, version))
             connection.execute("DELETE FROM versions WHERE version = ?", (version,))
 
 
 def _sweep(unfinished: Path) -> None:
-    """Remove what pruned versions and writers that were killed have left."""
+    """Remove what pruned versions and killed writers have left."""
     for path in unfinished.iterdir():
         if path.name.startswith(_PRUNED) or (_ABANDONED.fullmatch(path.name) and _is_old(path)):
             with suppress(OSError):
@@ -97,5 +92,5 @@ def _sweep(unfinished: Path) -> None:
 
 def _is_old(path: Path) -> bool:
     with suppress(OSError):
-        return path.lstat().st_mtime < (clock.now() - _PATIENCE).timestamp()
+        return path.lstat().st_mtime < (clock.now() - _OLD).timestamp()
     return False

@@ -1,18 +1,18 @@
-"""The file of the registry: where it lies, one transaction to change it, one snapshot to read.
+"""The registry's database file: its tables, one transaction to change it, one snapshot to read.
 
-Knows paths and words; the tables are in `registry_schema.py`.
+Knows tables and paths; not what a decision or a forecast means.
 """
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from forecaster import clock, database
-from forecaster.errors import StorageError, UsageError
+from forecaster.errors import CannotWriteError, SettingsError, StorageError, UsageError
 
 # One entry per schema version, oldest first; an entry that was released never changes.
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -100,6 +100,32 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX runs_of_a_name ON runs (name, id)",
     ),
+    (
+        "ALTER TABLE decisions RENAME COLUMN night TO session",
+        """
+        UPDATE decisions SET evidence = json_remove(
+            json_set(evidence, '$.expected', json_extract(evidence, '$.promised')), '$.promised'
+        ) WHERE json_type(evidence, '$.promised') IS NOT NULL
+        """,
+        "ALTER TABLE forecasts RENAME TO forecast_log",
+        # 1: made by the daily run, 0: by hand.
+        "ALTER TABLE forecast_log RENAME COLUMN night TO scheduled",
+        "ALTER TABLE forecast_log RENAME COLUMN rise TO prob_up",
+        "ALTER TABLE nights RENAME TO daily_runs",
+        "ALTER TABLE daily_runs RENAME COLUMN night TO session",
+        "ALTER TABLE runs RENAME TO trainings",
+        "ALTER TABLE trainings RENAME COLUMN night TO session",
+        "ALTER TABLE trainings RENAME COLUMN updates TO steps",
+        """
+        CREATE TABLE test_set_evaluations (
+            question TEXT NOT NULL CHECK (question <> ''),
+            "first" TEXT NOT NULL CHECK ("first" <> ''),
+            "last" TEXT NOT NULL CHECK ("last" >= "first"),
+            evaluations INTEGER NOT NULL CHECK (evaluations > 0),
+            PRIMARY KEY (question, "first")
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 
 
@@ -107,24 +133,23 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9,._-]{0,63}")
 
 
 def registry_path(home: Path) -> Path:
-    """Return where the registry of a home lies."""
+    """Return the path of a home's registry."""
     return home / "models" / "registry.db"
 
 
 @contextmanager
 def changing(home: Path) -> Iterator[sqlite3.Connection]:
-    """Open the registry of a home, made where there is none, for one transaction.
+    """Open the registry of a home for one transaction; create the file if there is none.
 
-    What is written inside is there whole when the block ends, and not at all if it raises.
+    Everything written inside the block is committed at its end, or nothing if it raises.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
         SettingsError: the registry was made by a newer version.
-        StorageError: the file is damaged or a link, or the disk failed.
+        StorageError: the file is corrupt or a link, or the disk failed.
         TryLaterError: another process is writing.
     """
     registry = _registry(home)
-    _refuse_link(registry.path)
     with (
         closing(database.connect_for_writing(registry, home)) as connection,
         database.translated_errors(registry),
@@ -135,41 +160,52 @@ def changing(home: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def reading(home: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the registry of a home read-only, as of one instant; None where there is none.
+    """Open the registry of a home read-only, on one snapshot; None if there is no registry.
 
     Raises:
-        SettingsError: the registry was made by another version.
-        StorageError: the file is damaged or a link.
+        SettingsError: the registry was made by a newer version, or by an older one in a home that
+            cannot be written.
+        StorageError: the file is corrupt or a link.
     """
     registry = _registry(home)
-    _refuse_link(registry.path)
     if not registry.path.exists():
         yield None
         return
     with (
-        closing(database.connect_for_reading(registry, home)) as connection,
+        closing(_connect_for_reading(registry, home)) as connection,
         database.translated_errors(registry),
     ):
         yield connection
 
 
+def _connect_for_reading(registry: database.Database, home: Path) -> sqlite3.Connection:
+    try:
+        return database.connect_for_reading(registry, home)
+    except SettingsError as error:
+        try:  # made by an older version: migrate it
+            database.connect_for_writing(registry, home).close()
+        except CannotWriteError:
+            raise error from None
+        return database.connect_for_reading(registry, home)
+
+
 def check_registry(home: Path) -> None:
-    """Find out, before any work is done for it, whether the registry could be written.
+    """Check, before any work is done for it, that the registry can be written.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
         SettingsError: the registry was made by a newer version.
-        StorageError: the file is damaged.
+        StorageError: the file is corrupt.
     """
     with changing(home):
         pass
 
 
 def check_name(name: str) -> str:
-    """Return the name of a model, which becomes part of a file's name, if it is one.
+    """Return a valid model name, which becomes part of a file name.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the name is malformed.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
@@ -179,43 +215,35 @@ def check_name(name: str) -> str:
     return name
 
 
-def instant() -> str:
-    """Tell the present instant as the registry writes it."""
+def now_text() -> str:
+    """Return the current time as the registry stores it."""
     return clock.now().isoformat(timespec="microseconds")
 
 
-def moment(text: str | None) -> datetime | None:
-    """Read an instant; None stays None."""
+def parse_time(text: str | None) -> datetime | None:
+    """Parse a stored time; None stays None."""
     return None if text is None else datetime.fromisoformat(text)
 
 
 def day_text(day: date | None) -> str | None:
-    """Write a date; None stays None."""
+    """Return a date as ISO text; None stays None."""
     return None if day is None else day.isoformat()
 
 
-def day_of(text: str | None) -> date | None:
-    """Read a date; None stays None."""
+def parse_day(text: str | None) -> date | None:
+    """Parse a stored date; None stays None."""
     return None if text is None else date.fromisoformat(text)
-
-
-def document(content: Mapping[str, Any] | None) -> str:
-    """Write evidence as JSON: keys sorted, numbers that are not finite as null."""
-    return database.to_json(content or {}, sort_keys=True)
-
-
-def _refuse_link(path: Path) -> None:
-    if path.is_symlink():
-        raise StorageError(f"{path}: is a link; the registry is a file of its own. Put it back.")
 
 
 def _registry(home: Path) -> database.Database:
     path = registry_path(home)
+    if path.is_symlink():
+        raise StorageError(f"{path}: is a link; the registry is a file of its own. Put it back.")
     return database.Database(
         path=path,
         migrations=MIGRATIONS,
         absent=f"{path}: there is no registry yet; run: forecaster train",
         wrong_row="This is a bug: please report it.",
-        lost="train again: versions stay, who is champion and past forecasts are lost.",
+        lost="train again: versions stay, the champion history and past forecasts are lost.",
         writer="forecaster train",
     )

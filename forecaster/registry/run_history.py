@@ -1,6 +1,6 @@
-"""What the nights did: each session's work with its outcome, each training run with its end.
+"""The run history: the daily run of each session with its outcome, and every scheduled training.
 
-Rows in one database; knows nothing of what a night does.
+Rows of one database; knows nothing of what a daily run does.
 """
 
 import json
@@ -11,57 +11,56 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from forecaster.errors import ExitCode
+from forecaster.database import to_json
 from forecaster.registry.registry_file import (
     changing,
     check_name,
-    day_of,
     day_text,
-    document,
-    instant,
-    moment,
+    now_text,
+    parse_day,
+    parse_time,
     reading,
 )
 
-RunState = Literal["running", "done", "failed", "stopped"]
+TrainingState = Literal["running", "done", "failed", "stopped"]
 
-_NIGHTS = """
-    SELECT name, night, started_at, finished_at, outcome, exit_code, summary
-    FROM nights WHERE ?1 IS NULL OR name = ?1 ORDER BY night, name
+_SESSIONS = """
+    SELECT name, session, started_at, finished_at, outcome, exit_code, summary
+    FROM daily_runs WHERE ?1 IS NULL OR name = ?1 ORDER BY session, name
+"""
+_BEGIN = "INSERT INTO daily_runs VALUES (?, ?, ?, NULL, NULL, NULL, '{}') ON CONFLICT DO NOTHING"
+_FINISH = """
+    UPDATE daily_runs SET finished_at = ?, outcome = ?, exit_code = ?, summary = ?
+    WHERE name = ? AND session = ? AND finished_at IS NULL
 """
 _AMEND = """
-    UPDATE nights SET exit_code = ?, summary = ?
-    WHERE name = ? AND night = ? AND finished_at IS NOT NULL
+    UPDATE daily_runs SET exit_code = ?, summary = ?
+    WHERE name = ? AND session = ? AND finished_at IS NOT NULL
 """
-_RUNS = """
-    SELECT id, name, night, kind, started_at, ended_at, state, reason, version, updates
-    FROM runs WHERE ?1 IS NULL OR name = ?1 ORDER BY id
+_TRAININGS = """
+    SELECT id, name, session, kind, started_at, ended_at, state, reason, version, steps
+    FROM trainings WHERE ?1 IS NULL OR name = ?1 ORDER BY id
 """
-_BEGIN = "INSERT INTO nights VALUES (?, ?, ?, NULL, NULL, NULL, '{}') ON CONFLICT DO NOTHING"
-_FINISH = """
-    UPDATE nights SET finished_at = ?, outcome = ?, exit_code = ?, summary = ?
-    WHERE name = ? AND night = ? AND finished_at IS NULL
+_INTERRUPTED = """
+    UPDATE trainings SET state = 'stopped', ended_at = ?, reason = 'killed, or the machine went '
+    || 'down' WHERE name = ? AND state = 'running'
 """
-_FORGOTTEN = """
-    UPDATE runs SET state = 'stopped', ended_at = ?, reason = 'ended without a word: killed, or '
-    || 'the machine went down' WHERE name = ? AND state = 'running'
-"""
-_RUN_BEGINS = """
-    INSERT INTO runs (name, night, kind, started_at, state, reason)
+_TRAINING_BEGINS = """
+    INSERT INTO trainings (name, session, kind, started_at, state, reason)
     VALUES (?, ?, ?, ?, 'running', '')
 """
-_RUN_ENDS = """
-    UPDATE runs SET ended_at = ?, state = ?, reason = ?, version = ?, updates = ?
+_TRAINING_ENDS = """
+    UPDATE trainings SET ended_at = ?, state = ?, reason = ?
     WHERE id = ? AND state = 'running'
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """The work of one session's evening for one model name; unfinished where it has no end."""
+    """The daily run of one session for one model name; unfinished if `finished_at` is None."""
 
     name: str
-    night: date
+    session: date
     started_at: datetime
     finished_at: datetime | None
     outcome: str | None
@@ -70,132 +69,120 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One training: when, how it ended and why, what came of it."""
+class Training:
+    """One scheduled training: when it ran, how and why it ended, and the version it made."""
 
     id: int
     name: str
-    night: date | None
+    session: date | None
     kind: str
     started_at: datetime
     ended_at: datetime | None
-    state: RunState
+    state: TrainingState
     reason: str
     version: str | None
-    updates: int | None
+    steps: int | None
 
 
-def begin_session(home: Path, name: str, night: date) -> None:
-    """Store that a night's work was taken up; one that was before keeps its beginning."""
+def begin_session(home: Path, name: str, session: date) -> None:
+    """Record that the daily run of a session has started; one that had keeps its start."""
     check_name(name)
     with changing(home) as connection:
-        connection.execute(_BEGIN, (name, night.isoformat(), instant()))
+        connection.execute(_BEGIN, (name, session.isoformat(), now_text()))
 
 
 def finish_session(
     home: Path,
     name: str,
-    night: date,
+    session: date,
     *,
     outcome: str,
-    exit_code: int = ExitCode.OK,
+    exit_code: int = 0,
     summary: Mapping[str, Any] | None = None,
 ) -> None:
-    """Store how a night that was begun ended; a finished one stays as it is."""
+    """Record how a started daily run ended; a finished one stays as it is."""
     with changing(home) as connection:
-        told = (instant(), outcome, exit_code, document(summary))
-        connection.execute(_FINISH, (*told, check_name(name), night.isoformat()))
+        end = (now_text(), outcome, exit_code, to_json(summary or {}, sort_keys=True))
+        connection.execute(_FINISH, (*end, check_name(name), session.isoformat()))
 
 
 def amend_session(
-    home: Path, name: str, night: date, *, exit_code: int, summary: Mapping[str, Any]
+    home: Path, name: str, session: date, *, exit_code: int, summary: Mapping[str, Any]
 ) -> None:
-    """Store what was made up for in a finished night; one that is not finished stays as it is."""
+    """Replace the summary of a finished daily run, after late bars."""
     with changing(home) as connection:
-        row = (exit_code, document(summary), check_name(name), night.isoformat())
+        row = (exit_code, to_json(summary, sort_keys=True), check_name(name), session.isoformat())
         connection.execute(_AMEND, row)
 
 
-def nights(home: Path, name: str | None = None) -> list[SessionRecord]:
-    """List the nights of one model name, or of all, oldest first.
+def session_records(home: Path, name: str | None = None) -> list[SessionRecord]:
+    """List the daily runs of one model name or of all, oldest session first.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
     with reading(home) as connection:
-        rows = connection.execute(_NIGHTS, (name,)).fetchall() if connection else []
-    return [_night(row) for row in rows]
+        rows = connection.execute(_SESSIONS, (name,)).fetchall() if connection else []
+    return [_session_record(row) for row in rows]
 
 
-def last_night(home: Path, name: str | None = None) -> SessionRecord | None:
-    """Tell the newest finished night; None where there is none."""
-    finished = [night for night in nights(home, name) if night.finished_at]
-    return finished[-1] if finished else None
+def begin_training(home: Path, name: str, kind: str, session: date | None = None) -> int:
+    """Record that a training has started and return its number.
 
-
-def begin_run(home: Path, name: str, kind: str, night: date | None = None) -> int:
-    """Store that a training begins; return its number.
-
-    One of the same name that never told its end is stopped: there is one at a time.
+    One of the same name that is still running was interrupted: only one runs at a time.
     """
     check_name(name)
     with changing(home) as connection:
-        connection.execute(_FORGOTTEN, (instant(), name))
-        row = (name, day_text(night), kind, instant())
-        return connection.execute(_RUN_BEGINS, row).lastrowid or 0
+        connection.execute(_INTERRUPTED, (now_text(), name))
+        row = (name, day_text(session), kind, now_text())
+        return connection.execute(_TRAINING_BEGINS, row).lastrowid or 0
 
 
-def finish_run(
-    home: Path,
-    number: int,
-    *,
-    state: Literal["done", "failed", "stopped"],
-    reason: str = "",
-    version: str | None = None,
-    updates: int | None = None,
+def finish_training(
+    home: Path, number: int, *, state: Literal["done", "failed", "stopped"], reason: str = ""
 ) -> None:
-    """Store how a training ended; one that has ended stays as it is."""
+    """Record how a training ended; one that has ended stays as it is."""
     with changing(home) as connection:
-        connection.execute(_RUN_ENDS, (instant(), state, reason, version, updates, number))
+        connection.execute(_TRAINING_ENDS, (now_text(), state, reason, number))
 
 
-def runs(home: Path, name: str | None = None) -> list[Run]:
-    """List the trainings of one model name, or of all, oldest first.
+def trainings(home: Path, name: str | None = None) -> list[Training]:
+    """List the scheduled trainings of one model name or of all, oldest first.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: it is damaged.
+        StorageError: the registry is corrupt.
     """
     with reading(home) as connection:
-        rows = connection.execute(_RUNS, (name,)).fetchall() if connection else []
-    return [_run(row) for row in rows]
+        rows = connection.execute(_TRAININGS, (name,)).fetchall() if connection else []
+    return [_training(row) for row in rows]
 
 
-def _night(row: sqlite3.Row) -> SessionRecord:
-    name, night, started_at, finished_at, outcome, exit_code, summary = row
+def _session_record(row: sqlite3.Row) -> SessionRecord:
+    name, session, started_at, finished_at, outcome, exit_code, summary = row
     return SessionRecord(
         name=name,
-        night=date.fromisoformat(night),
+        session=date.fromisoformat(session),
         started_at=datetime.fromisoformat(started_at),
-        finished_at=moment(finished_at),
+        finished_at=parse_time(finished_at),
         outcome=outcome,
         exit_code=exit_code,
         summary=json.loads(summary),
     )
 
 
-def _run(row: sqlite3.Row) -> Run:
-    number, name, night, kind, started_at, ended_at, state, reason, version, updates = row
-    return Run(
+def _training(row: sqlite3.Row) -> Training:
+    number, name, session, kind, started_at, ended_at, state, reason, version, steps = row
+    return Training(
         id=number,
         name=name,
-        night=day_of(night),
+        session=parse_day(session),
         kind=kind,
         started_at=datetime.fromisoformat(started_at),
-        ended_at=moment(ended_at),
+        ended_at=parse_time(ended_at),
         state=state,
         reason=reason,
         version=version,
-        updates=updates,
+        steps=steps,
     )

@@ -1,88 +1,70 @@
-"""How often anyone has looked at report days: kept beside the versions, and told with each verdict.
+"""The number of test-set evaluations: how often which test days were evaluated.
 
-Whoever tries twenty versions on the same days sees one that is better at 5 % by chance. Every
-evaluation is one look; another version, or another way to walk, is another question asked.
+Of twenty versions tried on the same days one looks better at 5 % by chance. Every evaluation
+counts; another version, or another way to walk forward, is another question.
 """
 
-import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import sqlite3
 from datetime import date
 from pathlib import Path
-from uuid import uuid4
 
+from forecaster.errors import ForecasterError
 from forecaster.evaluation.evaluation import EvaluationCount
+from forecaster.registry.registry_file import changing
 
 log = logging.getLogger(__name__)
 
-SCHEMA = "forecaster.looks/1"
-FILE, LOCK = "looks.json", ".looks.lock"
+# Where 0.1.0 counted evaluations; taken over once, then renamed.
+OLD_FILE, OLD_SCHEMA, TAKEN_OVER = "looks.json", "forecaster.looks/1", ".taken-over"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    question: str
-    first: str
-    last: str
-    count: int
+_COUNT = """
+    INSERT INTO test_set_evaluations VALUES (?1, ?2, ?3, 1)
+    ON CONFLICT (question, "first") DO UPDATE SET
+        "last" = max("last", excluded."last"), evaluations = evaluations + 1
+    RETURNING evaluations
+"""
+_OVERLAPPING = """
+    SELECT sum(evaluations), count(DISTINCT question) FROM test_set_evaluations
+    WHERE "first" <= ?2 AND "last" >= ?1
+"""
 
 
 def count_evaluation(home: Path, question: str, first: date, last: date) -> EvaluationCount:
-    """Count one more look at the days from `first` to `last`, and all that overlap them.
+    """Count one more evaluation of the days from `first` to `last`, and all that overlap them.
 
     Args:
-        home: the workspace; one that cannot be written is told of, and nothing counted.
-        question: what was asked: a version and how it walked.
-        first: first report day.
-        last: last report day.
+        home: the workspace; if it can't be written, a warning is logged and nothing counted.
+        question: what was evaluated: a version and how it walked forward.
+        first: first test day.
+        last: last test day.
     """
-    folder = home / "models"
+    old = home / "models" / OLD_FILE
+    days = (first.isoformat(), last.isoformat())
     try:
-        with _locked(folder):
-            entries = _read(folder / FILE)
-            mine = [e for e in entries if (e.question, e.first) == (question, first.isoformat())]
-            count = 1 + sum(entry.count for entry in mine)
-            latest = max([last.isoformat(), *(entry.last for entry in mine)])
-            entry = _Entry(question=question, first=first.isoformat(), last=latest, count=count)
-            entries = [e for e in entries if e not in mine] + [entry]
-            _write(folder / FILE, entries)
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("%s: looks cannot be counted (%s)", folder / FILE, error)
+        with changing(home) as connection:
+            is_taken_over = _take_over(connection, old)
+            (count,) = connection.execute(_COUNT, (question, *days)).fetchone()
+            total, questions = connection.execute(_OVERLAPPING, days).fetchone()
+        if is_taken_over:
+            os.replace(old, old.with_name(f"{OLD_FILE}{TAKEN_OVER}"))
+    except (ForecasterError, OSError, ValueError, TypeError, LookupError) as error:
+        log.warning("test-set evaluations cannot be counted: %s", error)
         return EvaluationCount(same=None, total=None, questions=None)
-    same = [e for e in entries if e.first <= last.isoformat() and e.last >= first.isoformat()]
-    questions = len({entry.question for entry in same})
-    return EvaluationCount(
-        same=count, total=sum(entry.count for entry in same), questions=questions
+    return EvaluationCount(same=count, total=total, questions=questions)
+
+
+def _take_over(connection: sqlite3.Connection, old: Path) -> bool:
+    """Insert the counts of 0.1.0, if there are any; rows that are there were taken over before."""
+    if not old.exists():
+        return False
+    content = json.loads(old.read_text())
+    if content.get("schema") != OLD_SCHEMA:
+        raise ValueError(f"{old}: its schema is {content.get('schema')!r}, not {OLD_SCHEMA!r}")
+    connection.executemany(
+        "INSERT OR IGNORE INTO test_set_evaluations VALUES (?, ?, ?, ?)",
+        [(one["question"], one["first"], one["last"], one["count"]) for one in content["looks"]],
     )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _read(file: Path) -> list[_Entry]:
-    if not file.exists():
-        return []
-    content = json.loads(file.read_text())
-    if content.get("schema") != SCHEMA:
-        raise ValueError(f"its schema is {content.get('schema')!r}, not {SCHEMA!r}")
-    return [_Entry(**entry) for entry in content["looks"]]
-
-
-def _write(file: Path, entries: list[_Entry]) -> None:
-    side = file.with_name(f".{FILE}-{uuid4().hex}")
-    try:
-        with side.open("w") as stream:
-            json.dump({"schema": SCHEMA, "looks": [asdict(e) for e in entries]}, stream, indent=2)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(side, file)
-    finally:
-        side.unlink(missing_ok=True)
+    return True

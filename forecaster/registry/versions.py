@@ -1,7 +1,7 @@
-"""Versions on disk: a folder each, written whole or not at all, verified before use.
+"""Versions on disk: a folder each, written completely or not at all, verified before use.
 
-Weights are safetensors, the rest is a JSON manifest that carries the SHA-256 of every
-file; nothing is ever unpickled. Knows no network: arrays by name go in and come out.
+Weights are safetensors, everything else is a JSON manifest with the SHA-256 of every file;
+nothing is ever unpickled. Knows no network: arrays by name in and out.
 """
 
 import hashlib
@@ -16,14 +16,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from forecaster.database import sync_folder
 from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
-from forecaster.registry.manifest import HASH_PIECE, SCHEMA, Manifest
+from forecaster.registry.manifest import (
+    HASH_LENGTH,
+    SCHEMA,
+    SCHEMA_2,
+    Manifest,
+    content_hash,
+    from_schema_2,
+)
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
 _SECOND = len("20240301-221502")
@@ -33,10 +39,10 @@ Weights = dict[str, np.ndarray]
 
 
 def check_writable(home: Path) -> Path:
-    """Make sure that a version could be written, before any work is done for it.
+    """Check that a version can be written, before any work is done for it.
 
     Returns:
-        The folder of versions, created if the home is there.
+        The folder of versions, created if the home exists.
 
     Raises:
         CannotWriteError: the home is missing, or nothing can be written in it.
@@ -45,7 +51,7 @@ def check_writable(home: Path) -> Path:
         raise CannotWriteError(f"{home}: no such home; create it with: mkdir -p {home}")
     folder = home / "models" / UNFINISHED
     if folder.is_symlink():
-        raise CannotWriteError(f"{folder}: is a link, which nothing here makes; remove it.")
+        raise CannotWriteError(f"{folder}: is a link, which forecaster never makes; remove it.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"probe-{uuid4().hex}"
@@ -61,11 +67,11 @@ def check_writable(home: Path) -> Path:
 def save_version(
     home: Path, manifest: Manifest, members: list[Weights], created: datetime
 ) -> Manifest:
-    """Write a version: files and manifest to a side folder first, then one rename.
+    """Write a version into a temporary folder, then rename it.
 
     Args:
         home: the workspace.
-        manifest: complete but for `version` and `files`, which are filled in here.
+        manifest: complete except for `version` and `files`, which are filled in here.
         members: the weights of each member, in the manifest's order.
         created: becomes the first part of the id, in UTC.
 
@@ -74,7 +80,7 @@ def save_version(
 
     Raises:
         CannotWriteError: the home is missing or read-only.
-        StorageError: the disk refused on the way; nothing is left behind.
+        StorageError: the disk failed; nothing is left behind.
     """
     folder = check_writable(home)
     side = folder / UNFINISHED / uuid4().hex
@@ -85,14 +91,13 @@ def save_version(
             content = save_tensors(weights)
             hashes[member.weights] = hashlib.sha256(content).hexdigest()
             _write(side / member.weights, content)
-        whole = manifest.model_copy(update={"files": hashes})
-        name = (
-            f"{created:%Y%m%d-%H%M%S}-{manifest.network.model}-{whole.content_hash()[:HASH_PIECE]}"
-        )
-        whole = whole.model_copy(update={"version": name})
-        _write(side / MANIFEST, whole.document().encode())
+        written = manifest.model_copy(update={"files": hashes})
+        digest = written.content_hash()[:HASH_LENGTH]
+        name = f"{created:%Y%m%d-%H%M%S}-{manifest.network.model}-{digest}"
+        written = written.model_copy(update={"version": name})
+        _write(side / MANIFEST, written.document().encode())
         sync_folder(side)
-        if not (folder / name).exists():  # a resumed training writes what it wrote before
+        if not (folder / name).exists():  # a resumed training writes the same again
             os.replace(side, folder / name)
         sync_folder(folder)
     except OSError as error:
@@ -101,13 +106,13 @@ def save_version(
         ) from error
     finally:
         shutil.rmtree(side, ignore_errors=True)
-    return whole
+    return written
 
 
 def list_versions(home: Path) -> list[str]:
-    """Name all versions, oldest first; an empty list where there is no folder.
+    """List all versions, oldest first; empty if there is no folder.
 
-    A name tells the second; versions of one second are put in order by their manifests.
+    An id has the second; versions of one second are ordered by their manifests.
     """
     folder = home / "models"
     if not folder.is_dir():
@@ -125,7 +130,7 @@ def list_versions(home: Path) -> list[str]:
 
 
 def _created_at(folder: Path) -> str:
-    """Read when a version was made, in UTC to the microsecond; empty where that is not told."""
+    """Read the time a version was made, in UTC to the microsecond; empty if it can't be read."""
     try:
         moment = datetime.fromisoformat(json.loads(_read(folder, MANIFEST))["created_at"])
         return moment.astimezone(UTC).isoformat(timespec="microseconds")
@@ -134,52 +139,61 @@ def _created_at(folder: Path) -> str:
 
 
 def read_manifest(home: Path, version: str) -> Manifest:
-    """Read and verify one manifest against its version id.
+    """Read one manifest, of schema 3 or 2, and verify it against its version id.
 
     Raises:
         ArtifactError: unreadable, of another schema, or changed since it was written.
     """
     try:
-        content = json.loads(_read(home / "models" / version, MANIFEST))
-        schema = content.get("schema") if isinstance(content, dict) else None
-        if isinstance(schema, str) and schema != SCHEMA:
+        document = json.loads(_read(home / "models" / version, MANIFEST))
+        schema = document.get("schema") if isinstance(document, dict) else None
+        if isinstance(schema, str) and schema not in (SCHEMA, SCHEMA_2):
             raise ArtifactError(
-                f"Version {version} was written by another forecaster: its schema is {schema!r}, "
-                f"this one reads {SCHEMA!r}. Train again, or name another version; see: "
-                "forecaster models list"
+                f"Version {version} was written by another version of forecaster: its schema is "
+                f"{schema!r}, this one reads {SCHEMA!r}. Train again, or name another version; "
+                "see: forecaster models list"
             )
-        manifest = Manifest.model_validate(content)
-        piece = manifest.content_hash()[:HASH_PIECE]
-    except (OSError, ValueError, RecursionError, ValidationError) as error:
-        raise _damaged(version, f"{MANIFEST} cannot be read ({type(error).__name__})") from error
-    if manifest.version != version or piece != version[-HASH_PIECE:]:
-        raise _damaged(version, f"{MANIFEST} was changed after it was written")
+        current = from_schema_2(document) if schema == SCHEMA_2 else document
+        manifest, digest = Manifest.model_validate(current), content_hash(document)[:HASH_LENGTH]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise _corrupt(version, f"{MANIFEST} cannot be read ({type(error).__name__})") from error
+    if manifest.version != version or digest != version[-HASH_LENGTH:]:
+        raise _corrupt(version, f"{MANIFEST} was changed after it was written")
     return manifest
 
 
 def verify(home: Path, version: str) -> Manifest:
-    """Read a version's manifest after checking every file of it.
+    """Read a version's manifest and verify every file of it.
 
     Raises:
-        ArtifactError: a file is damaged.
+        ArtifactError: a file is corrupt.
         UnknownNameError: there is no such version.
     """
-    names = list_versions(home)
-    if version not in names:
-        raise UnknownNameError(
-            f"No version {version!r} under {home / 'models'}; it holds "
-            f"{', '.join(names[-3:]) or 'none'}. See: forecaster models list"
-        )
+    refuse_unknown(home, version)
     manifest = read_manifest(home, version)
     load_weights(home, manifest)
     return manifest
 
 
-def load_weights(home: Path, manifest: Manifest) -> list[Weights]:
-    """Read every member's weights, each verified against the manifest before it is parsed.
+def refuse_unknown(home: Path, version: str) -> None:
+    """Refuse a version id that is not in the home.
 
     Raises:
-        ArtifactError: a file is missing, outside the version's folder, or not the one written.
+        UnknownNameError: there is no such version.
+    """
+    names = list_versions(home)
+    if version not in names:
+        raise UnknownNameError(
+            f"No version {version!r} under {home / 'models'}; it has "
+            f"{', '.join(names[-3:]) or 'none'}. See: forecaster models list"
+        )
+
+
+def load_weights(home: Path, manifest: Manifest) -> list[Weights]:
+    """Read every member's weights, each file verified against the manifest before parsing.
+
+    Raises:
+        ArtifactError: a file is missing, outside the version's folder, or changed.
     """
     folder = home / "models" / manifest.version
     return [_load_member(folder, manifest, member.weights) for member in manifest.members]
@@ -187,17 +201,17 @@ def load_weights(home: Path, manifest: Manifest) -> list[Weights]:
 
 def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
     if Path(name).name != name or (folder / name).is_symlink():
-        raise _damaged(manifest.version, f"{name} lies outside its folder")
+        raise _corrupt(manifest.version, f"{name} lies outside its folder")
     try:
         content = _read(folder, name)
     except (OSError, ValueError, MemoryError) as error:
-        raise _damaged(manifest.version, f"{name}: {_why(error)}") from error
+        raise _corrupt(manifest.version, f"{name}: {_reason(error)}") from error
     if hashlib.sha256(content).hexdigest() != manifest.files.get(name):
-        raise _damaged(manifest.version, f"{name} has another SHA-256 than when it was written")
+        raise _corrupt(manifest.version, f"{name} has another SHA-256 than when it was written")
     try:
         tensors: Weights = load_tensors(content)
-    except (SafetensorError, KeyError) as error:  # KeyError: a number type that numpy has not
-        raise _damaged(manifest.version, f"{name} is not safetensors ({error})") from error
+    except (SafetensorError, KeyError) as error:  # KeyError: a type unknown to numpy
+        raise _corrupt(manifest.version, f"{name} is not safetensors ({error})") from error
     return tensors
 
 
@@ -206,11 +220,11 @@ def _read(folder: Path, name: str) -> bytes:
 
     Raises:
         OSError: it cannot be read, or one of the two is a link.
-        ValueError: it is no file.
+        ValueError: it is not a regular file.
     """
     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        # Not waiting, so that a pipe in a file's place cannot hold us.
+        # Without O_NONBLOCK a pipe in the file's place would block.
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
     finally:
         os.close(inside)
@@ -220,13 +234,13 @@ def _read(folder: Path, name: str) -> bytes:
         return file.read()
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else str(error)) or "too large to read"
 
 
-def _damaged(version: str, what: str) -> ArtifactError:
+def _corrupt(version: str, what: str) -> ArtifactError:
     return ArtifactError(
-        f"Version {version} is damaged: {what}. Train again, or name another "
+        f"Version {version} is corrupt: {what}. Train again, or name another "
         "version; see: forecaster models list"
     )
 

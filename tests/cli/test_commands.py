@@ -173,7 +173,7 @@ def test_predict_gives_the_next_session_of_each_ticker(run: Run, home: Path) -> 
     assert (row["ticker"], row["as_of"], row["session"]) == ("BBB", "2012-10-05", "2012-10-08")
     assert row["target"] == "return"
     assert row["q025"] < row["q10"] < row["forecast"] < row["q90"] < row["q975"]
-    assert 0.0 < row["rise"] < 1.0
+    assert 0.0 < row["prob_up"] < 1.0
     assert row["price_q10"] < row["price_forecast"] < row["price_q90"]
 
 
@@ -247,7 +247,7 @@ def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
     ranges = run("predict", "--target", "range", *evening).stdout
     assert "high / low = exp(exp(forecast))" in ranges and "price" not in ranges
-    assert "price" not in ranges and "rise" not in ranges and "  interval" not in ranges
+    assert "price" not in ranges and "prob_up" not in ranges and "  interval" not in ranges
 
 
 def test_predict_says_of_each_forecast_what_it_is_worth(run: Run, trained_home: Path) -> None:

@@ -14,12 +14,12 @@ from forecaster.registry.versions import list_versions, read_manifest
 VERSION = "20240101-000000-lstm-00000000"
 
 
-def rows(actual, *, version=VERSION, night=True):
+def rows(actual, *, version=VERSION, session=True):
     """One ticker on as many sessions; the 80 % interval is -1.28 to 1.28, the 95 % one 1.96."""
     count = len(actual)
     days = pd.bdate_range("2024-01-01", periods=count)
     ends = {"q025": -1.96, "q10": -1.28, "q90": 1.28, "q975": 1.96}
-    known = {"version": version, "night": night, "target": "return", "forecast": 0.0}
+    known = {"version": version, "night": session, "target": "return", "forecast": 0.0}
     return pd.DataFrame({"session": days, "actual": actual, **known, **ends})
 
 
@@ -29,7 +29,7 @@ def promoted(mean, error):
     return Decision(
         id=1,
         name="return",
-        night=None,
+        session=None,
         made_at=datetime(2024, 1, 1, tzinfo=UTC),
         outcome="promoted",
         challenger=VERSION,
@@ -65,7 +65,7 @@ def test_only_the_last_quarter_counts(calm):
 def test_forecasts_of_others_do_not_count(calm):
     """Neither those of an earlier champion nor what a person asked for."""
     assert drift_flags(rows(9.0 * calm, version="baseline"), VERSION, None) == []
-    assert drift_flags(rows(9.0 * calm, night=False), VERSION, None) == []
+    assert drift_flags(rows(9.0 * calm, session=False), VERSION, None) == []
 
 
 def test_a_champion_made_by_hand_promised_nothing():

@@ -13,9 +13,9 @@ from forecaster.operations import daily_run, due_sessions
 from forecaster.operations.due_sessions import evening, held
 from forecaster.operations.retraining import Decided
 from forecaster.operations.session_forecasts import forecast_session
-from forecaster.registry.forecast_log import ledger
+from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.promotion import promote
-from forecaster.registry.run_history import begin_run, finish_run
+from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings
 
@@ -25,8 +25,8 @@ def _no_training(monkeypatch):
     """One that takes no time."""
 
     def train(day, chosen):
-        number = begin_run(day.home, day.name, "cold", day.day)
-        finish_run(day.home, number, state="done")
+        number = begin_training(day.home, day.name, "cold", day.day)
+        finish_training(day.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_judge", train)
@@ -59,14 +59,14 @@ def test_a_night_stopped_after_its_promotion_is_not_forecast_by_the_new_champion
     (version,) = list_versions(home)
 
     def stop(day, chosen):
-        promote(home, day.name, version, reason="passed", night=day.day)
+        promote(home, day.name, version, reason="passed", session=day.day)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(daily_run, "train_and_judge", stop)
         assert retrained(run, home, "--as-of", last).exit_code != 0
     assert retrained(run, home, "--as-of", last).exit_code == 0
-    rows = ledger(home, "return,range")
+    rows = read_forecasts(home, "return,range")
     assert len(rows) == 6 and set(rows["version"]) == {"baseline"}
 
 

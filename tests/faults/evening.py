@@ -30,9 +30,9 @@ from forecaster.operations import retraining as nightly_training
 from forecaster.pipeline import retrain as nights_of
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.champion_history import decisions, registered
-from forecaster.registry.forecast_log import ledger
+from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.registry_file import registry_path
-from forecaster.registry.run_history import runs
+from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import list_versions
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
 from tests.operations.sessions import Daily, evening_of, told
@@ -124,7 +124,9 @@ def state(home: Path) -> dict[str, object]:
             name: (store.revision(name).number, store.bars(name).to_dict("records"))
             for name in store.tickers()
         }
-    done = [(one.night, one.version, one.updates) for one in runs(home) if one.state == "done"]
+    done = [
+        (one.session, one.version, one.updates) for one in trainings(home) if one.state == "done"
+    ]
     statuses = {version: one.status for version, one in registered(home).items()}
     return {
         **told(home),
@@ -137,10 +139,10 @@ def state(home: Path) -> dict[str, object]:
 def flaws(home: Path) -> list[str]:
     """Say what is wrong with the files of a home, and what is in them twice."""
     found = [integrity_error(path) for path in (home / "data" / "prices.db", registry_path(home))]
-    rows = ledger(home)
+    rows = read_forecasts(home)
     if rows.duplicated(["name", "ticker", "target", "as_of"]).any():
         found.append("a forecast is in the ledger twice")
-    taken = [(one.night, one.challenger) for one in decisions(home)]
+    taken = [(one.session, one.challenger) for one in decisions(home)]
     if len(set(taken)) != len(taken):
         found.append(f"decided twice: {[asdict(one) for one in decisions(home)]}")
     return [one for one in found if one]

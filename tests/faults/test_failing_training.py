@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from forecaster.registry.champion_history import champion_status, decisions, registered
-from forecaster.registry.forecast_log import ledger
-from forecaster.registry.run_history import last_night, runs
+from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.run_history import last_night, trainings
 from forecaster.registry.versions import load_weights, read_manifest
 from tests.faults import evening, troubles
 from tests.faults.conftest import Stage
@@ -25,12 +25,12 @@ WORDS = {
 
 def check(home: Path, champion: str | None, trouble: str) -> None:
     """The reason is stored thrice, the night is done, and its forecasts are the champion's."""
-    run, decided, done = runs(home)[-1], decisions(home)[-1], last_night(home)
-    assert done and (done.night, done.outcome, done.exit_code) == (TODAY, "done", 5)
-    assert (run.state, decided.outcome, decided.night) == ("failed", "failed", TODAY)
+    run, decided, done = trainings(home)[-1], decisions(home)[-1], last_night(home)
+    assert done and (done.session, done.outcome, done.exit_code) == (TODAY, "done", 5)
+    assert (run.state, decided.outcome, decided.session) == ("failed", "failed", TODAY)
     assert WORDS[trouble] in run.reason == decided.reason
     assert decided.before == decided.after == champion_status(home, "return").champion == champion
-    rows = ledger(home, since=TODAY)
+    rows = read_forecasts(home, since=TODAY)
     assert list(rows["version"]) == [champion or "baseline"] * 2
     assert np.isfinite(rows["forecast"]).all()
     (failed,) = [name for name, one in registered(home).items() if one.status == "failed"]
@@ -63,7 +63,7 @@ def test_numbers_that_go_wild_fail_the_run_alone(
         report = do(TODAY, home, settings)
     assert report.exit_code == 5 and champion
     check(home, champion, trouble)
-    assert do(TODAY, home).nights == ()
+    assert do(TODAY, home).session_records == ()
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
-from forecaster.registry.manifest import HASH_PIECE, Manifest
+from forecaster.registry.manifest import HASH_LENGTH, Manifest
 from forecaster.settings import TrainSettings
 from forecaster.settings.settings_sources import load_settings
 from tests.faults.mutated import mutations, torn
@@ -194,10 +194,10 @@ LAST = BARS["session"].max().date()
 def rehashed(content: Any, version: str) -> str:
     """Name the version that such a manifest would be whole as; the old name where it is none."""
     try:
-        piece = Manifest.model_validate(content).content_hash()[:HASH_PIECE]
+        piece = Manifest.model_validate(content).content_hash()[:HASH_LENGTH]
     except ValueError:
         return version
-    return version[:-HASH_PIECE] + piece
+    return version[:-HASH_LENGTH] + piece
 
 
 TOML = b"""

@@ -10,7 +10,7 @@ import pytest
 from forecaster.operations import challenger as train_night
 from forecaster.operations import retraining as nightly_training
 from forecaster.pipeline.predict import predict
-from forecaster.registry.run_history import runs
+from forecaster.registry.run_history import trainings
 from tests.faults import evening
 from tests.faults.conftest import ALL, Stage
 from tests.faults.evening import TODAY, YESTERDAY, do, flaws, state
@@ -31,7 +31,7 @@ def compare(home: Path, expected: dict[str, object]) -> None:
     found = state(home)
     for subject in expected:
         assert found[subject] == expected[subject], subject
-    assert all(run.state != "running" for run in runs(home))
+    assert all(run.state != "running" for run in trainings(home))
 
 
 @pytest.mark.slow

@@ -25,9 +25,9 @@ from forecaster.operations.retraining import Decided
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.retrain import retrain
 from forecaster.pipeline.train import train
-from forecaster.registry.forecast_log import ledger
+from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.promotion import promote
-from forecaster.registry.run_history import begin_run, finish_run, nights
+from forecaster.registry.run_history import begin_training, finish_training, session_records
 from forecaster.settings import TrainSettings
 from tests.operations.sessions import Daily, on, settings
 from tests.pipeline.test_fetch_killed import needs_mount
@@ -67,7 +67,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = TrainSettings(hidden=3, max_steps=2)
     version = train(settings=quick, home=home, as_of=DAYS[-5]).manifest.version
     promote(home, "return", version, reason="for the test")
-    finish_run(home, begin_run(home, "return", "cold", DAYS[-5]), state="done")
+    finish_training(home, begin_training(home, "return", "cold", DAYS[-5]), state="done")
     assert retrain(home=home, as_of=DAYS[-4]).exit_code == 0
     return home
 
@@ -201,8 +201,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Trainings take no time and decide nothing."""
 
     def train_nothing(evening, chosen):
-        number = begin_run(evening.home, evening.name, "cold", evening.day)
-        finish_run(evening.home, number, state="done", updates=1)
+        number = begin_training(evening.home, evening.name, "cold", evening.day)
+        finish_training(evening.home, number, state="done", updates=1)
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_judge", train_nothing)
@@ -221,9 +221,9 @@ def test_the_night_on_which_clocks_change_is_no_other(
     for hour in range(24 * 4):
         now = datetime(2010, 3, 12, 12, tzinfo=UTC) + timedelta(hours=hour)
         with clock.as_if(now):
-            for one in retrain(home=tmp_path, settings=chosen, source=source).nights:
-                assert one.night not in done and one.exit_code == 0
-                done[one.night] = now
+            for one in retrain(home=tmp_path, settings=chosen, source=source).session_records:
+                assert one.session not in done and one.exit_code == 0
+                done[one.session] = now
     monkeypatch.undo()
     time.tzset()
     assert done == {
@@ -236,14 +236,14 @@ def test_a_clock_set_back_by_a_month_writes_nothing(tmp_path: Path, no_training:
     """Fault 48: no bar, no forecast, no night; and all goes on when it is set right."""
     source, chosen = Daily(60), settings()
     on(source.sessions[-5], tmp_path, source, chosen)
-    before, asked = ledger(tmp_path, "return"), source.asked
+    before, asked = read_forecasts(tmp_path, "return"), source.asked
     stored = (tmp_path / "data" / "prices.db").read_bytes()
     with pytest.raises(TryLaterError, match="The clock says"):
         on(source.sessions[-26], tmp_path, source, chosen)
-    assert ledger(tmp_path, "return").equals(before) and source.asked == asked
+    assert read_forecasts(tmp_path, "return").equals(before) and source.asked == asked
     assert (tmp_path / "data" / "prices.db").read_bytes() == stored
     on(source.sessions[-4], tmp_path, source, chosen)
-    assert [one.night for one in nights(tmp_path, "return")] == source.sessions[-5:-3]
+    assert [one.session for one in session_records(tmp_path, "return")] == source.sessions[-5:-3]
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ import pytest
 
 from forecaster.data.store import PriceStore
 from forecaster.registry.champion_history import champion_status, decisions
-from forecaster.registry.forecast_log import ledger
-from forecaster.registry.run_history import nights, runs
+from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.run_history import session_records, trainings
 from tests.yahoo.charts import series, sessions
 from tests.yahoo.faults import CHARTS, WIRE, gone
 from tests.yahoo.server import LoopbackYahoo
@@ -117,7 +117,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
         tradable = TICKERS if number < ENDED_AFTER else [*TICKERS[:2], *TICKERS[3:]]
         for hour in range(RUNS_A_NIGHT):
             codes[at(day, hour, f"forecaster retrain --quiet --home {home}")] += 1
-            rows = ledger(home, "return", day)
+            rows = read_forecasts(home, "return", day)
             made = set(rows.loc[rows["as_of"] == pd.Timestamp(day), "ticker"])
             if made >= set(tradable):
                 break
@@ -132,7 +132,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
         print()
         tell(home, codes, yahoo, asked, took, len(in_doubt))
     assert unlike(home, clean) == []
-    rows = ledger(home, "return")
+    rows = read_forecasts(home, "return")
     assert not rows.duplicated(["ticker", "as_of"]).any()
     of_nights = rows["as_of"].dt.date.isin(quarter) & (rows["ticker"] != "ENDED")
     assert not rows.loc[of_nights, "late"].any()
@@ -143,7 +143,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
     assert "Traceback" not in told and "a bug" not in told
     assert set(codes) <= ALLOWED
     assert set(yahoo.played) == set(WIRE | CHARTS)
-    assert not [run.reason for run in runs(home) if run.state != "done"]
+    assert not [run.reason for run in trainings(home) if run.state != "done"]
     for line in ("status --max-age 26h", "doctor --offline", "score --json"):
         assert at(LAST, 1, f"forecaster {line} --home {home}") == 0, line
 
@@ -152,7 +152,7 @@ def tell(
     home: Path, codes: Counter[int], yahoo: LoopbackYahoo, asked: int, took: float, unlike: int
 ) -> None:
     """Print the quarter's figures, as docs/nightly.md has them."""
-    known = nights(home, "return")
+    known = session_records(home, "return")
     with PriceStore.open_for_reading(home) as store:
         revisions = sum(len(store.revisions(ticker)) for ticker in TICKERS) - len(TICKERS)
     outcomes = Counter(one.outcome for one in decisions(home, "return"))
@@ -162,9 +162,11 @@ def tell(
     late = sum(len(re.findall(r'"late bars".*', line)) for line in log.splitlines())
     print(f"calls     {asked:,}, of which {played:,} went wrong in {len(yahoo.played)} ways")
     print(f"runs      {sum(codes.values())}, {again} of them to ask again; exit {dict(codes)}")
-    print(f"forecasts {len(ledger(home, 'return')):,} in {len(known)} nights; {late} were late")
     print(
-        f"trainings {len(runs(home))}: {dict(outcomes)}; {champion_status(home, 'return').champion}"
+        f"forecasts {len(read_forecasts(home, 'return')):,} in {len(known)} nights; {late} were late"
+    )
+    print(
+        f"trainings {len(trainings(home))}: {dict(outcomes)}; {champion_status(home, 'return').champion}"
     )
     print(f"store     {revisions} revisions; {unlike} tickers unlike before a clean evening")
     print(f"time      {took:.0f} s")

@@ -51,7 +51,7 @@ def test_tomorrow_is_today_with_a_width_of_its_own():
     for name in ("open", "high", "low", "close"):
         wild.loc[mine, name] = wild.loc[mine, name] ** 3 / 2500.0
     calm, loud = (table[table["target"] == "return"] for table in (forecasts(), forecasts(wild)))
-    assert (loud["forecast"] == 0.0).all() and (loud["rise"] == 0.5).all()
+    assert (loud["forecast"] == 0.0).all() and (loud["prob_up"] == 0.5).all()
     np.testing.assert_allclose(loud["price_forecast"], loud["last_close"])
     width = {
         name: (table["q90"] - table["q10"]).to_numpy()

@@ -12,8 +12,8 @@ from forecaster.errors import SourceDownError
 from forecaster.operations.due_sessions import evening
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.champion_history import champion_status, decisions
-from forecaster.registry.forecast_log import ledger
-from forecaster.registry.run_history import nights
+from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.run_history import session_records
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
 from tests.synthetic import bars_of
 
@@ -69,13 +69,17 @@ def on(day: date, home: Path, source: Daily, chosen: Settings, **options: object
 
 def told(home: Path, name: str = "return") -> dict[str, object]:
     """What must be alike: forecasts, decisions, who is champion; not when it was done."""
-    rows = ledger(home, name).drop(columns=["made_at", "late"])
+    rows = read_forecasts(home, name).drop(columns=["made_at", "late"])
     taken = [
-        (one.night, one.outcome, one.challenger, one.before, one.after, one.reason, one.evidence)
+        (one.session, one.outcome, one.challenger, one.before, one.after, one.reason, one.evidence)
         for one in decisions(home, name)
     ]
     place = champion_status(home, name)
-    by = [(one.night, one.summary["version"]) for one in nights(home, name) if one.finished_at]
+    by = [
+        (one.session, one.summary["version"])
+        for one in session_records(home, name)
+        if one.finished_at
+    ]
     return {
         "forecasts": rows.to_dict("records"),
         "decisions": taken,

@@ -18,7 +18,7 @@ from forecaster.operations.checkpoint_file import CheckpointFile
 from forecaster.pipeline.data_import import import_files
 from forecaster.registry.champion_history import champion_status, decisions, registered
 from forecaster.registry.promotion import promote
-from forecaster.registry.run_history import runs
+from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
@@ -107,7 +107,9 @@ def test_the_night_decides_the_blocks_not_the_settings(home: Path) -> None:
 def test_it_becomes_the_challenger_and_leaves_nothing_unfinished(whole: tuple[Path, str]) -> None:
     home, version = whole
     assert champion_status(home, "return").challenger == version
-    assert [(run.state, run.version, run.updates) for run in runs(home)] == [("done", version, 30)]
+    assert [(run.state, run.version, run.updates) for run in trainings(home)] == [
+        ("done", version, 30)
+    ]
     assert not list((home / "models" / ".unfinished").iterdir())
     assert read_manifest(home, version).training["start"] == "cold"
 
@@ -126,7 +128,7 @@ def test_stopped_at_a_random_update_it_ends_with_the_same_bits(
         trained(home)
     assert left.value.code == 128 + number
     assert checkpoint_of(home).exists() and not list_versions(home)
-    assert [run.state for run in runs(home)] == ["stopped"]
+    assert [run.state for run in trainings(home)] == ["stopped"]
     version = trained(home)
     first, again = read_manifest(*whole), read_manifest(home, version)
     for one, same in zip(weights(*whole), weights(home, version), strict=True):
@@ -287,8 +289,8 @@ def test_a_training_that_fails_keeps_its_best_and_touches_no_champion(
     kept = weights(home, failed)
     for name, value in weights(*whole)[0].items():
         np.testing.assert_array_equal(kept[0][name], value)
-    assert len(kept) == 2 and runs(home)[-1].state == "failed"
-    assert decisions(home)[-1].outcome == "failed" and decisions(home)[-1].night == LAST
+    assert len(kept) == 2 and trainings(home)[-1].state == "failed"
+    assert decisions(home)[-1].outcome == "failed" and decisions(home)[-1].session == LAST
     assert not checkpoint_of(home).exists()
 
 
@@ -298,7 +300,7 @@ def test_failing_before_the_first_look_leaves_the_reason_alone(
     diverging(monkeypatch, 2, DivergedError("a loss of nan"))
     with pytest.raises(DivergedError):
         trained(home)
-    assert not list_versions(home) and "a loss of nan" in runs(home)[-1].reason
+    assert not list_versions(home) and "a loss of nan" in trainings(home)[-1].reason
 
 
 def test_other_failures_are_not_taken_for_want_of_memory(
@@ -307,13 +309,13 @@ def test_other_failures_are_not_taken_for_want_of_memory(
     diverging(monkeypatch, 2, RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         trained(home)
-    assert runs(home)[-1].state == "failed"
+    assert trainings(home)[-1].state == "failed"
 
 
 def test_too_short_a_history_says_what_is_needed(home: Path) -> None:
     with pytest.raises(DataError, match=r"420 trading days; a challenger needs 630: 126 for the"):
         trained(home, blocks=RollingSplit())
-    assert runs(home)[-1].state == "failed"
+    assert trainings(home)[-1].state == "failed"
 
 
 def test_a_warm_start_begins_at_the_champion_and_says_so(home: Path) -> None:

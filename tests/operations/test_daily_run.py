@@ -27,15 +27,15 @@ def test_thirty_nights_replayed_equal_thirty_nights_one_by_one(tmp_path, start):
     nightly, replayed, off = (tmp_path / name for name in ("nightly", "replayed", "off"))
     for home in (nightly, replayed, off):
         home.mkdir()
-    nights = source.sessions[-NIGHTS:]
-    for day in nights:
-        (done,) = on(day, nightly, source, chosen).nights
+    session_records = source.sessions[-NIGHTS:]
+    for day in session_records:
+        (done,) = on(day, nightly, source, chosen).session_records
         assert done.exit_code in (0, 4), done.reason
-    with clock.as_if(evening_of(nights[-1]) + timedelta(days=90)):
+    with clock.as_if(evening_of(session_records[-1]) + timedelta(days=90)):
         fetch(home=replayed, source=source)
-        for day in (nights[0], nights[11], nights[-1]):
+        for day in (session_records[0], session_records[11], session_records[-1]):
             retrain(home=replayed, settings=chosen, as_of=day)
-    for day in (nights[0], nights[9], nights[19], nights[-1]):
+    for day in (session_records[0], session_records[9], session_records[19], session_records[-1]):
         on(day, off, source, chosen)
     expected = told(nightly)
     assert len(expected["decisions"]) == 3 and len(expected["forecasts"]) == NIGHTS * 2

@@ -39,8 +39,8 @@ def due(home, held, now, as_of=None, catch_up=63):
 def test_the_first_run_does_the_newest_night_alone(tmp_path):
     """Sessions of 2024-01-02, 03, 04, 05, 08, 09; nobody asks for a forecast of last week."""
     held = stored(tmp_path)
-    assert due(tmp_path, held, at(10, 3)).nights == (JAN[9],)
-    assert due(tmp_path, held, at(10, 3), as_of=JAN[7]).nights == (JAN[5],)
+    assert due(tmp_path, held, at(10, 3)).session_records == (JAN[9],)
+    assert due(tmp_path, held, at(10, 3), as_of=JAN[7]).session_records == (JAN[5],)
 
 
 @pytest.mark.parametrize(
@@ -51,25 +51,27 @@ def test_the_first_run_does_the_newest_night_alone(tmp_path):
         (at(20, 0), (3, 4, 5, 8, 9), "after a week off; no bar, no night"),
     ],
 )
-def test_every_night_since_the_last_one_is_due_in_order(tmp_path, now, nights, why):
+def test_every_night_since_the_last_one_is_due_in_order(tmp_path, now, session_records, why):
     held = stored(tmp_path)
     done(tmp_path, 2)
-    assert due(tmp_path, held, now).nights == tuple(JAN[day] for day in nights), why
+    assert due(tmp_path, held, now).session_records == tuple(JAN[day] for day in session_records), (
+        why
+    )
 
 
 def test_what_is_done_is_not_due_again(tmp_path):
     held = stored(tmp_path)
     done(tmp_path, 9)
     found = due(tmp_path, held, at(10, 3))
-    assert found.nights == () and not found.is_waiting
-    assert due(tmp_path, held, at(10, 3), as_of=JAN[4]).nights == ()
+    assert found.session_records == () and not found.is_waiting
+    assert due(tmp_path, held, at(10, 3), as_of=JAN[4]).session_records == ()
 
 
 def test_a_night_that_was_begun_is_done_again_and_those_after_it(tmp_path):
     """Killed in the first night of all: not only the newest is owed."""
     held = stored(tmp_path)
     begin_session(tmp_path, "return", JAN[4])
-    assert due(tmp_path, held, at(10, 3)).nights == tuple(JAN[day] for day in (4, 5, 8, 9))
+    assert due(tmp_path, held, at(10, 3)).session_records == tuple(JAN[day] for day in (4, 5, 8, 9))
 
 
 def test_a_session_without_a_bar_is_waited_for(tmp_path):
@@ -77,14 +79,14 @@ def test_a_session_without_a_bar_is_waited_for(tmp_path):
     held = stored(tmp_path)
     done(tmp_path, 9)
     found = due(tmp_path, held, at(10, 23))
-    assert found.nights == () and found.is_waiting and found.newest == JAN[10]
+    assert found.session_records == () and found.is_waiting and found.newest == JAN[10]
 
 
 def test_too_many_nights_are_cut_to_the_newest(tmp_path):
     held = stored(tmp_path)
     done(tmp_path, 2)
     found = due(tmp_path, held, at(10, 3), catch_up=2)
-    assert (found.nights, found.left_out) == ((JAN[8], JAN[9]), 3)
+    assert (found.session_records, found.left_out) == ((JAN[8], JAN[9]), 3)
 
 
 def test_a_night_waits_for_every_exchange_that_was_open(tmp_path):
@@ -92,9 +94,9 @@ def test_a_night_waits_for_every_exchange_that_was_open(tmp_path):
     stored(tmp_path, 1, ticker="AAPL")
     held = stored(tmp_path, 2, calendar="24/7", ticker="BTC-USD")
     done(tmp_path, 1)
-    assert due(tmp_path, held, at(2, 23)).nights == ()
-    assert due(tmp_path, held, at(3, 1)).nights == (JAN[2],)
-    assert due(tmp_path, held, at(4, 1)).nights == (JAN[2], JAN[3])
+    assert due(tmp_path, held, at(2, 23)).session_records == ()
+    assert due(tmp_path, held, at(3, 1)).session_records == (JAN[2],)
+    assert due(tmp_path, held, at(4, 1)).session_records == (JAN[2], JAN[3])
 
 
 def test_the_evening_of_a_day_is_that_of_its_own_sessions():

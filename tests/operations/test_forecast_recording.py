@@ -13,7 +13,7 @@ from forecaster.errors import CannotWriteError, StorageError
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
-from forecaster.registry.forecast_log import ledger
+from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.promotion import keep
 from forecaster.registry.registry_file import registry_path
 from forecaster.settings import TrainSettings
@@ -57,7 +57,7 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
     with clock.as_if(at):
         found = predict(home=home, as_of=FRIDAY, ledger="night")
     assert found.remembered == 2
-    rows = ledger(home)
+    rows = read_forecasts(home)
     assert rows["late"].tolist() == [late] * 2 and rows["made_at"].tolist() == [at] * 2
     assert rows["night"].all() and set(rows["name"]) == {"return"}
     assert set(rows["version"]) == {found.version}
@@ -66,7 +66,7 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
 def test_the_fingerprint_is_that_of_the_bars_known_that_evening(home: Path) -> None:
     """Of the universe too, which the forecast of one ticker reads."""
     predict(["AAA"], home=home, as_of=FRIDAY)
-    (row,) = ledger(home).to_dict("records")
+    (row,) = read_forecasts(home).to_dict("records")
     assert row["fingerprint"] == known(home)
     assert (row["ticker"], row["night"]) == ("AAA", False)
 
@@ -74,7 +74,7 @@ def test_the_fingerprint_is_that_of_the_bars_known_that_evening(home: Path) -> N
 def test_the_baselines_forecasts_are_remembered_alike(home: Path) -> None:
     keep(home, "return", "nobody", reason="worse")
     assert predict(home=home, as_of=FRIDAY).version == "baseline"
-    rows = ledger(home)
+    rows = read_forecasts(home)
     assert set(rows["version"]) == {"baseline"} and set(rows["name"]) == {"return"}
     assert set(rows["fingerprint"]) == {known(home)} and rows["forecast"].eq(0.0).all()
 

@@ -12,8 +12,8 @@ from forecaster.errors import SourceDownError
 from forecaster.operations import daily_run
 from forecaster.operations.retraining import Decided
 from forecaster.pipeline.retrain import RetrainReport, retrain
-from forecaster.registry.forecast_log import ledger
-from forecaster.registry.run_history import begin_run, finish_run, last_night
+from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.run_history import begin_training, finish_training, last_night
 from tests.operations.sessions import Daily, evening_of, on, settings, told
 
 DAYS = 60
@@ -46,8 +46,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings take no time and decide nothing."""
 
     def train(evening, chosen):
-        number = begin_run(evening.home, evening.name, "cold", evening.day)
-        finish_run(evening.home, number, state="done", updates=1)
+        number = begin_training(evening.home, evening.name, "cold", evening.day)
+        finish_training(evening.home, number, state="done", updates=1)
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_judge", train)
@@ -77,14 +77,14 @@ def test_a_bar_that_comes_an_hour_later_is_forecast_from(tmp_path, source, troub
     setattr(source, trouble, ())
     asked = source.asked
     second = hours_after(1, day, late, source)
-    assert (second.exit_code, second.late, second.nights) == (0, ("BBB",), ())
+    assert (second.exit_code, second.late, second.session_records) == (0, ("BBB",), ())
     assert source.asked == asked + 1, "only the ticker that was lacking is asked for"
     assert forecasts_of(late, "BBB") == forecasts_of(other, "BBB")
     assert len(told(late)["forecasts"]) == len(told(other)["forecasts"]) == 4
     mended, well = last_night(late, "return"), last_night(other, "return")
     assert {**mended.summary, "scores": well.summary["scores"]} == well.summary
     assert mended.exit_code == 0
-    assert not ledger(late, "return")["late"].any()
+    assert not read_forecasts(late, "return")["late"].any()
     assert hours_after(2, day, late, source).late == () and source.asked == asked + 1
 
 
@@ -111,7 +111,7 @@ def test_without_fetching_and_in_a_dry_run_nobody_is_asked(tmp_path, source):
     asked = source.asked
     hours_after(1, day, tmp_path, source, no_fetch=True)
     plan = hours_after(1, day, tmp_path, source, dry_run=True).plan
-    assert source.asked == asked and plan.fetch == ("BBB",) and plan.nights == ()
+    assert source.asked == asked and plan.fetch == ("BBB",) and plan.session_records == ()
 
 
 def test_a_newer_night_leaves_the_older_one_as_it_was(tmp_path, source):
@@ -121,6 +121,6 @@ def test_a_newer_night_leaves_the_older_one_as_it_was(tmp_path, source):
     hours_after(0, source.sessions[-5], tmp_path, source)
     source.lacks = ()
     report = hours_after(0, source.sessions[-4], tmp_path, source)
-    assert report.late == () and len(report.nights) == 1
-    rows = ledger(tmp_path, "return")
+    assert report.late == () and len(report.session_records) == 1
+    rows = read_forecasts(tmp_path, "return")
     assert len(rows) == 5 and not rows["late"].any()

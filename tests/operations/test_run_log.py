@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from forecaster import clock
 from forecaster.operations.run_log import RunLog, beat, last_beat, log_path, run_log
 
-NIGHT = datetime(2024, 3, 8, 23, 0, tzinfo=UTC)
+MADE_AT = datetime(2024, 3, 8, 23, 0, tzinfo=UTC)
 
 
 def lines(home):
@@ -16,8 +16,8 @@ def lines(home):
 
 def test_an_event_is_one_line_of_json_with_its_instant(tmp_path):
     """Newlines in a text stay inside the line."""
-    with clock.as_if(NIGHT):
-        RunLog(tmp_path).write("night", night=date(2024, 3, 8), reason="two\nlines")
+    with clock.as_if(MADE_AT):
+        RunLog(tmp_path).write("night", session=date(2024, 3, 8), reason="two\nlines")
     assert lines(tmp_path) == [
         {"at": "2024-03-08T23:00:00+00:00", "event": "night", "night": "2024-03-08"}
         | {"reason": "two\nlines"}
@@ -87,8 +87,8 @@ def test_a_link_in_place_of_the_log_is_not_followed(tmp_path, logged_warnings):
 def test_the_heartbeat_is_the_last_run_that_ended_well(tmp_path):
     assert last_beat(tmp_path) is None
     for hour in (21, 22):
-        with clock.as_if(NIGHT.replace(hour=hour)):
+        with clock.as_if(MADE_AT.replace(hour=hour)):
             beat(tmp_path)
-    assert last_beat(tmp_path) == NIGHT.replace(hour=22)
+    assert last_beat(tmp_path) == MADE_AT.replace(hour=22)
     (tmp_path / "logs" / "heartbeat").write_text("yesterday")
     assert last_beat(tmp_path) is None

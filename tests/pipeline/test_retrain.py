@@ -15,8 +15,8 @@ from forecaster.operations.retraining import Decided, TrainingDay, why_due
 from forecaster.operations.run_log import last_beat, log_path
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import retrain
-from forecaster.registry.forecast_log import ledger
-from forecaster.registry.run_history import begin_run, finish_run, last_night, nights
+from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.run_history import begin_training, finish_training, last_night, sessions
 from tests.operations.sessions import Daily, evening_of, on, settings, told
 
 DAYS = 60
@@ -34,8 +34,8 @@ def trainings(monkeypatch):
 
     def train(evening, chosen):
         made.append(evening.day)
-        number = begin_run(evening.home, evening.name, "cold", evening.day)
-        finish_run(evening.home, number, state="done", updates=1)
+        number = begin_training(evening.home, evening.name, "cold", evening.day)
+        finish_training(evening.home, number, state="done", updates=1)
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_judge", train)
@@ -54,12 +54,12 @@ def test_a_second_run_does_nothing(tmp_path, source, trainings):
     """Not even asks the source; only the heartbeat says that it ran."""
     day = source.sessions[-5]
     first = on(day, tmp_path, source, settings())
-    assert [one.night for one in first.nights] == [day] and first.exit_code == 0
+    assert [one.session for one in first.sessions] == [day] and first.exit_code == 0
     before, asked = contents(tmp_path), source.asked
     with clock.as_if(evening_of(day) + timedelta(hours=1)):
         beat = clock.now()
     second = on(day, tmp_path, source, settings())
-    assert (second.nights, second.exit_code, source.asked) == ((), 0, asked)
+    assert (second.sessions, second.exit_code, source.asked) == ((), 0, asked)
     assert contents(tmp_path) == before
     with clock.as_if(beat):
         retrain(home=tmp_path, settings=settings(), source=source)
@@ -69,8 +69,8 @@ def test_a_second_run_does_nothing(tmp_path, source, trainings):
 def test_a_night_forecasts_every_ticker_and_says_so(tmp_path, source, trainings):
     """By the baseline, as long as nothing has passed the gate; in time, from that night's bars."""
     day = source.sessions[-5]
-    (done,) = on(day, tmp_path, source, settings()).nights
-    rows = ledger(tmp_path, "return")
+    (done,) = on(day, tmp_path, source, settings()).sessions
+    rows = read_forecasts(tmp_path, "return")
     assert sorted(rows["ticker"]) == ["AAA", "BBB"] and done.new == 2
     assert set(rows["version"]) == {"baseline"} and rows["night"].all()
     assert not rows["late"].any() and (rows["as_of"].dt.date == day).all()
@@ -91,8 +91,8 @@ def test_a_week_off_ends_as_a_run_every_night(tmp_path, source, trainings):
     on(source.sessions[-1], off, source, settings(every=3))
     assert told(off) == told(nightly)
     assert trainings[2 + len(each) :] == each and len(each) == 2
-    late = ledger(off, "return").set_index("as_of")["late"]
-    assert late.sum() == 2 * 6 and not ledger(nightly, "return")["late"].any()
+    late = read_forecasts(off, "return").set_index("as_of")["late"]
+    assert late.sum() == 2 * 6 and not read_forecasts(nightly, "return")["late"].any()
 
 
 def test_a_replay_ends_as_a_run_every_night_and_asks_no_source(tmp_path, source, trainings):
@@ -115,14 +115,14 @@ def test_a_dry_run_writes_nothing_and_tells_the_nights(tmp_path, source, trainin
     """Neither into an empty home nor into one in use."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert on(source.sessions[-5], empty, source, settings(), dry_run=True).plan.nights == ()
+    assert on(source.sessions[-5], empty, source, settings(), dry_run=True).plan.sessions == ()
     assert list(empty.iterdir()) == []
     home = tmp_path / "home"
     home.mkdir()
     on(source.sessions[-5], home, source, settings())
     before = contents(home)
     plan = on(source.sessions[-3], home, source, settings(every=2), dry_run=True).plan
-    assert plan.expected == tuple(source.sessions[-4:-2]) and plan.nights == ()
+    assert plan.expected == tuple(source.sessions[-4:-2]) and plan.sessions == ()
     assert plan.champion == "baseline" and plan.train.startswith("2 sessions since")
     assert contents(home) == before and source.asked == 2
 
@@ -140,10 +140,10 @@ def test_a_failed_training_leaves_the_forecasts_and_the_champion(
     monkeypatch.setattr(nightly_training, "train_challenger", fail)
     report = on(source.sessions[-5], tmp_path, source, settings())
     assert report.exit_code == 5 and "the loss is not finite" in report.reason
-    assert len(ledger(tmp_path, "return")) == 2
-    assert on(source.sessions[-5], tmp_path, source, settings()).nights == ()
+    assert len(read_forecasts(tmp_path, "return")) == 2
+    assert on(source.sessions[-5], tmp_path, source, settings()).sessions == ()
     on(source.sessions[-4], tmp_path, source, settings())
-    assert len(tried) == 2 and len(ledger(tmp_path, "return")) == 4
+    assert len(tried) == 2 and len(read_forecasts(tmp_path, "return")) == 4
     assert last_beat(tmp_path) == evening_of(source.sessions[-5]), "a failed run is no heartbeat"
     assert any("training failed, the champion stays" in text for text in logged_warnings)
 
@@ -162,13 +162,13 @@ def test_a_night_that_was_stopped_is_taken_up_and_nothing_is_doubled(
         patch.setattr(daily_run, "train_and_judge", stop)
         with pytest.raises(BaseException):  # noqa: B017
             on(first, tmp_path, source, settings())
-    rows = ledger(tmp_path, "return")
+    rows = read_forecasts(tmp_path, "return")
     assert len(rows) == 2 and last_night(tmp_path, "return") is None
     report = on(second, tmp_path, source, settings())
-    assert [one.night for one in report.nights] == [first, second]
-    assert len(ledger(tmp_path, "return")) == 4
-    assert ledger(tmp_path, "return")["made_at"].iloc[0] == rows["made_at"].iloc[0]
-    assert all(one.finished_at for one in nights(tmp_path, "return"))
+    assert [one.session for one in report.sessions] == [first, second]
+    assert len(read_forecasts(tmp_path, "return")) == 4
+    assert read_forecasts(tmp_path, "return")["made_at"].iloc[0] == rows["made_at"].iloc[0]
+    assert all(one.finished_at for one in sessions(tmp_path, "return"))
 
 
 def test_a_second_writer_is_told_who_writes(tmp_path, source, trainings):
@@ -188,7 +188,7 @@ def test_a_source_that_is_down_is_asked_again_by_the_next_run(tmp_path, source, 
     assert (report.exit_code, report.waiting_for) == (69, source.sessions[-4])
     source.is_down = False
     report = on(source.sessions[-4], tmp_path, source, settings())
-    assert [one.night for one in report.nights] == [source.sessions[-4]]
+    assert [one.session for one in report.sessions] == [source.sessions[-4]]
     assert report.exit_code == 0
 
 
@@ -206,7 +206,7 @@ def test_a_ticker_that_lacks_its_bar_is_named_then_left_out(
     reports = []
     source.names = ("AAA",)
     for day in source.sessions[-11:-4]:
-        (one,) = on(day, tmp_path, source, settings()).nights
+        (one,) = on(day, tmp_path, source, settings()).sessions
         reports.append((one.exit_code, one.behind, one.inactive))
     assert reports == [(3, ("BBB",), ())] * 5 + [(0, (), ("BBB",))] * 2
     assert sum("left out from now on" in text for text in logged_warnings) == 1
@@ -226,7 +226,7 @@ def test_only_so_many_nights_are_made_up_for(tmp_path, source, trainings, logged
     chosen = settings()
     few = chosen.model_copy(update={"retrain": chosen.retrain.model_copy(update={"catch_up": 3})})
     report = on(source.sessions[-1], tmp_path, source, few)
-    assert [one.night for one in report.nights] == source.sessions[-3:]
+    assert [one.session for one in report.sessions] == source.sessions[-3:]
     assert any("5 nights before" in text for text in logged_warnings)
 
 
@@ -238,16 +238,16 @@ def test_prices_of_another_source_are_not_asked_for(tmp_path, source, trainings)
             for ticker in source.names:
                 store.upsert(source.history(ticker, None, None), clock.now())
         report = retrain(home=tmp_path, settings=settings())
-    assert [one.night for one in report.nights] == [day] and report.exit_code == 0
+    assert [one.session for one in report.sessions] == [day] and report.exit_code == 0
 
 
 def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
     """After a third of the sessions between two trainings, no sooner."""
     source = Daily(DAYS)
-    begun = begin_run(tmp_path, "return", "cold", source.sessions[0])
-    finish_run(tmp_path, begun, state="done")
-    failed = begin_run(tmp_path, "return", "cold", source.sessions[5])
-    finish_run(tmp_path, failed, state="failed", reason="does not count")
+    begun = begin_training(tmp_path, "return", "cold", source.sessions[0])
+    finish_training(tmp_path, begun, state="done")
+    failed = begin_training(tmp_path, "return", "cold", source.sessions[5])
+    finish_training(tmp_path, failed, state="failed", reason="does not count")
 
     def due(sessions, drift):
         evening = TrainingDay(
@@ -280,7 +280,7 @@ def test_a_new_ticker_is_asked_for_alone_and_missed_if_it_does_not_come(
 
     monkeypatch.setattr(Daily, "history", history)
     report = on(day, tmp_path, source, settings(), tickers=["AAA", "BBB", "new"])
-    assert asked == ["NEW"] and report.nights == ()
+    assert asked == ["NEW"] and report.sessions == ()
     assert (report.exit_code, report.reason) == (3, "no prices of NEW")
 
 

@@ -10,7 +10,7 @@ from forecaster.data.store import PriceStore
 from forecaster.errors import UnknownNameError
 from forecaster.operations.forecast_recording import with_outcomes
 from forecaster.pipeline.score import score
-from forecaster.registry.forecast_log import remember
+from forecaster.registry.forecast_log import record_forecasts
 from tests.data.histories import history
 
 MADE = datetime(2024, 1, 8, 23, tzinfo=UTC)
@@ -33,12 +33,19 @@ def forecast(as_of, session, value, target="return", version="baseline", ticker=
     days = {"as_of": pd.Timestamp(as_of), "session": pd.Timestamp(session)}
     ends = {"q025": value - 0.2, "q10": value - 0.1, "q90": value + 0.1, "q975": value + 0.2}
     row = {"ticker": ticker, "target": target, "version": version, "forecast": value}
-    return pd.DataFrame([{**row, **days, **ends, "rise": np.nan, "last_close": 100.0}])
+    return pd.DataFrame([{**row, **days, **ends, "prob_up": np.nan, "last_close": 100.0}])
 
 
-def made(home, *tables, late=False, night=True, name="return", at=MADE):
+def made(home, *tables, late=False, scheduled=True, name="return", at=MADE):
     for table in tables:
-        remember(home, name, table, fingerprint="f" * 64, made_at=at, night=night, late=late)
+        record_forecasts(
+            home,
+            name,
+            table.assign(late=late),
+            fingerprint="f" * 64,
+            made_at=at,
+            scheduled=scheduled,
+        )
 
 
 def test_outcomes_are_those_of_the_session_that_was_forecast(home):
@@ -78,8 +85,8 @@ def test_late_forecasts_stand_apart(home):
 
 def test_a_forecast_made_twice_counts_once_and_as_the_better_proof(home):
     """A person asked on the evening, the night came a week later, or the other way round."""
-    made(home, forecast("2024-01-03", "2024-01-04", 0.1), late=True, night=True)
-    made(home, forecast("2024-01-03", "2024-01-04", 0.1), night=False, at=MADE + timedelta(1))
+    made(home, forecast("2024-01-03", "2024-01-04", 0.1), late=True, scheduled=True)
+    made(home, forecast("2024-01-03", "2024-01-04", 0.1), scheduled=False, at=MADE + timedelta(1))
     table = score(home=home).table
     assert table[["made", "forecasts"]].to_numpy().tolist() == [["live", 1]]
 

@@ -18,7 +18,7 @@ WEIGHTS = {
     "core.bias": np.array([0.5, -0.0, 1e-30], dtype=np.float32),
     "head.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
 }
-NIGHT = datetime(2024, 3, 1, 22, 15, 2, tzinfo=UTC)
+MADE_AT = datetime(2024, 3, 1, 22, 15, 2, tzinfo=UTC)
 
 
 def manifest(*, targets=("return",), members=("weights.safetensors",), **changes):
@@ -48,14 +48,20 @@ def manifest(*, targets=("return",), members=("weights.safetensors",), **changes
                 last=date(2024, 2, 29),
             ),
         ),
-        training={"lr": 1e-3, "lanes": 64, "bptt": "full", "train_until": None, "dropout": 0.0},
-        metrics={"select_mse_return": 1.25},
+        training={
+            "lr": 1e-3,
+            "batch_rows": 64,
+            "bptt": "full",
+            "train_until": None,
+            "dropout": 0.0,
+        },
+        metrics={"validation_mse_return": 1.25},
         levels=[0.1, 0.5, 0.9],
         calibration={"return": {"AAPL": [-0.01, 0.0, 0.02], "": [-0.03, 0.01, 0.04]}},
         files={},
     ).model_copy(update=changes)
 
 
-def saved(home, *, created=NIGHT, **kwargs):
+def saved(home, *, created=MADE_AT, **kwargs):
     described = manifest(**kwargs)
     return save_version(home, described, [WEIGHTS] * len(described.members), created)

@@ -1,4 +1,4 @@
-"""Who forecasts without being named: the champion, or whoever stands in for it, told aloud."""
+"""The version that forecasts: the champion, or its replacement with a warning."""
 
 from datetime import date
 
@@ -8,14 +8,14 @@ from forecaster.errors import ArtifactError, UnknownNameError
 from forecaster.registry.champion import champion_of, find_champion, named_version
 from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.registry_file import registry_path
-from tests.registry.samples import NIGHT, saved
-from tests.registry.test_choice import damage, trained_until, warnings
+from tests.registry.samples import MADE_AT, saved
+from tests.registry.test_choice import corrupt, trained_until, warnings
 
 __all__ = ["warnings"]
 
 
 def versions_of(home, count, **changes):
-    return [saved(home, created=NIGHT.replace(year=2024 + i), **changes) for i in range(count)]
+    return [saved(home, created=MADE_AT.replace(year=2024 + i), **changes) for i in range(count)]
 
 
 def served(home, target="return", **options):
@@ -27,7 +27,7 @@ def test_the_champion_goes_before_the_newest(tmp_path, warnings):
     a, b = versions_of(tmp_path, 2)
     for version in (a, b):
         register(tmp_path, version.version, "return")
-    assert served(tmp_path) == b.version, "where none was judged, the newest"
+    assert served(tmp_path) == b.version, "without any decision, the newest"
     promote(tmp_path, "return", a.version, reason="better")
     assert served(tmp_path) == a.version
     assert champion_of(tmp_path, "return").manifest == a
@@ -35,7 +35,7 @@ def test_the_champion_goes_before_the_newest(tmp_path, warnings):
 
 
 def test_where_nothing_has_won_the_baseline_forecasts(tmp_path):
-    """Once the gate has refused, the newest is no champion by age."""
+    """After a rejection the newest is no champion by age."""
     a, b = versions_of(tmp_path, 2)
     keep(tmp_path, "return", a.version, reason="worse")
     register(tmp_path, b.version, "return")
@@ -55,20 +55,20 @@ def test_a_name_without_any_decision_is_the_baselines(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors"])
-def test_a_damaged_champion_leaves_its_place_to_its_predecessor_aloud(tmp_path, warnings, file):
+def test_a_corrupt_champion_is_replaced_by_its_predecessor_with_a_warning(tmp_path, warnings, file):
     a, b, newest = versions_of(tmp_path, 3)
     for version in (a, b):
         promote(tmp_path, "return", version.version, reason="better")
     register(tmp_path, newest.version, "return")
-    damage(tmp_path, b, file)
+    corrupt(tmp_path, b, file)
     for choice in (find_champion(tmp_path, "return"), champion_of(tmp_path, "return")):
         assert choice.manifest == a
         assert choice.trouble == (
-            f"the champion of return is damaged; {a.version} forecasts in its place"
+            f"the champion of return is corrupt; {a.version} forecasts in its place"
         )
     warning = warnings.messages[0]
     assert b.version in warning and "forecaster models rollback --name return" in warning
-    damage(tmp_path, a, file)
+    corrupt(tmp_path, a, file)
     choice = champion_of(tmp_path, "return")
     assert choice.manifest is None and "the baseline forecasts" in (choice.trouble or "")
     assert served(tmp_path) == "baseline"
@@ -82,7 +82,7 @@ def test_the_targets_own_name_goes_first_then_the_newest_champion(tmp_path):
     assert served(tmp_path, "range", name="b") == b.version
     promote(tmp_path, "return", c.version, reason="better")
     assert served(tmp_path) == c.version
-    keep(tmp_path, "range", "nobody", reason="worse")
+    keep(tmp_path, "range", "unknown", reason="worse")
     assert served(tmp_path, "range") == c.version, "a version before a baseline"
 
 
@@ -98,13 +98,13 @@ def test_a_champion_of_other_targets_does_not_serve(tmp_path):
 
 def test_a_champion_that_has_seen_the_day_leaves_it_to_one_that_has_not(tmp_path):
     """But never to one that failed, lost, or was rolled back."""
-    old, lost, failed, fallen, new = (
+    old, lost, failed, rolled_back, new = (
         trained_until(tmp_path, date(year, 6, 30)) for year in range(2010, 2015)
     )
     keep(tmp_path, "return", lost.version, reason="worse")
     fail(tmp_path, "return", version=failed.version, reason="NaN")
     promote(tmp_path, "return", old.version, reason="better")
-    promote(tmp_path, "return", fallen.version, reason="better")
+    promote(tmp_path, "return", rolled_back.version, reason="better")
     rollback(tmp_path, "return", "broke")
     promote(tmp_path, "return", new.version, reason="better")
     assert served(tmp_path, as_of=date(2014, 6, 30)) == new.version
@@ -113,13 +113,13 @@ def test_a_champion_that_has_seen_the_day_leaves_it_to_one_that_has_not(tmp_path
         find_champion(tmp_path, "return", date(2010, 6, 29))
 
 
-def test_a_damaged_registry_leaves_the_newest_aloud(tmp_path, warnings):
-    """Better a forecast by somebody than none; whoever asked is told."""
+def test_with_a_corrupt_registry_the_newest_forecasts_with_a_warning(tmp_path, warnings):
+    """A forecast with a warning is better than none."""
     a, b = versions_of(tmp_path, 2)
     promote(tmp_path, "return", a.version, reason="better")
     registry_path(tmp_path).write_bytes(b"junk" * 999)
     choice = find_champion(tmp_path, "return")
-    assert choice.manifest == b and "cannot be told" in (choice.trouble or "")
+    assert choice.manifest == b and "champion is unknown" in (choice.trouble or "")
     assert "registry.db: corrupt" in warnings.messages[0]
     assert named_version(tmp_path, a.version).name == "return"
 
@@ -129,6 +129,6 @@ def test_a_named_version_is_taken_under_its_own_name(tmp_path):
     register(tmp_path, a.version, "mine")
     assert named_version(tmp_path, a.version).name == "mine"
     assert named_version(tmp_path, b.version).name == "return,range"
-    damage(tmp_path, a, "manifest.json")
+    corrupt(tmp_path, a, "manifest.json")
     with pytest.raises(ArtifactError):
         named_version(tmp_path, a.version)

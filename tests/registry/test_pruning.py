@@ -1,4 +1,4 @@
-"""Pruning: the oldest go, whole; whoever serves, could serve again or wants to, stays."""
+"""Pruning: the oldest versions go completely; champions, predecessors, challengers stay."""
 
 import os
 import shutil
@@ -14,11 +14,11 @@ from forecaster.registry.champion_history import champion_status, decisions, reg
 from forecaster.registry.promotion import keep, promote, register, rollback
 from forecaster.registry.pruning import prune
 from forecaster.registry.versions import list_versions
-from tests.registry.samples import NIGHT, saved
+from tests.registry.samples import MADE_AT, saved
 
 
 def versions_of(home, count):
-    found = [saved(home, created=NIGHT + timedelta(days=day)).version for day in range(count)]
+    found = [saved(home, created=MADE_AT + timedelta(days=day)).version for day in range(count)]
     for version in found:
         register(home, version, "return")
     return found
@@ -36,8 +36,8 @@ def test_the_oldest_go_until_so_many_are_left(tmp_path):
     assert prune(tmp_path, 3) == tuple(there[:2])
     assert list_versions(tmp_path) == there[2:] and unfinished(tmp_path) == []
     assert set(registered(tmp_path)) == set(there[2:])
-    told = [(one.outcome, one.challenger, one.before) for one in decisions(tmp_path)]
-    assert told == [("pruned", version, None) for version in there[:2]]
+    pruned = [(one.outcome, one.challenger, one.before) for one in decisions(tmp_path)]
+    assert pruned == [("pruned", version, None) for version in there[:2]]
     assert "3 versions" in decisions(tmp_path)[0].reason
     assert prune(tmp_path, 3) == () and len(decisions(tmp_path)) == 2
 
@@ -47,7 +47,7 @@ def test_champion_predecessor_and_challenger_stay_however_few_may(tmp_path):
     a, b, c, d, e = versions_of(tmp_path, 5)
     promote(tmp_path, "return", a, reason="better")
     promote(tmp_path, "return", c, reason="better")
-    other = saved(tmp_path, created=NIGHT - timedelta(days=1)).version
+    other = saved(tmp_path, created=MADE_AT - timedelta(days=1)).version
     promote(tmp_path, "range", other, reason="better")
     assert prune(tmp_path, 1) == (b, d)
     assert list_versions(tmp_path) == [other, a, c, e]
@@ -67,8 +67,8 @@ def test_a_rollback_after_pruning_skips_the_champions_that_are_gone(tmp_path):
     assert rollback(tmp_path, "return", "broke").champion is None
 
 
-def test_two_reigns_of_one_champion_are_one_where_nothing_is_left_between_them(tmp_path):
-    """Else a rollback would return to the version that it leaves."""
+def test_two_promotions_of_one_version_count_once_if_nothing_is_left_between_them(tmp_path):
+    """Otherwise a rollback would return to the version that it leaves."""
     b, a, c, d = versions_of(tmp_path, 4)
     keep(tmp_path, "return", d, reason="worse")
     for version in (a, b, a, c, d):
@@ -78,8 +78,8 @@ def test_two_reigns_of_one_champion_are_one_where_nothing_is_left_between_them(t
     assert champions == [c, a, None]
 
 
-def test_a_champion_whose_folder_somebody_removed_is_still_remembered(tmp_path):
-    """Its place is not forgotten, so that its predecessor goes on standing in for it."""
+def test_a_champion_whose_folder_was_removed_stays_registered(tmp_path):
+    """Its row stays, so that its predecessor goes on forecasting in its place."""
     a, b, c = versions_of(tmp_path, 3)
     for version in (a, b):
         promote(tmp_path, "return", version, reason="better")
@@ -94,7 +94,7 @@ def test_a_champion_whose_folder_somebody_removed_is_still_remembered(tmp_path):
 
 @pytest.mark.parametrize("after", ["the first rename", "the renames", "the rows"])
 def test_a_prune_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch, after):
-    """No version is half there, no decision stored twice."""
+    """No version is partial, no decision stored twice."""
     there = versions_of(tmp_path, 4)
     rename, count = os.rename, []
 
@@ -125,7 +125,11 @@ def test_what_killed_writers_left_goes_after_a_day_and_checkpoints_stay(tmp_path
     for name in ("0" * 32, "1" * 32, "return.checkpoint"):
         (folder / name).mkdir()
         (folder / name / "weights").write_bytes(b"1")
-    touched = (f"probe-{'2' * 32}", f"return.checkpoint.{'3' * 32}.part")
+    touched = (
+        f".return.checkpoint.{'4' * 32}.part",
+        f"probe-{'2' * 32}",
+        f"return.checkpoint.{'3' * 32}.part",
+    )
     for name in touched:
         (folder / name).touch()
     long_ago = datetime(2024, 1, 1, tzinfo=UTC).timestamp()

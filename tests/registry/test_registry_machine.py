@@ -17,20 +17,20 @@ from forecaster.registry.champion_history import champion_status, decisions, reg
 from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.pruning import prune
 from forecaster.registry.versions import list_versions, verify
-from tests.registry.samples import NIGHT, manifest, saved
+from tests.registry.samples import MADE_AT, manifest, saved
 
 NAME = "return"
 
 
 class Registry(RuleBasedStateMachine):
-    """`reigns` are the champions that a rollback can return to, `status` what each version is."""
+    """`champions` are those that a rollback can return to, `status` what each version is."""
 
     versions = Bundle("versions")
 
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp())
-        self.reigns: list[str] = []
+        self.champions: list[str] = []
         self.status: dict[str, str] = {}
         self.challenger: str | None = None
         self.decided = 0
@@ -44,17 +44,17 @@ class Registry(RuleBasedStateMachine):
     def train(self) -> str:
         """Write a version and register it: the challenger now."""
         self.made += 1
-        version = saved(self.home, created=NIGHT + timedelta(days=self.made)).version
+        version = saved(self.home, created=MADE_AT + timedelta(days=self.made)).version
         register(self.home, version, NAME)
         self.status[version], self.challenger = "challenger", version
         return version
 
     def retire_champion(self) -> None:
-        """Let another take its place."""
-        if self.reigns:
-            self.status[self.reigns[-1]] = "retired"
+        """Note that another version takes its place."""
+        if self.champions:
+            self.status[self.champions[-1]] = "retired"
 
-    def judged(self, version: str) -> None:
+    def decide(self, version: str) -> None:
         """Count a decision about a version."""
         self.decided += 1
         if self.challenger == version:
@@ -68,62 +68,62 @@ class Registry(RuleBasedStateMachine):
                 promote(self.home, NAME, version, reason="better")
             return
         promote(self.home, NAME, version, reason="better")
-        if self.reigns[-1:] == [version]:
+        if self.champions[-1:] == [version]:
             return
         self.retire_champion()
-        self.judged(version)
+        self.decide(version)
         self.status[version] = "champion"
-        self.reigns.append(version)
+        self.champions.append(version)
 
     @rule(version=versions, failed=st.booleans())
     def refuse(self, version: str, failed: bool) -> None:
-        """Judge a version; the champion stays what it is."""
+        """Reject a version; the champion stays."""
         if version not in self.status:
             return
         if failed:
             fail(self.home, NAME, version=version, reason="NaN")
         else:
             keep(self.home, NAME, version, reason="worse")
-        if self.reigns[-1:] == [version]:
+        if self.champions[-1:] == [version]:
             self.decided += 1
             return
-        self.judged(version)
+        self.decide(version)
         self.status[version] = "failed" if failed else "retired"
 
     @rule()
     def rollback(self) -> None:
         """Return to the champion before, or to the baseline."""
-        if not self.reigns:
+        if not self.champions:
             with pytest.raises(UnknownNameError):
                 rollback(self.home, NAME, "broke")
             return
         rollback(self.home, NAME, "broke")
         self.retire_champion()
-        self.reigns.pop()
+        self.champions.pop()
         self.decided += 1
-        if self.reigns:
-            self.status[self.reigns[-1]] = "champion"
+        if self.champions:
+            self.status[self.champions[-1]] = "champion"
 
     @rule(keeping=st.integers(1, 4))
     def prune(self, keeping: int) -> None:
-        """Remove the oldest that nobody needs."""
-        used = {*self.reigns[-2:], self.challenger}
+        """Remove the oldest that are not needed."""
+        used = {*self.champions[-2:], self.challenger}
         old = [version for version in sorted(self.status) if version not in used]
-        doomed = old[: max(0, len(self.status) - keeping)]
-        assert list(prune(self.home, keeping)) == doomed
-        self.decided += len(doomed)
-        for version in doomed:
+        removed = old[: max(0, len(self.status) - keeping)]
+        assert list(prune(self.home, keeping)) == removed
+        self.decided += len(removed)
+        for version in removed:
             del self.status[version]
-        left = [version for version in self.reigns if version in self.status]
-        # What a pruned version stood between is one reign now.
-        self.reigns = [
+        left = [version for version in self.champions if version in self.status]
+        # A version before and after a pruned one counts once.
+        self.champions = [
             one for place, one in enumerate(left) if place == 0 or left[place - 1] != one
         ]
 
     @rule(version=versions, what=st.sampled_from(["promote", "keep", "fail", "rollback", "new"]))
     def crash(self, version: str, what: str) -> None:
         """Die at the commit of a change: it never was."""
-        if version not in self.status or (what == "rollback" and not self.reigns):
+        if version not in self.status or (what == "rollback" and not self.champions):
             return
         change = {
             "promote": lambda: promote(self.home, NAME, version, reason="better"),
@@ -138,9 +138,9 @@ class Registry(RuleBasedStateMachine):
 
     @invariant()
     def the_registry_is_the_model(self) -> None:
-        """Standing, statuses, folders and the number of decisions agree; the champion is whole."""
+        """Champions, statuses, folders and decisions agree; the champion is intact."""
         found = champion_status(self.home, NAME)
-        champion, predecessor = ([None, None, *self.reigns][::-1])[:2]
+        champion, predecessor = ([None, None, *self.champions][::-1])[:2]
         assert (found.champion, found.predecessor) == (champion, predecessor)
         assert found.challenger == self.challenger
         assert {one.version: one.status for one in registered(self.home).values()} == self.status

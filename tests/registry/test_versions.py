@@ -12,7 +12,7 @@ import pytest
 from forecaster.errors import ArtifactError, CannotWriteError, StorageError
 from forecaster.registry import versions
 from forecaster.registry.champion import find_version
-from forecaster.registry.manifest import Manifest
+from forecaster.registry.manifest import Manifest, content_hash
 from forecaster.registry.versions import (
     check_writable,
     list_versions,
@@ -21,7 +21,7 @@ from forecaster.registry.versions import (
     save_version,
     verify,
 )
-from tests.registry.samples import NIGHT, WEIGHTS, manifest, saved
+from tests.registry.samples import MADE_AT, WEIGHTS, manifest, saved
 
 
 def folder_of(home, version):
@@ -29,7 +29,7 @@ def folder_of(home, version):
 
 
 def rewritten(home, version, change):
-    """Change a manifest, fit its hash and its folder's name to the change: a careful forger."""
+    """Change a manifest, its hash and its folder's name: a careful forgery."""
     content = json.loads((folder_of(home, version) / "manifest.json").read_text())
     change(content)
     forged = Manifest.model_validate(content)
@@ -72,15 +72,15 @@ def test_every_member_of_an_ensemble_comes_back_in_order(tmp_path):
     """Two members, two files, each with its own weights."""
     described = manifest(members=("a.safetensors", "b.safetensors"))
     other = {"w": np.ones(1, dtype=np.float32)}
-    written = save_version(tmp_path, described, [WEIGHTS, other], NIGHT)
+    written = save_version(tmp_path, described, [WEIGHTS, other], MADE_AT)
     first, second = load_weights(tmp_path, written)
     assert set(first) == set(WEIGHTS)
     assert set(second) == {"w"}
 
 
 @pytest.mark.parametrize("place", ["header", "last number"])
-def test_one_flipped_bit_of_the_weights_is_damage(tmp_path, place):
-    """Anywhere in the file; the message names the file and a remedy, the exit code is 65."""
+def test_one_flipped_bit_of_the_weights_is_corrupt(tmp_path, place):
+    """Anywhere in the file; the message has the file and a remedy, the exit code is 65."""
     written = saved(tmp_path)
     path = folder_of(tmp_path, written) / "weights.safetensors"
     content = bytearray(path.read_bytes())
@@ -93,7 +93,7 @@ def test_one_flipped_bit_of_the_weights_is_damage(tmp_path, place):
 
 
 @pytest.mark.parametrize("keep", [0, 7, -1])
-def test_truncated_weights_are_damage(tmp_path, keep):
+def test_truncated_weights_are_corrupt(tmp_path, keep):
     """An empty file, half a header, one byte short."""
     written = saved(tmp_path)
     path = folder_of(tmp_path, written) / "weights.safetensors"
@@ -102,12 +102,36 @@ def test_truncated_weights_are_damage(tmp_path, keep):
         load_weights(tmp_path, written)
 
 
-def test_missing_weights_are_damage(tmp_path):
-    """A deleted file is told by its name."""
+def test_missing_weights_are_corrupt(tmp_path):
+    """The error has the name of the deleted file."""
     written = saved(tmp_path)
     (folder_of(tmp_path, written) / "weights.safetensors").unlink()
     with pytest.raises(ArtifactError, match=r"weights\.safetensors: No such file"):
         load_weights(tmp_path, written)
+
+
+def test_a_manifest_of_the_first_release_is_read_by_its_new_names_and_not_rewritten(tmp_path):
+    """Schema 2: verified against the hash of its own document, which stays as it is."""
+    content = json.loads(saved(tmp_path).document())
+    blocks = content["data"]["blocks"]
+    blocks["fit_until"] = blocks.pop("train_until")
+    blocks["select_until"] = blocks.pop("validation_until")
+    content |= {"schema": "forecaster.version/2", "metrics": {"select_mse_return": 1.25}}
+    content["training"] = {"bptt_update": "pass", "lanes": 64, "looks": [[50, 0.5]], "updates": 50}
+    content["version"] = f"20240301-221502-lstm-{content_hash(content)[:8]}"
+    folder = tmp_path / "models" / content["version"]
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(content))
+    before = (folder / "manifest.json").read_bytes()
+    found = read_manifest(tmp_path, content["version"])
+    assert found.data.blocks.train_until == date(2023, 9, 1)
+    assert found.metrics == {"validation_mse_return": 1.25}
+    training = {"step_per": "epoch", "batch_rows": 64, "validations": [(50, 0.5)], "steps": 50}
+    assert found.training == training
+    assert (folder / "manifest.json").read_bytes() == before
+    (folder / "manifest.json").write_text(json.dumps({**content, "levels": [0.5]}))
+    with pytest.raises(ArtifactError, match="was changed"):
+        read_manifest(tmp_path, content["version"])
 
 
 @pytest.mark.parametrize(
@@ -116,14 +140,14 @@ def test_missing_weights_are_damage(tmp_path):
         {"coverage": 0.9},
         {"coverage": float("nan")},
         {"targets": ["volume"]},
-        {"metrics": {"select_mse_return": 0.5}},
+        {"metrics": {"validation_mse_return": 0.5}},
         {"files": {}},
         {"version": "20240301-221502-lstm-00000000"},
         {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_changed_manifest_is_damage(tmp_path, change):
+def test_a_changed_manifest_is_corrupt(tmp_path, change):
     """A number, a name, a hash, NaN, a key too many."""
     written = saved(tmp_path)
     path = folder_of(tmp_path, written) / "manifest.json"
@@ -133,27 +157,27 @@ def test_a_changed_manifest_is_damage(tmp_path, change):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"schema": "é"}'])
-def test_a_manifest_that_is_none_is_damage(tmp_path, text):
+def test_a_manifest_that_is_none_is_corrupt(tmp_path, text):
     """Empty, cut off, not an object, nested without end, not UTF-8."""
     written = saved(tmp_path)
     (folder_of(tmp_path, written) / "manifest.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ArtifactError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="is corrupt"):
         find_version(tmp_path, None)
 
 
-def test_another_schema_is_told_by_name(tmp_path):
-    """A version of another forecaster names both schemas, and is not called damaged."""
+def test_another_schema_is_named(tmp_path):
+    """A version of another forecaster names both schemas, and is not called corrupt."""
     written = saved(tmp_path)
     path = folder_of(tmp_path, written) / "manifest.json"
-    path.write_text(path.read_text().replace("forecaster.version/2", "forecaster.version/1"))
+    path.write_text(path.read_text().replace("forecaster.version/3", "forecaster.version/1"))
     with pytest.raises(
-        ArtifactError, match=r"forecaster\.version/1.*forecaster\.version/2"
-    ) as told:
+        ArtifactError, match=r"forecaster\.version/1.*forecaster\.version/3"
+    ) as caught:
         read_manifest(tmp_path, written.version)
-    assert "damaged" not in str(told.value) and "Train again" in str(told.value)
+    assert "corrupt" not in str(caught.value) and "Train again" in str(caught.value)
 
 
-def test_a_folder_renamed_to_another_version_is_damage(tmp_path):
+def test_a_folder_renamed_to_another_version_is_corrupt(tmp_path):
     """The manifest knows its own name."""
     written = saved(tmp_path)
     other = "20990101-000000-lstm-" + written.version[-8:]
@@ -197,7 +221,7 @@ def test_a_planted_pickle_is_never_unpickled(tmp_path, rehashed):
     assert crater.exists(), "the bomb must be live for this test to mean anything"
 
 
-def test_weights_of_a_type_that_numpy_has_not_are_damage(tmp_path):
+def test_weights_of_a_type_that_numpy_has_not_are_corrupt(tmp_path):
     """Proper safetensors of bfloat16: never written here, so never read."""
     header = b'{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     content = len(header).to_bytes(8, "little") + header + b"\0\0"
@@ -226,7 +250,7 @@ def test_a_symlinked_version_is_refused(tmp_path):
     folder_of(tmp_path, written).rename(tmp_path / "elsewhere")
     folder_of(tmp_path, written).symlink_to(tmp_path / "elsewhere")
     for read in (read_manifest, verify):
-        with pytest.raises(ArtifactError, match="damaged"):
+        with pytest.raises(ArtifactError, match="corrupt"):
             read(tmp_path, written.version)
     with pytest.raises(ArtifactError, match=r"weights\.safetensors: "):
         load_weights(tmp_path, written)
@@ -239,7 +263,7 @@ def test_a_pipe_or_folder_in_a_files_place_neither_hangs_nor_is_read(tmp_path, p
     for make in (os.mkfifo, os.mkdir):
         path.unlink()
         make(path)
-        with pytest.raises(ArtifactError, match="damaged"):
+        with pytest.raises(ArtifactError, match="corrupt"):
             verify(tmp_path, written.version)
         if path.is_dir():
             path.rmdir()
@@ -342,7 +366,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, failing):
 
     monkeypatch.setattr(versions, "_write", full)
     with pytest.raises(StorageError, match="No space left on device; free some") as caught:
-        saved(tmp_path, created=NIGHT.replace(year=2025))
+        saved(tmp_path, created=MADE_AT.replace(year=2025))
     assert caught.value.exit_code == 74
     assert list_versions(tmp_path) == [before.version]
     assert list((tmp_path / "models" / ".unfinished").iterdir()) == []
@@ -354,7 +378,7 @@ def test_the_manifest_is_json_with_sorted_keys_and_refuses_nan(tmp_path):
     described = manifest()
     content = json.loads(described.document())
     assert list(content) == sorted(content)
-    assert content["schema"] == "forecaster.version/2"
+    assert content["schema"] == "forecaster.version/3"
     assert content["data"]["blocks"]["last"] == "2024-02-29"
     with pytest.raises(ValueError, match="not JSON compliant"):
         manifest(levels=[float("nan")]).document()
