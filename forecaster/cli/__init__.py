@@ -1,4 +1,4 @@
-"""The door: parse, call the pipeline, print. Nothing else in the package prints or exits.
+"""The command line: parse, call the pipeline, print. Nothing else in the package prints or exits.
 
 Heavy packages are imported inside the commands, so that `--help` answers at once.
 """
@@ -25,13 +25,14 @@ from forecaster.cli import (
     retrain,
     train,
 )
+from forecaster.cli.options import ALL, with_settings
 from forecaster.errors import ExitCode
 
 _STOPPED = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
 app = typer.Typer(
     name="forecaster",
-    help="Next-day stock forecasts with recurrent networks, held against 'tomorrow = today'.",
+    help="Next-day stock forecasts with recurrent networks, compared with 'tomorrow = today'.",
     epilog="Start with: forecaster fetch --source sample, then: forecaster train, forecaster "
     "evaluate, forecaster predict --as-of 2018-12-31.",
     no_args_is_help=True,
@@ -59,15 +60,23 @@ def _options(
     output.set_defaults(debug=debug, home=home, json=json)
 
 
-app.command("fetch")(fetch.fetch_command)
+app.command("fetch", cls=with_settings(fetch=("source",)))(fetch.fetch_command)
 app.add_typer(data.app, name="data")
-app.command("train")(train.train_command)
+app.command("train", cls=with_settings(train=ALL))(train.train_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
-app.command("predict")(predict.predict_command)
+app.command("predict", cls=with_settings(predict=("max_model_age",)))(predict.predict_command)
 app.add_typer(models.app, name="models")
-app.command("retrain")(retrain.retrain_command)
+app.command(
+    "retrain",
+    cls=with_settings(
+        train=("target", "max_steps", "hidden", "members", "seed", "device"),
+        fetch=("source",),
+        predict=("max_model_age",),
+        retrain=("every", "start", "keep", "on_failure"),
+    ),
+)(retrain.retrain_command)
 app.command("score")(predict.score_command)
 app.command("status")(operations.status_command)
 app.command("doctor")(operations.doctor_command)

@@ -1,10 +1,11 @@
 """`forecaster fetch`."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     DateOption,
     HomeOption,
@@ -20,13 +21,10 @@ from forecaster.cli.output import (
 
 @command
 def fetch_command(
+    context: typer.Context,
     tickers: Annotated[
         list[str] | None,
         typer.Argument(metavar="TICKER", help="Such as AAPL BRK-B ^GSPC; none: all stored."),
-    ] = None,
-    source: Annotated[
-        Literal["yahoo", "sample"] | None,
-        typer.Option(help="yahoo, or sample: S&P 500 and NASDAQ 1999-2018, offline [yahoo]."),
     ] = None,
     start: DateOption = None,
     end: DateOption = None,
@@ -49,13 +47,11 @@ def fetch_command(
     """
     from forecaster.pipeline.fetch import fetch
     from forecaster.settings import resolve_home
-    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
-    settings = load_settings(where, "fetch", {"source": source})
     report = fetch(
         tickers or (),
-        settings=settings.fetch,
+        settings=read_settings(context, where).fetch,
         start=day(start),
         end=day(end),
         accept_identity=accept_identity,

@@ -195,7 +195,7 @@ def doctor_command(
     where = resolve_home(home)
     settings_error = None
     try:
-        load_settings(where, "retrain", {})
+        load_settings(where)
     except ForecasterError as error:
         settings_error = error
     found = examine(home=where, settings_error=settings_error, offline=offline)

@@ -39,13 +39,6 @@ DateOption = Annotated[datetime | None, typer.Option(**_DAY)]
 AsOfOption = Annotated[
     datetime | None, typer.Option(help="As if this were the last day known; YYYY-MM-DD.", **_DAY)
 ]
-MaxModelAgeOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="SESSIONS",
-        help="Warn of forecasts by an older model, refuse from twice as many on [252].",
-    ),
-]
 
 _debug = False
 _home: Path | None = None

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     AsOfOption,
     HomeOption,
     JsonOption,
-    MaxModelAgeOption,
     QuietOption,
     command,
     day,
@@ -38,6 +38,7 @@ FORMATS = {
 
 @command
 def predict_command(
+    context: typer.Context,
     tickers: Annotated[
         list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
     ] = None,
@@ -54,7 +55,6 @@ def predict_command(
     ledger: Annotated[
         bool, typer.Option("--ledger/--no-ledger", help="Remember the forecasts, to score them.")
     ] = True,
-    max_model_age: MaxModelAgeOption = None,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -68,7 +68,6 @@ def predict_command(
     """
     from forecaster.pipeline.predict import predict
     from forecaster.settings import resolve_home
-    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
     result = predict(
@@ -78,7 +77,7 @@ def predict_command(
         name=name,
         home=where,
         as_of=day(as_of),
-        settings=load_settings(where, "predict", {"max_model_age": max_model_age}).predict,
+        settings=read_settings(context, where).predict,
         ledger="by-hand" if ledger else None,
     )
     if json:

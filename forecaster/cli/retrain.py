@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     AsOfOption,
     HomeOption,
     JsonOption,
-    MaxModelAgeOption,
     QuietOption,
     command,
     day,
@@ -27,37 +27,12 @@ if TYPE_CHECKING:
 
 @command
 def retrain_command(
+    context: typer.Context,
     tickers: Annotated[
         list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Model name that the champion is of [its targets].")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="return, range, volume; comma-separated [return].")
-    ] = None,
-    source: Annotated[
-        Literal["yahoo", "sample"] | None, typer.Option(help="Where prices come from [yahoo].")
-    ] = None,
-    every: Annotated[int | None, typer.Option(help="Sessions between two trainings [21].")] = None,
-    start: Annotated[
-        Literal["cold", "warm"] | None,
-        typer.Option(help="Train from random weights, or from the champion's [cold]."),
-    ] = None,
-    keep: Annotated[int | None, typer.Option(help="Versions that are kept [30].")] = None,
-    max_model_age: MaxModelAgeOption = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Optimizer steps of a training at most [1500].")
-    ] = None,
-    hidden: Annotated[int | None, typer.Option(help="Hidden units per layer [64].")] = None,
-    members: Annotated[int | None, typer.Option(help="Networks of an ensemble [1].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of a training [0].")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps [auto].")] = None,
-    on_failure: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CMD", help="Run after any exit but 0, with FORECASTER_EXIT and _REASON."
-        ),
     ] = None,
     fetch: Annotated[
         bool, typer.Option("--fetch/--no-fetch", help="Ask the source for what is missing.")
@@ -84,23 +59,10 @@ def retrain_command(
     """
     from forecaster.pipeline.retrain import retrain
     from forecaster.settings import resolve_home
-    from forecaster.settings.settings_sources import load_settings
 
     where = resolve_home(home)
-    own = {"every": every, "start": start, "keep": keep}
-    trained: dict[str, Any] = {"target": target, "max_steps": max_steps, "hidden": hidden}
-    trained |= {"members": members, "seed": seed, "device": device}
-    with _told(on_failure) as teller:
-        settings = load_settings(
-            where,
-            "retrain",
-            {**own, "on_failure": on_failure},
-            also={
-                "train": trained,
-                "fetch": {"source": source},
-                "predict": {"max_model_age": max_model_age},
-            },
-        )
+    with _told(context.obj["retrain"]["on_failure"]) as teller:
+        settings = read_settings(context, where)
         teller.command = settings.retrain.on_failure
         report = retrain(
             tickers or (),

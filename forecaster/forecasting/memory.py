@@ -18,7 +18,7 @@ from forecaster.errors import DataError, UsageError
 from forecaster.forecasting.data_set import Dataset
 from forecaster.models.network import Network
 from forecaster.report.memory import MemoryFigures, OverTime, memory_page
-from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings
+from forecaster.settings import DEFAULT_BPTT_K2, TrainSettings
 
 EvaluationCount = Sequence[tuple[int, float]]
 
@@ -247,7 +247,7 @@ def with_measured_horizon(
         UsageError: the memory exceeds what was measured; the text names what to give instead.
     """
     updates = min(FIRST_UPDATES, settings.max_steps)
-    plan = BPTTPlan.truncated(k2=DEFAULT_BPTT_STEPS)
+    plan = BPTTPlan.truncated(k2=DEFAULT_BPTT_K2)
     changes = {"bptt_k2": None, "max_steps": updates}
     network = fit(settings.model_copy(update=changes))
     report = measure(
@@ -276,5 +276,5 @@ def _refusal(report: MemoryReport) -> str:
     lags, why = report.profile.lags, report.profile.advice.declined
     remedy = f"Use --bptt full, or --bptt-k1 {lags} --bptt-k2 {2 * lags}"
     if report.profile.lyapunov > 0.0:
-        remedy = f"Errors explode: use --bptt-k2 {DEFAULT_BPTT_STEPS} and a lower --lr"
+        remedy = f"Errors explode: use --bptt-k2 {DEFAULT_BPTT_K2} and a lower --lr"
     return f"--bptt-k2 auto declines: {why}. {remedy}, or raise --bptt-tolerance."

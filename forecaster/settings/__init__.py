@@ -1,8 +1,4 @@
-"""Every setting with its default, validated; which source sets it is `cli/layers.py`.
-
-Only `cli` and `pipeline` import this. Holds no behaviour beyond checks; contradictions
-between options are refused here, before any work.
-"""
+"""Every setting with its default, validated; `settings_sources` says which source sets it."""
 
 import os
 from pathlib import Path
@@ -12,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from forecaster.settings.sections import FetchSettings, PredictSettings, RetrainSettings
 from forecaster.settings.train import (
     DEFAULT_BATCH_ROWS,
-    DEFAULT_BPTT_STEPS,
+    DEFAULT_BPTT_K2,
+    DEFAULT_BPTT_K2_IN_WINDOWS,
     DEFAULT_BURN_IN,
-    DEFAULT_STEPS_IN_WINDOWS,
     Contradiction,
     HeadName,
     TrainSettings,
@@ -22,9 +18,10 @@ from forecaster.settings.train import (
 
 __all__ = [
     "DEFAULT_BATCH_ROWS",
-    "DEFAULT_BPTT_STEPS",
+    "DEFAULT_BPTT_K2",
+    "DEFAULT_BPTT_K2_IN_WINDOWS",
     "DEFAULT_BURN_IN",
-    "DEFAULT_STEPS_IN_WINDOWS",
+    "SECTIONS",
     "Contradiction",
     "FetchSettings",
     "HeadName",
@@ -37,10 +34,16 @@ __all__ = [
 ]
 
 Home = str | os.PathLike[str]
+SECTIONS: dict[str, type[BaseModel]] = {
+    "train": TrainSettings,
+    "fetch": FetchSettings,
+    "predict": PredictSettings,
+    "retrain": RetrainSettings,
+}
 
 
 class Settings(BaseModel):
-    """The whole tree, as `forecaster.toml` spells it."""
+    """The sections of `forecaster.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

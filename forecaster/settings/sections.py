@@ -1,4 +1,4 @@
-"""The small sections of the settings: fetching, forecasting, the night."""
+"""The small sections of the settings: fetching, forecasting, the daily run."""
 
 from typing import Literal
 
@@ -6,44 +6,50 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FetchSettings(BaseModel):
-    """Where prices come from, and after how many days all stored ones are compared (0: never)."""
+    """Where prices come from, and how often all of them are compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Literal["yahoo", "sample"] = "yahoo"
-    compare_all_days: int = Field(28, ge=0)
+    source: Literal["yahoo", "sample"] = Field(
+        "yahoo",
+        description="Where prices come from; sample: S&P 500 and NASDAQ 1999-2018, offline.",
+    )
+    compare_all_days: int = Field(
+        28,
+        ge=0,
+        description="Days after which all stored prices are compared with the source; 0: never.",
+    )
 
 
 class PredictSettings(BaseModel):
-    """When a forecast is refused.
-
-    `max_stale`: sessions that a ticker's last bar may lie behind. `max_model_age`: sessions since
-    a model's training from which its forecasts come with a warning; from twice as many they are
-    refused.
-    """
+    """When a forecast is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_stale: int = Field(5, ge=0)
-    max_model_age: int = Field(252, ge=1)
+    max_stale: int = Field(5, ge=0, description="Sessions that a ticker's last bar may lie behind.")
+    max_model_age: int = Field(
+        252,
+        ge=1,
+        description="Sessions since training: warn of forecasts by an older model, refuse from "
+        "twice as many on.",
+    )
 
 
 class RetrainSettings(BaseModel):
-    """What a night does beside forecasting, and when a model is too old.
-
-    `every`: sessions between two trainings. `start`: weights begin at random (cold) or at the
-    champion's (warm). `drift`: whether a flag of drift brings the next training forward.
-    `keep`: versions that pruning leaves. `catch_up`: nights in a row that one run makes up for.
-    `checkpoint_every`: updates between two checkpoints. `on_failure`: command run after any exit
-    but 0, without a shell; empty for none.
-    """
+    """What the daily run does besides forecasting."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: int = Field(21, ge=1)
-    start: Literal["cold", "warm"] = "cold"
-    drift: bool = True
-    keep: int = Field(30, ge=2)
-    catch_up: int = Field(63, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
-    on_failure: str = ""
+    every: int = Field(21, ge=1, description="Sessions between two trainings.")
+    start: Literal["cold", "warm"] = Field(
+        "cold", description="Train from random weights, or from the champion's."
+    )
+    drift: bool = Field(True, description="Train earlier when drift is detected.")
+    keep: int = Field(30, ge=2, description="Versions that pruning keeps.")
+    catch_up: int = Field(63, ge=1, description="Sessions that one run makes up for, at most.")
+    checkpoint_every: int = Field(50, ge=1, description="Optimizer steps between checkpoints.")
+    on_failure: str = Field(
+        "",
+        description="Command to run, without a shell, after any exit but 0; it gets "
+        "FORECASTER_EXIT and FORECASTER_REASON.",
+    )

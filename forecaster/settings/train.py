@@ -1,25 +1,34 @@
-"""What one training does, with the contradictions between its options.
+"""What one training does, and which of its settings contradict each other.
 
-Holds no behaviour beyond checks; whatever is contradictory is refused here, before any work.
+No behaviour beyond checks: contradictions are refused here, before any work. The command-line
+options of `forecaster train` are made from these fields, their descriptions and groups.
 """
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BATCH_ROWS = 64
-DEFAULT_BPTT_STEPS = 21  # a month of trading days; docs/experiments.md says why
-DEFAULT_STEPS_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
+DEFAULT_BPTT_K2 = 21  # a month of trading days; docs/experiments.md says why
+DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
 
 HeadName = Literal["point", "student-t", "quantiles"]
+
+NETWORK: JsonDict = {"group": "Network"}
+GRADIENT: JsonDict = {"group": "Gradient"}
+DAYS: JsonDict = {"group": "Data"}
+OPTIMIZER: JsonDict = {"group": "Optimizer"}
+MACHINE: JsonDict = {"group": "Machine"}
 
 
 class Contradiction(ValueError):
     """A setting without meaning beside others: `needless` gives way to a higher `beside`."""
 
-    def __init__(self, text: str, *, needless: str, beside: tuple[str, ...]) -> None:
+    def __init__(self, text: str, needless: str, *beside: str) -> None:
         super().__init__(text)
         self.needless, self.beside = needless, beside
 
@@ -28,46 +37,172 @@ class TrainSettings(BaseModel):
     """What one training does; the defaults are a sound start for daily prices.
 
     Raises:
-        pydantic.ValidationError: a value that cannot be, or a `Contradiction`; a ValueError.
+        pydantic.ValidationError: an invalid value, or a `Contradiction`; a ValueError.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: Literal["elman", "gru", "lstm", "mlp"] = "lstm"
-    hidden: int = Field(64, ge=1, le=4096)
-    layers: int = Field(1, ge=1, le=16)
-    dropout: float = Field(0.2, ge=0.0, lt=1.0)
-    input_dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    base: Literal["auto", "none", "har", "linear"] = "auto"
-    head: tuple[HeadName, ...] | None = None
-    point_loss: Literal["mse", "huber"] = "mse"
-    target: tuple[Literal["return", "range", "volume"], ...] = ("return",)
-    lookback: int | Literal["all"] = "all"
-    bptt: Literal["full", "truncated"] = "truncated"
-    bptt_k2: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
-    bptt_tolerance: float | None = Field(None, gt=0.0, lt=1.0)
-    bptt_k1: int | None = Field(None, ge=1)
-    step_per: Literal["chunk", "epoch"] = "chunk"
-    bptt_memory: Literal["auto", "store", "recompute"] = "auto"
-    loss: Literal["each-day", "last-day"] | None = None
-    burn_in: int | None = Field(None, ge=0)
-    initial_state: Literal["zeros", "learned"] = "zeros"
-    bidirectional: bool = False
-    train_until: date | None = None
-    validation_until: date | None = None
-    max_steps: int = Field(1500, ge=1)
-    lr: float = Field(2e-3, gt=0.0)
-    weight_decay: float = Field(1e-3, ge=0.0)
-    clip_grad: float = Field(1.0, gt=0.0)
-    batch_rows: int = Field(DEFAULT_BATCH_ROWS, ge=1)
-    batch: int = Field(256, ge=1)
-    evaluate_every: int = Field(50, ge=1)
-    patience: int = Field(10, ge=1)
-    seed: int = Field(0, ge=0, lt=2**32)
-    members: int = Field(1, ge=1, le=32)
-    threads: int = Field(1, ge=1)
-    workers: int = Field(2, ge=1)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    model: Literal["elman", "gru", "lstm", "mlp"] = Field(
+        "lstm", description="Recurrent cell; mlp has no memory.", json_schema_extra=NETWORK
+    )
+    hidden: int = Field(
+        64, ge=1, le=4096, description="Hidden units per layer.", json_schema_extra=NETWORK
+    )
+    layers: int = Field(1, ge=1, le=16, description="Recurrent layers.", json_schema_extra=NETWORK)
+    dropout: float = Field(
+        0.2,
+        ge=0.0,
+        lt=1.0,
+        description="Share of outputs dropped while training.",
+        json_schema_extra=NETWORK,
+    )
+    input_dropout: float = Field(
+        0.1,
+        ge=0.0,
+        lt=1.0,
+        description="Share of inputs dropped while training.",
+        json_schema_extra=NETWORK,
+    )
+    base: Literal["auto", "none", "har", "linear"] = Field(
+        "auto",
+        description="Linear model that the network corrects; auto: linear from 5 years on, else "
+        "har.",
+        json_schema_extra=NETWORK,
+    )
+    head: tuple[HeadName, ...] | None = Field(
+        None,
+        description="One for all targets, or one for each [student-t for return, point for the "
+        "others].",
+        json_schema_extra=NETWORK,
+    )
+    point_loss: Literal["mse", "huber"] = Field(
+        "mse", description="Loss of point heads.", json_schema_extra=NETWORK
+    )
+    target: tuple[Literal["return", "range", "volume"], ...] = Field(
+        ("return",),
+        description="Several, comma-separated, share one network.",
+        json_schema_extra=DAYS,
+    )
+    lookback: int | Literal["all"] = Field(
+        "all",
+        description="Days of a stateless window, or all: whole histories, state carried.",
+        json_schema_extra=DAYS,
+    )
+    bptt: Literal["full", "truncated"] = Field(
+        "truncated",
+        description="Gradient over the whole history, or cut.",
+        json_schema_extra=GRADIENT,
+    )
+    bptt_k2: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None,
+        description="Gradient horizon in days, truncated only; auto measures it [21, windows 63].",
+        json_schema_extra=GRADIENT,
+    )
+    bptt_tolerance: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="Relative bias of the gradient that --bptt-k2 auto allows [0.1].",
+        json_schema_extra=GRADIENT,
+    )
+    bptt_k1: int | None = Field(
+        None,
+        ge=1,
+        description="Days of a chunk; divides --bptt-k2 [equal to it].",
+        json_schema_extra=GRADIENT,
+    )
+    step_per: Literal["chunk", "epoch"] = Field(
+        "chunk",
+        description="Optimizer step after each chunk, or once per epoch.",
+        json_schema_extra=GRADIENT,
+    )
+    bptt_memory: Literal["auto", "store", "recompute"] = Field(
+        "auto",
+        description="Store activations, or recompute them: same gradient.",
+        json_schema_extra=GRADIENT,
+    )
+    loss: Literal["each-day", "last-day"] | None = Field(
+        None,
+        description="Days of a window that are scored, --lookback W only [last-day].",
+        json_schema_extra=DAYS,
+    )
+    burn_in: int | None = Field(
+        None,
+        ge=0,
+        description="Unscored first days of windows, each-day only [20].",
+        json_schema_extra=DAYS,
+    )
+    initial_state: Literal["zeros", "learned"] = Field(
+        "zeros", description="State that a series starts from.", json_schema_extra=NETWORK
+    )
+    bidirectional: bool = Field(
+        False,
+        description="Read windows from both ends, last-day loss only.",
+        json_schema_extra=NETWORK,
+    )
+    train_until: date | None = Field(
+        None, description="Last day of the training rows [70 %].", json_schema_extra=DAYS
+    )
+    validation_until: date | None = Field(
+        None, description="Last day of the validation rows [85 %].", json_schema_extra=DAYS
+    )
+    max_steps: int = Field(
+        1500, ge=1, description="Optimizer steps at most.", json_schema_extra=OPTIMIZER
+    )
+    lr: float = Field(2e-3, gt=0.0, description="Peak learning rate.", json_schema_extra=OPTIMIZER)
+    weight_decay: float = Field(
+        1e-3, ge=0.0, description="Decoupled (AdamW) weight decay.", json_schema_extra=OPTIMIZER
+    )
+    clip_grad: float = Field(
+        1.0, gt=0.0, description="Largest gradient norm.", json_schema_extra=OPTIMIZER
+    )
+    batch_rows: int = Field(
+        DEFAULT_BATCH_ROWS,
+        ge=1,
+        description="Whole histories trained side by side, at most.",
+        json_schema_extra=OPTIMIZER,
+    )
+    batch: int = Field(
+        256, ge=1, description="Windows per optimizer step.", json_schema_extra=OPTIMIZER
+    )
+    evaluate_every: int = Field(
+        50, ge=1, description="Optimizer steps between validations.", json_schema_extra=OPTIMIZER
+    )
+    patience: int = Field(
+        10,
+        ge=1,
+        description="Validations without improvement before training stops.",
+        json_schema_extra=OPTIMIZER,
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        description="Same seed, same weights on CPU.",
+        json_schema_extra=OPTIMIZER,
+    )
+    members: int = Field(
+        1,
+        ge=1,
+        le=32,
+        description="Networks of an ensemble, with the seeds from --seed on.",
+        json_schema_extra=OPTIMIZER,
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        description="Threads of torch; one stays fast when the machine is shared.",
+        json_schema_extra=MACHINE,
+    )
+    workers: int = Field(
+        2,
+        ge=1,
+        description="Threads that share a step's windows on a CPU; any number, same weights.",
+        json_schema_extra=MACHINE,
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto takes a GPU if there is one.", json_schema_extra=MACHINE
+    )
 
     @field_validator("target", "head", mode="before")
     @classmethod
@@ -78,162 +213,28 @@ class TrainSettings(BaseModel):
     @classmethod
     def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("name each target once: return, range, volume")
+            raise ValueError("list each target once: return, range, volume")
         return value
-
-    @model_validator(mode="after")
-    def _heads_and_states_there_are(self) -> "TrainSettings":
-        if self.head is not None and len(self.head) not in (1, len(self.target)):
-            text = f"--head names {len(self.head)} heads for {len(self.target)} targets: "
-            text += f"{', '.join(self.target)}. Give one for all, or one for each"
-            raise Contradiction(text, needless="head", beside=("target",))
-        for name in ("initial_state", "bidirectional"):
-            if self.model == "mlp" and getattr(self, name) not in ("zeros", False):
-                text = f"--{name.replace('_', '-')} has no meaning with --model mlp, which reads "
-                text += "each day by itself. Drop one of them"
-                raise Contradiction(text, needless=name, beside=("model",))
-        return self
 
     @field_validator("lookback")
     @classmethod
     def _some_days(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError(
-                "a window needs at least 1 day; give a number of days, or 'all' for whole histories"
+                "a window needs at least 1 day; use a number of days, or 'all' for whole histories"
             )
         return value
 
     @model_validator(mode="after")
-    def _one_horizon(self) -> "TrainSettings":
-        for name in ("bptt_k2", "bptt_k1"):
-            if self.bptt == "full" and getattr(self, name) is not None:
-                raise Contradiction(
-                    f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
-                    "reaches back to each series' first day. Drop one of them",
-                    needless=name,
-                    beside=("bptt",),
-                )
+    def _no_contradictions(self) -> "TrainSettings":
+        for check in (_of_network, _of_horizon, _of_auto, _of_windows, _of_chunks):
+            for found in check(self):
+                raise found
         return self
-
-    @model_validator(mode="after")
-    def _auto_alone(self) -> "TrainSettings":
-        if self.bptt_k2 != "auto":
-            if self.bptt_tolerance is not None:
-                raise Contradiction(
-                    "--bptt-tolerance applies only to --bptt-k2 auto. Drop it, or add that",
-                    needless="bptt_tolerance",
-                    beside=("bptt_k2", "bptt", "lookback"),
-                )
-            return self
-        if self.lookback != "all":
-            raise Contradiction(
-                "--bptt-k2 auto measures memory over whole histories. Give a number of days, "
-                "or use --lookback all",
-                needless="bptt_k2",
-                beside=("lookback",),
-            )
-        if self.bptt_k1 is not None:
-            raise Contradiction(
-                "--bptt-k2 auto sets --bptt-k1 too. Drop one of them",
-                needless="bptt_k1",
-                beside=("bptt_k2",),
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _windows_or_histories(self) -> "TrainSettings":
-        if self.lookback == "all":
-            self._refuse_for_histories()
-        elif not self.scores_each_day:
-            self._refuse_for_last_day()
-        elif (self.burn_in or 0) >= int(self.lookback):
-            raise Contradiction(
-                f"--burn-in {self.burn_in} is not below --lookback {self.lookback}: no day would "
-                "be scored",
-                needless="burn_in",
-                beside=("lookback",),
-            )
-        if self.lookback != "all" and self.batch_rows != DEFAULT_BATCH_ROWS:
-            raise Contradiction(
-                "--batch-rows carry whole histories; windows are taken batch by batch. Give --lookback "
-                "all, or drop it",
-                needless="batch_rows",
-                beside=("lookback",),
-            )
-        if self.bidirectional and (self.lookback == "all" or self.scores_each_day):
-            raise Contradiction(
-                "--bidirectional: a bidirectional network reads days after the one it predicts. "
-                "Allowed only with --lookback and --loss last-day",
-                needless="bidirectional",
-                beside=("lookback", "loss"),
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _stride_divides(self) -> "TrainSettings":
-        """Refuse what `BPTTPlan` refuses, in its words: here a lower source can give way."""
-        steps, stride = self.horizon, self.bptt_k1
-        if steps is None or stride is None:
-            return self
-        if steps < stride:
-            raise Contradiction(
-                f"--bptt-k2 {steps} is shorter than --bptt-k1 {stride}: the errors of the "
-                f"{stride - steps} oldest days in every block would never be learned from. Use "
-                f"--bptt-k2 {stride} or more",
-                needless="bptt_k1",
-                beside=("bptt_k2",),
-            )
-        if steps % stride:
-            raise Contradiction(
-                f"--bptt-k2 must be a multiple of --bptt-k1 ({stride}): "
-                f"try {-(-steps // stride) * stride}",
-                needless="bptt_k1",
-                beside=("bptt_k2",),
-            )
-        return self
-
-    def _refuse_for_histories(self) -> None:
-        if self.loss == "last-day":
-            raise Contradiction(
-                "--loss last-day is for windows; a whole history is scored on each day. Give "
-                "--lookback a number of days, or drop it",
-                needless="loss",
-                beside=("lookback",),
-            )
-        if self.burn_in:
-            raise Contradiction(
-                "--burn-in is for windows; a whole history starts cold once. Give --lookback a "
-                "number of days, or drop it",
-                needless="burn_in",
-                beside=("lookback",),
-            )
-
-    def _refuse_for_last_day(self) -> None:
-        if self.bptt_k1 is not None:
-            raise Contradiction(
-                "Only the last day of a window has an error; --bptt-k1 has no meaning there. "
-                "Drop it, or use --loss each-day or --lookback all",
-                needless="bptt_k1",
-                beside=("lookback", "loss"),
-            )
-        if self.burn_in:
-            raise Contradiction(
-                "--burn-in has no meaning with --loss last-day: only the last day is scored. "
-                "Drop it, or use --loss each-day",
-                needless="burn_in",
-                beside=("lookback", "loss"),
-            )
-        if self.bidirectional and self.horizon is not None and self.horizon < int(self.lookback):
-            raise Contradiction(
-                f"--bidirectional: a bidirectional network cannot be cut at {self.horizon} days "
-                f"inside windows of {self.lookback}. Use --bptt full",
-                needless="bptt_k2",
-                beside=("bidirectional", "lookback"),
-            )
 
     @property
     def heads(self) -> tuple[HeadName, ...]:
-        """The head of each target: a distribution for returns, a number else, unless told."""
+        """The head of each target: by default a distribution for returns, else a point."""
         if self.head is None:
             return tuple("student-t" if name == "return" else "point" for name in self.target)
         return self.head * len(self.target) if len(self.head) == 1 else self.head
@@ -253,8 +254,151 @@ class TrainSettings(BaseModel):
 
     @property
     def horizon(self) -> int | None:
-        """Days that an error reaches back, or None for full BPTT."""
+        """Gradient horizon in days, or None for full BPTT."""
         if self.bptt == "full":
             return None
-        default = DEFAULT_BPTT_STEPS if self.lookback == "all" else DEFAULT_STEPS_IN_WINDOWS
+        default = DEFAULT_BPTT_K2 if self.lookback == "all" else DEFAULT_BPTT_K2_IN_WINDOWS
         return self.bptt_k2 if isinstance(self.bptt_k2, int) else default
+
+
+def _of_network(given: TrainSettings) -> Iterator[Contradiction]:
+    if given.head is not None and len(given.head) not in (1, len(given.target)):
+        yield Contradiction(
+            f"--head lists {len(given.head)} heads for {len(given.target)} targets: "
+            f"{', '.join(given.target)}. Use one for all, or one for each",
+            "head",
+            "target",
+        )
+    if given.model != "mlp":
+        return
+    for name, default in (("initial_state", "zeros"), ("bidirectional", False)):
+        if getattr(given, name) != default:
+            yield Contradiction(
+                f"--{name.replace('_', '-')} has no meaning with --model mlp, which reads each "
+                "day by itself. Drop one of them",
+                name,
+                "model",
+            )
+
+
+def _of_horizon(given: TrainSettings) -> Iterator[Contradiction]:
+    if given.bptt == "full":
+        for name in ("bptt_k2", "bptt_k1"):
+            if getattr(given, name) is not None:
+                yield Contradiction(
+                    f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
+                    "reaches back to each series' first day. Drop one of them",
+                    name,
+                    "bptt",
+                )
+
+
+def _of_auto(given: TrainSettings) -> Iterator[Contradiction]:
+    if given.bptt_k2 != "auto":
+        if given.bptt_tolerance is not None:
+            yield Contradiction(
+                "--bptt-tolerance applies only to --bptt-k2 auto. Drop it, or add that",
+                "bptt_tolerance",
+                *("bptt_k2", "bptt", "lookback"),
+            )
+        return
+    if given.lookback != "all":
+        yield Contradiction(
+            "--bptt-k2 auto measures memory over whole histories. Use a number of days, or "
+            "--lookback all",
+            "bptt_k2",
+            "lookback",
+        )
+    if given.bptt_k1 is not None:
+        yield Contradiction(
+            "--bptt-k2 auto sets --bptt-k1 too. Drop one of them", "bptt_k1", "bptt_k2"
+        )
+
+
+def _of_windows(given: TrainSettings) -> Iterator[Contradiction]:
+    if given.lookback == "all":
+        yield from _of_histories(given)
+    elif not given.scores_each_day:
+        yield from _of_last_day(given, int(given.lookback))
+    elif (given.burn_in or 0) >= int(given.lookback):
+        yield Contradiction(
+            f"--burn-in {given.burn_in} is not below --lookback {given.lookback}: no day would be "
+            "scored",
+            "burn_in",
+            "lookback",
+        )
+    if given.lookback != "all" and given.batch_rows != DEFAULT_BATCH_ROWS:
+        yield Contradiction(
+            "--batch-rows applies only to whole histories; windows are taken batch by batch. Use "
+            "--lookback all, or drop it",
+            "batch_rows",
+            "lookback",
+        )
+    if given.bidirectional and (given.lookback == "all" or given.scores_each_day):
+        yield Contradiction(
+            "--bidirectional: a bidirectional network reads days after the one it predicts. "
+            "Allowed only with --lookback and --loss last-day",
+            "bidirectional",
+            *("lookback", "loss"),
+        )
+
+
+def _of_histories(given: TrainSettings) -> Iterator[Contradiction]:
+    if given.loss == "last-day":
+        yield Contradiction(
+            "--loss last-day is for windows; a whole history is scored on each day. Set "
+            "--lookback to a number of days, or drop it",
+            "loss",
+            "lookback",
+        )
+    if given.burn_in:
+        yield Contradiction(
+            "--burn-in is for windows; a whole history starts cold once. Set --lookback to a "
+            "number of days, or drop it",
+            "burn_in",
+            "lookback",
+        )
+
+
+def _of_last_day(given: TrainSettings, lookback: int) -> Iterator[Contradiction]:
+    if given.bptt_k1 is not None:
+        yield Contradiction(
+            "Only the last day of a window has an error; --bptt-k1 has no meaning there. Drop it, "
+            "or use --loss each-day or --lookback all",
+            "bptt_k1",
+            *("lookback", "loss"),
+        )
+    if given.burn_in:
+        yield Contradiction(
+            "--burn-in has no meaning with --loss last-day: only the last day is scored. Drop it, "
+            "or use --loss each-day",
+            "burn_in",
+            *("lookback", "loss"),
+        )
+    if given.bidirectional and given.horizon is not None and given.horizon < lookback:
+        yield Contradiction(
+            f"--bidirectional: a bidirectional network cannot be cut at {given.horizon} days "
+            f"inside windows of {lookback}. Use --bptt full",
+            "bptt_k2",
+            *("bidirectional", "lookback"),
+        )
+
+
+def _of_chunks(given: TrainSettings) -> Iterator[Contradiction]:
+    """Yield what `BPTTPlan` refuses, in its words: here a lower source can give way."""
+    k2, k1 = given.horizon, given.bptt_k1
+    if k2 is None or k1 is None:
+        return
+    if k2 < k1:
+        yield Contradiction(
+            f"--bptt-k2 {k2} is shorter than --bptt-k1 {k1}: the errors of the {k1 - k2} oldest "
+            f"days in every block would never be learned from. Use --bptt-k2 {k1} or more",
+            "bptt_k1",
+            "bptt_k2",
+        )
+    if k2 % k1:
+        yield Contradiction(
+            f"--bptt-k2 must be a multiple of --bptt-k1 ({k1}): try {-(-k2 // k1) * k1}",
+            "bptt_k1",
+            "bptt_k2",
+        )

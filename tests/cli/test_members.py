@@ -17,17 +17,17 @@ Run = Callable[..., Result]
 def test_every_source_sets_the_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One unless told otherwise; 1 to 32, refused in the words of its source."""
     monkeypatch.delenv("FORECASTER_TRAIN__MEMBERS", raising=False)
-    assert load_settings(tmp_path, "train", {}).train.members == 1
+    assert load_settings(tmp_path).train.members == 1
     (tmp_path / "forecaster.toml").write_text("[train]\nmembers = 2\n")
-    assert load_settings(tmp_path, "train", {}).train.members == 2
+    assert load_settings(tmp_path).train.members == 2
     monkeypatch.setenv("FORECASTER_TRAIN__MEMBERS", "4")
-    assert load_settings(tmp_path, "train", {}).train.members == 4
-    assert load_settings(tmp_path, "train", {"members": 3}).train.members == 3
+    assert load_settings(tmp_path).train.members == 4
+    assert load_settings(tmp_path, {"train": {"members": 3}}).train.members == 3
     with pytest.raises(UsageError, match=r"^--members 33: "):
-        load_settings(tmp_path, "train", {"members": 33})
+        load_settings(tmp_path, {"train": {"members": 33}})
     monkeypatch.setenv("FORECASTER_TRAIN__MEMBERS", "0")
     with pytest.raises(SettingsError, match=r"train\.members = '0' of FORECASTER_TRAIN__MEMBERS"):
-        load_settings(tmp_path, "train", {})
+        load_settings(tmp_path)
 
 
 def test_an_ensemble_names_its_members_and_saves_each(run: Run, home: Path) -> None:

@@ -224,7 +224,7 @@ def test_any_settings_are_taken_or_refused(tmp_path: Path, examples: int) -> Non
     def check(content: bytes) -> None:
         (tmp_path / "forecaster.toml").write_bytes(content)
         try:
-            load_settings(tmp_path, "train", {})
+            load_settings(tmp_path)
         except ForecasterError as error:
             assert content != TOML and "forecaster.toml" in str(error)
 

@@ -30,7 +30,7 @@ def loaded(home, toml=None, **given):
     """The training settings of a home with this file, under these options."""
     if toml is not None:
         (home / "forecaster.toml").write_text(toml)
-    return load_settings(home, "train", given).train
+    return load_settings(home, {"train": given}).train
 
 
 def refused(home, error, match, toml=None, **given):
@@ -57,7 +57,7 @@ def test_sources_are_merged_value_by_value(tmp_path, monkeypatch):
     monkeypatch.setenv("FORECASTER_TRAIN__HIDDEN", "16")
     found = loaded(tmp_path, "[train]\nlr = 0.2\nhidden = 8\n[predict]\nmax_stale = 9\n", layers=2)
     assert (found.lr, found.hidden, found.layers, found.dropout) == (0.2, 16, 2, 0.2)
-    assert load_settings(tmp_path, "fetch", {}).predict.max_stale == 9
+    assert load_settings(tmp_path).predict.max_stale == 9
 
 
 def test_every_kind_of_value_is_read_from_every_source(tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_every_kind_of_value_is_read_from_every_source(tmp_path, monkeypatch):
 
 def test_a_home_without_a_file_has_the_defaults(tmp_path):
     """Nothing is created either."""
-    assert load_settings(tmp_path, "train", {}).model_dump() == Settings().model_dump()
+    assert load_settings(tmp_path).model_dump() == Settings().model_dump()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from forecaster.settings import DEFAULT_BPTT_STEPS, TrainSettings, resolve_home
+from forecaster.settings import DEFAULT_BPTT_K2, TrainSettings, resolve_home
 
 
 def test_settings_cannot_be_changed():
@@ -23,7 +23,7 @@ def test_a_contradiction_is_a_value_error_where_settings_are_made():
 
 def test_the_reach_by_hand():
     """None for full, the steps given, the default's else."""
-    assert TrainSettings().horizon == DEFAULT_BPTT_STEPS == 21
+    assert TrainSettings().horizon == DEFAULT_BPTT_K2 == 21
     assert TrainSettings(lookback=60).horizon == 63
     assert TrainSettings(bptt_k2=20).horizon == 20
     assert TrainSettings(bptt="full").horizon is None

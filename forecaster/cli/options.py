@@ -1,0 +1,179 @@
+"""Command-line options made from the fields of the settings, when a command needs them.
+
+A setting is typed once, in `settings/`: its name, type, default, description and group make its
+option. The settings are imported only when a command's options are asked for, so that
+`forecaster --help` does not wait for pydantic.
+"""
+
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from forecaster.settings import Settings
+
+ALL = ("*",)
+
+
+def with_settings(**sections: Iterable[str]) -> type[TyperCommand]:
+    """Return the class of a command that has an option for each of these settings.
+
+    The command's function takes a `typer.Context`, for `read_settings`.
+
+    Args:
+        sections: names of settings by section; `ALL` for every setting of a section.
+    """
+    return type("SettingsCommand", (_SettingsCommand,), {"sections": sections})
+
+
+def read_settings(context: typer.Context, home: Path) -> "Settings":
+    """Merge the options of a command with the environment and the file of a home.
+
+    Raises:
+        UsageError: an option is not valid.
+        SettingsError: a value of the file or the environment is not valid or not known.
+    """
+    from forecaster.settings.settings_sources import load_settings
+
+    quiet = bool(context.params.get("quiet"))
+    return load_settings(home, context.obj, interactive=is_interactive(quiet=quiet))
+
+
+def is_interactive(*, quiet: bool) -> bool:
+    """Whether a person reads the messages: stderr is a terminal, and --quiet is not given."""
+    return sys.stderr.isatty() and not quiet
+
+
+class _SettingsCommand(TyperCommand):
+    """A command with options made from settings, listed by group in its help."""
+
+    sections: ClassVar[Mapping[str, Iterable[str]]] = {}
+    _made: dict[str, tuple[str, ...]] | None = None  # section: names of its options
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters of the function and those made from settings."""
+        if self._made is None:
+            from forecaster.settings import SECTIONS
+
+            self._made = {
+                section: tuple(SECTIONS[section].model_fields if names is ALL else names)
+                for section, names in self.sections.items()
+            }
+            fields = {
+                name: SECTIONS[section].model_fields[name]
+                for section, names in self._made.items()
+                for name in names
+            }
+            self.params = [*self.params, *_options(fields)]
+        return super().get_params(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace options of 0.1.0, with a warning; refuse them where a person reads."""
+        return super().parse_args(ctx, [self._present(one, args) for one in args])
+
+    def _present(self, word: str, args: list[str]) -> str:
+        from forecaster.settings.renamed_keys import RENAMED_KEYS
+
+        flag, equals, value = word.partition("=")
+        for (section, old), new in RENAMED_KEYS.items():
+            if flag == _flag(old) and section in self.sections:
+                if is_interactive(quiet=not {"-q", "--quiet"}.isdisjoint(args)):
+                    raise typer.BadParameter(f"{flag} is now {_flag(new)}.")
+                print(f"WARNING {flag} is now {_flag(new)}", file=sys.stderr)
+                return f"{_flag(new)}{equals}{value}"
+        return word
+
+    def invoke(self, ctx: Any) -> Any:
+        """Move the values of settings from the function's parameters to the context."""
+        ctx.obj = {
+            section: {name: _value(ctx.params.pop(name)) for name in names}
+            for section, names in (self._made or {}).items()
+        }
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, the options without a group, then each group."""
+        records: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                kind = "Options" if param.param_type_name == "option" else "Arguments"
+                group = getattr(param, "rich_help_panel", None) or kind
+                records.setdefault(group, []).append(record)
+        for group, found in records.items():
+            if found:
+                with formatter.section(group):
+                    formatter.write_dl(found)
+
+
+def _options(fields: Mapping[str, "FieldInfo"]) -> list[TyperOption]:
+    """Convert fields to options, by the command that typer makes of such a function."""
+
+    def function(**given: Any) -> None: ...
+
+    annotations = {name: Annotated[_option(name, field)] for name, field in fields.items()}
+    function.__annotations__ = annotations
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in annotations.items()
+        ]
+    )
+    app = typer.Typer(add_completion=False)
+    app.command()(function)
+    return [one for one in typer.main.get_command(app).params if isinstance(one, TyperOption)]
+
+
+def _option(name: str, field: "FieldInfo") -> tuple[Any, Any]:
+    """Return the type of an option and its presentation."""
+    from forecaster.settings.settings_file import value_form
+
+    kind, form = _kind(field.annotation), value_form(field.annotation)
+    extra = field.json_schema_extra
+    options: dict[str, Any] = {
+        "help": _help(field),
+        "rich_help_panel": extra.get("group") if isinstance(extra, dict) else None,
+        "metavar": f"<{form}>" if kind is str else None,
+    }
+    if kind is datetime:
+        options |= {"metavar": "DATE", "formats": ["%Y-%m-%d"]}
+    flags = [_flag(name) if not field.default else f"{_flag(name)}/{_flag('no_' + name)}"]
+    return kind | None, typer.Option(*(flags if kind is bool else ()), **options)
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the type that typer parses; text where the settings parse it themselves."""
+    kinds = [one for one in get_args(annotation) if one is not type(None)]
+    if get_origin(annotation) not in (Literal, tuple) and len(kinds) == 1:
+        annotation = kinds[0]  # of an optional one
+    if get_origin(annotation) is Literal or annotation in (int, float, bool):
+        return annotation
+    return datetime if annotation is date else str
+
+
+def _help(field: "FieldInfo") -> str:
+    """Return the description, with the default where the description does not have it."""
+    text = (field.description or "").removesuffix(".")
+    default = field.default
+    if default is None or default is False or default == "" or "[" in text:
+        return f"{text}."
+    if isinstance(default, tuple):
+        return f"{text} [{','.join(default)}]."
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return f"{text} [{shown}]."
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _value(value: Any) -> Any:
+    return value.date() if isinstance(value, datetime) else value
