@@ -14,7 +14,7 @@ import pandas as pd
 
 from forecaster.data.checks import ERRORS, check_history
 from forecaster.data.history import History
-from forecaster.data.sources.files import Said, read_file
+from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.errors import ForecasterError
 
 EXPECTED = {"bad-stock-split": "split-slip", "100x-error": "unit-slip"}
@@ -34,11 +34,11 @@ def histories_of(file: Path) -> list[History]:
     """Read a file; what says nothing of a ticker or basis is one ticker, as Yahoo serves it."""
     ticker = ticker_of(file)
     try:
-        return read_file(file, ticker, {}, Said(basis="split-adjusted" if ticker else None))
+        return read_file(file, ticker, {}, FileOptions(basis="split-adjusted" if ticker else None))
     except ForecasterError as error:
         if "no ticker column" not in str(error):
             raise
-        return read_file(file, "SERIES", {}, Said(basis="split-adjusted"))
+        return read_file(file, "SERIES", {}, FileOptions(basis="split-adjusted"))
 
 
 def expected_of(file: Path) -> str:

@@ -11,7 +11,7 @@ import typer.main
 from forecaster.cli import app
 from forecaster.data.checks import RULES, STALE
 from forecaster.data.history import FLAWS
-from forecaster.data.screening import DOUBLED_DAY
+from forecaster.data.screening import DUPLICATE_DAY
 from forecaster.errors import ForecasterError
 from forecaster.settings import Settings
 
@@ -199,5 +199,5 @@ def test_every_rule_of_the_checks_is_in_the_docs_with_its_severity() -> None:
     checks = (ROOT / "docs" / "checks.md").read_text()
     for rule in RULES:
         assert f"| `{rule.name}` | {rule.severity} |" in checks
-    for name in (STALE, *FLAWS, DOUBLED_DAY):
+    for name in (STALE, *FLAWS, DUPLICATE_DAY):
         assert f"| `{name}` | " in checks

@@ -22,7 +22,7 @@ from forecaster.audit.comparison import Values
 from forecaster.data.derived_features import derived_inputs, derived_names
 from forecaster.data.features import OWN_FEATURES
 from forecaster.data.history import BAR_COLUMNS, History
-from forecaster.data.ingest import admit, put
+from forecaster.data.ingest import admit, store_news
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.panel import CROSS_SECTION, Panel, build_panel
 from forecaster.data.sessions import CALENDAR_INPUTS, next_session, timezone_of
@@ -84,7 +84,7 @@ def _stored(home: Path, histories: Sequence[History], cut: np.datetime64, now: d
             recent = history.bars.iloc[first:].reset_index(drop=True)
             served = History(listing=history.listing, bars=recent)
             try:
-                count += put(store, None, admit(store, served, now), now) > 0
+                count += store_news(store, None, admit(store, served, now), now) > 0
             except DataError:
                 continue
     return count

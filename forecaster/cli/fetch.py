@@ -32,14 +32,14 @@ def fetch_command(
         bool,
         typer.Option(
             "--accept-identity",
-            help="Go on with tickers whose name, exchange, currency or first trade has changed.",
+            help="Continue with tickers whose name, exchange, currency or first trade has changed.",
         ),
     ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Download what is missing of each ticker's daily prices, check it, store it.
+    """Download missing daily prices, check and store them.
 
     Reads: the source, data/prices.db. Creates: bars in data/prices.db.
 
@@ -72,4 +72,4 @@ def _announce(ticker: str, number: int, of: int) -> None:
 
 
 def _silent(ticker: str, number: int, of: int) -> None:
-    """Say nothing."""
+    """Print nothing."""

@@ -1,8 +1,8 @@
-"""Bars that await a person, with the rule that they broke, and what the person decided.
+"""Bars in quarantine: the rule that each broke, and the decision of a manual review.
 
-Entries in, entries out; knows no rules and no source.  It lies in the file of the price store
-(see `store_schema.py`), beside the bars.  An entry is *held* until a person *releases* it (the
-bar is right) or *drops* it (it is left out from now on), or until the source mends it.
+Entries in, entries out; knows no rules and no source.  A table of the price store (see
+`store_rows.py`).  An entry is *held* until a review *releases* it (the bar is accepted) or
+*drops* it (the bar is rejected and left out from then on), or until the source corrects it.
 """
 
 import math
@@ -24,23 +24,26 @@ State = Literal["held", "released", "dropped"]
 
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = f"ticker, session, rule, reason, state, {', '.join(_VALUES)}, noted_at"
-_SELECT: Final = f"""
-    SELECT {_COLUMNS} FROM quarantine WHERE ?1 IN ('', ticker) ORDER BY ticker, session, rule
-"""
+_SELECT: Final = f"SELECT {_COLUMNS} FROM quarantine {{}} ORDER BY ticker, session, rule"
+_OF_ALL: Final = _SELECT.format("")
+_OF_TICKER: Final = _SELECT.format("WHERE ticker = ?")
+# Rules of 0.1.0: read under their new names, and renamed with the first write.
+_RENAMED: Final = {"doubled-day": "duplicate-day"}
+_RENAME: Final = "UPDATE OR REPLACE quarantine SET rule = ? WHERE rule = ?"
 _WRITE: Final = f"""
     INSERT OR REPLACE INTO quarantine ({_COLUMNS})
     VALUES ({", ".join("?" * (6 + len(_VALUES)))})
 """
-_FORGET: Final = "DELETE FROM quarantine WHERE ticker = ? AND session = ? AND rule = ?"
+_DELETE: Final = "DELETE FROM quarantine WHERE ticker = ? AND session = ? AND rule = ?"
 _BAR: Final = f"SELECT {', '.join(_VALUES)} FROM bars WHERE ticker = ? AND session = ?"
-_DROP_BAR: Final = "DELETE FROM bars WHERE ticker = ? AND session = ?"
+_DELETE_BAR: Final = "DELETE FROM bars WHERE ticker = ? AND session = ?"
 # Identical calls to a source differ by less.
 _SAME_VALUE: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One bar under one rule; `values` as served, in the order of BAR_COLUMNS, NaN missing."""
+    """One bar and one rule; `values` as served, in the order of BAR_COLUMNS, NaN where missing."""
 
     ticker: str
     session: date
@@ -52,11 +55,11 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Ticker, ISO session and rule: what a row of the quarantine is known by."""
+        """Ticker, ISO session and rule: the primary key."""
         return self.ticker, self.session.isoformat(), self.rule
 
     def is_about(self, values: Sequence[float]) -> bool:
-        """Tell whether it was decided on these prices and not on others of the same day."""
+        """Whether it is about these prices and not about others of the same day."""
         return all(
             math.isclose(mine, other, rel_tol=_SAME_VALUE)
             or (math.isnan(mine) and math.isnan(other))
@@ -65,8 +68,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Where one has looked: a ticker, its first and last session, and by which rules."""
+class Scope:
+    """The bars and rules of one check: a ticker, its first and last session, rule names."""
 
     ticker: str
     first: date
@@ -74,7 +77,7 @@ class Look:
     rules: frozenset[str]
 
     def covers(self, entry: Entry) -> bool:
-        """Tell whether an entry would have been found again."""
+        """Whether the check would have found an entry again."""
         return self.first <= entry.session <= self.last and entry.rule in self.rules
 
 
@@ -93,43 +96,43 @@ class Quarantine:
     def entries(self, ticker: str = "") -> list[Entry]:
         """List the entries of one ticker, or of all, by ticker, day and rule."""
         with store_rows.translated_errors(self._path):
-            rows = self._connection.execute(_SELECT, (ticker,)).fetchall()
-        return [_entry(row) for row in rows]
+            found = self._connection.execute(*((_OF_TICKER, (ticker,)) if ticker else (_OF_ALL,)))
+            return [_entry(row) for row in found]
 
-    def hold(self, found: Sequence[Entry], looked_at: Look, now: datetime) -> list[Entry]:
-        """Make what is held of a ticker exactly what was found where one has looked.
+    def record(self, found: Sequence[Entry], scope: Scope, now: datetime) -> list[Entry]:
+        """Replace the held entries of a scope by what a check found in it.
 
-        What is no longer found there has been mended by the source.  Decisions stay, unless
-        what was found has other prices than those that they were made on.
+        What is no longer found was corrected by the source.  Decisions stay, unless the prices
+        differ from those that were decided on.
 
         Args:
-            found: what is wrong there.
-            looked_at: where one has looked, and for what.
+            found: what the check found.
+            scope: which bars it checked, by which rules.
             now: aware instant.
 
         Returns:
-            What was not known before.
+            The entries that were not known before.
         """
-        known = {entry.key: entry for entry in self.entries(looked_at.ticker)}
+        known = {entry.key: entry for entry in self.entries(scope.ticker)}
         wanted = {entry.key for entry in found}
-        mended = [
+        corrected = [
             key
             for key, entry in known.items()
-            if key not in wanted and entry.state == "held" and looked_at.covers(entry)
+            if key not in wanted and entry.state == "held" and scope.covers(entry)
         ]
-        fresh = [
+        new = [
             entry
             for entry in found
             if entry.key not in known or not known[entry.key].is_about(entry.values)
         ]
-        if mended or fresh:
+        if corrected or new:
             with self._writing():
-                self._connection.executemany(_FORGET, mended)
-                self._write(fresh, now)
-        return fresh
+                self._connection.executemany(_DELETE, corrected)
+                self._write(new, now)
+        return new
 
     def decide(self, entries: Collection[Entry], state: State, now: datetime) -> None:
-        """Write down what a person decided; a stored bar that is dropped leaves the store.
+        """Record a decision; a stored bar that is dropped is removed from the store.
 
         Args:
             entries: those decided on; they need not have been held.
@@ -139,16 +142,16 @@ class Quarantine:
         with self._writing():
             self._write([replace(entry, state=state) for entry in entries], now)
             if state == "dropped":
-                self._drop_bars(entries, store_rows.instant_text(now))
+                self._remove_bars(entries, store_rows.instant_text(now))
 
-    def _drop_bars(self, entries: Collection[Entry], instant: str) -> None:
+    def _remove_bars(self, entries: Collection[Entry], instant: str) -> None:
         gone: dict[str, list[str]] = {}
         for entry in entries:
             ticker, session, _ = entry.key
             stored = self._connection.execute(_BAR, (ticker, session)).fetchone()
-            # A bar that has come since, with other prices, was not decided on.
+            # A bar stored since with other prices was not decided on.
             if stored and entry.is_about(stored):
-                self._connection.execute(_DROP_BAR, (ticker, session))
+                self._connection.execute(_DELETE_BAR, (ticker, session))
                 gone.setdefault(ticker, []).append(session)
         for ticker, sessions in gone.items():
             reason = f"{len(sessions):,} bars dropped by hand (first {min(sessions)})"
@@ -165,6 +168,7 @@ class Quarantine:
             store_rows.translated_errors(self._path),
             database.transaction(self._connection),
         ):
+            self._connection.executemany(_RENAME, [(new, old) for old, new in _RENAMED.items()])
             yield
 
 
@@ -173,7 +177,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     return Entry(
         ticker=ticker,
         session=date.fromisoformat(session),
-        rule=rule,
+        rule=_RENAMED.get(rule, rule),
         reason=reason,
         state=state,
         values=tuple(math.nan if value is None else value for value in values),

@@ -1,7 +1,7 @@
-"""What stands between a source and the store: rows that cannot be bars, tickers in doubt.
+"""Checks between a source and the store: rows that cannot be bars, bars that break a rule.
 
-A row that cannot be a bar is left out and goes to quarantine.  A ticker whose numbers cannot be
-right stays as it is stored, until the source mends them or a person decides.
+A row that cannot be a bar is left out and quarantined.  A ticker with bars that break a rule of
+severity `error` stays as it is stored, until the source corrects them or a review accepts them.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Final
 
 import pandas as pd
 
-from forecaster.data.checks import ERRORS, MOVE_RULES, SPLIT_SESSIONS, Finding, check_history
+from forecaster.data import checks
 from forecaster.data.history import (
     BAD_DATE,
     FLAWS,
@@ -21,16 +21,16 @@ from forecaster.data.history import (
     is_too_flawed,
     validate_bars,
 )
-from forecaster.data.quarantine import Entry, Look, Quarantine, values_of
+from forecaster.data.quarantine import Entry, Quarantine, Scope, values_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 
 log = logging.getLogger(__name__)
 
-DOUBLED_DAY: Final = "doubled-day"
-# No rule looks further back than a split's ten sessions; a few weeks hold them over holidays.
+DUPLICATE_DAY: Final = "duplicate-day"
+# No rule looks further back than a split's ten sessions; 45 days contain them over any holidays.
 CONTEXT: Final = timedelta(days=45)
-_ROW_RULES: Final = frozenset({DOUBLED_DAY, *FLAWS})
+_ROW_RULES: Final = frozenset({DUPLICATE_DAY, *FLAWS})
 
 
 def in_order(history: History) -> History:
@@ -48,9 +48,9 @@ def in_order(history: History) -> History:
 
 
 def screen(store: PriceStore, history: History, now: datetime) -> History:
-    """Leave out what cannot be a bar, and what was dropped by hand, and put it in quarantine.
+    """Quarantine and leave out rows that cannot be bars, and bars that were dropped by hand.
 
-    Of two rows of one day the later is taken.
+    Of two rows of one day the later is kept.
 
     Args:
         store: open for writing.
@@ -58,61 +58,63 @@ def screen(store: PriceStore, history: History, now: datetime) -> History:
         now: aware instant.
 
     Raises:
-        DataError: a date that cannot be; more flaws than a good source has; a flaw on the day
-            of a dividend or split, which would be lost with it.
+        DataError: an impossible date; more flaws than a good source has; a flaw on the day of a
+            dividend or split, which would be lost with it.
     """
     ticker, quarantine = history.listing.ticker, store.quarantine
     if history.bars.empty:
         return history
-    bars, doubled = _one_bar_per_day(ticker, history.bars)
+    bars, duplicates = _one_bar_per_day(ticker, history.bars)
     found = flaws(bars)
     if any(flaw.rule == BAD_DATE for flaw in found) or is_too_flawed(bars, found):
         validate_bars(ticker, bars)
     bad = [_entry(ticker, bars, flaw.row, flaw.rule, flaw.reason) for flaw in found]
-    fresh = quarantine.hold([*doubled, *bad], _look(ticker, bars, _ROW_RULES), now)
+    new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, _ROW_RULES), now)
     dropped = _dropped(quarantine, ticker, bars)
     out = {flaw.row for flaw in found}.union(dropped)
     _refuse_lost_action(ticker, bars, sorted(out.difference(dropped)))
-    if fresh:
-        log.warning("%s", _left_out(fresh))
+    if new:
+        log.warning("%s", _describe_left_out(new))
     if out:
         bars = bars.drop(index=sorted(out)).reset_index(drop=True)
     return replace(history, bars=bars)
 
 
-def refuse_doubt(store: PriceStore, served: History, now: datetime) -> None:
-    """Refuse bars that a rule of severity `error` speaks against, beside those stored.
+def check_served(store: PriceStore, served: History, now: datetime) -> None:
+    """Check served bars, together with the stored ones before them, by every rule.
 
-    Of warnings about prices that are new the first is told.
+    Of warnings about the prices of new bars the first is logged.
 
     Args:
         store: open for writing.
-        served: bars that `screen` has passed, about to be stored.
+        served: screened bars, about to be stored.
         now: aware instant.
 
     Raises:
-        DataError: the ticker is in doubt; what was found is in quarantine.
+        DataError: a bar breaks a rule of severity `error`; the findings are in quarantine.
     """
     if served.bars.empty:
         return
-    ticker, quarantine = served.listing.ticker, store.quarantine
-    both = _with_context(store, served)
-    look = _look(ticker, served.bars, ERRORS)
-    told = [one for one in check_history(both, rules=MOVE_RULES) if one.session >= look.first]
-    found = [_entry_of(one, both) for one in told if one.severity == "error"]
-    quarantine.hold(found, look, now)
-    doubts = open_entries(quarantine, found)
-    if doubts:
-        raise DataError(_in_doubt(store, doubts))
-    _warn(store, [one for one in told if one.severity == "warning"])
+    ticker, last = served.listing.ticker, store.newest_session(served.listing.ticker)
+    both = _with_context(store, served, last)
+    errors = frozenset(rule.name for rule in checks.RULES if rule.severity == "error")
+    scope = _scope(ticker, served.bars, errors)
+    findings = [
+        one for one in checks.check_history(both, rules=checks.RULES) if one.session >= scope.first
+    ]
+    found = [_entry_of(one, both) for one in findings if one.severity == "error"]
+    store.quarantine.record(found, scope, now)
+    open_entries = unreleased(store.quarantine, found)
+    if open_entries:
+        raise DataError(_describe_quarantined(open_entries, last))
+    _warn([one for one in findings if last is None or one.session > last])
 
 
-def open_entries(quarantine: Quarantine, found: Sequence[Entry]) -> list[Entry]:
-    """Keep what nobody has released on the prices that it has now."""
-    tickers = sorted({entry.ticker for entry in found})
+def unreleased(quarantine: Quarantine, found: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that were not released with the prices that they have now."""
     released = {
         entry.key: entry
-        for ticker in tickers
+        for ticker in sorted({entry.ticker for entry in found})
         for entry in quarantine.entries(ticker)
         if entry.state == "released"
     }
@@ -123,44 +125,43 @@ def open_entries(quarantine: Quarantine, found: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _warn(store: PriceStore, odd: Sequence[Finding]) -> None:
-    """Tell of what may be true, once: when its bars are new."""
-    span = store.span(odd[0].ticker) if odd else None
-    new = [one for one in odd if span is None or one.session > span.last]
-    if new:
-        log.warning("%s (%d such). See: forecaster data check %s", new[0], len(new), new[0].ticker)
+def _warn(new: Sequence[checks.Finding]) -> None:
+    """Log the first warning about new bars; gaps and the calendar have sentences of their own."""
+    of_days = {rule.name for rule in checks.DAY_RULES}
+    odd = [one for one in new if one.severity == "warning" and one.rule not in of_days]
+    if odd:
+        log.warning("%s (%d such). See: forecaster data check %s", odd[0], len(odd), odd[0].ticker)
 
 
-def _with_context(store: PriceStore, served: History) -> History:
-    """Put the bars in the place that they would have in the store, with some before them.
+def _with_context(store: PriceStore, served: History, last: date | None) -> History:
+    """Return the bars in their place in the store, with some stored ones before them.
 
-    Bars that begin with enough stored ones bring their own context, as those of a fetch do.
+    Bars that begin with enough stored ones have their own context, as those of a fetch do.
     """
-    ticker, first = served.listing.ticker, served.bars["session"].iloc[0]
-    span = store.span(ticker)
-    if span is None or (served.bars["session"] <= pd.Timestamp(span.last)).sum() >= SPLIT_SESSIONS:
+    sessions = served.bars["session"]
+    if last is None or sessions.searchsorted(pd.Timestamp(last), "right") >= checks.SPLIT_SESSIONS:
         return served
-    stored = store.bars(ticker, since=(first - CONTEXT).date())
-    kept = stored[~stored["session"].isin(served.bars["session"])]
+    stored = store.bars(served.listing.ticker, since=(sessions.iloc[0] - CONTEXT).date())
+    kept = stored[~stored["session"].isin(sessions)]
     bars = pd.concat([kept, served.bars]).sort_values("session", ignore_index=True)
     return replace(served, bars=bars)
 
 
 def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[Entry]]:
-    """Keep the last row of each day; tell of those rows that said something else."""
+    """Return the last row of each day, and entries for earlier rows with other values."""
     earlier = bars["session"].duplicated(keep="last") & bars["session"].notna()
     if not earlier.any():
         return bars, []
     same = bars.duplicated(keep="last")
-    doubled = [
-        _entry(ticker, bars, row, DOUBLED_DAY, "a later row of this day has other numbers")
+    duplicates = [
+        _entry(ticker, bars, row, DUPLICATE_DAY, "a later row of this day has other numbers")
         for row in (earlier & ~same).to_numpy().nonzero()[0].tolist()
     ]
-    return bars[~earlier].reset_index(drop=True), doubled
+    return bars[~earlier].reset_index(drop=True), duplicates
 
 
 def _dropped(quarantine: Quarantine, ticker: str, bars: pd.DataFrame) -> list[int]:
-    """Find the rows that a person has dropped, as long as they come with the same prices."""
+    """Find the rows that were dropped by hand and are served with the same prices."""
     entries = [entry for entry in quarantine.entries(ticker) if entry.state == "dropped"]
     if not entries:
         return []
@@ -176,14 +177,14 @@ def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> Non
     lost = flawed[(flawed["dividend"] > 0) | (flawed["split"].notna() & flawed["split"].ne(1.0))]
     if len(lost):
         raise DataError(
-            f"{ticker}: in doubt, kept as stored: the bar of {lost['session'].iloc[0]:%Y-%m-%d} "
-            "cannot be used, and a dividend or split would be lost with it. Fetch again "
-            f"tomorrow; or leave it out all the same: forecaster data quarantine drop {ticker} "
-            f"{lost['session'].iloc[0]:%Y-%m-%d}"
+            f"{ticker}: quarantined, kept as stored: the bar of "
+            f"{lost['session'].iloc[0]:%Y-%m-%d} cannot be used, and a dividend or split would be "
+            f"lost with it. Fetch again tomorrow, or leave it out anyway: forecaster data "
+            f"quarantine drop {ticker} {lost['session'].iloc[0]:%Y-%m-%d}"
         )
 
 
-def _entry_of(one: Finding, history: History) -> Entry:
+def _entry_of(one: checks.Finding, history: History) -> Entry:
     row = int(history.bars["session"].searchsorted(pd.Timestamp(one.session)))
     return _entry(one.ticker, history.bars, row, one.rule, one.reason)
 
@@ -195,26 +196,25 @@ def _entry(ticker: str, bars: pd.DataFrame, row: int, rule: str, reason: str) ->
     )
 
 
-def _look(ticker: str, bars: pd.DataFrame, rules: frozenset[str]) -> Look:
+def _scope(ticker: str, bars: pd.DataFrame, rules: frozenset[str]) -> Scope:
     first, last = bars["session"].iloc[0].date(), bars["session"].iloc[-1].date()
-    return Look(ticker=ticker, first=first, last=last, rules=rules)
+    return Scope(ticker=ticker, first=first, last=last, rules=rules)
 
 
-def _left_out(fresh: Sequence[Entry]) -> str:
-    first = fresh[0]
+def _describe_left_out(new: Sequence[Entry]) -> str:
+    first = new[0]
     return (
-        f"{first.ticker}: {len(fresh):,} rows left out and put in quarantine (first "
+        f"{first.ticker}: {len(new):,} rows left out and put in quarantine (first "
         f"{first.session}, {first.rule}: {first.reason}). See: forecaster data quarantine list"
     )
 
 
-def _in_doubt(store: PriceStore, doubts: Sequence[Entry]) -> str:
-    first = doubts[0]
-    span = store.span(first.ticker)
-    kept = f"kept as stored, up to {span.last}" if span else "not stored"
-    more = f" ({len(doubts):,} such)" if len(doubts) > 1 else ""
+def _describe_quarantined(found: Sequence[Entry], last: date | None) -> str:
+    first = found[0]
+    kept = f"kept as stored, up to {last}" if last else "not stored"
+    more = f" ({len(found):,} such)" if len(found) > 1 else ""
     return (
-        f"{first.ticker}: in doubt, {kept}: {first.session} {first.rule}: {first.reason}{more}. "
+        f"{first.ticker}: quarantined, {kept}: {first.session} {first.rule}: {first.reason}{more}. "
         f"If the bars are right: forecaster data quarantine release {first.ticker}; if not, "
-        "drop them by date, or wait until the source mends them."
+        "drop them by date, or wait until the source corrects them."
     )

@@ -1,7 +1,7 @@
-"""The price store: every ticker's bars as they were served, in one SQLite file.
+"""The price store: every ticker's bars as served, in one SQLite file.
 
 Histories in, tables out; knows no source and no network.  Bars are replaced when a source
-corrects them and are never deleted.
+corrects them; only a rejection by hand deletes one.
 
 Shape letters: D trading days.
 """
@@ -23,16 +23,14 @@ from forecaster import database
 from forecaster.data import store_rows
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
-from forecaster.data.store_batch import Batch
-from forecaster.data.store_rows import Revision, Row, Span
+from forecaster.data.store_rows import Revision, Row, Span, TickerState
 from forecaster.errors import DataError, UnknownNameError
 
 
 class PriceStore:
     """The prices of one home; a context manager that closes its file.
 
-    While it is open for reading, everything it tells is as of one instant, whatever another
-    process writes.
+    A store that is open for reading is a snapshot, whatever another process writes.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -41,12 +39,12 @@ class PriceStore:
 
     @classmethod
     def open_for_writing(cls, home: Path) -> Self:
-        """Open the store of an existing home, made where there is none.
+        """Open the store of an existing home; create it where there is none.
 
         Raises:
-            CannotWriteError: the home is missing or read-only; nothing was done.
-            SettingsError: the store was made by a newer version.
-            StorageError: the file is damaged or the disk failed.
+            CannotWriteError: the home is missing or read-only.
+            SettingsError: the store was written by a newer version.
+            StorageError: the file is corrupt or the disk failed.
             TryLaterError: another process is writing.
         """
         return cls(store_rows.connect_for_writing(home), store_rows.store_path(home))
@@ -57,8 +55,8 @@ class PriceStore:
 
         Raises:
             UnknownNameError: no prices are stored there.
-            SettingsError: the store was made by another version.
-            StorageError: the file is damaged.
+            SettingsError: the store was written by another version.
+            StorageError: the file is corrupt.
         """
         return cls(store_rows.connect_for_reading(home), store_rows.store_path(home))
 
@@ -74,18 +72,13 @@ class PriceStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file; the store is of no use afterwards."""
+        """Close the file."""
         self._connection.close()
 
     @property
     def quarantine(self) -> Quarantine:
-        """The bars of this store that await a person."""
+        """The quarantined bars of this store."""
         return Quarantine(self._connection, self.path)
-
-    @property
-    def batch(self) -> Batch:
-        """Many tickers of this store at once."""
-        return Batch(self._connection, self.path)
 
     def upsert(self, history: History, fetched_at: datetime, reason: str = "") -> int:
         """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""
@@ -96,22 +89,22 @@ class PriceStore:
     ) -> list[int]:
         """Store several tickers' bars in one transaction: all of them, or none.
 
-        New bars are added, different ones replaced. What changes nothing writes nothing. A
-        change on or before the newest stored session raises the ticker's revision, and so
-        does another listing for which there is a reason.
+        New bars are added, different ones replaced; equal ones write nothing. A change on or
+        before the newest stored session raises the ticker's revision, and so does another
+        listing with a reason.
 
         Args:
-            histories: bars oldest first; days that they lack stay as they are stored. A
-                ticker that is stored may come without bars, for its listing alone.
+            histories: bars oldest first; stored days that they lack stay stored. A stored
+                ticker may have no bars, for a change of its listing alone.
             fetched_at: aware instant at which the source served them.
             reason: why the past changes; empty for a sentence that counts the bars.
 
         Returns:
-            How many bars of each were new or different.
+            The number of new or different bars of each.
 
         Raises:
-            DataError: bars that cannot be, or a ticker that is stored from another source or
-                on another basis.
+            DataError: impossible bars, or a ticker that is stored from another source or on
+                another basis.
             StorageError: the disk is full or failed; nothing was changed.
             TryLaterError: another process is writing.
         """
@@ -123,27 +116,27 @@ class PriceStore:
             return [self._replace(history, instant, reason) for history in histories]
 
     def _replace(self, history: History, instant: str, reason: str) -> int:
-        listing, span = history.listing, self.span(history.listing.ticker)
-        known = self._query(store_rows.LISTING, listing.ticker)
+        listing, ticker = history.listing, history.listing.ticker
+        known = self._query(store_rows.LISTING, ticker)
         if not (known and history.bars.empty):
-            validate_bars(listing.ticker, history.bars)
+            validate_bars(ticker, history.bars)
         self._refuse_other_origin(listing)
-        told = store_rows.listing_row(listing)
+        row = store_rows.listing_row(listing)
         if not known:
-            self._connection.execute(store_rows.UPSERT_LISTING, (*told, instant))
-        rows = store_rows.bar_rows(listing.ticker, history.bars)
-        newest = span.last.isoformat() if span else ""
-        past = bisect_right(rows, newest, key=lambda row: row[1])
-        replaced, added = self._write(rows[:past]), self._write(rows[past:])
-        is_other = bool(known) and known[0] != told
+            self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
+        bars = store_rows.bar_rows(ticker, history.bars)
+        newest = self._query(store_rows.NEWEST_SESSION, ticker)[0][0]
+        past = bisect_right(bars, newest or "", key=lambda bar: bar[1])
+        replaced, added = self._write(bars[:past]), self._write(bars[past:])
+        is_other = bool(known) and known[0] != row
         if is_other or (known and replaced + added):
-            self._connection.execute(store_rows.UPSERT_LISTING, (*told, instant))
-        if span is None:
+            self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
+        if newest is None:
             reason = "first stored"
         elif not reason and replaced:
             reason = f"{replaced:,} bars on or before {newest} replaced or added"
-        if span is None or replaced or (is_other and reason):
-            self._connection.execute(store_rows.RAISE_REVISION, (listing.ticker, reason, instant))
+        if newest is None or replaced or (is_other and reason):
+            self._connection.execute(store_rows.RAISE_REVISION, (ticker, reason, instant))
         return replaced + added
 
     def _write(self, rows: list[Row]) -> int:
@@ -151,13 +144,18 @@ class PriceStore:
         self._connection.executemany(store_rows.UPSERT_BAR, rows)
         return self._connection.total_changes - before
 
+    def record_comparison(self, ticker: str, at: datetime) -> None:
+        """Record that the complete past of a ticker was compared with its source."""
+        with store_rows.translated_errors(self.path), database.transaction(self._connection):
+            self._connection.execute(store_rows.COMPARED, (ticker, store_rows.instant_text(at)))
+
     def tickers(self, source: str = "") -> list[str]:
-        """Name the tickers in the store, sorted; all, or those that came from one source."""
+        """List the tickers in the store, sorted; all, or those of one source."""
         sql = "SELECT ticker FROM listings WHERE ?1 IN ('', source) ORDER BY ticker"
         return [row[0] for row in self._query(sql, source)]
 
     def listing(self, ticker: str) -> Listing:
-        """Tell what a ticker is.
+        """Return the listing of a ticker.
 
         Raises:
             UnknownNameError: nothing is stored of it.
@@ -165,11 +163,11 @@ class PriceStore:
         return store_rows.listing_of(self._of_ticker(store_rows.LISTING, ticker)[0])
 
     def revision(self, ticker: str) -> Revision:
-        """Tell the newest revision of a ticker's past; see `revisions`."""
+        """Return the newest revision of a ticker's past; see `revisions`."""
         return self.revisions(ticker)[-1]
 
     def revisions(self, ticker: str) -> list[Revision]:
-        """List how often a ticker's past has changed, oldest first, and why.
+        """List the revisions of a ticker's past, oldest first.
 
         Raises:
             UnknownNameError: nothing is stored of it.
@@ -179,15 +177,25 @@ class PriceStore:
             for number, reason, instant in self._of_ticker(store_rows.REVISIONS, ticker)
         ]
 
+    def state(self, ticker: str) -> TickerState | None:
+        """Return the state of a ticker; None if no bar is stored."""
+        rows = self._query(store_rows.STATE, ticker)
+        return store_rows.state_of(rows[0]) if rows else None
+
+    def newest_session(self, ticker: str) -> date | None:
+        """Return the session of a ticker's newest stored bar; None if there is no bar."""
+        newest = self._query(store_rows.NEWEST_SESSION, ticker)[0][0]
+        return date.fromisoformat(newest) if newest else None
+
     def span(self, ticker: str) -> Span | None:
-        """Tell which sessions of a ticker are stored; None where there is no bar."""
+        """Return the stored sessions of a ticker; None if there is no bar."""
         ((days, first, last),) = self._query(store_rows.SPAN, ticker)
         if not days:
             return None
         return Span(days=days, first=date.fromisoformat(first), last=date.fromisoformat(last))
 
     def fetched_at(self, ticker: str) -> datetime:
-        """Tell when a ticker's source last brought something new, in UTC.
+        """Return when a ticker's source last served something new, in UTC.
 
         Raises:
             UnknownNameError: nothing is stored of it.
@@ -230,14 +238,14 @@ class PriceStore:
             UnknownNameError: nothing is stored of one of the tickers.
         """
         wanted = sorted(set(tickers))
-        unknown = self._query(store_rows.UNKNOWN, json.dumps(wanted))
+        names = json.dumps(wanted)
+        unknown = self._query(store_rows.UNKNOWN, names)
         if unknown:
             raise self._unknown(unknown[0][0])
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
-        values = (json.dumps(wanted), first, last)
         with store_rows.translated_errors(self.path):
-            rows = self._connection.execute(store_rows.BARS, values)
+            rows = self._connection.execute(store_rows.BARS, (names, first, last))
             found = np.fromiter(rows, dtype=store_rows.BAR_ROW)
         return store_rows.long_table(wanted, found)
 
@@ -249,8 +257,21 @@ class PriceStore:
         """
         return History(listing=self.listing(ticker), bars=self.bars(ticker, until))
 
+    def count_bars(self, tickers: Sequence[str], until: date | None = None) -> int:
+        """Count the bars of several tickers, up to a day."""
+        last = until.isoformat() if until else store_rows.NEWEST
+        return int(self._query(store_rows.COUNT, json.dumps(list(tickers)), last)[0][0] or 0)
+
+    def marks(self, tickers: Sequence[str]) -> list[Row]:
+        """Return of each ticker values that change whenever its listing or its bars do.
+
+        They are the listing, the newest session, the revision and the times of both: a change of
+        the past raises the revision, and any other adds a newer session.
+        """
+        return self._query(store_rows.MARKS, json.dumps(list(tickers)))
+
     def summary(self) -> pd.DataFrame:
-        """Tell what is there: one row per ticker.
+        """Return a table of what is stored: one row per ticker.
 
         Returns:
             SUMMARY_COLUMNS: `first` and `last` are ISO dates, `fetched_at` is an ISO instant.
@@ -269,14 +290,14 @@ class PriceStore:
             return self._connection.execute(sql, values).fetchall()
 
     def _refuse_other_origin(self, listing: Listing) -> None:
-        """Refuse to mix sources or bases: their prices of one day need not be comparable."""
+        """Refuse to mix sources or bases: their prices of a day may not be comparable."""
         rows = self._query("SELECT source, basis FROM listings WHERE ticker = ?", listing.ticker)
         if not rows or rows[0] == (listing.source, listing.basis):
             return
         source, basis = rows[0]
         remedy = "Keep them in another --home."
         if source == listing.source:
-            remedy = f"Add --basis {basis} if that is what they are; otherwise k{remedy[1:]}"
+            remedy = f"Add --basis {basis} if that is their basis; otherwise k{remedy[1:]}"
         raise DataError(
             f"{listing.ticker}: is stored from {source}, {basis}; these bars are from "
             f"{listing.source}, {listing.basis}, and the two do not mix. {remedy}"

@@ -1,6 +1,6 @@
-"""Between bars and rows: the statements of the price store, and what goes in and out of them.
+"""The tables and SQL statements of the price store, and the conversion of bars to rows and back.
 
-Tables and listings to rows and back; opens no file.
+Holds no open connection.
 
 Shape letters: D trading days.
 """
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from forecaster import database
 from forecaster.data.history import BAR_COLUMNS, Listing
-from forecaster.data.overlap import Block
 
 # One entry per schema version, oldest first; an entry that was released never changes.
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -52,7 +51,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     (
-        # The exchange-local date of the first trade that the source tells; '' where it does not.
+        # The exchange-local date of the first trade as the source gives it; '' if unknown.
         "ALTER TABLE listings ADD COLUMN first_trade TEXT NOT NULL DEFAULT ''",
         """
         CREATE TABLE revisions (
@@ -69,7 +68,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     (
-        # Values as they came, so that none is required: NaN arrives as NULL, infinity stays.
+        # Values as served, so that none is required: NaN arrives as NULL, infinity stays.
         """
         CREATE TABLE quarantine (
             ticker TEXT NOT NULL,
@@ -84,42 +83,29 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     (
-        # When the whole stored past was last held against the source; '' where it never was.
+        # When the complete stored past was last compared with the source; '' if never.
         "ALTER TABLE listings ADD COLUMN compared_at TEXT NOT NULL DEFAULT ''",
     ),
 )
 
 
 def store_path(home: Path) -> Path:
-    """Return where the prices of a home are stored."""
+    """Return the path of a home's price store."""
     return home / "data" / "prices.db"
 
 
 def connect_for_writing(home: Path) -> sqlite3.Connection:
-    """Open the store of a home, made and migrated where needed.
-
-    Raises:
-        CannotWriteError: the home is missing, no folder, or read-only.
-        SettingsError: the store was made by a newer version.
-        StorageError: the file is damaged, or the disk failed.
-        TryLaterError: another process holds it.
-    """
+    """Open the store of a home for writing; see `database.connect_for_writing`."""
     return database.connect_for_writing(_store(store_path(home)), home)
 
 
 def connect_for_reading(home: Path) -> sqlite3.Connection:
-    """Open the store of a home read-only, with all queries on one snapshot.
-
-    Raises:
-        UnknownNameError: nothing is stored there, or the home is a file.
-        SettingsError: the store was made by another version.
-        StorageError: the file is damaged.
-    """
+    """Open the store of a home read-only; see `database.connect_for_reading`."""
     return database.connect_for_reading(_store(store_path(home)), home)
 
 
 def translated_errors(path: Path) -> AbstractContextManager[None]:
-    """Turn what SQLite and the file system raise into our errors, naming the store."""
+    """Convert errors of SQLite and the file system to ours; see `database`."""
     return database.translated_errors(_store(path))
 
 
@@ -148,7 +134,7 @@ SUMMARY_COLUMNS: Final = (
 )
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = ", ".join(BAR_COLUMNS)
-_TOLD: Final = (*LISTING_COLUMNS[3:], "fetched_at")
+_UPDATED: Final = (*LISTING_COLUMNS[3:], "fetched_at")
 
 LISTING: Final = f"SELECT {', '.join(LISTING_COLUMNS)} FROM listings WHERE ticker = ?"
 UNKNOWN: Final = """
@@ -157,7 +143,7 @@ UNKNOWN: Final = """
 UPSERT_LISTING: Final = f"""
     INSERT INTO listings ({", ".join(LISTING_COLUMNS)}, fetched_at, compared_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
-    ON CONFLICT (ticker) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _TOLD)}
+    ON CONFLICT (ticker) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _UPDATED)}
 """
 UPSERT_BAR: Final = f"""
     INSERT INTO bars (ticker, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -172,27 +158,19 @@ RAISE_REVISION: Final = """
 REVISIONS: Final = """
     SELECT revision, reason, raised_at FROM revisions WHERE ticker = ? ORDER BY revision
 """
-# Numbers only, so that half a million rows go to an array without a tuple for each.
+# Numbers only, so that half a million rows become an array without a tuple for each.
 BARS: Final = f"""
     SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
     FROM json_each(?) CROSS JOIN bars ON ticker = value
     WHERE session BETWEEN ? AND ? ORDER BY key, session
 """
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
-# How several tickers stand, and the newest of their bars, without a query for each.
-STANDS: Final = f"""
+STATE: Final = f"""
     SELECT {", ".join(LISTING_COLUMNS)}, compared_at,
            (SELECT count(*) FROM bars WHERE bars.ticker = listings.ticker),
            (SELECT min(session) FROM bars WHERE bars.ticker = listings.ticker),
-           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker),
-           (SELECT max(revision) FROM revisions WHERE revisions.ticker = listings.ticker),
-           EXISTS (SELECT 1 FROM quarantine WHERE quarantine.ticker = listings.ticker)
-    FROM json_each(?) CROSS JOIN listings ON ticker = value
-"""
-NEWEST_BARS: Final = f"""
-    SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
-    FROM json_each(?) CROSS JOIN bars
-    ON ticker = value ->> 0 AND session >= value ->> 1 ORDER BY key, session
+           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker)
+    FROM listings WHERE ticker = ?
 """
 COUNT: Final = """
     SELECT sum((SELECT count(*) FROM bars WHERE ticker = value AND session <= ?2))
@@ -205,13 +183,8 @@ MARKS: Final = f"""
            (SELECT max(raised_at) FROM revisions WHERE revisions.ticker = listings.ticker)
     FROM json_each(?) CROSS JOIN listings ON ticker = value
 """
-STATES: Final = """
-    SELECT value, (SELECT max(session) FROM bars WHERE ticker = value),
-           (SELECT max(revision) FROM revisions WHERE ticker = value)
-    FROM json_each(?)
-"""
-TOUCH: Final = "UPDATE listings SET fetched_at = ?2 WHERE ticker = ?1"
 COMPARED: Final = "UPDATE listings SET compared_at = ?2 WHERE ticker = ?1"
+NEWEST_SESSION: Final = "SELECT max(session) FROM bars WHERE ticker = ?"
 SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
 SUMMARY: Final = """
     SELECT ticker, source, basis, calendar, currency, count(session) AS days,
@@ -224,7 +197,7 @@ SUMMARY: Final = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """How many bars of a ticker are stored, and the sessions of the first and the last."""
+    """The number of a ticker's stored bars, and the sessions of the first and the last."""
 
     days: int
     first: date
@@ -233,43 +206,60 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """A state of a ticker's past: its number, from 1, why it was raised, and when (UTC)."""
+    """A state of a ticker's past: its number, from 1, the reason for it, and when (UTC)."""
 
     number: int
     reason: str
     raised_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickerState:
+    """A stored ticker: its listing, its span, and the last comparison of its complete past.
+
+    `compared_at` is None if the complete past was never compared with the source.
+    """
+
+    listing: Listing
+    span: Span
+    compared_at: datetime | None
+
+
 def listing_row(listing: Listing) -> Row:
-    """Lay a listing out as LISTING_COLUMNS."""
+    """Convert a listing to a row of LISTING_COLUMNS."""
     first = listing.first_trade
-    told = asdict(listing) | {"first_trade": first.isoformat() if first else ""}
-    return tuple(told[name] for name in LISTING_COLUMNS)
+    values = asdict(listing) | {"first_trade": first.isoformat() if first else ""}
+    return tuple(values[name] for name in LISTING_COLUMNS)
 
 
 def listing_of(row: Row) -> Listing:
-    """Read a listing from LISTING_COLUMNS."""
-    *told, first = row
-    known = date.fromisoformat(first) if first else None
-    return Listing(**dict(zip(LISTING_COLUMNS, told, strict=False)), first_trade=known)
+    """Convert a row of LISTING_COLUMNS to a listing."""
+    *values, first = row
+    first_trade = date.fromisoformat(first) if first else None
+    return Listing(**dict(zip(LISTING_COLUMNS, values, strict=False)), first_trade=first_trade)
+
+
+def state_of(row: Row) -> TickerState | None:
+    """Convert a row of STATE; None for a ticker without bars."""
+    *values, compared_at, days, first, last = row
+    if not days:
+        return None
+    return TickerState(
+        listing=listing_of(tuple(values)),
+        span=Span(days=days, first=date.fromisoformat(first), last=date.fromisoformat(last)),
+        compared_at=datetime.fromisoformat(compared_at) if compared_at else None,
+    )
 
 
 def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:
-    """Lay bars (D,) out as rows of ticker, ISO session and values."""
+    """Convert bars (D,) to rows of ticker, ISO session and values."""
     sessions = np.datetime_as_string(bars["session"].to_numpy().astype("datetime64[D]")).tolist()
     columns = [bars[name].tolist() for name in _VALUES]
     return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
 
 
-def block_rows(tickers: list[str], bars: Block) -> list[Row]:
-    """Lay bars of several tickers out as rows of ticker, ISO session and values."""
-    names = [tickers[number] for number in bars.owner.tolist()]
-    sessions = np.datetime_as_string(bars.day).tolist()
-    return list(zip(names, sessions, *bars.values.T.tolist(), strict=True))
-
-
 def long_table(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:
-    """Turn rows of ticker number, day since 1970 and values into the long table."""
+    """Convert rows of ticker number, day since 1970 and values to the long table."""
     names = pd.array(tickers, dtype="str").take(rows[:, 0].astype(np.intp))
     days = rows[:, 1].astype("datetime64[D]").astype("datetime64[s]")
     values = dict(zip(_VALUES, rows[:, 2:].T.copy(), strict=True))
@@ -277,7 +267,7 @@ def long_table(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:
 
 
 def instant_text(moment: datetime) -> str:
-    """Write an aware instant in UTC, to the second."""
+    """Convert an aware instant to text in UTC, to the second."""
     if moment.tzinfo is None:
         raise ValueError(f"an instant needs a timezone, got {moment.isoformat()}")
     return moment.astimezone(UTC).isoformat(timespec="seconds")

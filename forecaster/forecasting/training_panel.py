@@ -92,7 +92,7 @@ def _large(
         about = _about(store, wanted, names, as_of, settings)
         place = home / "data" / "cache" / f"panel-{_hash(about)}"
         found = _kept(place, about, settings)
-        if found is not None or store.batch.count(names, as_of) < WORTH_ROWS:
+        if found is not None or store.count_bars(names, as_of) < WORTH_ROWS:
             return found
         try:
             _make(store, names, as_of, place, about)
@@ -114,7 +114,7 @@ def _about(
     settings: TrainSettings,
 ) -> dict[str, Any]:
     """Tell everything that a panel is made of."""
-    marks = json.dumps([names, store.batch.marks(names)])
+    marks = json.dumps([names, store.marks(names)])
     return {
         "named": sorted(set(wanted)),
         "prices": hashlib.sha256(marks.encode()).hexdigest(),

@@ -12,7 +12,7 @@ from forecaster import clock
 from forecaster.data.checks import Finding, check_history
 from forecaster.data.history import FLAWS, History, normalise_ticker, normalise_tickers
 from forecaster.data.quarantine import Entry, State, values_of
-from forecaster.data.screening import open_entries
+from forecaster.data.screening import unreleased
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.operations.lock import writer
@@ -185,7 +185,7 @@ def _names(store: PriceStore, wanted: Sequence[str], held: Sequence[Entry]) -> s
 
 def _open(store: PriceStore, history: History, found: Sequence[Finding]) -> list[Finding]:
     """Keep what nobody has released."""
-    entries = open_entries(store.quarantine, _entries(history, found))
+    entries = unreleased(store.quarantine, _entries(history, found))
     still = {entry.key for entry in entries}
     return [one for one in found if _key(one) in still]
 

@@ -1,4 +1,4 @@
-"""Bring a user's own files into the store: all of them, or nothing of any."""
+"""`forecaster data import`: store a user's own files, all of them or none."""
 
 import logging
 from collections.abc import Sequence
@@ -6,23 +6,14 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-import pandas as pd
-
 from forecaster import clock
 from forecaster.data.calendar_gaps import describe_strays
 from forecaster.data.history import Basis, History
-from forecaster.data.ingest import (
-    FETCH_COLUMNS,
-    FetchReport,
-    admit,
-    stored_history,
-    stored_row,
-    warn_of_calendar,
-)
-from forecaster.data.revisions import changed_past, keep_known
-from forecaster.data.screening import refuse_doubt
+from forecaster.data.ingest import FetchReport, admit, report_of, warn_of_calendar
+from forecaster.data.revisions import Overlap, keep_known
+from forecaster.data.screening import check_served
 from forecaster.data.sources.cells import DateOrder
-from forecaster.data.sources.files import Said, read_file
+from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, ForecasterError, UsageError
 from forecaster.operations.lock import writer
@@ -45,79 +36,68 @@ def import_files(
 ) -> FetchReport:
     """Store the bars of a user's own files, in one transaction after all were checked.
 
-    A file that changes closes or splits of stored days must hold all of these days: a past
-    that is rescaled in part is a crash that never was.
+    A file that changes closes or splits of stored days must contain all of these days: a past
+    that is rescaled in part would look like a crash.
 
     Args:
         files: one or several; CSV or parquet, in long form with a ticker column or one ticker
             each.
-        ticker: name of the one ticker that the files hold.
+        ticker: name of the one ticker in the files.
         mapping: column names by field, where they are not the usual ones.
-        basis: how the closes are expressed; None means as a column tells, else as traded.
-        calendar: whose sessions the bars follow; None means as a column, the store or the
-            ticker tells.
-        dates: order of day and month in dates that end in their year; None where a day above
-            12 tells it.
+        basis: how the closes are expressed; None for a column's value, else as traded.
+        calendar: whose sessions the bars follow; None for that of a column, of the store or of
+            the ticker.
+        dates: order of day and month in dates that end in their year; None to infer it from
+            days above 12.
         home: the workspace; None as the command line resolves it.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
-        DataError: a bar that cannot be, with file, line and remedy; bars that do not go with
-            those stored. Nothing is stored then. A ticker in doubt (see `screen.py`) raises
-            nothing: it is in the report's failures, and the others are stored.
+        DataError: an impossible bar, with file, line and remedy; bars that do not go with
+            those stored. Nothing is stored then. A quarantined ticker raises nothing: it is in
+            the report's failures, and the others are stored.
         TryLaterError: another process is writing.
         UsageError: a column or ticker is missing; a column contradicts `basis` or `calendar`.
     """
     where = resolve_home(home)
     with writer(where, "forecaster data import"), PriceStore.open_for_writing(where) as store:
         stored = store.summary()
-        known = dict(zip(stored["ticker"], stored["calendar"], strict=True))
-        said = Said(basis=basis, calendar=calendar, calendars=known, dates=dates)
+        options = FileOptions(
+            basis=basis,
+            calendar=calendar,
+            calendars=dict(zip(stored["ticker"], stored["calendar"], strict=True)),
+            dates=dates,
+        )
         given = [files] if isinstance(files, str | PathLike) else files
         read = [
-            one for file in map(Path, given) for one in read_file(file, ticker, mapping or {}, said)
+            one
+            for file in map(Path, given)
+            for one in read_file(file, ticker, mapping or {}, options)
         ]
-        _refuse_twice([history.listing.ticker for history in read])
-        final = [_final(store, history) for history in read]
-        failures = _doubts(store, final)
-        histories = [one for one in final if one.listing.ticker not in failures]
-        held = [stored_history(store, history.listing.ticker) for history in histories]
-        histories = [_with_known(*pair) for pair in zip(held, histories, strict=True)]
-        for before, history in zip(held, histories, strict=True):
-            _check_past(before, history)
-        changed = store.upsert_all(histories, clock.now())
-        for before, history in zip(held, histories, strict=True):
-            _warn(history, before, store.history(history.listing.ticker))
-        rows = [
-            stored_row(store, history.listing.ticker, count)
-            for history, count in zip(histories, changed, strict=True)
+        _refuse_repeated([history.listing.ticker for history in read])
+        admitted = [_admit(store, history) for history in read]
+        failures = _check(store, admitted)
+        pairs = [
+            (_stored_history(store, history.listing.ticker), history)
+            for history in admitted
+            if history.listing.ticker not in failures
         ]
-        rows += [
-            {**stored_row(store, name, 0), "error": str(error)} for name, error in failures.items()
-        ]
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+        pairs = [(before, _compare(before, history)) for before, history in pairs]
+        counts = store.upsert_all([history for _, history in pairs], clock.now())
+        for before, history in pairs:
+            _warn(before, history, store.history(history.listing.ticker))
+        names = [history.listing.ticker for _, history in pairs]
+        changed = dict(zip(names, counts, strict=True)) | dict.fromkeys(failures, 0)
+        return report_of(store, changed, failures)
 
 
-def _doubts(store: PriceStore, histories: Sequence[History]) -> dict[str, ForecasterError]:
-    """Find the tickers in doubt; they stay as stored, the others go on."""
-    failures: dict[str, ForecasterError] = {}
-    for history in histories:
-        try:
-            refuse_doubt(store, history, clock.now())
-        except DataError as error:
-            if len(histories) > 1:  # the only one's error is told by whoever raises it
-                log.warning("%s", error)
-            failures[history.listing.ticker] = error
-    return failures
+def _refuse_repeated(names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"{', '.join(repeated)}: in more than one file; join the files first.")
 
 
-def _refuse_twice(names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"{', '.join(twice)}: in more than one file; join the files first.")
-
-
-def _final(store: PriceStore, history: History) -> History:
+def _admit(store: PriceStore, history: History) -> History:
     final = admit(store, history, clock.now())
     if final.bars.empty:
         raise DataError(
@@ -127,18 +107,31 @@ def _final(store: PriceStore, history: History) -> History:
     return final
 
 
-def _with_known(before: History | None, history: History) -> History:
-    """Fill what a file does not tell of a ticker, its name for one, with what is stored."""
+def _check(store: PriceStore, histories: Sequence[History]) -> dict[str, ForecasterError]:
+    """Check bars by all rules; return the errors of quarantined tickers."""
+    failures: dict[str, ForecasterError] = {}
+    for history in histories:
+        try:
+            check_served(store, history, clock.now())
+        except DataError as error:
+            if len(histories) > 1:  # the caller reports the error of a single ticker
+                log.warning("%s", error)
+            failures[history.listing.ticker] = error
+    return failures
+
+
+def _stored_history(store: PriceStore, ticker: str) -> History | None:
+    return store.history(ticker) if store.newest_session(ticker) else None
+
+
+def _compare(before: History | None, history: History) -> History:
+    """Fill marks that the file lacks; refuse an import that rescales a part of the past."""
     if before is None:
         return history
-    return replace(history, listing=keep_known(before.listing, history.listing))
-
-
-def _check_past(before: History | None, history: History) -> None:
-    """Say when an import changes the stored past; refuse one that brings only a part of it."""
-    change = changed_past(before.bars, history.bars, history.listing.basis) if before else ""
-    if before is None or not change:
-        return
+    history = replace(history, listing=keep_known(before.listing, history.listing))
+    change = Overlap.of(before.bars, history.bars).changed_past(history.listing.basis)
+    if not change:
+        return history
     ticker, stored = history.listing.ticker, before.bars["session"]
     lacking = stored[~stored.isin(history.bars["session"])]
     if len(lacking):
@@ -149,10 +142,11 @@ def _check_past(before: History | None, history: History) -> None:
             "stored), or use another --home."
         )
     log.warning("%s: %s; all of them are replaced", ticker, change)
+    return history
 
 
-def _warn(history: History, before: History | None, stored: History) -> None:
-    strays = describe_strays(history)
-    if strays:
-        log.warning("%s", strays)
+def _warn(before: History | None, history: History, stored: History) -> None:
+    off_calendar = describe_strays(history)
+    if off_calendar:
+        log.warning("%s", off_calendar)
     warn_of_calendar(before, stored)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from forecaster import clock
+from forecaster.data.sources import check_source
 from forecaster.errors import ExitCode, ForecasterError, UnknownNameError
 from forecaster.operations.run_log import last_beat
 from forecaster.pipeline import doctor_checks as checks
@@ -208,7 +209,7 @@ def _nights(home: Path) -> Finding:
 
 
 def _network() -> Finding:
-    return _checked("network", checks.network)
+    return _checked("network", lambda: check_source("yahoo"))
 
 
 def _bad(subject: str, error: ForecasterError) -> Finding:

@@ -6,14 +6,13 @@ import platform
 import shutil
 import stat
 import sys
-import tempfile
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from packaging.requirements import Requirement
 
-from forecaster import clock, database
+from forecaster import database
 from forecaster.data import sessions, store_rows
 from forecaster.data.store import PriceStore
 from forecaster.errors import ArtifactError, ForecasterError, StorageError, UnknownNameError
@@ -25,7 +24,6 @@ from forecaster.registry.versions import list_versions, verify
 LITTLE: Final = 2_000_000_000  # bytes
 TOO_LITTLE: Final = 200_000_000
 SKEW: Final = timedelta(hours=1)
-_ASKED: Final = "SPY"  # a ticker that Yahoo has always had
 _OLDEST_PYTHON: Final = (3, 11)
 
 
@@ -174,19 +172,3 @@ def versions(home: Path) -> tuple[int, dict[str, str], dict[str, str | None]]:
 def who_writes(home: Path) -> str | None:
     """Tell who holds the writers' lock; None where nobody does."""
     return holder(home)
-
-
-def network() -> str:
-    """Ask Yahoo for a few days of one ticker, as a fetch does; nothing is stored.
-
-    Raises:
-        SourceDownError: it does not answer.
-        TryLaterError: it limits our rate.
-    """
-    from forecaster.data.sources.yahoo import YahooSource
-
-    with tempfile.TemporaryDirectory() as folder:
-        source = YahooSource(Path(folder) / "yahoo")
-        start = clock.now().date() - timedelta(days=14)
-        bars = source.history(_ASKED, start, None).bars
-    return f"Yahoo answers: {len(bars)} days of {_ASKED}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
 from forecaster.data.ingest import FetchReport
-from forecaster.data.sources.base import Source
+from forecaster.data.sources import Source
 from forecaster.errors import ExitCode, ForecasterError, UnknownNameError
 from forecaster.operations import due_sessions
 from forecaster.operations.due_sessions import Due, StoreState

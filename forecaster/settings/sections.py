@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from forecaster.data.sources import SOURCES, describe_sources
 
 
 class FetchSettings(BaseModel):
@@ -10,15 +12,19 @@ class FetchSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Literal["yahoo", "sample"] = Field(
-        "yahoo",
-        description="Where prices come from; sample: S&P 500 and NASDAQ 1999-2018, offline.",
-    )
+    source: str = Field("yahoo", description=f"Where prices come from; {describe_sources()}.")
     compare_all_days: int = Field(
         28,
         ge=0,
         description="Days after which all stored prices are compared with the source; 0: never.",
     )
+
+    @field_validator("source")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in SOURCES:
+            raise ValueError(f"is no source; choose one of {', '.join(SOURCES)}")
+        return name
 
 
 class PredictSettings(BaseModel):

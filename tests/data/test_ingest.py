@@ -42,7 +42,7 @@ def test_a_ticker_in_doubt_stays_as_it_was_and_the_others_go_on(tmp_path: Path) 
     with pytest.raises(PartialFailure) as raised:
         report.raise_failures()
     assert raised.value.exit_code == 3
-    assert "AAA: in doubt, kept as stored" in str(report.failures["AAA"])
+    assert "AAA: quarantined, kept as stored" in str(report.failures["AAA"])
     assert (len(held(tmp_path, "AAA")), len(held(tmp_path, "BBB"))) == (90, 100)
     assert revision(tmp_path, "AAA") == 1
     (row,) = quarantine_table(home=tmp_path).itertuples()

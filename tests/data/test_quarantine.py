@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from forecaster.data.quarantine import Entry, Look
+from forecaster.data.quarantine import Entry, Scope
 from forecaster.data.store import PriceStore
 from tests.data.broken_series import CALM, priced
 
 MONDAY = datetime(2024, 3, 4, 22, tzinfo=UTC)
 TUESDAY = datetime(2024, 3, 5, 22, tzinfo=UTC)
-LOOK = Look(
+SCOPE = Scope(
     ticker="ACME", first=date(2024, 1, 2), last=date(2024, 1, 18), rules=frozenset({"spike"})
 )
 
@@ -40,7 +40,7 @@ def held(store):
 
 def test_an_entry_comes_back_as_it_went_in(store):
     broken = entry(close=math.nan)
-    assert store.quarantine.hold([broken], LOOK, MONDAY) == [broken]
+    assert store.quarantine.record([broken], SCOPE, MONDAY) == [broken]
     (found,) = store.quarantine.entries("ACME")
     assert found.noted_at == "2024-03-04T22:00:00+00:00"
     assert (found.reason, found.session, found.values[:3]) == ("why", date(2024, 1, 4), (9, 9, 9))
@@ -49,21 +49,21 @@ def test_an_entry_comes_back_as_it_went_in(store):
 
 
 def test_infinity_can_be_held(store):
-    store.quarantine.hold([entry(close=math.inf)], LOOK, MONDAY)
+    store.quarantine.record([entry(close=math.inf)], SCOPE, MONDAY)
     assert store.quarantine.entries()[0].values[3] == math.inf
 
 
 def test_what_is_found_again_is_neither_new_nor_written(store):
-    store.quarantine.hold([entry()], LOOK, MONDAY)
-    assert store.quarantine.hold([entry()], LOOK, TUESDAY) == []
+    store.quarantine.record([entry()], SCOPE, MONDAY)
+    assert store.quarantine.record([entry()], SCOPE, TUESDAY) == []
     assert store.quarantine.entries()[0].noted_at.startswith("2024-03-04")
 
 
 def test_what_is_not_found_again_has_been_mended_where_one_has_looked(store):
     quarantine = store.quarantine
-    quarantine.hold([entry(4), entry(5), entry(4, rule="jump"), entry(30)], LOOK, MONDAY)
-    quarantine.hold([entry(4, ticker="OTHER")], LOOK, MONDAY)
-    quarantine.hold([entry(5)], LOOK, TUESDAY)
+    quarantine.record([entry(4), entry(5), entry(4, rule="jump"), entry(30)], SCOPE, MONDAY)
+    quarantine.record([entry(4, ticker="OTHER")], SCOPE, MONDAY)
+    quarantine.record([entry(5)], SCOPE, TUESDAY)
     assert held(store) == [
         ("ACME", 4, "jump", "held"),
         ("ACME", 5, "spike", "held"),
@@ -76,10 +76,10 @@ def test_what_is_not_found_again_has_been_mended_where_one_has_looked(store):
 def test_a_decision_stays_until_other_prices_come(store, state):
     quarantine = store.quarantine
     quarantine.decide([entry()], state, MONDAY)
-    assert quarantine.hold([entry(close=9.0001)], LOOK, TUESDAY) == []
-    quarantine.hold([], LOOK, TUESDAY)
+    assert quarantine.record([entry(close=9.0001)], SCOPE, TUESDAY) == []
+    quarantine.record([], SCOPE, TUESDAY)
     assert held(store) == [("ACME", 4, "spike", state)]
-    assert len(quarantine.hold([entry(close=9.1)], LOOK, TUESDAY)) == 1
+    assert len(quarantine.record([entry(close=9.1)], SCOPE, TUESDAY)) == 1
     assert held(store) == [("ACME", 4, "spike", "held")]
 
 

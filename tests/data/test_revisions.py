@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster.data.history import BAR_COLUMNS, fingerprint
-from forecaster.data.revisions import changed_past, late_dividend, news, stranded
+from forecaster.data.revisions import Overlap
 from tests.data.histories import drawn, with_bars
 
 DAYS = 12
@@ -21,8 +21,10 @@ answers = st.lists(spans, min_size=1, max_size=5)
 
 def merged(held: pd.DataFrame, came: pd.DataFrame) -> pd.DataFrame:
     """What the store holds after the news in `came`."""
-    kept = held[~held["session"].isin(news(held, came)["session"])]
-    return pd.concat([kept, news(held, came)]).sort_values("session", ignore_index=True)
+    kept = held[~held["session"].isin(Overlap.of(held, came).news()["session"])]
+    return pd.concat([kept, Overlap.of(held, came).news()]).sort_values(
+        "session", ignore_index=True
+    )
 
 
 def all_merged(spans: list[tuple[int, int]], draw: np.random.Generator | None = None):
@@ -40,7 +42,7 @@ def all_merged(spans: list[tuple[int, int]], draw: np.random.Generator | None = 
 def test_what_came_is_no_news_the_second_time(spans: list[tuple[int, int]]) -> None:
     once = all_merged(spans)
     for begin, end in spans:
-        assert news(once, TRUTH.iloc[begin:end]).empty
+        assert Overlap.of(once, TRUTH.iloc[begin:end]).news().empty
     pd.testing.assert_frame_equal(all_merged([*spans, *spans]), once)
 
 
@@ -64,7 +66,7 @@ def test_jitter_is_no_news_in_any_order(spans: list[tuple[int, int]], seed: int)
     exact = all_merged(spans)
     assert held["session"].equals(exact["session"])
     np.testing.assert_allclose(held[VALUES], exact[VALUES], rtol=4e-5, atol=0)
-    assert news(held, exact).empty
+    assert Overlap.of(held, exact).news().empty
 
 
 @pytest.mark.parametrize("column", VALUES)
@@ -74,7 +76,7 @@ def test_each_column_has_its_tolerance(column: str) -> None:
     for factor, rows in ((1 + 0.9 * tolerance, 0), (1 + 1.1 * tolerance, 1)):
         came = held.copy()
         came.loc[4, column] *= factor
-        found = news(held, came)
+        found = Overlap.of(held, came).news()
         assert len(found) == rows
         pd.testing.assert_frame_equal(found, came.iloc[[4]][:rows].reset_index(drop=True))
 
@@ -83,7 +85,7 @@ def test_a_missing_price_is_news() -> None:
     """For the border to refuse it: nothing that is no number equals a stored one."""
     came = TRUTH.copy()
     came.loc[4, "close"] = np.nan
-    assert len(news(TRUTH, came)) == 1
+    assert len(Overlap.of(TRUTH, came).news()) == 1
 
 
 def test_a_split_after_the_stored_days_rescales_them_on_one_basis_only() -> None:
@@ -91,19 +93,19 @@ def test_a_split_after_the_stored_days_rescales_them_on_one_basis_only() -> None
     came = TRUTH.assign(split=[1.0] * 9 + [4.0] + [1.0] * 2)[6:]
     day = TRUTH["session"][9]
     expected = f"a split of {day:%Y-%m-%d} rescales what is stored"
-    assert changed_past(held, came, "split-adjusted") == expected
-    assert changed_past(held, came, "as-traded") == ""
+    assert Overlap.of(held, came).changed_past("split-adjusted") == expected
+    assert Overlap.of(held, came).changed_past("as-traded") == ""
 
 
 def test_dividends_change_no_past_of_closes() -> None:
     held, came = TRUTH.assign(dividend=0.0), TRUTH.assign(dividend=0.0)
     came.loc[3, "dividend"] = 0.5
-    assert changed_past(held, came, "split-adjusted") == ""
-    assert late_dividend(held, came) == (
-        f"a late dividend of {TRUTH['session'][3]:%Y-%m-%d}: 0 stored, 0.5 came"
+    assert Overlap.of(held, came).changed_past("split-adjusted") == ""
+    assert Overlap.of(held, came).late_dividend() == (
+        f"a late dividend of {TRUTH['session'][3]:%Y-%m-%d}: 0 stored, 0.5 served"
     )
-    assert late_dividend(held, held) == ""
-    assert late_dividend(held[:3], came[3:]) == "", "a new day's dividend is on time"
+    assert Overlap.of(held, held).late_dividend() == ""
+    assert Overlap.of(held[:3], came[3:]).late_dividend() == "", "a new day's dividend is on time"
 
 
 def scaled(upto: int) -> pd.DataFrame:
@@ -128,4 +130,6 @@ def scaled(upto: int) -> pd.DataFrame:
 def test_lacking_days_are_stranded_where_the_scale_moved(
     whole: pd.DataFrame, left: list[int]
 ) -> None:
-    assert stranded(TRUTH, whole)["session"].tolist() == TRUTH["session"][left].tolist()
+    assert (
+        Overlap.of(TRUTH, whole).stranded()["session"].tolist() == TRUTH["session"][left].tolist()
+    )

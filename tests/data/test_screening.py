@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecaster.data.quarantine import Entry
-from forecaster.data.screening import in_order, refuse_doubt, screen
+from forecaster.data.screening import check_served, in_order, screen
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
@@ -30,7 +30,7 @@ def noted(store, state="held"):
 def test_good_bars_pass_unchanged_and_nothing_is_noted(store):
     one = priced(CALM)
     pd.testing.assert_frame_equal(screen(store, one, NOW).bars, one.bars)
-    refuse_doubt(store, one, NOW)
+    check_served(store, one, NOW)
     assert noted(store) == []
 
 
@@ -93,7 +93,7 @@ def test_rows_are_sorted_and_the_later_of_two_is_taken(store):
         close=one.bars["close"].where(one.bars.index != 6, other["close"][6])
     )
     pd.testing.assert_frame_equal(kept, expected)
-    assert noted(store) == [(10, "doubled-day")]
+    assert noted(store) == [(10, "duplicate-day")]
 
 
 def test_a_date_that_cannot_be_refuses_the_ticker(store):
@@ -109,15 +109,15 @@ def test_a_date_that_cannot_be_refuses_the_ticker(store):
 def test_a_ticker_in_doubt_is_refused_with_rule_and_remedy(store, name):
     rule, row, broken = BROKEN[name]
     with pytest.raises(
-        DataError, match=r"ACME: in doubt, not stored: 2024.*quarantine release ACME"
+        DataError, match=r"ACME: quarantined, not stored: 2024.*quarantine release ACME"
     ):
-        refuse_doubt(store, broken, NOW)
+        check_served(store, broken, NOW)
     assert (broken.bars["session"][row].day, rule) in noted(store)
 
 
 @pytest.mark.parametrize("name", CLEAN)
 def test_what_can_be_true_is_not_refused(store, name):
-    refuse_doubt(store, CLEAN[name], NOW)
+    check_served(store, CLEAN[name], NOW)
     assert noted(store) == []
 
 
@@ -125,53 +125,53 @@ def test_new_bars_are_held_against_those_stored(store):
     """Two bars in pounds are no slip of their own, only beside the pence before them."""
     one = priced(scaled([10, 11], 0.01))
     new = with_bars(one, one.bars.tail(2))
-    refuse_doubt(store, new, NOW)
+    check_served(store, new, NOW)
     store.upsert(with_bars(one, one.bars.head(10)), NOW)
     with pytest.raises(DataError, match="kept as stored, up to 2024-01-16: 2024-01-17 unit-slip"):
-        refuse_doubt(store, new, NOW)
+        check_served(store, new, NOW)
 
 
 def test_a_doubt_about_bars_long_stored_does_not_stop_new_ones(store):
     one = priced(scaled([4], 2.1))
     store.upsert(with_bars(one, one.bars.head(10)), NOW)
-    refuse_doubt(store, with_bars(one, one.bars.tail(2)), NOW)
+    check_served(store, with_bars(one, one.bars.tail(2)), NOW)
     assert noted(store) == []
 
 
 def test_a_released_finding_is_believed_as_long_as_its_prices_stand(store):
     one = priced(scaled([4], 2.1))
     with pytest.raises(DataError):
-        refuse_doubt(store, one, NOW)
+        check_served(store, one, NOW)
     store.quarantine.decide(store.quarantine.entries(), "released", NOW)
-    refuse_doubt(store, one, NOW)
+    check_served(store, one, NOW)
     with pytest.raises(DataError, match="spike"):
-        refuse_doubt(store, priced(scaled([4], 2.3)), NOW)
+        check_served(store, priced(scaled([4], 2.3)), NOW)
 
 
 def test_a_dropped_bar_is_left_out_as_long_as_its_prices_stand(store):
     one = priced(scaled([4], 2.1))
     with pytest.raises(DataError):
-        refuse_doubt(store, one, NOW)
+        check_served(store, one, NOW)
     store.quarantine.decide(store.quarantine.entries(), "dropped", NOW)
     kept = screen(store, one, NOW)
     assert len(kept.bars) == DAYS - 1
-    refuse_doubt(store, kept, NOW)
+    check_served(store, kept, NOW)
     assert len(screen(store, priced(CALM), NOW).bars) == DAYS
 
 
 def test_what_the_source_mends_is_no_doubt_any_more(store):
     with pytest.raises(DataError):
-        refuse_doubt(store, priced(scaled([4], 2.1)), NOW)
+        check_served(store, priced(scaled([4], 2.1)), NOW)
     assert noted(store) == [(8, "spike")]
-    refuse_doubt(store, priced(CALM), NOW)
+    check_served(store, priced(CALM), NOW)
     assert noted(store) == []
 
 
 def test_a_jump_of_the_newest_bar_waits_for_the_next_session(store):
     one = priced(scaled([10, 11], 0.5))
     with pytest.raises(DataError, match=r"2024-01-17 fresh-jump: .* the next session will tell"):
-        refuse_doubt(store, with_bars(one, one.bars.head(11)), NOW)
-    refuse_doubt(store, one, NOW)
+        check_served(store, with_bars(one, one.bars.head(11)), NOW)
+    check_served(store, one, NOW)
     assert noted(store) == []
 
 
@@ -181,16 +181,16 @@ def test_an_entry_of_another_rule_is_not_taken_for_mended(store):
     )
     store.quarantine.decide([by_hand], "held", NOW)
     screen(store, priced(CALM), NOW)
-    refuse_doubt(store, priced(CALM), NOW)
+    check_served(store, priced(CALM), NOW)
     assert noted(store) == [(4, "other")]
 
 
 def test_what_may_be_true_is_told_once_when_its_bars_are_new(store, caplog):
     one = CLEAN["a crash"]
-    refuse_doubt(store, one, NOW)
+    check_served(store, one, NOW)
     assert "ACME: 2024-01-10 jump: close" in caplog.text
     assert "(1 such). See: forecaster data check ACME" in caplog.text
     caplog.clear()
     store.upsert(one, NOW)
-    refuse_doubt(store, one, NOW)
+    check_served(store, one, NOW)
     assert caplog.text == ""

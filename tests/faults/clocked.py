@@ -18,7 +18,7 @@ from pathlib import Path
 
 from forecaster import clock
 from forecaster.cli import main
-from forecaster.data.sources.base import Source
+from forecaster.data.sources import Source
 from forecaster.data.timetables import timetable
 from forecaster.pipeline import fetch
 from tests.yahoo.session import LoopbackSession
@@ -39,7 +39,7 @@ def run_in_child(url: str, line: str) -> int:
     if child == 0:
         os.dup2(2, 1)
         sys.argv = [first, *arguments]
-        fetch._open_source = lambda name, home: _source(url, home)
+        fetch.open_source = lambda name, home: _source(url, home)
         _leave(datetime.fromisoformat(instant))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

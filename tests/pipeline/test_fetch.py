@@ -9,10 +9,10 @@ import pytest
 
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, History, Listing
+from forecaster.data.ingest import OVERLAP
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
-from forecaster.data.usual import OVERLAP
 from forecaster.errors import (
     DataError,
     ForecasterError,
@@ -149,7 +149,7 @@ def test_a_corrected_bar_is_replaced_without_fetching_all(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("dividend", 0.5, "a late dividend of 2010-05-24: 0 stored, 0.5 came"),
+        ("dividend", 0.5, "a late dividend of 2010-05-24: 0 stored, 0.5 served"),
         ("split", 2.0, "1 of 11 days differ (first 2010-05-24: close 46.8212"),
     ],
 )
@@ -260,7 +260,7 @@ def test_another_identity_stops_its_ticker_and_no_other(
     shelf.marks[mark] = value
     report = fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
     assert report.table["rows_changed"].tolist() == [0, 30]
-    assert f"is {value}. Nothing was taken" in str(report.failures["AAA"])
+    assert f"is {value}. Nothing was stored" in str(report.failures["AAA"])
     with pytest.raises(PartialFailure):
         report.raise_failures()
     report = fetch(["AAA"], home=tmp_path, source=shelf, accept_identity=True)
@@ -487,7 +487,7 @@ def test_a_dividend_of_long_ago_is_seen_when_all_is_compared(
     first, last = (table["session"].iloc[row].date() for row in (0, 99))
     assert [start for _, start, _ in shelf.asked] == [None, last - OVERLAP, first]
     (reason,) = reasons(tmp_path)
-    assert reason.startswith("a late dividend of 2010-01-19: 0 stored, 0.5 came")
+    assert reason.startswith("a late dividend of 2010-01-19: 0 stored, 0.5 served")
     served_later(monkeypatch, shelf, tmp_path, 37)
     assert shelf.asked[-1][1] == last - OVERLAP
 

@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
 from forecaster.data.store import PriceStore
-from forecaster.data.store_batch import Batch
 from forecaster.data.store_rows import store_path
 from forecaster.errors import SourceDownError
 from forecaster.pipeline.fetch import FetchReport, fetch
@@ -171,7 +170,6 @@ class Fetching(RuleBasedStateMachine):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(PriceStore, "_write", dying_in_time(PriceStore._write))
-            patch.setattr(Batch, "_append", dying_in_time(Batch._append))
             try:
                 self.run()
             except Killed:

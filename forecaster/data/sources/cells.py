@@ -1,6 +1,6 @@
-"""Dates and numbers as people write them, read a whole column at a time.
+"""Dates and numbers as people write them, parsed a column at a time.
 
-Text in, arrays and masks of what cannot be read out; knows no file and no field.
+Text in; arrays and masks of unreadable cells out.  Knows no file and no field.
 
 Shape letters: R rows.
 """
@@ -38,10 +38,10 @@ Texts = pd.Series
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedDays:
-    """Dates as written (R,), and the instants (R,) of those rows that were told in UTC.
+    """Dates as written (R,), and the instants (R,) of the rows in UTC.
 
-    NaT in `days` is a cell that cannot be read; NaT in `instants` one whose date as written
-    is the exchange's own.  `ambiguous` tells that day and month could be swapped.
+    NaT in `days` is an unreadable cell; NaT in `instants` one whose date as written is the
+    exchange's own.  `ambiguous` flags cells whose day and month could be swapped.
     """
 
     days: NDArray[np.datetime64]
@@ -50,19 +50,19 @@ class ParsedDays:
 
 
 def is_empty(cells: "Texts[str]") -> Flags:
-    """Flag cells that say nothing: blank, or one of the words for nothing."""
+    """Return which cells are empty: blank, or a word such as "null"."""
     return cells.str.strip().str.lower().isin(_EMPTY).to_numpy(np.bool_)
 
 
 def parse_numbers(cells: "Texts[str]", *, decimal_comma: bool) -> tuple[NDArray[np.float64], Flags]:
-    """Read numbers with thousands separators; NaN where a cell is empty.
+    """Parse numbers with thousands separators; NaN where a cell is empty.
 
     Args:
         cells: (R,) text.
         decimal_comma: 1.234,5 is meant instead of 1,234.5.
 
     Returns:
-        Values (R,), and flags (R,) of cells that are no number.
+        Values (R,), and flags (R,) of cells that are not a number.
     """
     text = cells.str.strip()
     if decimal_comma:
@@ -75,25 +75,25 @@ def parse_numbers(cells: "Texts[str]", *, decimal_comma: bool) -> tuple[NDArray[
 
 
 def is_time_of_day(cells: "Texts[str]") -> Flags:
-    """Flag cells that say a time and no date, such as 11:34."""
+    """Return which cells are a time without a date, such as 11:34."""
     return cells.astype(str).str.strip().str.fullmatch(_CLOCK).to_numpy(np.bool_)
 
 
 def parse_days(cells: "Texts[str]", order: DateOrder | None = None) -> ParsedDays:
-    """Read dates in any form in which day and month cannot be confused.
+    """Parse dates in any form in which day and month cannot be confused.
 
-    Year first, or the month by name; with the year last and the month as a number only when
-    a day above 12 in some row tells which of the two numbers it is, or the order is known.
+    Year first, or the month by name; with the year last and the month as a number only if a day
+    above 12 in some row shows which of the two numbers it is, or the order is given.
 
     Args:
         cells: (R,) text.
-        order: of day and month where the year stands last; None where the dates must tell.
+        order: of day and month where the year is last; None to infer it from the dates.
     """
-    # A long table has each date once per ticker; reading it once is 20 times faster.
+    # A long table has each date once per ticker; parsing it once is 20 times faster.
     kinds = cells.astype("category").cat
     distinct = [*map(str, kinds.categories), ""]
     once = _parse_distinct(pd.Series(distinct, dtype=str), order)
-    # The last place is that of a missing cell, whose code is -1.
+    # The last place is that of missing cells, whose code is -1.
     codes = kinds.codes.to_numpy()
     return ParsedDays(
         days=once.days[codes], instants=once.instants[codes], ambiguous=once.ambiguous[codes]
@@ -133,7 +133,7 @@ def _month_number(parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame, Flags]:
-    """Tell day from month as said, or by those rows where only one of the two can be the day."""
+    """Separate day and month by the given order, or by rows where only one can be the day."""
     first, second = pd.to_numeric(parts["a"]), pd.to_numeric(parts["b"])
     month_first, day_first = bool((second > 12).any()), bool((first > 12).any())
     if order is not None:
@@ -145,10 +145,10 @@ def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame
 
 
 def _utc_instants(days: NDArray[np.datetime64], parts: pd.DataFrame) -> NDArray[np.datetime64]:
-    """Return the instants of rows told in UTC, none where all of them are midnights.
+    """Return the instants of rows in UTC; none if all of them are midnights.
 
-    With another offset the date as written is the exchange's; midnights in UTC are dates
-    that somebody gave a zone.
+    With another offset the date as written is the exchange's; midnights in UTC are dates that
+    were given a zone.
     """
     instants = np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
     in_utc = parts["zone"].isin(["Z", "UTC", "+00:00", "+0000", "-00:00"]).to_numpy(np.bool_)

@@ -1,7 +1,7 @@
-"""Tables out of files: the dialects of CSV, a piece at a time, and parquet.
+"""Tables from files: the dialects of CSV, some rows at a time, and parquet.
 
-Paths in, tables out, their text already numbers; knows no bars.  Of a large file only one
-piece is text at any time, so a table takes a hundred bytes a row, whatever the file's size.
+Paths in, tables out, with numbers parsed; knows no bars.  Of a large file only some rows are text
+at any time, so a table takes a hundred bytes a row, whatever the file's size.
 """
 
 import csv
@@ -18,7 +18,7 @@ from forecaster.errors import DataError, StorageError, UsageError
 
 _DELIMITERS: Final = ",;\t|"
 _LARGEST_BYTES: Final = 2**32
-PIECE_ROWS: Final = 200_000
+CHUNK_ROWS: Final = 200_000
 
 
 def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
@@ -47,12 +47,12 @@ def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
 
 
 def _read_csv(path: Path, mapping: dict[str, str]) -> FileTable:
-    """Read text as text: nothing is guessed, and each row keeps its line number."""
+    """Read text as text, without guessing; each row keeps its line number."""
     try:
         delimiter = _delimiter(path)
         comma = delimiter == ";" and _has_decimal_comma(path, mapping)
-        pieces = _pieces(path, delimiter, mapping)
-        return joined(list(map(partial(compact, decimal_comma=comma), pieces)))
+        parts = _parts(path, delimiter, mapping)
+        return joined(list(map(partial(compact, decimal_comma=comma), parts)))
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         why = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
         raise DataError(
@@ -61,10 +61,10 @@ def _read_csv(path: Path, mapping: dict[str, str]) -> FileTable:
         ) from error
 
 
-def _pieces(
+def _parts(
     path: Path, delimiter: str, mapping: dict[str, str], *, quiet: bool = False
 ) -> Iterator[FileTable]:
-    """Read the fields of a file as text, so many rows at a time; one piece at least."""
+    """Read the fields of a file as text, some rows at a time; yield at least one part."""
     reader = pd.read_csv(
         path,
         sep=delimiter,
@@ -74,7 +74,7 @@ def _pieces(
         skip_blank_lines=False,
         encoding="utf-8-sig",
         compression=None,
-        chunksize=PIECE_ROWS,
+        chunksize=CHUNK_ROWS,
     )
     with reader:
         first = next(iter(reader))
@@ -89,17 +89,17 @@ def _pieces(
 
 
 def _has_decimal_comma(path: Path, mapping: dict[str, str]) -> bool:
-    """Tell 1,5 as one and a half: where commas do not separate cells, yet stand in numbers."""
+    """Whether 1,5 means one and a half: commas occur in numbers and do not separate cells."""
     return any(
-        piece.frame[name].str.contains(",", regex=False).any()
-        for piece in _pieces(path, ";", mapping, quiet=True)
+        part.frame[name].str.contains(",", regex=False).any()
+        for part in _parts(path, ";", mapping, quiet=True)
         for name in NUMBERS
-        if name in piece.frame
+        if name in part.frame
     )
 
 
 def _delimiter(path: Path) -> str:
-    """Take the separator that splits the header into most cells."""
+    """Return the separator that splits the header into most cells."""
     with path.open(encoding="utf-8-sig", newline="") as lines:
         header = lines.readline(2**16)
     return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
@@ -111,10 +111,10 @@ def _read_parquet(path: Path) -> FileTable:
     except ImportError as error:
         raise UsageError(
             f'{path}: parquet needs pyarrow; run pip install "forecaster[parquet]", or '
-            "bring the prices as CSV."
+            "export the prices as CSV."
         ) from error
     except ValueError as error:
-        raise DataError(f"{path}: cannot be read as parquet: {error}. Save it anew.") from error
+        raise DataError(f"{path}: cannot be read as parquet: {error}. Save it again.") from error
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()
     frame.index = pd.RangeIndex(1, len(frame) + 1)

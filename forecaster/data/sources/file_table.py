@@ -1,8 +1,8 @@
-"""The columns of one piece of a table: numbers read, texts kept once each, strays left out.
+"""The columns of one part of a table: numbers parsed, each text stored once, other rows left out.
 
 Tables in, tables out; knows no file and no ticker.
 
-Shape letters: R rows of a piece.
+Shape letters: R rows of a part.
 """
 
 import logging
@@ -20,7 +20,7 @@ from forecaster.data.sources.cells import is_empty, is_time_of_day, parse_number
 from forecaster.errors import DataError, UsageError
 
 REQUIRED: Final = ("session", "open", "high", "low", "close")
-# What a ticker is called, beside its bars: read where it is told alike in all rows of a ticker.
+# Metadata of a ticker: read where it is the same in all rows of a ticker.
 MARKS: Final = ("name", "exchange", "currency")
 FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker", "basis", "calendar", *MARKS)
 
@@ -50,7 +50,7 @@ Places = NDArray[np.intp]
 class FileTable:
     """Columns by field (R rows), each row with its place: a line of text, a row of parquet.
 
-    `path` says where they came from, `headers` the name that a field's column has there.
+    `path` is their file, `headers` the name of each field's column there.
     """
 
     path: Path | str
@@ -64,7 +64,7 @@ class FileTable:
         return self.frame.index.to_numpy(np.intp)
 
     def rows(self, kept: NDArray[np.bool_] | Places) -> "FileTable":
-        """Keep some rows, by flags or by position, with their places."""
+        """Select some rows, by flags or by position, with their places."""
         at = np.flatnonzero(kept) if kept.dtype == np.bool_ else kept
         return replace(self, frame=self.frame.take(at))
 
@@ -84,7 +84,7 @@ class FileTable:
 
 
 def table_of(frame: pd.DataFrame, name: str) -> FileTable:
-    """Take a frame whose columns are named as fields are; others are left out."""
+    """Build a table of a frame with columns named as fields; leave out others."""
     known = [field for field in FIELDS if field in frame.columns]
     numbered = frame[known].set_axis(pd.RangeIndex(len(frame)), axis=0)
     headers = {field: field for field in known}
@@ -92,12 +92,12 @@ def table_of(frame: pd.DataFrame, name: str) -> FileTable:
 
 
 def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = False) -> FileTable:
-    """Keep the columns that are fields, renamed; say which are left out.
+    """Select and rename the columns that are fields; log which are left out.
 
     Args:
-        table: columns as they are called in the file.
+        table: columns by their names in the file.
         mapping: column by field, where the column has no usual name.
-        quiet: these columns were told before.
+        quiet: log nothing.
 
     Raises:
         UsageError: a column is missing, named twice, or not there as mapped.
@@ -154,18 +154,18 @@ def _shown(columns: list[str]) -> str:
 
 
 NUMBERS: Final = BAR_COLUMNS[1:]
-# What one meets: the day's running price among the dates, a holiday without prices.
-_MOST_STRAYS: Final = 5
-_LARGEST_STRAY_SHARE: Final = 0.01
+# Usual ones: the running price of the day among the dates, a holiday without prices.
+_MOST_LEFT_OUT: Final = 5
+_LARGEST_LEFT_OUT_SHARE: Final = 0.01
 
 Flags = NDArray[np.bool_]
 
 
 def compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
-    """Read a piece's numbers, and keep each distinct text of its other columns once.
+    """Parse a part's numbers, and store each distinct text of its other columns once.
 
-    Rows that are no bars, a time instead of a date or no price at all, are left out and told,
-    unless they are many.
+    Rows that are no bars, with a time instead of a date or without any price, are left out with
+    a warning, unless they are many.
 
     Args:
         table: (R,) rows of fields, as text or typed.
@@ -174,7 +174,7 @@ def compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
     Raises:
         DataError: a cell that is no number, or a price that is missing.
     """
-    table = _without_strays(table)
+    table = _without_other_rows(table)
     columns: dict[str, pd.Series] = {}
     for name in table.frame.columns:
         cells = table.frame[name]
@@ -188,45 +188,45 @@ def compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
     return replace(table, frame=pd.DataFrame(columns, index=table.frame.index))
 
 
-def joined(pieces: Sequence[FileTable]) -> FileTable:
-    """Put the pieces of one table together again."""
-    if len(pieces) == 1:
-        return pieces[0]
-    first = pieces[0]
+def joined(tables: Sequence[FileTable]) -> FileTable:
+    """Join the parts of one table."""
+    if len(tables) == 1:
+        return tables[0]
+    first = tables[0]
     columns = {}
     for name in first.frame.columns:
-        parts = [piece.frame[name] for piece in pieces]
+        parts = [table.frame[name] for table in tables]
         columns[name] = (
             pd.api.types.union_categoricals(parts)
             if isinstance(parts[0].dtype, pd.CategoricalDtype)
             else np.concatenate([part.to_numpy() for part in parts])
         )
-    places = np.concatenate([piece.places for piece in pieces])
+    places = np.concatenate([table.places for table in tables])
     return replace(first, frame=pd.DataFrame(columns, index=places))
 
 
-def _without_strays(table: FileTable) -> FileTable:
-    no_price = np.all([_is_nothing(table.frame[name]) for name in PRICE_COLUMNS], axis=0)
-    for name, nothing in (("dividend", "0"), ("split", "1")):
+def _without_other_rows(table: FileTable) -> FileTable:
+    no_price = np.all([_is_missing(table.frame[name]) for name in PRICE_COLUMNS], axis=0)
+    for name, neutral in (("dividend", "0"), ("split", "1")):
         if name in table.frame:
             cells = table.frame[name].astype(object).astype(str).str.strip()
-            says_so = cells.str.fullmatch(rf"[0{nothing}](\.0*)?").to_numpy(np.bool_)
-            no_price &= _is_nothing(table.frame[name]) | says_so
+            is_neutral = cells.str.fullmatch(rf"[0{neutral}](\.0*)?").to_numpy(np.bool_)
+            no_price &= _is_missing(table.frame[name]) | is_neutral
     session = table.frame["session"]
     no_date = is_time_of_day(session) if _is_text(session) else np.zeros_like(no_price)
-    strays = no_price | no_date
-    count = int(strays.sum())
-    if count == 0 or count > max(_MOST_STRAYS, _LARGEST_STRAY_SHARE * len(strays)):
+    left_out = no_price | no_date
+    count = int(left_out.sum())
+    if count == 0 or count > max(_MOST_LEFT_OUT, _LARGEST_LEFT_OUT_SHARE * len(left_out)):
         return table
-    shown = ", ".join(str(place) for place in table.places[strays][:5])
+    shown = ", ".join(str(place) for place in table.places[left_out][:5])
     log.warning(
         "%s: %d rows without a date or without any price left out (%s %s)",
         *(table.path, count, table.unit, shown + " ..." * (count > 5)),
     )
-    return table.rows(~strays)
+    return table.rows(~left_out)
 
 
-def _is_nothing(cells: "pd.Series[str]") -> Flags:
+def _is_missing(cells: "pd.Series[str]") -> Flags:
     missing = cells.isna().to_numpy(np.bool_)
     return missing | is_empty(cells) if _is_text(cells) else missing
 

@@ -1,8 +1,8 @@
-"""Prices from other people's files (CSV, and parquet where pyarrow is installed) and frames.
+"""Prices from a user's files (CSV, and parquet where pyarrow is installed) and frames.
 
-A table in, histories out; nothing is repaired and nothing guessed: what cannot be read, or
-could be read in two ways, is refused with its line.  Rows that are no bars are left out and
-told.  Knows no store.
+A table in, histories out; nothing is repaired and nothing guessed: a cell that cannot be read, or
+could be read in two ways, is refused with its line.  Rows that are no bars are left out with a
+warning.  Knows no store.
 
 Shape letters: R rows of a file.
 """
@@ -35,13 +35,22 @@ from forecaster.data.sources.file_reading import read_table
 from forecaster.data.sources.file_table import FileTable, Places, compact, table_of
 from forecaster.errors import DataError, UsageError
 
+SOURCE: Final = "files"
+
+# The value of an empty cell, or of a column that is missing.
+_EMPTY_VALUES: Final = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+
+_log = logging.getLogger(__name__)
+
+Days = NDArray[np.datetime64]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What the user says of the bars beside the file; None, or no entry, where nothing.
+class FileOptions:
+    """The user's statements about the bars of a file; None, or no entry, if there is none.
 
-    `calendars` by ticker hold where neither `calendar` nor a column says otherwise.
-    `dates` is the order of dates that could be read in two ways.
+    `calendars` by ticker apply where neither `calendar` nor a column has a value. `dates` is the
+    order of dates that could be read in two ways.
     """
 
     basis: Basis | None = None
@@ -50,112 +59,32 @@ class Said:
     dates: DateOrder | None = None
 
 
-def listing_of(rows: FileTable, ticker: str, said: Said, source: str) -> Listing:
-    """Tell a ticker's basis and calendar: by its columns, by what is said, by its name.
-
-    Args:
-        rows: of this ticker alone.
-        ticker: upper case.
-        said: beside the table.
-        source: whose listing it becomes.
-
-    Raises:
-        DataError: a column says what is no basis or calendar, or not the same in all rows.
-        UsageError: a column contradicts what is said; no calendar of the name that is said.
-    """
-    basis = _one_value(rows, "basis")
-    if basis is not None and basis not in BASES:
-        rows.refuse(_all(rows), "basis", " or ".join(BASES))
-    calendar = _one_value(rows, "calendar")
-    if calendar is not None:
-        try:
-            calendar = calendar_name(calendar)
-        except UsageError:
-            rows.refuse(
-                _all(rows), "calendar", "a market code such as XNYS, or 24/7, 24/5, weekdays"
-            )
-    wanted = calendar_name(said.calendar) if said.calendar else None
-    known = said.calendars.get(ticker) or calendar_for(ticker)
-    return Listing(
-        ticker=ticker,
-        source=source,
-        basis=cast(Basis, _agreed(rows, ticker, "basis", basis, said.basis) or "as-traded"),
-        calendar=_agreed(rows, ticker, "calendar", calendar, wanted) or known,
-        name=_mark(rows, "name"),
-        exchange=_mark(rows, "exchange"),
-        currency=_mark(rows, "currency"),
-    )
-
-
-def _one_value(rows: FileTable, column: str) -> str | None:
-    """Read what a column says of a ticker in all rows alike; None without such a column."""
-    if column not in rows.frame:
-        return None
-    cells = rows.frame[column].astype(object).astype(str).str.strip()
-    rows.refuse((cells != cells.iloc[0]).to_numpy(np.bool_), column, f"one {column} per ticker")
-    return str(cells.iloc[0])
-
-
-def _mark(rows: FileTable, column: str) -> str:
-    """Read a mark that all rows tell alike; empty where they do not."""
-    if column not in rows.frame or rows.frame[column].isna().any():
-        return ""
-    told = rows.frame[column].astype(object).unique().tolist()
-    # The apostrophe that keeps a spreadsheet from running what our own export writes.
-    return str(told[0]).strip().removeprefix("'") if len(told) == 1 else ""
-
-
-def _all(rows: FileTable) -> NDArray[np.bool_]:
-    return np.ones(len(rows.frame), dtype=np.bool_)
-
-
-def _agreed(
-    rows: FileTable, ticker: str, column: str, told: str | None, said: str | None
-) -> str | None:
-    if told and said and told != said:
-        raise UsageError(
-            f"{rows.path}: {ticker}: column {rows.headers[column]} says {told}, --{column} "
-            f"{said}. Drop the option, or remove the column if it is wrong."
-        )
-    return told or said
-
-
-SOURCE: Final = "files"
-
-# What an empty cell, or a column that is not there, says.
-_NOTHING: Final = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
-
-_log = logging.getLogger(__name__)
-
-Days = NDArray[np.datetime64]
-
-
 def read_file(
     path: Path,
     ticker: str | None = None,
     mapping: dict[str, str] | None = None,
-    said: Said | None = None,
+    options: FileOptions | None = None,
 ) -> list[History]:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
     Dates and numbers may be written in any form that has one meaning.  Rows are sorted, equal
-    ones taken once; a row with a time instead of a date, or without any price, is left out.  A
+    ones kept once; a row with a time instead of a date, or without any price, is left out.  A
     missing volume is 0, which counts as missing; a missing dividend 0; a missing or zero split
     1.  Adjusted closes are not used.
 
     Args:
         path: a CSV or parquet file.
-        ticker: name of the one ticker in the file; where there are several, the one to take.
+        ticker: name of the one ticker in the file; where there are several, the one to read.
         mapping: column by field (session, open, high, low, close, volume, dividend, split,
             ticker, basis, calendar), where the column has no usual name.
-        said: basis and calendar where the file has no such columns; without either the
-            closes are as traded, and the ticker tells the calendar. And the order of dates.
+        options: basis and calendar where the file has no such columns; without either, closes
+            are as traded, and the calendar is that of the ticker. And the order of dates.
 
     Raises:
         UsageError: no such file; a column or the ticker is missing; pyarrow is missing; a
-            column of bases or calendars contradicts what is said; nothing says the basis, and
-            the splits speak against as traded.
-        DataError: a cell that cannot be read, two bars of one day, a bar that cannot be.
+            column of bases or calendars contradicts an option; the basis is not given, and the
+            splits contradict as traded.
+        DataError: a cell that cannot be read, two bars of one day, an impossible bar.
         StorageError: the disk failed.
     """
     table = read_table(path, mapping or {})
@@ -163,7 +92,7 @@ def read_file(
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")
     if "volume" not in table.frame:
         _log.warning("%s: no volume column; volume counts as missing", path)
-    return _histories(table, ticker, said or Said(), SOURCE)
+    return _histories(table, ticker, options or FileOptions(), SOURCE)
 
 
 def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
@@ -174,38 +103,96 @@ def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
             dividend, split, basis and calendar, by these names.
         name: of the frame, for errors.
     """
-    return _histories(compact(table_of(frame, name)), None, Said(), "table")
+    return _histories(compact(table_of(frame, name)), None, FileOptions(), "table")
 
 
-def _histories(table: FileTable, ticker: str | None, said: Said, source: str) -> list[History]:
-    days, instants = _days(table, said.dates)
+def _histories(
+    table: FileTable, ticker: str | None, options: FileOptions, source: str
+) -> list[History]:
+    days, instants = _days(table, options.dates)
     values = _values(table)
     histories = []
     for name, at in _tickers(table, ticker):
         rows = table.rows(at)
-        listing = listing_of(rows, name, said, source)
+        listing = _listing(rows, name, options, source)
         sessions = _local_days(days[at], instants[at], listing.calendar)
         columns = {column: numbers[at] for column, numbers in values.items()}
         bars = pd.DataFrame({"session": sessions.astype("datetime64[s]"), **columns})
         histories.append(History(listing=listing, bars=_oldest_first(rows, bars, name)))
-        _check_basis(table, histories[-1], told=said.basis is not None or "basis" in rows.frame)
+        is_given = options.basis is not None or "basis" in rows.frame
+        _check_basis(table, histories[-1], is_given=is_given)
     return histories
 
 
-def _check_basis(table: FileTable, history: History, *, told: bool) -> None:
-    """Refuse to take a basis for granted that the splits speak against."""
-    doubt = describe_basis(history)
-    if doubt and not told:
+def _listing(rows: FileTable, ticker: str, options: FileOptions, source: str) -> Listing:
+    """Read one ticker's listing from its columns, the options, or its name."""
+    everywhere = np.ones(len(rows.frame), dtype=np.bool_)
+    basis = _one_value(rows, "basis")
+    if basis is not None and basis not in BASES:
+        rows.refuse(everywhere, "basis", " or ".join(BASES))
+    calendar = _one_value(rows, "calendar")
+    if calendar is not None:
+        try:
+            calendar = calendar_name(calendar)
+        except UsageError:
+            needed = "a market code such as XNYS, or 24/7, 24/5, weekdays"
+            rows.refuse(everywhere, "calendar", needed)
+    wanted = calendar_name(options.calendar) if options.calendar else None
+    known = options.calendars.get(ticker) or calendar_for(ticker)
+    return Listing(
+        ticker=ticker,
+        source=source,
+        basis=cast(Basis, _agreed(rows, ticker, "basis", basis, options.basis) or "as-traded"),
+        calendar=_agreed(rows, ticker, "calendar", calendar, wanted) or known,
+        name=_mark(rows, "name"),
+        exchange=_mark(rows, "exchange"),
+        currency=_mark(rows, "currency"),
+    )
+
+
+def _one_value(rows: FileTable, column: str) -> str | None:
+    """Read a column with one value for all rows of a ticker; None without such a column."""
+    if column not in rows.frame:
+        return None
+    cells = rows.frame[column].astype(object).astype(str).str.strip()
+    rows.refuse((cells != cells.iloc[0]).to_numpy(np.bool_), column, f"one {column} per ticker")
+    return str(cells.iloc[0])
+
+
+def _mark(rows: FileTable, column: str) -> str:
+    """Read a mark that is the same in all rows; empty where it is not."""
+    if column not in rows.frame or rows.frame[column].isna().any():
+        return ""
+    found = rows.frame[column].astype(object).unique().tolist()
+    # Our own export puts an apostrophe before what a spreadsheet would run.
+    return str(found[0]).strip().removeprefix("'") if len(found) == 1 else ""
+
+
+def _agreed(
+    rows: FileTable, ticker: str, column: str, found: str | None, option: str | None
+) -> str | None:
+    if found and option and found != option:
         raise UsageError(
-            f"{table.path}: {doubt} for want of a word. Say which they are: --basis "
-            f"{' or '.join(BASES)}, or a column basis."
+            f"{rows.path}: {ticker}: column {rows.headers[column]} is {found}, --{column} is "
+            f"{option}. Drop the option, or remove the column if it is wrong."
         )
-    if doubt:
-        _log.warning("%s", doubt)
+    return found or option
+
+
+def _check_basis(table: FileTable, history: History, *, is_given: bool) -> None:
+    """Refuse to assume a basis that the splits contradict."""
+    contradiction = describe_basis(history)
+    if contradiction and not is_given:
+        raise UsageError(
+            f"{table.path}: {contradiction}. No basis is given; add --basis {' or '.join(BASES)}, or "
+            "a column basis."
+        )
+    if contradiction:
+        _log.warning("%s", contradiction)
 
 
 def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
-    """Return each row's date as written, and its instant where it was told in UTC (R,)."""
+    """Return each row's date as written, and its instant if it is written in UTC (R,)."""
     cells = table.frame["session"]
     if pd.api.types.is_datetime64_dtype(cells.dtype):
         table.refuse(cells.isna().to_numpy(np.bool_), "session", "a date such as 2024-12-31")
@@ -224,7 +211,7 @@ def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
 
 
 def _local_days(days: Days, instants: Days, calendar: str) -> Days:
-    """Turn instants told in UTC into dates at the exchange."""
+    """Convert instants in UTC to dates of the exchange."""
     in_utc = ~np.isnat(instants)
     if not in_utc.any():
         return days
@@ -239,16 +226,16 @@ def _values(table: FileTable) -> dict[str, NDArray[np.float64]]:
     """Read the number columns (R,), each under its field."""
     present = [name for name in BAR_COLUMNS[1:] if name in table.frame]
     values = {name: table.frame[name].to_numpy(np.float64) for name in present}
-    for name, nothing in _NOTHING.items():
-        column = values.get(name, np.full(len(table.frame), nothing))
-        values[name] = np.where(np.isnan(column), nothing, column)
+    for name, default in _EMPTY_VALUES.items():
+        column = values.get(name, np.full(len(table.frame), default))
+        values[name] = np.where(np.isnan(column), default, column)
     # Yahoo writes 0 where there was no split.
     values["split"] = np.where(values["split"] == 0, 1.0, values["split"])
     return {name: values[name] for name in BAR_COLUMNS[1:]}
 
 
 def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
-    """Name the tickers of a file, each with the positions of its rows, in order."""
+    """List the tickers of a file, each with the positions of its rows, in order."""
     asked = normalise_ticker(wanted) if wanted else None
     if "ticker" not in table.frame:
         if asked is None:
@@ -266,8 +253,8 @@ def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
         return [(asked, np.arange(len(codes)))]
     known, first = np.unique(codes, return_index=True)
     rows = zip(known.tolist(), first.tolist(), strict=True)
-    spelt = {code: _ticker(table, written[code], row) for code, row in rows}
-    return _chosen(table, spelt, codes, asked)
+    spelled = {code: _ticker(table, written[code], row) for code, row in rows}
+    return _chosen(table, spelled, codes, asked)
 
 
 def _ticker(table: FileTable, name: str, row: int) -> str:
@@ -280,7 +267,7 @@ def _ticker(table: FileTable, name: str, row: int) -> str:
 def _chosen(
     table: FileTable, named: dict[int, str], codes: Places, asked: str | None
 ) -> list[tuple[str, Places]]:
-    """Join spellings of one ticker; keep the one that was asked for."""
+    """Join spellings of one ticker; select the one that was asked for."""
     chosen = sorted(set(named.values()))
     if asked and asked not in chosen:
         raise UsageError(f"{table.path}: no ticker {asked}; the file has {', '.join(chosen)}.")
@@ -288,7 +275,7 @@ def _chosen(
     whose = np.zeros(max(named) + 1, dtype=np.intp)
     for code, name in named.items():
         whose[code] = number[name]
-    # One sort instead of a look at every row for every ticker.
+    # One sort instead of one scan of all rows per ticker.
     by_ticker = np.argsort(whose[codes], kind="stable")
     ends = np.cumsum(np.bincount(whose[codes], minlength=len(chosen)))
     parts = dict(zip(chosen, np.split(by_ticker, ends[:-1]), strict=True))
@@ -296,12 +283,12 @@ def _chosen(
 
 
 def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataFrame:
-    """Sort rows, take equal ones once, refuse two bars of a day and what cannot be a bar."""
+    """Sort rows, keep equal ones once, refuse two bars of a day and impossible bars."""
     repeated = bars["session"].duplicated().to_numpy(np.bool_)
     if repeated.any():
         equal = bars.duplicated().to_numpy(np.bool_)
         table.refuse(repeated & ~equal, "session", "one row per date, of daily bars,")
-        _log.warning("%s: %s: %d rows stand twice", table.path, ticker, int(equal.sum()))
+        _log.warning("%s: %s: %d duplicate rows", table.path, ticker, int(equal.sum()))
         table, bars = table.rows(~equal), bars[~equal].reset_index(drop=True)
     sessions = bars["session"]
     if not (sessions.is_monotonic_increasing or sessions.is_monotonic_decreasing):

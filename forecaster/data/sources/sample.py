@@ -1,9 +1,10 @@
-"""Real daily index prices that come with the `arch` package: no network, no file.
+"""Real daily index prices from the `arch` package: no network, no file.
 
-Serves the S&P 500 and the NASDAQ Composite, 1999-2018; knows no store.
+The S&P 500 and the NASDAQ Composite, 1999-2018; knows no store.
 """
 
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,11 +22,11 @@ class SampleSource:
     name = "sample"
 
     def tickers(self) -> tuple[str, ...]:
-        """Name the two indices."""
+        """Return the two indices."""
         return tuple(_NAMES)
 
     def history(self, ticker: str, start: date | None, end: date | None) -> History:
-        """Serve an index, or the part of it from `start` to `end`, both included.
+        """Return an index, or the part of it from `start` to `end`, both included.
 
         A volume of 0, which NASDAQ has twice, stays: it counts as missing.
 
@@ -36,7 +37,7 @@ class SampleSource:
         if ticker not in _NAMES:
             raise UnknownNameError(
                 f"{ticker}: is not in the sample, which has {' and '.join(_NAMES)}. "
-                "Name one of these, or take --source yahoo."
+                "Choose one of these, or --source yahoo."
             )
         listing = Listing(
             ticker=ticker,
@@ -47,6 +48,16 @@ class SampleSource:
             currency="USD",
         )
         return History(listing=listing, bars=_between(ticker, _bars(ticker), start, end))
+
+
+def open_source(home: Path) -> SampleSource:
+    """Open the sample; a home is not needed."""
+    return SampleSource()
+
+
+def check() -> str:
+    """Count the days of the sample."""
+    return f"the sample has {len(_bars('SP500')):,} days of SP500"
 
 
 def _bars(ticker: str) -> pd.DataFrame:

@@ -1,20 +1,21 @@
 """Prices from Yahoo, through the real yfinance client; the only file that imports it.
 
-yfinance hides why it failed, so it is asked over a recording session, and the recorded
-HTTP answer decides what went wrong.  Bars come as served: split-adjusted prices,
-dividends and splits beside them, today's unfinished bar included.
+yfinance hides why it failed, so it uses a recording session, and the recorded HTTP answer
+decides which error is raised.  Bars are as served: split-adjusted prices, with dividends and
+splits, today's unfinished bar included.
 """
 
 import logging
 import re
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,8 +24,14 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.history import PRICE_COLUMNS, History, Listing, normalise_ticker
 from forecaster.data.sessions import calendar_for
-from forecaster.data.sources.yahoo_answer import Question, no_bars, read_chart, retry_seconds
-from forecaster.data.sources.yahoo_session import RecordingSession, shared_session
+from forecaster.data.sources.yahoo_session import (
+    Question,
+    RecordingSession,
+    no_bars,
+    read_chart,
+    retry_seconds,
+    shared_session,
+)
 from forecaster.errors import (
     CannotWriteError,
     SourceDownError,
@@ -41,10 +48,10 @@ log = logging.getLogger(__name__)
 
 
 def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn yfinance's table into the table of `bars.py`, row by row, nothing filled in."""
+    """Convert yfinance's table to bars, row by row, without filling anything in."""
     columns = {name: frame[name.title()].to_numpy("float64") for name in (*PRICE_COLUMNS, "volume")}
     split = frame["Stock Splits"].to_numpy("float64")
-    # Normalised: where the clocks change at midnight, a day begins at one o'clock.
+    # Normalised: where clocks change at midnight, a day begins at one o'clock.
     sessions = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
     return pd.DataFrame(
         {
@@ -57,14 +64,14 @@ def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def within(bars: pd.DataFrame, start: date | None, end: date | None) -> pd.DataFrame:
-    """Keep the span asked for: Yahoo adds the latest price even after its end."""
+    """Select the span asked for: Yahoo adds the latest price even after its end."""
     first = np.datetime64(start or OLDEST, "s")
     last = np.datetime64(end or date.max, "s")
     return bars[(bars["session"] >= first) & (bars["session"] <= last)]
 
 
 def drop_null_tail(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
-    """Drop the last rows as long as a price is missing: Yahoo has not filled them in yet."""
+    """Remove last rows without a price, which Yahoo has not filled in yet."""
     complete = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
     kept = int(complete.nonzero()[0].max(initial=-1)) + 1
     if kept < len(bars):
@@ -73,7 +80,7 @@ def drop_null_tail(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def listing_from(ticker: str, meta: dict[str, Any]) -> Listing:
-    """Read what the ticker is from the header of its chart."""
+    """Read a ticker's listing from the header of its chart."""
     zone = str(meta["exchangeTimezoneName"])
     return Listing(
         ticker=ticker,
@@ -88,14 +95,14 @@ def listing_from(ticker: str, meta: dict[str, Any]) -> Listing:
 
 
 def _local_date(instant: object, zone: str) -> date | None:
-    """Read seconds since 1970 as a date of the exchange; None where they are no number."""
+    """Convert seconds since 1970 to a date of the exchange; None if they are no number."""
     if not isinstance(instant, int):
         return None
     return datetime.fromtimestamp(instant, ZoneInfo(zone)).date()
 
 
 def _text(value: object) -> str:
-    """Keep what can be shown on a terminal."""
+    """Return the printable part of a text."""
     return "".join(character for character in str(value or "") if character.isprintable())[:80]
 
 
@@ -109,19 +116,19 @@ _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Try:
-    """What yfinance ended in: a table, possibly empty, or an error."""
+    """The result of one call of yfinance: a table, possibly empty, or an error."""
 
     frame: pd.DataFrame | None = None
     error: Exception | None = None
 
     @property
     def reason(self) -> str:
-        """The error on one line, cut where yfinance gets talkative."""
+        """The error on one short line."""
         return ascii(self.error)[:160]
 
     @property
     def cache_error(self) -> sqlite3.Error | None:
-        """The SQLite error that peewee wrapped, if that is what happened."""
+        """The SQLite error that peewee wrapped, if any."""
         cause = self.error.__context__ if self.error else None
         return cause if isinstance(cause, sqlite3.Error) else None
 
@@ -129,8 +136,8 @@ class _Try:
 class YahooSource:
     """Yahoo's daily prices.
 
-    After Yahoo has insisted on its rate limit the source stays shut: every further
-    ticker fails at once, without a request.
+    Once Yahoo has kept to its rate limit for all tries, every further ticker fails at once,
+    without a request.
     """
 
     name = SOURCE
@@ -144,26 +151,26 @@ class YahooSource:
         self._cache_dir = cache_dir
         self._session = session or shared_session()
         self._sleep = sleep
-        self._is_shut = False
+        self._is_limited = False
         self._is_placed = False
 
     def tickers(self) -> tuple[str, ...]:
-        """Return nothing: what Yahoo serves has no bound."""
+        """Return nothing: Yahoo has no fixed list."""
         return ()
 
     def history(self, ticker: str, start: date | None, end: date | None) -> History:
-        """Serve one ticker's bars, oldest first; see `Source.history`.
+        """Return one ticker's bars, oldest first; see `Source.history`.
 
         Raises:
             UsageError: malformed ticker, or `start` after `end`.
             UnknownNameError: Yahoo has no such ticker, or no bar of it at all.
-            DataError: another ticker's data came, or no bars in the span.
-            SourceDownError: no answer or nonsense, three times.
+            DataError: another ticker's data, or no bars in the span.
+            SourceDownError: no answer or an unreadable one, three times.
             TryLaterError: Yahoo limits our rate, three times or for long.
             CannotWriteError, StorageError: yfinance's cache folder cannot be used.
         """
         question = _question(ticker, start, end)
-        if self._is_shut:
+        if self._is_limited:
             raise TryLaterError(
                 f"{question.ticker}: not asked, Yahoo limits our rate. Try again in an hour."
             )
@@ -177,13 +184,13 @@ class YahooSource:
                 limited = isinstance(error, TryLaterError)
                 pause = self._pause(limited, done)
                 if done == _TRIES or pause > _LONGEST_PAUSE:
-                    self._is_shut = limited
+                    self._is_limited = limited
                     raise
                 log.info("%s Waiting %.0f s.", error, pause)
             self._sleep(pause)
 
     def _pause(self, limited: bool, done: int) -> float:
-        """Return the seconds to wait: as told, or doubling."""
+        """Return the seconds to wait: as Yahoo asks, or doubling."""
         doubled = 2.0 ** (done - 1)
         if not limited:
             return _FAILED_PAUSE * doubled
@@ -192,7 +199,7 @@ class YahooSource:
         return _LIMITED_PAUSE * doubled if asked is None else asked
 
     def _try(self, question: Question, start: date | None, end: date | None) -> History:
-        """Ask once, and let the recorded answer decide what came of it."""
+        """Ask once; read the recorded answer, and raise the error that it stands for."""
         tried = self._ask_past_broken_cache(question.ticker, start, end)
         answer = self._session.last_answer
         if answer is None:
@@ -214,7 +221,7 @@ class YahooSource:
         return History(listing=listing_from(question.ticker, chart["meta"]), bars=bars)
 
     def _ask_past_broken_cache(self, ticker: str, start: date | None, end: date | None) -> _Try:
-        """Ask; if yfinance's cache is broken, ask once more from an empty one."""
+        """Ask; if yfinance's cache is broken, empty it and ask once more."""
         tried = self._ask(ticker, start, end)
         # A locked or full database is an OperationalError; deleting the files cures neither.
         if self._is_cache_suspect(tried) and not isinstance(
@@ -247,20 +254,20 @@ class YahooSource:
             ) from error
 
     def _ask(self, ticker: str, start: date | None, end: date | None) -> _Try:
-        """Let yfinance ask once, and catch whatever it ends in."""
+        """Call yfinance once, and catch any error."""
         self._session.forget()
         with warnings.catch_warnings():
-            # Importing it switches its deprecation warnings on, and it gives pandas 3 many reasons.
+            # Importing it enables its deprecation warnings, and pandas 3 causes many.
             import yfinance
 
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
             logging.getLogger("yfinance").setLevel(logging.CRITICAL + 1)
             self._place_cache(yfinance.cache)
-            # It keeps bad answers, too, and would repeat them for ever.
+            # It caches bad answers, too.
             yfinance.data.YfData.cache_get.cache_clear()
             try:
                 return _Try(frame=self._download(yfinance, ticker, start, end))
-            # Anything may come: KeyError, JSONDecodeError, peewee's and curl's errors.
+            # Any error is possible: KeyError, JSONDecodeError, peewee's and curl's.
             except Exception as error:
                 return _Try(error=error)
 
@@ -284,7 +291,7 @@ class YahooSource:
         return frame
 
     def _place_cache(self, cache: Any) -> None:
-        """Point yfinance at our folder, private because it unpickles the cookie in it."""
+        """Set yfinance's cache to our folder, private because it unpickles the cookie in it."""
         if self._is_placed:
             return
         try:
@@ -296,7 +303,7 @@ class YahooSource:
                 "Choose another --home."
             ) from error
         cache.set_cache_location(str(self._cache_dir))
-        # The managers keep the connection of an earlier place until they are forgotten.
+        # The managers keep the connection to an earlier folder until they are reset.
         cache._TzCacheManager._tz_cache = None
         cache._CookieCacheManager._Cookie_cache = None
         cache._ISINCacheManager._isin_cache = None
@@ -304,11 +311,32 @@ class YahooSource:
 
 
 def _question(ticker: str, start: date | None, end: date | None) -> Question:
-    """Check what is asked for before anything is sent."""
+    """Check a request before anything is sent."""
     ticker = normalise_ticker(ticker)
     if _ISIN.fullmatch(ticker):
         raise UsageError(f"{ticker} is an ISIN; Yahoo is asked by ticker, for example AAPL.")
     if start and end and start > end:
         raise UsageError(f"{ticker}: start {start} is after end {end}. Swap them.")
     span = f"between {start or 'the beginning'} and {end or 'today'}"
-    return Question(ticker=ticker, span=span, whole=start is None)
+    return Question(ticker=ticker, span=span, is_complete=start is None)
+
+
+_CHECKED: Final = "SPY"  # a ticker that Yahoo has always had
+
+
+def open_source(home: Path) -> YahooSource:
+    """Open Yahoo with the cache of a home."""
+    return YahooSource(home / "data" / "yahoo")
+
+
+def check() -> str:
+    """Ask Yahoo for a few days of one ticker, as a fetch does; store nothing.
+
+    Raises:
+        SourceDownError: it does not answer.
+        TryLaterError: it limits our rate.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        start = clock.now().date() - timedelta(days=14)
+        bars = open_source(Path(folder)).history(_CHECKED, start, None).bars
+    return f"Yahoo answers: {len(bars)} days of {_CHECKED}"

@@ -1,34 +1,189 @@
-"""The one HTTP session that yfinance talks through.
+"""The one HTTP session of yfinance, and the meaning of Yahoo's answers.
 
-It keeps a polite pace, refuses every host but Yahoo's, caps the size of an answer and
-remembers the last answer of the chart service.  Judges nothing: see `yahoo_answer.py`.
+The session keeps a polite pace, refuses every host but Yahoo's, limits the size of an answer and
+records the last answer of the chart service.  yfinance raises different exceptions for the same
+fault as a process goes on, so the recorded HTTP answer alone decides which error is raised.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from curl_cffi.requests import Response, Session
 
-from forecaster.data.sources.yahoo_answer import Answer
+from forecaster.errors import (
+    DataError,
+    ForecasterError,
+    SourceDownError,
+    TryLaterError,
+    UnknownNameError,
+)
 
-_CHART = "/v8/finance/chart/"
-# yfinance asks these when the time zone look-up failed; why it failed is known already.
-_POINTLESS = ("/v10/finance/quoteSummary/", "/v7/finance/quote")
+_SNIPPET: Final = 80
+_CHART: Final = "/v8/finance/chart/"
+# yfinance asks these after a failed time zone look-up; the reason of the failure is known already.
+_POINTLESS: Final = ("/v10/finance/quoteSummary/", "/v7/finance/quote")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The last answer of Yahoo's chart service.
+
+    `status` is 0 and `trouble` the reason if no complete HTTP answer came back. `for_span` is
+    False for the one-day look-up of the time zone, which precedes the first span of a ticker.
+    """
+
+    for_span: bool
+    status: int = 0
+    retry_after: str = ""
+    body: bytes = b""
+    trouble: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again at once is pointless: new cookies cure only 401 and 403."""
+        return bool(self.trouble) or (self.status >= 400 and self.status not in (401, 403))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One ticker, and the span of days asked for, in words; `is_complete` without a start."""
+
+    ticker: str
+    span: str
+    is_complete: bool
+
+
+def read_chart(question: Question, answer: Answer) -> dict[str, Any]:
+    """Return the chart in an answer, as in Yahoo's JSON, or raise the error that it stands for.
+
+    Raises:
+        TryLaterError: 429.
+        UnknownNameError: 404, or nothing known under that name.
+        SourceDownError: no answer, another bad status, or not the JSON of a chart.
+        DataError: another ticker's data, or no bars in the span asked for.
+    """
+    _check_transport(question.ticker, answer)
+    payload = _parse(question.ticker, answer)
+    _check_status(question, answer, payload)
+    chart = _first_result(question, answer, payload)
+    symbol = chart["meta"].get("symbol")
+    if symbol != question.ticker:
+        raise DataError(
+            f"{question.ticker}: Yahoo answered with the data of {_short(symbol)}; nothing was "
+            "stored. The ticker may have been renamed: check it on finance.yahoo.com."
+        )
+    if answer.for_span and not chart.get("timestamp"):
+        raise no_bars(question, answer)
+    return chart
+
+
+def no_bars(question: Question, answer: Answer) -> ForecasterError:
+    """Build the error for a readable answer without a single bar."""
+    sentence = f"{question.ticker}: Yahoo answered {answer.status} with no bars {question.span}"
+    if question.is_complete:
+        return UnknownNameError(f"{sentence}. Check the spelling of the ticker.")
+    return DataError(f"{sentence}. Ask for a longer period.")
+
+
+def retry_seconds(text: str, now: datetime) -> float | None:
+    """Parse a Retry-After header, in seconds or an HTTP date; None if it is neither."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max((until - now).total_seconds(), 0.0)
+
+
+def _check_transport(ticker: str, answer: Answer) -> None:
+    if answer.trouble:
+        raise SourceDownError(
+            f"{ticker}: no answer from Yahoo ({answer.trouble}). Check the network, or try later."
+        )
+    if answer.status == 429:
+        asked = f" and asks to wait {answer.retry_after}" if answer.retry_after else ""
+        raise TryLaterError(
+            f"{ticker}: Yahoo limits our rate (answered 429{asked}). Try again in an hour."
+        )
+    if answer.status == 404:
+        raise _unknown(ticker, "answered 404")
+
+
+def _parse(ticker: str, answer: Answer) -> dict[str, Any]:
+    """Parse the body to {"result": ..., "error": ...}; refuse too deep a nesting as well."""
+    try:
+        payload = json.loads(answer.body)["chart"]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise _unreadable(ticker, answer) from error
+    if not isinstance(payload, dict):
+        raise _unreadable(ticker, answer)
+    return payload
+
+
+def _check_status(question: Question, answer: Answer, payload: dict[str, Any]) -> None:
+    """Raise for a bad status and for an error that Yahoo explains."""
+    reason = payload.get("error")
+    if answer.status < 400 and not reason:
+        return
+    reason = reason if isinstance(reason, dict) else {}
+    if reason.get("code") == "Not Found":
+        raise _unknown(question.ticker, f"answered {answer.status}, Not Found")
+    # Yahoo's 400 for a span before the first or after the last day of a listing.
+    if str(reason.get("description", "")).startswith("Data doesn't exist"):
+        raise no_bars(question, answer)
+    raise _unreadable(question.ticker, answer)
+
+
+def _first_result(question: Question, answer: Answer, payload: dict[str, Any]) -> dict[str, Any]:
+    results = payload.get("result")
+    if not results:
+        if answer.for_span and not question.is_complete:
+            raise no_bars(question, answer)
+        raise _unknown(question.ticker, f"answered {answer.status} with an empty result")
+    chart = results[0] if isinstance(results, list) else None
+    if not isinstance(chart, dict) or not isinstance(chart.get("meta"), dict):
+        raise _unreadable(question.ticker, answer)
+    return chart
+
+
+def _unknown(ticker: str, answered: str) -> UnknownNameError:
+    return UnknownNameError(
+        f"{ticker}: Yahoo has no such ticker ({answered}). Check the spelling; class shares "
+        "are written BRK-B, other exchanges SAP.DE or 7203.T."
+    )
+
+
+def _unreadable(ticker: str, answer: Answer) -> SourceDownError:
+    snippet = _short(answer.body[:_SNIPPET].decode("utf-8", "replace"))
+    return SourceDownError(
+        f"{ticker}: Yahoo answered {answer.status} with something that is not a chart "
+        f"({len(answer.body)} bytes, {snippet}). Try later."
+    )
+
+
+def _short(value: object) -> str:
+    """Quote foreign text on one short line of plain ASCII."""
+    return ascii(str(value)[:_SNIPPET])
 
 
 class RefusedRequestError(OSError):
-    """A request that is not sent; an OSError, because yfinance goes on without cookies then."""
+    """A request that is not sent; an OSError, after which yfinance continues without cookies."""
 
 
 class RecordingSession(Session[Response]):
-    """A browser-like session with manners and a memory of one answer.
+    """A browser-like session that limits its pace and records the last answer.
 
-    Meant for one thread and one per process: yfinance keeps the last session it was
-    given for everybody.
+    For one thread, and one per process: yfinance shares the last session it was given.
     """
 
     def __init__(
@@ -51,17 +206,17 @@ class RecordingSession(Session[Response]):
         self._next_turn = clock()
 
     def forget(self) -> None:
-        """Forget the last answer and count anew, before the next try."""
+        """Reset the last answer and the count of requests, before the next try."""
         self.last_answer = None
         self.requests_sent = 0
 
     def request(self, method: Any, url: str, **options: Any) -> Response:  # type: ignore[override]
-        """Send one request at the session's pace, and record it if it asks for a chart.
+        """Send one request at the session's pace, and record the answer if it is a chart.
 
         Raises:
-            RefusedRequestError: not Yahoo's host, or the answer is known to be useless.
+            RefusedRequestError: another host than Yahoo's, or a pointless request.
         """
-        self._refuse_useless(url)
+        self._refuse_pointless(url)
         self._wait_for_turn()
         self.requests_sent += 1
         patience = options.get("timeout") or self.timeout_seconds
@@ -84,11 +239,11 @@ class RecordingSession(Session[Response]):
         return response
 
     def send(self, method: Any, url: str, **options: Any) -> Response:
-        """Make one HTTP exchange; a test's subclass sends it elsewhere."""
+        """Send one HTTP request; a test's subclass sends it elsewhere."""
         return super().request(method, url, **options)
 
     def _exchange(self, method: Any, url: str, options: dict[str, Any]) -> Response:
-        """Collect the body ourselves: curl's own limit counts bytes before decompression."""
+        """Collect the body here: curl's own limit counts bytes before decompression."""
         body = bytearray()
 
         def take(chunk: bytes) -> int:
@@ -102,7 +257,7 @@ class RecordingSession(Session[Response]):
         response.content = bytes(body)
         return response
 
-    def _refuse_useless(self, url: str) -> None:
+    def _refuse_pointless(self, url: str) -> None:
         _check_host(url)
         if urlsplit(url).path.startswith(_POINTLESS):
             raise RefusedRequestError("not needed for prices")
@@ -130,6 +285,6 @@ def _check_host(url: str) -> None:
 
 
 def _first_sentence(error: Exception) -> str:
-    """Drop curl's preamble and its pointer to the manual."""
+    """Return curl's message without its preamble and its link to the manual."""
     text = " ".join(str(error).split(" See https://")[0].split())
     return text.removeprefix("Failed to perform, ").rstrip(".")

@@ -13,7 +13,7 @@ from forecaster.data.export import write_csv
 from forecaster.data.sources import file_reading
 from forecaster.data.sources.cells import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
-from forecaster.data.sources.files import Said, read_file
+from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
@@ -55,9 +55,9 @@ def test_an_ordinary_file_is_read(tmp_path):
 
 def test_basis_and_calendar_can_be_named(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
-    (history,) = read_file(path, "7203.T", logged_warnings=Said(basis="split-adjusted"))
+    (history,) = read_file(path, "7203.T", options=FileOptions(basis="split-adjusted"))
     assert (history.listing.basis, history.listing.calendar) == ("split-adjusted", "XTKS")
-    (history,) = read_file(path, "7203.T", logged_warnings=Said(calendar="weekdays"))
+    (history,) = read_file(path, "7203.T", options=FileOptions(calendar="weekdays"))
     assert history.listing.calendar == "weekdays"
 
 
@@ -75,27 +75,27 @@ def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "said", "message"),
+    ("told", "options", "message"),
     [
         (
             "as-traded,XNYS",
-            Said(basis="split-adjusted"),
-            "AAPL: column basis says as-traded, --basis split-adjusted. Drop the option",
+            FileOptions(basis="split-adjusted"),
+            "AAPL: column basis is as-traded, --basis is split-adjusted. Drop the option",
         ),
         (
             "as-traded,XNYS",
-            Said(calendar="XLON"),
-            "AAPL: column calendar says XNYS, --calendar XLON",
+            FileOptions(calendar="XLON"),
+            "AAPL: column calendar is XNYS, --calendar is XLON",
         ),
-        ("as-traded,XNYS", Said(calendar="Mars"), "Mars: no calendar of this name"),
+        ("as-traded,XNYS", FileOptions(calendar="Mars"), "Mars: no calendar of this name"),
     ],
 )
-def test_options_that_contradict_the_columns_are_refused(tmp_path, told, logged_warnings, message):
+def test_options_that_contradict_the_columns_are_refused(tmp_path, told, options, message):
     text = TOLD + f"AAPL,2024-01-02,10,12,9,11,{told}\n"
     with pytest.raises(UsageError, match=message):
-        read_file(_file(tmp_path, text), logged_warnings=logged_warnings)
-    agreed = Said(basis="as-traded", calendar="NYSE")
-    assert read_file(_file(tmp_path, text), logged_warnings=agreed)[0].listing.calendar == "XNYS"
+        read_file(_file(tmp_path, text), options=options)
+    agreed = FileOptions(basis="as-traded", calendar="NYSE")
+    assert read_file(_file(tmp_path, text), options=agreed)[0].listing.calendar == "XNYS"
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_columns_that_tell_no_basis_or_calendar_are_refused(tmp_path, rows, mess
 def test_a_calendar_that_was_named_before_holds_until_another_is(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
     known = {"BTC": "24/7", "ETH": "24/5"}
-    (history,) = read_file(path, "BTC", logged_warnings=Said(calendars=known))
+    (history,) = read_file(path, "BTC", options=FileOptions(calendars=known))
     assert history.listing.calendar == "24/7"
-    (history,) = read_file(path, "BTC", logged_warnings=Said(calendars=known, calendar="XNYS"))
+    (history,) = read_file(path, "BTC", options=FileOptions(calendars=known, calendar="XNYS"))
     assert history.listing.calendar == "XNYS"
 
 
@@ -216,7 +216,7 @@ def test_rows_out_of_order_are_sorted_and_told(tmp_path, caplog, order, told):
 def test_a_row_that_stands_twice_is_taken_once_and_told(tmp_path, caplog):
     row = "2024-01-02,10,12,9,11,1000\n"
     assert len(_read(tmp_path, HEADER + row + row + "2024-01-03,10,12,9,11,1000\n")) == 2
-    assert "AAPL: 1 rows stand twice" in caplog.text
+    assert "AAPL: 1 duplicate rows" in caplog.text
 
 
 def test_a_bar_that_cannot_be_is_told_by_its_line_in_any_order(tmp_path):
@@ -267,13 +267,17 @@ def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
     rows = "3/4/2024,10,12,9,11,1\n"
     with pytest.raises(DataError, match="--dates mdy or dmy"):
         _read(tmp_path, HEADER + rows)
-    (day,) = _days(_read(tmp_path, HEADER + rows, logged_warnings=Said(dates=order)))
+    (day,) = _days(_read(tmp_path, HEADER + rows, options=FileOptions(dates=order)))
     assert day == f"2024-{month:02}-{7 - month:02}"
     with pytest.raises(DataError, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
-        _read(tmp_path, HEADER + rows + "14/14/2024,1,1,1,1,1\n", logged_warnings=Said(dates=order))
+        _read(
+            tmp_path,
+            HEADER + rows + "14/14/2024,1,1,1,1,1\n",
+            options=FileOptions(dates=order),
+        )
     wrong = "1/14/2024" if order == "dmy" else "14/1/2024"
     with pytest.raises(DataError, match=f"line 2, column Date: '{wrong}'; a date such as"):
-        _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", logged_warnings=Said(dates=order))
+        _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", options=FileOptions(dates=order))
 
 
 def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
@@ -287,7 +291,7 @@ def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
     lines[-1] = "AAPL;2/28/2024;x;1.000,5;1.002,5;999,5;1.001,5;28"
     path = _file(tmp_path, "\n".join(["Ticker;Date;Note;Open;High;Low;Close;Volume", *lines]))
     whole = read_file(path)
-    monkeypatch.setattr("forecaster.data.sources.file_reading.PIECE_ROWS", 7)
+    monkeypatch.setattr("forecaster.data.sources.file_reading.CHUNK_ROWS", 7)
     caplog.clear()
     with caplog.at_level(logging.INFO):
         pieces = read_file(path)
@@ -320,7 +324,7 @@ def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
         return table
 
     monkeypatch.setattr(file_reading, "with_fields", noting)
-    monkeypatch.setattr(file_reading, "PIECE_ROWS", piece)
+    monkeypatch.setattr(file_reading, "CHUNK_ROWS", piece)
     histories = read_file(_file(tmp_path, "Ticker," + HEADER + body))
     assert sum(lengths) == rows and max(lengths) <= piece
     assert sum(len(one.bars) for one in histories) == rows
@@ -387,13 +391,11 @@ SPLIT = HEADER.strip() + ",Stock Splits\n2024-01-02,10,12,9,11,1,\n2024-01-03,10
 
 def test_closes_that_splits_speak_against_need_a_word(tmp_path, caplog):
     """Yahoo's files are split-adjusted and do not say so; as traded this is a day of 139 %."""
-    with pytest.raises(
-        UsageError, match=r"1 of 1 splits leave no jump.*Say which.*--basis split-a"
-    ):
+    with pytest.raises(UsageError, match=r"1 of 1 splits leave no jump.*add --basis split-a"):
         _read(tmp_path, SPLIT)
-    assert len(_read(tmp_path, SPLIT, logged_warnings=Said(basis="split-adjusted"))) == 2
+    assert len(_read(tmp_path, SPLIT, options=FileOptions(basis="split-adjusted"))) == 2
     assert caplog.text == ""
-    assert len(_read(tmp_path, SPLIT, logged_warnings=Said(basis="as-traded"))) == 2
+    assert len(_read(tmp_path, SPLIT, options=FileOptions(basis="as-traded"))) == 2
     assert "AAPL: 1 of 1 splits leave no jump" in caplog.text
 
 

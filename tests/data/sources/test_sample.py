@@ -5,7 +5,7 @@ import pytest
 
 from forecaster.data.history import validate_bars
 from forecaster.data.sessions import sessions_between
-from forecaster.data.sources.base import Source
+from forecaster.data.sources import Source
 from forecaster.data.sources.sample import SampleSource
 from forecaster.errors import DataError, UnknownNameError
 

@@ -21,10 +21,9 @@ from curl_cffi.requests.exceptions import Timeout
 from yfinance.data import SingletonMeta
 
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS
-from forecaster.data.sources.base import Source
+from forecaster.data.sources import Source
 from forecaster.data.sources.yahoo import YahooSource, bars_from
-from forecaster.data.sources.yahoo_answer import retry_seconds
-from forecaster.data.sources.yahoo_session import RefusedRequestError
+from forecaster.data.sources.yahoo_session import RefusedRequestError, retry_seconds
 from forecaster.errors import (
     CannotWriteError,
     DataError,
