@@ -14,7 +14,8 @@ import torch
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
-from forecaster.models.network import build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, build_network
 from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.trainer import Options, train
 
@@ -34,7 +35,11 @@ def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> fl
         generator.standard_normal((rows, 1), dtype=np.float32),
         np.ones((rows, 1), dtype=np.bool_),
     )
-    network = build_network("lstm", inputs=INPUTS, targets=1, hidden=HIDDEN, layers=1, dropout=0.2)
+    network = build_network(
+        Architecture(
+            model="lstm", inputs=INPUTS, forms=(PointForm(),), hidden=HIDDEN, layers=1, dropout=0.2
+        )
+    )
     options = Options(
         max_steps=UPDATES,
         learning_rate=1e-3,

@@ -27,7 +27,8 @@ import torch
 from benchmarks.plain_loop import PlainLoop
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
-from forecaster.models.network import Network, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, Network, build_network
 from forecaster.training.epoch import Reading, Segments, TrainingArrays
 from forecaster.training.micro_batches import Workers, tiled_gradients
 from forecaster.training.trainer import Options, train
@@ -53,7 +54,11 @@ def panel() -> TrainingArrays:
 
 def network_of(kind: str, hidden: int) -> Network:
     """Build ours, without the dropout that the plain loop has not."""
-    return build_network(kind, inputs=INPUTS, targets=1, hidden=hidden, layers=1, dropout=0.0)
+    return build_network(
+        Architecture(
+            model=kind, inputs=INPUTS, forms=(PointForm(),), hidden=hidden, layers=1, dropout=0.0
+        )
+    )
 
 
 def spent(work: Callable[[], object]) -> tuple[float, float]:

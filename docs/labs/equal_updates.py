@@ -8,7 +8,8 @@ import torch
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import pack_sequences
-from forecaster.models.network import Network, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, Network, build_network
 from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.inference import forecast_histories
 from forecaster.training.trainer import Options, train
@@ -49,7 +50,9 @@ def run(name: str, plan: BPTTPlan, passes: int) -> None:
     segments = pack_sequences(OFFSETS[:-1], stops, SERIES, chunk, np.random.default_rng(0), chunk)
     updates = passes * (1 if plan.step_per == "epoch" else len(segments))
     torch.manual_seed(0)
-    network = build_network("gru", inputs=1, targets=1, hidden=16, layers=1, dropout=0.0)
+    network = build_network(
+        Architecture(model="gru", inputs=1, forms=(PointForm(),), hidden=16, layers=1, dropout=0.0)
+    )
     options = Options(
         max_steps=updates,
         learning_rate=3e-3,

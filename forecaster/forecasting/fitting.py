@@ -32,7 +32,7 @@ from forecaster.forecasting.fitted_model import (
     weights_of,
 )
 from forecaster.forecasting.memory import with_measured_horizon
-from forecaster.models.network import Network, build_network
+from forecaster.models.network import Architecture, Network, build_network
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.device import choose_device, is_of_memory
@@ -313,17 +313,18 @@ def _new_network(dataset: Dataset, settings: TrainSettings, start: Weights | Non
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     network = build_network(
-        settings.model,
-        inputs=len(dataset.reader.names),
-        targets=len(dataset.panel.targets),
-        hidden=settings.hidden,
-        layers=settings.layers,
-        dropout=settings.dropout,
-        input_dropout=settings.input_dropout,
-        forms=dataset.forms,
-        has_base=dataset.reader.base is not None,
-        learned_start=settings.initial_state == "learned",
-        bidirectional=settings.bidirectional,
+        Architecture(
+            model=settings.model,
+            inputs=len(dataset.reader.names),
+            hidden=settings.hidden,
+            layers=settings.layers,
+            dropout=settings.dropout,
+            input_dropout=settings.input_dropout,
+            forms=dataset.forms,
+            has_base=dataset.reader.base is not None,
+            learned_start=settings.initial_state == "learned",
+            bidirectional=settings.bidirectional,
+        )
     )
     if start is not None:
         fill(network, start, "The weights to start from")

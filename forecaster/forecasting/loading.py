@@ -29,7 +29,7 @@ from forecaster.forecasting.fitted_model import (
     refuse_other_shapes,
 )
 from forecaster.forecasting.model_manifest import base_of, check_numbers, scaler_of
-from forecaster.models.network import Network, build_network
+from forecaster.models.network import Architecture, Network, build_network
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import load_weights
 
@@ -138,17 +138,18 @@ def _rebuilt(manifest: Manifest, weights: Weights) -> Network:
 def _built(manifest: Manifest) -> Network:
     part = manifest.network
     return build_network(
-        part.model,
-        inputs=len(manifest.inputs),
-        targets=len(manifest.targets),
-        hidden=part.hidden,
-        layers=part.layers,
-        dropout=part.dropout,
-        input_dropout=part.input_dropout,
-        forms=forms_of(part.heads, part.point_loss),
-        has_base=manifest.base is not None,
-        learned_start=part.learned_start,
-        bidirectional=part.bidirectional,
+        Architecture(
+            model=part.model,
+            inputs=len(manifest.inputs),
+            hidden=part.hidden,
+            layers=part.layers,
+            dropout=part.dropout,
+            input_dropout=part.input_dropout,
+            forms=forms_of(part.heads, part.point_loss),
+            has_base=manifest.base is not None,
+            learned_start=part.learned_start,
+            bidirectional=part.bidirectional,
+        )
     )
 
 

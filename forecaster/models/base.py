@@ -2,20 +2,20 @@
 
 Knows no prices, no optimizer and no loss; keeps nothing on the module between calls.
 
-Shape letters: T days, B rows (lanes or windows), F features, H hidden units, Y layers.
+Shape letters: T days, B batch rows, F features, H hidden units, Y layers.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, cat, nn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecurrentState:
-    """What a network remembers between two days: (h,) or, for the LSTM, (h, c).
+    """The state of a network between two days: (h,) or, for the LSTM, (h, c).
 
     Args:
         tensors: each (Y, B, H), all of one shape, dtype and device.
@@ -24,36 +24,32 @@ class RecurrentState:
     tensors: tuple[Tensor, ...]
 
     def detach(self) -> "RecurrentState":
-        """Cut the state off the days that led to it: same values, no gradient."""
+        """Return the same values without gradient history."""
         return self._map(Tensor.detach)
 
     def rows(self, index: Tensor | slice) -> "RecurrentState":
-        """Pick rows by number, by a slice or by a (B,) bool choice, in the order given."""
+        """Select rows by number, by a slice or by a (B,) bool choice, in the order given."""
         # cuDNN refuses a state that is not contiguous.
         return self._map(lambda tensor: tensor[:, index].contiguous())
 
     def reset(self, where: Tensor) -> "RecurrentState":
-        """Zero exactly the rows where the (B,) bool `where` is True; a copy, not in place."""
+        """Return a copy with zeros in exactly the rows where the (B,) bool `where` is True."""
         return self._map(lambda tensor: tensor.masked_fill(where[None, :, None], 0.0))
-
-    def to(self, device: torch.device) -> "RecurrentState":
-        """Move to a device."""
-        return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "RecurrentState":
         return RecurrentState(tuple(change(tensor) for tensor in self.tensors))
 
 
-def side_by_side(states: Sequence[RecurrentState]) -> RecurrentState:
+def join_rows(states: Sequence[RecurrentState]) -> RecurrentState:
     """Join the rows of states, in the order given; at least one."""
     parts = zip(*(state.tensors for state in states), strict=True)
-    return RecurrentState(tuple(torch.cat(tensors, dim=1) for tensors in parts))
+    return RecurrentState(tuple(cat(tensors, dim=1) for tensors in parts))
 
 
 class RecurrentCore(nn.Module, ABC):
     """A recurrent network without its head: days in, hidden units out.
 
-    Every core sets `hidden_size`, the H of its outputs. One that is not `cuttable` gives
+    Every core sets `hidden_size`, the H of its outputs. One that is not `cuttable` returns
     other outputs when the days come in several calls. On a CPU one `in_one_kernel` runs all
     days in one operation, as only torch's LSTM does; others call operations for each day.
     """
@@ -79,13 +75,37 @@ class RecurrentCore(nn.Module, ABC):
         """Make the zeros that a series starts from, on the weights' device and dtype."""
 
 
-def zero_state(fused: nn.RNNBase, rows: int, tensors: int) -> RecurrentState:
-    """Make a state of `tensors` zero tensors (Y, rows, H) that fits a fused torch module."""
-    like = next(fused.parameters())
-    shape = (fused.num_layers, rows, fused.hidden_size)
-    return RecurrentState(tuple(like.new_zeros(shape) for _ in range(tensors)))
+class FusedCore(RecurrentCore):
+    """A core on one of torch's fused kernels; subclasses choose it and document the cell.
 
+    Args:
+        input_size: features per day.
+        hidden_size: units per layer.
+        layers: layers, each reading the one below on the same day.
+        dropout: share of units dropped between layers while training, in [0, 1).
+    """
 
-def between_layers(layers: int, dropout: float) -> float:
-    """Give the dropout that a fused module may be told: none where it has one layer."""
-    return dropout if layers > 1 else 0.0
+    kernel: ClassVar[type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]]
+    state_tensors: ClassVar[int] = 1
+
+    def __init__(
+        self, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        between_layers = dropout if layers > 1 else 0.0  # torch warns of one without effect
+        self.fused = self.kernel(input_size, hidden_size, layers, dropout=between_layers)
+
+    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Run through the days of `x`; see `RecurrentCore.forward`."""
+        if self.state_tensors == 1:
+            hidden, h = self.fused(x, state.tensors[0])
+            return hidden, RecurrentState((h,))
+        hidden, end = self.fused(x, state.tensors)
+        return hidden, RecurrentState(end)
+
+    def initial_state(self, rows: int) -> RecurrentState:
+        """Make zeros, each tensor (Y, rows, H)."""
+        like = next(self.fused.parameters())
+        shape = (self.fused.num_layers, rows, self.hidden_size)
+        return RecurrentState(tuple(like.new_zeros(shape) for _ in range(self.state_tensors)))

@@ -1,14 +1,11 @@
-"""The long short-term memory, on torch's fused kernel.
+"""The long short-term memory. Knows no head and no loss."""
 
-Knows no head and no loss. Shape letters as in `base.py`.
-"""
+from torch import nn
 
-from torch import Tensor, nn
-
-from forecaster.models.base import RecurrentCore, RecurrentState, between_layers, zero_state
+from forecaster.models.base import FusedCore
 
 
-class LSTMCore(RecurrentCore):
+class LSTMCore(FusedCore):
     """A memory that is added to, and three gates around it.
 
         f_t = sigmoid(W_f x_t + U_f h_{t-1} + b_f)    forget gate
@@ -21,12 +18,6 @@ class LSTMCore(RecurrentCore):
     with x_t the day's features (or the layer below), c_t the memory, h_t the hidden units,
     W and U weights, b biases, * elementwise.
 
-    Args:
-        input_size: features per day.
-        hidden_size: units per layer.
-        layers: layers, each reading the one below on the same day.
-        dropout: share of units dropped between layers while training, in [0, 1).
-
     Source: Hochreiter and Schmidhuber (1997), "Long Short-Term Memory", with the forget gate
     of Gers, Schmidhuber and Cummins (2000), "Learning to Forget". Deviations: no peephole
     connections and exact gradients (the 1997 paper truncates them at the gates); torch keeps
@@ -34,23 +25,6 @@ class LSTMCore(RecurrentCore):
     near 0, where Gers et al. advise a positive one.
     """
 
+    kernel = nn.LSTM
+    state_tensors = 2
     in_one_kernel = True
-
-    def __init__(
-        self, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.fused = nn.LSTM(
-            input_size, hidden_size, layers, dropout=between_layers(layers, dropout)
-        )
-
-    def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Run through the days of `x`; see `RecurrentCore.forward`."""
-        h, c = state.tensors
-        hidden, (h, c) = self.fused(x, (h, c))
-        return hidden, RecurrentState((h, c))
-
-    def initial_state(self, rows: int) -> RecurrentState:
-        """Make (h, c) of zeros, each (Y, rows, H)."""
-        return zero_state(self.fused, rows, tensors=2)

@@ -1,7 +1,4 @@
-"""A network without memory, with the interface of the others: the rival of recurrence.
-
-Knows no head and no loss. Shape letters as in `base.py`.
-"""
+"""A network without memory, the benchmark of recurrence. Knows no head and no loss."""
 
 from torch import Tensor, nn
 
@@ -9,7 +6,7 @@ from forecaster.models.base import RecurrentCore, RecurrentState
 
 
 class MLPCore(RecurrentCore):
-    """Reads each day by itself: layers of rectified units.
+    """Layers of rectified units that read each day by itself.
 
         h_t = max(0, W x_t + b)
 

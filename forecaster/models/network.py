@@ -1,11 +1,12 @@
-"""A whole network, core and head, and the one place that knows networks by name.
+"""A complete network, core and head, and the one place that knows networks by name.
 
 Knows no prices, no optimizer and no file.
 
-Shape letters: T days, B rows, F features, K targets, R raw outputs of the head.
+Shape letters: T days, B batch rows, F features, K targets, R raw outputs of the head.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +15,24 @@ from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.elman import ElmanCore
 from forecaster.models.gru import GRUCore
-from forecaster.models.heads import Form, Head, PointForm
+from forecaster.models.heads import Form, Head
 from forecaster.models.lstm import LSTMCore
 from forecaster.models.mlp import MLPCore
 
+CoreType = Callable[[int, int, int, float], RecurrentCore]
+CORES: dict[str, CoreType] = {"elman": ElmanCore, "gru": GRUCore, "lstm": LSTMCore}
+MEMORYLESS: dict[str, CoreType] = {"mlp": MLPCore}
 
-class ReadingCore(RecurrentCore):
-    """Hands the first columns of each day to another core, some dropped while training.
 
-    What follows them is for others: the head adds a base's raw outputs (see `network.py`).
+class InputCore(RecurrentCore):
+    """Another core on the first columns of each day, some dropped while training.
+
+    The columns after them are raw outputs of a base, which the head adds (see `Network`).
 
     Args:
         core: reads `inputs` columns; its state is the state.
-        inputs: columns to hand on, F.
-        dropout: share of their values dropped while training, each day anew, in [0, 1).
+        inputs: columns to read, F.
+        dropout: share of their values dropped while training, drawn for each day, in [0, 1).
     """
 
     def __init__(self, core: RecurrentCore, inputs: int, dropout: float) -> None:
@@ -40,9 +45,8 @@ class ReadingCore(RecurrentCore):
 
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
         """Run through the days of `x`; see `RecurrentCore.forward`."""
-        output: tuple[Tensor, RecurrentState] = self.core(
-            self.dropout(x[..., : self.inputs]), state
-        )
+        read = self.dropout(x[..., : self.inputs])
+        output: tuple[Tensor, RecurrentState] = self.core(read, state)
         return output
 
     def initial_state(self, rows: int) -> RecurrentState:
@@ -51,12 +55,12 @@ class ReadingCore(RecurrentCore):
 
 
 class BidirectionalCore(RecurrentCore):
-    """One core reads the days oldest first, another newest first; their outputs stand side by side.
+    """Two cores, one reading the days oldest first, the other newest first.
 
         h_t = [forward h_t, backward h_1]
 
-    The backward half is what the second core knows after the window's oldest day, so the last
-    day's output holds both whole readings. Every output depends on every day given: only a
+    The backward half is the second core's output after the window's oldest day, so the last
+    day's output holds both complete readings. Every output depends on every day given: only a
     window whose last day alone is forecast may be read this way, and it cannot be cut.
 
     Args:
@@ -87,24 +91,14 @@ class BidirectionalCore(RecurrentCore):
         return self.forward_core.initial_state(rows)
 
 
-CORES: dict[str, Callable[[int, int, int, float], RecurrentCore]] = {
-    "elman": ElmanCore,
-    "gru": GRUCore,
-    "lstm": LSTMCore,
-}
-# Without memory: no recurrent network, but a rival that reads the same inputs.
-MEMORYLESS: dict[str, Callable[[int, int, int, float], RecurrentCore]] = {"mlp": MLPCore}
-
-
 class Network(nn.Module):
     """A core, dropout on its output, and a head.
 
     Args:
         core: turns features into hidden units, day by day.
-        head: turns hidden units into forecasts and scores them.
+        head: turns hidden units into raw outputs and scores them.
         dropout: share of the core's outputs dropped while training, in [0, 1).
-        learned_start: learn the state that every series starts from, from zeros on, instead
-            of keeping it at zeros.
+        learned_start: learn the state that every series starts from, initially zeros.
         has_base: the last R columns of the inputs are raw outputs of another forecaster, to
             which the head adds its own; the core must leave them alone.
     """
@@ -138,7 +132,7 @@ class Network(nn.Module):
         Args:
             x: features, oldest day first.
             state: the state before the first day.
-            last: forecast on so many of the last days, at most T; None for all.
+            last: number of last days to forecast on, at most T; None for all.
             noise: (last, B, H) factors of the hidden units in place of dropout, drawn by the
                 caller; None to draw here.
 
@@ -152,17 +146,16 @@ class Network(nn.Module):
         return self.read(self.dropout(hidden) if noise is None else hidden * noise, x), state
 
     def read(self, hidden: Tensor, x: Tensor) -> Tensor:
-        """Turn hidden units (..., H) of days with inputs `x` (..., F) into raw outputs (..., R)."""
+        """Map hidden units (..., H) of days with inputs `x` (..., F) to raw outputs (..., R)."""
         output: Tensor = self.head(hidden)
         return output + x[..., -self.head.raw_outputs :] if self.has_base else output
 
     def initial_state(self, rows: int) -> RecurrentState:
-        """Make what a series starts from, on the weights' device and dtype."""
+        """Make the state that series start from, on the weights' device and dtype."""
         if not len(self.start):
             return self.core.initial_state(rows)
-        return RecurrentState(
-            tuple(start.expand(-1, rows, -1).contiguous() for start in self.start)
-        )
+        starts = (start.expand(-1, rows, -1).contiguous() for start in self.start)
+        return RecurrentState(tuple(starts))
 
     def started(self, state: RecurrentState, where: Tensor) -> RecurrentState:
         """Replace the rows where the (B,) bool `where` is True by the initial state."""
@@ -174,51 +167,69 @@ class Network(nn.Module):
         )
 
 
-def build_network(
-    model: str,
-    *,
-    inputs: int,
-    targets: int,
-    hidden: int,
-    layers: int,
-    dropout: float,
-    input_dropout: float = 0.0,
-    forms: Sequence[Form] = (),
-    learned_start: bool = False,
-    bidirectional: bool = False,
-    has_base: bool = False,
-) -> Network:
-    """Build a network by name, with fresh weights from torch's global generator.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The shape of a network.
 
     Args:
         model: "elman", "gru", "lstm", or "mlp", which has no memory.
         inputs: features per day, those of a base not counted.
-        targets: outcomes forecast per day.
+        forms: output form of each target, at least one.
         hidden: units per layer, at least 1.
         layers: layers, at least 1.
         dropout: share dropped between layers and before the head while training, in [0, 1).
         input_dropout: share of the features dropped while training, in [0, 1).
-        forms: what is said of each target; none means one number each, by squared error.
         learned_start: see `Network`.
-        bidirectional: read each window from both ends (see `bidirectional.py`).
+        bidirectional: read each window from both ends (see `BidirectionalCore`).
         has_base: see `Network`.
 
     Raises:
-        UsageError: the name is unknown or a number is outside its range.
+        UsageError: the model is unknown or a number is outside its range.
     """
-    known = CORES | MEMORYLESS
-    if model not in known:
-        raise UsageError(f"--model {model} is not known; choose one of {', '.join(known)}.")
-    for flag, number in (("--hidden", hidden), ("--layers", layers)):
-        if number < 1:
-            raise UsageError(f"{flag} is {number}; a network needs at least 1.")
-    for flag, share in (("--dropout", dropout), ("--input-dropout", input_dropout)):
-        if not 0.0 <= share < 1.0:
-            raise UsageError(f"{flag} is {share:g}; give a share from 0 up to, not including, 1.")
-    core = known[model](inputs, hidden, layers, dropout)
-    if bidirectional:
-        core = BidirectionalCore(core, known[model](inputs, hidden, layers, dropout))
-    if input_dropout or has_base:
-        core = ReadingCore(core, inputs, input_dropout)
-    head = Head(core.hidden_size, forms or (PointForm(),) * targets)
-    return Network(core, head, dropout, learned_start=learned_start, has_base=has_base)
+
+    model: str
+    inputs: int
+    forms: tuple[Form, ...]
+    hidden: int
+    layers: int = 1
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    learned_start: bool = False
+    bidirectional: bool = False
+    has_base: bool = False
+
+    def __post_init__(self) -> None:
+        known = CORES | MEMORYLESS
+        if self.model not in known:
+            raise UsageError(
+                f"--model {self.model} is not known; choose one of {', '.join(known)}."
+            )
+        for flag, number in (("--hidden", self.hidden), ("--layers", self.layers)):
+            if number < 1:
+                raise UsageError(f"{flag} is {number}; a network needs at least 1.")
+        for flag, share in (("--dropout", self.dropout), ("--input-dropout", self.input_dropout)):
+            if not 0.0 <= share < 1.0:
+                raise UsageError(
+                    f"{flag} is {share:g}; give a share from 0 up to, not including, 1."
+                )
+
+
+def build_network(shape: Architecture) -> Network:
+    """Build a network with fresh weights from torch's global generator."""
+
+    def new_core() -> RecurrentCore:
+        core = (CORES | MEMORYLESS)[shape.model]
+        return core(shape.inputs, shape.hidden, shape.layers, shape.dropout)
+
+    core = new_core()
+    if shape.bidirectional:
+        core = BidirectionalCore(core, new_core())
+    if shape.input_dropout or shape.has_base:
+        core = InputCore(core, shape.inputs, shape.input_dropout)
+    return Network(
+        core,
+        Head(core.hidden_size, shape.forms),
+        shape.dropout,
+        learned_start=shape.learned_start,
+        has_base=shape.has_base,
+    )

@@ -30,7 +30,7 @@ from forecaster.bptt.chunks import BlockGradients
 from forecaster.bptt.recomputation import scored_loss
 from forecaster.models.base import RecurrentState
 from forecaster.models.lstm import LSTMCore
-from forecaster.models.network import Network, ReadingCore
+from forecaster.models.network import InputCore, Network
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
@@ -38,7 +38,7 @@ _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 def single_lstm(network: Network) -> LSTMCore | None:
     """Give the LSTM of a network whose windows can be differentiated here; None for others."""
     core = network.core
-    if isinstance(core, ReadingCore) and not (core.training and core.dropout.p > 0.0):
+    if isinstance(core, InputCore) and not (core.training and core.dropout.p > 0.0):
         core = core.core
     return core if isinstance(core, LSTMCore) and core.fused.num_layers == 1 else None
 

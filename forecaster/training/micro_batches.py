@@ -19,7 +19,7 @@ from forecaster.bptt.chunks import BlockGradients, Grid
 from forecaster.bptt.gradients import bptt_gradients, window_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.bptt.recomputation import added, is_recomputed
-from forecaster.models.base import RecurrentState, side_by_side
+from forecaster.models.base import RecurrentState, join_rows
 from forecaster.models.network import Network
 from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
 
@@ -199,7 +199,7 @@ def shared_gradients(
     share = map if workers.threads is None else workers.threads.map
     parts = list(share(differentiate, halves, noises))
     states = zip(*(part.states for part in parts), strict=True)
-    return replace(added(parts), states=tuple(side_by_side(pair) for pair in states))
+    return replace(added(parts), states=tuple(join_rows(pair) for pair in states))
 
 
 def _is_shared(

@@ -12,7 +12,8 @@ from forecaster.bptt.chunks import Grid
 from forecaster.bptt.gradients import bptt_gradients, window_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
-from forecaster.models.network import CORES, Network, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import CORES, Architecture, Network, build_network
 from tests.bptt.textbook import elman_gradients
 
 DAYS, STEPS = 50, 8
@@ -27,7 +28,14 @@ def make_network(model, *, dtype=torch.float64, layers=2, dropout=0.0):
     """A network whose head matters from the start."""
     torch.manual_seed(5)
     network = build_network(
-        model, inputs=INPUTS, targets=TARGETS, hidden=HIDDEN, layers=layers, dropout=dropout
+        Architecture(
+            model=model,
+            inputs=INPUTS,
+            forms=(PointForm(),) * TARGETS,
+            hidden=HIDDEN,
+            layers=layers,
+            dropout=dropout,
+        )
     ).to(dtype)
     nn.init.normal_(network.head.linear.weight)
     nn.init.normal_(network.head.linear.bias)
@@ -557,14 +565,16 @@ def make_learned(model, *, bidirectional=False):
     """A network that learns its start, away from zeros."""
     torch.manual_seed(5)
     network = build_network(
-        model,
-        inputs=INPUTS,
-        targets=TARGETS,
-        hidden=HIDDEN,
-        layers=2,
-        dropout=0.0,
-        learned_start=True,
-        bidirectional=bidirectional,
+        Architecture(
+            model=model,
+            inputs=INPUTS,
+            forms=(PointForm(),) * TARGETS,
+            hidden=HIDDEN,
+            layers=2,
+            dropout=0.0,
+            learned_start=True,
+            bidirectional=bidirectional,
+        )
     ).double()
     for parameter in (*network.start, network.head.linear.weight):
         nn.init.normal_(parameter)

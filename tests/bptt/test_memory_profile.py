@@ -24,7 +24,7 @@ from forecaster.bptt.truncation_bias import (
 )
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import Head, PointForm
-from forecaster.models.network import CORES, Network, build_network
+from forecaster.models.network import CORES, Architecture, Network, build_network
 
 LANES, INPUTS, TARGETS, HIDDEN = 4, 3, 2, 6
 
@@ -60,7 +60,14 @@ def make_network(model: str, *, layers: int = 1, hidden: int = HIDDEN, gate_bias
     """A network in float64 whose head matters, gates that keep if asked for."""
     torch.manual_seed(3)
     network = build_network(
-        model, inputs=INPUTS, targets=TARGETS, hidden=hidden, layers=layers, dropout=0.0
+        Architecture(
+            model=model,
+            inputs=INPUTS,
+            forms=(PointForm(),) * TARGETS,
+            hidden=hidden,
+            layers=layers,
+            dropout=0.0,
+        )
     ).double()
     nn.init.normal_(network.head.linear.weight)
     if gate_bias:
@@ -309,7 +316,14 @@ def test_the_standard_error_is_that_of_a_sum_of_lanes() -> None:
 def test_the_profile_leaves_the_network_alone_and_switches_dropout_off() -> None:
     torch.manual_seed(0)
     network = build_network(
-        "lstm", inputs=INPUTS, targets=TARGETS, hidden=HIDDEN, layers=2, dropout=0.5
+        Architecture(
+            model="lstm",
+            inputs=INPUTS,
+            forms=(PointForm(),) * TARGETS,
+            hidden=HIDDEN,
+            layers=2,
+            dropout=0.5,
+        )
     ).double()
     network.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}

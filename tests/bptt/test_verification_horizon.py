@@ -10,7 +10,8 @@ import torch
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, window_ends
-from forecaster.models.network import CORES, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import CORES, Architecture, build_network
 from forecaster.training.inference import forecast_histories, forecast_windows
 from tests.bptt.test_gradients import (
     COUNT,
@@ -126,7 +127,9 @@ def test_windows_no_longer_than_the_lag_forecast_no_better_than_the_mean():
     inputs, d = lagged(2, days, lag, seed=2)
     inputs, d = (values.astype(np.float32) / 0.3 for values in (inputs, d))
     torch.manual_seed(0)
-    made = build_network("lstm", inputs=1, targets=1, hidden=16, layers=1, dropout=0.0)
+    made = build_network(
+        Architecture(model="lstm", inputs=1, forms=(PointForm(),), hidden=16, layers=1, dropout=0.0)
+    )
     _, passes = windows_of(days, lookback)
     fit(made, arrays_of(inputs[:days], d[:days]), passes, FULL, 200, last_day_only=True)
     fresh = torch.from_numpy(inputs[days:])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, window_ends
 from forecaster.forecasting import fitting
-from forecaster.models.network import Network, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, Network, build_network
 from forecaster.pipeline import train as pipeline
 from forecaster.settings import TrainSettings
 from forecaster.training.inference import forecast_histories
@@ -284,7 +285,11 @@ def copied(model, plan, optimizer=Watched):
     inputs, d = (part.astype(np.float32) / 0.3 for part in lagged(2 * SERIES, DAYS, COPY_LAG))
     half = SERIES * DAYS
     torch.manual_seed(0)
-    made = build_network(model, inputs=1, targets=1, hidden=HIDDEN, layers=1, dropout=0.0)
+    made = build_network(
+        Architecture(
+            model=model, inputs=1, forms=(PointForm(),), hidden=HIDDEN, layers=1, dropout=0.0
+        )
+    )
     if model == "lstm":
         with torch.no_grad():  # a forget gate that starts open
             made.core.fused.bias_ih_l0[HIDDEN : 2 * HIDDEN] += 2.0

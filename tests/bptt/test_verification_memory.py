@@ -9,7 +9,8 @@ import torch
 from forecaster.bptt import recomputation
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.models.network import CORES, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import CORES, Architecture, build_network
 from tests.bptt.verification import within
 
 ROWS, INPUTS, HIDDEN = 2, 3, 8
@@ -53,7 +54,11 @@ class _Kept:
 def peak_bytes(model, days, plan, hidden=HIDDEN):
     """The most that graphs hold at a time while a block is differentiated, states included."""
     torch.manual_seed(0)
-    network = build_network(model, inputs=INPUTS, targets=1, hidden=hidden, layers=1, dropout=0.0)
+    network = build_network(
+        Architecture(
+            model=model, inputs=INPUTS, forms=(PointForm(),), hidden=hidden, layers=1, dropout=0.0
+        )
+    )
     x, y = torch.randn(days, ROWS, INPUTS), torch.randn(days, ROWS, 1)
     mask, state = torch.ones_like(y, dtype=torch.bool), network.initial_state(ROWS)
     counted = SavedBytes([x, y, mask, *state.tensors, *network.parameters()])

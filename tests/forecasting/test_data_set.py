@@ -16,7 +16,7 @@ from forecaster.forecasting.data_set import (
     prepare,
     validation_loss,
 )
-from forecaster.models.network import build_network
+from forecaster.models.network import Architecture, build_network
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -43,11 +43,14 @@ def test_select_days_alone_move_the_loss_that_stops_a_training(
     panel = prepared.panel
     torch.manual_seed(0)
     network = build_network(
-        "lstm",
-        **{"inputs": len(prepared.reader.names), "targets": 2, "hidden": 4, "layers": 1},
-        dropout=0.0,
-        forms=prepared.forms,
-        has_base=True,
+        Architecture(
+            model="lstm",
+            inputs=len(prepared.reader.names),
+            hidden=4,
+            dropout=0.0,
+            forms=prepared.forms,
+            has_base=True,
+        )
     ).eval()
     inputs, y = torch.from_numpy(prepared.inputs), prepared.y
 

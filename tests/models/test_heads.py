@@ -17,7 +17,6 @@ from forecaster.models.heads import (
     StudentTForm,
     form_of,
 )
-from forecaster.models.network import build_network
 from forecaster.settings import HeadName
 
 MIXED = ("student-t", "point", "quantiles")
@@ -97,18 +96,6 @@ def test_a_mixed_head_scores_each_target_in_its_own_form():
     torch.testing.assert_close(loss[..., 1], PointForm().loss(raw[..., 3:4], outcome[..., 1]))
     with pytest.raises(ValueError, match=r"give \(\.\.\., 17\) and \(\.\.\., 3\)"):
         head.loss(raw, outcome[..., :2])
-
-
-def test_points_are_the_default():
-    """The same draws and the same names with and without forms."""
-    made = []
-    for forms in ((), [form_of("point"), form_of("point")]):
-        torch.manual_seed(0)
-        made.append(
-            build_network("lstm", inputs=3, targets=2, hidden=4, layers=1, dropout=0.0, forms=forms)
-        )
-    weights = [network.state_dict() for network in made]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_an_unknown_form_is_refused():

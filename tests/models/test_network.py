@@ -4,16 +4,22 @@ import torch
 from forecaster.errors import UsageError
 from forecaster.models.base import RecurrentState
 from forecaster.models.heads import Head, PointForm, StudentTForm
-from forecaster.models.network import CORES, build_network
+from forecaster.models.network import CORES, Architecture, build_network
 from tests.models.oracles import run
 
-SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 2, "dropout": 0.0}
+SIZES = {
+    "inputs": 3,
+    "forms": (PointForm(), PointForm()),
+    "hidden": 5,
+    "layers": 2,
+    "dropout": 0.0,
+}
 
 
 def test_elman_network_is_the_textbook_one():
     """s_t = tanh(W_s s + W_x x + b), y_t = W_y s_t + b_y, with its own weights."""
     torch.manual_seed(1)
-    network = build_network("elman", **SIZES).double()
+    network = build_network(Architecture(model="elman", **SIZES)).double()
     torch.nn.init.normal_(network.head.linear.bias)
     x = torch.randn(9, 4, 3, dtype=torch.float64)
     state = RecurrentState((torch.randn(2, 4, 5, dtype=torch.float64),))
@@ -27,7 +33,7 @@ def test_elman_network_is_the_textbook_one():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_dropout_acts_in_training_only(model, layers):
     """With dropout two training calls differ, two evaluation calls do not; no warning."""
-    network = build_network(model, **SIZES | {"layers": layers, "dropout": 0.5})
+    network = build_network(Architecture(model=model, **SIZES | {"layers": layers, "dropout": 0.5}))
     x, state = torch.randn(6, 4, 3), network.initial_state(4)
     assert not torch.equal(network(x, state)[0], network(x, state)[0])
     network.eval()
@@ -37,7 +43,7 @@ def test_dropout_acts_in_training_only(model, layers):
 def test_output_dropout_spares_the_state():
     """With one layer the state is the same with and without dropout."""
     torch.manual_seed(2)
-    network = build_network("lstm", **SIZES | {"layers": 1, "dropout": 0.9})
+    network = build_network(Architecture(model="lstm", **SIZES | {"layers": 1, "dropout": 0.9}))
     x, state = torch.randn(6, 4, 3), network.initial_state(4)
     _, dropped = network(x, state)
     _, kept = network.eval()(x, state)
@@ -49,14 +55,14 @@ def test_same_seed_same_weights():
     draws = []
     for _ in range(2):
         torch.manual_seed(3)
-        draws.append(build_network("gru", **SIZES).state_dict())
+        draws.append(build_network(Architecture(model="gru", **SIZES)).state_dict())
     assert all(torch.equal(draws[0][name], draws[1][name]) for name in draws[0])
 
 
 def test_forecasts_start_near_zero():
     """A fresh network forecasts close to no change."""
     torch.manual_seed(4)
-    network = build_network("lstm", **SIZES)
+    network = build_network(Architecture(model="lstm", **SIZES))
     prediction, _ = network(torch.randn(50, 4, 3), network.initial_state(4))
     assert prediction.abs().max() < 0.05
 
@@ -88,11 +94,11 @@ def test_point_loss_refuses_shapes_that_would_broadcast():
 def test_bad_choices_name_the_option(model, change, message):
     """A usage error that says which option, what it got and what it takes."""
     with pytest.raises(UsageError, match=message):
-        build_network(model, **SIZES | change)
+        build_network(Architecture(model=model, **SIZES | change))
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("forms", [(), (StudentTForm(), PointForm())])
+@pytest.mark.parametrize("forms", [(PointForm(),), (StudentTForm(), PointForm())])
 def test_a_network_without_numbers_is_built_without_the_compiler(model, forms, monkeypatch):
     """On the meta device no normal numbers are drawn: torch would import 3 s of compiler for it."""
 
@@ -101,5 +107,5 @@ def test_a_network_without_numbers_is_built_without_the_compiler(model, forms, m
 
     monkeypatch.setattr(torch.nn.init, "normal_", refuse)
     with torch.device("meta"):
-        network = build_network(model, **SIZES, forms=forms)
+        network = build_network(Architecture(model=model, **SIZES | {"forms": forms}))
     assert all(parameter.is_meta for parameter in network.parameters())

@@ -6,15 +6,15 @@ from torch.testing import assert_close
 
 from forecaster.errors import UsageError
 from forecaster.models.heads import form_of
-from forecaster.models.network import build_network
+from forecaster.models.network import Architecture, build_network
 
-SIZES = {"inputs": 3, "targets": 2, "hidden": 5, "layers": 1, "dropout": 0.0}
 FORMS = (form_of("student-t"), form_of("point"))
+SIZES = {"inputs": 3, "forms": (form_of("point"),) * 2, "hidden": 5}
 
 
 def network(model="lstm", **options):
     torch.manual_seed(0)
-    return build_network(model, **SIZES | options)
+    return build_network(Architecture(model=model, **SIZES | options))
 
 
 def test_a_base_is_added_to_the_heads_output_and_moves_nothing_else():

@@ -54,10 +54,3 @@ def test_detach_makes_leaves_of_every_tensor():
     assert all(tensor.requires_grad for tensor in state.tensors)
     detached = state.detach()
     assert all(tensor.is_leaf and not tensor.requires_grad for tensor in detached.tensors)
-
-
-def test_to_moves_every_tensor():
-    """Moving to the device it is on keeps the values."""
-    state = make_state()
-    moved = state.to(torch.device("cpu"))
-    assert all(torch.equal(a, b) for a, b in zip(state.tensors, moved.tensors, strict=True))

@@ -10,7 +10,8 @@ import torch
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.errors import ArtifactError
-from forecaster.models.network import build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, build_network
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.inference import forecast_histories
@@ -45,7 +46,16 @@ class StoppedError(Exception):
 def made(model, seed, **kwargs):
     torch.manual_seed(seed)
     return build_network(
-        model, inputs=2, targets=1, hidden=4, layers=2, dropout=0.2, learned_start=True, **kwargs
+        Architecture(
+            model=model,
+            inputs=2,
+            forms=(PointForm(),),
+            hidden=4,
+            layers=2,
+            dropout=0.2,
+            learned_start=True,
+            **kwargs,
+        )
     )
 
 
@@ -187,7 +197,15 @@ def test_another_training_cannot_go_on_from_it():
     for other in (
         made("gru", 0),
         build_network(
-            "lstm", inputs=2, targets=1, hidden=5, layers=2, dropout=0.2, learned_start=True
+            Architecture(
+                model="lstm",
+                inputs=2,
+                forms=(PointForm(),),
+                hidden=5,
+                layers=2,
+                dropout=0.2,
+                learned_start=True,
+            )
         ),
     ):
         with pytest.raises(ArtifactError, match="other names or shapes"):

@@ -10,7 +10,7 @@ from forecaster.bptt.gradient_by_lag import lag_gradients, trajectory
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.heads import form_of
-from forecaster.models.network import build_network
+from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
 from forecaster.training.micro_batches import tiled_gradients, workers_of
 
@@ -22,11 +22,15 @@ RAW = sum(form.width for form in FORMS)
 def make(model="lstm", *, has_base=True, input_dropout=0.0, dtype=torch.float64):
     torch.manual_seed(0)
     network = build_network(
-        model,
-        **{"inputs": INPUTS, "targets": 3, "hidden": 5, "layers": 1, "dropout": 0.2},
-        input_dropout=input_dropout,
-        forms=FORMS,
-        has_base=has_base,
+        Architecture(
+            model=model,
+            inputs=INPUTS,
+            hidden=5,
+            dropout=0.2,
+            input_dropout=input_dropout,
+            forms=FORMS,
+            has_base=has_base,
+        )
     )
     nn.init.normal_(network.head.linear.weight, std=0.3)
     return network.to(dtype)

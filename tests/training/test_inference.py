@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.models.network import CORES, build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import CORES, Architecture, build_network
 from forecaster.training import inference
 from forecaster.training.inference import evaluating, forecast_histories, forecast_windows
 
@@ -16,7 +17,11 @@ INPUTS = torch.randn(37, 3, generator=torch.Generator().manual_seed(1), dtype=to
 def network(model="lstm", dtype=torch.float64, dropout=0.3):
     """Two layers, two targets, in training mode with dropout that would show."""
     torch.manual_seed(2)
-    made = build_network(model, inputs=3, targets=2, hidden=4, layers=2, dropout=dropout)
+    made = build_network(
+        Architecture(
+            model=model, inputs=3, forms=(PointForm(),) * 2, hidden=4, layers=2, dropout=dropout
+        )
+    )
     torch.nn.init.normal_(made.head.linear.weight)
     return made.to(dtype)
 

@@ -5,7 +5,8 @@ import torch
 
 from forecaster.bptt.gradients import window_gradients
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.models.network import build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
 from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
 from forecaster.training.micro_batches import tiled_gradients, windows_at_once, workers_of
@@ -16,14 +17,16 @@ ROWS, LOOKBACK, WINDOWS, INPUTS, HIDDEN, TARGETS = 300, 12, 13, 7, 9, 2
 def make_network(*, learned_start=False, has_base=False, dropout=0.0, dtype=torch.float64):
     torch.manual_seed(0)
     network = build_network(
-        "lstm",
-        inputs=INPUTS,
-        targets=TARGETS,
-        hidden=HIDDEN,
-        layers=1,
-        dropout=dropout,
-        learned_start=learned_start,
-        has_base=has_base,
+        Architecture(
+            model="lstm",
+            inputs=INPUTS,
+            forms=(PointForm(),) * TARGETS,
+            hidden=HIDDEN,
+            layers=1,
+            dropout=dropout,
+            learned_start=learned_start,
+            has_base=has_base,
+        )
     ).to(dtype)
     for parameter in (*network.start, network.head.linear.weight):
         torch.nn.init.normal_(parameter)
@@ -130,13 +133,17 @@ def test_an_update_by_days_is_the_same_for_any_number_of_workers(monkeypatch, dr
     ],
 )
 def test_only_one_plain_layer_goes_by_days(how, is_one):
-    sizes = {"inputs": INPUTS, "targets": 1, "hidden": 9, "layers": 1, "dropout": 0.0} | how
-    assert (single_lstm(build_network("lstm", **sizes)) is not None) == is_one
-    assert single_lstm(build_network("gru", **sizes)) is None
+    sizes = {"inputs": INPUTS, "forms": (PointForm(),), "hidden": 9} | how
+    assert (single_lstm(build_network(Architecture(model="lstm", **sizes))) is not None) == is_one
+    assert single_lstm(build_network(Architecture(model="gru", **sizes))) is None
 
 
 def test_buffers_stay_within_their_bound_however_long_the_windows():
-    network = build_network("lstm", inputs=26, targets=1, hidden=64, layers=1, dropout=0.0)
+    network = build_network(
+        Architecture(
+            model="lstm", inputs=26, forms=(PointForm(),), hidden=64, layers=1, dropout=0.0
+        )
+    )
     for lookback in (60, 250, 500, 2520):
         windows = windows_at_once(network, lookback, 1024)
         assert windows * lookback * 10 * 64 <= micro_batches.BUFFERED_AT_ONCE or windows <= 32

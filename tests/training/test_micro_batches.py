@@ -8,7 +8,8 @@ import torch
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches
-from forecaster.models.network import build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
 from forecaster.training.epoch import Reading, TrainingArrays
 from forecaster.training.micro_batches import tiled_gradients, windows_at_once, workers_of
@@ -21,13 +22,15 @@ FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(k2=3)
 def make_network(model="lstm", *, dropout=0.0, layers=1, hidden=5, bidirectional=False):
     torch.manual_seed(0)
     return build_network(
-        model,
-        inputs=3,
-        targets=2,
-        hidden=hidden,
-        layers=layers,
-        dropout=dropout,
-        bidirectional=bidirectional,
+        Architecture(
+            model=model,
+            inputs=3,
+            forms=(PointForm(),) * 2,
+            hidden=hidden,
+            layers=layers,
+            dropout=dropout,
+            bidirectional=bidirectional,
+        )
     )
 
 

@@ -8,7 +8,8 @@ from forecaster.bptt.chunks import Grid
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentState
-from forecaster.models.network import build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
 from forecaster.training.micro_batches import shared_gradients, workers_of
 
@@ -19,13 +20,15 @@ FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(k2=8, k1=4)
 def make_network(model="lstm", *, dropout=0.0, learned_start=False, layers=1):
     torch.manual_seed(0)
     network = build_network(
-        model,
-        inputs=INPUTS,
-        targets=TARGETS,
-        hidden=5,
-        layers=layers,
-        dropout=dropout,
-        learned_start=learned_start,
+        Architecture(
+            model=model,
+            inputs=INPUTS,
+            forms=(PointForm(),) * TARGETS,
+            hidden=5,
+            layers=layers,
+            dropout=dropout,
+            learned_start=learned_start,
+        )
     ).double()
     for start in network.start:
         torch.nn.init.normal_(start)

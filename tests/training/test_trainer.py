@@ -11,7 +11,8 @@ from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import Batch, WindowBatches, pack_sequences
 from forecaster.errors import DivergedError
-from forecaster.models.network import build_network
+from forecaster.models.heads import PointForm
+from forecaster.models.network import Architecture, build_network
 from forecaster.training import epoch as passes_module
 from forecaster.training import micro_batches, trainer
 from forecaster.training.epoch import Place, Reading, TrainingArrays, pass_gradients
@@ -44,7 +45,14 @@ def _one_thread():
 def network(*, model="lstm", seed=0, dropout=0.0, layers=1, hidden=4, inputs=2, targets=1):
     torch.manual_seed(seed)
     return build_network(
-        model, inputs=inputs, targets=targets, hidden=hidden, layers=layers, dropout=dropout
+        Architecture(
+            model=model,
+            inputs=inputs,
+            forms=(PointForm(),) * targets,
+            hidden=hidden,
+            layers=layers,
+            dropout=dropout,
+        )
     )
 
 
@@ -562,7 +570,11 @@ def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
     numpy: losses, gradients and weights agree to rounding.
     """
     torch.manual_seed(3)
-    made = build_network("elman", inputs=3, targets=2, hidden=4, layers=1, dropout=0.0).double()
+    made = build_network(
+        Architecture(
+            model="elman", inputs=3, forms=(PointForm(),) * 2, hidden=4, layers=1, dropout=0.0
+        )
+    ).double()
     torch.nn.init.normal_(made.head.linear.weight)
     generator = np.random.default_rng(0)
     offsets = np.array([0, 37, 57, 70])
