@@ -392,7 +392,7 @@ def _of_chunks(given: TrainSettings) -> Iterator[Contradiction]:
     if k2 < k1:
         yield Contradiction(
             f"--bptt-k2 {k2} is shorter than --bptt-k1 {k1}: the errors of the {k1 - k2} oldest "
-            f"days in every block would never be learned from. Use --bptt-k2 {k1} or more",
+            f"days of every chunk would never be trained on. Use --bptt-k2 {k1} or more",
             "bptt_k1",
             "bptt_k2",
         )

@@ -59,7 +59,10 @@ def test_an_import_that_leaves_doubts_tells_them_and_is_done(run: Run, tmp_path:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--basis", "split-adjusted"], "AAA: column basis is as-traded, --basis is split-adjusted"),
+        (
+            ["--basis", "split-adjusted"],
+            "AAA: column basis is as-traded, --basis is split-adjusted",
+        ),
         (["--calendar", "Mars"], "Mars: no calendar of this name"),
     ],
 )
@@ -166,7 +169,9 @@ def test_dates_that_could_be_read_in_two_ways_are_declared(run: Run, tmp_path: P
 
 def test_a_ticker_in_doubt_exits_3_beside_others_and_65_alone(run: Run, tmp_path: Path) -> None:
     alone = imported(run, tmp_path, spiked())
-    assert alone.exit_code == 65 and "AAA: quarantined, not stored: 2010-01-19 spike" in alone.stderr
+    assert (
+        alone.exit_code == 65 and "AAA: quarantined, not stored: 2010-01-19 spike" in alone.stderr
+    )
     both = imported(run, tmp_path, pd.concat([spiked(), bars_of("BBB", 30)]))
     assert both.exit_code == 3 and "1 of 2 tickers failed: AAA" in both.stderr
     assert "next" not in both.stdout

@@ -21,8 +21,12 @@ def home(tmp_path: Path) -> Path:
 def test_evaluations_of_overlapping_days_add_up_over_questions(home: Path) -> None:
     assert count_evaluation(home, "one", MAY, JUNE) == EvaluationCount(same=1, total=1, questions=1)
     assert count_evaluation(home, "one", MAY, JULY) == EvaluationCount(same=2, total=2, questions=1)
-    assert count_evaluation(home, "two", JUNE, JULY) == EvaluationCount(same=1, total=3, questions=2)
-    assert count_evaluation(home, "one", JUNE, JULY) == EvaluationCount(same=1, total=4, questions=2)
+    assert count_evaluation(home, "two", JUNE, JULY) == EvaluationCount(
+        same=1, total=3, questions=2
+    )
+    assert count_evaluation(home, "one", JUNE, JULY) == EvaluationCount(
+        same=1, total=4, questions=2
+    )
     later = date(2020, 8, 1)
     assert count_evaluation(home, "one", later, later) == EvaluationCount(
         same=1, total=1, questions=1

@@ -1,9 +1,7 @@
-"""Which source sets a setting, and what is said where one cannot."""
+"""Which source sets a setting, and the errors where none can."""
 
-import json
 import os
 import re
-import tomllib
 from datetime import date
 from pathlib import Path
 
@@ -13,14 +11,11 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.errors import SettingsError, UsageError
 from forecaster.settings import Settings
 from forecaster.settings.settings_sources import load_settings
-from tests.cli.conftest import QUICK
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
-    """Settings of the machine that runs the tests do not count."""
+    """Ignore settings of the machine that runs the tests."""
     for name in list(os.environ):
         if name.startswith("FORECASTER_"):
             monkeypatch.delenv(name)
@@ -49,7 +44,7 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
     monkeypatch.setenv("FORECASTER_TRAIN__LR", "0.3")
     assert loaded(tmp_path).lr == 0.3
     assert loaded(tmp_path, lr=0.4).lr == 0.4
-    assert loaded(tmp_path, lr=None).lr == 0.3, "an option that was not given says nothing"
+    assert loaded(tmp_path, lr=None).lr == 0.3, "an option that was not given sets nothing"
 
 
 def test_sources_are_merged_value_by_value(tmp_path, monkeypatch):
@@ -62,7 +57,7 @@ def test_sources_are_merged_value_by_value(tmp_path, monkeypatch):
 
 def test_every_kind_of_value_is_read_from_every_source(tmp_path, monkeypatch):
     """Names with commas, dates, numbers or 'all': file, environment and command line alike."""
-    text = 'target = "return, range"\nfit_until = 2015-06-01\nlookback = 60\n'
+    text = 'target = "return, range"\ntrain_until = 2015-06-01\nlookback = 60\n'
     in_file = loaded(tmp_path, f"[train]\n{text}")
     as_list = text.replace('"return, range"', '["return", "range"]')
     assert loaded(tmp_path, f"[train]\n{as_list}") == in_file
@@ -107,10 +102,10 @@ def test_the_file_of_another_home_is_not_read(tmp_path, monkeypatch):
         ("fetch = 3\n", r"fetch = 3; a section is needed. Write \[fetch\]"),
         ("train = 3\n", r"train = 3; a section is needed. Write \[train\]"),
         ("hidden = 3\n", r"no such section \[hidden\]"),
-        ("[train]\nbptt = 'full'\nbptt_steps = 3\n", "^train: --bptt-k2 applies only"),
+        ("[train]\nbptt = 'full'\nbptt_k2 = 3\n", "^train: --bptt-k2 applies only"),
     ],
 )
-def test_a_wrong_file_is_told_by_key(tmp_path, toml, match, given):
+def test_a_wrong_file_is_refused_by_key(tmp_path, toml, match, given):
     """Unknown section, unknown key, bad value: exit code 78, whatever options are given beside."""
     assert refused(tmp_path, SettingsError, match, toml, **given).exit_code == 78
 
@@ -126,7 +121,7 @@ def test_a_wrong_file_is_told_by_key(tmp_path, toml, match, given):
         ("FORECASTER_TRAIN", "{}", "FORECASTER_TRAIN={}: no such setting"),
     ],
 )
-def test_a_wrong_variable_is_told_by_key(tmp_path, monkeypatch, name, value, match):
+def test_a_wrong_variable_is_refused_by_key(tmp_path, monkeypatch, name, value, match):
     """The environment is no command line: exit code 78."""
     monkeypatch.setenv(name, value)
     assert refused(tmp_path, SettingsError, match).exit_code == 78
@@ -147,7 +142,7 @@ def test_other_variables_of_the_prefix_are_no_settings(tmp_path, monkeypatch):
         ({"max_steps": 0}, "^--max-steps 0: "),
         ({"model": "transformer"}, "^--model transformer: .*'elman', 'gru', 'lstm' or 'mlp'"),
         ({"target": "price"}, "^--target price: .*'return', 'range' or 'volume'"),
-        ({"target": "return,return"}, "^--target return,return: name each target once"),
+        ({"target": "return,return"}, "^--target return,return: list each target once"),
         ({"target": ""}, "^--target : "),
         ({"lookback": "0"}, "^--lookback 0: a window needs at least 1 day"),
         ({"lookback": "sixty"}, "^--lookback sixty: "),
@@ -156,7 +151,7 @@ def test_other_variables_of_the_prefix_are_no_settings(tmp_path, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("toml", [None, "[train]\nlr = 0.2\nlayers = 2\n"])
-def test_a_wrong_option_is_told_by_name(tmp_path, given, match, toml):
+def test_a_wrong_option_is_refused_by_name(tmp_path, given, match, toml):
     """As it was typed, with what it takes: exit code 2, whatever the file says."""
     assert refused(tmp_path, UsageError, match, toml, **given).exit_code == 2
 
@@ -182,14 +177,14 @@ def test_full_bptt_with_steps_is_a_contradiction(tmp_path, toml, given):
     "content", [b"[train\n", b"[train]\nlr =\n", b"[train]\nlr = 1\nlr = 2\n", b"\xff\xfe", b"\0"]
 )
 @pytest.mark.parametrize("given", [{}, {"lr": 0.1}])
-def test_a_malformed_file_is_told_by_path(tmp_path, content, given):
+def test_a_malformed_file_is_refused_by_path(tmp_path, content, given):
     """No section end, no value, a key twice, no text at all: exit code 78."""
     (tmp_path / "forecaster.toml").write_bytes(content)
     match = f"{tmp_path}/forecaster.toml: .*; correct the file"
     assert refused(tmp_path, SettingsError, match, **given).exit_code == 78
 
 
-def test_an_unreadable_file_is_told_by_path(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_refused_by_path(tmp_path, monkeypatch):
     """It is there, but may not be opened: not ignored."""
     (tmp_path / "forecaster.toml").touch()
     opened = Path.open
@@ -207,52 +202,41 @@ def test_an_unreadable_file_is_told_by_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("toml", "given", "kept"),
     [
-        ("bptt_k2 = 63\nbptt_stride = 21", {"bptt": "full"}, {"bptt_k2": None}),
+        ("bptt_k2 = 63\nbptt_k1 = 21", {"bptt": "full"}, {"bptt_k2": None}),
         ("bptt_k2 = 'auto'\nbptt_tolerance = 0.1", {"bptt": "full"}, {"bptt_tolerance": None}),
         ("bptt_k2 = 'auto'\nbptt_tolerance = 0.1", {"bptt_k2": "21"}, {"bptt_k2": 21}),
         ("bptt_k2 = 'auto'", {"lookback": "30"}, {"lookback": 30, "bptt_k2": None}),
         ("bptt_k1 = 21", {"bptt_k2": "auto"}, {"bptt_k1": None}),
         ("bptt_k1 = 21", {"lookback": "30"}, {"lookback": 30, "bptt_k1": None}),
-        ("bptt_k2 = 42\nbptt_stride = 21", {"bptt_k2": "9"}, {"bptt_k1": None}),
+        ("bptt_k2 = 42\nbptt_k1 = 21", {"bptt_k2": "9"}, {"bptt_k1": None}),
         ("bptt_k1 = 21", {"bptt_k2": "50"}, {"bptt_k2": 50, "bptt_k1": None}),
         ("bptt_k1 = 21", {"bptt_k2": "84"}, {"bptt_k2": 84, "bptt_k1": 21}),
         ("lookback = 30\nloss = 'each-day'\nburn_in = 9", {"lookback": "all"}, {"burn_in": None}),
         ("lookback = 30\nloss = 'last-day'", {"lookback": "all"}, {"loss": None}),
-        ("lanes = 8", {"lookback": "30"}, {"lookback": 30, "lanes": 64}),
+        ("batch_rows = 8", {"lookback": "30"}, {"lookback": 30, "batch_rows": 64}),
         ("lookback = 30\nbidirectional = true", {"lookback": "all"}, {"bidirectional": False}),
         ("lookback = 30\nloss = 'each-day'\nburn_in = 9", {"loss": "last-day"}, {"burn_in": None}),
     ],
 )
 def test_a_setting_without_meaning_beside_an_option_gives_way(tmp_path, toml, given, kept):
-    """What the file says for another way of training is not held against the command line."""
+    """Settings of the file for another way of training do not contradict the command line."""
     found = loaded(tmp_path, f"[train]\n{toml}\n", **given).model_dump()
     assert kept.items() <= found.items()
 
 
-def test_what_gives_way_is_told(run, home):
-    """And the training is the one that was asked for."""
-    (home / "forecaster.toml").write_text("[train]\nbptt_steps = 63\n")
-    done = run("train", "AAA", "--bptt", "full", *QUICK, "--home", home, "--json")
-    assert json.loads(done.stdout)["training"]["bptt"] == "full"
-    assert done.stderr.startswith(
-        "config  train.bptt_k2 = 63 of forecaster.toml not used: it has no meaning beside "
-        "bptt = full\n"
-    )
-
-
 def test_the_environment_gives_way_and_the_file_below_it_too(tmp_path, monkeypatch):
-    monkeypatch.setenv("FORECASTER_TRAIN__BPTT_STEPS", "20")
-    found = loaded(tmp_path, "[train]\nbptt_steps = 10\nlr = 0.5\n", bptt="full")
+    monkeypatch.setenv("FORECASTER_TRAIN__BPTT_K2", "20")
+    found = loaded(tmp_path, "[train]\nbptt_k2 = 10\nlr = 0.5\n", bptt="full")
     assert (found.bptt_k2, found.lr) == (None, 0.5)
     monkeypatch.setenv("FORECASTER_TRAIN__BPTT", "full")
     refused(tmp_path, SettingsError, "^train: --bptt-k2 applies only")
-    monkeypatch.delenv("FORECASTER_TRAIN__BPTT_STEPS")
+    monkeypatch.delenv("FORECASTER_TRAIN__BPTT_K2")
     assert loaded(tmp_path).bptt_k2 is None, "the file is below the environment"
 
 
-def test_lanes_beside_windows_are_refused_not_ignored(tmp_path):
+def test_batch_rows_beside_windows_are_refused_not_ignored(tmp_path):
     """An option that would have no effect says so."""
-    match = "^--batch-rows carry whole histories; .* Give --lookback all, or drop it.$"
+    match = "^--batch-rows applies only to whole histories; .* Use --lookback all, or drop it.$"
     assert refused(tmp_path, UsageError, match, batch_rows=8, lookback="30").exit_code == 2
     assert loaded(tmp_path, batch_rows=8).batch_rows == 8
 
@@ -263,22 +247,14 @@ def test_an_option_against_the_file_stays_a_contradiction(tmp_path):
     assert refused(tmp_path, UsageError, "--bptt-k2 applies", toml, bptt_k2=20).exit_code == 2
 
 
-@pytest.mark.parametrize(("steps", "stride"), [(20, 63), (100, 63)])
-def test_a_stride_that_does_not_fit_is_told_in_the_words_of_the_plan(tmp_path, steps, stride):
-    """On the line exit code 2, in the file alone 78; the file's stride gives way to the line."""
-    with pytest.raises(UsageError) as told:
-        BPTTPlan.truncated(k2=steps, k1=stride)
-    words = re.escape(str(told.value))
-    refused(tmp_path, UsageError, f"^{words}$", bptt_k2=steps, bptt_k1=stride)
-    toml = f"[train]\nbptt_steps = {steps}\nbptt_stride = {stride}\n"
+@pytest.mark.parametrize(("k2", "k1"), [(20, 63), (100, 63)])
+def test_a_chunk_that_does_not_fit_is_refused_in_the_words_of_the_plan(tmp_path, k2, k1):
+    """On the line exit code 2, in the file alone 78; the file's k1 gives way to the line."""
+    with pytest.raises(UsageError) as refusal:
+        BPTTPlan.truncated(k2=k2, k1=k1)
+    words = re.escape(str(refusal.value))
+    refused(tmp_path, UsageError, f"^{words}$", bptt_k2=k2, bptt_k1=k1)
+    toml = f"[train]\nbptt_k2 = {k2}\nbptt_k1 = {k1}\n"
     refused(tmp_path, SettingsError, f"^train: {words}$", toml)
-    refused(tmp_path, UsageError, "--bptt-k2 ", toml, bptt_k1=stride)
-    assert loaded(tmp_path, toml, bptt_k2=steps).bptt_k1 is None
-
-
-def test_the_file_of_the_docs_is_valid():
-    """A sample that somebody copies whole must train."""
-    block = (ROOT / "docs" / "commands.md").read_text().split("```toml")[1].split("```")[0]
-    sample = tomllib.loads(block)
-    assert sample["train"].pop("bptt_k2") == Settings().train.horizon
-    assert Settings(**sample) == Settings(), "and it shows the defaults"
+    refused(tmp_path, UsageError, "--bptt-k2 ", toml, bptt_k1=k1)
+    assert loaded(tmp_path, toml, bptt_k2=k2).bptt_k1 is None

@@ -21,7 +21,7 @@ def test_a_contradiction_is_a_value_error_where_settings_are_made():
     assert issubclass(ValidationError, ValueError)
 
 
-def test_the_reach_by_hand():
+def test_the_horizon_by_hand():
     """None for full, the steps given, the default's else."""
     assert TrainSettings().horizon == DEFAULT_BPTT_K2 == 21
     assert TrainSettings(lookback=60).horizon == 63
@@ -55,7 +55,7 @@ def test_heads_by_hand():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"head": "point,point"}, "--head names 2 heads for 1 targets: return"),
+        ({"head": "point,point"}, "--head lists 2 heads for 1 targets: return"),
         ({"head": "normal"}, "Input should be 'point', 'student-t' or 'quantiles'"),
         ({"model": "mlp", "initial_state": "learned"}, "--initial-state has no meaning with"),
         ({"model": "mlp", "bidirectional": True, "lookback": 9}, "--bidirectional has no meaning"),

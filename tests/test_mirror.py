@@ -1,0 +1,85 @@
+"""The tests lie where the package has what they test, and every module has its test."""
+
+from pathlib import Path
+
+import forecaster
+
+TESTS = Path(__file__).parent
+PACKAGE = Path(forecaster.__file__).parent
+ROOMS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
+# Shared servers, faults, planted bugs, documents and jobs that need the whole package.
+OUTSIDE = {
+    "conftest.py",
+    "faults",
+    "home_0_1_0",
+    "mutants",
+    "yahoo",
+    "check_series.py",
+    "forked.py",
+    "synthetic.py",
+    "wheel.sh",
+    "test_architecture.py",
+    "test_check_series.py",
+    "test_docs.py",
+    "test_home_0_1_0.py",
+    "test_labs.py",
+    "test_memory.py",
+    "test_mirror.py",
+    "test_vocabulary.py",
+}
+# Test files of a room about more than one module: why they are there.
+WHOLE_JOBS = {
+    "bptt/verification_algebra": "gradient verification: plans against each other",
+    "bptt/verification_horizon": "gradient verification: what truncation cuts",
+    "bptt/verification_learning": "gradient verification: whole trainings",
+    "bptt/verification_memory": "gradient verification: recomputation and its memory",
+    "cli/bad_input": "every mistake of a user, over all commands",
+    "cli/black_box": "the installed program, as a process",
+    "cli/commands": "every command on one home",
+}
+# Modules without a test file of their own: the test file that covers them.
+COVERED_BY: dict[str, str] = {}
+
+
+def modules(room: str) -> set[str]:
+    """Return the modules and folders of a room, as paths without suffix."""
+    root = PACKAGE / room
+    files = {path for path in root.rglob("*.py") if path.name != "__init__.py"}
+    return {
+        str(path.relative_to(PACKAGE).with_suffix(""))
+        for path in [*files, *(path.parent for path in files if path.parent != root)]
+    }
+
+
+def tested() -> set[str]:
+    """Return `room/X` for every `tests/room/test_X.py`."""
+    return {
+        str(path.relative_to(TESTS).with_name(path.stem.removeprefix("test_")))
+        for room in ROOMS
+        for path in (TESTS / room).rglob("test_*.py")
+    }
+
+
+def test_every_test_file_has_its_module() -> None:
+    there = set().union(*map(modules, ROOMS))
+    alone = sorted(tested() - there - set(WHOLE_JOBS))
+    assert not alone, "\n".join(alone)
+
+
+def test_every_module_has_its_test_file_or_says_what_covers_it() -> None:
+    there = {name for room in ROOMS for name in modules(room) if (PACKAGE / f"{name}.py").exists()}
+    bare = sorted(there - tested() - set(COVERED_BY))
+    assert not bare, "\n".join(bare)
+
+
+def test_the_lists_are_current() -> None:
+    there = set().union(*map(modules, ROOMS))
+    assert set(WHOLE_JOBS) <= tested() - there
+    assert set(COVERED_BY) <= there - tested()
+    for name in COVERED_BY.values():
+        assert (TESTS / name).exists(), name
+
+
+def test_nothing_else_lies_beside_the_mirror() -> None:
+    found = {path.name for path in TESTS.iterdir() if not path.name.startswith("__")}
+    assert found <= {*OUTSIDE, *ROOMS, *(f"test_{path.name}" for path in PACKAGE.glob("*.py"))}
