@@ -1,8 +1,8 @@
-"""What one training learns from: a panel, its blocks of time, its scales, its segments.
+"""The data set of one training: a panel, its split in time, its scales, its segments.
 
 Histories and settings in, arrays and callables for the trainer out; trains nothing.
 
-Shape letters: N rows of the panel, K targets, S series.
+Shape letters: N rows of the panel, F inputs, K targets, R raw outputs, S series.
 """
 
 import logging
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forecaster.data.features import TRAILING_DAYS
 from forecaster.data.history import History
-from forecaster.data.panel import Panel, build_panel
+from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import (
     PackedSequences,
@@ -26,7 +26,7 @@ from forecaster.data.sequence_packing import (
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base
-from forecaster.forecasting.fitted_model import Reader, forecastable_rows, forms_of
+from forecaster.forecasting.fitted_model import InputReader, forecastable_rows, forms_of
 from forecaster.models.heads import Form
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
@@ -46,16 +46,16 @@ _NEEDED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A panel with its blocks of time and everything scaled on the fit block.
+    """A panel with its split in time, and everything scaled on the training days.
 
-    `inputs` (N, F) are what `reader` reads, `y` (N, K) the scaled outcomes, `forms` what is said
-    of each target. `usable` (N,) marks rows whose forecast the network can make: all rows, or
-    those with a whole window behind them.
+    `inputs` (N, F) are what `reader` computes, `y` (N, K) the scaled outcomes, `forms` the outputs
+    of each target. `usable` (N,) marks rows that the network can forecast: all rows, or those with
+    a complete window behind them.
     """
 
     panel: Panel
     split: Split
-    reader: Reader
+    reader: InputReader
     target_scaler: Scaler
     forms: tuple[Form, ...]
     inputs: NDArray[np.float32]
@@ -69,9 +69,9 @@ class Dataset:
             return 0.0
         return self.inputs[:, len(self.reader.names) :].astype(np.float64)
 
-    def rows(self, block: int) -> NDArray[np.bool_]:
-        """(N, K) True where block 0 (fit), 1 (select) or 2 (report) has a known outcome."""
-        chosen = self.split.masks(self.panel.outcome_days)[block] & self.usable
+    def rows(self, part: int) -> NDArray[np.bool_]:
+        """(N, K) True where part 0 (train), 1 (validation) or 2 (test) has a known outcome."""
+        chosen = self.split.masks(self.panel.outcome_days)[part] & self.usable
         scored: NDArray[np.bool_] = chosen[:, None] & np.isfinite(self.panel.y)
         return scored
 
@@ -85,7 +85,11 @@ def days_needed(settings: TrainSettings) -> int:
 def long_enough(
     histories: list[History], settings: TrainSettings
 ) -> tuple[list[History], list[str]]:
-    """Leave out, by name, the histories too short for one scored window."""
+    """Select the histories long enough for one scored window; list the tickers of the others.
+
+    Raises:
+        DataError: none is long enough.
+    """
     needed = days_needed(settings)
     kept = [history for history in histories if len(history.bars) >= needed]
     short = [(h.listing.ticker, len(h.bars)) for h in histories if len(h.bars) < needed]
@@ -99,7 +103,7 @@ def long_enough(
 
 
 def warn_of_short(short: Sequence[tuple[str, int]], settings: TrainSettings) -> None:
-    """Name the tickers that are left out, and how many days each has."""
+    """Warn of the tickers that are left out, with the days that each has."""
     needed = days_needed(settings)
     for ticker, days in short:
         log.warning(
@@ -113,22 +117,11 @@ def _remedy(settings: TrainSettings) -> str:
     return "Fetch a longer period" + (" or lower --lookback." if has_lookback else ".")
 
 
-def prepare(histories: list[History], settings: TrainSettings) -> Dataset:
-    """Build the panel, cut the blocks of time, fit the scales on the fit block.
-
-    Raises:
-        DataError: as `material_of`, or no ticker has a target's quantity.
-    """
-    names = [history.listing.ticker for history in histories]
-    panel = build_panel(histories, settings.target, universe=names if len(names) > 1 else None)
-    return prepare_dataset(panel, settings)
-
-
 def prepare_dataset(panel: Panel, settings: TrainSettings) -> Dataset:
-    """Cut the blocks of time of a panel, fit the scales on the fit block.
+    """Split a panel at the dates of the settings and scale it on the training days.
 
     Raises:
-        DataError: as `material_of`, or no ticker has a target's quantity.
+        DataError: as `build_dataset`, or no ticker has a target's quantity.
     """
     _require_quantities(panel)
     split = split_by_time(
@@ -140,37 +133,36 @@ def prepare_dataset(panel: Panel, settings: TrainSettings) -> Dataset:
 def build_dataset(
     panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
 ) -> Dataset:
-    """Fit the scales and the base of a panel on the fit block of a split.
+    """Fit the scales and the base of a panel on the training days of a split.
 
     Args:
-        panel: of the settings' targets; rows after the select block are not read.
-        split: the blocks of time; the dates in `settings` have no say here.
+        panel: of the settings' targets; rows after the validation days are not read.
+        split: overrides the dates in `settings`.
         settings: what is trained.
-        base: one fitted on just these days with these settings, to be spared the work.
+        base: one fitted on just these days with these settings, to save the work.
 
     Raises:
-        DataError: a target has no day to score in the fit or the select block.
+        DataError: a target has no training or no validation day to score.
     """
     usable = forecastable_rows(panel.offsets, settings.lookback)
-    fit, select, _ = split.masks(panel.outcome_days)
-    for block, rows in (("training", fit), ("validation", select)):
+    train, validation, _ = split.masks(panel.outcome_days)
+    for part, rows in (("training", train), ("validation", validation)):
         scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
         if not scored.all():
             raise DataError(
-                f"The {block} days (train until {split.train_until}, validation until "
+                f"The {part} days (train until {split.train_until}, validation until "
                 f"{split.validation_until}) have no {panel.targets[int(np.argmin(scored))]} to "
                 f"score: after {TRAILING_DAYS} days of warm-up and --lookback {settings.lookback} "
                 "nothing is left. Fetch a longer period, lower --lookback or move --train-until."
             )
-    target_scaler = Scaler.fit(panel.y, fit & usable)
+    target_scaler = Scaler.fit(panel.y, train & usable)
     y, forms = target_scaler.apply_target(panel.y), forms_of(settings.heads, settings.point_loss)
-    kind = _kind_of_base(settings, panel.days[fit & usable])
+    kind = _kind_of_base(settings, panel.days[train & usable])
     if kind is None:
         base = None
     elif base is None:
-        scored = (fit & usable)[:, None] & np.isfinite(y)
-        base = fit_base(kind, panel, scored, y, forms)
-    reader = Reader.of(panel, split.train_until, base)
+        base = fit_base(kind, panel, (train & usable)[:, None] & np.isfinite(y), y, forms)
+    reader = InputReader.of(panel, split.train_until, base)
     return Dataset(
         panel=panel,
         split=split,
@@ -184,14 +176,14 @@ def build_dataset(
 
 
 def _kind_of_base(settings: TrainSettings, train_days: NDArray[np.datetime64]) -> Kind | None:
-    """Choose what the network starts from; under five years a hundred weights are noise."""
+    """Choose the base model; with under five years a hundred weights are noise."""
     if settings.base == "auto":
         return "linear" if len(np.unique(train_days)) >= LINEAR_FROM_DAYS else "har"
     return None if settings.base == "none" else settings.base
 
 
 def _require_quantities(panel: Panel) -> None:
-    """Refuse a target of which no ticker has a single day; name the tickers without."""
+    """Refuse a target without a single day in any ticker; warn of the tickers without."""
     for target, today in zip(panel.targets, panel.today.T, strict=True):
         days = np.bincount(panel.series[np.isfinite(today)], minlength=len(panel.tickers))
         lacking = [ticker for ticker, count in zip(panel.tickers, days, strict=True) if not count]
@@ -200,31 +192,33 @@ def _require_quantities(panel: Panel) -> None:
         text = f"{target} needs {_NEEDED[target]}; {name_some(lacking)}: none on any day"
         if len(lacking) == len(panel.tickers):
             raise DataError(f"{text}. Import such prices, or leave {target} out of --target.")
-        log.warning("%s; nothing is learnt of it there", text)
+        log.warning("%s; not trained on there", text)
 
 
 def epoch_segments(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Segments]:
-    """Return what draws the segments of a pass: windows, or lanes of whole histories.
+    """Return a function that draws an epoch's segments: windows, or packed whole histories.
 
-    The draw depends on the seed and the number of the pass alone: a training that goes on
-    from a checkpoint draws what it would have drawn.
+    The draw depends on the seed and the number of the epoch alone: a training resumed from a
+    checkpoint draws what it would have drawn.
     """
     panel, scored = dataset.panel, _any(dataset.rows(0))
 
-    def drawing(number: int) -> np.random.Generator:
+    def generator_of(number: int) -> np.random.Generator:
         return np.random.default_rng((settings.seed, number))
 
     if isinstance(settings.lookback, int):
         ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
-        return lambda number: WindowBatches.drawn(ends, lookback, settings.batch, drawing(number))
-    first, stop = panel.offsets[:-1], _stops(scored, panel.offsets)
+        return lambda number: WindowBatches.drawn(
+            ends, lookback, settings.batch, generator_of(number)
+        )
+    first, stop = panel.offsets[:-1], last_stops(scored, panel.offsets)
     longest = longest_history(dataset)
     chunk = min(settings.bptt_k1 or settings.horizon or longest, longest)
 
     def batch_rows(number: int) -> PackedSequences:
-        generator = drawing(number)
-        # A phase drawn anew each pass: else the same days always open a chunk, without reach.
-        # A chunk that holds the longest history whole is full BPTT, which has no phase.
+        generator = generator_of(number)
+        # A new phase each epoch: else the same days always start a chunk, where errors go back 0.
+        # A chunk that holds the longest history is full BPTT, which has no phase.
         phase = chunk if chunk == longest else int(generator.integers(1, chunk + 1))
         return pack_sequences(first, stop, settings.batch_rows, chunk, generator, phase)
 
@@ -232,13 +226,13 @@ def epoch_segments(dataset: Dataset, settings: TrainSettings) -> Callable[[int],
 
 
 def longest_history(dataset: Dataset) -> int:
-    """Count the days of the longest series, up to its last fit day."""
+    """Count the days of the longest series, up to its last training day."""
     offsets = dataset.panel.offsets
-    return int((_stops(_any(dataset.rows(0)), offsets) - offsets[:-1]).max())
+    return int((last_stops(_any(dataset.rows(0)), offsets) - offsets[:-1]).max())
 
 
-def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(S,) flat row after each series' last scored day; its first row where there is none."""
+def last_stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S,) flat row after each series' last scored row; its first row where there is none."""
     last = np.where(scored, np.arange(1, len(scored) + 1), 0)
     stops: NDArray[np.int64] = np.maximum(np.maximum.reduceat(last, offsets[:-1]), offsets[:-1])
     return stops
@@ -247,12 +241,12 @@ def _stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.
 def validation_loss(
     dataset: Dataset, settings: TrainSettings, inputs: torch.Tensor, y: np.ndarray
 ) -> Callable[[Network], float]:
-    """Return what measures the head's own loss on the select block, in scaled units.
+    """Return a function that computes the head's own loss on the validation days, in scaled units.
 
     Args:
-        material: whose select block is looked at.
+        dataset: whose validation days are scored.
         settings: windows or whole histories.
-        inputs: (N, F) the material's, on the network's device.
+        inputs: (N, F) the data set's, on the network's device.
         y: (N, K) scaled outcomes.
     """
     panel, rows = dataset.panel, dataset.rows(1)
@@ -262,8 +256,8 @@ def validation_loss(
         return lambda network: _mean_loss(
             network, forecast_windows(network, inputs, ends, lookback), outcomes, known
         )
-    # Rows after the select block would be forecast for nothing.
-    stop = _stops(_any(rows), panel.offsets)
+    # Rows after the validation days would be forecast for nothing.
+    stop = last_stops(_any(rows), panel.offsets)
     keep = np.flatnonzero(np.arange(len(rows)) < np.repeat(stop, np.diff(panel.offsets)))
     lengths = stop - panel.offsets[:-1]
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])

@@ -1,27 +1,40 @@
-"""A fitted network at work, without files: panels in, forecasts in the targets' own units out.
+"""A fitted model at work, without files: panels in, distributions in the targets' own units out.
 
-Knows no version and no registry, so that walk-forward folds and registered versions forecast
-by the same code. Everything in it pickles.
+Walk-forward folds and registered versions forecast by the same code. Everything in it pickles.
 
-Shape letters: N rows of the panel, K targets, R raw outputs of all targets together.
+Shape letters: N rows of the panel, n chosen rows, S series, K targets, R raw outputs of all
+targets together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from forecaster.data.derived_features import compact_names, derived_blocks, derived_inputs
-from forecaster.data.panel import Panel
+import forecaster
+from forecaster.data.derived_features import (
+    compact_names,
+    derived_blocks,
+    derived_inputs,
+    derived_names,
+)
+from forecaster.data.history import History
+from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
 from forecaster.errors import ArtifactError
+from forecaster.evaluation.conformal import Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import mixture
+from forecaster.evaluation.quantiles import Quantiles
+from forecaster.evaluation.recalibration import recalibrated
+from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
+from forecaster.forecasting.forecast_tables import TargetForecast, adaptive_intervals
 from forecaster.models.heads import (
+    LEVELS,
     Form,
     PointLoss,
     form_of,
@@ -30,26 +43,29 @@ from forecaster.models.heads import (
 from forecaster.models.network import Network
 from forecaster.training.inference import forecast_histories, forecast_windows
 
+Weights = dict[str, np.ndarray]
+Calibration = Mapping[str, Mapping[str, Sequence[float]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """Inputs by name with their scales, and the base or None."""
+class InputReader:
+    """Inputs by name with their scales, and the base model or None."""
 
     names: tuple[str, ...]
     scaler: Scaler
     base: Base | None
 
     @classmethod
-    def of(cls, panel: Panel, train_until: np.datetime64, base: Base | None) -> "Reader":
-        """Choose a network's inputs and measure their scales on the days up to a date."""
+    def of(cls, panel: Panel, train_until: np.datetime64, base: Base | None) -> "InputReader":
+        """Select a network's inputs and measure their scales on the days up to a date."""
         names = compact_names(panel)
         scaler = Scaler.fit(derived_inputs(panel, names), panel.days <= train_until)
         return cls(names=names, scaler=scaler, base=base)
 
     def inputs(self, panel: Panel) -> np.ndarray:
-        """Read every row: (N, F) float32, or (N, F + R) with a base.
+        """Compute the inputs of every row: (N, F) float32, or (N, F + R) with a base.
 
-        Piece by piece: of millions of rows a hundred inputs would not fit into memory.
+        Block by block: a hundred inputs of millions of rows would not fit into memory.
         """
         base, own = self.base, len(self.names)
         names = (*self.names, *(base.names if base else ()))
@@ -62,63 +78,91 @@ class Reader:
         return inputs
 
 
-def forms_of(heads: Sequence[str], point_loss: PointLoss) -> tuple[Form, ...]:
-    """Make the form of each target from the names of its head."""
-    return tuple(form_of(name, point_loss) for name in heads)
-
-
-Weights = dict[str, np.ndarray]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """Networks with what they read and the scales that they were trained on.
+class FittedModel:
+    """Networks with their inputs and scales, the split they were fitted on, their calibration.
 
-    `networks` are the members of one ensemble, or none where the base forecasts alone;
-    `lookback` the days that they read (or "all"); `forms` what they say of each target;
-    `shrinkage` (K,) the share of what the networks add to each target's location that is
-    believed.
+    `tickers` are those trained on, `cross_section` whether inputs compare a ticker with them.
+    `networks` are the members of one ensemble of `architecture`, or none where the base forecasts
+    alone; `lookback` the days that they read (or "all"); `forms` (K,) the outputs of each target;
+    `shrinkage` (K,) the factor on what the networks add to each target's location. `calibration`
+    maps target and ticker ("" for all others) to scores, as a manifest does. `version` is empty
+    for a model that is not registered.
     """
 
+    targets: tuple[str, ...]
+    tickers: tuple[str, ...]
+    cross_section: bool
+    split: Split
+    architecture: str
     networks: tuple[Network, ...]
     lookback: int | str
-    reader: Reader
+    reader: InputReader
     target_scaler: Scaler
     forms: tuple[Form, ...]
     shrinkage: np.ndarray
+    calibration: Calibration
+    levels: tuple[float, ...] = LEVELS
+    version: str = ""
 
-    def able(self, panel: Panel) -> NDArray[np.bool_]:
-        """(N,) True on rows that can be forecast: a whole window lies behind them."""
+    @property
+    def known_until(self) -> np.datetime64:
+        """Last day that the model was trained or validated on."""
+        return self.split.validation_until
+
+    @property
+    def universe(self) -> tuple[str, ...] | None:
+        """Tickers whose mean its inputs compare with, if any."""
+        return self.tickers if self.cross_section else None
+
+    def panel(self, histories: Sequence[History]) -> Panel:
+        """Build the panel that this model reads: its targets, its inputs, its universe.
+
+        Raises:
+            ArtifactError: this code computes other inputs than the model was trained on.
+        """
+        panel = build_panel(histories, self.targets, universe=self.universe)
+        base = self.reader.base
+        read = {*self.reader.names, *(base.names if base else ())}
+        if not read <= set(derived_names(panel)):
+            raise ArtifactError(
+                f"Version {self.version} reads {len(read)} inputs, this "
+                f"forecaster {forecaster.__version__} makes other ones; train again."
+            )
+        return panel
+
+    def reads(self, ticker: str) -> bool:
+        """Whether forecasts of other tickers depend on this one."""
+        return ticker in self.tickers
+
+    def forecastable(self, panel: Panel) -> NDArray[np.bool_]:
+        """(N,) True on rows that can be forecast: a complete window lies behind them."""
         return forecastable_rows(panel.offsets, self.lookback)
 
-    def forecast(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
-        """Forecast the mean of the day after the chosen rows, as deviation from `panel.level`.
+    def rows_since_training(self, panel: Panel) -> NDArray[np.bool_]:
+        """(N,) True on rows with an outcome after the training days, and on the newest ones."""
+        rows: NDArray[np.bool_] = panel.outcome_days > self.split.train_until
+        rows[panel.newest] = True
+        return rows
+
+    def distributions(self, panel: Panel, rows: NDArray[np.bool_]) -> dict[str, Predictive]:
+        """Forecast the day after the chosen rows, as deviation from `panel.level`.
 
         Args:
             panel: of the inputs and targets that were trained on.
             rows: (N,) True where a forecast is wanted.
 
         Returns:
-            (N, K) in the targets' own units; NaN where no forecast is wanted or a window
-            would begin before the series.
+            N uncalibrated distributions by target, in its own units; NaN where no forecast is
+            wanted or a window would start before the series. Of several members, their mixture
+            (see `evaluation/mixture.py`).
         """
-        return np.column_stack([part.mean() for part in self.predictive(panel, rows)])
+        raws = self.raw_by_member(panel, rows)
+        mixed = mixture_of_members(raws, self.forms, self.target_scaler)
+        return dict(zip(self.targets, mixed, strict=True))
 
-    def predictive(self, panel: Panel, rows: NDArray[np.bool_]) -> tuple[Predictive, ...]:
-        """Forecast each target's distribution, (N,) each; a number alone where that is its form.
-
-        Args and units as `forecast`; a row without forecast has NaN. Of several members, their
-        mixture (see `evaluation/mixture.py`).
-        """
-        return together(self.by_member(panel, rows), self.forms, self.target_scaler)
-
-    def outputs(self, panel: Panel, rows: NDArray[np.bool_]) -> np.ndarray:
-        """Return raw outputs (N, R): the members' mean, as far as it is believed."""
-        mean: np.ndarray = np.mean(self.by_member(panel, rows), axis=0)
-        return mean
-
-    def by_member(self, panel: Panel, rows: NDArray[np.bool_]) -> list[np.ndarray]:
-        """Return raw outputs (N, R) of each member, believed alike; of the base where none is."""
+    def raw_by_member(self, panel: Panel, rows: NDArray[np.bool_]) -> list[np.ndarray]:
+        """Compute raw outputs (N, R) of each member, shrunk alike; of the base without members."""
         inputs = self.reader.inputs(panel)
         width = sum(form.width for form in self.forms)
         base = inputs[:, -width:].astype(np.float64) if self.reader.base is not None else 0.0
@@ -128,24 +172,94 @@ class Fitted:
             forecast_rows(network, torch.from_numpy(inputs), panel.offsets, self.lookback, rows)
             for network in self.networks
         )
-        return [shrunk(raw, base, self.forms, self.shrinkage) for raw in each]
+        return [shrink(raw, base, self.forms, self.shrinkage) for raw in each]
+
+    def calibrated(self, target: str, forecast: Predictive, tickers: np.ndarray) -> Quantiles:
+        """Recalibrate n distributions by their ranks on the validation days.
+
+        Args:
+            target: what is forecast.
+            forecast: some of `distributions`' rows.
+            tickers: (n,) the ticker of each; one not calibrated by itself takes the pooled
+                scores, and NaN where there are none.
+        """
+        return recalibrated(forecast, tickers, self.calibration.get(target, {}), self.levels)
+
+    def served_intervals(
+        self, panel: Panel, target: str, forecasts: Predictive, rows: np.ndarray
+    ) -> Intervals:
+        """Compute the intervals that `predict` serves and the promotion test scores.
+
+        Args:
+            panel: all N rows.
+            target: one of the panel's.
+            forecasts: N uncalibrated distributions.
+            rows: (n,) numbers of those that are wanted.
+
+        Returns:
+            n intervals: the adaptive ones, and those of the validation days where they have too
+            few outcomes to learn from.
+        """
+        drawn = adaptive_intervals(panel, target, forecasts, self.split.train_until)
+        tickers = np.array(panel.tickers)[panel.series[rows]]
+        fixed = uncalibrated_intervals(
+            self.calibrated(target, forecasts.take(rows), tickers)
+        ).bounds
+        return Intervals(
+            {
+                coverage: np.where(np.isnan(ends[rows]), fixed[coverage], ends[rows])
+                for coverage, ends in drawn.bounds.items()
+            }
+        )
+
+    def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
+        """Forecast the session after each series' newest row, S forecasts by target."""
+        found = self.distributions(panel, self.rows_since_training(panel))
+        return {
+            target: self._served(panel, target, forecasts) for target, forecasts in found.items()
+        }
+
+    def _served(self, panel: Panel, target: str, forecasts: Predictive) -> TargetForecast:
+        rows, tickers = panel.newest, np.array(panel.tickers)
+        own, scores = forecasts.take(rows), self.calibration.get(target, {})
+        others = "pooled" if "" in scores else "none"
+        return TargetForecast(
+            forecaster=self.architecture,
+            center=own.mean(),
+            distribution=self.calibrated(target, own, tickers),
+            intervals=self.served_intervals(panel, target, forecasts, rows),
+            interval_source=np.array(["own" if t in scores else others for t in panel.tickers]),
+            trained_on=np.isin(tickers, self.tickers),
+        )
+
+    def too_short(self, ticker: str) -> str:
+        """Explain why a ticker has no forecast."""
+        return (
+            f"{ticker}: no forecast; version {self.version} reads {self.lookback} days before it "
+            f"and needs a {', '.join(self.targets)} among the last 22"
+        )
 
 
-def shrunk(
-    raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], shares: np.ndarray
+def forms_of(heads: Sequence[str], point_loss: PointLoss) -> tuple[Form, ...]:
+    """Make the form of each target from the names of its head."""
+    return tuple(form_of(name, point_loss) for name in heads)
+
+
+def shrink(
+    raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], factors: np.ndarray
 ) -> np.ndarray:
-    """Move locations back towards the base's: it keeps all, the network its share.
+    """Shrink locations towards those of the base.
 
     Args:
         raw: (N, R) raw outputs, the base's included.
         base: (N, R) those of the base alone; 0 without one.
         forms: (K,) of the targets.
-        shares: (K,) from 0 to 1.
+        factors: (K,) from 0 (the base alone) to 1 (unchanged).
     """
-    places, moved = location_columns(forms), raw.copy()
-    held = np.broadcast_to(base, raw.shape)[:, places]
-    moved[:, places] = held + shares * (raw[:, places] - held)
-    return moved
+    columns, shrunk = location_columns(forms), raw.copy()
+    base_locations = np.broadcast_to(base, raw.shape)[:, columns]
+    shrunk[:, columns] = base_locations + factors * (raw[:, columns] - base_locations)
+    return shrunk
 
 
 def location_columns(forms: Sequence[Form]) -> NDArray[np.int64]:
@@ -153,18 +267,17 @@ def location_columns(forms: Sequence[Form]) -> NDArray[np.int64]:
     return np.cumsum([0, *(form.width for form in forms)])[:-1]
 
 
-def together(
+def mixture_of_members(
     raws: Sequence[np.ndarray], forms: Sequence[Form], target_scaler: Scaler
 ) -> tuple[Predictive, ...]:
-    """Turn each member's raw outputs (N, R) into one distribution per target, of all members."""
-    each = [distributions(raw, forms, target_scaler) for raw in raws]
+    """Convert each member's raw outputs (N, R) to one distribution per target, of all members."""
+    each = [_distributions(raw, forms, target_scaler) for raw in raws]
     return tuple(mixture(parts) for parts in zip(*each, strict=True))
 
 
-def distributions(
+def _distributions(
     raw: np.ndarray, forms: Sequence[Form], target_scaler: Scaler
 ) -> tuple[Predictive, ...]:
-    """Turn raw outputs (N, R) into each target's distribution, in its own units."""
     parts = split_raw(torch.from_numpy(raw), forms)
     scales = zip(target_scaler.mean, target_scaler.scale, strict=True)
     return tuple(
@@ -174,13 +287,13 @@ def distributions(
 
 
 def forecastable_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
-    """(N,) True on rows with a whole window behind them; all rows for whole histories."""
-    able = np.ones(offsets[-1], dtype=np.bool_)
+    """(N,) True on rows with a complete window behind them; all rows for whole histories."""
+    rows = np.ones(offsets[-1], dtype=np.bool_)
     if isinstance(lookback, int):
-        ends = window_ends(offsets, lookback, able)
-        able = np.zeros(offsets[-1], dtype=np.bool_)
-        able[ends] = True
-    return able
+        ends = window_ends(offsets, lookback, rows)
+        rows = np.zeros(offsets[-1], dtype=np.bool_)
+        rows[ends] = True
+    return rows
 
 
 def forecast_rows(
@@ -193,7 +306,7 @@ def forecast_rows(
     """Forecast the chosen rows from their whole history, or from the window that ends there.
 
     Returns:
-        (N, R) raw outputs, NaN on rows not chosen and on those without a whole window.
+        (N, R) raw outputs, NaN on rows not chosen and on those without a complete window.
     """
     if not isinstance(lookback, int):
         return np.where(rows[:, None], forecast_histories(network, inputs, offsets), np.nan)
@@ -204,18 +317,18 @@ def forecast_rows(
     return forecasts
 
 
-def fill(network: Network, weights: Weights, subject: str) -> None:
-    """Give a network the weights that were kept of one like it.
+def set_weights(network: Network, weights: Weights, subject: str) -> None:
+    """Load stored weights into a network.
 
     Raises:
-        ArtifactError: they have other names or shapes; `subject` begins the sentence.
+        ArtifactError: they have other names or shapes; `subject` starts the sentence.
     """
-    refuse_other_shapes(network, weights, subject)
+    check_shapes(network, weights, subject)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
 
 
-def refuse_other_shapes(network: Network, weights: Weights, subject: str) -> None:
-    """Refuse weights that are not a network's; see `fill`."""
+def check_shapes(network: Network, weights: Weights, subject: str) -> None:
+    """Refuse weights that are not a network's; see `set_weights`."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: value.shape for name, value in weights.items()}
     if expected != found:
@@ -225,10 +338,15 @@ def refuse_other_shapes(network: Network, weights: Weights, subject: str) -> Non
         )
 
 
-def ensemble_weights(networks: Sequence[Network]) -> Weights:
-    """Copy all members' weights into one set of arrays; `start_of` takes it apart.
+def weights_of(network: Network) -> Weights:
+    """Copy a network's weights to numpy arrays by name."""
+    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
-    The first member's have their own names, those of the others begin with "2/", "3/".
+
+def ensemble_weights(networks: Sequence[Network]) -> Weights:
+    """Copy all members' weights into one set of arrays; `member_weights` selects one's.
+
+    The first member's have their own names, those of the others start with "2/", "3/".
     """
     return {
         _prefix(member) + name: value
@@ -237,8 +355,8 @@ def ensemble_weights(networks: Sequence[Network]) -> Weights:
     }
 
 
-def start_of(member: int, weights: Weights | None) -> Weights | None:
-    """Take a member's own weights, members counted from 0, out of `weights_of_all`'s."""
+def member_weights(member: int, weights: Weights | None) -> Weights | None:
+    """Select the weights of a member, counted from 0, from `ensemble_weights`'."""
     if weights is None:
         return None
     mine = _prefix(member)
@@ -251,8 +369,3 @@ def start_of(member: int, weights: Weights | None) -> Weights | None:
 
 def _prefix(member: int) -> str:
     return f"{member + 1}/" if member else ""
-
-
-def weights_of(network: Network) -> Weights:
-    """Copy a network's weights to numpy arrays by name."""
-    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}

@@ -1,4 +1,7 @@
-"""`--bptt-k2 auto`: a short first training, its memory measured, a reach set by it."""
+"""The gradient horizon of a trained network, and `--bptt-k2 auto`, which sets k2 by it.
+
+Shape letters: N rows of the panel, S series, T days measured, F inputs, K targets.
+"""
 
 import copy
 import logging
@@ -15,21 +18,28 @@ from forecaster.bptt.memory_profile import SHARES, MemoryProfile, memory_profile
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
-from forecaster.forecasting.data_set import Dataset
+from forecaster.forecasting.data_set import Dataset, last_stops
 from forecaster.models.network import Network
-from forecaster.report.memory import MemoryFigures, OverTime, memory_page
 from forecaster.settings import DEFAULT_BPTT_K2, TrainSettings
 
-EvaluationCount = Sequence[tuple[int, float]]
+log = logging.getLogger(__name__)
+
+DAYS_AT_MOST, SERIES_AT_MOST = 1500, 16
+LAGS, TOLERANCE = 252, 0.1
+FIRST_STEPS = 100
+# Below a month of days per step a smaller k1 saves nothing and makes steps noisier.
+LEAST_K1 = 21
+
+ValidationLosses = Sequence[tuple[int, float]]  # by optimizer step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryReport:
-    """What a version remembers, and the reach that its training should have.
+    """The memory of a version, and the gradient horizon that its training should have.
 
-    `days` (T,) are the days of the first of `tickers`; the others' stretches end with the
-    fit block too. `bias` is a table with a row per guaranteed reach. `looks` are the select
-    losses by update of this training, the first, and of others on the same data, by name.
+    `days` (T,) are the days of the first of `tickers`; the days measured of the others end with
+    the training days too. `validations` are the validation losses by optimizer step of this
+    training, the first, and of others on the same data, by name.
     """
 
     version: str
@@ -38,13 +48,13 @@ class MemoryReport:
     plan: BPTTPlan
     tolerance: float
     profile: MemoryProfile
-    looks: Mapping[str, EvaluationCount] = field(default_factory=dict)
+    validations: Mapping[str, ValidationLosses] = field(default_factory=dict)
 
     @property
     def bias(self) -> pd.DataFrame:
-        """Exact bias of the gradient at guaranteed reaches k: stride k, steps 2k."""
+        """Exact bias of the gradient by guaranteed horizon k: k1 = k, k2 = 2k."""
         rows = [(b.k1, b.bias, b.cosine, b.noise_ratio) for b in self.profile.biases]
-        return pd.DataFrame(rows, columns=["reach", "bias", "cosine", "bias_over_noise"])
+        return pd.DataFrame(rows, columns=["horizon", "bias", "cosine", "bias_over_noise"])
 
     @property
     def effective_memory(self) -> dict[float, int]:
@@ -53,7 +63,7 @@ class MemoryReport:
 
     @property
     def advice(self) -> str:
-        """One sentence: the reach for the tolerance, or why none is advised."""
+        """One sentence: the gradient horizon for the tolerance, or why none is advised."""
         advice, advised = self.profile.advice, self.profile.advised
         if advice.days is None or advised is None:
             return (
@@ -63,7 +73,7 @@ class MemoryReport:
         ratio = advised.noise_ratio
         noise = f", {ratio:.2g} of the sampling noise" if ratio == ratio else ""
         return (
-            f"For a bias of at most {self.tolerance:.0%}, let every error reach back "
+            f"For a bias of at most {self.tolerance:.0%}, guarantee a gradient horizon of "
             f"{advice.days} days: --bptt-k1 {advised.k1} --bptt-k2 {2 * advised.k1} "
             f"(measured bias {advised.bias:.2%}{noise})."
         )
@@ -71,63 +81,12 @@ class MemoryReport:
     @property
     def _remedy(self) -> str:
         if self.profile.lyapunov > 0.0:
-            return "Errors grow as they travel back: keep BPTT truncated, and lower --lr."
+            return "Gradients grow on their way back: keep BPTT truncated, and lower --lr."
         return "Measure more --lags, or train with --bptt full."
-
-    def html(self) -> str:
-        """Draw the report as one page that needs no network."""
-        profile = self.profile
-        left = self.effective_memory.items()
-        rows = [f"{share:.0%}: {_days(k, profile.lags)}" for share, k in left]
-        own = profile.own
-        facts = {
-            "plan of this version": self.plan.describe(),
-            "its bias": "none" if own is None else f"{own.bias:.2%}",
-            "gradient left": ", ".join(rows),
-            "decay": f"{profile.decay:.4f} a day, half-life {profile.half_life:.1f} days",
-            "Lyapunov exponent": f"{profile.lyapunov:+.4f} a day",
-            "noise": f"standard error {profile.relative_noise:.0%} of the gradient's norm",
-            "measured on": f"{len(self.tickers)} series ({', '.join(self.tickers)}), "
-            f"{len(self.days):,} days {self.days[0]}..{self.days[-1]} of the fit block",
-        }
-        figures = MemoryFigures(
-            days=self.days,
-            anchors=profile.anchors,
-            by_lag=profile.by_lag,
-            curve=profile.curve,
-            decay=profile.decay,
-            bias=self.bias,
-            noise=profile.relative_noise,
-            tolerance=self.tolerance,
-            steps=self.plan.k2,
-            stride=self.plan.k1 or self.plan.k2,
-            over_time=OverTime(
-                days=self.days,
-                growth=profile.growth,
-                stretched_days=profile.states.stretched_days,
-                stretch=profile.states.stretch,
-                norms=profile.states.norms,
-                cold=profile.states.cold_start.cold,
-                warm=profile.states.cold_start.warm,
-                looks=self.looks,
-            ),
-        )
-        title = f"How far back the gradient of {self.version} reaches"
-        return memory_page(title, self.advice, facts, profile.alarms, figures)
-
-
-def _days(lag: int, lags: int) -> str:
-    return f"{lag} days or more" if lag == lags else f"{lag} days"
-
-
-log = logging.getLogger(__name__)
-
-DAYS_AT_MOST, SERIES_AT_MOST = 1500, 16
-LAGS, TOLERANCE = 252, 0.1
 
 
 def check_options(tolerance: float, lags: int) -> None:
-    """Refuse numbers that mean nothing, before any work."""
+    """Refuse numbers out of range, before any work."""
     if not 0.0 < tolerance < 1.0:
         raise UsageError(
             f"--bptt-tolerance {tolerance:g}: give a share above 0 and below 1, such as 0.1."
@@ -137,39 +96,39 @@ def check_options(tolerance: float, lags: int) -> None:
 
 
 def measure(
-    version: str,
     network: Network,
     panel: Panel,
     arrays: tuple[np.ndarray, np.ndarray],
-    fit: NDArray[np.bool_],
+    train: NDArray[np.bool_],
     plan: BPTTPlan,
     *,
+    version: str,
     tolerance: float,
     lags: int,
 ) -> MemoryReport:
-    """Measure a network on the last days of the fit block.
+    """Measure a network on the last training days.
 
     Args:
-        version: what to call the network.
         network: of the panel's inputs and targets.
         panel: what the rows are of.
         arrays: (N, F) inputs and (N, K) outcomes, scaled.
-        fit: (N,) True on rows whose outcome belongs to the fit block.
+        train: (N,) True on rows whose outcome belongs to the training days.
         plan: what the network was trained with.
-        tolerance: as in `memory`.
-        lags: as in `memory`.
+        version: the network's name in the report.
+        tolerance: relative bias of the gradient that the advised horizon may have.
+        lags: days back that are measured; fewer where the histories are short.
 
     Raises:
-        DataError: no series has enough fit days.
+        DataError: no series has enough training days.
     """
-    stops = _stops(fit, panel.offsets)
+    stops = last_stops(train, panel.offsets)
     series, days = _rectangle(stops - panel.offsets[:-1])
     rows = stops[series] - days + np.arange(days)[:, None]  # (T, B)
     x, y = arrays[0][rows], arrays[1][rows]
-    mask = fit[rows][..., None] & np.isfinite(y)
+    mask = train[rows][..., None] & np.isfinite(y)
     with _one_thread():
         profile = memory_profile(
-            copy.deepcopy(network).cpu().double(),  # the far lags are small
+            copy.deepcopy(network).cpu().double(),  # gradients at long lags are small
             torch.from_numpy(x).double(),
             torch.from_numpy(y).double(),
             torch.from_numpy(mask),
@@ -189,7 +148,7 @@ def measure(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one thread, then on as many as before.
+    """Compute on one thread inside a `with` block.
 
     On a shared machine two threads wait for each other after every day: 100 times slower.
     """
@@ -202,22 +161,15 @@ def _one_thread() -> Iterator[None]:
 
 
 def _lags_within(lags: int, days: int) -> int:
-    """Keep half of the days for errors with all lags behind them."""
+    """Return the lags to measure: half of the days are kept for errors with all lags behind."""
     if days < 4:
         raise DataError(
-            f"The fit block holds {days} days of the longest series, too few to measure memory; "
+            f"The longest series has {days} training days, too few to measure memory; "
             "fetch a longer period."
         )
     if lags > days // 2:
         log.warning("%d days measured: %d lags, not %d", days, days // 2, lags)
     return min(lags, days // 2)
-
-
-def _stops(fit: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(S,) flat row after each series' last fit row; its first row where there is none."""
-    last = np.where(fit, np.arange(1, len(fit) + 1), 0)
-    stops: NDArray[np.int64] = np.maximum(np.maximum.reduceat(last, offsets[:-1]), offsets[:-1])
-    return stops
 
 
 def _rectangle(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
@@ -228,53 +180,45 @@ def _rectangle(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     return np.sort(longest[:count]), int(capped[count - 1])
 
 
-FIRST_UPDATES = 100
-# Below a month of days per update a shorter stride saves nothing and makes updates noisier.
-LEAST_STRIDE = 21
-
-
 def with_measured_horizon(
     dataset: Dataset, settings: TrainSettings, fit: Callable[[TrainSettings], Network]
 ) -> TrainSettings:
     """Replace `bptt_k2 = "auto"` by numbers measured on a network trained shortly.
 
     Args:
-        material: what is trained on; only its fit block is measured.
+        dataset: what is trained on; only its training days are measured.
         settings: with `bptt_k2` "auto".
-        fit: trains a fresh network as settings say.
+        fit: trains a fresh network by settings.
 
     Raises:
-        UsageError: the memory exceeds what was measured; the text names what to give instead.
+        UsageError: the memory exceeds what was measured; the text suggests what to give instead.
     """
-    updates = min(FIRST_UPDATES, settings.max_steps)
-    plan = BPTTPlan.truncated(k2=DEFAULT_BPTT_K2)
-    changes = {"bptt_k2": None, "max_steps": updates}
-    network = fit(settings.model_copy(update=changes))
+    steps = min(FIRST_STEPS, settings.max_steps)
     report = measure(
-        "first stage",
-        network,
+        fit(settings.model_copy(update={"bptt_k2": None, "max_steps": steps})),
         dataset.panel,
         (dataset.inputs, dataset.y),
         np.asarray(dataset.rows(0).any(axis=1)),
-        plan,
+        BPTTPlan.truncated(k2=DEFAULT_BPTT_K2),
+        version="first stage",
         tolerance=settings.bptt_tolerance or TOLERANCE,
         lags=LAGS,
     )
     days = report.profile.advice.days
     if days is None:
         raise UsageError(_refusal(report))
-    stride = max(days, LEAST_STRIDE)
+    k1 = max(days, LEAST_K1)
     log.info(
-        "bptt    auto: after %d updates a reach of %d days keeps the bias below %.3g %%: "
+        "bptt    auto: after %d steps a gradient horizon of %d days keeps the bias below %.3g %%: "
         "--bptt-k1 %d --bptt-k2 %d",
-        *(updates, days, 100 * report.tolerance, stride, 2 * stride),
+        *(steps, days, 100 * report.tolerance, k1, 2 * k1),
     )
-    return settings.model_copy(update={"bptt_k2": 2 * stride, "bptt_k1": stride})
+    return settings.model_copy(update={"bptt_k2": 2 * k1, "bptt_k1": k1})
 
 
 def _refusal(report: MemoryReport) -> str:
     lags, why = report.profile.lags, report.profile.advice.declined
     remedy = f"Use --bptt full, or --bptt-k1 {lags} --bptt-k2 {2 * lags}"
     if report.profile.lyapunov > 0.0:
-        remedy = f"Errors explode: use --bptt-k2 {DEFAULT_BPTT_K2} and a lower --lr"
+        remedy = f"Gradients explode: use --bptt-k2 {DEFAULT_BPTT_K2} and a lower --lr"
     return f"--bptt-k2 auto declines: {why}. {remedy}, or raise --bptt-tolerance."

@@ -14,7 +14,6 @@ import forecaster
 from forecaster.data.panel import TARGETS
 from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError
-from forecaster.evaluation.recalibration import scores_by_series
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset
 from forecaster.forecasting.fitting import FitResult
@@ -41,7 +40,6 @@ def make_manifest(
 ) -> Manifest:
     """Return everything that a later evaluation or forecast needs, without the weights."""
     panel, residuals = dataset.panel, fit.residuals
-    named = list(enumerate(panel.targets))
     return Manifest(
         created_at=created.isoformat(timespec="microseconds"),
         code_version=forecaster.__version__,
@@ -70,14 +68,17 @@ def make_manifest(
         base=_base_part(dataset.reader.base),
         scaler=_scaler_part(dataset.reader.scaler),
         target_scaler=_scaler_part(dataset.target_scaler),
-        shrinkage=fit.fitted.shrinkage.tolist(),
+        shrinkage=fit.model.shrinkage.tolist(),
         data=_data_part(dataset, bars_hash),
         training=_training_part(settings, fit.validations_by_member, dataset.reader.base),
-        metrics={f"validation_mse_{n}": float(np.nanmean(residuals[:, k] ** 2)) for k, n in named},
+        metrics={
+            f"validation_mse_{target}": float(np.nanmean(residuals[:, k] ** 2))
+            for k, target in enumerate(panel.targets)
+        },
         levels=list(LEVELS),
         calibration={
-            name: scores_by_series(fit.scores[:, k], panel.series, panel.tickers, LEVELS)
-            for k, name in named
+            target: {ticker: list(scores) for ticker, scores in by_ticker.items()}
+            for target, by_ticker in fit.model.calibration.items()
         },
         files={},
     )
@@ -103,8 +104,8 @@ def _training_part(
     settings: TrainSettings, by_member: Sequence[Sequence[Validation]], base: Base | None
 ) -> dict[str, str | int | float | list[tuple[int, float]] | None]:
     """Return the settings and the course of the training, of the first member where it differs."""
-    looks = by_member[0]
-    bests = [[look for look in mine if look.best][-1].step for mine in by_member]
+    validations, last = by_member[0], by_member[0][-1]
+    bests = [[one for one in mine if one.best][-1].step for mine in by_member]
     several = {"best_steps": ", ".join(map(str, bests))} if len(bests) > 1 else {}
     return {
         **several,
@@ -112,12 +113,12 @@ def _training_part(
         "head": ",".join(settings.heads),
         "base": "none" if base is None else base.kind,
         "bptt_k2": settings.horizon,
-        "steps": looks[-1].step,
-        "epochs": looks[-1].epoch,
+        "steps": last.step,
+        "epochs": last.epoch,
         "best_step": bests[0],
-        "clipped": looks[-1].clipped,
-        "gradient_spikes": looks[-1].spikes,
-        "validations": [(look.step, look.validation_loss) for look in looks],
+        "clipped": last.clipped,
+        "gradient_spikes": last.spikes,
+        "validations": [(one.step, one.validation_loss) for one in validations],
     }
 
 

@@ -1,4 +1,4 @@
-"""Train one version: prices -> panel -> blocks of time -> scales -> network -> registry."""
+"""Train one version: prices -> panel -> data set -> fitted model -> registry."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from forecaster.forecasting.data_set import prepare_dataset
 from forecaster.forecasting.fitted_model import weights_of
 from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of, with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
-from forecaster.forecasting.training_log import log_gradients, log_header
+from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register
@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReport:
-    """What a training made: its manifest, each member's looks at select, who was left out."""
+    """A trained version: its manifest, each member's validations, the tickers left out."""
 
     manifest: Manifest
-    looks: pd.DataFrame
+    validations: pd.DataFrame
     skipped: tuple[str, ...]
 
     @property
     def version(self) -> str:
-        """Name of the version, and of its folder under `models/`."""
+        """The version's id, and the name of its folder under `models/`."""
         return self.manifest.version
 
 
@@ -49,9 +49,9 @@ def train(
     home: Home | None = None,
     as_of: date | None = None,
     name: str | None = None,
-    on_step: OnStep = lambda update, look: None,
+    on_step: OnStep = lambda step, validation: None,
 ) -> TrainReport:
-    """Train one version and write it to the registry, as a challenger that nobody has judged.
+    """Train one version and write it to the registry, as a challenger without a promotion test.
 
     Args:
         bars: long table of bars (`ticker, session, open, high, low, close` and optionally
@@ -61,19 +61,16 @@ def train(
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.
         name: the model name whose champion it may become; None for its targets.
-        on_update: called after each optimizer step.
-
-    Returns:
-        The report, with the manifest as written.
+        on_step: called after each optimizer step.
 
     Raises:
-        CannotWriteError: the home is missing or read-only; found out before any work.
+        CannotWriteError: the home is missing or read-only; checked before any work.
         DataError: too few days, or none that the lookback allows.
         DivergedError: training met a value that is not finite; nothing is written.
         UnknownNameError: a ticker is not there.
-        SettingsError: the registry was made by a newer version; found out before any work.
-        StorageError: the registry is damaged, likewise, or the disk failed.
-        UsageError: the device is absent, a block of time would be empty, or
+        SettingsError: the registry was made by a newer version; checked before any work.
+        StorageError: the registry is corrupt, likewise, or the disk failed.
+        UsageError: the device is absent, a part of the split would be empty, or
             `bptt_k2="auto"` finds a memory longer than it measures.
     """
     settings = settings or TrainSettings()
@@ -90,21 +87,15 @@ def train(
     made = fit(dataset, settings, device, on_step=on_step)
     created = clock.now()
     manifest = make_manifest(dataset, settings, seen.fingerprint, made, created)
-    saved = save_version(where, manifest, list(map(weights_of, made.fitted.networks)), created)
+    saved = save_version(where, manifest, list(map(weights_of, made.model.networks)), created)
     register(where, saved.version, name)
-    for target, share in zip(settings.target, saved.shrinkage, strict=True):
-        log.info(
-            "belief  %s: the select block bears out %.0f %% of the network's part",
-            target,
-            100 * share,
-        )
-    log_gradients(made.validations_by_member, settings)
+    log_result(made, settings)
     log.info("time    %.1f s", time.monotonic() - started)
     table = pd.DataFrame(
         [
-            {"member": member, **asdict(look)}
-            for member, looks in enumerate(made.validations_by_member, start=1)
-            for look in looks
+            {"member": member, **asdict(validation)}
+            for member, mine in enumerate(made.validations_by_member, start=1)
+            for validation in mine
         ]
     )
-    return TrainReport(manifest=saved, looks=table, skipped=seen.skipped)
+    return TrainReport(manifest=saved, validations=table, skipped=seen.skipped)
