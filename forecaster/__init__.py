@@ -19,7 +19,7 @@ _HOMES = {
     "memory": "forecaster.pipeline.memory",
     "MemoryReport": "forecaster.forecasting.memory",
     "predict": "forecaster.pipeline.predict",
-    "Prediction": "forecaster.pipeline.predict",
+    "Prediction": "forecaster.forecasting.next_session",
     "TrainSettings": "forecaster.settings",
     "FetchSettings": "forecaster.settings",
     "PredictSettings": "forecaster.settings",

@@ -18,13 +18,11 @@ from forecaster.backtesting.benchmarks import BenchmarkForecasts, benchmarks
 from forecaster.backtesting.fold import Unit, Walked, run_unit
 from forecaster.data.panel import Panel
 from forecaster.evaluation.distributions import Point
-from forecaster.evaluation.recalibration import scores_by_series
 from forecaster.evaluation.splits import Fold, Split, split_by_time, walk_folds
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset, build_dataset
 from forecaster.forecasting.fitted_model import weights_of
 from forecaster.forecasting.fitting import FitResult, fit
-from forecaster.models.heads import LEVELS
 from forecaster.settings import TrainSettings
 
 WALK: Final = "walk-forward"
@@ -190,12 +188,12 @@ def fit_values(dataset: Dataset, made: FitResult, *, looks: bool) -> dict[str, V
         numbers |= {"weight": base.weights, "intercept": base.intercepts}
     trained: dict[str, np.ndarray | float] = {
         f"{name} of member {member}": value
-        for member, network in enumerate(made.fitted.networks)
+        for member, network in enumerate(made.model.networks)
         for name, value in weights_of(network).items()
     }
-    trained["fit loss"] = np.array([look.train_loss for look in made.looks])
+    trained["fit loss"] = np.array([look.train_loss for look in made.validations])
     if looks:
-        trained["select loss"] = np.array([look.validation_loss for look in made.looks])
+        trained["select loss"] = np.array([look.validation_loss for look in made.validations])
     stages = dict(zip(TRAIN_STAGES, (scales, numbers, trained), strict=True))
     return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
 
@@ -204,18 +202,10 @@ def _scaler(name: str, mean: np.ndarray, scale: np.ndarray) -> dict[str, np.ndar
     return {f"mean of {name}": mean, f"scale of {name}": scale}
 
 
-def calibration_of(panel: Panel, made: FitResult) -> dict[str, dict[str, list[float]]]:
-    """Calibrate a training's forecasts as a manifest does, by target and ticker."""
-    return {
-        name: scores_by_series(made.scores[:, k], panel.series, panel.tickers, LEVELS)
-        for k, name in enumerate(panel.targets)
-    }
-
-
 def calibration_values(panel: Panel, made: FitResult) -> Values:
     """Give what the select block has said of the forecasts: belief and quantiles of scores."""
-    numbers: dict[str, np.ndarray | float] = {"belief": made.fitted.shrinkage}
-    for target, by_ticker in calibration_of(panel, made).items():
+    numbers: dict[str, np.ndarray | float] = {"belief": made.model.shrinkage}
+    for target, by_ticker in made.model.calibration.items():
         numbers |= {
             f"{target} of {ticker or 'all tickers'}": np.array(values)
             for ticker, values in by_ticker.items()

@@ -12,16 +12,15 @@ from forecaster.audit import stages as audit_rows
 from forecaster.audit.alterations import KINDS, Alteration, with_gaps
 from forecaster.audit.comparison import Tallies
 from forecaster.audit.fits import WALK, Recipe, Walker
-from forecaster.audit.stages import Forecaster, panel_of
+from forecaster.audit.stages import panel_of
 from forecaster.backtesting.benchmarks import BenchmarkForecasts
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.data_set import Dataset
+from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.fitting import FitResult
-from forecaster.forecasting.loading import Trained
-from forecaster.models.heads import LEVELS
 from forecaster.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class Subject:
     histories: list[History]
     panel: Panel
     recipe: Recipe
-    forecaster: Forecaster
+    forecaster: FittedModel
     still: tuple[Dataset, FitResult]
     chosen: tuple[Dataset, FitResult]
 
@@ -46,7 +45,7 @@ class Subject:
         cls,
         histories: list[History],
         settings: TrainSettings,
-        trained: Trained | None,
+        trained: FittedModel | None,
         updates: int,
     ) -> "Subject":
         """Train shortly as a version was, or by the settings where there is none yet.
@@ -59,16 +58,7 @@ class Subject:
         recipe = Recipe.short(settings, _split(panel, trained), updates)
         still = recipe.without_select(panel)
         chosen = recipe.with_select(panel, still[0].reader.base)
-        manifest = trained.manifest if trained else None
-        forecaster = Forecaster(
-            fitted=trained.fitted if trained else chosen[1].fitted,
-            targets=settings.target,
-            universe=universe,
-            calibration=manifest.calibration
-            if manifest
-            else audit_fits.calibration_of(panel, chosen[1]),
-            levels=manifest.levels if manifest else LEVELS,
-        )
+        forecaster = trained or chosen[1].model
         return cls(
             histories=histories,
             panel=panel,
@@ -80,9 +70,9 @@ class Subject:
 
     def benchmarks(self, panel: Panel) -> BenchmarkForecasts:
         """Let the quick rivals fit and forecast."""
-        fitted = self.forecaster.fitted
+        fitted = self.forecaster
         names = fitted.reader.names
-        return audit_fits.baselines_of(panel, self.recipe.split, fitted.able(panel), names)
+        return audit_fits.baselines_of(panel, self.recipe.split, fitted.forecastable(panel), names)
 
     @property
     def stages(self) -> Iterator[str]:
@@ -99,21 +89,16 @@ class Subject:
         yield from (audit_rows.FORECASTS, audit_rows.INTERVALS, WALK)
 
 
-def _universe(histories: Sequence[History], trained: Trained | None) -> tuple[str, ...] | None:
+def _universe(histories: Sequence[History], trained: FittedModel | None) -> tuple[str, ...] | None:
     if trained is not None:
-        data = trained.manifest.data
-        return tuple(data.tickers) if data.cross_section else None
+        return trained.universe
     return tuple(h.listing.ticker for h in histories) if len(histories) > 1 else None
 
 
-def _split(panel: Panel, trained: Trained | None) -> Split:
+def _split(panel: Panel, trained: FittedModel | None) -> Split:
     if trained is None:
         return split_by_time(panel.days)
-    blocks = trained.manifest.data.blocks
-    return Split(
-        train_until=np.datetime64(blocks.train_until, "D"),
-        validation_until=np.datetime64(blocks.validation_until, "D"),
-    )
+    return trained.split
 
 
 def some_of(histories: list[History], most: int) -> list[History]:

@@ -4,9 +4,8 @@ Shape letters: N rows of the panel, K targets.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,8 +28,7 @@ from forecaster.data.sessions import CALENDAR_INPUTS, next_session, timezone_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
-from forecaster.evaluation.recalibration import recalibrated
-from forecaster.forecasting.fitted_model import Fitted
+from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import adaptive_intervals
 
 BARS: Final = "bars"
@@ -145,21 +143,7 @@ _PANEL_STAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecaster:
-    """What forecasts: a fitted network, the targets and tickers it knows, its calibration.
-
-    `calibration` maps target and ticker to numbers as a manifest does; `levels` are theirs.
-    """
-
-    fitted: Fitted
-    targets: tuple[str, ...]
-    universe: tuple[str, ...] | None
-    calibration: Mapping[str, Mapping[str, Sequence[float]]]
-    levels: Sequence[float]
-
-
-def panel_of(histories: Sequence[History], forecaster: Forecaster) -> Panel:
+def panel_of(histories: Sequence[History], forecaster: FittedModel) -> Panel:
     """Build the panel that a forecaster reads."""
     return build_panel(histories, forecaster.targets, universe=forecaster.universe)
 
@@ -187,13 +171,13 @@ def row_values(panel: Panel, cut: np.datetime64) -> dict[str, Values]:
     return found
 
 
-def stated(panel: Panel, forecaster: Forecaster) -> tuple[Predictive, ...]:
+def stated(panel: Panel, forecaster: FittedModel) -> tuple[Predictive, ...]:
     """Forecast from every day there is, N distributions per target."""
-    return forecaster.fitted.predictive(panel, np.ones(len(panel.days), dtype=np.bool_))
+    return tuple(forecaster.distributions(panel, np.ones(len(panel.days), dtype=np.bool_)).values())
 
 
 def forecast_values(
-    panel: Panel, forecaster: Forecaster, made: Sequence[Predictive], cut: np.datetime64
+    panel: Panel, forecaster: FittedModel, made: Sequence[Predictive], cut: np.datetime64
 ) -> Values:
     """Give the forecasts of each day up to a date: mean and quantiles, stated and calibrated."""
     known = panel.days <= cut
@@ -203,9 +187,8 @@ def forecast_values(
     for target, predictive in zip(forecaster.targets, made, strict=True):
         mine = predictive.take(rows)
         columns |= quantile_columns(target, mine)
-        numbers = forecaster.calibration.get(target, {})
-        held = recalibrated(mine, tickers, numbers, forecaster.levels)
-        columns |= quantile_columns(f"calibrated {target}", held)
+        calibrated = forecaster.calibrated(target, mine, tickers)
+        columns |= quantile_columns(f"calibrated {target}", calibrated)
     return Values.of_rows(panel, known, columns)
 
 

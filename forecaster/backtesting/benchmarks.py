@@ -34,9 +34,9 @@ from forecaster.evaluation.volatility import (
     refit_days,
 )
 from forecaster.forecasting.base_model import MOST_ROWS, Base
-from forecaster.forecasting.data_set import Dataset, build_dataset
-from forecaster.forecasting.fitted_model import Fitted
-from forecaster.forecasting.fitting import FitResult, fit
+from forecaster.forecasting.data_set import build_dataset
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.fitting import FitResult, base_alone, fit
 from forecaster.settings import TrainSettings
 from forecaster.training.device import choose_device
 
@@ -91,7 +91,7 @@ MEMORYLESS, LINEAR = "mlp", "linear"
 
 def linear_twin(
     panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
-) -> Fitted:
+) -> FittedModel:
     """Fit the linear model alone: every input, HAR's lags among them; Student-t for returns.
 
     Args:
@@ -104,25 +104,7 @@ def linear_twin(
         DataError: a block of time has nothing to score.
     """
     linear = settings.model_copy(update={"base": LINEAR})
-    return alone(build_dataset(panel, split, linear, base), settings)
-
-
-def alone(dataset: Dataset, settings: TrainSettings) -> Fitted:
-    """Let the base of prepared material forecast without a network.
-
-    Raises:
-        ValueError: it has none.
-    """
-    if dataset.reader.base is None:
-        raise ValueError("the material has no base to forecast alone; give one.")
-    return Fitted(
-        networks=(),
-        lookback=settings.lookback,
-        reader=dataset.reader,
-        target_scaler=dataset.target_scaler,
-        forms=dataset.forms,
-        shrinkage=np.zeros(len(dataset.forms)),
-    )
+    return base_alone(build_dataset(panel, split, linear, base), settings)
 
 
 def memoryless_twin(

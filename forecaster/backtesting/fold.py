@@ -19,7 +19,7 @@ from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import Arrays, arrays_of, from_arrays
 from forecaster.evaluation.splits import Fold
-from forecaster.forecasting.fitted_model import Fitted, Weights, ensemble_weights
+from forecaster.forecasting.fitted_model import FittedModel, Weights, ensemble_weights
 from forecaster.forecasting.fitting import fit_panel
 from forecaster.settings import TrainSettings
 
@@ -90,7 +90,7 @@ def run_unit(
     began = time.monotonic()
     known, _ = cut(panel, first=unit.fold.train_from, last=unit.fold.split.validation_until)
     settings = settings_for(unit, recipe)
-    fitted = fit_panel(known, unit.fold.split, settings, start=start).fitted
+    fitted = fit_panel(known, unit.fold.split, settings, start=start).model
     linear = linear_of(fitted, panel, unit.fold, settings) if unit.with_linear else None
     rows, forecasts, alone = forecast_fold(panel, unit.fold, fitted, linear)
     return Walked(
@@ -110,7 +110,9 @@ def settings_for(unit: Unit, recipe: TrainSettings) -> TrainSettings:
     return recipe.model_copy(update=changed)
 
 
-def linear_of(fitted: Fitted, panel: Panel, fold: Fold, settings: TrainSettings) -> Fitted:
+def linear_of(
+    fitted: FittedModel, panel: Panel, fold: Fold, settings: TrainSettings
+) -> FittedModel:
     """Return the linear model on all inputs: the network's own base where that is it.
 
     Args:
@@ -127,13 +129,15 @@ def linear_of(fitted: Fitted, panel: Panel, fold: Fold, settings: TrainSettings)
 
 
 def forecast_fold(
-    panel: Panel, fold: Fold, fitted: Fitted, linear: Fitted | None
+    panel: Panel, fold: Fold, fitted: FittedModel, linear: FittedModel | None
 ) -> tuple[np.ndarray, tuple[Predictive, ...], tuple[Predictive, ...] | None]:
     """Forecast a fold's rows: their numbers (n,), the network's forecasts, the linear model's."""
     seen, numbers = cut(panel, last=fold.until)
     wanted = rows_of(fold, panel)[numbers]
     found = [
-        None if one is None else tuple(part.take(wanted) for part in one.predictive(seen, wanted))
+        None
+        if one is None
+        else tuple(part.take(wanted) for part in one.distributions(seen, wanted).values())
         for one in (fitted, linear)
     ]
     return numbers[wanted], found[0] or (), found[1]

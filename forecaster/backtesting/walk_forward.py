@@ -36,8 +36,7 @@ from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import assemble
 from forecaster.evaluation.splits import Fold
-from forecaster.forecasting.fitted_model import Weights, ensemble_weights
-from forecaster.forecasting.loading import Trained
+from forecaster.forecasting.fitted_model import FittedModel, Weights, ensemble_weights
 from forecaster.registry.versions import UNFINISHED
 from forecaster.settings import TrainSettings
 
@@ -150,7 +149,7 @@ class Forecasts:
 
 def walk_forward(
     panel: Panel,
-    trained: Trained,
+    trained: FittedModel,
     recipe: TrainSettings,
     folds: Sequence[Fold],
     walk: Walk,
@@ -181,9 +180,9 @@ def walk_forward(
     return _forecasts(panel, folds, seeds, done, walk, fits=len(units), resumed=resumed)
 
 
-def _own(panel: Panel, trained: Trained, recipe: TrainSettings, fold: Fold) -> Walked:
+def _own(panel: Panel, trained: FittedModel, recipe: TrainSettings, fold: Fold) -> Walked:
     """Forecast the first fold by the version as it is."""
-    fitted = trained.fitted
+    fitted = trained
     linear = linear_of(fitted, panel, fold, recipe)
     rows, forecasts, alone = forecast_fold(panel, fold, fitted, linear)
     weights = ensemble_weights(fitted.networks)

@@ -29,21 +29,21 @@ def memory_command(
         str | None, typer.Argument(metavar="VERSION", help="None: the newest.")
     ] = None,
     bptt_tolerance: Annotated[
-        float, typer.Option(help="Relative bias that the advised reach may have.")
+        float, typer.Option(help="Relative bias that the advised gradient horizon may have.")
     ] = 0.1,
     lags: Annotated[int, typer.Option(help="Days back that are measured.")] = 252,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Draw the figures in this file.")
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page with figures.")
     ] = None,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tell how many days back a version's gradient reaches, and what truncation costs.
+    """Measure how many days back a version's gradient reaches, and what truncation costs.
 
-    Measured on the last days of the fit block (at most 1,500 of 16 series). The advised
-    reach k is guaranteed to every error: --bptt-k1 k --bptt-k2 2k. Of a version with
+    Measured on the last training days (at most 1,500 of 16 series). The advised gradient
+    horizon k is guaranteed to every error: --bptt-k1 k --bptt-k2 2k. Of a version with
     several members the first is measured.
 
     Reads: models/<version>/, data/prices.db. Creates: FILE.html if asked for.
@@ -89,14 +89,14 @@ def _print_json(result: "MemoryReport") -> None:
                 "max": profile.states.stretch.max(),
             },
             "cold_start": {"cold": cold.cold.tolist(), "warm": cold.warm.tolist()},
-            "looks": result.looks,
+            "validations": result.validations,
             "relative_noise": profile.relative_noise,
             "bias": result.bias,
             "own": None if profile.own is None else asdict(profile.own),
             "tolerance": result.tolerance,
             "advised": None
             if advised is None
-            else {"stride": advised.k1, "steps": 2 * advised.k1, "bias": advised.bias},
+            else {"k1": advised.k1, "k2": 2 * advised.k1, "bias": advised.bias},
             "declined": profile.advice.declined,
             "advice": result.advice,
             "alarms": profile.alarms,
@@ -107,8 +107,8 @@ def _print_json(result: "MemoryReport") -> None:
 def _print(result: "MemoryReport", file: Path | None) -> None:
     profile = result.profile
     print(f"version {result.version}")
-    print(f"block   {', '.join(result.tickers)}")
-    print(f"        {len(result.days):,} days {result.days[0]}..{result.days[-1]}, fit block")
+    print(f"data    {', '.join(result.tickers)}")
+    print(f"        {len(result.days):,} days {result.days[0]}..{result.days[-1]}, training days")
     print(f"bptt    {result.plan.describe()}")
     for share, lag in result.effective_memory.items():
         more = " or more" if lag == profile.lags else ""
@@ -119,14 +119,14 @@ def _print(result: "MemoryReport", file: Path | None) -> None:
     for since in COLD_SHOWN:
         if since < len(cold.cold):
             excess = cold.cold[since] / cold.warm[since] - 1.0
-            print(f"cold    {excess:+.1%} squared error {since} days after a start from scratch")
+            print(f"cold    {excess:+.1%} squared error {since} days after a cold start")
     if profile.own is not None:
         print(f"bias    {profile.own.bias:.2%} with the plan of this version")
     if profile.relative_noise == profile.relative_noise:
         print(f"noise   {profile.relative_noise:.0%} standard error of the gradient over series")
     else:
-        print("noise   not known: one series alone")
-    print("\nwith every error reaching back k days (--bptt-k1 k --bptt-k2 2k)")
+        print("noise   unknown: one series alone")
+    print("\nbias by guaranteed gradient horizon k (--bptt-k1 k --bptt-k2 2k)")
     print_table(result.bias, FORMATS)
     print()
     for alarm in profile.alarms:

@@ -44,16 +44,16 @@ def predict_command(
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option(help="None: the champion; where none was ever judged, the newest."),
+        typer.Option(help="None: the champions; without any promotion test, the newest."),
     ] = None,
     target: Annotated[
-        Literal["return", "range", "volume"] | None, typer.Option(help="[return]")
+        Literal["return", "range", "volume"] | None, typer.Option(help="One target [all].")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Whose champion [any that forecasts the target].")
+        str | None, typer.Option(help="Only the champion of this model name [all].")
     ] = None,
-    ledger: Annotated[
-        bool, typer.Option("--ledger/--no-ledger", help="Remember the forecasts, to score them.")
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Record the forecasts, to score them.")
     ] = True,
     as_of: AsOfOption = None,
     home: HomeOption = None,
@@ -78,7 +78,7 @@ def predict_command(
         home=where,
         as_of=day(as_of),
         settings=read_settings(context, where).predict,
-        ledger="by-hand" if ledger else None,
+        record_as="by-hand" if record else None,
     )
     if json:
         _print_json(result)
@@ -95,14 +95,15 @@ def _print_json(result: "Prediction") -> None:
     print_json(
         "predict",
         {
-            "version": result.version,
-            "name": result.name,
+            "models": [
+                {"name": name, "version": version} for name, version in result.models.items()
+            ],
             "coverage": {"q10..q90": 0.8, "q025..q975": 0.95},
             "forecasts": result.forecasts,
             "skipped": result.skipped,
             "missing": result.missing,
             "in_sample": result.in_sample,
-            "remembered": result.remembered,
+            "recorded": result.recorded,
             "troubles": result.troubles,
         },
     )
@@ -113,16 +114,11 @@ def _print(result: "Prediction") -> None:
     if (result.forecasts["interval"] == "own").all():
         hidden.append("interval")
     print_table(result.forecasts.drop(columns=hidden).dropna(axis=1, how="all"), FORMATS)
-    whose = (
-        f"the baseline, champion of {result.name}"
-        if result.version == "baseline"
-        else f"version {result.version}"
-    )
-    print(
-        f"\n{whose}; q10..q90 is the 80 %, q025..q975 the 95 % interval, as "
-        f"{'the days known' if result.version == 'baseline' else 'its select block'} calibrated "
-        "them"
-    )
+    print()
+    for name, version in result.models.items():
+        whose = "baseline" if version == "baseline" else f"version {version}"
+        print(f"model   {name}: {whose}")
+    print("coverage  q10..q90 is the 80 %, q025..q975 the 95 % prediction interval, conformal")
     for target in result.forecasts["target"].unique():
         print(f"{target:<7} {UNITS[target]}")
     print("Not advice.")

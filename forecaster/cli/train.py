@@ -106,15 +106,15 @@ def _print_json(report: "TrainReport", home: Path) -> None:
             "blocks": manifest.data.blocks.model_dump(mode="json"),
             "training": manifest.training,
             "metrics": manifest.metrics,
-            "looks": report.looks,
+            "validations": report.validations,
             "path": str(home / "models" / report.version),
         },
     )
 
 
 def _print(report: "TrainReport", home: Path) -> None:
-    manifest, looks = report.manifest, report.looks
-    for member, mine in looks.groupby("member"):
+    manifest, validations = report.manifest, report.validations
+    for member, mine in validations.groupby("member"):
         of = f"member {member}, " if len(manifest.members) > 1 else ""
         best = mine.loc[mine["best"], "step"].max()
         print(f"best    {of}step {best} of {mine['step'].max()}")

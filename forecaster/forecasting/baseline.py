@@ -35,7 +35,11 @@ class Baseline:
     version: str = BASELINE
     tickers: tuple[str, ...] = ()  # it was trained on none before
     cross_section: bool = False
-    known_until: np.datetime64 = np.datetime64("NaT", "D")
+
+    @property
+    def known_until(self) -> np.datetime64:
+        """NaT: no day is in-sample, for it is fitted on days before each forecast."""
+        return np.datetime64("NaT", "D")
 
     def panel(self, histories: Sequence[History]) -> Panel:
         """Build the panel of its targets."""
@@ -55,8 +59,8 @@ class Baseline:
     def too_short(self, ticker: str) -> str:
         """Explain why a ticker has no forecast."""
         return (
-            f"{ticker}: no forecast; the baseline of {', '.join(self.targets)} needs {WARM_UP} days "
-            "of it, the last ones without a gap"
+            f"{ticker}: no forecast; the baseline of {', '.join(self.targets)} needs {WARM_UP} "
+            "days of it, the last ones without a gap"
         )
 
 

@@ -83,7 +83,7 @@ class FittedModel:
     """Networks with their inputs and scales, the split they were fitted on, their calibration.
 
     `tickers` are those trained on, `cross_section` whether inputs compare a ticker with them.
-    `networks` are the members of one ensemble of `architecture`, or none where the base forecasts
+    `networks` are the members of one ensemble of `network_name`, or none where the base forecasts
     alone; `lookback` the days that they read (or "all"); `forms` (K,) the outputs of each target;
     `shrinkage` (K,) the factor on what the networks add to each target's location. `calibration`
     maps target and ticker ("" for all others) to scores, as a manifest does. `version` is empty
@@ -94,7 +94,7 @@ class FittedModel:
     tickers: tuple[str, ...]
     cross_section: bool
     split: Split
-    architecture: str
+    network_name: str
     networks: tuple[Network, ...]
     lookback: int | str
     reader: InputReader
@@ -224,7 +224,7 @@ class FittedModel:
         own, scores = forecasts.take(rows), self.calibration.get(target, {})
         others = "pooled" if "" in scores else "none"
         return TargetForecast(
-            forecaster=self.architecture,
+            forecaster=self.network_name,
             center=own.mean(),
             distribution=self.calibrated(target, own, tickers),
             intervals=self.served_intervals(panel, target, forecasts, rows),

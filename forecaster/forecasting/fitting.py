@@ -387,7 +387,7 @@ def _model(
         tickers=dataset.panel.tickers,
         cross_section=len(dataset.panel.tickers) > 1,
         split=dataset.split,
-        architecture=settings.model,
+        network_name=settings.model,
         networks=tuple(networks),
         lookback=settings.lookback,
         reader=dataset.reader,

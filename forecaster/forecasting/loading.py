@@ -48,7 +48,7 @@ def load_model(home: Path, manifest: Manifest) -> FittedModel:
         tickers=tuple(manifest.data.tickers),
         cross_section=manifest.data.cross_section,
         split=split_of(manifest),
-        architecture=manifest.network.model,
+        network_name=manifest.network.model,
         networks=tuple(_rebuilt(manifest, weights) for weights in members),
         lookback=manifest.network.lookback,
         reader=InputReader(

@@ -230,7 +230,7 @@ def _table(
     finite = np.isfinite(made.center + level)
     chosen = np.flatnonzero(finite & np.isin(panel.tickers, tickers))
     following = [
-        sessions.next_session(histories[number].listing.calendar, day.item())
+        sessions.next_session(histories[int(number)].listing.calendar, day.item())
         for number, day in zip(chosen, panel.days[panel.newest[chosen]], strict=True)
     ]
     return next_session_table(

@@ -34,7 +34,7 @@ from forecaster.forecasting.fitting import (
 )
 from forecaster.forecasting.loading import load_model
 from forecaster.forecasting.model_manifest import make_manifest
-from forecaster.forecasting.training_log import log_gradients, log_header
+from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.forecasting.training_panel import training_panel
 from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
 from forecaster.registry.champion_history import champion_status
@@ -247,7 +247,7 @@ def _train(task: _Task, run: int, every: int) -> str:
         keeper = CheckpointFile(task.home, task.name, task.about, every=every, waiting=waiting)
         try:
             done = fit_ensemble(
-                task.dataset, task.settings, task.device, start=task.weights, keeper=keeper
+                task.dataset, task.settings, task.device, start=task.weights, checkpointer=keeper
             )
         except TrainingFailedError as error:
             _keep_failed(task, keeper, error)
@@ -270,10 +270,10 @@ def _save(task: _Task, keeper: CheckpointFile, done: Sequence[FittedMember]) -> 
     """Calibrate the members and write the version; one that was written before is the same."""
     settings = task.settings.model_copy(update={"members": len(done)})
     made = calibrate(done, task.dataset, settings)
-    log_gradients(made.validations_by_member, settings)
+    log_result(made, settings)
     manifest = make_manifest(task.dataset, settings, task.fingerprint, made, keeper.created)
     told = manifest.model_copy(update={"training": {**manifest.training, "start": task.began}})
-    weights = [weights_of(network) for network in made.fitted.networks]
+    weights = [weights_of(network) for network in made.model.networks]
     return save_version(task.home, told, weights, keeper.created)
 
 

@@ -23,7 +23,7 @@ import torch
 from forecaster import clock
 from forecaster.database import sync_folder
 from forecaster.errors import ArtifactError
-from forecaster.forecasting.fitting import FittedMember
+from forecaster.forecasting.fitting import Checkpointer, FittedMember
 from forecaster.registry.versions import UNFINISHED
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.trainer import Validation
@@ -77,7 +77,7 @@ log = logging.getLogger(__name__)
 _DONE = "done"
 
 
-class CheckpointFile:
+class CheckpointFile(Checkpointer):
     """Keeps a training in a file (a `Keeper`), every so many updates and when a signal waits."""
 
     def __init__(
@@ -182,7 +182,7 @@ class CheckpointFile:
         facts = {
             "about": self._about,
             "created": self.created.isoformat(timespec="microseconds"),
-            "looks_done": [[asdict(look) for look in done.looks] for done in self._done],
+            "validations_done": [[asdict(one) for one in done.validations] for done in self._done],
         }
         whole = Checkpoint.of(groups, facts)
         if left is not None:
@@ -207,7 +207,7 @@ def _done_of(found: Checkpoint) -> list[FittedMember]:
     return [
         FittedMember(
             weights={name: t.numpy() for name, t in found.group(f"{_DONE}{member}").items()},
-            looks=tuple(Validation(**look) for look in looks),
+            validations=tuple(Validation(**one) for one in validations),
         )
-        for member, looks in enumerate(found.facts["looks_done"])
+        for member, validations in enumerate(found.facts["validations_done"])
     ]

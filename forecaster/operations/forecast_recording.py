@@ -16,7 +16,7 @@ from forecaster.data.panel import TARGETS, series_rows
 from forecaster.data.sessions import is_final
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
-from forecaster.forecasting.forecast_tables import Prediction
+from forecaster.forecasting.next_session import Prediction
 from forecaster.registry.forecast_log import read_forecasts, record_forecasts
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Maker = Literal["by-hand", "daily-run"]
 
 
-def remembered(home: Path, made: Prediction, maker: Maker) -> Prediction:
+def recorded(home: Path, made: Prediction, maker: Maker) -> Prediction:
     """Write forecasts into the ledger of a home, and say in them how many were new.
 
     Raises:
@@ -36,14 +36,14 @@ def remembered(home: Path, made: Prediction, maker: Maker) -> Prediction:
     except CannotWriteError as error:
         if maker == "daily-run":
             raise
-        log.info("these forecasts are not remembered: %s", error)
+        log.info("these forecasts are not recorded: %s", error)
         return made
     except (SettingsError, StorageError, TryLaterError) as error:
         if maker == "daily-run":
             raise
-        log.warning("these forecasts are not remembered: %s", error)
-        return replace(made, troubles=(*made.troubles, "these forecasts are not remembered"))
-    return replace(made, remembered=count)
+        log.warning("these forecasts are not recorded: %s", error)
+        return replace(made, troubles=(*made.troubles, "these forecasts are not recorded"))
+    return replace(made, recorded=count)
 
 
 def _record(home: Path, made: Prediction, *, scheduled: bool) -> int:

@@ -22,14 +22,14 @@ from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import promise, scaled_errors
 from forecaster.evaluation.promotion_test import PromotionResult, Rule, Trial, verdict
-from forecaster.forecasting.baseline import BASELINE, Stated, forecast_baseline
-from forecaster.forecasting.forecast_tables import served_intervals
-from forecaster.forecasting.loading import Trained, load_model
+from forecaster.forecasting.baseline import BASELINE, forecast_baseline
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.forecast_tables import TargetForecast
+from forecaster.forecasting.loading import load_model
 from forecaster.operations.reproduction import (
     digest,
     flaw_in_fresh_process,
     histories_of,
-    stated_since_fit,
 )
 from forecaster.registry.champion import champion_of
 from forecaster.registry.manifest import Manifest
@@ -45,23 +45,24 @@ GATE_DAYS = 126
 class _Side:
     """A version with its panel and what it states of the rows since its fit block."""
 
-    trained: Trained
+    model: FittedModel
     panel: Panel
     stated: dict[str, Predictive]
 
     @classmethod
     def of(cls, home: Path, manifest: Manifest, histories: Sequence[History]) -> "_Side":
-        trained = load_model(home, manifest)
-        panel = trained.panel(histories)
-        return cls(trained=trained, panel=panel, stated=stated_since_fit(trained, panel))
+        model = load_model(home, manifest)
+        panel = model.panel(histories)
+        stated = model.distributions(panel, model.rows_since_training(panel))
+        return cls(model=model, panel=panel, stated=stated)
 
     @property
     def version(self) -> str:
-        return self.trained.manifest.version
+        return self.model.version
 
     @property
     def validation_until(self) -> np.datetime64:
-        return np.datetime64(self.trained.manifest.data.blocks.validation_until, "D")
+        return self.model.known_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,12 +81,12 @@ class _Field:
     def candidates(self, target: str) -> np.ndarray:
         """(N,) True on rows to be judged: with an outcome on a gate day, able to be forecast."""
         own = self.challenger
-        panel, tickers = own.panel, own.trained.manifest.data.tickers
+        panel, tickers = own.panel, own.model.tickers
         rows = np.isfinite(panel.y[:, panel.targets.index(target)])
-        rows &= (panel.outcome_days > self.since) & own.trained.able(panel)
+        rows &= (panel.outcome_days > self.since) & own.model.forecastable(panel)
         rows &= np.isin(panel.tickers, tickers)[panel.series]
         if self.champion is not None:
-            rows &= self.champion.trained.able(self.champion.panel)
+            rows &= self.champion.model.forecastable(self.champion.panel)
         days = np.unique(panel.outcome_days[rows])[-GATE_DAYS:]
         gate: np.ndarray = rows & np.isin(panel.outcome_days, days)
         return gate
@@ -171,7 +172,7 @@ def _trial(field: _Field, target: str) -> tuple[Trial, dict[str, Any] | None]:
     judged = known if known.any() else np.ones(len(candidates), dtype=np.bool_)
     rows, y = candidates[judged], y[judged]
     forecast, days = own.stated[target].take(rows), panel.outcome_days[rows]
-    served = served_intervals(own.trained, panel, target, own.stated[target], rows)
+    served = own.model.served_intervals(panel, target, own.stated[target], rows)
     low, high = served.bounds[COVERAGES[0]].T
     kept = promise(scaled_errors(y, forecast.mean(), low, high), days)
     trial = Trial(
@@ -190,8 +191,8 @@ def _loss(forecast: Predictive, y: np.ndarray, dense: bool) -> np.ndarray:
     return loss
 
 
-def _baseline_loss(base: Stated, y: np.ndarray, dense: bool) -> np.ndarray:
-    loss: np.ndarray = base.predictive.crps(y) if dense else (base.center - y) ** 2
+def _baseline_loss(base: TargetForecast, y: np.ndarray, dense: bool) -> np.ndarray:
+    loss: np.ndarray = base.distribution.crps(y) if dense else (base.center - y) ** 2
     return loss
 
 
@@ -199,7 +200,7 @@ def _unable(field: _Field) -> list[str]:
     """Say of which tickers tomorrow's forecast is not finite, though nothing is missing for it."""
     side, found = field.challenger, []
     newest = side.panel.newest
-    ready = side.trained.able(side.panel)[newest]
+    ready = side.model.forecastable(side.panel)[newest]
     for target, stated in side.stated.items():
         level = side.panel.level[newest, side.panel.targets.index(target)]
         wild = ready & np.isfinite(level) & ~np.isfinite(stated.take(newest).mean())

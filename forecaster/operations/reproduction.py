@@ -19,12 +19,10 @@ import numpy as np
 import forecaster
 from forecaster.data.history import History
 from forecaster.data.loading import load_histories
-from forecaster.data.panel import Panel
 from forecaster.errors import OutOfMemoryError, StorageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import arrays_of
-from forecaster.forecasting.loading import Trained, load_model
-from forecaster.registry.manifest import Manifest
+from forecaster.forecasting.loading import load_model
 from forecaster.registry.versions import read_manifest
 
 _CHILD = "from forecaster.operations.reproduction import speak; speak()"
@@ -41,18 +39,6 @@ def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list
     wanted = set(tickers)
     found = load_histories(None, home, (), as_of)
     return [history for history in found if history.listing.ticker in wanted]
-
-
-def rows_since_fit(panel: Panel, manifest: Manifest) -> np.ndarray:
-    """(N,) True on the rows whose outcome came after the fit block, and on the newest ones."""
-    rows: np.ndarray = panel.outcome_days > np.datetime64(manifest.data.blocks.train_until, "D")
-    rows[panel.newest] = True
-    return rows
-
-
-def stated_since_fit(trained: Trained, panel: Panel) -> dict[str, Predictive]:
-    """Forecast the rows of `rows_since_fit`, N rows by target, NaN elsewhere."""
-    return trained.predictive(panel, rows_since_fit(panel, trained.manifest))
 
 
 def digest(stated: Mapping[str, Predictive]) -> str:
@@ -121,9 +107,9 @@ def speak() -> None:
     home, version, tickers, until = json.loads(sys.argv[1])
     as_of = date.fromisoformat(until) if until else None
     try:
-        trained = load_model(Path(home), read_manifest(Path(home), version))
-        panel = trained.panel(histories_of(Path(home), tickers, as_of))
+        model = load_model(Path(home), read_manifest(Path(home), version))
+        panel = model.panel(histories_of(Path(home), tickers, as_of))
     except StorageError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_code) from None
-    sys.stdout.write(digest(stated_since_fit(trained, panel)))
+    sys.stdout.write(digest(model.distributions(panel, model.rows_since_training(panel))))

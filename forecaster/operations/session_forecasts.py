@@ -1,17 +1,20 @@
 """The forecasts of a night: by the champion as it stands, each remembered once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 import pandas as pd
 
 from forecaster.data.sessions import close_of
-from forecaster.forecasting.baseline import BASELINE, predict_baseline
-from forecaster.forecasting.forecast_tables import Prediction
+from forecaster.forecasting.baseline import BASELINE
+from forecaster.forecasting.next_session import (
+    ForecastRequest,
+    forecast_next_session,
+    load_forecaster,
+)
 from forecaster.operations.due_sessions import accepted_age
-from forecaster.pipeline.predict import predict
 from forecaster.registry.champion import Choice, champion_at_session_start, named_version
 from forecaster.registry.forecast_log import read_forecasts, record_forecasts
 from forecaster.settings import PredictSettings
@@ -72,7 +75,11 @@ def forecast_session(
     age = 0
     if choice.manifest is not None:
         age = accepted_age(choice.manifest, calendars.values(), day, settings.max_model_age)
-    made = _forecast(home, choice, targets, day, tickers, settings)
+    if choice.manifest is not None:
+        targets = choice.manifest.targets
+    model = load_forecaster(home, choice.manifest, targets)
+    request = ForecastRequest.of(home, tickers, None, day, settings.max_stale)
+    made = forecast_next_session(model, name, targets, request)
     rows = made.forecasts
     fresh = rows[~_made_before(home, name, rows, day)]
     closes = [
@@ -98,37 +105,9 @@ def forecast_session(
 
 
 def _by(home: Path, name: str, version: str) -> Choice:
-    return Choice(manifest=None, name=name) if version == BASELINE else named_version(home, version)
-
-
-def _forecast(
-    home: Path,
-    choice: Choice,
-    targets: Sequence[str],
-    day: date,
-    tickers: Sequence[str],
-    settings: PredictSettings,
-) -> Prediction:
-    if choice.manifest is None:
-        return predict_baseline(targets, tickers=tickers, home=home, as_of=day, settings=settings)
-    parts = [
-        predict(
-            tickers,
-            version=choice.manifest.version,
-            target=target,
-            home=home,
-            as_of=day,
-            settings=settings,
-            ledger=None,
-        )
-        for target in choice.manifest.targets
-    ]
-    skipped = {ticker for part in parts for ticker in part.skipped}
-    return replace(
-        parts[0],
-        forecasts=pd.concat([part.forecasts for part in parts], ignore_index=True),
-        skipped=tuple(sorted(skipped)),
-    )
+    if version == BASELINE:
+        return Choice(manifest=None, name=name)
+    return named_version(home, version)[0]
 
 
 def _made_before(home: Path, name: str, rows: pd.DataFrame, day: date) -> pd.Series:

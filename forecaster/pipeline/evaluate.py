@@ -27,9 +27,9 @@ from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.evaluation import EvaluationCount
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Fold, Split, walk_folds
+from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import adaptive_intervals
 from forecaster.forecasting.loading import (
-    Trained,
     load_model,
     version_histories,
     warn_of_changed_bars,
@@ -124,7 +124,8 @@ def evaluate(
 class _Run:
     """A version with the rows, blocks and folds that it is evaluated on."""
 
-    trained: Trained
+    manifest: Manifest
+    trained: FittedModel
     panel: Panel
     split: Split
     folds: tuple[Fold, ...]
@@ -152,17 +153,23 @@ class _Run:
             panel.outcome_days, split, refit_every=walk.refit_every, train_days=walk.train_days
         )
         return cls(
-            trained=trained, panel=panel, split=split, folds=folds, walk=walk, targets=targets
+            manifest=manifest,
+            trained=trained,
+            panel=panel,
+            split=split,
+            folds=folds,
+            walk=walk,
+            targets=targets,
         )
 
     @property
     def own(self) -> str:
         """What the version's network is called in every table."""
-        return self.trained.manifest.network.model
+        return self.trained.network_name
 
     def forecasts(self, work: WorkFolder) -> Forecasts:
         """Let the version forecast, fitted anew where the walk says so."""
-        recipe = recipe_of(self.trained.manifest)
+        recipe = recipe_of(self.manifest)
         return walk_forward(self.panel, self.trained, recipe, self.folds, self.walk, work)
 
     def benchmarks(self, baselines: Baselines) -> BenchmarkForecasts:
@@ -171,8 +178,8 @@ class _Run:
             self.panel,
             self.targets,
             self.folds,
-            self.trained.able(self.panel),
-            self.trained.fitted.reader.names,
+            self.trained.forecastable(self.panel),
+            self.trained.reader.names,
             baselines=baselines,
             refit_every=self.walk.refit_every,
             jobs=self.walk.jobs,
@@ -211,7 +218,7 @@ class _Run:
         """Count this look at the report days."""
         days = np.concatenate([card.days for card in cards.values()])
         ways = _ways(self.walk)
-        question = " ".join([self.trained.manifest.version, *(f"{k}={v}" for k, v in ways.items())])
+        question = " ".join([self.trained.version, *(f"{k}={v}" for k, v in ways.items())])
         return count_evaluation(home, question, days.min().item(), days.max().item())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecaster.bptt.plan import BPTTPlan, StepPer
-from forecaster.data.export import check_folder, replaced
+from forecaster.data.export import check_folder, output_file
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.memory import (
@@ -157,7 +157,7 @@ def write_page(report: MemoryReport, file: Path) -> None:
         report.profile.alarms,
         _figures(report),
     )
-    with replaced(file) as stream:
+    with output_file(file) as stream:
         stream.write(page.encode())
 
 

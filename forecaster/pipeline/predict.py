@@ -22,7 +22,7 @@ from forecaster.registry.champion import (
     Choice,
     find_champion,
     find_champions,
-    registered_version,
+    named_version,
 )
 from forecaster.settings import Home, PredictSettings, resolve_home
 
@@ -99,8 +99,7 @@ def _choices(
         return find_champions(home, as_of, name)
     if name is not None:
         raise UsageError(f"--version {version} and --name {name}: give one of the two.")
-    choice = registered_version(home, version)
-    return [(choice, (target,) if target else tuple(choice.manifest.targets))]
+    return [named_version(home, version, target)]
 
 
 def _check_age(choice: Choice, request: ForecastRequest, most: int) -> None:

@@ -4,12 +4,18 @@ Knows manifests and the registry; a corrupt champion is never skipped in silence
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from forecaster.errors import ArtifactError, SettingsError, StorageError, UnknownNameError
+from forecaster.errors import (
+    ArtifactError,
+    SettingsError,
+    StorageError,
+    UnknownNameError,
+    UsageError,
+)
 from forecaster.registry.champion_history import (
     ChampionStatus,
     Decision,
@@ -122,20 +128,32 @@ class Choice:
     trouble: str | None = None
 
 
-def named_version(home: Path, version: str) -> Choice:
+def named_version(
+    home: Path, version: str, target: str | None = None
+) -> tuple[Choice, tuple[str, ...]]:
     """Choose a version by its id, under the model name that it is registered for.
+
+    Returns:
+        The choice and the targets asked for: the one given, or all that the version forecasts.
 
     Raises:
         ArtifactError: the version is corrupt.
         UnknownNameError: there is no such version.
+        UsageError: it does not forecast the target.
     """
     manifest = find_version(home, version)
+    if target is not None and target not in manifest.targets:
+        raise UsageError(
+            f"Version {version} forecasts {', '.join(manifest.targets)}, not {target}; "
+            f"train one with --target {target}."
+        )
     try:
         known = registered(home).get(version)
     except (SettingsError, StorageError) as error:
         log.warning("%s", error)
         known = None
-    return Choice(manifest=manifest, name=known.name if known else ",".join(manifest.targets))
+    name = known.name if known else ",".join(manifest.targets)
+    return Choice(manifest=manifest, name=name), (target,) if target else tuple(manifest.targets)
 
 
 def champion_of(home: Path, name: str) -> Choice:
@@ -170,16 +188,6 @@ def champion_at_session_start(home: Path, name: str, session: date) -> Choice:
         return champion_of(home, name)
 
 
-def targets_of(home: Path, name: str) -> set[str]:
-    """Return the targets of a model name.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
-    """
-    return _targets(home, champion_status(home, name), registered(home).values())
-
-
 def find_champion(
     home: Path, target: str, as_of: date | None = None, name: str | None = None
 ) -> Choice:
@@ -200,45 +208,141 @@ def find_champion(
         UnknownNameError: there is none, or none suitable.
     """
     try:
-        known, taken, statuses = registered(home), decisions(home), champion_statuses(home)
+        registry = _Registry.read(home, name)
     except (SettingsError, StorageError) as error:
-        trouble = "the champion is unknown; the newest version forecasts"
-        log.warning("%s. %s", trouble, error)
-        return _newest(home, target, as_of, {}, set(), trouble)
-    candidates = [one for one in statuses if name in (None, one.name)]
-    if name is not None and not candidates:
-        existing = ", ".join(one.name for one in statuses)
-        raise UnknownNameError(
-            f"--name {name}: no version is registered under it; there is {existing or 'none'}. "
-            f"Run: forecaster train --target {target} --name {name}"
-        )
-    decided = {one.name for one in taken if one.outcome != "pruned"}
-    for status in sorted(candidates, key=lambda one: _rank(one, target)):
-        if status.name not in decided or target not in _targets(home, status, known.values()):
+        return _newest_without_registry(home, target, as_of, error)[0]
+    for status in sorted(registry.decided, key=lambda one: _rank(one, target)):
+        if target in registry.targets(status):
+            choice = _first_intact(home, status)
+            if choice.manifest is None or _is_trained_by(choice.manifest, as_of):
+                return choice
+    return registry.newest(target, as_of)[0]
+
+
+def find_champions(
+    home: Path, as_of: date | None = None, name: str | None = None
+) -> list[tuple[Choice, tuple[str, ...]]]:
+    """Choose who forecasts each target of the champions, or of the newest version without any.
+
+    A baseline leaves a target to the champion of another name. See `find_champion` for `as_of`.
+
+    Args:
+        home: the workspace.
+        as_of: the last day known; None for now.
+        name: of this model name only; None for any.
+
+    Returns:
+        Choices with their targets, at least one.
+
+    Raises:
+        ArtifactError: every version is corrupt.
+        UnknownNameError: there is none, or none suitable.
+        UsageError: two names have a champion for the same target.
+    """
+    try:
+        registry = _Registry.read(home, name)
+    except (SettingsError, StorageError) as error:
+        choice, manifest = _newest_without_registry(home, None, as_of, error)
+        return [(choice, tuple(manifest.targets))]
+    owners = _owners(registry)
+    if not owners:
+        choice, manifest = registry.newest(None, as_of)
+        return [(choice, tuple(manifest.targets))]
+    found = []
+    for status in registry.decided:
+        targets = tuple(target for target, owner in owners.items() if owner == status.name)
+        if not targets:
             continue
         choice = _first_intact(home, status)
         if choice.manifest is None or _is_trained_by(choice.manifest, as_of):
-            return choice
-    others = {one.version for one in known.values() if name not in (None, one.name)}
-    return _newest(home, target, as_of, known, _rejected(known, taken) | others)
+            found.append((choice, targets))
+        else:
+            found += [(registry.newest(target, as_of)[0], (target,)) for target in targets]
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registry:
+    """Versions, decisions and champions of one model name, or of all."""
+
+    home: Path
+    name: str | None
+    known: dict[str, Registered]
+    taken: list[Decision]
+    decided: list[ChampionStatus]
+
+    @classmethod
+    def read(cls, home: Path, name: str | None) -> "_Registry":
+        known, taken, statuses = registered(home), decisions(home), champion_statuses(home)
+        candidates = [one for one in statuses if name in (None, one.name)]
+        if name is not None and not candidates:
+            existing = ", ".join(one.name for one in statuses)
+            raise UnknownNameError(
+                f"--name {name}: no version is registered under it; there is "
+                f"{existing or 'none'}. Run: forecaster train --name {name}"
+            )
+        names = {one.name for one in taken if one.outcome != "pruned"}
+        decided = [one for one in candidates if one.name in names]
+        return cls(home=home, name=name, known=known, taken=taken, decided=decided)
+
+    def targets(self, status: ChampionStatus) -> tuple[str, ...]:
+        """Read the targets of a name's versions, or split the name if none is intact."""
+        mine = [one.version for one in self.known.values() if one.name == status.name]
+        for version in (status.champion, status.predecessor, *reversed(mine)):
+            if version is not None:
+                try:
+                    return tuple(read_manifest(self.home, version).targets)
+                except ArtifactError:
+                    continue
+        return tuple(status.name.split(","))
+
+    def newest(self, target: str | None, as_of: date | None) -> tuple[Choice, Manifest]:
+        """Choose the newest suitable version that was not rejected."""
+        others = {one.version for one in self.known.values() if self.name not in (None, one.name)}
+        without = _rejected(self.known, self.taken) | others
+        manifest = find_version(self.home, None, target, as_of, without=without)
+        mine = self.known.get(manifest.version)
+        name = mine.name if mine else ",".join(manifest.targets)
+        return Choice(manifest=manifest, name=name), manifest
+
+
+def _owners(registry: _Registry) -> dict[str, str]:
+    """Return the model name whose champion or baseline forecasts each target.
+
+    Raises:
+        UsageError: two names have a champion for the same target.
+    """
+    claims: dict[str, list[ChampionStatus]] = {}
+    for status in registry.decided:
+        for target in registry.targets(status):
+            claims.setdefault(target, []).append(status)
+    for target, statuses in claims.items():
+        names = [one.name for one in statuses if one.champion is not None]
+        if len(names) > 1:
+            raise UsageError(
+                f"Several champions forecast {target}: {', '.join(names)}. Choose one with --name, "
+                "for example --name " + names[0]
+            )
+    return {
+        target: min(statuses, key=lambda one: _rank(one, target)).name
+        for target, statuses in claims.items()
+    }
+
+
+def _newest_without_registry(
+    home: Path, target: str | None, as_of: date | None, error: Exception
+) -> tuple[Choice, Manifest]:
+    trouble = "the champion is unknown; the newest version forecasts"
+    log.warning("%s. %s", trouble, error)
+    manifest = find_version(home, None, target, as_of)
+    name = ",".join(manifest.targets)
+    return Choice(manifest=manifest, name=name, trouble=trouble), manifest
 
 
 def _rank(status: ChampionStatus, target: str) -> tuple[bool, bool, float]:
     """Return a sort key: champions before baselines, the target's own name, the newest."""
     since = status.since.timestamp() if status.since else 0.0
     return status.champion is None, status.name != target, -since
-
-
-def _targets(home: Path, status: ChampionStatus, known: Iterable[Registered]) -> set[str]:
-    """Read the targets of a name's versions, or split the name if none is intact."""
-    mine = [one.version for one in known if one.name == status.name]
-    for version in (status.champion, status.predecessor, *reversed(mine)):
-        if version is not None:
-            try:
-                return set(read_manifest(home, version).targets)
-            except ArtifactError:
-                continue
-    return set(status.name.split(","))
 
 
 def _first_intact(home: Path, status: ChampionStatus) -> Choice:
@@ -257,21 +361,6 @@ def _first_intact(home: Path, status: ChampionStatus) -> Choice:
     remedy = f"To make it so: forecaster models rollback --name {status.name}"
     log.warning("%s. %s %s", trouble, " ".join(damage), remedy)
     return Choice(manifest=manifest, name=status.name, trouble=trouble)
-
-
-def _newest(
-    home: Path,
-    target: str,
-    as_of: date | None,
-    known: dict[str, Registered],
-    without: set[str],
-    trouble: str | None = None,
-) -> Choice:
-    manifest = find_version(home, None, target, as_of, without=without)
-    mine = known.get(manifest.version)
-    return Choice(
-        manifest=manifest, name=mine.name if mine else ",".join(manifest.targets), trouble=trouble
-    )
 
 
 def _rejected(known: dict[str, Registered], taken: list[Decision]) -> set[str]:
