@@ -1,4 +1,4 @@
-"""The one function that reads the clock; `--as-of` replaces it."""
+"""The one function that reads the clock; the audit replaces its time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,32 +7,32 @@ from datetime import UTC, date, datetime
 
 from forecaster.errors import UsageError
 
-_pretended: ContextVar[datetime | None] = ContextVar("pretended", default=None)
+_frozen: ContextVar[datetime | None] = ContextVar("frozen", default=None)
 
 
 def now() -> datetime:
-    """Return the current instant, aware, in UTC."""
-    return _pretended.get() or datetime.now(UTC)
+    """Return the current time, aware, in UTC."""
+    return _frozen.get() or datetime.now(UTC)
 
 
 @contextmanager
 def as_if(instant: datetime) -> Iterator[None]:
-    """Let it be another instant for all that is called inside; for the audit, which replays.
+    """Freeze the clock at a given time inside a `with` block.
 
     Raises:
         ValueError: `instant` carries no timezone.
     """
     if instant.tzinfo is None:
         raise ValueError(f"an instant needs a timezone, got {instant.isoformat()}")
-    token = _pretended.set(instant.astimezone(UTC))
+    token = _frozen.set(instant.astimezone(UTC))
     try:
         yield
     finally:
-        _pretended.reset(token)
+        _frozen.reset(token)
 
 
 def check_as_of(as_of: date | None) -> None:
-    """Refuse a last known day that is no day, or that has not come yet.
+    """Refuse a last known day that is not a plain date, or is in the future.
 
     Raises:
         UsageError: not a plain `date`, or after today.
@@ -46,4 +46,4 @@ def check_as_of(as_of: date | None) -> None:
         )
     today = now().date()
     if as_of > today:
-        raise UsageError(f"--as-of {as_of} is after today, {today}; nobody knows those prices yet.")
+        raise UsageError(f"--as-of {as_of} is after today, {today}; its prices are not known yet.")

@@ -51,7 +51,7 @@ def modules(room: str) -> set[str]:
     }
 
 
-def tested() -> set[str]:
+def covered_modules() -> set[str]:
     """Return `room/X` for every `tests/room/test_X.py`."""
     return {
         str(path.relative_to(TESTS).with_name(path.stem.removeprefix("test_")))
@@ -62,20 +62,20 @@ def tested() -> set[str]:
 
 def test_every_test_file_has_its_module() -> None:
     there = set().union(*map(modules, ROOMS))
-    alone = sorted(tested() - there - set(WHOLE_JOBS))
+    alone = sorted(covered_modules() - there - set(WHOLE_JOBS))
     assert not alone, "\n".join(alone)
 
 
 def test_every_module_has_its_test_file_or_says_what_covers_it() -> None:
     there = {name for room in ROOMS for name in modules(room) if (PACKAGE / f"{name}.py").exists()}
-    bare = sorted(there - tested() - set(COVERED_BY))
+    bare = sorted(there - covered_modules() - set(COVERED_BY))
     assert not bare, "\n".join(bare)
 
 
 def test_the_lists_are_current() -> None:
     there = set().union(*map(modules, ROOMS))
-    assert set(WHOLE_JOBS) <= tested() - there
-    assert set(COVERED_BY) <= there - tested()
+    assert set(WHOLE_JOBS) <= covered_modules() - there
+    assert set(COVERED_BY) <= there - covered_modules()
     for name in COVERED_BY.values():
         assert (TESTS / name).exists(), name
 

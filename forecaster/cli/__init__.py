@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open what the caller has closed (`>&-`), or the next file would take its number."""
+    """Open the standard streams that the caller has closed; else a file would take their number."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""How commands speak: the result to stdout, progress and notices to stderr, errors in one line."""
+"""What commands print: results on stdout, progress and notices on stderr, errors in one line."""
 
 import functools
 import logging
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+# One more whenever the keys of a JSON object change; 1 where they never did.
+_SCHEMA_NUMBERS = {
+    "evaluate": 2,
+    "predict": 2,
+    "retrain": 2,
+    "score": 2,
+    "status": 2,
+    "train": 2,
+}
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(
@@ -37,7 +47,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on
 _DAY = {"formats": ["%Y-%m-%d"], "metavar": "DATE"}
 DateOption = Annotated[datetime | None, typer.Option(**_DAY)]
 AsOfOption = Annotated[
-    datetime | None, typer.Option(help="As if this were the last day known; YYYY-MM-DD.", **_DAY)
+    datetime | None, typer.Option(help="Use only what was known on this day; YYYY-MM-DD.", **_DAY)
 ]
 
 _debug = False
@@ -46,27 +56,26 @@ _json = False
 
 
 def set_defaults(*, debug: bool, home: Path | None, json: bool) -> None:
-    """Keep what was said before the command's name; the same options after it win."""
+    """Store the options before the command's name; the same options after it override them."""
     global _debug, _home, _json
     _debug, _home, _json = debug, home, json
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn our errors into one line on stderr and their exit code; a closed pipe ends well.
+    """Convert our errors to one line on stderr and their exit code; a closed pipe is no error.
 
-    The function takes `home` and `json`; `quiet` if it has progress to tell.
+    The function takes `home` and `json`; `quiet` if it prints progress.
     """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        _listen(quiet=bool(kwargs.get("quiet")))
-        said: dict[str, Any] = {"home": kwargs.get("home") or _home}
-        said["json"] = kwargs.get("json") or _json
+        _show_notices(quiet=bool(kwargs.get("quiet")))
+        common = {"home": kwargs.get("home") or _home, "json": kwargs.get("json") or _json}
         try:
-            function(*args, **{**kwargs, **said})
+            function(*args, **{**kwargs, **common})
             sys.stdout.flush()
         except BrokenPipeError:
-            # Python flushes stdout once more at exit; give it somewhere to go.
+            # Python flushes stdout once more at exit: it needs somewhere to write.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except ForecasterError as error:
             _fail(error)
@@ -91,16 +100,16 @@ def print_error(text: str) -> None:
 
 
 class _Stderr(logging.Handler):
-    """Print to whatever stderr is now: a progress bar takes its place while it runs."""
+    """A handler that prints to the present stderr, which a progress bar replaces as it runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line; a warning says that it is one."""
-        loud = record.levelno >= logging.WARNING
-        print(f"{'WARNING ' if loud else ''}{record.getMessage()}", file=sys.stderr)
+        """Print one line, a warning with a label."""
+        label = "WARNING " if record.levelno >= logging.WARNING else ""
+        print(f"{label}{record.getMessage()}", file=sys.stderr)
 
 
-def _listen(*, quiet: bool) -> None:
-    """Send the package's notices to stderr: warnings always, progress unless quiet."""
+def _show_notices(*, quiet: bool) -> None:
+    """Print the package's notices on stderr: warnings always, progress unless quiet."""
     logger = logging.getLogger("forecaster")
     logger.handlers = [_Stderr()]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -108,15 +117,15 @@ def _listen(*, quiet: bool) -> None:
 
 
 def day(moment: datetime | None) -> date | None:
-    """Keep the date of a parsed option."""
+    """Return the date of a parsed option."""
     return moment.date() if moment else None
 
 
 def print_next(words: str, home: Path | None, as_of: datetime | None = None) -> None:
-    """Print what to type next, ready to be pasted: for the same home and evening."""
-    evening = f" --as-of {as_of:%Y-%m-%d}" if as_of else ""
+    """Print the next command to type, for the same home and last day."""
+    until = f" --as-of {as_of:%Y-%m-%d}" if as_of else ""
     where = f" --home {shlex.quote(str(home))}" if home else ""
-    print(f"next    forecaster {words}{evening}{where}")
+    print(f"next    forecaster {words}{until}{where}")
 
 
 def shown(path: Path) -> Path:
@@ -127,16 +136,17 @@ def shown(path: Path) -> Path:
 
 def print_json(schema: str, content: Mapping[str, Any]) -> None:
     """Print one JSON object: `schema` (name and number) first, missing numbers as null."""
-    print(to_json({"schema": f"forecaster.{schema}/1", **content}, indent=2))
+    number = _SCHEMA_NUMBERS.get(schema, 1)
+    print(to_json({"schema": f"forecaster.{schema}/{number}", **content}, indent=2))
 
 
 def print_table(table: "pd.DataFrame", formats: Mapping[str, str] | None = None) -> None:
-    """Print aligned columns under their names; a missing value stays empty."""
+    """Print aligned columns under their names; a missing value is empty."""
     formats = formats or {}
     cells = [[_cell(v, formats.get(str(name), "")) for v in table[name]] for name in table.columns]
     names = [str(name) for name in table.columns]
     widths = [max(map(len, [name, *column])) for name, column in zip(names, cells, strict=True)]
-    # By value: a column of objects may hold counts beside gaps.
+    # By value: a column of objects may have counts and gaps.
     numeric = [all(isinstance(value, Number) for value in table[name]) for name in table.columns]
     for row in [names, *map(list, zip(*cells, strict=True))]:
         aligned = [
