@@ -70,7 +70,10 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         _show_notices(quiet=bool(kwargs.get("quiet")))
-        common = {"home": kwargs.get("home") or _home, "json": kwargs.get("json") or _json}
+        common: dict[str, Any] = {
+            "home": kwargs.get("home") or _home,
+            "json": kwargs.get("json") or _json,
+        }
         try:
             function(*args, **{**kwargs, **common})
             sys.stdout.flush()

@@ -1,5 +1,8 @@
-"""`forecaster train`."""
+"""`forecaster train`: progress on stderr, the result, the next step."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +22,11 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.train import TrainReport
+    from forecaster.pipeline.train import TrainReport, Validation
+    from forecaster.settings import TrainSettings
+
+OnStep = Callable[[int, "Validation | None"], None]
+LINES_EVERY = 100  # optimizer steps between two lines where there is no terminal
 
 
 @command
@@ -49,14 +56,13 @@ def train_command(
 
     Example: forecaster train AAPL MSFT --target range --bptt-k2 63
     """
-    from forecaster.cli.progress import progress
     from forecaster.pipeline.train import train
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)
     settings = read_settings(context, where).train
     names = [*(tickers or ()), *_read_tickers(tickers_file)]
-    with progress(settings, quiet) as show:
+    with _show_progress(settings, quiet) as show:
         report = train(
             settings=settings,
             tickers=names,
@@ -74,6 +80,63 @@ def train_command(
         from forecaster.errors import PartialFailure
 
         raise PartialFailure(f"Left out, history too short: {', '.join(report.skipped)}.")
+
+
+@contextmanager
+def _show_progress(settings: "TrainSettings", quiet: bool) -> Iterator[OnStep]:
+    """Yield what training calls after each optimizer step: a bar on a terminal, lines elsewhere."""
+    if quiet:
+        yield lambda step, validation: None
+    elif not sys.stderr.isatty():
+        yield _line_printer(settings.members)
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = [TextColumn("{task.fields[member]}"), TextColumn("step"), BarColumn()]
+        columns += [MofNCompleteColumn(), TextColumn("{task.description}")]
+        label = _member_labels(settings.members)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=settings.max_steps, member="")
+
+            def show(step: int, validation: "Validation | None") -> None:
+                bar.update(task, completed=step, member=label(step))
+                if validation is not None:
+                    losses = (validation.train_loss, validation.validation_loss)
+                    bar.update(task, description="train {:.4f}  validation {:.4f}".format(*losses))
+
+            yield show
+
+
+def _line_printer(members: int) -> OnStep:
+    label = _member_labels(members)
+
+    def show(step: int, validation: "Validation | None") -> None:
+        member = label(step)
+        if validation is None or step % LINES_EVERY:
+            return
+        if step == LINES_EVERY:
+            print("epoch    step  train loss  validation loss    time", file=sys.stderr)
+        best = "  best" if validation.best else ""
+        line = (
+            f"{validation.epoch:>5}  {step:>6}  {validation.train_loss:>10.4f}  "
+            f"{validation.validation_loss:>15.4f}  {validation.seconds:>4.1f} s{best}"
+        )
+        print("  ".join(filter(None, (line, member))), file=sys.stderr)
+
+    return show
+
+
+def _member_labels(members: int) -> Callable[[int], str]:
+    """Return the label of the member that made a step; the next member's steps start again."""
+    member, last = 1, 0
+
+    def label(step: int) -> str:
+        nonlocal member, last
+        member, last = member + (step <= last), step
+        return f"member {member}/{members}" if members > 1 else ""
+
+    return label
 
 
 def _read_tickers(file: Path | None) -> list[str]:
@@ -103,7 +166,7 @@ def _print_json(report: "TrainReport", home: Path) -> None:
             "members": [member.weights for member in manifest.members],
             "tickers": manifest.data.tickers,
             "skipped": list(report.skipped),
-            "blocks": manifest.data.blocks.model_dump(mode="json"),
+            "split": manifest.data.blocks.model_dump(mode="json"),
             "training": manifest.training,
             "metrics": manifest.metrics,
             "validations": report.validations,
