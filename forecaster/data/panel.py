@@ -1,166 +1,47 @@
-"""A panel as it was on some evening, or from some morning on: rows left out, nothing changed.
+"""The panel: the rows of many tickers in flat arrays, one series after another.
 
-Shape letters: N rows of the panel, n rows kept, S series, P pieces.
+Histories in, arrays out. Each series is split into segments at its gaps; nothing is computed
+across the border of a segment.
+
+Shape letters: N rows of the panel, S series, P segments, K targets, D days of one series.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from forecaster.data.calendar_gaps import pieces
-from forecaster.data.features import OWN_FEATURES, TRAILING_DAYS, own_features, trailing_mean
+from forecaster.data.calendar_gaps import segments
+from forecaster.data.features import (
+    FEATURES,
+    MARKET_COLUMNS,
+    NETWORK_FEATURES,
+    TRAILING_DAYS,
+    SegmentRows,
+    own_columns,
+    trailing_mean,
+)
 from forecaster.data.history import History
 from forecaster.data.sessions import CALENDAR_INPUTS, scheduled_inputs
-from forecaster.data.timetables import FIRST, LAST
+from forecaster.data.trading_calendar import FIRST, LAST
 
 TARGETS = ("return", "range", "volume")
-OWN_NAMES = (*OWN_FEATURES, *CALENDAR_INPUTS)
-_QUANTITY = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SeriesRows:
-    """What a ticker's own bars and its exchange's calendar give, oldest day first.
-
-    `pieces` are the lengths of the runs of days without a hole. The arrays are those of a
-    `Panel`, `inputs` (D, F) those of `OWN_NAMES`.
-    """
-
-    ticker: str
-    calendar: str
-    pieces: tuple[int, ...]
-    days: np.ndarray
-    outcome_days: np.ndarray
-    close: np.ndarray
-    inputs: np.ndarray
-    today: np.ndarray
-    level: np.ndarray
-    y: np.ndarray
-
-
-def series_rows(history: History, targets: Sequence[str]) -> SeriesRows:
-    """Compute the rows of one ticker.
-
-    Args:
-        history: at least one bar, oldest first.
-        targets: names out of `TARGETS`, in the order of the columns of `y`.
-    """
-    own = [own_features(piece) for piece in pieces(history)]
-    lengths = tuple(len(part) for part in own)
-    rows, offsets = np.concatenate(own), np.concatenate([[0], np.cumsum(lengths)])
-    days = history.bars["session"].to_numpy("datetime64[D]")
-    calendar, _ = scheduled_inputs(history.listing.calendar, days)
-    today, level, y = _targets(rows, offsets, targets)
-    return SeriesRows(
-        ticker=history.listing.ticker,
-        calendar=history.listing.calendar,
-        pieces=lengths,
-        days=days,
-        outcome_days=_next_days(days, offsets),
-        close=history.bars["close"].to_numpy(np.float64),
-        inputs=np.column_stack([rows, calendar]),
-        today=today,
-        level=level,
-        y=y,
-    )
-
-
-def per_piece(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
-    """Average each day with those before it in its piece; see `trailing_mean`."""
-    parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
-    return np.concatenate(parts)
-
-
-def _targets(
-    rows: np.ndarray, offsets: np.ndarray, targets: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return today's quantity, its trailing level and the next day's deviation, each (N, K)."""
-    today = np.column_stack([rows[:, OWN_FEATURES.index(_QUANTITY[name])] for name in targets])
-    level, y = np.zeros_like(today), np.full_like(today, np.nan)
-    for k, name in enumerate(targets):
-        if name != "return":
-            level[:, k] = per_piece(today[:, k], offsets, TRAILING_DAYS)
-    for start, stop in pairwise(offsets):
-        first = start + TRAILING_DAYS - 1
-        if stop - first >= 2:
-            y[first : stop - 1] = today[first + 1 : stop] - level[first : stop - 1]
-    return today, level, y
-
-
-def _next_days(days: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    outcome = np.full(len(days), np.datetime64("NaT"), dtype="datetime64[D]")
-    outcome[:-1] = days[1:]
-    outcome[offsets[1:] - 1] = np.datetime64("NaT")
-    return outcome
-
-
-_AVERAGED = ("log_return", "overnight", "intraday", "range_deviation", "volume_deviation")
-_COLUMNS = [OWN_FEATURES.index(name) for name in _AVERAGED]
-CROSS_SECTION = (*(f"panel_{name}" for name in _AVERAGED), "panel_abs_return")
-
-
-class DailyMeans:
-    """Means by exchange calendar and day; tickers of other exchanges do not mix.
-
-    Source: Kahan (1965), "Further remarks on reducing truncation errors": sums that carry what
-    rounding has lost, so that thousands of tickers add up as exactly as two.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-
-    def add(self, series: SeriesRows) -> None:
-        """Count a ticker in on its days; a missing value counts nowhere."""
-        values = series.inputs[:, _COLUMNS]
-        moved = np.abs(series.inputs[:, OWN_FEATURES.index("log_return")])
-        values = np.column_stack([values, moved])
-        rows, known = _number(series.days), np.isfinite(values)
-        total, lost, count = self._of(series.calendar)
-        rest = values - lost[rows]
-        added = total[rows] + rest
-        lost[rows] = np.where(known, added - total[rows] - rest, lost[rows])
-        total[rows] = np.where(known, added, total[rows])
-        count[rows] += known
-
-    def at(self, calendar: str, days: np.ndarray) -> np.ndarray:
-        """(D, C) means of the days, in the order of `CROSS_SECTION`; NaN where no ticker counts."""
-        rows = _number(days)
-        total, _, count = self._of(calendar)
-        shape = (len(days), len(CROSS_SECTION))
-        means = np.full(shape, np.nan)
-        np.divide(total[rows], count[rows], out=means, where=count[rows] > 0)
-        return means
-
-    def _of(self, calendar: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(A, C) sums, what they have lost, and counts of a calendar."""
-        if calendar not in self._sums:
-            shape = (len(np.arange(FIRST, LAST)) + 1, len(CROSS_SECTION))
-            counts = np.zeros(shape, dtype=np.int64)
-            self._sums[calendar] = (np.zeros(shape), np.zeros(shape), counts)
-        return self._sums[calendar]
-
-
-def _number(days: np.ndarray) -> np.ndarray:
-    numbers: np.ndarray = (days.astype("datetime64[D]") - FIRST).astype(np.int64)
-    return numbers
-
-
-__all__ = ["CROSS_SECTION", "TARGETS", "Panel", "build_panel", "offsets_of"]
+_QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """The rows of all series, one series after another, oldest first.
 
-    Each series begins at its row of `series_offsets` (S + 1,), each piece at its row of
-    `offsets` (P + 1,), which is where whoever reads days in sequence starts afresh.
-    `inputs` (N, F) are unscaled, NaN where missing. `today` (N, K) is the target
+    Each series begins at its row of `series_offsets` (S + 1,), each segment at its row of
+    `offsets` (P + 1,), which is where a model that reads days in sequence resets its state.
+    `columns` (N,) each, by name, are unscaled, NaN where missing. `today` (N, K) is the target
     quantity of the day itself; `level` (N, K) its trailing 22-day mean (0 for returns),
     from which `y` (N, K) is the deviation of the *next* day; NaN in `y` means not
-    scored: missing, in the first 22 days of a piece, or not known yet.
-    `outcome_days` (N,) is the day of the next bar, NaT on a piece's last row.
+    scored: missing, in the first 22 days of a segment, or not known yet.
+    `outcome_days` (N,) is the day of the next bar, NaT on a segment's last row.
     """
 
     tickers: tuple[str, ...]
@@ -169,8 +50,7 @@ class Panel:
     days: np.ndarray
     outcome_days: np.ndarray
     close: np.ndarray
-    inputs: np.ndarray
-    input_names: tuple[str, ...]
+    columns: dict[str, np.ndarray]
     targets: tuple[str, ...]
     today: np.ndarray
     level: np.ndarray
@@ -189,9 +69,9 @@ class Panel:
 
     @property
     def shared_inputs(self) -> np.ndarray:
-        """(N, C) the calendar and cross-sectional inputs alone."""
-        shared: np.ndarray = self.inputs[:, len(OWN_FEATURES) :]
-        return shared
+        """(N, C) float64, the calendar and market columns."""
+        names = (*CALENDAR_INPUTS, *(name for name in MARKET_COLUMNS if name in self.columns))
+        return np.column_stack([self.columns[name].astype(np.float64) for name in names])
 
     def har_terms(self, target: str) -> np.ndarray:
         """Return the 1-, 5- and 22-day means of a target quantity, (N, 3).
@@ -200,8 +80,8 @@ class Panel:
         counts as its trailing mean.
         """
         k = self.targets.index(target)
-        today, month = self.today[:, k], per_piece(self.today[:, k], self.offsets, TRAILING_DAYS)
-        week = per_piece(today, self.offsets, 5)
+        today, month = self.today[:, k], _means(self.today[:, k], self.offsets, TRAILING_DAYS)
+        week = _means(today, self.offsets, 5)
         terms = np.column_stack([today - month, week - month, month])
         finite: np.ndarray = np.nan_to_num(terms, nan=0.0)
         return finite
@@ -209,7 +89,7 @@ class Panel:
     def lags(self, target: str, count: int) -> np.ndarray:
         """Return a target quantity of the day itself and the `count - 1` before, (N, count).
 
-        A day before the piece's start, or a missing one, counts as 0.
+        A day before the segment's start, or a missing one, counts as 0.
         """
         k = self.targets.index(target)
         columns = np.zeros((len(self.days), count))
@@ -220,44 +100,59 @@ class Panel:
         return columns
 
 
+class _Series(NamedTuple):
+    """The rows of one ticker, as in a `Panel`; `lengths` are those of its segments."""
+
+    ticker: str
+    calendar: str
+    lengths: list[int]
+    days: np.ndarray
+    outcome_days: np.ndarray
+    close: np.ndarray
+    columns: dict[str, np.ndarray]
+    today: np.ndarray
+    level: np.ndarray
+    y: np.ndarray
+
+
 def build_panel(
-    histories: Sequence[History],
+    histories: Iterable[History],
     targets: Sequence[str],
     *,
-    universe: Sequence[str] | None,
+    universe: Collection[str] | Literal["all"] | None,
 ) -> Panel:
-    """Lay histories of unequal length end to end and pair each day with the next session's bar.
+    """Concatenate histories of unequal length and pair each day with the next session's bar.
 
     Args:
-        histories: at least one, each with at least one bar, oldest first.
+        histories: at least one, each with at least one bar, oldest first. Read once, so that
+            they need not be in memory together.
         targets: names out of `TARGETS`, in the order of the columns of `y`.
-        universe: tickers whose daily mean becomes the cross-sectional inputs, or None
-            for a panel without them. Tickers of other exchanges do not mix: their
-            sessions close at other hours.
+        universe: tickers whose daily means become the market columns; "all" for those of the
+            panel where they are several; None for a panel without market columns. Tickers of
+            other exchanges are averaged apart: their sessions close at other hours.
 
     Returns:
-        The panel; columns of `inputs` are `OWN_FEATURES`, the calendar of the next
-        scheduled session and, with a universe, `CROSS_SECTION`.
+        The panel; its columns are `own_columns`, `CALENDAR_INPUTS` and, with a universe,
+        `MARKET_COLUMNS`.
     """
-    series = [series_rows(history, targets) for history in histories]
-    inputs = [one.inputs for one in series]
-    names: tuple[str, ...] = OWN_NAMES
+    series = [_series(history, targets) for history in histories]
+    tickers = tuple(one.ticker for one in series)
+    if universe == "all":
+        universe = tickers if len(tickers) > 1 else None
     if universe is not None:
-        chosen, means = set(universe), DailyMeans()
-        for one in series:
-            if one.ticker in chosen:
-                means.add(one)
-        inputs = [np.column_stack([one.inputs, means.at(one.calendar, one.days)]) for one in series]
-        names = (*OWN_NAMES, *CROSS_SECTION)
+        _add_market_columns(series, set(universe))
     return Panel(
-        tickers=tuple(one.ticker for one in series),
-        series_offsets=offsets_of([len(one.days) for one in series]),
-        offsets=offsets_of([length for one in series for length in one.pieces]),
+        tickers=tickers,
+        series_offsets=_offsets([len(one.days) for one in series]),
+        offsets=_offsets([length for one in series for length in one.lengths]),
         days=np.concatenate([one.days for one in series]),
         outcome_days=np.concatenate([one.outcome_days for one in series]),
         close=np.concatenate([one.close for one in series]),
-        inputs=np.concatenate(inputs),
-        input_names=names,
+        # Popped, so that a large panel is never in memory twice.
+        columns={
+            name: np.concatenate([one.columns.pop(name) for one in series])
+            for name in list(series[0].columns)
+        },
         targets=tuple(targets),
         today=np.concatenate([one.today for one in series]),
         level=np.concatenate([one.level for one in series]),
@@ -265,21 +160,147 @@ def build_panel(
     )
 
 
-def offsets_of(lengths: Sequence[int]) -> np.ndarray:
-    """Turn lengths of runs into the row that each begins at, and the row after the last."""
+def _series(history: History, targets: Sequence[str]) -> _Series:
+    own = [own_columns(segment) for segment in segments(history)]
+    lengths = [len(part["log_return"]) for part in own]
+    columns = {name: np.concatenate([part[name] for part in own]) for name in own[0]}
+    offsets = _offsets(lengths)
+    today, level, y = _targets(columns, offsets, targets)
+    days = history.bars["session"].to_numpy("datetime64[D]")
+    outcome_days = np.append(days[1:], np.datetime64("NaT", "D"))
+    outcome_days[offsets[1:] - 1] = np.datetime64("NaT")
+    scheduled, names = scheduled_inputs(history.listing.calendar, days)
+    # All of them are small whole numbers.
+    columns |= dict(zip(names, scheduled.T.astype(np.int16), strict=True))
+    return _Series(
+        ticker=history.listing.ticker,
+        calendar=history.listing.calendar,
+        lengths=lengths,
+        days=days,
+        outcome_days=outcome_days,
+        close=history.bars["close"].to_numpy(np.float64),
+        columns=columns,
+        today=today,
+        level=level,
+        y=y,
+    )
+
+
+def _targets(
+    columns: dict[str, np.ndarray], offsets: np.ndarray, targets: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return today's quantity, its trailing level and the next day's deviation, each (D, K)."""
+    today = np.column_stack([columns[_QUANTITY[name]] for name in targets])
+    level, y = np.zeros_like(today), np.full_like(today, np.nan)
+    for k, name in enumerate(targets):
+        if name != "return":
+            level[:, k] = _means(today[:, k], offsets, TRAILING_DAYS)
+    for start, stop in pairwise(offsets):
+        first = start + TRAILING_DAYS - 1
+        if stop - first >= 2:
+            y[first : stop - 1] = today[first + 1 : stop] - level[first : stop - 1]
+    return today, level, y
+
+
+def _means(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
+    """Average each day with those before it in its segment; see `trailing_mean`."""
+    parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
+    return np.concatenate(parts)
+
+
+def _add_market_columns(series: Sequence[_Series], universe: set[str]) -> None:
+    """Add each day's means over the universe's tickers of the same exchange calendar."""
+    means = {
+        calendar: _daily_means([one for one in series if one.calendar == calendar], universe)
+        for calendar in {one.calendar for one in series}
+    }
+    for one in series:
+        rows = means[one.calendar][_day_numbers(one.days)]
+        one.columns.update(zip(MARKET_COLUMNS, rows.T.copy(), strict=True))
+
+
+def _daily_means(series: Sequence[_Series], universe: set[str]) -> np.ndarray:
+    """Average `MARKET_COLUMNS` by day number; NaN where no ticker has a value.
+
+    Source: Kahan (1965), "Further remarks on reducing truncation errors": sums that carry what
+    rounding has lost, so that thousands of tickers add up as exactly as two.
+    """
+    shape = (int((LAST - FIRST).astype(np.int64)) + 1, len(MARKET_COLUMNS))
+    total, lost, count = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    for one in series:
+        if one.ticker not in universe:
+            continue
+        values = np.column_stack([compute(one.columns) for compute in MARKET_COLUMNS.values()])
+        rows, known = _day_numbers(one.days), np.isfinite(values)
+        rest = values - lost[rows]
+        added = total[rows] + rest
+        lost[rows] = np.where(known, added - total[rows] - rest, lost[rows])
+        total[rows] = np.where(known, added, total[rows])
+        count[rows] += known
+    means = np.full(shape, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
+
+
+def _day_numbers(days: np.ndarray) -> np.ndarray:
+    numbers: np.ndarray = (days.astype("datetime64[D]") - FIRST).astype(np.int64)
+    return numbers
+
+
+def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Convert lengths of runs into the row that each begins at, and the row after the last."""
     return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def feature_names(panel: Panel) -> tuple[str, ...]:
+    """List the features that can be computed from this panel: the inputs of the linear base."""
+    market = "panel_log_return" in panel.columns
+    return tuple(feature.name for feature in FEATURES if market or feature.group != "market")
+
+
+def network_feature_names(panel: Panel) -> tuple[str, ...]:
+    """List the features that a network reads."""
+    known = set(feature_names(panel))
+    return tuple(name for name in NETWORK_FEATURES if name in known)
+
+
+def features_by_segment(
+    panel: Panel, names: Sequence[str]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Compute features segment by segment.
+
+    Args:
+        panel: with or without market columns.
+        names: of features, from `feature_names`.
+
+    Yields:
+        The rows of a segment and their features (D, C), float64, NaN where missing.
+    """
+    for start, stop in pairwise(panel.offsets.tolist()):
+        rows = slice(start, stop)
+        columns = {name: values[rows] for name, values in panel.columns.items()}
+        values = SegmentRows(columns, panel.days[rows])
+        yield rows, np.column_stack([values[name] for name in names])
+
+
+def compute_features(panel: Panel, names: Sequence[str]) -> np.ndarray:
+    """Compute features of all rows, (N, C) float32, NaN where missing."""
+    values = np.empty((len(panel.days), len(names)), dtype=np.float32)
+    for rows, block in features_by_segment(panel, names):
+        values[rows] = block
+    return values
 
 
 def cut(
     panel: Panel, *, first: np.datetime64 | None = None, last: np.datetime64 | None = None
 ) -> tuple[Panel, np.ndarray]:
-    """Keep the days from `first` to `last`; series without any are left out.
+    """Select the days from `first` to `last`; series without any are left out.
 
-    An outcome after `last` is not known yet. A piece that loses its beginning warms up again:
-    its first 22 rows are not scored, as those of any piece.
+    An outcome after `last` is not known yet. A segment that loses its beginning warms up again:
+    its first 22 rows are not scored, as those of any segment.
 
     Args:
-        panel: its inputs were computed from whole histories, and stay as they are.
+        panel: its columns were computed from complete histories, and stay as they are.
         first: None for the beginning.
         last: None for the end.
 
@@ -292,21 +313,22 @@ def cut(
     if last is not None:
         kept &= panel.days <= last
     rows = np.flatnonzero(kept)
-    lengths, pieces = (_lengths(kept, borders) for borders in (panel.series_offsets, panel.offsets))
+    count = np.concatenate([[0], np.cumsum(kept)])
+    series, parts = np.diff(count[panel.series_offsets]), np.diff(count[panel.offsets])
     y, outcome_days = panel.y[rows], panel.outcome_days[rows]
     if last is not None:
         later = outcome_days > last
         y[later], outcome_days[later] = np.nan, np.datetime64("NaT")
-    y[_cold(kept, panel.offsets)[rows]] = np.nan
+    y[_warming_up(kept, panel.offsets)[rows]] = np.nan
     smaller = replace(
         panel,
-        tickers=tuple(t for t, days in zip(panel.tickers, lengths, strict=True) if days),
-        series_offsets=_offsets(lengths[lengths > 0]),
-        offsets=_offsets(pieces[pieces > 0]),
+        tickers=tuple(t for t, days in zip(panel.tickers, series, strict=True) if days),
+        series_offsets=_offsets(series[series > 0]),
+        offsets=_offsets(parts[parts > 0]),
         days=panel.days[rows],
         outcome_days=outcome_days,
         close=panel.close[rows],
-        inputs=panel.inputs[rows],
+        columns={name: values[rows] for name, values in panel.columns.items()},
         today=panel.today[rows],
         level=panel.level[rows],
         y=y,
@@ -314,19 +336,8 @@ def cut(
     return smaller, rows
 
 
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)])
-
-
-def _lengths(kept: np.ndarray, borders: np.ndarray) -> np.ndarray:
-    """Count the rows kept between borders (S + 1,), (S,)."""
-    counts = np.concatenate([[0], np.cumsum(kept)])
-    lengths: np.ndarray = np.diff(counts[borders])
-    return lengths
-
-
-def _cold(kept: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(N,) True on the first rows of pieces that lost those before."""
+def _warming_up(kept: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(N,) True on the first rows of segments that lost those before."""
     cold = np.zeros(len(kept), dtype=np.bool_)
     for start, stop in pairwise(offsets.tolist()):
         if not kept[start] and kept[start:stop].any():

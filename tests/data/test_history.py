@@ -1,12 +1,25 @@
+"""Which tables are bars, and which row is reported where one is not."""
+
+import hashlib
+import re
+import struct
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pandera.errors import SchemaErrors
 
-from forecaster.data.history import BAR_COLUMNS, _is_sound, _schema, flaws, validate_bars
-from forecaster.errors import DataError
+from forecaster.data.history import (
+    BAR_COLUMNS,
+    fingerprint,
+    flaws,
+    normalise_ticker,
+    normalise_tickers,
+    validate_bars,
+)
+from forecaster.errors import DataError, UsageError
+from tests.data.histories import drawn, with_bars
 
 
 def _bars(days: int = 5) -> pd.DataFrame:
@@ -57,7 +70,7 @@ def test_a_value_that_cannot_be_is_refused_with_its_day(column, value, message):
         validate_bars("AAPL", bars)
 
 
-def test_the_first_of_several_is_named_and_all_are_counted():
+def test_the_first_of_several_is_reported_and_all_are_counted():
     bars = _bars()
     bars.loc[[1, 2, 4], "close"] = -1.0
     with pytest.raises(
@@ -100,7 +113,7 @@ def test_an_impossible_bar_is_refused_beyond_a_tolerance(column, good, bad):
 
 
 @pytest.mark.parametrize(("opened", "closed"), [(10.0, 14.0), (14.0, 10.0)])
-def test_high_and_low_are_held_against_both_open_and_close(opened, closed):
+def test_high_and_low_are_compared_with_both_open_and_close(opened, closed):
     bars = _bars()
     bars.loc[3, ["open", "close", "high", "low"]] = [opened, closed, 14.0, 10.0]
     validate_bars("AAPL", bars)
@@ -142,8 +155,8 @@ def test_the_index_of_the_table_does_not_matter():
         validate_bars("AAPL", bars)
 
 
-def test_every_row_that_cannot_be_is_told_by_its_first_rule():
-    """A bar without a close is no impossible bar; one that is both is told once."""
+def test_every_row_that_cannot_be_a_bar_is_listed_with_its_first_rule():
+    """A bar without a close is no impossible bar; one that is both is listed once."""
     bars = _bars(6)
     bars.loc[1, "close"] = np.nan
     bars.loc[2, ["low", "volume"]] = [-1.0, np.inf]
@@ -169,22 +182,164 @@ SPOILT_DAYS = [
     ),
     st.lists(st.tuples(st.integers(0, 4), st.sampled_from(SPOILT_DAYS)), max_size=1),
 )
-def test_the_fast_look_and_the_schema_agree(values, days):
-    """`flaws` asks the schema only where the fast look is not content; it must miss nothing."""
+def test_a_table_is_refused_exactly_where_a_row_is_flawed(values, days):
+    """`validate_bars` reports the first of the rows that `flaws` lists, by the same rule."""
     bars = _bars()
     for row, column, value in values:
         bars.loc[row, column] = value
     for row, day in days:
         bars.loc[row, "session"] = day
-    try:
-        _schema().validate(bars, lazy=True)
-        assert _is_sound(bars)
-    except SchemaErrors:
-        assert not _is_sound(bars)
+    found = flaws(bars)
+    assert [flaw.row for flaw in found] == sorted({flaw.row for flaw in found})
+    if not found:
+        assert validate_bars("AAPL", bars) is bars
+        return
+    with pytest.raises(DataError, match=re.escape(found[0].reason)):
+        validate_bars("AAPL", bars)
 
 
-def test_bars_without_a_flaw_are_told_so_without_pandera(monkeypatch):
-    """The nightly run checks thousands of tickers; the schema is asked only for the report."""
-    monkeypatch.setattr("forecaster.data.history._failures", None)
+def test_bars_without_a_flaw_have_none():
     assert flaws(_bars()) == [] and flaws(_bars(0)) == []
-    validate_bars("AAPL", _bars())
+
+
+AAPL, MSFT = drawn("AAPL", 5, seed=1), drawn("MSFT", 4, seed=2)
+
+
+def changed(history, column, row, value):
+    bars = history.bars.copy()
+    bars.loc[row, column] = value
+    return with_bars(history, bars)
+
+
+def test_the_order_of_fetching_changes_nothing():
+    """Tickers are hashed in alphabetical order."""
+    assert fingerprint([AAPL, MSFT]) == fingerprint([MSFT, AAPL])
+    assert len(fingerprint([AAPL])) == 64
+
+
+@pytest.mark.parametrize("column", BAR_COLUMNS[1:])
+@pytest.mark.parametrize("row", [0, 4])
+def test_one_changed_bit_changes_the_hash(column, row):
+    """The last bit of any number of any column."""
+    value = np.nextafter(AAPL.bars.loc[row, column], np.inf)
+    assert fingerprint([changed(AAPL, column, row, value)]) != fingerprint([AAPL])
+
+
+def test_a_moved_day_changes_the_hash():
+    """The same prices a day later are other prices."""
+    later = AAPL.bars.loc[4, "session"] + np.timedelta64(1, "D")
+    assert fingerprint([changed(AAPL, "session", 4, later)]) != fingerprint([AAPL])
+
+
+def test_ticker_basis_and_membership_change_the_hash():
+    """Another name, another meaning of the close, one ticker less, one day less."""
+    bars = AAPL.bars
+    hashes = {
+        fingerprint(histories)
+        for histories in (
+            [AAPL],
+            [drawn("AAPK", 5, seed=1)],
+            [drawn("AAPL", 5, seed=1, basis="as-traded")],
+            [AAPL, MSFT],
+            [with_bars(AAPL, bars[:4])],
+        )
+    }
+    assert len(hashes) == 5
+
+
+def test_the_sign_of_zero_and_the_type_of_columns_change_nothing():
+    """Equal bars have equal hashes, however they were stored."""
+    bars = AAPL.bars.assign(dividend=0.0)
+    minus = bars.assign(dividend=-0.0)
+    typed = bars.assign(session=bars["session"].astype("datetime64[ns]"), split=1)
+    expected = fingerprint([with_bars(AAPL, bars.assign(split=1.0))])
+    assert fingerprint([with_bars(AAPL, minus.assign(split=1.0))]) == expected
+    assert fingerprint([with_bars(AAPL, typed)]) == expected
+
+
+def test_swapped_histories_change_the_hash():
+    """The bars of one ticker under the name of the other."""
+    swapped = [with_bars(AAPL, MSFT.bars), with_bars(MSFT, AAPL.bars)]
+    assert fingerprint(swapped) != fingerprint([AAPL, MSFT])
+
+
+def test_the_hash_by_hand():
+    """Name, basis and length, days since 1970, then the bars; stored versions depend on it."""
+    bars = AAPL.bars[:2].assign(
+        open=1.0, high=2.0, low=0.5, close=1.5, volume=[10.0, 20.0], dividend=0.0, split=1.0
+    )
+    days, numbers = (19724, 19725), (1, 2, 0.5, 1.5, 10, 0, 1, 1, 2, 0.5, 1.5, 20, 0, 1)
+    content = struct.pack("<2q14d", *days, *numbers)
+    expected = hashlib.sha256(b"AAPL split-adjusted 2\n" + content).hexdigest()
+    assert fingerprint([with_bars(AAPL, bars)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "ticker"),
+    [
+        ("AAPL", "AAPL"),
+        ("aapl", "AAPL"),
+        ("brk-b", "BRK-B"),
+        ("^GSPC", "^GSPC"),
+        ("EURUSD=X", "EURUSD=X"),
+        ("M&M.NS", "M&M.NS"),
+        ("7203.t", "7203.T"),
+        ("btc-usd", "BTC-USD"),
+        ("CON", "CON"),  # a device on Windows, but a ticker to us: it never becomes a file name
+        ("A" * 20, "A" * 20),
+    ],
+)
+def test_well_formed_tickers_come_back_in_upper_case(typed: str, ticker: str) -> None:
+    """Every spelling that Yahoo uses is accepted."""
+    assert normalise_ticker(typed) == ticker
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        " ",
+        "AAPL ",
+        "AAPL\n",
+        "AA PL",
+        "../../x",
+        "/etc/passwd",
+        "A/B",
+        "a\0b",
+        "%2e%2e",
+        "-AAPL",
+        "--help",
+        ".",
+        "=X",
+        "&A",
+        "A?x=1",
+        "A#b",
+        "A^" + "B" * 19,
+        "АAPL",  # Cyrillic capital A  # noqa: RUF001
+        "ıbm",  # dotless i, upper-cased to a plain I  # noqa: RUF001
+        "ſpy",  # long s, upper-cased to a plain S  # noqa: RUF001
+        "groß",  # upper-cased to GROSS
+        "K",  # the Kelvin sign  # noqa: RUF001
+        "ＡAPL",  # full-width A  # noqa: RUF001
+        "１2",  # a full-width digit  # noqa: RUF001
+        "A" * 10_000,
+    ],
+)
+def test_everything_else_is_refused_in_one_short_line(typed: str) -> None:
+    """Fault 43: paths, options, look-alikes and floods end in exit 2 before any request."""
+    with pytest.raises(UsageError) as refused:
+        normalise_ticker(typed)
+    message = str(refused.value)
+    assert refused.value.exit_code == 2
+    assert message.isascii() and message.isprintable() and len(message) < 250
+    assert "is not a ticker" in message
+
+
+def test_a_text_by_itself_is_one_ticker() -> None:
+    assert normalise_tickers("aapl") == ["AAPL"]
+    assert normalise_tickers(("aapl", "MSFT")) == ["AAPL", "MSFT"]
+
+
+def test_what_is_no_text_is_no_ticker() -> None:
+    with pytest.raises(UsageError, match="7 is not a ticker"):
+        normalise_tickers([7])  # type: ignore[list-item]
