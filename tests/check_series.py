@@ -1,4 +1,4 @@
-"""Hold the rules against real series in a folder: `python -m tests.check_series DIR`.
+"""Apply the rules to real series in a folder: `python -m tests.check_series DIR`.
 
 Every CSV or parquet in it is read as `data import` reads it.  The name of a file says what is
 expected of it: `*bad-stock-split*` must break `split-slip`, `*100x-error*` must break
@@ -31,7 +31,7 @@ def ticker_of(file: Path) -> str | None:
 
 
 def histories_of(file: Path) -> list[History]:
-    """Read a file; what says nothing of a ticker or basis is one ticker, as Yahoo serves it."""
+    """Read a file; without ticker or basis it is one ticker, as Yahoo serves it."""
     ticker = ticker_of(file)
     try:
         return read_file(file, ticker, {}, FileOptions(basis="split-adjusted" if ticker else None))
@@ -42,13 +42,13 @@ def histories_of(file: Path) -> list[History]:
 
 
 def expected_of(file: Path) -> str:
-    """Name the rule that must catch a file; empty where none must."""
+    """Return the rule that must catch a file; empty where none must."""
     rules = [rule for mark, rule in EXPECTED.items() if mark in file.stem]
     return rules[0] if rules and "-fixed" not in file.stem else ""
 
 
-def verdict(file: Path, broken: set[str]) -> str:
-    """Say what is wrong with the rules that a file broke; empty if that was to be expected."""
+def describe_wrong(file: Path, broken: set[str]) -> str:
+    """Describe what is wrong with the rules that a file broke; empty if that was expected."""
     expected, wrong = expected_of(file), sorted(broken & ERRORS)
     if expected:
         return "" if expected in broken else f"{expected} did not catch it"
@@ -56,7 +56,7 @@ def verdict(file: Path, broken: set[str]) -> str:
 
 
 def main(folder: Path) -> int:
-    """Print a table of rule by file; return how many files were judged otherwise than expected."""
+    """Print a table of rule by file; return how many files had other findings than expected."""
     rows, failures = [], []
     for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS):
         try:
@@ -67,14 +67,14 @@ def main(folder: Path) -> int:
             continue
         counts = pd.Series([one.rule for one in found], dtype=str).value_counts()
         rows.append(counts.rename(file.name))
-        said = verdict(file, {one.rule for one in found})
+        said = describe_wrong(file, {one.rule for one in found})
         failures += [f"{file.name}: {said}"] if said else []
     if not rows:
         print(f"{folder}: no series that can be read", file=sys.stderr)
         return 1
     table = pd.DataFrame(rows).fillna(0).astype(int).replace(0, "")
     print(table.to_string() if len(table.columns) else "nothing was found")
-    print(f"{len(rows)} files, {len(failures)} judged otherwise than their names say")
+    print(f"{len(rows)} files, {len(failures)} with other findings than their names say")
     print("\n".join(failures))
     return len(failures)
 

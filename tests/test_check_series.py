@@ -13,8 +13,8 @@ POUNDS = BROKEN["pounds among pence"][2]
 CRASH = CLEAN["a crash"]
 
 
-def judged(folder: Path, name: str, one: History) -> int:
-    """Write a series as Yahoo's CSVs are, newest first, and count what is judged wrongly."""
+def count_wrong(folder: Path, name: str, one: History) -> int:
+    """Write a series as Yahoo's CSVs are, newest first, and count unexpected findings."""
     table = one.bars.assign(session=one.bars["session"].dt.strftime("%Y-%m-%d 00:00:00+01:00"))
     names = {"session": "Date", "split": "Stock Splits", "dividend": "Dividends"}
     table.iloc[::-1].rename(columns=names).to_csv(folder / name, index=False)
@@ -34,14 +34,14 @@ def judged(folder: Path, name: str, one: History) -> int:
         ("CALM-1d-no-bad-divs.csv", POUNDS, 1),
     ],
 )
-def test_files_are_judged_by_their_names(tmp_path, capsys, name, one, wrong):
-    assert judged(tmp_path, name, one) == wrong
-    assert f"1 files, {wrong} judged otherwise" in capsys.readouterr().out
+def test_findings_are_compared_with_the_names_of_files(tmp_path, capsys, name, one, wrong):
+    assert count_wrong(tmp_path, name, one) == wrong
+    assert f"1 files, {wrong} with other findings" in capsys.readouterr().out
 
 
 def test_a_broken_series_that_cannot_be_read_was_not_caught(tmp_path, capsys):
     (tmp_path / "X-L-1d-100x-error.csv").write_text("Date,Close\n")
-    assert judged(tmp_path, "prices.csv", CRASH) == 1
+    assert count_wrong(tmp_path, "prices.csv", CRASH) == 1
     assert "X-L-1d-100x-error.csv: could not be read" in capsys.readouterr().out
 
 

@@ -18,12 +18,11 @@ import pandas as pd
 from forecaster import clock
 from forecaster.audit.alterations import after_day, as_date
 from forecaster.audit.comparison import Values
-from forecaster.data.derived_features import derived_inputs, derived_names
-from forecaster.data.features import OWN_FEATURES
+from forecaster.data.features import MARKET_COLUMNS
 from forecaster.data.history import BAR_COLUMNS, History
 from forecaster.data.ingest import admit, store_news
 from forecaster.data.loading import as_table, load_histories
-from forecaster.data.panel import CROSS_SECTION, Panel, build_panel
+from forecaster.data.panel import Panel, build_panel, compute_features, feature_names
 from forecaster.data.sessions import CALENDAR_INPUTS, next_session, timezone_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
@@ -136,12 +135,6 @@ FORECASTS: Final = "forecasts"
 INTERVALS: Final = "intervals"
 LEVELS: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
 
-_PANEL_STAGES = {
-    "features": OWN_FEATURES,
-    "cross-section": CROSS_SECTION,
-    "calendar": CALENDAR_INPUTS,
-}
-
 
 def panel_of(histories: Sequence[History], forecaster: FittedModel) -> Panel:
     """Build the panel that a forecaster reads."""
@@ -151,22 +144,22 @@ def panel_of(histories: Sequence[History], forecaster: FittedModel) -> Panel:
 def row_values(panel: Panel, cut: np.datetime64) -> dict[str, Values]:
     """Give everything that was known at the close of each day up to a date, by stage."""
     known, outcome = panel.days <= cut, panel.outcome_days <= cut
-    inputs = dict(zip(panel.input_names, panel.inputs[known].T, strict=True))
-    found = {}
-    for stage, names in _PANEL_STAGES.items():
-        columns = {name: inputs[name] for name in names if name in inputs}
-        if stage == "features":
-            columns |= {"close": panel.close[known]} | _per_target(
-                panel, " today", panel.today[known]
-            )
-        if columns:
-            found[stage] = Values.of_rows(panel, known, columns)
+    stages: dict[str, dict[str, np.ndarray]] = {"features": {}, "cross-section": {}, "calendar": {}}
+    for name, values in panel.columns.items():
+        shared = "calendar" if name in CALENDAR_INPUTS else "cross-section"
+        own = name not in (*CALENDAR_INPUTS, *MARKET_COLUMNS)
+        stages["features" if own else shared][name] = values[known]
+    stages["features"] |= {"close": panel.close[known]}
+    stages["features"] |= _per_target(panel, " today", panel.today[known])
+    found = {
+        stage: Values.of_rows(panel, known, columns) for stage, columns in stages.items() if columns
+    }
     columns = _per_target(panel, "", panel.y[outcome])
     columns |= _per_target(panel, " level", panel.level[outcome])
     columns["outcome day"] = panel.outcome_days[outcome].astype(np.int64)
     found["targets"] = Values.of_rows(panel, outcome, columns)
-    names = derived_names(panel)
-    columns = dict(zip(names, derived_inputs(panel, names)[known].T, strict=True))
+    names = feature_names(panel)
+    columns = dict(zip(names, compute_features(panel, names)[known].T, strict=True))
     found["inputs"] = Values.of_rows(panel, known, columns)
     return found
 

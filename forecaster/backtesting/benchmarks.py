@@ -12,8 +12,7 @@ from typing import Literal
 import numpy as np
 
 from forecaster.backtesting.fan_out import fan_out
-from forecaster.data.derived_features import derived_inputs
-from forecaster.data.panel import Panel
+from forecaster.data.panel import Panel, compute_features
 from forecaster.errors import DataError
 from forecaster.evaluation.benchmark_models import (
     better_on_validation,
@@ -177,7 +176,7 @@ def benchmarks(
     found: dict[str, dict[str, Predictive]] = {}
     choices: dict[str, dict[str, str]] = {}
     notes: list[str] = []
-    x = derived_inputs(panel, inputs)
+    x = compute_features(panel, inputs)
     for target in targets:
         began = time.monotonic()
         points, choices[target] = _points(panel, target, folds, able, x, baselines)

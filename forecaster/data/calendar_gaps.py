@@ -1,8 +1,8 @@
-"""A history held against its calendar: bars not final, sessions missing, bars on none.
+"""A history compared with its calendar: bars not final, sessions missing, bars off the calendar.
 
-Histories in; histories, rows and sentences out.  Repairs nothing; knows no clock, no store.
+Histories in; histories, rows and sentences out. Repairs nothing; knows no clock, no store.
 
-Shape letters: D bars of a history, H holes in it.
+Shape letters: D bars of a history, G gaps in it.
 """
 
 import logging
@@ -21,7 +21,7 @@ from forecaster.data.sessions import last_final_session, missed_sessions, sessio
 from forecaster.errors import DataError
 
 # As many sessions as a last bar may lack before a forecast from it is refused (`max_stale`).
-MOST_MISSED: Final = 5
+MAX_MISSED_SESSIONS: Final = 5
 
 Days = NDArray[np.datetime64]
 
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 def final_part(history: History, now: datetime) -> History:
-    """Leave out the bars whose session had not closed and settled at an instant; say so.
+    """Remove the bars whose session had not closed and settled at an instant, and log how many.
 
     Raises:
-        DataError: a bar is of a day that nobody can know yet.
+        DataError: a bar lies in the future.
     """
     ticker, bars = history.listing.ticker, history.bars
     if bars.empty:
@@ -50,33 +50,33 @@ def final_part(history: History, now: datetime) -> History:
     return replace(history, bars=bars[bars["session"] <= last].reset_index(drop=True))
 
 
-def holes(history: History) -> NDArray[np.intp]:
-    """Find the bars (H,) before which more than `MOST_MISSED` sessions in a row have none."""
-    return np.flatnonzero(_missed(history) > MOST_MISSED) + 1
+def gaps(history: History) -> NDArray[np.intp]:
+    """Find the bars (G,) before which more than `MAX_MISSED_SESSIONS` in a row have none."""
+    return np.flatnonzero(_missed(history) > MAX_MISSED_SESSIONS) + 1
 
 
-def new_holes(before: History | None, now: History) -> NDArray[np.intp]:
-    """Find those holes (H,) that were not there before bars were added."""
-    found, days = holes(now), _days(now)
+def new_gaps(before: History | None, now: History) -> NDArray[np.intp]:
+    """Find the gaps (G,) that were not there before bars were added."""
+    found, days = gaps(now), _days(now)
     if before is None:
         return found
-    old, known = holes(before), _days(before)
-    there = {(known[row - 1], known[row]) for row in old}
+    known = _days(before)
+    there = {(known[row - 1], known[row]) for row in gaps(before)}
     return np.array([row for row in found if (days[row - 1], days[row]) not in there], np.intp)
 
 
-def pieces(history: History) -> list[History]:
-    """Cut a history at its holes, oldest piece first; one without holes is one piece."""
-    cuts = [0, *holes(history).tolist(), len(history.bars)]
+def segments(history: History) -> list[History]:
+    """Split a history at its gaps, oldest segment first."""
+    cuts = [0, *gaps(history).tolist(), len(history.bars)]
     return [replace(history, bars=history.bars.iloc[begin:end]) for begin, end in pairwise(cuts)]
 
 
-def describe_holes(history: History, after: NDArray[np.intp]) -> str:
-    """Say in a sentence where a history has holes.
+def describe_gaps(history: History, after: NDArray[np.intp]) -> str:
+    """Describe in a sentence where a history has gaps.
 
     Args:
         history: the bars.
-        after: (H,) at least one of the rows that `holes` gives.
+        after: (G,) at least one of the rows that `gaps` returns.
     """
     ticker, calendar = history.listing.ticker, history.listing.calendar
     longest = int(after[np.argmax(_missed(history)[after - 1])])
@@ -84,15 +84,15 @@ def describe_holes(history: History, after: NDArray[np.intp]) -> str:
     missing = sessions_between(calendar, _date(last + 1), _date(following - 1))
     what = f"no bars from {missing[0]} to {missing[-1]} ({len(missing):,} sessions of {calendar})"
     if len(after) > 1:
-        what = f"{len(after)} holes, the longest: {what}"
+        what = f"{len(after)} gaps, the longest: {what}"
     return (
-        f"{ticker}: {what}; what follows a hole is learnt and forecast as a new beginning. "
-        "Bring the missing bars if there are any."
+        f"{ticker}: {what}; the series is split into segments there, and each is trained on and "
+        "forecast by itself. Import the missing bars if they exist."
     )
 
 
 def describe_guess(history: History) -> str:
-    """Say in a sentence that no calendar is known; empty where one is."""
+    """Describe in a sentence that no calendar is known; empty where one is."""
     if history.listing.calendar != WEEKDAYS:
         return ""
     return (
@@ -101,18 +101,18 @@ def describe_guess(history: History) -> str:
     )
 
 
-def describe_strays(history: History) -> str:
-    """Say in a sentence how many bars are on days that are no session; empty where none is."""
+def describe_off_calendar(history: History) -> str:
+    """Describe in a sentence how many bars are on days without a session; empty if none is."""
     ticker, calendar = history.listing.ticker, history.listing.calendar
     days = _days(history)
-    strays = days[~np.isin(days, sessions_between(calendar, _date(days[0]), _date(days[-1])))]
-    if len(strays) == 0:
+    found = days[~np.isin(days, sessions_between(calendar, _date(days[0]), _date(days[-1])))]
+    if len(found) == 0:
         return ""
-    on_weekends = not np.is_busday(strays).all()
+    on_weekends = not np.is_busday(found).all()
     better = ALWAYS_OPEN if on_weekends else "XLON"
     return (
-        f"{ticker}: {len(strays):,} of {len(days):,} bars are on no session of {calendar} "
-        f"(first {strays[0]}). If it trades by another calendar, name that, such as {better}: "
+        f"{ticker}: {len(found):,} of {len(days):,} bars are on no session of {calendar} "
+        f"(first {found[0]}). If it trades by another calendar, set that, such as {better}: "
         "--calendar NAME, or a column calendar."
     )
 

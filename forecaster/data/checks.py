@@ -1,40 +1,34 @@
-"""Data-quality rules: their names, severities, and what they find in a history.
+"""Data validation: every rule for a history of sound bars, and what the rules find.
 
-Histories in, findings out.  Repairs nothing; knows no source and no store.  `docs/md`
-says which rule catches which fault, and why its threshold is what it is.
+Histories in, findings out. Repairs nothing; knows no source and no store. To add a rule, write
+the function that finds its rows and add it to MOVE_RULES or DAY_RULES; `docs/data-validation.md`
+says which rule catches which fault, and why its threshold is what it is. What a single bar must
+be is in `history.py`.
+
+Shape letters: D bars of a history.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.calendar_gaps import MOST_MISSED, describe_holes, describe_strays, holes
+from forecaster.data.calendar_gaps import (
+    MAX_MISSED_SESSIONS,
+    describe_gaps,
+    describe_off_calendar,
+    gaps,
+)
 from forecaster.data.history import PRICE_COLUMNS, History
 from forecaster.data.returns import log_total_return
 from forecaster.data.sessions import count_sessions, last_final_session, missed_sessions
 
 Severity = Literal["error", "warning"]
-
-# Position of a bar in the history, and what is odd about it in words.
-Sign = tuple[int, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule: `error` where the numbers cannot be right, `warning` where they may be.
-
-    `find` is a pure function from a sound history to the bars that break the rule.
-    """
-
-    name: str
-    severity: Severity
-    find: Callable[[History], list[Sign]]
+Daily = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +42,41 @@ class Finding:
     reason: str
 
     def __str__(self) -> str:
-        """Name ticker, day and rule before the reason, on one line."""
+        """Return ticker, day, rule and reason on one line."""
         return f"{self.ticker}: {self.session} {self.rule}: {self.reason}"
 
 
-Daily = NDArray[np.float64]
+class Series:
+    """A history's columns as arrays (D,), with each day's log total return, the first NaN."""
+
+    def __init__(self, history: History) -> None:
+        bars = history.bars
+        self.history = history
+        self.days = bars["session"].to_numpy("datetime64[D]")
+        self.prices = bars[list(PRICE_COLUMNS)].to_numpy(np.float64)
+        _, self.high, self.low, self.close = self.prices.T
+        self.dividend = bars["dividend"].to_numpy(np.float64)
+        self.split = bars["split"].to_numpy(np.float64)
+        basis = history.listing.basis
+        self.move = log_total_return(self.close, self.dividend, self.split, basis)
+
+    def describe_move(self, row: int) -> str:
+        """Return the closes of a row and of the one before in words."""
+        return f"close {self.close[row]:.6g} after {self.close[row - 1]:.6g}"
+
+
+# Position of a bar in the history, and what is wrong with it in words.
+Hit = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: `error` where the numbers cannot be right, `warning` where they may be."""
+
+    name: str
+    severity: Severity
+    find: Callable[[Series], list[Hit]]
+
 
 # A smaller split is lost among ordinary moves of a day.
 SMALLEST_SPLIT: Final = 1.4
@@ -61,7 +85,7 @@ SMALLEST_SPLIT: Final = 1.4
 SPLIT_SESSIONS: Final = 10
 # What the market itself moved on the day of the slip.
 SPLIT_TOLERANCE: Final = 0.10
-# Pence for pounds, cents for dollars.  No share has moved so far in a day and been right.
+# Pence for pounds, cents for dollars. No share has moved so far in a day and been right.
 UNIT: Final = 100.0
 UNIT_TOLERANCE: Final = 1.4
 # GameStop's wildest day was a factor of 2.35, and its way back one of 1.8.
@@ -76,73 +100,74 @@ LARGE_DIVIDEND: Final = 0.1
 REPEATED_DIVIDEND_SESSIONS: Final = 3
 
 
-def split_slips(history: History) -> list[Sign]:
+def split_slips(series: Series) -> list[Hit]:
     """Find moves near a split that are as large as the split: it is missing or applied twice."""
-    move, split = _moves(history), _column(history, "split")
+    factor = np.log(series.split)
     found = {}
-    for row in np.flatnonzero(np.abs(np.log(split)) >= np.log(SMALLEST_SPLIT)).tolist():
-        size = abs(float(np.log(split[row])))
+    for row in np.flatnonzero(np.abs(factor) >= np.log(SMALLEST_SPLIT)).tolist():
         first = max(0, row - SPLIT_SESSIONS)
-        near = np.abs(np.abs(move[first : row + SPLIT_SESSIONS + 1]) - size) < SPLIT_TOLERANCE
-        day = history.bars["session"].iloc[row]
-        for at in (first + np.flatnonzero(near)).tolist():
-            found[at] = (
-                f"{_step(history, at)} is the split of {split[row]:.6g} on {day:%Y-%m-%d}, "
-                "missing or applied twice"
+        moves = np.abs(series.move[first : row + SPLIT_SESSIONS + 1])
+        near = np.abs(moves - np.abs(factor[row])) < SPLIT_TOLERANCE
+        for moved in (first + np.flatnonzero(near)).tolist():
+            found[moved] = (
+                f"{series.describe_move(moved)} is the split of {series.split[row]:.6g} on "
+                f"{series.days[row]}, missing or applied twice"
             )
     return sorted(found.items())
 
 
-def unit_slips(history: History) -> list[Sign]:
+def unit_slips(series: Series) -> list[Hit]:
     """Find factors of 100 between two closes, or between the prices of one bar."""
-    prices = history.bars[list(PRICE_COLUMNS)].to_numpy(np.float64)
-    inside = np.log(prices.max(axis=1) / prices.min(axis=1))
-    between = np.abs(_moves(history))
-    slip, band = np.log(UNIT), np.log(UNIT_TOLERANCE)
-    within, across = np.abs(inside - slip) < band, np.abs(between - slip) < band
-    return [
-        (row, f"{_step(history, row)} is a factor of about 100")
-        if across[row]
-        else (row, f"its prices {_shown(prices[row])} are a factor of about 100 apart")
-        for row in np.flatnonzero(within | across).tolist()
-    ]
+    within = _is_unit(np.log(series.prices.max(axis=1) / series.prices.min(axis=1)))
+    across = _is_unit(np.abs(series.move))
+    found = []
+    for row in np.flatnonzero(within | across).tolist():
+        shown = ", ".join(f"{price:.6g}" for price in series.prices[row])
+        across_words = f"{series.describe_move(row)} is a factor of about 100"
+        within_words = f"its prices {shown} are a factor of about 100 apart"
+        found.append((row, across_words if across[row] else within_words))
+    return found
 
 
-def spikes(history: History) -> list[Sign]:
+def _is_unit(log_factor: Daily) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.abs(log_factor - np.log(UNIT)) < np.log(UNIT_TOLERANCE)
+    return found
+
+
+def spikes(series: Series) -> list[Hit]:
     """Find single bars that leave both neighbours by a factor, and these agree."""
-    move = _moves(history)
-    there, back = move[1:-1], move[2:]
+    there, back = series.move[1:-1], series.move[2:]
     left = (np.abs(there) >= np.log(SPIKE)) & (np.abs(back) >= np.log(SPIKE))
     rows = 1 + np.flatnonzero(left & (np.abs(there + back) < np.log(SPIKE_RETURN)))
-    return [(row, f"{_step(history, row)}, and back the next day") for row in rows.tolist()]
+    return [(row, f"{series.describe_move(row)}, and back the next day") for row in rows.tolist()]
 
 
-def jumps(history: History) -> list[Sign]:
+def jumps(series: Series) -> list[Hit]:
     """Find moves that no dividend or split explains, nor the way back of a spike."""
-    rows = np.flatnonzero(np.abs(_moves(history)) > np.log(JUMP))
-    back = {row + 1 for row, _ in spikes(history)}
+    rows = np.flatnonzero(np.abs(series.move) > np.log(JUMP))
+    back = {row + 1 for row, _ in spikes(series)}
     return [
-        (row, f"{_step(history, row)} without a split or dividend to explain it")
+        (row, f"{series.describe_move(row)} without a split or dividend to explain it")
         for row in rows.tolist()
         if row not in back
     ]
 
 
-def fresh_jumps(history: History) -> list[Sign]:
-    """Find a jump of the newest bar, which no later bar bears out yet."""
-    newest = len(history.bars) - 1
+def fresh_jumps(series: Series) -> list[Hit]:
+    """Find a jump of the newest bar, which no later bar confirms yet."""
+    newest = len(series.days) - 1
     return [
-        (row, f"{reason}; the next session will tell")
-        for row, reason in jumps(history)
+        (row, f"{reason}; the next session will settle it")
+        for row, reason in jumps(series)
         if row == newest
     ]
 
 
-def frozen(history: History) -> list[Sign]:
+def frozen(series: Series) -> list[Hit]:
     """Find runs of sessions without any move, between them or within."""
-    high, low, close = (_column(history, name) for name in ("high", "low", "close"))
+    close = series.close
     same = np.abs(np.diff(close, prepend=np.nan)) <= SAME_PRICE * close
-    still = same & (high - low <= SAME_PRICE * close)
+    still = same & (series.high - series.low <= SAME_PRICE * close)
     edges = np.flatnonzero(np.diff(np.r_[False, still, False].astype(np.int8)))
     runs = zip(edges[::2], edges[1::2], strict=True)
     return [
@@ -152,93 +177,52 @@ def frozen(history: History) -> list[Sign]:
     ]
 
 
-def odd_dividends(history: History) -> list[Sign]:
+def odd_dividends(series: Series) -> list[Hit]:
     """Find dividends that the close did not fall by, and the same one paid twice within days."""
-    close, dividend = _column(history, "close"), _column(history, "dividend")
-    # In shares of the day before on either basis.
-    scale = np.exp(_moves(history)) * np.r_[np.nan, close[:-1]] / (close + dividend)
+    close, dividend = series.close, series.dividend
     before = np.r_[np.nan, close[:-1]]
+    # In shares of the day before on either basis.
+    scale = np.exp(series.move) * before / (close + dividend)
     paid, fell = dividend * scale, before - close * scale
-    unseen = (paid >= LARGE_DIVIDEND * before) & (fell < paid / 2)
     found = {
         int(row): f"dividend {dividend[row]:.6g} on a close of {before[row]:.6g} left no mark"
-        for row in np.flatnonzero(unseen)
+        for row in np.flatnonzero((paid >= LARGE_DIVIDEND * before) & (fell < paid / 2))
     }
-    paying = np.flatnonzero(dividend > 0)
-    for earlier, row in pairwise(paying.tolist()):
+    for earlier, row in pairwise(np.flatnonzero(dividend > 0).tolist()):
         if dividend[row] == dividend[earlier] and row - earlier <= REPEATED_DIVIDEND_SESSIONS:
-            day = history.bars["session"].iloc[earlier]
-            found[row] = f"dividend {dividend[row]:.6g} stands on {day:%Y-%m-%d}, too"
+            found[row] = f"dividend {dividend[row]:.6g} was paid on {series.days[earlier]}, too"
     return sorted(found.items())
 
 
-def _moves(history: History) -> Daily:
-    """Return each day's log total return (D,), the first NaN."""
-    close, dividend, split = (_column(history, name) for name in ("close", "dividend", "split"))
-    return log_total_return(close, dividend, split, history.listing.basis)
-
-
-def _column(history: History, name: str) -> Daily:
-    return history.bars[name].to_numpy(np.float64)
-
-
-def _step(history: History, row: int) -> str:
-    close = _column(history, "close")
-    return f"close {close[row]:.6g} after {close[row - 1]:.6g}"
-
-
-def _shown(prices: Daily) -> str:
-    return ", ".join(f"{price:.6g}" for price in prices)
-
-
-def gaps(history: History) -> list[Sign]:
-    """Find where sessions lack a bar, fewer in a row than make a hole; one sign tells all."""
-    days = history.bars["session"].to_numpy("datetime64[D]")
-    missed = missed_sessions(history.listing.calendar, days)
-    rows = np.flatnonzero((missed > 0) & (missed <= MOST_MISSED)) + 1
+def missing_sessions(series: Series) -> list[Hit]:
+    """Find where sessions lack a bar, fewer in a row than make a gap; one hit for all."""
+    calendar = series.history.listing.calendar
+    missed = missed_sessions(calendar, series.days)
+    rows = np.flatnonzero((missed > 0) & (missed <= MAX_MISSED_SESSIONS)) + 1
     if len(rows) == 0:
         return []
+    where = "before this day" if len(rows) == 1 else f"at {len(rows):,} places"
     lacking = int(missed[rows - 1].sum())
-    what = f"{lacking:,} sessions of {history.listing.calendar} before this day"
-    if len(rows) > 1:
-        what = f"{lacking:,} sessions of {history.listing.calendar} at {len(rows):,} places"
-    return [(int(rows[0]), f"no bar for {what}")]
+    return [(int(rows[0]), f"no bar for {lacking:,} sessions of {calendar} {where}")]
 
 
-def series_cuts(history: History) -> list[Sign]:
-    """Find the holes at which the series is cut."""
-    return [
-        (int(row), _without_ticker(describe_holes(history, row[None]))) for row in holes(history)
-    ]
+def series_gaps(series: Series) -> list[Hit]:
+    """Find the gaps at which the series is split into segments."""
+    history = series.history
+    return [(int(row), _without_ticker(describe_gaps(history, row[None]))) for row in gaps(history)]
 
 
-def strays(history: History) -> list[Sign]:
-    """Find bars on days that are no session; one sign tells all."""
-    told = describe_strays(history)
-    return [(0, _without_ticker(told))] if told else []
-
-
-def staleness(history: History, last_final: date) -> list[Sign]:
-    """Tell how many sessions the newest bar lies behind, where it is too many to forecast from.
-
-    Args:
-        history: at least one bar.
-        last_final: newest session that has closed and settled.
-    """
-    newest = history.bars["session"].iloc[-1]
-    first = (newest + pd.Timedelta(days=1)).date()
-    missed = (
-        count_sessions(history.listing.calendar, first, last_final) if first <= last_final else 0
-    )
-    if missed <= MOST_MISSED:
-        return []
-    return [(len(history.bars) - 1, f"the newest bar; {missed:,} sessions have passed since")]
+def off_calendar(series: Series) -> list[Hit]:
+    """Find bars on days that are no session; one hit for all."""
+    sentence = describe_off_calendar(series.history)
+    return [(0, _without_ticker(sentence))] if sentence else []
 
 
 def _without_ticker(sentence: str) -> str:
     return sentence.split(": ", 1)[1]
 
 
+# Applied to bars before they are stored.
 MOVE_RULES: Final = (
     Rule(name="split-slip", severity="error", find=split_slips),
     Rule(name="unit-slip", severity="error", find=unit_slips),
@@ -249,9 +233,9 @@ MOVE_RULES: Final = (
     Rule(name="frozen", severity="warning", find=frozen),
 )
 DAY_RULES: Final = (
-    Rule(name="gap", severity="warning", find=gaps),
-    Rule(name="hole", severity="warning", find=series_cuts),
-    Rule(name="stray", severity="warning", find=strays),
+    Rule(name="missing-sessions", severity="warning", find=missing_sessions),
+    Rule(name="gap", severity="warning", find=series_gaps),
+    Rule(name="off-calendar", severity="warning", find=off_calendar),
 )
 RULES: Final = (*MOVE_RULES, *DAY_RULES)
 STALE: Final = "stale"
@@ -265,49 +249,58 @@ def check_history(
 
     Args:
         history: bars that `validate_bars` accepts, oldest first.
-        now: aware instant by which to tell a stale ticker; None to leave that out.
-        rules: which; all unless told otherwise.
+        now: aware instant by which a ticker is stale; None to leave that out.
+        rules: all by default.
 
     Returns:
         Findings, errors first, then by day.
     """
+    series = Series(history)
     found = [
-        _finding(history, rule.name, rule.severity, sign)
+        _finding(series, rule.name, rule.severity, hit)
         for rule in rules
-        for sign in rule.find(history)
+        for hit in rule.find(series)
     ]
     if now is not None:
-        last = last_final_session(history.listing.calendar, now)
-        late = staleness(history, last)
-        found += [_finding(history, STALE, "warning", sign) for sign in late]
+        found += [_finding(series, STALE, "warning", hit) for hit in _staleness(series, now)]
     explained = {finding.session for finding in found if finding.severity == "error"}
-    told = [one for one in found if one.rule != "jump" or one.session not in explained]
-    return sorted(told, key=lambda finding: (finding.severity, finding.session))
+    kept = [one for one in found if one.rule != "jump" or one.session not in explained]
+    return sorted(kept, key=lambda finding: (finding.severity, finding.session))
 
 
-def _finding(history: History, rule: str, severity: Severity, sign: Sign) -> Finding:
-    row, reason = sign
+def _staleness(series: Series, now: datetime) -> list[Hit]:
+    """Count the sessions since the newest bar, where they are too many to forecast from it."""
+    calendar = series.history.listing.calendar
+    first, last = series.days[-1].item() + timedelta(days=1), last_final_session(calendar, now)
+    missed = count_sessions(calendar, first, last) if first <= last else 0
+    if missed <= MAX_MISSED_SESSIONS:
+        return []
+    return [(len(series.days) - 1, f"the newest bar; {missed:,} sessions have passed since")]
+
+
+def _finding(series: Series, rule: str, severity: Severity, hit: Hit) -> Finding:
+    row, reason = hit
     return Finding(
-        ticker=history.listing.ticker,
+        ticker=series.history.listing.ticker,
         rule=rule,
         severity=severity,
-        session=history.bars["session"].iloc[row].date(),
+        session=series.days[row].item(),
         reason=reason,
     )
 
 
 def describe_basis(history: History) -> str:
-    """Say in a sentence that closes look expressed on the other basis; empty where they do not.
+    """Describe in a sentence that closes look expressed on the other basis; empty if not.
 
     On a split of s new shares for an old one a close as traded falls to 1/s, a split-adjusted
-    one does not.  Splits below 7:5 tell nothing.
+    one does not. Splits below 7:5 are too small to compare.
     """
     bars, basis = history.bars, history.listing.basis
     factor = np.log(bars["split"].to_numpy(np.float64))
     move = np.diff(np.log(bars["close"].to_numpy(np.float64)), prepend=np.nan)
     splits = np.flatnonzero((np.abs(factor) >= np.log(SMALLEST_SPLIT)) & np.isfinite(move))
-    jumps = np.abs(move[splits] + factor[splits]) < np.abs(move[splits])
-    odd = splits[jumps != (basis == "as-traded")]
+    fell = np.abs(move[splits] + factor[splits]) < np.abs(move[splits])
+    odd = splits[fell != (basis == "as-traded")]
     if 2 * len(odd) <= len(splits):
         return ""
     day = bars["session"].iloc[odd[0]]

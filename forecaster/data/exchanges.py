@@ -1,7 +1,7 @@
-"""What is known of exchanges by table: their calendars by ticker, their surprise closures.
+"""Tables of exchanges: the calendar of a ticker, surprise closures.
 
-Text in, text out: no dates arithmetic, no calendar library, no network.  Calendars are
-named by market identifier code (MIC) as exchange_calendars spells it.
+Text in, text out: no calendar library, no network. Calendars are identified by market
+identifier code (MIC) as exchange_calendars spells it.
 """
 
 import re
@@ -147,7 +147,7 @@ _CRYPTO_PAIR: Final = re.compile(
 )
 
 # Exchanges whose ad hoc holidays, in exchange_calendars, are attacks, storms and funerals.
-# In Asian calendars that list holds the lunar holidays, which everyone knows in advance.
+# In Asian calendars that list has the lunar holidays, which are known in advance.
 SURPRISING_ADHOC_HOLIDAYS: Final = frozenset({"XNYS", "XTSE"})
 # Storms, snow, and Tokyo's failed trading system, among otherwise planned ad hoc holidays.
 SURPRISE_CLOSURES: Final = {
@@ -169,15 +169,15 @@ SURPRISE_CLOSURES: Final = {
 
 
 def calendar_for(ticker: str, exchange_timezone: str = "") -> str:
-    """Name the calendar whose sessions a ticker's bars follow.
+    """Return the calendar whose sessions a ticker's bars follow.
 
     Args:
         ticker: Yahoo's spelling, upper case: `AAPL`, `VOD.L`, `^N225`, `BTC-USD`, `EURUSD=X`.
         exchange_timezone: IANA name; read for indices only, which carry no suffix.
 
     Returns:
-        A name that `sessions` takes; `weekdays` where no calendar is known, and then the
-        caller owes its user a notice.
+        A name for the functions of `sessions.py`; `weekdays` where no calendar is known, of
+        which the caller must warn.
     """
     if ticker.startswith("^"):
         return _INDEX_BY_TIMEZONE.get(exchange_timezone, WEEKDAYS)

@@ -212,7 +212,8 @@ def _garman_klass(rows: SegmentRows) -> np.ndarray:
 def _is_quarterly(rows: SegmentRows) -> np.ndarray:
     """Flag a next session in March, June, September or December."""
     months = rows.next_days.astype("datetime64[M]").astype(np.int64) % 12
-    return (months % 3 == 2).astype(np.float64)
+    found: np.ndarray = months % 3 == 2
+    return found
 
 
 def _is_year_end(rows: SegmentRows) -> np.ndarray:

@@ -7,7 +7,7 @@ Shape letters: D bars of a history.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -228,14 +228,6 @@ def flaws(bars: pd.DataFrame) -> list[Flaw]:
     return found
 
 
-def are_sound(values: Columns, days: NDArray[Any]) -> Flags:
-    """Whether each bar (D,) breaks no rule by itself."""
-    ascending = np.arange(len(days)).astype("datetime64[D]").astype("datetime64[s]")
-    checked = _check_bars({"session": ascending, **values})
-    found: Flags = (days >= _OLDEST) & ~np.any([one.broken for one in checked], axis=0)
-    return found
-
-
 def is_too_flawed(bars: pd.DataFrame, found: Sequence[Flaw]) -> bool:
     """Whether too many rows are flawed to trust the others."""
     return len(found) > max(_MAX_FLAWS, _MAX_FLAWED_SHARE * len(bars))
@@ -247,20 +239,32 @@ def _describe_flaw(bars: pd.DataFrame, row: int, checked: _Checked) -> str:
     return f"{found}; {checked.needed} is needed"
 
 
+class Fingerprint:
+    """The hash of histories that are read one after another, in alphabetical order of tickers."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def watch(self, histories: Iterable[History]) -> Iterator[History]:
+        """Yield histories and hash their tickers, bases and every column of their bars."""
+        for history in histories:
+            listing, bars = history.listing, history.bars
+            self._digest.update(f"{listing.ticker} {listing.basis} {len(bars)}\n".encode())
+            self._digest.update(bars["session"].to_numpy("datetime64[D]").astype("<i8").tobytes())
+            values = bars[list(BAR_COLUMNS[1:])].to_numpy(np.float64)
+            # + 0.0 turns -0.0 into 0.0: equal bars have equal hashes
+            self._digest.update(np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes())
+            yield history
+
+    @property
+    def text(self) -> str:
+        """64 hexadecimal digits (SHA-256)."""
+        return self._digest.hexdigest()
+
+
 def fingerprint(histories: Sequence[History]) -> str:
-    """Hash tickers, bases and every column of their bars, tickers in alphabetical order.
-
-    The same bars have the same hash, in whatever order they were fetched.
-
-    Returns:
-        64 hexadecimal digits (SHA-256).
-    """
-    digest = hashlib.sha256()
-    for history in sorted(histories, key=lambda history: history.listing.ticker):
-        listing, bars = history.listing, history.bars
-        digest.update(f"{listing.ticker} {listing.basis} {len(bars)}\n".encode())
-        digest.update(bars["session"].to_numpy("datetime64[D]").astype("<i8").tobytes())
-        values = bars[list(BAR_COLUMNS[1:])].to_numpy(np.float64)
-        # + 0.0 turns -0.0 into 0.0: equal bars have equal hashes
-        digest.update(np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes())
-    return digest.hexdigest()
+    """Hash histories: 64 hexadecimal digits, the same in whatever order they were fetched."""
+    digest = Fingerprint()
+    for _ in digest.watch(sorted(histories, key=lambda history: history.listing.ticker)):
+        pass
+    return digest.text

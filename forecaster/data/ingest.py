@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.calendar_gaps import describe_guess, describe_holes, final_part, new_holes
+from forecaster.data.calendar_gaps import describe_gaps, describe_guess, final_part, new_gaps
 from forecaster.data.history import History, Listing
 from forecaster.data.revisions import Overlap, describe_change, keep_known
 from forecaster.data.screening import check_served, in_order, screen
@@ -121,9 +121,9 @@ def warn_of_calendar(before: History | None, now: History) -> None:
     guess = describe_guess(now)
     if guess and before is None:
         log.warning("%s", guess)
-    holes = new_holes(before, now)
-    if len(holes):
-        log.warning("%s", describe_holes(now, holes))
+    gaps = new_gaps(before, now)
+    if len(gaps):
+        log.warning("%s", describe_gaps(now, gaps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

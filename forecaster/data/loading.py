@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.calendar_gaps import describe_guess, describe_strays, final_part
+from forecaster.data.calendar_gaps import describe_guess, describe_off_calendar, final_part
 from forecaster.data.export import write_csv, write_parquet
 from forecaster.data.history import (
     BAR_COLUMNS,
@@ -36,15 +36,22 @@ _AT_ONCE = 50  # tickers read in one query
 def load_histories(
     bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> list[History]:
-    """Read the histories asked for, cut after `until`.
+    """Read the histories asked for, as `iter_histories` does, all at once."""
+    return list(iter_histories(bars, home, tickers, until))
+
+
+def iter_histories(
+    bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
+) -> Iterator[History]:
+    """Read the histories asked for one after another, cut after `until`.
 
     Args:
         bars: a caller's own long table, or None for the store of this home.
         home: the workspace.
         tickers: which, or the only one; none means all there are.
-        until: last session to be seen; None for all.
+        until: last session to be read; None for all.
 
-    Returns:
+    Yields:
         At least one history, each with at least one bar, in alphabetical order.
 
     Raises:
@@ -53,24 +60,28 @@ def load_histories(
         UsageError: `until` is no date or lies in the future, or a ticker is malformed.
     """
     clock.check_as_of(until)
-    wanted = normalise_tickers(tickers)
+    wanted = sorted(set(normalise_tickers(tickers)))
     found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
-    held = [history for history in found if len(history.bars)]
-    empty = sorted({history.listing.ticker for history in found if history.bars.empty})
-    if (wanted and empty) or not held:
+    empty, some = [], False
+    for history in found:
+        if history.bars.empty:
+            empty.append(history.listing.ticker)
+        else:
+            some = True
+            yield history
+    if (wanted and empty) or not some:
         raise DataError(
             f"{', '.join(empty) or 'Every ticker'}: no bar on or before {until}; "
             "fetch an earlier period or choose a later --as-of."
         )
-    return sorted(held, key=lambda history: history.listing.ticker)
 
 
-def _from_store(home: Path, wanted: list[str], until: date | None) -> list[History]:
+def _from_store(home: Path, wanted: list[str], until: date | None) -> Iterator[History]:
     with PriceStore.open_for_reading(home) as store:
         names = wanted or store.tickers()
         if not names:
             raise UnknownNameError(f"No prices under {home / 'data'}; run: forecaster fetch TICKER")
-        return list(stored_histories(store, names, until))
+        yield from stored_histories(store, names, until)
 
 
 def stored_histories(
@@ -111,7 +122,9 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
 def _warn_of_guesses(histories: Sequence[History]) -> None:
     """Say which calendars, told by the ticker alone, are guesses or do not fit the bars."""
     for history in histories:
-        doubt = describe_guess(history) or (describe_strays(history) if len(history.bars) else "")
+        doubt = describe_guess(history) or (
+            describe_off_calendar(history) if len(history.bars) else ""
+        )
         if doubt:
             log.warning("%s", doubt)
 

@@ -169,9 +169,9 @@ def _series(history: History, targets: Sequence[str]) -> _Series:
     days = history.bars["session"].to_numpy("datetime64[D]")
     outcome_days = np.append(days[1:], np.datetime64("NaT", "D"))
     outcome_days[offsets[1:] - 1] = np.datetime64("NaT")
-    scheduled, names = scheduled_inputs(history.listing.calendar, days)
+    scheduled = scheduled_inputs(history.listing.calendar, days)
     # All of them are small whole numbers.
-    columns |= dict(zip(names, scheduled.T.astype(np.int16), strict=True))
+    columns |= dict(zip(CALENDAR_INPUTS, scheduled.T.astype(np.int16), strict=True))
     return _Series(
         ticker=history.listing.ticker,
         calendar=history.listing.calendar,
@@ -264,9 +264,7 @@ def network_feature_names(panel: Panel) -> tuple[str, ...]:
     return tuple(name for name in NETWORK_FEATURES if name in known)
 
 
-def features_by_segment(
-    panel: Panel, names: Sequence[str]
-) -> Iterator[tuple[slice, np.ndarray]]:
+def features_by_segment(panel: Panel, names: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:
     """Compute features segment by segment.
 
     Args:

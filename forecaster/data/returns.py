@@ -1,7 +1,7 @@
 """Point-in-time returns, range and turnover of one history.
 
-Arrays in, arrays out; knows no ticker and no calendar.  Nothing here is ever rewritten: a
-later split or dividend changes no earlier value.
+Arrays in, arrays out; knows no ticker and no calendar. A later split or dividend
+changes no earlier value.
 
 Shape letters: D trading days of one ticker, oldest first.
 """
@@ -20,9 +20,9 @@ _AS_TRADED: Final[Basis] = "as-traded"
 
 
 def log_total_return(close: Daily, dividend: Daily, split: Daily, basis: Basis) -> Daily:
-    """Return what a holder earned from the close before to each day's close.
+    """Return the log total return from each close to the next.
 
-    Split-adjusted: log((C_t + D_t) / C_{t-1}).  As-traded: log(split_t (C_t + D_t) / C_{t-1}),
+    Split-adjusted: log((C_t + D_t) / C_{t-1}). As-traded: log(split_t (C_t + D_t) / C_{t-1}),
     where one old share has become split_t new ones and D_t is paid on each of these.
 
     Args:
@@ -38,7 +38,7 @@ def log_total_return(close: Daily, dividend: Daily, split: Daily, basis: Basis) 
         UsageError: `basis` is none of the two.
     """
     if basis not in BASES:
-        raise UsageError(f"basis {basis!r} is not known; name one of {', '.join(BASES)}.")
+        raise UsageError(f"basis {basis!r} is not known; use one of {', '.join(BASES)}.")
     worth = close + dividend
     if basis == _AS_TRADED:
         worth = split * worth
@@ -56,7 +56,7 @@ def overnight(total: Daily, open_price: Daily, close: Daily) -> Daily:
     """Return the part of each total return earned while the exchange was closed.
 
     It is the total less the intraday part, not log(O_t/C_{t-1}): a dividend and a split fall
-    between two sessions, so only this way do the parts add up to the whole on an ex-date too.
+    between two sessions, so only this way do the parts add up to the total on an ex-date too.
 
     Args:
         total: (D,) from `log_total_return`.

@@ -1,6 +1,6 @@
-"""Bring every column to mean 0 and unit spread, with numbers taken from fit days only.
+"""Standardise columns to mean 0 and standard deviation 1, measured on training days only.
 
-Columns are pooled over tickers, so a ticker that the fit never saw is scaled alike.
+Columns are pooled over tickers, so a ticker that was not trained on is scaled alike.
 
 Shape letters: N rows, C columns.
 """
@@ -23,20 +23,20 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: np.ndarray, rows: np.ndarray) -> "Scaler":
-        """Measure mean and spread of the given rows.
+        """Measure mean and standard deviation of the given rows.
 
         A column without any value there (the volume of an exchange rate) keeps its units;
-        one without spread is only centred.
+        a constant one is only centred.
 
         Args:
             values: (N, C), NaN where missing.
-            rows: (N,) True on the days that may be looked at.
+            rows: (N,) True on the days that may be read.
 
         Raises:
-            DataError: there is no row to look at.
+            DataError: there is no such row.
         """
         if not rows.any():
-            raise DataError("No fit day; fetch a longer period or set --train-until later.")
+            raise DataError("No training day; fetch a longer period or set --train-until later.")
         mean, scale = np.zeros(values.shape[1]), np.zeros(values.shape[1])
         for number, column in enumerate(values.T):  # a copy of all columns would not fit
             seen = column[rows].astype(np.float64)
@@ -55,8 +55,3 @@ class Scaler:
         """Scale (N, C) targets to float32; missing stays NaN and nothing is clipped."""
         scaled: np.ndarray = (values - self.mean) / self.scale
         return scaled.astype(np.float32)
-
-    def undo(self, scaled: np.ndarray) -> np.ndarray:
-        """Return (N, C) scaled values to their own units, float64."""
-        values: np.ndarray = np.asarray(scaled, dtype=np.float64) * self.scale + self.mean
-        return values

@@ -1,7 +1,7 @@
 """Sessions of an exchange: which comes next, which is final, what is scheduled.
 
 Calendar names and dates in, dates and arrays out; knows no bars, no clock and no calendar
-library.  A session is an exchange-local date; days from 1900 to 2100 are answered.
+library. A session is an exchange-local date from 1900 to 2100.
 
 Shape letters: D days asked about, S sessions of a calendar, C calendar inputs.
 """
@@ -13,25 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.data.exchanges import calendar_for
-from forecaster.data.timetables import DAY, FIRST, LAST, Days, calendar_name, timetable
+from forecaster.data.trading_calendar import DAY, FIRST, LAST, Days, trading_calendar
 from forecaster.errors import DataError
-
-__all__ = [
-    "CALENDAR_INPUTS",
-    "SETTLE",
-    "calendar_for",
-    "calendar_name",
-    "close_of",
-    "count_sessions",
-    "is_final",
-    "last_final_session",
-    "missed_sessions",
-    "next_session",
-    "scheduled_inputs",
-    "sessions_between",
-    "timezone_of",
-]
 
 SETTLE: Final = timedelta(minutes=60)
 CALENDAR_INPUTS: Final = (
@@ -47,7 +30,7 @@ CALENDAR_INPUTS: Final = (
 
 def next_session(calendar: str, day: date) -> date:
     """Return the first session strictly after `day`, surprise closures skipped."""
-    sessions = timetable(calendar).sessions
+    sessions = trading_calendar(calendar).sessions
     return _as_date(sessions[np.searchsorted(sessions, _as_day(day), side="right")])
 
 
@@ -55,7 +38,7 @@ def last_final_session(calendar: str, now: datetime, settle: timedelta = SETTLE)
     """Return the newest session that had closed and settled at the instant `now`.
 
     Args:
-        calendar: a name that `calendar_for` gives.
+        calendar: a name that `calendar_for` returns.
         now: aware instant.
         settle: how long after the close the source needs to correct itself.
 
@@ -64,7 +47,7 @@ def last_final_session(calendar: str, now: datetime, settle: timedelta = SETTLE)
     """
     if now.tzinfo is None:
         raise ValueError(f"an instant needs a timezone, got {now.isoformat()}")
-    table = timetable(calendar)
+    table = trading_calendar(calendar)
     limit = np.datetime64(int((now - settle).timestamp()), "s")
     closed = int(np.searchsorted(table.closes, limit, side="right"))
     if closed == 0:
@@ -73,11 +56,8 @@ def last_final_session(calendar: str, now: datetime, settle: timedelta = SETTLE)
 
 
 def close_of(calendar: str, session: date) -> datetime:
-    """Return the instant at which a session closes; of a day that is none, the next session's.
-
-    Aware, in UTC.
-    """
-    table = timetable(calendar)
+    """Return the closing time of a session (UTC), or of the next one if `session` is none."""
+    table = trading_calendar(calendar)
     place = int(np.searchsorted(table.sessions, _as_day(session)))
     seconds = int(table.closes[place].astype("datetime64[s]").astype(np.int64))
     return datetime.fromtimestamp(seconds, UTC)
@@ -86,7 +66,7 @@ def close_of(calendar: str, session: date) -> datetime:
 def is_final(
     calendar: str, session: date, fetched_at: datetime, settle: timedelta = SETTLE
 ) -> bool:
-    """Tell whether a bar fetched at an instant will no longer move.
+    """Whether a bar fetched at an instant will no longer change.
 
     A bar on a day that is no session counts as final once a later session is.
     """
@@ -95,7 +75,7 @@ def is_final(
 
 def sessions_between(calendar: str, first: date, last: date) -> Days:
     """List the sessions from `first` to `last`, both included, as (S,) datetime64[D]."""
-    sessions = timetable(calendar).sessions
+    sessions = trading_calendar(calendar).sessions
     begin = np.searchsorted(sessions, _as_day(first))
     end = np.searchsorted(sessions, _as_day(last), side="right")
     return sessions[begin:end].copy()
@@ -108,31 +88,31 @@ def count_sessions(calendar: str, first: date, last: date) -> int:
 
 def missed_sessions(calendar: str, days: Days) -> NDArray[np.int64]:
     """Count the sessions strictly between each of (D,) ascending days and the next, (D - 1,)."""
-    sessions = timetable(calendar).sessions
+    sessions = trading_calendar(calendar).sessions
     before_next = np.searchsorted(sessions, days[1:])
     return before_next - np.searchsorted(sessions, days[:-1], side="right")
 
 
 def timezone_of(calendar: str) -> str:
-    """Name the time zone in which a calendar's sessions are dates."""
-    return timetable(calendar).timezone
+    """Return the time zone in which a calendar's sessions are dates."""
+    return trading_calendar(calendar).timezone
 
 
-def scheduled_inputs(calendar: str, days: Days) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def scheduled_inputs(calendar: str, days: Days) -> NDArray[np.float64]:
     """Describe the next scheduled session, as it was known at the close of each day.
 
     Surprise closures are sessions here: on 2001-09-10 the next one was the 11th.
 
     Args:
-        calendar: a name that `calendar_for` gives.
+        calendar: a name that `calendar_for` returns.
         days: (D,) dates, in any order; they need not be sessions.
 
     Returns:
-        Inputs (D, C) and the C names.  `next_mon` .. `next_fri`: weekday of the next
-        session, all 0 on a weekend.  `gap_days`: days without trading until then.
-        `holiday_gap`: one of these is no ordinary day off.  `half_day`: it closes early.
-        `month_end`: it is the last session of its month.  `option_expiry`: it is the third
-        Friday, or the session before where that is a holiday.  `holiday_before`: a holiday
+        `CALENDAR_INPUTS` (D, C). `next_mon` .. `next_fri`: weekday of the next
+        session, all 0 on a weekend. `gap_days`: days without trading until then.
+        `holiday_gap`: one of these is no ordinary day off. `half_day`: it closes early.
+        `month_end`: it is the last session of its month. `option_expiry`: it is the third
+        Friday, or the session before where that is a holiday. `holiday_before`: a holiday
         gap follows it.
 
     Raises:
@@ -144,14 +124,13 @@ def scheduled_inputs(calendar: str, days: Days) -> tuple[NDArray[np.float64], tu
     following = np.searchsorted(sessions, days, side="right")
     gap_days, holiday_gap = _gaps(days, sessions[following], weekmask)
     next_inputs = described[following]
-    inputs = np.column_stack([next_inputs[:, :5], gap_days, holiday_gap, next_inputs[:, 5:]])
-    return inputs, CALENDAR_INPUTS
+    return np.column_stack([next_inputs[:, :5], gap_days, holiday_gap, next_inputs[:, 5:]])
 
 
 @lru_cache(maxsize=128)
 def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], str]:
     """Return scheduled sessions (S,) and what is known of each in advance (S, C - 2)."""
-    table = timetable(calendar)
+    table = trading_calendar(calendar)
     sessions = np.union1d(table.sessions, table.surprises)
     half_day = np.isin(sessions, table.sessions[table.half_days])
     months = sessions.astype("datetime64[M]")

@@ -1,6 +1,6 @@
-"""Timetables: every session of a calendar from 1900 to 2100, as arrays.
+"""Trading calendars: every session of an exchange from 1900 to 2100, as cached arrays.
 
-The one place that touches exchange_calendars.  Where it has no answer (before its records
+The only module that uses exchange_calendars. Where it has no answer (before its records
 begin, after they end, no calendar at all) every weekday is a session.
 
 Shape letters: S sessions of a calendar.
@@ -35,10 +35,10 @@ _MIDNIGHT: Final = timedelta(hours=23, minutes=59)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timetable:
+class TradingCalendar:
     """All sessions (S,) of a calendar, with their closes in UTC and early closes.
 
-    `surprises` are the days that were scheduled as sessions and then were none.
+    `surprises` are days that were scheduled as sessions, on which the exchange then stayed closed.
     """
 
     sessions: Days
@@ -50,7 +50,7 @@ class Timetable:
 
 
 @lru_cache(maxsize=128)
-def timetable(calendar: str) -> Timetable:
+def trading_calendar(calendar: str) -> TradingCalendar:
     """Load a calendar, with weekdays before its records begin and after they end."""
     if calendar == ALWAYS_OPEN:
         return _every_week("1111111", timedelta(days=1))
@@ -62,10 +62,10 @@ def timetable(calendar: str) -> Timetable:
 
 
 def calendar_name(calendar: str) -> str:
-    """Return the one name of a calendar that has several: `NYSE` is `XNYS`.
+    """Resolve an alias of a calendar: `NYSE` is `XNYS`.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: no calendar has this name.
     """
     if calendar in (ALWAYS_OPEN, WEEKDAYS_AROUND_THE_CLOCK, WEEKDAYS):
         return calendar
@@ -75,15 +75,15 @@ def calendar_name(calendar: str) -> str:
         name: str = exchange_calendars.resolve_alias(calendar)
     except exchange_calendars.errors.CalendarError as error:
         raise _unknown(calendar) from error
-    timetable(name)
+    trading_calendar(name)
     return name
 
 
-def _every_week(weekmask: str, close: timedelta) -> Timetable:
+def _every_week(weekmask: str, close: timedelta) -> TradingCalendar:
     days = np.arange(FIRST, LAST + DAY)
     sessions = days[np.is_busday(days, weekmask=weekmask)]
     closes = (sessions.astype("datetime64[s]") + np.timedelta64(close)).astype("datetime64[s]")
-    return Timetable(
+    return TradingCalendar(
         sessions=sessions,
         closes=closes,
         half_days=np.zeros(len(sessions), dtype=np.bool_),
@@ -94,7 +94,7 @@ def _every_week(weekmask: str, close: timedelta) -> Timetable:
 
 
 def _load(calendar: str) -> tuple[Any, Days]:
-    """Build the library's calendar over all that it has records of; return their bounds too."""
+    """Build the library's calendar over all its records; return their bounds too."""
     import exchange_calendars
 
     try:
@@ -108,18 +108,18 @@ def _load(calendar: str) -> tuple[Any, Days]:
 
 def _unknown(calendar: str) -> UsageError:
     return UsageError(
-        f"{calendar}: no calendar of this name can be built; name one by its market code "
-        f"such as XNYS or XLON, or take {WEEKDAYS!r}, '24/5' or '24/7'."
+        f"{calendar}: no calendar of this name can be built; use a market code "
+        f"such as XNYS or XLON, or {WEEKDAYS!r}, '24/5' or '24/7'."
     )
 
 
-def _from_library(calendar: str) -> tuple[Timetable, Days]:
-    # The library's own use of pandas is deprecated in places, which is no news to a user.
+def _from_library(calendar: str) -> tuple[TradingCalendar, Days]:
+    # The library's own use of pandas is deprecated in places, which does not concern a user.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         known, bounds = _load(calendar)
         sessions = known.sessions.to_numpy().astype("datetime64[D]")
-        table = Timetable(
+        table = TradingCalendar(
             sessions=sessions,
             closes=known.closes_nanos.astype("datetime64[ns]").astype("datetime64[s]"),
             half_days=np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]")),
@@ -131,7 +131,7 @@ def _from_library(calendar: str) -> tuple[Timetable, Days]:
 
 
 def _surprises(calendar: str, known: Any, sessions: Days) -> Days:
-    """List the closures that nobody could know of the day before."""
+    """List the closures that were not known the day before."""
     closures = np.array(SURPRISE_CLOSURES.get(calendar, ()), dtype="datetime64[D]")
     if calendar not in SURPRISING_ADHOC_HOLIDAYS:
         return closures
@@ -142,12 +142,12 @@ def _surprises(calendar: str, known: Any, sessions: Days) -> Days:
     return closures[np.is_busday(closures, weekmask=known.weekmask)]
 
 
-def _extend(known: tuple[Timetable, Days]) -> Timetable:
-    """Put plain weeks before and after the days that a calendar has records of."""
+def _extend(known: tuple[TradingCalendar, Days]) -> TradingCalendar:
+    """Add plain weeks before and after the days that a calendar has records of."""
     table, (start, end) = known
     plain = _every_week(table.weekmask, _MIDNIGHT)
     before, after = plain.sessions < start, plain.sessions > end
-    return Timetable(
+    return TradingCalendar(
         sessions=np.concatenate([plain.sessions[before], table.sessions, plain.sessions[after]]),
         closes=np.concatenate([plain.closes[before], table.closes, plain.closes[after]]),
         half_days=np.concatenate(

@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from forecaster.data.derived_features import derived_blocks, derived_names
-from forecaster.data.panel import Panel
+from forecaster.data.panel import Panel, feature_names, features_by_segment
 from forecaster.data.scaling import Scaler
 from forecaster.models.heads import Form
 
@@ -91,13 +90,13 @@ def _thinned(rows: np.ndarray) -> np.ndarray:
 
 
 def _inputs_of(kind: Kind, panel: Panel, target: str) -> tuple[str, ...]:
-    return derived_names(panel) if kind == "linear" else HAR_INPUTS[target]
+    return feature_names(panel) if kind == "linear" else HAR_INPUTS[target]
 
 
 def _gathered(panel: Panel, names: Sequence[str], chosen: np.ndarray) -> np.ndarray:
     """Derive the inputs of some rows, (n, C), without those of all rows at once."""
     parts = []
-    for rows, block in derived_blocks(panel, names):
+    for rows, block in features_by_segment(panel, names):
         first, last = np.searchsorted(chosen, (rows.start, rows.stop))
         parts.append(block[chosen[first:last] - rows.start].astype(np.float32))
     return np.concatenate(parts)

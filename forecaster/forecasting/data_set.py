@@ -6,7 +6,7 @@ Shape letters: N rows of the panel, F inputs, K targets, R raw outputs, S series
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from forecaster.data.features import TRAILING_DAYS
-from forecaster.data.history import History
 from forecaster.data.panel import Panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import (
@@ -74,47 +73,6 @@ class Dataset:
         chosen = self.split.masks(self.panel.outcome_days)[part] & self.usable
         scored: NDArray[np.bool_] = chosen[:, None] & np.isfinite(self.panel.y)
         return scored
-
-
-def days_needed(settings: TrainSettings) -> int:
-    """Count the days that a history needs for one scored window."""
-    lookback = settings.lookback if isinstance(settings.lookback, int) else 0
-    return max(lookback, TRAILING_DAYS) + 1
-
-
-def long_enough(
-    histories: list[History], settings: TrainSettings
-) -> tuple[list[History], list[str]]:
-    """Select the histories long enough for one scored window; list the tickers of the others.
-
-    Raises:
-        DataError: none is long enough.
-    """
-    needed = days_needed(settings)
-    kept = [history for history in histories if len(history.bars) >= needed]
-    short = [(h.listing.ticker, len(h.bars)) for h in histories if len(h.bars) < needed]
-    if not kept:
-        texts = "; ".join(f"{ticker}: {days} trading days" for ticker, days in short[:3])
-        raise DataError(
-            f"{texts}; --lookback {settings.lookback} needs at least {needed}. {_remedy(settings)}"
-        )
-    warn_of_short(short, settings)
-    return kept, [ticker for ticker, _ in short]
-
-
-def warn_of_short(short: Sequence[tuple[str, int]], settings: TrainSettings) -> None:
-    """Warn of the tickers that are left out, with the days that each has."""
-    needed = days_needed(settings)
-    for ticker, days in short:
-        log.warning(
-            "%s: %d trading days, too few for %d; left out. %s",
-            *(ticker, days, needed, _remedy(settings)),
-        )
-
-
-def _remedy(settings: TrainSettings) -> str:
-    has_lookback = isinstance(settings.lookback, int)
-    return "Fetch a longer period" + (" or lower --lookback." if has_lookback else ".")
 
 
 def prepare_dataset(panel: Panel, settings: TrainSettings) -> Dataset:

@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 import forecaster
-from forecaster.data.derived_features import (
-    compact_names,
-    derived_blocks,
-    derived_inputs,
-    derived_names,
-)
 from forecaster.data.history import History
-from forecaster.data.panel import Panel, build_panel
+from forecaster.data.panel import (
+    Panel,
+    build_panel,
+    compute_features,
+    feature_names,
+    features_by_segment,
+    network_feature_names,
+)
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
 from forecaster.errors import ArtifactError
@@ -58,8 +59,8 @@ class InputReader:
     @classmethod
     def of(cls, panel: Panel, train_until: np.datetime64, base: Base | None) -> "InputReader":
         """Select a network's inputs and measure their scales on the days up to a date."""
-        names = compact_names(panel)
-        scaler = Scaler.fit(derived_inputs(panel, names), panel.days <= train_until)
+        names = network_feature_names(panel)
+        scaler = Scaler.fit(compute_features(panel, names), panel.days <= train_until)
         return cls(names=names, scaler=scaler, base=base)
 
     def inputs(self, panel: Panel) -> np.ndarray:
@@ -71,7 +72,7 @@ class InputReader:
         names = (*self.names, *(base.names if base else ()))
         width = own + (len(base.intercepts) if base else 0)
         inputs = np.empty((len(panel.days), width), dtype=np.float32)
-        for rows, block in derived_blocks(panel, names):
+        for rows, block in features_by_segment(panel, names):
             inputs[rows, :own] = self.scaler.apply(block[:, :own])
             if base is not None:
                 inputs[rows, own:] = base.outputs(block[:, own:])
@@ -124,7 +125,7 @@ class FittedModel:
         panel = build_panel(histories, self.targets, universe=self.universe)
         base = self.reader.base
         read = {*self.reader.names, *(base.names if base else ())}
-        if not read <= set(derived_names(panel)):
+        if not read <= set(feature_names(panel)):
             raise ArtifactError(
                 f"Version {self.version} reads {len(read)} inputs, this "
                 f"forecaster {forecaster.__version__} makes other ones; train again."

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecaster.data.derived_features import derived_inputs
-from forecaster.data.panel import build_panel
+from forecaster.data.panel import build_panel, compute_features
 from forecaster.evaluation.live_scores import (
     Flag,
     Promise,
@@ -84,6 +83,6 @@ def inputs_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:
     universe = data.tickers if data.cross_section else None
     panel = build_panel(histories, manifest.targets, universe=universe)
     last = np.unique(panel.days)[-RECENT_INPUTS:]
-    inputs = derived_inputs(panel, manifest.inputs)[np.isin(panel.days, last)]
+    inputs = compute_features(panel, manifest.inputs)[np.isin(panel.days, last)]
     mean, scale = np.array(manifest.scaler.mean), np.array(manifest.scaler.scale)
     return input_drift(manifest.inputs, inputs, mean, scale)

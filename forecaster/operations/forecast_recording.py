@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, History
-from forecaster.data.panel import TARGETS, series_rows
+from forecaster.data.panel import TARGETS, build_panel
 from forecaster.data.sessions import is_final
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
@@ -122,13 +122,13 @@ def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFra
     """
     parts = []
     for history in histories:
-        own = series_rows(history, targets)
+        own = build_panel([history], targets, universe=None)
         rows = np.flatnonzero(~np.isnat(own.outcome_days))
         for k, target in enumerate(targets):
             parts.append(
                 pd.DataFrame(
                     {
-                        "ticker": own.ticker,
+                        "ticker": history.listing.ticker,
                         "target": target,
                         "as_of": own.days[rows].astype("datetime64[s]"),
                         "session": own.outcome_days[rows].astype("datetime64[s]"),

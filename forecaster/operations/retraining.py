@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
-from forecaster.data.sessions import calendar_for
+from forecaster.data.exchanges import calendar_for
 from forecaster.errors import (
     CannotWriteError,
     ExitCode,

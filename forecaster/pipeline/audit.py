@@ -17,9 +17,9 @@ from forecaster.audit.look_ahead import Subject, compare_all, some_of, spread
 from forecaster.data.history import History
 from forecaster.data.loading import load_histories
 from forecaster.errors import LeakError, UsageError
-from forecaster.forecasting.data_set import long_enough
 from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.model_manifest import recipe_of
+from forecaster.forecasting.training_panel import long_enough
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions
@@ -161,4 +161,4 @@ def _histories(
 ) -> list[History]:
     if manifest is not None:
         return version_histories(manifest, bars, home, as_of)[0]
-    return long_enough(load_histories(bars, home, (), as_of), settings)[0]
+    return list(long_enough(load_histories(bars, home, (), as_of), settings))

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from forecaster import clock
-from forecaster.data.calendar_gaps import describe_strays
+from forecaster.data.calendar_gaps import describe_off_calendar
 from forecaster.data.history import Basis, History
 from forecaster.data.ingest import FetchReport, admit, report_of, warn_of_calendar
 from forecaster.data.revisions import Overlap, keep_known
@@ -146,7 +146,7 @@ def _compare(before: History | None, history: History) -> History:
 
 
 def _warn(before: History | None, history: History, stored: History) -> None:
-    off_calendar = describe_strays(history)
+    off_calendar = describe_off_calendar(history)
     if off_calendar:
         log.warning("%s", off_calendar)
     warn_of_calendar(before, stored)

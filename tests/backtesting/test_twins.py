@@ -75,12 +75,15 @@ def test_the_memoryless_twin_reads_one_day(panel: Panel, split: Split) -> None:
 def test_nothing_after_the_fit_block_touches_the_linear_twin(panel: Panel, split: Split) -> None:
     """Other outcomes and other inputs later: the same numbers, bit for bit."""
     later = panel.days > split.train_until
-    noise = np.random.default_rng(0).normal(size=panel.inputs.shape)
-    gap = panel.input_names.index("gap_days")
-    noise[:, gap] = 0.0
+    draw = np.random.default_rng(0)
+    columns = {
+        name: np.where(later, values + draw.normal(size=len(values)), values)
+        for name, values in panel.columns.items()
+        if name != "gap_days"
+    }
     wild = replace(
         panel,
-        inputs=np.where(later[:, None], panel.inputs + noise, panel.inputs),
+        columns=panel.columns | columns,
         y=np.where(later[:, None], panel.y * 7.0, panel.y),
     )
     one, other = (linear_twin(given, split, SETTINGS).reader.base for given in (panel, wild))

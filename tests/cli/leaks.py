@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from forecaster.backtesting import benchmarks, fold
-from forecaster.data import derived_features, features, ingest, loading, panel
-from forecaster.data.features import OWN_FEATURES
+from forecaster.data import features, ingest, loading, panel
 from forecaster.data.history import History
 from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
@@ -21,6 +20,7 @@ from forecaster.evaluation.splits import Split
 from forecaster.forecasting import data_set, fitted_model, fitting, forecast_tables
 
 Plant = Callable[[pytest.MonkeyPatch], None]
+Columns = dict[str, np.ndarray]
 FAR = np.datetime64("2100-01-01")
 
 
@@ -37,38 +37,39 @@ def as_of_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loading, "_cut", lambda history, until: history)
 
 
-def _own_features(change: Callable[[History, np.ndarray], np.ndarray]) -> Plant:
-    """Change what `own_features` gives, or the history that it reads."""
+def _own_columns(change: Callable[[History, Columns], Columns]) -> Plant:
+    """Change what `own_columns` returns, or the history that it reads."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        real = panel.own_features
-        patch.setattr(panel, "own_features", lambda history: change(history, real(history)))
+        real = panel.own_columns
+        patch.setattr(panel, "own_columns", lambda history: change(history, real(history)))
 
     return plant
 
 
-def _target_among_features(history: History, rows: np.ndarray) -> np.ndarray:
-    total = rows[:, OWN_FEATURES.index("log_return")]
-    rows[:, OWN_FEATURES.index("intraday")] = np.append(total[1:], np.nan)
-    return rows
+def _target_among_features(history: History, own: Columns) -> Columns:
+    return own | {"intraday": np.append(own["log_return"][1:], np.nan)}
 
 
-def _scored_over_the_whole_history(history: History, rows: np.ndarray) -> np.ndarray:
-    table = pd.DataFrame(rows)
-    return ((table - table.mean()) / (table.std() + 1e-9)).to_numpy()
+def _scored_over_the_whole_history(history: History, own: Columns) -> Columns:
+    table = pd.DataFrame(own).astype(np.float64)
+    return _columns((table - table.mean()) / (table.std() + 1e-9))
 
 
-def _volume_over_its_full_mean(history: History, rows: np.ndarray) -> np.ndarray:
-    volume = rows[:, OWN_FEATURES.index("log_volume")]
-    rows[:, OWN_FEATURES.index("volume_deviation")] = volume - pd.Series(volume).mean()
-    return rows
+def _volume_over_its_full_mean(history: History, own: Columns) -> Columns:
+    volume = own["log_volume"]
+    return own | {"volume_deviation": volume - pd.Series(volume).mean()}
 
 
-def _missing_range_from_later(history: History, rows: np.ndarray) -> np.ndarray:
-    return pd.DataFrame(rows).bfill().to_numpy()
+def _missing_range_from_later(history: History, own: Columns) -> Columns:
+    return _columns(pd.DataFrame(own).astype(np.float64).bfill())
 
 
-def _adjusted_close(history: History, rows: np.ndarray) -> np.ndarray:
+def _columns(table: pd.DataFrame) -> Columns:
+    return {str(name): table[name].to_numpy() for name in table}
+
+
+def _adjusted_close(history: History, own: Columns) -> Columns:
     """Prices as after all dividends and splits to come, as `auto_adjust` serves them."""
     bars = history.bars
     kept = (1.0 - bars["dividend"] / bars["close"]) / bars["split"]
@@ -76,7 +77,7 @@ def _adjusted_close(history: History, rows: np.ndarray) -> np.ndarray:
     adjusted = bars.assign(
         **{name: bars[name] * later for name in ("open", "high", "low", "close")}
     )
-    return features.own_features(replace(history, bars=adjusted))
+    return features.own_columns(replace(history, bars=adjusted))
 
 
 def centred_mean(patch: pytest.MonkeyPatch) -> None:
@@ -87,22 +88,25 @@ def centred_mean(patch: pytest.MonkeyPatch) -> None:
 
 
 def market_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
-    real = panel.DailyMeans.at
-    patch.setattr(
-        panel.DailyMeans,
-        "at",
-        lambda self, calendar, days: real(self, calendar, np.append(days[1:], days[-1])),
-    )
+    real = panel._daily_means
+
+    def daily_means(series: object, universe: object) -> np.ndarray:
+        means = real(series, universe)  # type: ignore[arg-type]
+        known = np.flatnonzero(np.isfinite(means).any(axis=1))
+        means[known[:-1]] = means[known[1:]]
+        return means
+
+    patch.setattr(panel, "_daily_means", daily_means)
 
 
 def calendar_of_the_next_row(patch: pytest.MonkeyPatch) -> None:
     real = panel.scheduled_inputs
 
-    def inputs(calendar: str, days: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        values, names = real(calendar, days)
+    def inputs(calendar: str, days: np.ndarray) -> np.ndarray:
+        values = real(calendar, days)
         gaps = np.diff(days).astype(np.int64) - 1
         values[:-1, CALENDAR_INPUTS.index("gap_days")] = gaps
-        return values, names
+        return values
 
     patch.setattr(panel, "scheduled_inputs", inputs)
 
@@ -119,10 +123,10 @@ def outcome_of_two_days(patch: pytest.MonkeyPatch) -> None:
 
 
 def _filled(fill: Callable[[pd.DataFrame], pd.DataFrame], *, across: bool) -> Plant:
-    """Fill missing inputs, piece by piece or over the flat rows of all tickers."""
+    """Fill missing inputs, segment by segment or over the flat rows of all tickers."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        real = derived_features.derived_blocks
+        real = panel.features_by_segment
 
         def blocks(*arguments: object) -> Iterator[tuple[slice, np.ndarray]]:
             found = list(real(*arguments))  # type: ignore[arg-type]
@@ -132,20 +136,20 @@ def _filled(fill: Callable[[pd.DataFrame], pd.DataFrame], *, across: bool) -> Pl
                 return
             yield from ((rows, fill(pd.DataFrame(block)).to_numpy()) for rows, block in found)
 
-        patch.setattr(derived_features, "derived_blocks", blocks)
+        patch.setattr(panel, "features_by_segment", blocks)
 
     return plant
 
 
 def echo_of_days_to_come(patch: pytest.MonkeyPatch) -> None:
-    real = derived_features._rows_before
+    real = features._rows_before
     patch.setattr(
-        derived_features,
+        features,
         "_rows_before",
-        lambda piece, days: np.minimum(real(piece, 1) + 5, len(piece.days) - 1),
+        lambda rows, days: np.minimum(real(rows, 1) + 5, len(rows.days) - 1),
     )
     patch.setattr(
-        derived_features,
+        features,
         "_picked",
         lambda values, rows, later: np.where(rows >= 0, values[rows], np.nan),
     )
@@ -262,11 +266,11 @@ LEAKS: dict[str, tuple[str, Plant]] = {
     "today's unfinished bar": ("bars", unfinished_bar),
     "today's unfinished bar stored": ("bars", unfinished_bar_stored),
     "--as-of ignored": ("bars", as_of_ignored),
-    "target among the features": ("features", _own_features(_target_among_features)),
-    "z-score over the whole history": ("features", _own_features(_scored_over_the_whole_history)),
-    "volume over its full-sample mean": ("features", _own_features(_volume_over_its_full_mean)),
-    "missing range from a later day": ("features", _own_features(_missing_range_from_later)),
-    "close adjusted for later dividends": ("features", _own_features(_adjusted_close)),
+    "target among the features": ("features", _own_columns(_target_among_features)),
+    "z-score over the whole history": ("features", _own_columns(_scored_over_the_whole_history)),
+    "volume over its full-sample mean": ("features", _own_columns(_volume_over_its_full_mean)),
+    "missing range from a later day": ("features", _own_columns(_missing_range_from_later)),
+    "close adjusted for later dividends": ("features", _own_columns(_adjusted_close)),
     "centred mean": ("features", centred_mean),
     "cross-section of the next day": ("cross-section", market_of_tomorrow),
     "calendar from the next row": ("calendar", calendar_of_the_next_row),

@@ -1,7 +1,7 @@
-"""The shapes of faults that real sources had, each with its corrected twin, on invented prices.
+"""The shapes of faults that real sources had, each with its corrected version, on invented prices.
 
-The real series and twins are those of yfinance's own tests; `python -m tests.check_series DIR`
-holds the rules against a folder of them.
+The real series are those of yfinance's own tests; `python -m tests.check_series DIR`
+applies the rules to a folder of them.
 """
 
 from tests.data.histories import history
@@ -63,7 +63,7 @@ BROKEN = {
         priced(scaled(range(8), 5.0), split=splits(8, 5.0)),
     ),
     "split applied twice": ("split-slip", 8, priced(scaled(range(8), 0.2), split=splits(8, 5.0))),
-    "split told, closes adjusted, taken for traded": (
+    "split reported, closes adjusted, taken for traded": (
         "split-slip",
         8,
         priced(CALM, split=splits(8, 5.0), basis="as-traded"),
@@ -82,7 +82,7 @@ BROKEN = {
     ),
     "one close in pounds": ("unit-slip", 5, priced(scaled([5], 0.01))),
     "one low in pounds": ("unit-slip", 5, priced(CALM, low=[0.99 * c for c in scaled([5], 0.01)])),
-    "one day doubled": ("spike", 4, priced(scaled([4], 2.1))),
+    "one day at twice the price": ("spike", 4, priced(scaled([4], 2.1))),
     "the newest day halved": ("fresh-jump", DAYS - 1, priced(scaled([DAYS - 1], 0.5))),
     "one day a tenth": ("spike", 4, priced(scaled([4], 0.1))),
 }

@@ -1,4 +1,4 @@
-"""What the rules find: the shapes of real faults, and nothing in their corrected twins."""
+"""What the rules find: the shapes of real faults, and nothing in their corrected versions."""
 
 from datetime import UTC, date, datetime
 
@@ -37,7 +37,7 @@ def test_no_error_is_found_in_ordinary_prices(seed):
     assert found(with_bars(one, one.bars.assign(split=1.0))) == []
 
 
-def test_a_finding_says_who_when_what_and_why():
+def test_a_finding_reads_ticker_day_rule_and_reason():
     (finding,) = check_history(BROKEN["split not applied in time"][2])
     assert str(finding) == (
         "ACME: 2024-01-11 split-slip: close 51.3 after 253.5 is the split of 5 on 2024-01-12, "
@@ -70,11 +70,11 @@ def test_what_may_be_true_is_a_warning(one, rule, row):
         priced(CALM, dividend=[0, 0.4, 0, 0, 0, 0, 0.4, 0, 0, 0, 0, 0.4]),  # a weekly payer
     ],
 )
-def test_ordinary_oddities_are_not_told(one):
+def test_ordinary_oddities_are_not_found(one):
     assert found(one, "warning") == []
 
 
-def test_a_day_that_an_error_tells_of_is_no_jump_as_well():
+def test_a_day_with_an_error_is_no_jump_as_well():
     one = BROKEN["split not applied in time"][2]
     assert found(one, "warning") == [] and len(found(one)) == 1
 
@@ -86,25 +86,28 @@ def test_a_split_long_ago_is_not_blamed_for_a_crash_of_its_size():
     assert found(early) == [] and found(early, "warning") == [("jump", 60)]
 
 
-@pytest.mark.parametrize(("dropped", "told"), [([], []), ([3], ["gap"]), (range(3, 9), ["hole"])])
-def test_days_without_a_bar_are_told(dropped, told):
+@pytest.mark.parametrize(
+    ("dropped", "rules"),
+    [([], []), ([3], ["missing-sessions"]), (range(3, 9), ["gap"])],
+)
+def test_days_without_a_bar_are_found(dropped, rules):
     one = priced(CALM)
     short = with_bars(one, one.bars.drop(index=list(dropped)))
-    assert [rule for rule, _ in found(short, "warning")] == told
+    assert [rule for rule, _ in found(short, "warning")] == rules
 
 
-def test_bars_on_no_session_are_told():
+def test_bars_on_no_session_are_found():
     one = priced(CALM)
     shifted = with_bars(one, one.bars.assign(session=one.bars["session"] + np.timedelta64(4, "D")))
-    assert "stray" in [rule for rule, _ in found(shifted, "warning")]
+    assert "off-calendar" in [rule for rule, _ in found(shifted, "warning")]
 
 
-@pytest.mark.parametrize(("day", "told"), [(25, []), (26, ["stale"])])
-def test_a_ticker_is_stale_after_five_sessions_without_a_bar(day, told):
+@pytest.mark.parametrize(("day", "rules"), [(25, []), (26, ["stale"])])
+def test_a_ticker_is_stale_after_five_sessions_without_a_bar(day, rules):
     one = priced(CALM)
     assert one.bars["session"].iloc[-1].date() == date(2024, 1, 18)
-    evening = datetime(2024, 1, day, 23, tzinfo=UTC)
-    assert [rule for rule, _ in found(one, "warning", now=evening)] == told
+    instant = datetime(2024, 1, day, 23, tzinfo=UTC)
+    assert [rule for rule, _ in found(one, "warning", now=instant)] == rules
 
 
 def test_every_rule_has_its_own_name_and_stands_the_shortest_history():
@@ -130,7 +133,7 @@ FOUR = [1, 1, 4, 1, 1]
         ([40, 10, 9.9, 9.8, 9.7], [1, 4, 1, 4, 1], "as-traded"),  # one missed of two
     ],
 )
-def test_closes_that_go_with_their_splits_are_not_named(close, split, basis):
+def test_closes_that_agree_with_their_splits_are_not_reported(close, split, basis):
     assert describe_basis(history(close=close, split=split, basis=basis)) == ""
 
 
@@ -141,7 +144,8 @@ def test_closes_that_go_with_their_splits_are_not_named(close, split, basis):
         (TRADED, "split-adjusted", "are a jump of the close (first 2024-01-04), yet"),
     ],
 )
-def test_closes_on_the_other_basis_are_named(close, basis, words):
+def test_closes_on_the_other_basis_are_reported(close, basis, words):
     """A split 4:1 read on the wrong basis is a day of plus or minus 139 %."""
-    told = describe_basis(history(close=close, split=FOUR, basis=basis))
-    assert told.startswith("AAPL: 1 of 1 splits") and words in told and told.endswith(basis)
+    sentence = describe_basis(history(close=close, split=FOUR, basis=basis))
+    assert sentence.startswith("AAPL: 1 of 1 splits")
+    assert words in sentence and sentence.endswith(basis)

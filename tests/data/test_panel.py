@@ -1,11 +1,18 @@
+"""The panel: its arrays by hand, its gaps, and that no later bar touches a row."""
+
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.data.features import OWN_FEATURES, TRAILING_DAYS
-from forecaster.data.panel import CROSS_SECTION, TARGETS, build_panel
+from forecaster.data.features import MARKET_COLUMNS, TRAILING_DAYS, own_columns
+from forecaster.data.loading import load_histories
+from forecaster.data.panel import TARGETS, Panel, build_panel
+from forecaster.data.panel import cut as cut_panel
 from forecaster.data.sessions import CALENDAR_INPUTS
 from tests.data.histories import drawn, history, with_bars
+from tests.synthetic import ragged_bars
 
 nan = np.nan
 T = np.arange(25)
@@ -22,13 +29,18 @@ def by_hand(**changes):
     return history(**columns | changes)
 
 
-def holed_at(one, begin, end):
+def without(one, begin, end):
     """The history without the bars `begin` to `end - 1`."""
     return with_bars(one, one.bars.drop(index=range(begin, end)))
 
 
 def column(panel, name):
-    return panel.inputs[:, panel.input_names.index(name)]
+    return panel.columns[name].astype(np.float64)
+
+
+def table(panel):
+    """All columns side by side."""
+    return np.column_stack([column(panel, name) for name in panel.columns])
 
 
 def rows_of(panel, ticker):
@@ -117,13 +129,14 @@ def test_rows_are_laid_end_to_end():
     assert np.isnan(column(panel, "log_return")[25])
 
 
-def test_nothing_crosses_a_hole():
-    """Every row of the piece after a hole is what it would be if the bars began there."""
+def test_nothing_crosses_a_gap():
+    """Every row of the segment after a gap is what it would be if the bars began there."""
     whole, neighbour = drawn("A", 100, seed=1), drawn("B", 60, seed=2)
     begun = with_bars(whole, whole.bars[50:])
-    panel = build_panel([holed_at(whole, 40, 50), neighbour], TARGETS, universe=None)
+    panel = build_panel([without(whole, 40, 50), neighbour], TARGETS, universe=None)
     alone = build_panel([begun, neighbour], TARGETS, universe=None)
-    for field in ("inputs", "today", "level", "y", "outcome_days", "days"):
+    np.testing.assert_array_equal(table(panel)[40:], table(alone))
+    for field in ("today", "level", "y", "outcome_days", "days"):
         np.testing.assert_array_equal(getattr(panel, field)[40:], getattr(alone, field))
     for name in TARGETS:
         np.testing.assert_array_equal(panel.lags(name, 5)[40:], alone.lags(name, 5))
@@ -133,10 +146,10 @@ def test_nothing_crosses_a_hole():
     assert np.isfinite(panel.y[:39, 0]).sum() == 39 - 21
 
 
-def test_a_hole_cuts_a_series_in_pieces_of_one_ticker():
-    """Whoever reads in sequence begins at an offset; who counts tickers still finds two."""
+def test_a_gap_splits_a_series_into_segments_of_one_ticker():
+    """Reading in sequence begins at an offset; there are still two tickers."""
     panel = build_panel(
-        [holed_at(drawn("A", 100, seed=1), 40, 50), drawn("B", 60, seed=2)], TARGETS, universe=None
+        [without(drawn("A", 100, seed=1), 40, 50), drawn("B", 60, seed=2)], TARGETS, universe=None
     )
     assert panel.tickers == ("A", "B")
     assert panel.offsets.tolist() == [0, 40, 90, 150]
@@ -146,22 +159,34 @@ def test_a_hole_cuts_a_series_in_pieces_of_one_ticker():
 
 
 def test_a_few_missed_sessions_cut_nothing():
-    """Five lost bars leave one piece, whose outcome is that of the next bar there is."""
-    panel = build_panel([holed_at(drawn("A", 60, seed=1), 40, 45)], TARGETS, universe=None)
+    """Five lost bars leave one segment, whose outcome is that of the next bar there is."""
+    panel = build_panel([without(drawn("A", 60, seed=1), 40, 45)], TARGETS, universe=None)
     assert panel.offsets.tolist() == [0, 55]
     assert np.isfinite(panel.y[39, 0])
 
 
-def test_input_names_name_the_columns():
-    """A ticker's own, the calendar's, and with a universe the panel's."""
+def test_columns_are_own_scheduled_and_the_markets():
+    """With a universe, or as one of several tickers, a panel has the market's columns."""
     alone = build_panel([by_hand()], ("return",), universe=None)
     both = build_panel([by_hand()], ("return",), universe=["AAPL"])
-    assert alone.input_names == (*OWN_FEATURES, *CALENDAR_INPUTS)
-    assert both.input_names == (*alone.input_names, *CROSS_SECTION)
+    assert tuple(alone.columns) == (*own_columns(by_hand()), *CALENDAR_INPUTS)
+    assert tuple(both.columns) == (*alone.columns, *MARKET_COLUMNS)
     for panel in (alone, both):
-        assert panel.inputs.shape == (25, len(panel.input_names))
-        shared = panel.inputs[:, len(OWN_FEATURES) :]
-        np.testing.assert_array_equal(panel.shared_inputs, shared)
+        shared = [name for name in panel.columns if name in (*CALENDAR_INPUTS, *MARKET_COLUMNS)]
+        expected = np.column_stack([column(panel, name) for name in shared])
+        np.testing.assert_array_equal(panel.shared_inputs, expected)
+
+
+def test_a_universe_of_all_is_that_of_several_tickers():
+    """Alone a ticker has no market; histories that are read one by one make the same panel."""
+    pair = [drawn("A", 40, seed=1), drawn("B", 35, seed=2)]
+    alone = build_panel(iter(pair[:1]), TARGETS, universe="all")
+    assert not set(MARKET_COLUMNS) & set(alone.columns)
+    panel, expected = (
+        build_panel(iter(pair), TARGETS, universe="all"),
+        build_panel(pair, TARGETS, universe=["A", "B"]),
+    )
+    np.testing.assert_array_equal(table(panel), table(expected))
 
 
 def test_lags_by_hand():
@@ -233,7 +258,8 @@ def test_a_ticker_outside_the_universe_changes_no_other():
     alone = build_panel(inside, TARGETS, universe=["A", "B"])
     panel = build_panel([inside[0], outside, inside[1]], TARGETS, universe=["A", "B"])
     for ticker in ("A", "B"):
-        found, expected = panel.inputs[rows_of(panel, ticker)], alone.inputs[rows_of(alone, ticker)]
+        found = table(panel)[rows_of(panel, ticker)]
+        expected = table(alone)[rows_of(alone, ticker)]
         np.testing.assert_array_equal(found, expected)
     mine, theirs = rows_of(panel, "X"), rows_of(panel, "A")
     means = column(panel, "panel_log_return")
@@ -244,7 +270,7 @@ def test_a_ticker_outside_the_universe_changes_no_other():
 def test_a_universe_that_is_not_there_is_missing_and_no_error():
     """A version's tickers may all be absent: its cross-section is then unknown."""
     panel = build_panel([drawn("X", 30, seed=3)], ("return",), universe=["A"])
-    assert np.isnan(panel.inputs[:, -len(CROSS_SECTION) :]).all()
+    assert np.isnan([panel.columns[name] for name in MARKET_COLUMNS]).all()
 
 
 RAGGED = [
@@ -252,13 +278,13 @@ RAGGED = [
     drawn("B", 45, seed=2, first="2024-01-25"),
     drawn("C", 30, seed=3),
     drawn("7203.T", 50, seed=4, calendar="XTKS"),
-    holed_at(drawn("D", 60, seed=6), 25, 32),
+    without(drawn("D", 60, seed=6), 25, 32),
 ]
 NAMES = [one.listing.ticker for one in RAGGED]
 
 
 def cut(bars, later, draw):
-    """Leave the later bars out, as a forecast made that night would find them."""
+    """Leave the later bars out, as a forecast made that day would find them."""
     return bars[~later]
 
 
@@ -283,7 +309,7 @@ def known_by(panel, day):
     keys = [(panel.tickers[s], str(d)) for s, d in zip(panel.series, panel.days, strict=True)]
     values = np.column_stack(
         [
-            *(panel.inputs, panel.today, panel.level, panel.close),
+            *(table(panel), panel.today, panel.level, panel.close),
             *(panel.har_terms(name) for name in TARGETS),
             *(panel.lags(name, 5) for name in TARGETS),
             np.where((panel.outcome_days <= day)[:, None], panel.y, nan),
@@ -321,8 +347,8 @@ def test_the_leak_test_sees_outcomes():
     after = build_panel([with_bars(RAGGED[0], bars), *RAGGED[1:]], TARGETS, universe=NAMES)
     row = int((before.outcome_days == day).argmax())
     assert before.y[row, 0] + np.log(2) == pytest.approx(after.y[row, 0])
-    np.testing.assert_array_equal(before.inputs[row], after.inputs[row])
-    assert (before.inputs[row + 1] != after.inputs[row + 1]).any()
+    np.testing.assert_array_equal(table(before)[row], table(after)[row])
+    assert (table(before)[row + 1] != table(after)[row + 1]).any()
 
 
 def test_calendar_inputs_come_from_the_schedule():
@@ -330,22 +356,73 @@ def test_calendar_inputs_come_from_the_schedule():
     whole = RAGGED[0]
     # The session after Presidents' Day: the Friday before knew of three days off.
     lost = int((whole.bars["session"] == "2024-02-20").argmax())
-    holed = with_bars(whole, whole.bars.drop(index=lost))
+    shorter = with_bars(whole, whole.bars.drop(index=lost))
     before = build_panel([whole], TARGETS, universe=NAMES)
-    after = build_panel([holed], TARGETS, universe=NAMES)
-    np.testing.assert_array_equal(before.inputs[:lost], after.inputs[:lost])
+    after = build_panel([shorter], TARGETS, universe=NAMES)
+    np.testing.assert_array_equal(table(before)[:lost], table(after)[:lost])
     assert column(after, "gap_days")[lost - 1] == 3
     assert column(after, "next_tue")[lost - 1] == 1
     # The outcome is that of the next bar there is.
     assert str(after.outcome_days[lost - 1]) == "2024-02-21"
 
 
-def test_trailing_levels_start_anew_with_each_series():
+def test_trailing_levels_start_again_with_each_series():
     """Every series' rows are what they would be alone."""
     panel = build_panel(RAGGED, TARGETS, universe=None)
     for one in RAGGED:
         alone = build_panel([one], TARGETS, universe=None)
-        for field in ("inputs", "today", "level", "y", "outcome_days", "days"):
-            mine = getattr(panel, field)[rows_of(panel, one.listing.ticker)]
+        rows = rows_of(panel, one.listing.ticker)
+        np.testing.assert_array_equal(table(panel)[rows], table(alone))
+        for field in ("today", "level", "y", "outcome_days", "days"):
+            mine = getattr(panel, field)[rows]
             np.testing.assert_array_equal(mine, getattr(alone, field))
     assert TRAILING_DAYS - 1 == np.isfinite(panel.y[:, 0]).argmax()
+
+
+RAGGED_BARS = ragged_bars({"AAA": 200, "BBB": 120, "CCC": 40})
+
+
+def panel_of(bars):
+    histories = load_histories(bars, "unused", (), None)
+    return build_panel(histories, TARGETS, universe=["AAA", "BBB", "CCC"])
+
+
+COMPLETE = panel_of(RAGGED_BARS)
+
+
+def test_a_panel_cut_before_ccc_begins_is_the_panel_of_the_bars_until_then():
+    last = RAGGED_BARS[RAGGED_BARS["ticker"] == "CCC"]["session"].min() - pd.Timedelta(days=1)
+    found, rows = cut_panel(COMPLETE, last=np.datetime64(last, "D"))
+    expected = panel_of(RAGGED_BARS[RAGGED_BARS["session"] <= last])
+    assert found.tickers == ("AAA", "BBB")
+    for part in dataclasses.fields(Panel):
+        if part.name != "columns":
+            np.testing.assert_array_equal(getattr(found, part.name), getattr(expected, part.name))
+    np.testing.assert_array_equal(table(found), table(expected))
+    np.testing.assert_array_equal(COMPLETE.days[rows], found.days)
+
+
+def test_a_first_day_removes_those_before_and_warms_up_where_it_cut():
+    first = COMPLETE.days[150]  # AAA is cut, the others begin later
+    found, rows = cut_panel(COMPLETE, first=first)
+    assert (
+        found.days.min() == first
+        and (COMPLETE.days[np.setdiff1d(np.arange(360), rows)] < first).all()
+    )
+    np.testing.assert_array_equal(np.diff(found.series_offsets), [50, 50, 40])
+    np.testing.assert_array_equal(table(found), table(COMPLETE)[rows])
+    scored = np.isfinite(found.y[:, 0])
+    assert not scored[:21].any() and scored[21:49].all()
+
+
+def test_what_begins_on_the_first_day_itself_is_not_warmed_up_again():
+    first = COMPLETE.days[COMPLETE.series_offsets[1]]
+    found, rows = cut_panel(COMPLETE, first=first)
+    bbb = slice(found.series_offsets[1], found.series_offsets[2])
+    np.testing.assert_array_equal(found.y[bbb], COMPLETE.y[rows][bbb])
+
+
+def test_a_cut_without_dates_changes_nothing():
+    found, rows = cut_panel(COMPLETE)
+    np.testing.assert_array_equal(found.y, COMPLETE.y)
+    np.testing.assert_array_equal(rows, np.arange(len(COMPLETE.days)))

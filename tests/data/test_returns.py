@@ -33,7 +33,7 @@ def test_as_traded_returns_by_hand():
 
 def test_split_adjusted_returns_by_hand():
     # Before the split every price and dividend is a quarter: 27.5/25, (27 + 0.5)/27.5, 28/27,
-    # 29.4/28.  The split itself is told, but is in the prices already.
+    # 29.4/28. The split itself is reported, but is in the prices already.
     close = np.array([25.0, 27.5, 27.0, 28.0, 29.4])
     dividend = np.array([0.0, 0.0, 0.5, 0.0, 0.0])
     found = log_total_return(close, dividend, AS_TRADED["split"], "split-adjusted")
@@ -66,12 +66,12 @@ def test_an_unknown_basis_is_refused():
 def test_intraday_and_overnight_add_up_on_an_ex_date_and_a_split_too():
     bars = AS_TRADED
     total = log_total_return(bars["close"], bars["dividend"], bars["split"], "as-traded")
-    night = overnight(total, bars["open"], bars["close"])
-    # Ex-date: the whole is (108 + 2)/110 = 1, the day 108/107, so the night 107/108.
-    assert np.exp(night[2]) == pytest.approx(107 / 108, rel=1e-14)
+    closed = overnight(total, bars["open"], bars["close"])
+    # Ex-date: the total is (108 + 2)/110 = 1, the day 108/107, so the rest 107/108.
+    assert np.exp(closed[2]) == pytest.approx(107 / 108, rel=1e-14)
     # Split: 4 * 27.5 / 112.
-    assert np.exp(night[4]) == pytest.approx(110 / 112, rel=1e-14)
-    np.testing.assert_allclose((night + intraday(bars["open"], bars["close"]))[1:], total[1:])
+    assert np.exp(closed[4]) == pytest.approx(110 / 112, rel=1e-14)
+    np.testing.assert_allclose((closed + intraday(bars["open"], bars["close"]))[1:], total[1:])
 
 
 def test_range_by_hand_and_missing_where_flat():

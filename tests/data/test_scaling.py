@@ -7,22 +7,22 @@ from forecaster.errors import DataError
 nan = np.nan
 # On the first three rows: mean 2 and 10, standard deviation sqrt(8/3) and sqrt(200/3).
 VALUES = np.array([[0.0, 10.0], [2.0, 20.0], [4.0, 0.0], [1e9, nan]])
-FIT = np.array([True, True, True, False])
+TRAIN = np.array([True, True, True, False])
 
 
 def test_mean_and_spread_by_hand():
-    """Of the fit rows alone, the spread divided by n."""
-    scaler = Scaler.fit(VALUES, FIT)
+    """Of the training rows alone, the spread divided by n."""
+    scaler = Scaler.fit(VALUES, TRAIN)
     assert scaler.mean == pytest.approx([2.0, 10.0])
     assert scaler.scale == pytest.approx([np.sqrt(8 / 3), np.sqrt(200 / 3)])
 
 
 @pytest.mark.parametrize("other", [0.0, -1e12, nan, np.inf])
 def test_other_rows_change_nothing(other):
-    """What is not a fit row is not looked at."""
+    """Only training rows are read."""
     changed = VALUES.copy()
-    changed[~FIT] = other
-    before, after = Scaler.fit(VALUES, FIT), Scaler.fit(changed, FIT)
+    changed[~TRAIN] = other
+    before, after = Scaler.fit(VALUES, TRAIN), Scaler.fit(changed, TRAIN)
     np.testing.assert_array_equal(before.mean, after.mean)
     np.testing.assert_array_equal(before.scale, after.scale)
 
@@ -36,7 +36,7 @@ def test_missing_values_are_skipped_by_the_fit_and_become_the_mean():
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 25.0])
 def test_a_constant_column_is_moved_and_not_blown_up(value):
-    """Its spread is rounding, not a scale: all zeros on fit days, the difference elsewhere."""
+    """Its spread is rounding, not a scale: all zeros on training days, the difference elsewhere."""
     column = np.full((1000, 1), value)
     scaler = Scaler.fit(column, np.ones(1000, dtype=bool))
     assert scaler.scale.tolist() == [1.0]
@@ -54,28 +54,18 @@ def test_wild_inputs_are_clipped_and_targets_are_not():
 
 
 def test_missing_targets_stay_missing():
-    """A hole must never be learnt from as the mean."""
+    """A missing outcome must never be trained on as the mean."""
     scaler = Scaler(mean=np.array([1.0]), scale=np.array([2.0]))
     assert np.isnan(scaler.apply_target(np.array([[nan]]))).all()
 
 
-def test_undo_is_the_inverse():
-    """By hand, and back to float32's precision; float64 comes out."""
-    scaler = Scaler(mean=np.array([10.0, -1.0]), scale=np.array([2.0, 0.5]))
-    assert scaler.undo(np.array([[1.0, -2.0]], dtype=np.float32)).tolist() == [[12.0, -2.0]]
-    scaled = scaler.apply_target(VALUES[:3])
-    assert scaled.dtype == np.float32
-    assert scaler.undo(scaled).dtype == np.float64
-    np.testing.assert_allclose(scaler.undo(scaled), VALUES[:3], atol=1e-6)
-
-
-def test_no_fit_day_at_all_is_refused():
-    """The remedy is told."""
+def test_no_training_day_at_all_is_refused():
+    """The error has a remedy."""
     with pytest.raises(DataError, match=r"set --train-until later"):
         Scaler.fit(VALUES, np.zeros(4, dtype=bool))
 
 
-def test_a_column_without_a_value_on_fit_days_keeps_its_units():
+def test_a_column_without_a_value_on_training_days_keeps_its_units():
     """An exchange rate has no volume; that must not stop the training."""
     values = np.array([[np.nan, 1.0], [np.nan, 3.0], [5.0, 9.0]])
     scaler = Scaler.fit(values, np.array([True, True, False]))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from forecaster.data import exchanges
+from forecaster.data.exchanges import calendar_for
 from forecaster.data.sessions import (
     CALENDAR_INPUTS,
-    calendar_for,
     close_of,
     count_sessions,
     is_final,
@@ -16,7 +16,7 @@ from forecaster.data.sessions import (
     sessions_between,
     timezone_of,
 )
-from forecaster.data.timetables import timetable
+from forecaster.data.trading_calendar import trading_calendar
 from forecaster.errors import DataError, UsageError
 
 TICKERS = [
@@ -30,7 +30,7 @@ TICKERS = [
     ("M&M.NS", "", "XBOM", "an ampersand"),
     ("ENI.MI", "", "XMIL", "Milan, MTAA in Yahoo's table"),
     ("000001.SZ", "", "XSHG", "Shenzhen keeps Shanghai's days"),
-    ("^GSPC", "America/New_York", "XNYS", "an index has no suffix, its time zone tells"),
+    ("^GSPC", "America/New_York", "XNYS", "an index has no suffix, its time zone does"),
     ("^GSPC", "", "XNYS", "an index from a file has no time zone"),
     ("^N225", "Asia/Tokyo", "XTKS", "Tokyo's index"),
     ("^FTSE", "Europe/London", "XLON", "London's index"),
@@ -162,10 +162,9 @@ def test_sessions_given_out_are_a_copy():
 
 
 def _inputs(calendar: str, *days: str) -> list[dict[str, float]]:
-    values, names = scheduled_inputs(calendar, np.array(days, dtype="datetime64[D]"))
-    assert names == CALENDAR_INPUTS
-    assert values.shape == (len(days), len(names))
-    return [dict(zip(names, row, strict=True)) for row in values.tolist()]
+    values = scheduled_inputs(calendar, np.array(days, dtype="datetime64[D]"))
+    assert values.shape == (len(days), len(CALENDAR_INPUTS))
+    return [dict(zip(CALENDAR_INPUTS, row, strict=True)) for row in values.tolist()]
 
 
 # day, weekday of the next session, gap days, and the flags that are set
@@ -184,18 +183,18 @@ SCHEDULE = [
     ("XNYS", "2024-06-13", "fri", 0, set(), "second Friday"),
     ("XNYS", "2008-03-19", "thu", 0, {"option_expiry", "holiday_before"}, "third is Good Friday"),
     ("XNYS", "2008-03-20", "mon", 3, {"holiday_gap"}, "no expiry on Good Friday itself"),
-    ("XNYS", "2001-09-10", "tue", 0, set(), "nobody knew of the 11th"),
+    ("XNYS", "2001-09-10", "tue", 0, set(), "not known of the 11th"),
     ("XNYS", "2001-09-11", "wed", 0, set(), "a bar on a day that became none"),
-    ("XNYS", "2012-10-26", "mon", 2, set(), "nobody had scheduled Sandy"),
+    ("XNYS", "2012-10-26", "mon", 2, set(), "Sandy was not scheduled"),
     ("XNYS", "2012-10-25", "fri", 0, set(), "nor that it would follow the weekend"),
     ("XNYS", "1968-12-24", "thu", 1, {"holiday_gap"}, "Christmas, in the crisis' list too"),
     ("XNYS", "2024-06-08", "mon", 1, set(), "a bar on a Saturday"),
     ("XNYS", "2024-07-04", "fri", 0, set(), "a bar on a holiday"),
     ("XTKS", "2020-09-30", "thu", 0, set(), "Tokyo's trading system failed on the day"),
     ("XTKS", "2024-05-02", "tue", 4, {"holiday_gap"}, "Golden Week is known in advance"),
-    ("XHKG", "2024-09-05", "fri", 0, set(), "typhoon Yagi came on the day"),
+    ("XHKG", "2024-09-05", "fri", 0, set(), "typhoon Yagi struck on the day"),
     ("XHKG", "2024-02-09", "wed", 4, {"holiday_gap"}, "lunar new year is known in advance"),
-    ("XSAU", "2024-06-06", "", 2, set(), "Riyadh: Sunday follows Thursday as ever"),
+    ("XSAU", "2024-06-06", "", 2, set(), "Riyadh: Sunday follows Thursday as always"),
     ("24/7", "2024-06-14", "", 0, set(), "the next day is a Saturday"),
     ("24/5", "2024-06-14", "mon", 2, set(), "currencies rest on weekends"),
 ]
@@ -212,9 +211,9 @@ def test_scheduled_inputs(calendar, day, weekday, gap, flags, why):
 
 def test_scheduled_inputs_do_not_depend_on_the_other_days():
     days = np.arange("2012-10-20", "2012-11-05", dtype="datetime64[D]")
-    together, _ = scheduled_inputs("XNYS", days)
-    backwards, _ = scheduled_inputs("XNYS", days[::-1])
-    alone, _ = scheduled_inputs("XNYS", days[6:7])
+    together = scheduled_inputs("XNYS", days)
+    backwards = scheduled_inputs("XNYS", days[::-1])
+    alone = scheduled_inputs("XNYS", days[6:7])
     np.testing.assert_array_equal(together, backwards[::-1])
     np.testing.assert_array_equal(together[6:7], alone)
 
@@ -222,10 +221,10 @@ def test_scheduled_inputs_do_not_depend_on_the_other_days():
 def test_scheduled_inputs_take_any_unit_and_no_days_at_all():
     seconds = np.array(["2024-06-10"], dtype="datetime64[s]")
     np.testing.assert_array_equal(
-        scheduled_inputs("XNYS", seconds)[0],
-        scheduled_inputs("XNYS", seconds.astype("datetime64[D]"))[0],
+        scheduled_inputs("XNYS", seconds),
+        scheduled_inputs("XNYS", seconds.astype("datetime64[D]")),
     )
-    assert scheduled_inputs("XNYS", seconds[:0])[0].shape == (0, len(CALENDAR_INPUTS))
+    assert scheduled_inputs("XNYS", seconds[:0]).shape == (0, len(CALENDAR_INPUTS))
 
 
 @pytest.mark.parametrize("day", ["1899-12-31", "2107-01-03", "NaT"])
@@ -236,7 +235,7 @@ def test_days_that_no_calendar_knows_are_refused(day):
 
 def test_surprises_are_no_sessions_and_sessions_are_in_order():
     for calendar in ("XNYS", "XTSE", "XTKS", "XHKG", "XTAI", "XDUB"):
-        table = timetable(calendar)
+        table = trading_calendar(calendar)
         assert len(table.surprises) > 0, calendar
         assert not np.isin(table.surprises, table.sessions).any(), calendar
         assert (np.diff(table.sessions) > np.timedelta64(0, "D")).all(), calendar

@@ -19,7 +19,7 @@ from pathlib import Path
 from forecaster import clock
 from forecaster.cli import main
 from forecaster.data.sources import Source
-from forecaster.data.timetables import timetable
+from forecaster.data.trading_calendar import trading_calendar
 from forecaster.pipeline import fetch
 from tests.yahoo.session import LoopbackSession
 
@@ -72,7 +72,7 @@ if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import_module("yfinance")
-    timetable("XNYS")
+    trading_calendar("XNYS")
     gc.freeze()  # or the children's collector would copy every page
     for words in sys.stdin:
         print(f"exit {run_in_child(sys.argv[1], words)}", flush=True)

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.checks import describe_basis
+from forecaster.data.exchanges import calendar_for
 from forecaster.data.history import (
     BAR_COLUMNS,
     BASES,
@@ -29,10 +30,11 @@ from forecaster.data.history import (
     normalise_ticker,
     validate_bars,
 )
-from forecaster.data.sessions import calendar_for, calendar_name, timezone_of
+from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.cells import DateOrder, is_empty, parse_days
 from forecaster.data.sources.file_reading import read_table
 from forecaster.data.sources.file_table import FileTable, Places, compact, table_of
+from forecaster.data.trading_calendar import calendar_name
 from forecaster.errors import DataError, UsageError
 
 SOURCE: Final = "files"
@@ -184,8 +186,8 @@ def _check_basis(table: FileTable, history: History, *, is_given: bool) -> None:
     contradiction = describe_basis(history)
     if contradiction and not is_given:
         raise UsageError(
-            f"{table.path}: {contradiction}. No basis is given; add --basis {' or '.join(BASES)}, or "
-            "a column basis."
+            f"{table.path}: {contradiction}. No basis is given; add --basis {' or '.join(BASES)}, "
+            "or a column basis."
         )
     if contradiction:
         _log.warning("%s", contradiction)

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
+from forecaster.data.exchanges import calendar_for
 from forecaster.data.history import PRICE_COLUMNS, History, Listing, normalise_ticker
-from forecaster.data.sessions import calendar_for
 from forecaster.data.sources.yahoo_session import (
     Question,
     RecordingSession,
