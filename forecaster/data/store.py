@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from forecaster import database
 from forecaster.data import store_rows
@@ -74,6 +75,15 @@ class PriceStore:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def defer_sync(self) -> None:
+        """Sync the disk when the store is closed, instead of with each transaction.
+
+        A killed process loses nothing; a power failure may lose the newest transactions, never
+        a part of one.
+        """
+        with store_rows.translated_errors(self.path):
+            self._connection.execute("PRAGMA synchronous = NORMAL")
 
     @property
     def quarantine(self) -> Quarantine:
@@ -219,7 +229,10 @@ class PriceStore:
         Raises:
             UnknownNameError: nothing is stored of the ticker.
         """
-        return self.all_bars([ticker], until, since).drop(columns="ticker")
+        rows = self._read_bars(json.dumps([ticker]), until, since)
+        if not len(rows):
+            self._of_ticker(store_rows.LISTING, ticker)
+        return store_rows.bars_table(rows)
 
     def all_bars(
         self, tickers: Sequence[str], until: date | None = None, since: date | None = None
@@ -242,12 +255,20 @@ class PriceStore:
         unknown = self._query(store_rows.UNKNOWN, names)
         if unknown:
             raise self._unknown(unknown[0][0])
+        rows = self._read_bars(names, until, since)
+        table = store_rows.bars_table(rows)
+        numbers = rows[:, 0].astype(np.intp)
+        table.insert(0, "ticker", pd.array(wanted, dtype="str").take(numbers))
+        return table
+
+    def _read_bars(
+        self, names: str, until: date | None, since: date | None
+    ) -> NDArray[np.float64]:
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
         with store_rows.translated_errors(self.path):
             rows = self._connection.execute(store_rows.BARS, (names, first, last))
-            found = np.fromiter(rows, dtype=store_rows.BAR_ROW)
-        return store_rows.long_table(wanted, found)
+            return np.fromiter(rows, dtype=store_rows.BAR_ROW)
 
     def history(self, ticker: str, until: date | None = None) -> History:
         """Read one ticker's listing and bars.

@@ -258,12 +258,11 @@ def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:
     return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
 
 
-def long_table(tickers: list[str], rows: NDArray[np.float64]) -> pd.DataFrame:
-    """Convert rows of ticker number, day since 1970 and values to the long table."""
-    names = pd.array(tickers, dtype="str").take(rows[:, 0].astype(np.intp))
+def bars_table(rows: NDArray[np.float64]) -> pd.DataFrame:
+    """Convert rows of ticker number, day since 1970 and values to BAR_COLUMNS."""
     days = rows[:, 1].astype("datetime64[D]").astype("datetime64[s]")
     values = dict(zip(_VALUES, rows[:, 2:].T.copy(), strict=True))
-    return pd.DataFrame({"ticker": names, "session": days, **values})
+    return pd.DataFrame({"session": days, **values})
 
 
 def instant_text(moment: datetime) -> str:

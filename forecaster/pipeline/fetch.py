@@ -82,6 +82,7 @@ def fetch(
     )
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
     with writer(where, "forecaster fetch"), PriceStore.open_for_writing(where) as store:
+        store.defer_sync()  # a ticker that a power failure loses is fetched again
         chosen = source or open_source(settings.source, where)
         wanted = wanted or list(chosen.tickers()) or store.tickers(chosen.name)
         if not wanted:

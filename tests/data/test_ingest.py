@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecaster.data import checks
+from forecaster.data.checks import Rule, Sign
+from forecaster.data.history import History
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure
@@ -132,6 +135,29 @@ def test_a_day_that_is_nowhere_cannot_be_dropped(tmp_path: Path) -> None:
     fetch("AAA", home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 90)}))
     with pytest.raises(Exception, match="nothing of 2001-01-01"):
         drop("AAA", [date(2001, 1, 1)], home=tmp_path)
+
+
+@pytest.mark.parametrize("new", [1, 5])
+def test_a_rule_that_is_added_is_applied_to_an_ordinary_append(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: int
+) -> None:
+    """There is one road into the store: no faster one that knows only some rules."""
+    shelf = Shelf({name: bars_of(name, 90) for name in ("AAA", "BBB")})
+    fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
+    limit = bars_of("AAA", 90 + new)["close"].iloc[-1]
+
+    def closes_at_limit(history: History) -> list[Sign]:
+        rows = np.flatnonzero(history.bars["close"].to_numpy() == limit)
+        return [(int(row), "closes at the limit") for row in rows]
+
+    added = Rule(name="limit", severity="error", find=closes_at_limit)
+    monkeypatch.setattr(checks, "RULES", (*checks.RULES, added))
+    shelf.tables = {name: bars_of(name, 90 + new) for name in ("AAA", "BBB")}
+    report = fetch(home=tmp_path, source=shelf)
+    assert list(report.failures) == ["AAA"]
+    assert "limit: closes at the limit" in str(report.failures["AAA"])
+    assert report.table["days"].tolist() == [90, 90 + new]
+    assert quarantine_table(home=tmp_path)["rule"].tolist() == ["limit"]
 
 
 def in_pounds(result: dict[str, Any]) -> None:

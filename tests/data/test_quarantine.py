@@ -1,12 +1,15 @@
 """The quarantine: what is held, mended, released and dropped."""
 
 import math
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime
 
 import pytest
 
 from forecaster.data.quarantine import Entry, Scope
 from forecaster.data.store import PriceStore
+from forecaster.data.store_rows import store_path
 from tests.data.broken_series import CALM, priced
 
 MONDAY = datetime(2024, 3, 4, 22, tzinfo=UTC)
@@ -104,3 +107,22 @@ def test_a_stored_bar_with_other_prices_stays(store):
     store.upsert(priced(CALM), MONDAY)
     store.quarantine.decide([entry(4, close=math.nan)], "dropped", TUESDAY)
     assert len(store.bars("ACME")) == len(CALM) and store.revision("ACME").number == 1
+
+
+def test_an_entry_of_0_1_0_is_read_under_the_new_name_of_its_rule(tmp_path):
+    """It is renamed with the first write, so that a corrected day leaves quarantine."""
+    scope = Scope(
+        ticker="ACME",
+        first=date(2024, 1, 2),
+        last=date(2024, 1, 18),
+        rules=frozenset({"duplicate-day"}),
+    )
+    with PriceStore.open_for_writing(tmp_path) as opened:
+        opened.quarantine.record([entry(rule="duplicate-day")], scope, MONDAY)
+    with closing(sqlite3.connect(store_path(tmp_path))) as connection, connection:
+        connection.execute("UPDATE quarantine SET rule = 'doubled-day'")
+    with PriceStore.open_for_reading(tmp_path) as opened:
+        assert [one.rule for one in opened.quarantine.entries()] == ["duplicate-day"]
+    with PriceStore.open_for_writing(tmp_path) as opened:
+        opened.quarantine.record([], scope, TUESDAY)
+        assert opened.quarantine.entries() == []

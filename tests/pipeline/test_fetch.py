@@ -1,15 +1,19 @@
 """Fetching: what is missing and nothing else, ticker by ticker, whatever the source does."""
 
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.ingest import OVERLAP
+from forecaster.data.sources import SOURCES, SourceEntry, check_source, describe_sources
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
@@ -17,6 +21,7 @@ from forecaster.errors import (
     DataError,
     ForecasterError,
     PartialFailure,
+    SettingsError,
     SourceDownError,
     TryLaterError,
     UnknownNameError,
@@ -387,6 +392,51 @@ def test_a_source_that_stays_down_is_not_asked_for_every_ticker(tmp_path: Path) 
     with pytest.raises(SourceDownError):
         fetch(names, home=tmp_path, source=shelf)
     assert len(shelf.asked) == MOST_DOWN
+
+
+def test_tickers_stored_before_the_source_goes_down_stay_stored(tmp_path: Path) -> None:
+    names = [f"T{number}" for number in range(MOST_DOWN + 1)]
+    shelf = Shelf({name: bars_of(name, 90) for name in names})
+    fetch(names, home=tmp_path, source=shelf)
+    shelf.tables["T0"] = bars_of("T0", 91)
+    shelf.errors = {name: SourceDownError(f"{name}: down") for name in names[1:]}
+    with pytest.raises(SourceDownError):
+        fetch(names, home=tmp_path, source=shelf)
+    assert [len(held(tmp_path, name)) for name in names[:2]] == [91, 90]
+
+
+def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    """Not replaced by Yahoo."""
+    with pytest.raises(ValidationError, match="choose one of yahoo, sample"):
+        FetchSettings(source="yaho")
+    unchecked = FetchSettings.model_construct(source="yaho", compare_all_days=28)
+    with pytest.raises(UsageError, match="'yaho' is unknown; choose one of yahoo, sample"):
+        fetch(["AAA"], home=tmp_path, settings=unchecked)
+
+
+@pytest.fixture
+def fourth_source(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """A source that is one module and one line of the table."""
+    shelf = Shelf({"AAA": bars_of("AAA", 30)})
+    module = ModuleType("tests.fourth_source")
+    module.open_source = lambda home: shelf  # type: ignore[attr-defined]
+    module.check = lambda: "30 days of AAA"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = SourceEntry(module=module.__name__, summary="a shelf", key="SHELF_KEY")
+    monkeypatch.setitem(SOURCES, "shelf", entry)
+    return shelf
+
+
+def test_a_source_that_is_added_to_the_table_is_fetched_from(
+    tmp_path: Path, fourth_source: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = FetchSettings(source="shelf")
+    with pytest.raises(SettingsError, match="set SHELF_KEY in the environment"):
+        fetch(["AAA"], home=tmp_path, settings=settings)
+    monkeypatch.setenv("SHELF_KEY", "secret")
+    assert fetch(["AAA"], home=tmp_path, settings=settings).table["days"].tolist() == [30]
+    assert check_source("shelf") == "30 days of AAA"
+    assert "shelf: a shelf" in describe_sources()
 
 
 def test_tickers_left_out_mean_those_stored_from_this_source(tmp_path: Path) -> None:
