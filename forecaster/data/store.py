@@ -258,8 +258,8 @@ class PriceStore:
         rows = self._read_bars(names, until, since)
         table = store_rows.bars_table(rows)
         numbers = rows[:, 0].astype(np.intp)
-        table.insert(0, "ticker", pd.array(wanted, dtype="str").take(numbers))
-        return table
+        column = pd.Series(pd.array(wanted, dtype="str").take(numbers), name="ticker")
+        return pd.concat([column, table], axis=1)
 
     def _read_bars(
         self, names: str, until: date | None, since: date | None
