@@ -9,7 +9,7 @@ _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
     "import_files": "forecaster.pipeline.data_import",
     "FetchReport": "forecaster.data.ingest",
-    "load_bars": "forecaster.data.loading",
+    "load_bars": "forecaster.pipeline.data_show",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",
     "evaluate": "forecaster.pipeline.evaluate",

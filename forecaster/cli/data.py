@@ -108,7 +108,7 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     Example: forecaster data list --json
     """
-    from forecaster.data.loading import stored_tickers
+    from forecaster.pipeline.data_show import stored_tickers
     from forecaster.settings import resolve_home
 
     table = stored_tickers(resolve_home(home))
@@ -138,7 +138,7 @@ def show_command(
     """
     from dataclasses import asdict
 
-    from forecaster.data.loading import stored_ticker
+    from forecaster.pipeline.data_show import stored_ticker
     from forecaster.settings import resolve_home
 
     stored = stored_ticker(resolve_home(home), ticker, day(until))
@@ -212,7 +212,7 @@ def export_command(
 
     Example: forecaster data export prices.csv AAPL MSFT
     """
-    from forecaster.data.loading import export_file
+    from forecaster.pipeline.data_show import export_file
     from forecaster.settings import resolve_home
 
     count = export_file(file, tickers or (), home=resolve_home(home))

@@ -99,7 +99,7 @@ def evaluate_command(
     """
     from dataclasses import replace
 
-    from forecaster.data.loading import write_table
+    from forecaster.data.export import write_table
     from forecaster.pipeline.evaluate import evaluate
     from forecaster.pipeline.evaluate_page import check_files, evaluation_tables, save_report
     from forecaster.settings import resolve_home

@@ -1,49 +1,44 @@
-"""Prices for the other pipeline steps: from the store, or from a caller's own table."""
+"""Histories for other rooms: from the store, or from a caller's own table."""
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from forecaster import clock
 from forecaster.data.calendar_gaps import describe_guess, describe_off_calendar, final_part
-from forecaster.data.export import write_csv, write_parquet
 from forecaster.data.history import (
     BAR_COLUMNS,
     History,
-    Listing,
-    fingerprint,
     normalise_ticker,
     normalise_tickers,
 )
-from forecaster.data.sources.file_table import MARKS, REQUIRED
+from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import Revision
 from forecaster.errors import DataError, UnknownNameError, UsageError
-from forecaster.settings import resolve_home
 
 log = logging.getLogger(__name__)
 
-TABLE = "the table of bars"
-_AT_ONCE = 50  # tickers read in one query
+TABLE: Final = "the table of bars"
+_AT_ONCE: Final = 50  # tickers read in one query
 
 
 def load_histories(
     bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> list[History]:
-    """Read the histories asked for, as `iter_histories` does, all at once."""
+    """Load histories up to a day; see `iter_histories`."""
     return list(iter_histories(bars, home, tickers, until))
 
 
 def iter_histories(
     bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> Iterator[History]:
-    """Read the histories asked for one after another, cut after `until`.
+    """Load histories up to a day, one after another.
 
     Args:
         bars: a caller's own long table, or None for the store of this home.
@@ -56,7 +51,7 @@ def iter_histories(
 
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
-        DataError: a bar cannot be or lies in the future, or none is left up to `until`.
+        DataError: a bar is impossible or lies in the future, or none is left up to `until`.
         UsageError: `until` is no date or lies in the future, or a ticker is malformed.
     """
     clock.check_as_of(until)
@@ -96,17 +91,14 @@ def stored_histories(
     for begin in range(0, len(wanted), _AT_ONCE):
         some = wanted[begin : begin + _AT_ONCE]
         rows = dict(iter(store.all_bars(some, until).groupby("ticker", sort=False)))
-        yield from (_history(store.listing(name), rows.get(name)) for name in some)
-
-
-def _history(listing: Listing, rows: pd.DataFrame | None) -> History:
-    empty = pd.DataFrame(columns=list(BAR_COLUMNS))
-    bars = empty if rows is None else rows[list(BAR_COLUMNS)].reset_index(drop=True)
-    return History(listing=listing, bars=bars)
+        for name in some:
+            bars = rows.get(name, pd.DataFrame(columns=list(BAR_COLUMNS)))
+            bars = bars[list(BAR_COLUMNS)].reset_index(drop=True)
+            yield History(listing=store.listing(name), bars=bars)
 
 
 def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> list[History]:
-    """Read a caller's own table by the rules of a file, and to the last final bar."""
+    """Read a caller's own table by the rules of a file, up to the last final bar."""
     _refuse_no_table(bars)
     now = clock.now()
     found = {one.listing.ticker: final_part(one, now) for one in read_frame(bars, TABLE)}
@@ -115,25 +107,27 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
         raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
     chosen = [found[name] for name in wanted or sorted(found)]
     if "calendar" not in bars:
-        _warn_of_guesses(chosen)
-    return [_cut(history, until) for history in chosen]
+        for history in chosen:
+            _warn_of_calendar(history)
+    if until is None:
+        return chosen
+    return [
+        replace(one, bars=one.bars[one.bars["session"] <= pd.Timestamp(until)]) for one in chosen
+    ]
 
 
-def _warn_of_guesses(histories: Sequence[History]) -> None:
-    """Say which calendars, told by the ticker alone, are guesses or do not fit the bars."""
-    for history in histories:
-        doubt = describe_guess(history) or (
-            describe_off_calendar(history) if len(history.bars) else ""
-        )
-        if doubt:
-            log.warning("%s", doubt)
+def _warn_of_calendar(history: History) -> None:
+    """Log that a calendar, known by the ticker alone, is a guess or does not fit the bars."""
+    odd = describe_guess(history) or (describe_off_calendar(history) if len(history.bars) else "")
+    if odd:
+        log.warning("%s", odd)
 
 
 def _refuse_no_table(bars: object) -> None:
     if not isinstance(bars, pd.DataFrame):
         raise UsageError(
             f"bars is a {type(bars).__name__}; a pandas DataFrame is needed, a row per ticker and "
-            "session, as load_bars() gives."
+            "session, as load_bars() returns."
         )
     names = list(bars.columns)
     missing = [name for name in ("ticker", *REQUIRED) if name not in names]
@@ -148,34 +142,8 @@ def _refuse_no_table(bars: object) -> None:
         raise DataError(f"{TABLE} has no rows; at least one bar is needed.")
 
 
-def _cut(history: History, until: date | None) -> History:
-    if until is None:
-        return history
-    kept = history.bars["session"] <= pd.Timestamp(until)
-    return replace(history, bars=history.bars[kept].reset_index(drop=True))
-
-
-def load_bars(
-    tickers: str | Sequence[str] = (), *, home: Path | None = None, until: date | None = None
-) -> pd.DataFrame:
-    """Read stored bars as the long table that `train`, `evaluate` and `predict` take.
-
-    Args:
-        tickers: which; none means all in the store.
-        home: the workspace; None as the command line resolves it.
-        until: last session wanted; None for all.
-
-    Returns:
-        Columns `ticker`, those of a bar, `basis` and `calendar`.
-
-    Raises:
-        UnknownNameError: a ticker is not there, or nothing is.
-    """
-    return as_table(load_histories(None, resolve_home(home), tickers, until))
-
-
 def as_table(histories: Sequence[History]) -> pd.DataFrame:
-    """Lay histories out as one long table, the inverse of what `load_histories` takes."""
+    """Join histories to one long table, the inverse of `load_histories`."""
     parts = [
         history.bars.assign(
             ticker=history.listing.ticker,
@@ -187,65 +155,9 @@ def as_table(histories: Sequence[History]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]
 
 
-def held_tickers(bars: pd.DataFrame | None, home: Path) -> set[str]:
-    """Name every ticker that there are prices of, whatever their days."""
+def known_tickers(bars: pd.DataFrame | None, home: Path) -> set[str]:
+    """Return every ticker with prices in a table, or else in the store."""
     if bars is not None:
         return {normalise_ticker(str(name)) for name in bars["ticker"].unique()}
     with PriceStore.open_for_reading(home) as store:
         return set(store.tickers())
-
-
-def stored_tickers(home: Path) -> pd.DataFrame:
-    """List what is in the store, one row per ticker."""
-    with PriceStore.open_for_reading(home) as store:
-        return store.summary()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """What is stored of one ticker: its bars, the revision of its past, the hash of the bars."""
-
-    history: History
-    revision: Revision
-    fingerprint: str
-
-
-def stored_ticker(home: Path, ticker: str, until: date | None = None) -> Stored:
-    """Read one ticker's listing, bars and newest revision as they are stored.
-
-    Raises:
-        UnknownNameError: nothing is stored of it.
-        DataError: none of its bars is on or before `until`.
-    """
-    with PriceStore.open_for_reading(home) as store:
-        history = store.history(normalise_ticker(ticker), until)
-        revision = store.revision(history.listing.ticker)
-    if history.bars.empty:
-        raise DataError(
-            f"{history.listing.ticker}: no bar on or before {until}; choose a later day."
-        )
-    return Stored(history=history, revision=revision, fingerprint=fingerprint([history]))
-
-
-def export_file(file: Path, tickers: Sequence[str] = (), *, home: Path) -> int:
-    """Write bars in long form, with what is known of each ticker; return how many rows."""
-    histories = load_histories(None, home, tickers, None)
-    table = as_table(histories)
-    for mark in MARKS:
-        told = [getattr(history.listing, mark) for history in histories]
-        if any(told):
-            table[mark] = np.repeat(told, [len(history.bars) for history in histories])
-    write_table(table, file)
-    return len(table)
-
-
-def write_table(table: pd.DataFrame, file: Path) -> None:
-    """Write a table whole or not at all, as the file's ending says: .csv or .parquet."""
-    if file.suffix.lower() == ".parquet":
-        write_parquet(table, file)
-    elif file.suffix.lower() == ".csv":
-        write_csv(table, file)
-    else:
-        raise UsageError(
-            f"{file}: the name must end in .csv or .parquet, so that the form is clear."
-        )

@@ -261,9 +261,7 @@ class PriceStore:
         column = pd.Series(pd.array(wanted, dtype="str").take(numbers), name="ticker")
         return pd.concat([column, table], axis=1)
 
-    def _read_bars(
-        self, names: str, until: date | None, since: date | None
-    ) -> NDArray[np.float64]:
+    def _read_bars(self, names: str, until: date | None, since: date | None) -> NDArray[np.float64]:
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
         with store_rows.translated_errors(self.path):

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from forecaster.data.history import History, fingerprint
-from forecaster.data.loading import held_tickers, load_histories
+from forecaster.data.loading import known_tickers, load_histories
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.fitted_model import (
@@ -115,7 +115,7 @@ def version_histories(
         DataError: none is left.
     """
     seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
-    trained, stored = manifest.data.tickers, held_tickers(bars, home)
+    trained, stored = manifest.data.tickers, known_tickers(bars, home)
     if not any(ticker in seen for ticker in trained):
         raise DataError(
             f"Version {manifest.version} was trained on {name_some(trained)}; none of them has "

@@ -18,7 +18,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.history import History, fingerprint, normalise_tickers
-from forecaster.data.loading import held_tickers, load_histories
+from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import Panel
 from forecaster.errors import NAMED_AT_MOST, DataError, name_some
 from forecaster.forecasting.baseline import Baseline
@@ -203,7 +203,7 @@ def forecast_next_session(
         log.warning("%s", reason)
     missing: tuple[str, ...] = ()
     if model.tickers:
-        stored = held_tickers(request.bars, request.home)
+        stored = known_tickers(request.bars, request.home)
         missing = tuple(ticker for ticker in model.tickers if ticker not in stored)
     in_sample = bool((table["session"] <= pd.Timestamp(model.known_until)).any())
     _warn(model, table, missing, in_sample)

@@ -1,4 +1,3 @@
-import io
 import os
 import sys
 
@@ -6,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.data.export import write_csv, write_parquet
+from forecaster.data.export import write_table
 from forecaster.errors import CannotWriteError, StorageError, UsageError
 
 
@@ -22,7 +21,7 @@ def _frame() -> pd.DataFrame:
 
 
 def test_csv_is_written_whole_with_dates_and_exact_numbers(tmp_path):
-    write_csv(_frame(), tmp_path / "out.csv")
+    write_table(_frame(), tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == (
         "ticker,session,close,days\n"
         "AAPL,2024-01-02,0.30000000000000004,1\n"
@@ -31,26 +30,25 @@ def test_csv_is_written_whole_with_dates_and_exact_numbers(tmp_path):
     assert os.listdir(tmp_path) == ["out.csv"]
 
 
-def test_csv_goes_to_an_open_stream_too():
-    stream = io.StringIO()
-    write_csv(_frame().head(0), stream)
-    assert stream.getvalue() == "ticker,session,close,days\n"
+def test_a_table_goes_to_csv_or_parquet_only(tmp_path):
+    with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
+        write_table(_frame(), tmp_path / "out.xlsx")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
 @pytest.mark.parametrize("kind", ["str", "object", "category"])
-def test_formulas_are_disarmed_and_numbers_are_not_touched(start, kind):
-    stream = io.StringIO()
+def test_formulas_are_disarmed_and_numbers_are_not_touched(tmp_path, start, kind):
+    file = tmp_path / "out.csv"
     cells = pd.Series([f"{start}cmd()", "a=b", None], dtype=kind)
-    write_csv(pd.DataFrame({"name": cells, "change": [-1.0, np.nan, 2.0]}), stream)
-    first, second, third = stream.getvalue().splitlines()[1:]
+    write_table(pd.DataFrame({"name": cells, "change": [-1.0, np.nan, 2.0]}), file)
+    first, second, third = file.read_text().splitlines()[1:]
     assert first.strip('"').startswith(f"'{start}cmd()")
     assert (second, third) == ("a=b,", ",2.0")
 
 
 def test_parquet_comes_back_equal(tmp_path):
     pytest.importorskip("pyarrow")
-    write_parquet(_frame(), tmp_path / "out.parquet")
+    write_table(_frame(), tmp_path / "out.parquet")
     found = pd.read_parquet(tmp_path / "out.parquet")
     pd.testing.assert_frame_equal(found, _frame(), check_dtype=False)
 
@@ -58,12 +56,12 @@ def test_parquet_comes_back_equal(tmp_path):
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r'pip install "forecaster\[parquet\]"'):
-        write_parquet(_frame(), tmp_path / "out.parquet")
+        write_table(_frame(), tmp_path / "out.parquet")
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(CannotWriteError, match="No such file or directory"):
-        write_csv(_frame(), tmp_path / "nowhere" / "out.csv")
+        write_table(_frame(), tmp_path / "nowhere" / "out.csv")
 
 
 def test_a_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -74,7 +72,7 @@ def test_a_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(StorageError, match="No space left on device; nothing was written"):
-        write_csv(_frame(), tmp_path / "out.csv")
+        write_table(_frame(), tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "old"
     assert os.listdir(tmp_path) == ["out.csv"]
 
@@ -82,7 +80,7 @@ def test_a_failing_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_who_reads_the_old_file_goes_on_reading_it(tmp_path):
     (tmp_path / "out.csv").write_text("old")
     with (tmp_path / "out.csv").open() as reader:
-        write_csv(_frame(), tmp_path / "out.csv")
+        write_table(_frame(), tmp_path / "out.csv")
         assert reader.read() == "old"
 
 
@@ -95,6 +93,6 @@ def test_an_error_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path, monk
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
     with pytest.raises(RuntimeError, match="half way"):
-        write_parquet(_frame(), tmp_path / "out.parquet")
+        write_table(_frame(), tmp_path / "out.parquet")
     assert (tmp_path / "out.parquet").read_text() == "old"
     assert os.listdir(tmp_path) == ["out.parquet"]

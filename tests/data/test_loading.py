@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from forecaster import clock
-from forecaster.data.loading import load_bars, load_histories, write_table
+from forecaster.data.loading import load_histories
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.data_import import import_files
+from forecaster.pipeline.data_show import load_bars
 from tests.synthetic import bars_of, ragged_bars
 
 BARS = ragged_bars({"AAA": 60, "BBB": 40})
@@ -159,10 +160,3 @@ def test_a_ticker_without_a_bar_so_early_is_named(home: Path) -> None:
     assert [h.listing.ticker for h in load_histories(None, home, (), before)] == ["AAA"]
     with pytest.raises(DataError, match="BBB: no bar on or before"):
         load_histories(None, home, ["BBB"], before)
-
-
-def test_a_table_goes_to_csv_or_parquet_only(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
-        write_table(BARS, tmp_path / "bars.xlsx")
-    write_table(BARS, tmp_path / "bars.csv")
-    assert len(pd.read_csv(tmp_path / "bars.csv")) == len(BARS)

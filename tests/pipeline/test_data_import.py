@@ -11,7 +11,7 @@ import pytest
 
 from forecaster import clock
 from forecaster.data.history import History, fingerprint
-from forecaster.data.loading import export_file
+from forecaster.pipeline.data_show import export_file
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UsageError
 from forecaster.pipeline.data_import import import_files

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forecaster.data.export import write_csv
+from forecaster.data.export import write_table
 from forecaster.data.sources import file_reading
 from forecaster.data.sources.cells import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
@@ -598,7 +598,7 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
 def test_what_was_exported_is_imported_equal(tmp_path):
     rows = "2024-01-02,0.1,0.30000000000000004,0.1,0.2,1\n2024-01-03,1,2,0.5,1.7,0\n"
     bars = _read(tmp_path, HEADER + rows)
-    write_csv(bars.assign(ticker="^GSPC"), tmp_path / "out.csv")
+    write_table(bars.assign(ticker="^GSPC"), tmp_path / "out.csv")
     (history,) = read_file(tmp_path / "out.csv")
     assert history.listing.ticker == "^GSPC"
     pd.testing.assert_frame_equal(history.bars, bars, check_exact=True)
