@@ -1,9 +1,9 @@
-"""The gradient of one error is a sum over the days before it, and why far days fade or explode.
+"""Gradient contributions by day of one error, and why early ones vanish or explode.
 
 Run: python docs/labs/contributions.py
 
-Give every day a copy of the shared weights: the gradient with respect to the copy of day i is
-what day i contributes. Their sum is what `forecaster` computes for the shared weights.
+Every day has a copy of the shared weights: the gradient with respect to the copy of day i is
+the contribution of day i. Their sum is what `forecaster` computes for the shared weights.
 """
 
 import torch
@@ -19,7 +19,7 @@ DAYS, HIDDEN = 8, 4
 
 
 def unrolled(network: Network, x: Tensor, outcome: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Unroll by hand; give dE/ds_i and dE/dW_s(copy i) of the last day's error, oldest first."""
+    """Unroll by hand; return dE/ds_i and dE/dW_s(copy i) of the last error, oldest first."""
     fused, head = network.core.fused, network.head.linear
     copies = [fused.weight_hh_l0.detach().clone().requires_grad_() for _ in range(DAYS)]
     bias = fused.bias_ih_l0 + fused.bias_hh_l0
@@ -33,7 +33,7 @@ def unrolled(network: Network, x: Tensor, outcome: Tensor) -> tuple[list[Tensor]
 
 
 def shared(network: Network, x: Tensor, outcome: Tensor) -> Tensor:
-    """Ask the gradient function for dE/dW_s of the last day's error, full BPTT."""
+    """Compute dE/dW_s of the last day's error by the engine, full BPTT."""
     mask = torch.zeros(DAYS, 1, 1, dtype=torch.bool)
     mask[-1] = True
     y = torch.zeros(DAYS, 1, 1, dtype=x.dtype) + outcome
@@ -43,7 +43,7 @@ def shared(network: Network, x: Tensor, outcome: Tensor) -> Tensor:
 
 
 def elman(scale: float) -> Network:
-    """A network whose W_s is a rotation times `scale`, fed so little that tanh stays linear."""
+    """Build a network with W_s = rotation x `scale` and inputs so small that tanh is linear."""
     torch.manual_seed(1)
     network = Network(ElmanCore(2, HIDDEN), Head(HIDDEN, [PointForm()])).double()
     with torch.no_grad():
@@ -57,7 +57,7 @@ def elman(scale: float) -> Network:
 
 
 def main() -> None:
-    """Print sizes by lag for weights that shrink, keep and stretch."""
+    """Print norms by lag for weights that shrink, preserve and stretch."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(DAYS, 1, 2, generator=generator, dtype=torch.float64)
     outcome = torch.ones(1, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The delay line: a lag that truncation provably cannot learn, and the one day that decides.
+"""A delay line: a lag that truncation provably cannot learn, to the day.
 
 Run: python docs/labs/delay_line.py
 """
@@ -14,11 +14,11 @@ from forecaster.models.elman import ElmanCore
 from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import Network
 
-LAG, DAYS, LANES, PASSES, RATE = 10, 240, 16, 80, 0.5
+LAG, DAYS, ROWS, EPOCHS, RATE = 10, 240, 16, 80, 0.5
 
 
 def delay_line() -> Network:
-    """A shift register of LAG + 1 units whose write gate is closed and whose end is read."""
+    """Build a shift register of LAG + 1 units whose write gate is closed and whose end is read."""
     core: RecurrentCore = ElmanCore(1, LAG + 1)
     network = Network(core, Head(LAG + 1, [PointForm()])).double()
     with torch.no_grad():
@@ -30,21 +30,21 @@ def delay_line() -> Network:
 
 
 def learnable(network: Network) -> dict[str, tuple[int, int]]:
-    """The only two weights that learn: the write gate w and the readout v."""
+    """Return the only two trained weights: the write gate w and the readout v."""
     return {"core.fused.weight_ih_l0": (0, 0), "head.linear.weight": (0, LAG)}
 
 
-def error_after_training(steps: int, stride: int) -> tuple[float, bool]:
+def error_after_training(k2: int, k1: int) -> tuple[float, bool]:
     """Train by plain gradient descent; return the relative error and whether anything moved."""
     generator = torch.Generator().manual_seed(0)
-    x = 0.3 * torch.randn(DAYS, LANES, 1, generator=generator, dtype=torch.float64)
-    y = torch.cat([torch.zeros(LAG, LANES, 1, dtype=torch.float64), x[:-LAG]])
-    network, plan = delay_line(), BPTTPlan.truncated(k2=steps, k1=stride)
+    x = 0.3 * torch.randn(DAYS, ROWS, 1, generator=generator, dtype=torch.float64)
+    y = torch.cat([torch.zeros(LAG, ROWS, 1, dtype=torch.float64), x[:-LAG]])
+    network, plan = delay_line(), BPTTPlan.truncated(k2=k2, k1=k1)
     before = [parameter.clone() for parameter in network.parameters()]
-    for _ in range(PASSES):
+    for _ in range(EPOCHS):
         descend(network, x, y, plan)
     with torch.no_grad():
-        prediction, _ = network(x, network.initial_state(LANES))
+        prediction, _ = network(x, network.initial_state(ROWS))
     moved = any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
     scored = slice(LAG, None)
     error = (prediction[scored] - y[scored]).square().mean() / y[scored].square().mean()
@@ -52,27 +52,27 @@ def error_after_training(steps: int, stride: int) -> tuple[float, bool]:
 
 
 def descend(network: Network, x: Tensor, y: Tensor, plan: BPTTPlan) -> None:
-    """One pass, one step per stride; the state is carried."""
-    stride, steps = plan.k1 or DAYS, plan.k2 or DAYS
-    states = {0: network.initial_state(LANES)}
-    for start in range(0, DAYS, stride):
-        first = max(0, start + stride - steps)
-        stop = min(start + stride, DAYS)
-        lengths = tuple(min(stride, stop - day) for day in range(first, stop, stride))
+    """Train for one epoch, one step every k1 days; the state is carried."""
+    k1, k2 = plan.k1 or DAYS, plan.k2 or DAYS
+    states = {0: network.initial_state(ROWS)}
+    for start in range(0, DAYS, k1):
+        first = max(0, start + k1 - k2)
+        stop = min(start + k1, DAYS)
+        lengths = tuple(min(k1, stop - day) for day in range(first, stop, k1))
         mask = torch.zeros_like(y[first:stop], dtype=torch.bool)
         mask[start - first :] = True
-        count = float(stride * LANES)
+        count = float(k1 * ROWS)
         grid = Grid(lengths=lengths, context=len(lengths) - 1)
         block = bptt_gradients(
             network, x[first:stop], y[first:stop], mask, states[first], plan, count, grid
         )
         for number, state in enumerate(block.states, start=1):
-            states[first + number * stride] = state
+            states[first + number * k1] = state
         step(network, block.gradients)
 
 
 def step(network: Network, gradients: tuple[Tensor, ...]) -> None:
-    """Move the two weights that may learn."""
+    """Update the two weights that are trained."""
     chosen = learnable(network)
     with torch.no_grad():
         for (name, parameter), gradient in zip(network.named_parameters(), gradients, strict=True):
@@ -81,15 +81,13 @@ def step(network: Network, gradients: tuple[Tensor, ...]) -> None:
 
 
 def main() -> None:
-    """Print the cliff."""
+    """Print the table."""
     torch.set_num_threads(1)
-    print(f"the target is the input of {LAG} days ago; relative error after {PASSES} passes")
+    print(f"the target is the input of {LAG} days ago; relative error after {EPOCHS} epochs")
     print("  k2  k1  relative error  weights")
-    for steps, stride in [(5, 5), (10, 10), (10, 5), (11, 11), (12, 6), (20, 20)]:
-        error, moved = error_after_training(steps, stride)
-        print(
-            f"{steps:>4}{stride:>4}{error:>16.3f}  {'moved' if moved else 'untouched, bit for bit'}"
-        )
+    for k2, k1 in [(5, 5), (10, 10), (10, 5), (11, 11), (12, 6), (20, 20)]:
+        error, moved = error_after_training(k2, k1)
+        print(f"{k2:>4}{k1:>4}{error:>16.3f}  {'changed' if moved else 'unchanged, bit for bit'}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Which days an error reaches: the triangle, measured by asking the gradient function itself.
+"""The pairs of error and earlier day that a BPTT plan keeps, measured with the engine.
 
-Run: python docs/labs/triangle.py
+Run: python docs/labs/kept_pairs.py
 """
 
 import torch
@@ -17,7 +17,7 @@ DAYS = 12
 
 
 class Probed(RecurrentCore):
-    """Adds a trainable zero to each day's input; its gradient is dE/dx of that day."""
+    """A core with a trainable zero added to each day's input; its gradient is dE/dx of that day."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,16 +26,16 @@ class Probed(RecurrentCore):
         self.probe = nn.Parameter(torch.zeros(DAYS))
 
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """The input of each day is its number, which looks its probe up."""
+        """Add to each day the probe of its number, which is the input."""
         return self.core(torch.ones_like(x) + self.probe[x.long()], state)
 
     def initial_state(self, rows: int) -> RecurrentState:
-        """Start as the core does."""
+        """Return the initial state of the core."""
         return self.core.initial_state(rows)
 
 
-def reached(network: Network, day: int, plan: BPTTPlan) -> list[bool]:
-    """The days whose inputs the error of one day has a gradient with respect to."""
+def kept(network: Network, day: int, plan: BPTTPlan) -> list[bool]:
+    """Return for each day whether the error of one day has a gradient for its input."""
     x = torch.arange(float(DAYS))[:, None, None]
     mask = torch.zeros(DAYS, 1, 1, dtype=torch.bool)
     mask[day] = True
@@ -46,7 +46,7 @@ def reached(network: Network, day: int, plan: BPTTPlan) -> list[bool]:
 
 
 def main() -> None:
-    """Print a triangle per plan: a row per error, a column per day it may reach."""
+    """Print a triangle per plan: a row per error, a column per earlier day."""
     torch.manual_seed(0)
     network = Network(Probed(), Head(3, [PointForm()]))
     nn.init.normal_(network.head.linear.weight)
@@ -59,7 +59,7 @@ def main() -> None:
     for name, plan in plans.items():
         print(f"{name}")
         for day in range(DAYS):
-            row = reached(network, day, plan)
+            row = kept(network, day, plan)
             print("  " + " ".join("#" if hit else "." for hit in row[: day + 1]))
 
 
