@@ -42,9 +42,9 @@ def trained_home(pristine_home: Path) -> Iterator[Path]:
 
 
 def files_of(home: Path) -> set[str]:
-    """Name every file and folder below a home, with the size of each file.
+    """Return every file and folder below a home, with the size of each file.
 
-    Not what SQLite puts beside its files, for readers too.
+    Not the files of SQLite beside its own, which readers create too.
     """
     return {
         f"{path.relative_to(home)} {path.stat().st_size if path.is_file() else ''}"
@@ -55,5 +55,5 @@ def files_of(home: Path) -> set[str]:
 
 @pytest.fixture
 def home(pristine_home: Path, tmp_path: Path) -> Path:
-    """A copy that a test may write to or damage."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(pristine_home, tmp_path / "home"))

@@ -25,7 +25,7 @@ def stored(run: Run, home: Path) -> str:
 
 
 def refused(result: Result, code: int, *words: str) -> None:
-    """Assert the exit code, and one line on stderr that holds the words."""
+    """Assert the exit code, and one line on stderr with the words."""
     assert result.exit_code == code, result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("forecaster: ")]
     assert len(lines) == 1 and result.stdout == "", result.output
@@ -58,7 +58,6 @@ def refused(result: Result, code: int, *words: str) -> None:
         (["--lookback", 0], ["--lookback 0", "at least 1 day"]),
         (["--lookback", "some"], ["--lookback some"]),
         (["--device", "cuda"], ["--device cuda", "--device cpu"]),
-        (["--device", "tpu"], ["--device tpu"]),
         (["--target", "price"], ["--target price"]),
         (["--hidden", 0], ["--hidden 0"]),
         (["--bptt-k2", 0], ["--bptt-k2 0"]),
@@ -72,6 +71,16 @@ def test_contradictory_or_malformed_options_exit_2(
     run: Run, trained_home: Path, options: list[object], words: list[str]
 ) -> None:
     refused(run("train", *options, "--home", trained_home), 2, *words)
+
+
+@pytest.mark.parametrize(
+    "options", [["--device", "tpu"], ["--model", "transformer"], ["--hidden", "many"]]
+)
+def test_a_value_of_no_choice_exits_2_with_the_choices(run: Run, options: list[str]) -> None:
+    done = run("train", *options)
+    assert done.exit_code == 2 and done.stdout == ""
+    assert options[0] in done.stderr and options[1] in done.stderr
+    assert "'cpu', 'cuda', 'mps'" in done.stderr or options[0] != "--device"
 
 
 def test_a_malformed_ticker_exits_2_whatever_else_is_missing(run: Run, tmp_path: Path) -> None:
@@ -128,7 +137,7 @@ def test_a_short_ticker_is_left_out_and_the_others_train(
         (5, "volume", "-1", "volume"),
     ],
 )
-def test_a_bad_bar_is_named_and_nothing_is_stored(
+def test_a_bad_bar_is_reported_and_nothing_is_stored(
     run: Run, home: Path, tmp_path: Path, row: int, column: str, value: str, word: str
 ) -> None:
     before = stored(run, home)
@@ -178,7 +187,7 @@ def weights_of(home: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["one bit", "truncated", "junk", "gone"])
-def test_damaged_weights_are_refused(run: Run, home: Path, damage: str) -> None:
+def test_corrupt_weights_are_refused(run: Run, home: Path, damage: str) -> None:
     file = weights_of(home)
     content = bytearray(file.read_bytes())
     if damage == "one bit":
@@ -187,7 +196,7 @@ def test_damaged_weights_are_refused(run: Run, home: Path, damage: str) -> None:
     if damage == "gone":
         file.unlink()
     for command in ("evaluate", "predict"):
-        refused(run(command, "--as-of", "2012-10-12", "--home", home), 65, "damaged")
+        refused(run(command, "--as-of", "2012-10-12", "--home", home), 65, "corrupt")
 
 
 def test_a_missing_home_stops_writers_before_any_work(run: Run, tmp_path: Path) -> None:
@@ -232,7 +241,7 @@ def test_a_read_only_home_can_be_read_but_not_written(home: Path) -> None:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_an_empty_home_names_the_next_command(run: Run, tmp_path: Path) -> None:
+def test_an_empty_home_gives_the_next_command(run: Run, tmp_path: Path) -> None:
     refused(run("train", "--home", tmp_path), 66, "forecaster fetch")
     refused(run("evaluate", "--home", tmp_path), 66, "forecaster train")
 

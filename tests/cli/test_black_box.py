@@ -1,6 +1,6 @@
 """The unmodified command line against Yahoo's own protocol: a process, TLS, and nothing else.
 
-All that leads it to the loopback is what a user behind a company's proxy sets. The polite
+Only what a user behind a company's proxy sets leads it to the loopback. The polite
 pace of a request a second is real, so the first fetches run side by side.
 """
 
@@ -42,7 +42,7 @@ MORE_FETCHES = {
 ABROAD = {"TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}
 NO_PROXY_THERE = {"HTTPS_PROXY": "http://127.0.0.1:1"}
 DISTRUSTED = {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
-# Tickers that always fail, how the command ends and what it says; the tries at their charts.
+# Tickers that always fail: environment, exit code, words of the error, tries at their charts.
 FAULTS = {
     "DOWN": ({}, 69, "Yahoo answered 500 with something that is not a chart", 3),
     "HTML": ({}, 69, "Yahoo answered 200 with something that is not a chart", 3),
@@ -60,7 +60,7 @@ TINY = ["--hidden", "4", "--max-steps", "25"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of one command, and the paths it asked Yahoo for."""
+    """The result of one command, and the paths it asked Yahoo for."""
 
     code: int
     stdout: str
@@ -104,12 +104,12 @@ class Box:
 
 @contextmanager
 def box(folder: Path, unlike: Mapping[str, str]) -> Iterator[Box]:
-    """Open a box; when it closes, nobody but Yahoo was asked and the user's folder is empty."""
+    """Open a box; when it closes, only Yahoo was asked and the user's folder is empty."""
     user, home = folder / "user", folder / "home"
     user.mkdir()
     home.mkdir()
     with LoopbackYahoo() as yahoo, YahooProxy(yahoo, folder) as proxy:
-        yahoo.always("LIMIT", limited("600"))  # longer than anybody waits
+        yahoo.always("LIMIT", limited("600"))  # longer than the source waits
         yahoo.always("LONG", claiming(500))
         yield Box(yahoo=yahoo, proxy=proxy, user=user, home=home, unlike=unlike)
     assert proxy.refused == []
@@ -170,7 +170,7 @@ def test_a_first_fetch_asks_for_each_chart_twice_and_a_cookie_once(
 
 
 @pytest.mark.parametrize("ticker", ["AAPL", "MSFT"])
-def test_what_was_served_is_what_is_stored(
+def test_the_served_bars_are_stored(
     boxes: dict[str, Box], fetched: dict[str, Done], ticker: str
 ) -> None:
     """Every final bar to the last digit, dividends and splits on their days."""
@@ -292,8 +292,8 @@ def test_a_limit_of_rate_exits_75_and_nothing_more_is_asked(fetched: dict[str, D
 
 
 @pytest.mark.parametrize("address", ["example.com:443", "yahoo.com.example:443", "fc.yahoo.com:80"])
-def test_asking_anybody_else_would_be_noticed(tmp_path: Path, address: str) -> None:
-    """The proof of the proof: the proxy refuses and remembers what is not Yahoo."""
+def test_a_request_to_another_host_would_be_noticed(tmp_path: Path, address: str) -> None:
+    """The proof of the proof: the proxy refuses and records what is not Yahoo."""
     host, port = address.split(":")
     with LoopbackYahoo() as yahoo, YahooProxy(yahoo, tmp_path) as proxy:
         connection = http.client.HTTPSConnection(urlsplit(proxy.url).netloc)
@@ -303,10 +303,8 @@ def test_asking_anybody_else_would_be_noticed(tmp_path: Path, address: str) -> N
     assert proxy.refused == [f"CONNECT {address}"] and proxy.opened == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The session checks who answers, so that a proxy cannot invent prices unasked."""
+def test_an_unknown_certificate_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session checks the server, so that a proxy cannot invent prices."""
     with LoopbackYahoo() as yahoo, YahooProxy(yahoo, tmp_path) as proxy:
         for name in proxy.environment:
             monkeypatch.delenv(name, raising=False)

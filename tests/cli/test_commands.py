@@ -92,7 +92,7 @@ def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("reach", "model"),
+    ("horizon", "model"),
     [
         pytest.param(horizon, model, marks=[] if (number, model) in SOON else pytest.mark.slow)
         for number, horizon in enumerate(HORIZONS)
@@ -118,12 +118,12 @@ def test_tickers_file(run: Run, home: Path, tmp_path: Path) -> None:
     names.write_text("AAA  # the first\n\n# none\nbbb\n")
     content = parsed(run("train", "--tickers-file", names, *QUICK, "--home", home, "--json"))
     assert content["tickers"] == ["AAA", "BBB"]
-    names.write_text("# nobody\n")
+    names.write_text("# none\n")
     assert run("train", "--tickers-file", names, "--home", home).exit_code == 2
     assert run("train", "--tickers-file", tmp_path / "none", "--home", home).exit_code == 2
 
 
-def test_evaluate_prints_baselines_blocks_and_verdict(run: Run, home: Path) -> None:
+def test_evaluate_prints_benchmarks_the_split_and_a_comparison(run: Run, home: Path) -> None:
     done = run("evaluate", "--no-twins", "--home", home)
     assert done.exit_code == 0
     for word in ("fit", "select", "report", "zero-return", "ar5", "persistence", "har", "har-x"):
@@ -136,7 +136,7 @@ def test_evaluate_prints_baselines_blocks_and_verdict(run: Run, home: Path) -> N
 def evaluated(
     run: Run, pristine_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict, pd.DataFrame]:
-    """The JSON and the forecasts of one evaluation against every rival."""
+    """The JSON and the forecasts of one evaluation against every benchmark."""
     folder = tmp_path_factory.mktemp("evaluated")
     home, file = shutil.copytree(pristine_home, folder / "home"), folder / "forecasts.csv"
     done = run("evaluate", "--forecasts", file, "--no-report", "--home", home, "--json")
@@ -184,27 +184,27 @@ def test_models_list_and_show(run: Run, home: Path) -> None:
     assert shown["version"] == made["version"]
     weights = home / "models" / made["version"] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    (damaged,) = parsed(run("models", "list", "--home", home, "--json"))["versions"]
-    assert damaged["state"] == "damaged"
+    (corrupt,) = parsed(run("models", "list", "--home", home, "--json"))["versions"]
+    assert corrupt["state"] == "corrupt"
     assert run("models", "show", "--home", home).exit_code == 65
 
 
-def test_models_list_counts_whole_tickers_beside_a_damaged_version(run: Run, home: Path) -> None:
+def test_models_list_counts_tickers_beside_a_corrupt_version(run: Run, home: Path) -> None:
     (made,) = versions(home)
     shutil.copytree(home / "models" / made, home / "models" / f"{made[:-8]}00000000")
     rows = parsed(run("models", "list", "--home", home, "--json"))["versions"]
-    assert {row["state"]: row["tickers"] for row in rows} == {"damaged": None, "good": 3}
+    assert {row["state"]: row["tickers"] for row in rows} == {"corrupt": None, "good": 3}
     names, *lines = run("models", "list", "--home", home).stdout.splitlines()
     at = names.index("tickers")
     assert [line[at:].split()[0] for line in lines if line.endswith("good")] == ["3"]
 
 
-def test_a_damaged_newest_version_is_passed_over(run: Run, home: Path) -> None:
+def test_a_corrupt_newest_version_is_passed_over(run: Run, home: Path) -> None:
     (made,) = versions(home)
     shutil.copytree(home / "models" / made, home / "models" / f"9{made[1:]}")
     done = run("predict", "AAA", "--as-of", "2012-10-12", "--home", home, "--json")
     assert parsed(done)["version"] == made
-    assert done.stderr.startswith(f"WARNING version 9{made[1:]} is damaged")
+    assert done.stderr.startswith(f"WARNING version 9{made[1:]} is corrupt")
     assert run("evaluate", f"9{made[1:]}", "--home", home).exit_code == 65
 
 
@@ -216,18 +216,16 @@ def test_no_versions_are_an_empty_list_and_the_next_command(run: Run, tmp_path: 
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_what_to_type_next_is_for_the_same_home_and_evening(
-    run: Run, home: Path, before: bool
-) -> None:
-    """Ready to be pasted into a shell, wherever the home was named."""
+def test_the_next_command_is_for_the_same_home_and_day(run: Run, home: Path, before: bool) -> None:
+    """Ready to be pasted into a shell, wherever the home option stands."""
     spaced = home.rename(home.parent / "a home")
-    options, evening = ["--home", spaced], ["--as-of", "2012-10-12"]
-    train, evaluate = ["train", "AAA", *QUICK, *evening], ["evaluate", *FAST, *evening]
+    options, until = ["--home", spaced], ["--as-of", "2012-10-12"]
+    train, evaluate = ["train", "AAA", *QUICK, *until], ["evaluate", *FAST, *until]
     for line in (train, evaluate):
         done = run(*options, *line) if before else run(*line, *options)
         last = done.stdout.splitlines()[-1]
         assert last.startswith("next    forecaster ")
-        assert shlex.split(last)[-4:] == [*evening, "--home", str(spaced)]
+        assert shlex.split(last)[-4:] == [*until, "--home", str(spaced)]
         quickly = FAST if line is train else []  # of the evaluation that comes next
         assert run(*shlex.split(last)[2:], *quickly).exit_code == 0
 
@@ -242,24 +240,24 @@ def test_nothing_is_repeated_that_was_not_given(
 
 
 def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_home: Path) -> None:
-    evening = ["--as-of", "2012-10-12", "--no-ledger", "--home", trained_home]
-    returns = run("predict", *evening).stdout
+    until = ["--as-of", "2012-10-12", "--no-ledger", "--home", trained_home]
+    returns = run("predict", *until).stdout
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
-    ranges = run("predict", "--target", "range", *evening).stdout
+    ranges = run("predict", "--target", "range", *until).stdout
     assert "high / low = exp(exp(forecast))" in ranges and "price" not in ranges
     assert "price" not in ranges and "prob_up" not in ranges and "  interval" not in ranges
 
 
-def test_predict_says_of_each_forecast_what_it_is_worth(run: Run, trained_home: Path) -> None:
+def test_predict_marks_forecasts_of_training_days(run: Run, trained_home: Path) -> None:
     (made,) = versions(trained_home)
-    evening = ["--as-of", "2012-05-01", "--no-ledger", "--home", trained_home, "--json"]
-    done = run("predict", "AAA", "--version", made, *evening)
+    until = ["--as-of", "2012-05-01", "--no-ledger", "--home", trained_home, "--json"]
+    done = run("predict", "AAA", "--version", made, *until)
     content = parsed(done)
     assert content["in_sample"] is True and content["missing"] == []
     assert done.stderr.startswith(f"WARNING version {made} was fitted and selected on days until")
     (row,) = content["forecasts"]
     assert row["trained_on"] is True and row["interval"] in ("own", "pooled")
-    refused = run("predict", "AAA", *evening)
+    refused = run("predict", "AAA", *until)
     assert refused.exit_code == 66 and "--as-of 2012-05-01" in refused.stderr
 
 
@@ -286,7 +284,7 @@ def test_quiet_keeps_stderr_empty(run: Run, home: Path) -> None:
 
 
 def test_settings_file_of_the_home_is_read(run: Run, home: Path) -> None:
-    (home / "forecaster.toml").write_text("[train]\nmodel = 'gru'\nhidden = 4\nmax_updates = 25\n")
+    (home / "forecaster.toml").write_text("[train]\nmodel = 'gru'\nhidden = 4\nmax_steps = 25\n")
     content = parsed(run("train", "--home", home, "--json"))
     assert content["training"]["hidden"] == 4
     assert content["version"].split("-")[2] == "gru"
