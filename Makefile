@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.installed
 .PHONY: setup demo
 setup: $(VENV)/.dev  ## make .venv with everything for using and changing forecaster
 
-demo: $(VENV)/.installed  ## the whole job on real S&P 500 and NASDAQ prices, in demo/
+demo: $(VENV)/.installed  ## fetch, train, evaluate, predict on real S&P 500 and NASDAQ prices, in demo/
 	mkdir -p $(DEMO)
 	$(RUN) fetch --source sample --home $(DEMO)
 	$(RUN) train --target return,range --as-of 2018-12-31 --home $(DEMO)
@@ -47,22 +47,19 @@ fetch: $(VENV)/.installed  ## download prices: make fetch TICKERS="AAPL MSFT"
 train: $(VENV)/.installed  ## train a version: make train TICKERS=AAPL ARGS="--target range"
 	$(RUN) train $(TICKERS) --home $(HOME_DIR) $(ARGS)
 
-evaluate: $(VENV)/.installed  ## score the newest version beside the baselines
+evaluate: $(VENV)/.installed  ## score the newest version beside the benchmarks
 	$(RUN) evaluate --home $(HOME_DIR) $(ARGS)
 
 predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=AAPL
 	$(RUN) predict $(TICKERS) --home $(HOME_DIR) $(ARGS)
 
-# The command that `forecaster schedule` gives to cron.
-.PHONY: nightly retrain
-nightly: $(VENV)/.installed  ## do every night that is due: make nightly TICKERS="AAPL MSFT"
+# The command that `forecaster schedule` gives to cron; without TICKERS for all in the store.
+.PHONY: daily
+daily: $(VENV)/.installed  ## run every session that is due: make daily TICKERS="AAPL MSFT"
 	$(RUN) retrain $(TICKERS) --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
 
-retrain: $(VENV)/.installed  ## the same for all tickers in the store
-	$(RUN) retrain --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
-
 .PHONY: format lint type test test-slow mutants faults check-series check bench experiments wheel clean
-format: $(VENV)/.dev  ## rewrite the code in the house style
+format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -76,18 +73,18 @@ type: $(VENV)/.dev  ## types, strictly
 test: $(VENV)/.dev  ## the fast tests, offline
 	$(BIN)/pytest -n auto -m "not slow and not gpu"
 
-test-slow: $(VENV)/.dev  ## the proofs that take minutes, offline
+test-slow: $(VENV)/.dev  ## the tests that take minutes, offline
 	$(BIN)/pytest -m "slow and not gpu"
 
-mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must notice each
+mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must fail for each
 	$(BIN)/python -m tests.mutants.run
 
 # CI draws from these; to draw again what it drew: FAULTS_SEED=... make test-slow
-faults: $(VENV)/.dev  ## every fault of the nights: 25 kills a phase, each write failing; half an hour
+faults: $(VENV)/.dev  ## every fault of the daily run: 25 kills a phase, each write failing; half an hour
 	FAULTS=all $(BIN)/pytest -m "not gpu" tests/faults
 
 # Real series cannot be in git: DIR is a folder of yours.
-check-series: $(VENV)/.dev  ## hold the data rules against real series: make check-series DIR=...
+check-series: $(VENV)/.dev  ## apply the data rules to real series: make check-series DIR=...
 	$(BIN)/python -m tests.check_series $(DIR)
 
 check: lint type test  ## what must be green before a commit

@@ -168,7 +168,19 @@ def test_evaluate_writes_the_forecast_table(evaluated: tuple[dict, pd.DataFrame]
 
 def test_predict_gives_the_next_session_of_each_ticker(run: Run, home: Path) -> None:
     # Friday 5 October 2012: Columbus Day is a session, so the next one is Monday the 8th.
-    content = parsed(run("predict", "bbb", "--as-of", "2012-10-05", "--home", home, "--json"))
+    content = parsed(
+        run(
+            "predict",
+            "bbb",
+            "--target",
+            "return",
+            "--as-of",
+            "2012-10-05",
+            "--home",
+            home,
+            "--json",
+        )
+    )
     (row,) = content["forecasts"]
     assert (row["ticker"], row["as_of"], row["session"]) == ("BBB", "2012-10-05", "2012-10-08")
     assert row["target"] == "return"
@@ -203,7 +215,7 @@ def test_a_corrupt_newest_version_is_passed_over(run: Run, home: Path) -> None:
     (made,) = versions(home)
     shutil.copytree(home / "models" / made, home / "models" / f"9{made[1:]}")
     done = run("predict", "AAA", "--as-of", "2012-10-12", "--home", home, "--json")
-    assert parsed(done)["version"] == made
+    assert [one["version"] for one in parsed(done)["models"]] == [made]
     assert done.stderr.startswith(f"WARNING version 9{made[1:]} is corrupt")
     assert run("evaluate", f"9{made[1:]}", "--home", home).exit_code == 65
 
@@ -240,8 +252,8 @@ def test_nothing_is_repeated_that_was_not_given(
 
 
 def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_home: Path) -> None:
-    until = ["--as-of", "2012-10-12", "--no-ledger", "--home", trained_home]
-    returns = run("predict", *until).stdout
+    until = ["--as-of", "2012-10-12", "--no-record", "--home", trained_home]
+    returns = run("predict", "--target", "return", *until).stdout
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
     ranges = run("predict", "--target", "range", *until).stdout
     assert "high / low = exp(exp(forecast))" in ranges and "price" not in ranges
@@ -250,12 +262,12 @@ def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_
 
 def test_predict_marks_forecasts_of_training_days(run: Run, trained_home: Path) -> None:
     (made,) = versions(trained_home)
-    until = ["--as-of", "2012-05-01", "--no-ledger", "--home", trained_home, "--json"]
+    until = ["--as-of", "2012-05-01", "--no-record", "--home", trained_home, "--json"]
     done = run("predict", "AAA", "--version", made, *until)
     content = parsed(done)
     assert content["in_sample"] is True and content["missing"] == []
-    assert done.stderr.startswith(f"WARNING version {made} was fitted and selected on days until")
-    (row,) = content["forecasts"]
+    assert done.stderr.startswith(f"WARNING version {made} was trained and validated on days until")
+    row = content["forecasts"][0]
     assert row["trained_on"] is True and row["interval"] in ("own", "pooled")
     refused = run("predict", "AAA", *until)
     assert refused.exit_code == 66 and "--as-of 2012-05-01" in refused.stderr
