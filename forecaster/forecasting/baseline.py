@@ -8,7 +8,7 @@ Shape letters: N rows of the panel, n rows forecast, S series.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,17 +50,24 @@ class Baseline:
         return True
 
     def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
-        """Forecast the session after each series' newest row, S forecasts by target."""
-        known = ~np.isnat(panel.outcome_days)
+        """Forecast the session after each series' newest row, S forecasts by target.
+
+        A series without forecasts of all targets has none (NaN).
+        """
+        rows, known = panel.newest, ~np.isnat(panel.outcome_days)
+        made = {name: forecast_baseline(panel, name, known, rows) for name in panel.targets}
+        centers = np.column_stack([one.center for one in made.values()])
+        complete = np.isfinite(centers + panel.level[rows]).all(axis=1)
         return {
-            target: forecast_baseline(panel, target, known, panel.newest) for target in self.targets
+            name: replace(one, center=np.where(complete, one.center, np.nan))
+            for name, one in made.items()
         }
 
-    def too_short(self, ticker: str) -> str:
-        """Explain why a ticker has no forecast."""
+    def too_short(self, ticker: str, targets: Sequence[str]) -> str:
+        """Explain why a ticker has no forecast of some targets."""
         return (
-            f"{ticker}: no forecast; the baseline of {', '.join(self.targets)} needs {WARM_UP} "
-            "days of it, the last ones without a gap"
+            f"{ticker}: no forecast of {', '.join(targets)}; the baseline of "
+            f"{', '.join(self.targets)} needs {WARM_UP} days, the last ones without a gap"
         )
 
 

@@ -233,11 +233,11 @@ class FittedModel:
             trained_on=np.isin(tickers, self.tickers),
         )
 
-    def too_short(self, ticker: str) -> str:
-        """Explain why a ticker has no forecast."""
+    def too_short(self, ticker: str, targets: Sequence[str]) -> str:
+        """Explain why a ticker has no forecast of some targets."""
         return (
-            f"{ticker}: no forecast; version {self.version} reads {self.lookback} days before it "
-            f"and needs a {', '.join(self.targets)} among the last 22"
+            f"{ticker}: no forecast of {', '.join(targets)}; version {self.version} reads "
+            f"{self.lookback} days before it and needs their values among the last 22"
         )
 
 

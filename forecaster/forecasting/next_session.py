@@ -49,7 +49,7 @@ class Model(Protocol):
     def reads(self, ticker: str) -> bool: ...  # noqa: D102
     def panel(self, histories: Sequence[History]) -> Panel: ...  # noqa: D102
     def next_session(self, panel: Panel) -> dict[str, TargetForecast]: ...  # noqa: D102
-    def too_short(self, ticker: str) -> str: ...  # noqa: D102
+    def too_short(self, ticker: str, targets: Sequence[str]) -> str: ...  # noqa: D102
 
 
 def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str]) -> Model:
@@ -189,13 +189,13 @@ def forecast_next_session(
     made = model.next_session(panel)
     tables = [_table(model, panel, histories, target, made[target], fresh) for target in targets]
     table = pd.concat(tables, ignore_index=True)
-    full = table["ticker"].value_counts()
-    skipped = tuple(
-        history.listing.ticker
-        for history in request.histories
-        if full.get(history.listing.ticker, 0) < len(targets)
-    )
-    reasons = [stale.get(ticker) or model.too_short(ticker) for ticker in skipped]
+    done = set(zip(table["ticker"], table["target"], strict=True))
+    lacking = {
+        ticker: [target for target in targets if (ticker, target) not in done]
+        for ticker in (history.listing.ticker for history in request.histories)
+    }
+    skipped = tuple(ticker for ticker, left in lacking.items() if left)
+    reasons = [stale.get(name) or model.too_short(name, lacking[name]) for name in skipped]
     if table.empty:
         more = f" (and {len(reasons) - 1} more tickers)" if len(reasons) > 1 else ""
         raise DataError(reasons[0] + more)

@@ -1,6 +1,7 @@
 """The log lines of a training: its header, and afterwards its shrinkage and gradients."""
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -10,7 +11,7 @@ from forecaster.data.sequence_packing import PackedSequences
 from forecaster.forecasting.data_set import Dataset, epoch_segments, longest_history
 from forecaster.forecasting.fitting import FitResult
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import SPIKE
+from forecaster.training.trainer import SPIKE, Validation
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +133,19 @@ def log_result(made: FitResult, settings: TrainSettings) -> None:
     """Log the shrinkage and the clipped gradients; warn of several gradient spikes."""
     for target, share in zip(made.model.targets, made.model.shrinkage, strict=True):
         log.info("shrinkage  %s %.2f (Mincer–Zarnowitz slope on validation)", target, share)
-    several = len(made.validations_by_member) > 1
-    for number, validations in enumerate(made.validations_by_member, start=1):
+    _log_gradients(made.validations_by_member, settings)
+
+
+def _log_gradients(
+    validations_by_member: Sequence[Sequence[Validation]], settings: TrainSettings
+) -> None:
+    several = len(validations_by_member) > 1
+    for number, validations in enumerate(validations_by_member, start=1):
         last = validations[-1]
         member = f"member {number}: " if several else ""
         often = last.clipped > CLIPPED_OFTEN * last.step
         log.info(
-            "clipped %s%s of %s gradients at --clip-grad %g%s",
+            "clipping  %s%s of %s gradients at --clip-grad %g%s",
             *(member, f"{last.clipped:,}", f"{last.step:,}", settings.clip_grad),
             "; so often that it sets the pace, and not --lr" if often else "",
         )

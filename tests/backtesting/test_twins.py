@@ -33,7 +33,7 @@ def split(panel: Panel) -> Split:
 def test_a_network_that_says_nothing_is_its_base(panel: Panel, split: Split) -> None:
     """The linear twin is what a network on the linear base adds to."""
     linear = SETTINGS.model_copy(update={"base": "linear"})
-    network = fit_panel(panel, split, linear).fitted
+    network = fit_panel(panel, split, linear).model
     rows = np.ones(len(panel.days), dtype=bool)
     twin = linear_twin(panel, split, SETTINGS)
     np.testing.assert_allclose(
@@ -51,7 +51,7 @@ def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split)
         level=panel.level[:, 1:2],
         y=panel.y[:, 1:2],
     )
-    base = replace(fit_panel(one, split, har).fitted, networks=())
+    base = replace(fit_panel(one, split, har).model, networks=())
     assert base.reader.base is not None and base.reader.base.names == HAR_INPUTS["range"]
     fit, _, report = split.masks(panel.outcome_days)
     expected = least_squares(one.har_terms("range"), one.y[:, 0], fit)
@@ -62,7 +62,7 @@ def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split)
 
 def test_the_memoryless_twin_reads_one_day(panel: Panel, split: Split) -> None:
     """Other inputs yesterday change nothing of what it makes of today's."""
-    made = memoryless_twin(panel, split, SETTINGS).fitted
+    made = memoryless_twin(panel, split, SETTINGS).model
     network = made.networks[0]
     assert type(network.core.core).__name__ == "MLPCore"
     inputs = made.reader.inputs(panel)

@@ -1,4 +1,4 @@
-"""`forecaster memory` as its user sees it."""
+"""`forecaster memory` in the terminal."""
 
 import json
 from collections.abc import Callable
@@ -24,11 +24,11 @@ def short_home(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     return home
 
 
-def test_memory_prints_reach_bias_and_one_sentence_of_advice(run: Run, short_home: Path) -> None:
+def test_memory_prints_horizon_bias_and_one_sentence_of_advice(run: Run, short_home: Path) -> None:
     done = run("memory", "--lags", 8, "--home", short_home)
     assert done.exit_code == 0, done.output
     labels = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
-    for label in ("version", "block", "bptt", "memory", "decay", "growth", "cold", "bias", "noise"):
+    for label in ("version", "data", "bptt", "memory", "decay", "growth", "cold", "bias", "noise"):
         assert label in labels
     assert "trading days back" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("advice  ")
@@ -40,14 +40,14 @@ def test_memory_json_is_one_object(run: Run, short_home: Path) -> None:
     content = json.loads(done.stdout)
     assert content["schema"] == "forecaster.memory/1"
     assert content["lags"] == 60 and len(content["gradient_by_lag"]) == 61
-    assert [row["reach"] for row in content["bias"]] == [1, 2, 5, 10, 21, 42]
-    assert content["advised"]["steps"] == 2 * content["advised"]["stride"]
+    assert [row["horizon"] for row in content["bias"]] == [1, 2, 5, 10, 21, 42]
+    assert content["advised"]["k2"] == 2 * content["advised"]["k1"]
     assert content["advised"]["bias"] <= 0.2
-    assert content["own"]["steps"] == 21
+    assert content["own"]["k2"] == 21
     assert content["largest_stretch"]["max"] >= content["largest_stretch"]["mean"] > 0.0
     assert len(content["cold_start"]["cold"]) == len(content["cold_start"]["warm"]) == 63
-    (looks,) = content["looks"].values()
-    assert looks[0][0] == 30 and looks[0][1] > 0.0
+    (losses,) = content["validations"].values()
+    assert losses[0][0] == 30 and losses[0][1] > 0.0
     assert set(content["effective_memory"]) == {"0.5", "0.1", "0.01"}
 
 
@@ -74,7 +74,9 @@ def test_memory_refuses_in_one_line(
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_page_that_cannot_be_written_is_said_before_any_work(run: Run, short_home: Path) -> None:
+def test_a_page_that_cannot_be_written_is_reported_before_any_work(
+    run: Run, short_home: Path
+) -> None:
     file = short_home / "nowhere" / "memory.html"
     done = run("memory", "no-such-version", "--html", file, "--home", short_home)
     assert done.exit_code == 73 and "nowhere is no folder" in done.stderr
@@ -83,4 +85,4 @@ def test_a_page_that_cannot_be_written_is_said_before_any_work(run: Run, short_h
 def test_auto_with_windows_is_refused_in_one_line(run: Run, trained_home: Path) -> None:
     done = run("train", "--bptt-k2", "auto", "--lookback", 60, "--home", trained_home)
     assert done.exit_code == 2
-    assert "auto measures memory over whole histories. Give a number of days" in done.stderr
+    assert "auto measures memory over whole histories. Use a number of days" in done.stderr

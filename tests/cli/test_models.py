@@ -90,7 +90,7 @@ def test_a_damaged_registry_stops_changes_and_not_forecasts(
     assert sorted((home / "models").iterdir()) == there, "found out before any work"
     done = run("predict", "AAA", *EVENING, "--home", home)
     assert done.exit_code == 3 and "who is champion cannot be told" in done.stderr
-    assert "not remembered" in done.stderr and "AAA" in done.stdout
+    assert "not recorded" in done.stderr and "AAA" in done.stdout
 
 
 def test_compare_shows_what_differs_and_not_what_is_alike(
@@ -123,9 +123,9 @@ def test_prune_removes_the_oldest_and_says_so_first(
 
 def test_predict_remembers_once_and_not_what_it_is_told_not_to(run: Run, home: Path) -> None:
     def count(*options: str) -> int | None:
-        return content(run("predict", *EVENING, *options, "--json", "--home", home))["remembered"]
+        return content(run("predict", *EVENING, *options, "--json", "--home", home))["recorded"]
 
-    assert count("--no-ledger") is None
+    assert count("--no-record") is None
     assert count() == 3 and count() == 0
     assert count("--target", "range") == 3
 
@@ -133,10 +133,10 @@ def test_predict_remembers_once_and_not_what_it_is_told_not_to(run: Run, home: P
 def test_a_home_that_cannot_be_written_forecasts_all_the_same(
     run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And says in one line that nothing is remembered."""
+    """And reports in one line that nothing is recorded."""
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
     done = run("predict", "AAA", *EVENING, "--home", home)
-    assert done.exit_code == 0 and done.stderr.count("not remembered") == 1
+    assert done.exit_code == 0 and done.stderr.count("not recorded") == 1
     assert run("models", "promote", "x", "--home", home).exit_code == 66
     assert run("models", "prune", "--home", home).exit_code == 0
 

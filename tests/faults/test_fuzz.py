@@ -179,7 +179,7 @@ def test_any_manifest_forecasts_or_is_refused(
         told = {**content, "version": version} if isinstance(content, dict) else content
         (folder / "manifest.json").write_text(json.dumps(told))
         try:
-            made = predict(version=version, bars=BARS, home=tmp_path, as_of=LAST, ledger=None)
+            made = predict(version=version, bars=BARS, home=tmp_path, as_of=LAST, record_as=None)
         except ForecasterError:
             assert content != good
         else:

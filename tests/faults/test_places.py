@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 BARS = ragged_bars({"AAA": 200, "BBB": 180})
 DAYS = sorted(set(BARS["session"].dt.date))
 READERS = (
-    f"predict --no-ledger --as-of {DAYS[-3]}",
+    f"predict --no-record --as-of {DAYS[-3]}",
     "status",
     "score",
     "models list",
@@ -282,13 +282,13 @@ def test_five_readers_beside_a_writer_see_whole_nights(home: Path) -> None:
 
 LOOKS = """
 import sys; from pathlib import Path
-from forecaster.registry.forecast_log import ledger
+from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.champion_history import standings
 from forecaster.data.store import PriceStore
 home, count = Path(sys.argv[1]), 0
 print("reads", flush=True)
 while not (home / "done").exists():
-    rows = ledger(home, "return")
+    rows = read_forecasts(home, "return")
     assert (rows.groupby("as_of")["ticker"].nunique() == 2).all(), rows
     assert standings(home)[0].champion
     with PriceStore.open_for_reading(home) as store:

@@ -1,6 +1,7 @@
-"""The baseline that forecasts until a version may: honest, calibrated, never without a word."""
+"""The baseline that serves as champion: honest, calibrated, never silent."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,13 @@ from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError, UnknownNameError
 from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.volatility import ewma_student
-from forecaster.forecasting.baseline import BASELINE, forecast_baseline, predict_baseline
+from forecaster.forecasting.baseline import BASELINE, Baseline, forecast_baseline
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
+from forecaster.forecasting.next_session import (
+    ForecastRequest,
+    Prediction,
+    forecast_next_session,
+)
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 900, "BBB": 500})
@@ -20,9 +26,13 @@ LAST = BARS["session"].max().date()
 TARGETS = ("return", "range", "volume")
 
 
-def forecasts(bars: pd.DataFrame = BARS, **options: object) -> pd.DataFrame:
-    options.setdefault("as_of", bars["session"].max().date())
-    return predict_baseline(TARGETS, bars=bars, **options).forecasts  # type: ignore[arg-type]
+def predict(bars: pd.DataFrame, as_of: date, tickers: str = "") -> Prediction:
+    request = ForecastRequest.of(Path(), tickers or (), bars, as_of, max_stale=5)
+    return forecast_next_session(Baseline(targets=TARGETS), "all", TARGETS, request)
+
+
+def forecasts(bars: pd.DataFrame = BARS, tickers: str = "") -> pd.DataFrame:
+    return predict(bars, bars["session"].max().date(), tickers).forecasts
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +55,7 @@ def test_every_ticker_and_target_has_a_row_that_predict_could_have_made():
 
 
 def test_tomorrow_is_today_with_a_width_of_its_own():
-    """A ticker three times as wild gets three times the interval; nobody gets a direction."""
+    """A ticker three times as wild gets three times the interval; none gets a direction."""
     wild = BARS.copy()
     mine = wild["ticker"] == "BBB"
     for name in ("open", "high", "low", "close"):
@@ -61,17 +71,17 @@ def test_tomorrow_is_today_with_a_width_of_its_own():
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_its_intervals_hold_on_days_that_it_was_not_fitted_on(panel: Panel, target: str):
+def test_its_intervals_cover_days_that_it_was_not_fitted_on(panel: Panel, target: str):
     fit = panel.outcome_days <= np.datetime64("2012-01-01")
     rows = np.flatnonzero(panel.outcome_days > np.datetime64("2012-01-01"))
     stated = forecast_baseline(panel, target, fit, rows)
-    inside = uncalibrated_intervals(stated.predictive).inside(
+    inside = uncalibrated_intervals(stated.distribution).inside(
         panel.y[rows, panel.targets.index(target)], 0.8
     )
     assert np.nanmean(inside) == pytest.approx(0.8, abs=0.05)
 
 
-def test_what_is_not_to_be_learnt_from_changes_nothing(panel: Panel):
+def test_rows_outside_training_change_nothing(panel: Panel):
     from dataclasses import replace
 
     fit = panel.outcome_days <= np.datetime64("2012-01-01")
@@ -80,15 +90,15 @@ def test_what_is_not_to_be_learnt_from_changes_nothing(panel: Panel):
         one, same = (forecast_baseline(p, target, fit, panel.newest) for p in (panel, other))
         np.testing.assert_array_equal(one.center, same.center)
         np.testing.assert_array_equal(
-            one.predictive.quantile([0.1, 0.9]), same.predictive.quantile([0.1, 0.9])
+            one.distribution.quantile([0.1, 0.9]), same.distribution.quantile([0.1, 0.9])
         )
 
 
-def test_the_return_is_the_rival_of_the_scorecard_around_zero(panel: Panel):
+def test_the_return_is_the_benchmark_of_the_evaluation_around_zero(panel: Panel):
     k, fit = panel.targets.index("return"), ~np.isnat(panel.outcome_days)
     benchmark = ewma_student(panel.today[:, k], panel.series, panel.y[:, k], fit)
     stated = forecast_baseline(panel, "return", fit, panel.newest)
-    np.testing.assert_array_equal(stated.predictive.scale, benchmark.scale[panel.newest])  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(stated.distribution.scale, benchmark.scale[panel.newest])  # type: ignore[attr-defined]
 
 
 def test_tickers_asked_for_are_forecast_as_among_all():
@@ -107,16 +117,19 @@ def test_a_young_store_is_forecast_with_what_there_is():
     assert np.isnan(table.loc["range", "q10"]) and table.loc["range", "interval"] == "none"
 
 
-def test_who_cannot_be_forecast_is_named_and_left_out(logged_warnings: list[str]):
+def test_a_ticker_that_cannot_be_forecast_is_reported_and_left_out(logged_warnings: list[str]):
     bars = ragged_bars({"AAA": 300, "NEW": 12})
     old = ragged_bars({"OLD": 300}).iloc[:250]
-    found = predict_baseline(TARGETS, bars=pd.concat([bars, old]), as_of=date(2011, 3, 11))
+    found = predict(pd.concat([bars, old]), date(2011, 3, 11))
     assert found.skipped == ("NEW", "OLD") and set(found.forecasts["ticker"]) == {"AAA"}
-    assert any(text.startswith("NEW: no forecast; the baseline") for text in logged_warnings)
+    assert any(
+        text.startswith("NEW: no forecast of return, range, volume; the baseline")
+        for text in logged_warnings
+    )
     assert any(text.startswith("OLD: the last bar is of") for text in logged_warnings)
 
 
-def test_nobody_to_forecast_is_an_error():
+def test_no_ticker_to_forecast_is_an_error():
     with pytest.raises(DataError, match="AAA: no forecast"):
         forecasts(ragged_bars({"AAA": 12}))
     with pytest.raises(UnknownNameError, match="ZZZ"):

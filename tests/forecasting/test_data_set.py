@@ -1,4 +1,4 @@
-"""What early stopping looks at: the select block, and nothing else."""
+"""The data set: what early stopping scores, and how epochs are drawn."""
 
 from datetime import date
 from pathlib import Path
@@ -13,11 +13,11 @@ from forecaster.forecasting.data_set import (
     Dataset,
     _kind_of_base,
     epoch_segments,
-    prepare,
     validation_loss,
 )
 from forecaster.models.network import Architecture, build_network
 from forecaster.settings import TrainSettings
+from tests.forecasting.samples import dataset_of
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 300, "BBB": 250})
@@ -33,10 +33,10 @@ SETTINGS = TrainSettings(
 def dataset(request: pytest.FixtureRequest) -> tuple[Dataset, TrainSettings]:
     """Whole histories and windows in turn."""
     settings = SETTINGS.model_copy(update={"lookback": request.param})
-    return prepare(load_histories(BARS, Path(), (), None), settings), settings
+    return dataset_of(load_histories(BARS, Path(), (), None), settings), settings
 
 
-def test_select_days_alone_move_the_loss_that_stops_a_training(
+def test_validation_days_alone_move_the_loss_that_stops_a_training(
     dataset: tuple[Dataset, TrainSettings],
 ) -> None:
     prepared, settings = dataset
@@ -68,14 +68,14 @@ def test_select_days_alone_move_the_loss_that_stops_a_training(
 
 
 def drawn(prepared: Dataset, number: int, **options: object) -> list[np.ndarray]:
-    """The rows of each segment of a pass over whole histories."""
+    """The rows of each segment of an epoch over whole histories."""
     settings = SETTINGS.model_copy(update={"bptt_k2": 20, **options})
     return [segment.rows for segment in epoch_segments(prepared, settings)(number)]
 
 
-def test_each_pass_draws_a_phase_and_an_order_of_its_own() -> None:
+def test_each_epoch_draws_a_phase_and_an_order_of_its_own() -> None:
     """Else the same days would always stand first in a chunk, where no error reaches back."""
-    prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
+    prepared = dataset_of(load_histories(BARS, Path(), (), None), SETTINGS)
     first_chunks, orders = set(), set()
     for number in range(1, 40):
         passed = drawn(prepared, number, batch_rows=1)
@@ -87,9 +87,9 @@ def test_each_pass_draws_a_phase_and_an_order_of_its_own() -> None:
     assert orders == set(prepared.panel.offsets[:-1].tolist())
 
 
-def test_a_pass_draws_the_same_whenever_it_is_asked() -> None:
+def test_an_epoch_is_drawn_the_same_again() -> None:
     """A training that goes on from a checkpoint asks again; another seed draws another pass."""
-    prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
+    prepared = dataset_of(load_histories(BARS, Path(), (), None), SETTINGS)
     for one, again in zip(drawn(prepared, 3), drawn(prepared, 3), strict=True):
         np.testing.assert_array_equal(one, again)
     lengths = {tuple(map(len, drawn(prepared, 3, seed=seed))) for seed in range(5)}
@@ -97,7 +97,7 @@ def test_a_pass_draws_the_same_whenever_it_is_asked() -> None:
 
 
 def test_windows_are_shuffled_anew_in_each_pass() -> None:
-    prepared = prepare(load_histories(BARS, Path(), (), None), SETTINGS)
+    prepared = dataset_of(load_histories(BARS, Path(), (), None), SETTINGS)
     one, other = (drawn(prepared, number, lookback=20) for number in (1, 2))
     ends = [np.concatenate([rows[-1] for rows in passed]) for passed in (one, other)]
     assert (ends[0] != ends[1]).any() and (np.diff(ends[0]) != 1).any()
@@ -124,17 +124,17 @@ def test_a_hundred_weights_need_five_years(days: int, asked: str, kind: str | No
 def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() -> None:
     """What came in the select block and later moves no number of the base."""
     histories = load_histories(BARS, Path(), (), None)
-    calm = prepare(histories, SETTINGS)
+    calm = dataset_of(histories, SETTINGS)
     wild = BARS.copy()
     later = wild["session"] > pd.Timestamp("2010-10-29")
     wild.loc[later, "high"] *= 1.5
     wild.loc[later, "close"] *= 0.9
     wild.loc[later, "low"] *= 0.5
-    other = prepare(load_histories(wild, Path(), (), None), SETTINGS)
+    other = dataset_of(load_histories(wild, Path(), (), None), SETTINGS)
     for name in ("weights", "intercepts"):
         np.testing.assert_array_equal(
             getattr(calm.reader.base, name), getattr(other.reader.base, name)
         )
     assert calm.inputs.shape[1] == len(calm.reader.names) + 4
-    none = prepare(histories, SETTINGS.model_copy(update={"base": "none"}))
+    none = dataset_of(histories, SETTINGS.model_copy(update={"base": "none"}))
     assert none.reader.base is None and none.inputs.shape[1] == len(none.reader.names)

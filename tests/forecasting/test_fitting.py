@@ -16,6 +16,7 @@ from forecaster.forecasting.fitting import FitResult, fit_panel
 from forecaster.forecasting.loading import load_model
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
+from tests.forecasting.samples import means
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 400, "BBB": 300})
@@ -38,31 +39,25 @@ def test_a_fold_forecasts_what_a_version_of_the_same_days_forecasts(
 ) -> None:
     """The registry adds files, not numbers."""
     made = train(BARS, settings=SETTINGS.model_copy(update=SPLIT), home=tmp_path)
-    rows = np.ones(len(panel.days), dtype=bool)
     version = load_model(tmp_path, made.manifest)
-    np.testing.assert_array_equal(
-        fitted(panel).fitted.forecast(panel, rows), version.forecast(panel, rows)
-    )
+    np.testing.assert_array_equal(means(fitted(panel).model, panel), means(version, panel))
 
 
 def test_what_goes_in_and_comes_out_pickles(panel: Panel) -> None:
     """Worker processes are handed the panel and hand back the fit."""
     made = fitted(pickle.loads(pickle.dumps(panel)))
     again = pickle.loads(pickle.dumps(made))
-    rows = np.ones(len(panel.days), dtype=bool)
-    np.testing.assert_array_equal(
-        made.fitted.forecast(panel, rows), again.fitted.forecast(panel, rows)
-    )
-    assert again.looks == made.looks
+    np.testing.assert_array_equal(means(made.model, panel), means(again.model, panel))
+    assert again.validations == made.validations
 
 
 def test_a_warm_start_begins_from_the_weights_given(panel: Panel) -> None:
     """So small a rate moves nothing: what comes out is what went in."""
     cold = fitted(panel)
-    start = weights_of(cold.fitted.networks[0])
+    start = weights_of(cold.model.networks[0])
     still = SETTINGS.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 9})
     warm = fit_panel(panel, split_by_time(panel.days, **SPLIT), still, start=start)
-    for name, value in weights_of(warm.fitted.networks[0]).items():
+    for name, value in weights_of(warm.model.networks[0]).items():
         np.testing.assert_allclose(value, start[name], atol=1e-9)
 
 

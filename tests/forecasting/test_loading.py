@@ -1,4 +1,4 @@
-"""A version at work: what is believed of its network, and what it refuses."""
+"""A version loaded: its shrunk network, and the files it refuses."""
 
 import resource
 from dataclasses import replace
@@ -11,12 +11,13 @@ import torch
 from forecaster.data.history import History
 from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
-from forecaster.forecasting.data_set import prepare
+from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.fitting import FitResult, fit
-from forecaster.forecasting.loading import Trained, load_model
+from forecaster.forecasting.loading import load_model
 from forecaster.pipeline.train import train
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import TrainSettings
+from tests.forecasting.samples import dataset_of, means, raw_means
 from tests.synthetic import ragged_bars
 
 STATM = Path("/proc/self/statm")
@@ -30,27 +31,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     return home, train(BARS, settings=settings, home=home).manifest
 
 
-def forecast(home: Path, trained: Trained) -> np.ndarray:
-    panel = trained.panel(load_histories(BARS, home, (), None))
-    return trained.forecast(panel, np.ones(len(panel.days), dtype=bool))
+def forecast(home: Path, model: FittedModel) -> np.ndarray:
+    return means(model, model.panel(load_histories(BARS, home, (), None)))
 
 
-def test_a_forecast_is_the_base_plus_what_is_believed_of_the_network(
+def test_a_forecast_is_the_base_plus_the_shrunk_part_of_the_network(
     made: tuple[Path, Manifest],
 ) -> None:
     home, manifest = made
-    trained = load_model(home, manifest)
+    model = load_model(home, manifest)
     full, half, none = (
-        forecast(
-            home,
-            Trained(
-                manifest=manifest,
-                fitted=replace(trained.fitted, shrinkage=np.array([share, share])),
-            ),
-        )
+        forecast(home, replace(model, shrinkage=np.array([share, share])))
         for share in (1.0, 0.5, 0.0)
     )
-    base = forecast(home, Trained(manifest=manifest, fitted=replace(trained.fitted, networks=())))
+    base = forecast(home, replace(model, networks=()))
     np.testing.assert_allclose(none, base)
     np.testing.assert_allclose(half - base, (full - base) / 2, atol=1e-12)
     assert np.ptp((full - base)[:, 1]) > 0
@@ -66,7 +60,7 @@ def test_other_inputs_than_trained_on_are_refused(made: tuple[Path, Manifest]) -
 def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
     tmp_path: Path,
 ) -> None:
-    """What the registry keeps of heads, base and inputs is enough to forecast the same."""
+    """The manifest of heads, base and inputs is enough to forecast the same."""
     for base, head in (("none", "quantiles"), ("har", "student-t"), ("linear", "point,quantiles")):
         settings = TrainSettings(
             hidden=4, max_steps=5, target="range,return", base=base, head=head, model="mlp"
@@ -78,18 +72,18 @@ def test_a_version_without_a_base_and_of_every_head_comes_back_as_it_was(
         built = again.panel(panel)
         rows = np.ones(len(built.days), dtype=bool)
         np.testing.assert_array_equal(
-            again.fitted.outputs(built, rows), made.fitted.outputs(built, rows)
+            raw_means(again, built, rows), raw_means(made.model, built, rows)
         )
         assert version.network.heads == list(settings.heads)
         for target in version.targets:
-            stated = again.predictive(built, rows)[target]
+            stated = again.distributions(built, rows)[target]
             tickers = np.array(built.tickers)[built.series]
             ends = again.calibrated(target, stated, tickers).quantile([0.025, 0.1, 0.9, 0.975])
             assert np.isfinite(ends).all() and (np.diff(ends, axis=1) >= 0).all()
 
 
 def fit_histories(histories: list[History], settings: TrainSettings) -> FitResult:
-    return fit(prepare(histories, settings), settings, torch.device("cpu"))
+    return fit(dataset_of(histories, settings), settings, torch.device("cpu"))
 
 
 def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> None:
@@ -99,7 +93,7 @@ def test_weights_of_another_network_are_refused(made: tuple[Path, Manifest]) -> 
         load_model(home, manifest.model_copy(update={"network": wider}))
 
 
-@pytest.mark.skipif(not STATM.exists(), reason="tells memory the Linux way")
+@pytest.mark.skipif(not STATM.exists(), reason="reads memory the Linux way")
 def test_a_manifest_of_a_huge_network_is_refused_before_its_memory_is_asked_for(
     made: tuple[Path, Manifest],
 ) -> None:

@@ -1,4 +1,4 @@
-"""`bptt_k2="auto"`: measured, said, trained afresh; declined with the way out."""
+"""`bptt_k2="auto"`: measured, logged, trained afresh; declined with a remedy."""
 
 import logging
 from dataclasses import replace
@@ -36,10 +36,10 @@ def test_auto_trains_as_if_its_numbers_had_been_given(
     logging.getLogger("forecaster").propagate = True
     auto = train(bars, settings=TrainSettings(**QUICK, bptt_k2="auto"), home=tmp_path)
     (line,) = (r.getMessage() for r in caplog.records if "auto:" in r.getMessage())
-    stride, steps = (auto.manifest.training[f"bptt_{name}"] for name in ("stride", "steps"))
-    assert isinstance(stride, int) and steps == 2 * stride >= 2 * memory.LEAST_STRIDE
-    assert line.endswith(f"--bptt-k1 {stride} --bptt-k2 {steps}")
-    given = TrainSettings(**QUICK, bptt_k2=steps, bptt_k1=stride)
+    k1, k2 = (auto.manifest.training[f"bptt_{name}"] for name in ("k1", "k2"))
+    assert isinstance(k1, int) and k2 == 2 * k1 >= 2 * memory.LEAST_K1
+    assert line.endswith(f"--bptt-k1 {k1} --bptt-k2 {k2}")
+    given = TrainSettings(**QUICK, bptt_k2=k2, bptt_k1=k1)
     by_hand = train(bars, settings=given, home=tmp_path)
     assert weights(tmp_path, auto.version) == weights(tmp_path, by_hand.version)
 
@@ -48,7 +48,7 @@ def test_auto_trains_as_if_its_numbers_had_been_given(
     ("growth", "remedy"),
     [(-0.1, "Use --bptt full, or --bptt-k1"), (0.1, "use --bptt-k2 21 and a lower --lr")],
 )
-def test_auto_declines_with_the_way_out(
+def test_auto_declines_with_a_remedy(
     bars: pd.DataFrame,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

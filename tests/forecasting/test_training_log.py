@@ -1,15 +1,18 @@
 """What a training says of its plan before it begins."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
 from forecaster.data.loading import load_histories
-from forecaster.forecasting.data_set import Dataset, longest_history, prepare
+from forecaster.forecasting.data_set import Dataset, longest_history
 from forecaster.forecasting.fitting import plan_of
-from forecaster.forecasting.training_log import describe_horizon, log_header
+from forecaster.forecasting.training_log import _log_gradients, describe_horizon, log_header
 from forecaster.settings import TrainSettings
+from forecaster.training.trainer import Validation
+from tests.forecasting.samples import dataset_of
 from tests.synthetic import ragged_bars
 
 WINDOWS = {"lookback": 30}
@@ -20,28 +23,34 @@ EACH_DAY = {"lookback": 30, "loss": "each-day"}
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     home = tmp_path_factory.mktemp("home")
     histories = load_histories(ragged_bars({"AAA": 400, "BBB": 200}), home, (), None)
-    return prepare(histories, TrainSettings())
+    return dataset_of(histories, TrainSettings())
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "truncated: errors reach back up to 21 days (mean 11), weights move every 21 days"),
+        (
+            {},
+            "truncated: errors reach back up to 21 days (mean 11); one optimizer step every 21 days",
+        ),
         (
             {"bptt_k2": 126, "bptt_k1": 63},
-            "truncated: errors reach back up to 126 days (mean 95), weights move every 63 days",
+            "truncated: errors reach back up to 126 days (mean 95); one optimizer step every 63 days",
         ),
-        ({"bptt_k2": 1}, "truncated: errors reach back up to 1 day, weights move every day"),
-        ({"step_per": "epoch"}, "(mean 11), weights move once per pass"),
+        ({"bptt_k2": 1}, "truncated: errors reach back up to 1 day; one optimizer step every day"),
+        ({"step_per": "epoch"}, "(mean 11); one optimizer step per epoch"),
         (
             {"bptt": "full"},
-            "to each series' first day, weights move after each set of whole histories",
+            "to each series' first day; one optimizer step per batch of whole histories",
         ),
-        ({**WINDOWS}, "full: errors reach back to the first of a window's 30 days"),
-        ({**WINDOWS, "bptt": "full"}, "full: errors reach back to the first of a window's 30 days"),
+        ({**WINDOWS}, "full: gradients flow back to the first of a window's 30 days"),
+        (
+            {**WINDOWS, "bptt": "full"},
+            "full: gradients flow back to the first of a window's 30 days",
+        ),
         (
             {**WINDOWS, "bptt_k2": 20},
-            "truncated: errors reach back exactly 20 days of a window's 30",
+            "truncated: gradients flow back exactly 20 days of a window's 30",
         ),
         (
             {**EACH_DAY, "bptt_k2": 9},
@@ -49,8 +58,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         ),
     ],
 )
-def test_the_reach_is_that_of_the_samples(options: dict[str, object], words: str) -> None:
-    """A window ends every reach; its last day's error reaches exactly so far."""
+def test_the_horizon_is_that_of_the_samples(options: dict[str, object], words: str) -> None:
+    """A window ends every horizon; that of its last day's error is exact."""
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     assert describe_horizon(settings, plan_of(settings)).endswith(words)
 
@@ -66,9 +75,9 @@ def header(dataset: Dataset, caplog: pytest.LogCaptureFixture, **options: object
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "2 lanes, as many as series, "),
-        ({"lanes": 1}, "1 lane 100% full, "),
-        ({"step_per": "epoch", "max_steps": 9}, "1 update per pass (--max-steps 9 is 9 pas"),
+        ({}, "2 batch rows, as many as series, "),
+        ({"batch_rows": 1}, "1 batch row 100% full, "),
+        ({"step_per": "epoch", "max_steps": 9}, "1 step per epoch (--max-steps 9 is 9 epo"),
         ({"bptt": "full"}, "; each day scored once"),
         (WINDOWS, "windows of 30 days, 256 at a time, "),
         (WINDOWS, "; last day scored"),
@@ -76,7 +85,7 @@ def header(dataset: Dataset, caplog: pytest.LogCaptureFixture, **options: object
         ({**EACH_DAY, "burn_in": 5}, "; days scored after the first 5"),
     ],
 )
-def test_the_header_says_what_a_pass_is(
+def test_the_header_describes_an_epoch(
     dataset: Dataset, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
 ) -> None:
     assert words in header(dataset, caplog, **options)[4]
@@ -85,21 +94,68 @@ def test_the_header_says_what_a_pass_is(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"bptt_k2": 5000}, "is not shorter than the longest history's {days} fit days: this"),
-        ({"bptt_k2": 5000, "bptt_k1": 50}, "errors reach back in full, 100 times over"),
+        ({"bptt_k2": 5000}, "is not shorter than the longest history's {days} training days: this"),
+        ({"bptt_k2": 5000, "bptt_k1": 50}, "gradients flow back in full, 100 times over"),
         ({**WINDOWS, "bptt_k2": 30}, "not shorter than the 30-day windows: this is full BPTT"),
         ({**EACH_DAY, "bptt_k2": 40, "bptt_k1": 10}, "windows: this is full BPTT"),
         ({"initial_state": "learned"}, "a learned initial state only sees the first 21 days of"),
     ],
 )
-def test_what_may_surprise_is_noticed(
+def test_what_may_surprise_is_logged(
     dataset: Dataset, caplog: pytest.LogCaptureFixture, options: dict[str, object], words: str
 ) -> None:
     assert words.format(days=longest_history(dataset)) in header(dataset, caplog, **options)[-1]
 
 
 @pytest.mark.parametrize("options", [{}, {**WINDOWS, "bptt_k2": 29}, {"bptt": "full"}])
-def test_nothing_is_noticed_where_nothing_surprises(
+def test_nothing_is_logged_where_nothing_surprises(
     dataset: Dataset, caplog: pytest.LogCaptureFixture, options: dict[str, object]
 ) -> None:
     assert len(header(dataset, caplog, **options)) == 5
+
+
+CALM = Validation(
+    step=1100,
+    epoch=2,
+    train_loss=0.5,
+    validation_loss=0.5,
+    best=True,
+    seconds=1.0,
+    clipped=110,
+    spikes=1,
+)
+CLIPPING = TrainSettings(clip_grad=0.5)
+
+
+@pytest.fixture
+def logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """Capture what the package logs at level INFO, too."""
+    monkeypatch.setattr(logging.getLogger("forecaster"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="forecaster")
+    return caplog
+
+
+def test_clipping_is_logged_and_a_single_spike_is_chance(
+    logged_warnings: list[str], logged: pytest.LogCaptureFixture
+) -> None:
+    _log_gradients([[replace(CALM, clipped=0), CALM]], CLIPPING)
+    assert logged.messages == ["clipping  110 of 1,100 gradients at --clip-grad 0.5"]
+    assert logged_warnings == []
+
+
+def test_clipping_in_more_than_a_tenth_of_the_steps_is_called_often(
+    logged_warnings: list[str], logged: pytest.LogCaptureFixture
+) -> None:
+    _log_gradients([[CALM], [replace(CALM, clipped=111)]], CLIPPING)
+    first, second = logged.messages
+    assert first.startswith("clipping  member 1: 110") and "pace" not in first
+    assert second.startswith("clipping  member 2: 111") and second.endswith("and not --lr")
+    assert logged_warnings == []
+
+
+def test_spikes_are_warned_of(logged_warnings: list[str]) -> None:
+    _log_gradients([[CALM], [replace(CALM, spikes=2)]], CLIPPING)
+    (text,) = logged_warnings
+    assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")

@@ -146,13 +146,13 @@ def test_the_members_that_were_done_are_not_trained_again(
     with pytest.raises(SystemExit):
         trained(home)
     seeds: list[int] = []
-    run = fitting._trained
+    run = fitting._fit_member
 
     def counted(dataset, settings, *rest):  # type: ignore[no-untyped-def]
         seeds.append(settings.seed)
         return run(dataset, settings, *rest)
 
-    monkeypatch.setattr(fitting, "_trained", counted)
+    monkeypatch.setattr(fitting, "_fit_member", counted)
     trained(home)
     assert seeds == [4]
 

@@ -55,8 +55,8 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
     home: Path, at: datetime, late: bool
 ) -> None:
     with clock.as_if(at):
-        found = predict(home=home, as_of=FRIDAY, ledger="night")
-    assert found.remembered == 2
+        found = predict(home=home, as_of=FRIDAY, record_as="daily-run")
+    assert found.recorded == 2
     rows = read_forecasts(home)
     assert rows["late"].tolist() == [late] * 2 and rows["made_at"].tolist() == [at] * 2
     assert rows["night"].all() and set(rows["name"]) == {"return"}
@@ -71,7 +71,7 @@ def test_the_fingerprint_is_that_of_the_bars_known_that_evening(home: Path) -> N
     assert (row["ticker"], row["night"]) == ("AAA", False)
 
 
-def test_the_baselines_forecasts_are_remembered_alike(home: Path) -> None:
+def test_the_baselines_forecasts_are_recorded_alike(home: Path) -> None:
     keep(home, "return", "nobody", reason="worse")
     assert predict(home=home, as_of=FRIDAY).version == "baseline"
     rows = read_forecasts(home)
@@ -84,15 +84,15 @@ def test_a_night_that_cannot_remember_fails_and_a_person_is_told(
 ) -> None:
     registry_path(home).write_bytes(b"junk" * 999)
     with pytest.raises(StorageError, match="damaged"):
-        predict(home=home, as_of=FRIDAY, ledger="night")
+        predict(home=home, as_of=FRIDAY, record_as="daily-run")
     found = predict(home=home, as_of=FRIDAY)
-    assert found.remembered is None and "these forecasts are not remembered" in found.troubles
-    assert any("not remembered: " in text for text in logged_warnings)
+    assert found.recorded is None and "these forecasts are not recorded" in found.troubles
+    assert any("not recorded: " in text for text in logged_warnings)
 
 
 def test_a_night_in_a_read_only_home_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person's forecast does not; see `tests/cli/test_models.py`."""
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
     with pytest.raises(CannotWriteError, match="read-only"):
-        predict(home=home, as_of=FRIDAY, ledger="night")
-    assert predict(home=home, as_of=FRIDAY).remembered is None
+        predict(home=home, as_of=FRIDAY, record_as="daily-run")
+    assert predict(home=home, as_of=FRIDAY).recorded is None

@@ -11,10 +11,10 @@ import pytest
 
 from forecaster import clock
 from forecaster.data.history import History, fingerprint
-from forecaster.pipeline.data_show import export_file
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UsageError
 from forecaster.pipeline.data_import import import_files
+from forecaster.pipeline.data_show import export_file
 from tests.data.histories import history
 from tests.synthetic import bars_of, ragged_bars
 

@@ -12,11 +12,11 @@ from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.mixture import Mixture, arrays_of, assemble, from_arrays, mixture
 from forecaster.evaluation.recalibration import scores_of, shrinkage
-from forecaster.forecasting.data_set import Dataset, prepare
+from forecaster.forecasting.data_set import Dataset
 from forecaster.forecasting.fitted_model import (
     ensemble_weights,
     location_columns,
-    together,
+    mixture_of_members,
     weights_of,
 )
 from forecaster.forecasting.fitting import FitResult, fit
@@ -27,6 +27,7 @@ from forecaster.pipeline.memory import memory
 from forecaster.pipeline.train import TrainReport, train
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import TrainSettings
+from tests.forecasting.samples import dataset_of, raw_means
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 420, "BBB": 300})
@@ -37,7 +38,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return prepare(load_histories(BARS, Path(), (), None), ONE)
+    return dataset_of(load_histories(BARS, Path(), (), None), ONE)
 
 
 @pytest.fixture(scope="module")
@@ -60,28 +61,28 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport
 def test_members_are_the_trainings_of_their_seeds(
     ensemble: FitResult, singles: list[FitResult]
 ) -> None:
-    """Each with weights and looks of its own; nothing of one member reaches the next."""
-    for network, looks, single in zip(
-        ensemble.fitted.networks, ensemble.validations_by_member, singles, strict=True
+    """Each with its own weights and validations; nothing of one member reaches the next."""
+    for network, mine, single in zip(
+        ensemble.model.networks, ensemble.validations_by_member, singles, strict=True
     ):
-        (alone,) = single.fitted.networks
+        (alone,) = single.model.networks
         for name, value in weights_of(alone).items():
             np.testing.assert_array_equal(weights_of(network)[name], value)
-        assert [look.validation_loss for look in looks] == [
-            look.validation_loss for look in single.looks
+        assert [one.validation_loss for one in mine] == [
+            one.validation_loss for one in single.validations
         ]
 
 
 def test_forecasts_are_the_mean_of_the_members_before_calibration(
     dataset: Dataset, ensemble: FitResult, singles: list[FitResult]
 ) -> None:
-    """With all of each network believed; a return's density is the mean of the densities."""
+    """Without shrinkage; a return's density is the mean of the densities."""
     panel = dataset.panel
     rows = np.ones(len(panel.days), dtype=bool)
 
     def stated(made: FitResult) -> list[object]:
-        raws = replace(made.fitted, shrinkage=np.ones(2)).by_member(panel, rows)
-        return list(together(raws, dataset.forms, dataset.target_scaler))
+        raws = replace(made.model, shrinkage=np.ones(2)).raw_by_member(panel, rows)
+        return list(mixture_of_members(raws, dataset.forms, dataset.target_scaler))
 
     returns, ranges = stated(ensemble)
     each = [stated(single) for single in singles]
@@ -95,24 +96,24 @@ def test_forecasts_are_the_mean_of_the_members_before_calibration(
 
 
 def test_the_calibration_is_of_the_ensemble(dataset: Dataset, ensemble: FitResult) -> None:
-    """Residuals and scores come of what the ensemble will state, not of any member."""
+    """Residuals and scores are those of the ensemble, not of any member."""
     panel = dataset.panel
     rows = np.asarray(dataset.rows(1).any(axis=1))
-    for k, part in enumerate(ensemble.fitted.predictive(panel, rows)):
+    for k, part in enumerate(ensemble.model.distributions(panel, rows).values()):
         y = np.where(dataset.rows(1)[:, k], panel.y[:, k], np.nan)
         np.testing.assert_allclose(ensemble.residuals[:, k], y - part.mean(), rtol=1e-9)
         np.testing.assert_allclose(ensemble.scores[:, k], scores_of(part, y), rtol=1e-9)
 
 
-def test_belief_is_in_what_the_members_say_together() -> None:
+def test_the_shrinkage_is_that_of_the_members_together() -> None:
     """Of settings that learn noise, so that no share lies at a bound."""
     noisy = {"base": "har", "hidden": 16, "max_steps": 200, "lr": 0.01}
     settings = THREE.model_copy(update=noisy)
-    dataset = prepare(load_histories(BARS, Path(), (), None), settings)
-    fitted = fit(dataset, settings, CPU).fitted
+    dataset = dataset_of(load_histories(BARS, Path(), (), None), settings)
+    fitted = fit(dataset, settings, CPU).model
     rows, places = np.asarray(dataset.rows(1).any(axis=1)), location_columns(dataset.forms)
-    whole = replace(fitted, shrinkage=np.ones(2)).outputs(dataset.panel, rows)[:, places]
-    base = replace(fitted, networks=()).outputs(dataset.panel, rows)[:, places]
+    whole = raw_means(replace(fitted, shrinkage=np.ones(2)), dataset.panel, rows)[:, places]
+    base = raw_means(replace(fitted, networks=()), dataset.panel, rows)[:, places]
     y = np.where(dataset.rows(1), dataset.y, np.nan)
     assert ((fitted.shrinkage > 0) & (fitted.shrinkage < 1)).all()
     np.testing.assert_allclose(fitted.shrinkage, shrinkage(whole - base, y - base), rtol=1e-6)
@@ -130,17 +131,17 @@ def test_a_version_of_three_comes_back_as_it_was(
         ("weights-3.safetensors", 7),
     ]
     assert set(manifest.files) == {part.weights for part in manifest.members}
-    assert recipe_of(manifest).members == 3 and set(made.looks["member"]) == {1, 2, 3}
+    assert recipe_of(manifest).members == 3 and set(made.validations["member"]) == {1, 2, 3}
     trained, rows = load_model(home, manifest), np.ones(len(dataset.panel.days), dtype=bool)
     for again, first in zip(
-        trained.fitted.by_member(dataset.panel, rows),
-        ensemble.fitted.by_member(dataset.panel, rows),
+        trained.raw_by_member(dataset.panel, rows),
+        ensemble.model.raw_by_member(dataset.panel, rows),
         strict=True,
     ):
         np.testing.assert_array_equal(again, first)
 
 
-def test_a_damaged_second_member_is_refused(tmp_path: Path) -> None:
+def test_a_corrupt_second_member_is_refused(tmp_path: Path) -> None:
     made = train(BARS, settings=THREE.model_copy(update={"max_steps": 5}), home=tmp_path)
     file = tmp_path / "models" / made.version / "weights-2.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
@@ -151,9 +152,9 @@ def test_a_damaged_second_member_is_refused(tmp_path: Path) -> None:
 def test_a_mixture_survives_being_cut_stored_and_assembled(
     dataset: Dataset, ensemble: FitResult
 ) -> None:
-    """What a fold keeps on disk is what the members said."""
+    """A fold stores the members' forecasts."""
     rows = np.ones(len(dataset.panel.days), dtype=bool)
-    stated = ensemble.fitted.predictive(dataset.panel, rows)
+    stated = tuple(ensemble.model.distributions(dataset.panel, rows).values())
     halves = np.arange(len(rows)) < 100, np.arange(len(rows)) >= 100
     parts = [
         (np.flatnonzero(half), tuple(from_arrays(arrays_of(part.take(half))) for part in stated))
@@ -169,10 +170,10 @@ def test_a_warm_start_gives_each_member_its_own_weights(
     dataset: Dataset, ensemble: FitResult
 ) -> None:
     """So small a rate moves nothing: what comes out is what went in."""
-    start = ensemble_weights(ensemble.fitted.networks)
+    start = ensemble_weights(ensemble.model.networks)
     still = THREE.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 90})
     warm = fit(dataset, still, CPU, start=start)
-    for after, before in zip(warm.fitted.networks, ensemble.fitted.networks, strict=True):
+    for after, before in zip(warm.model.networks, ensemble.model.networks, strict=True):
         for name, value in weights_of(before).items():
             np.testing.assert_allclose(weights_of(after)[name], value, atol=1e-9)
 

@@ -11,7 +11,7 @@ from forecaster import clock
 from forecaster.data.loading import load_histories
 from forecaster.errors import DataError, UsageError
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.forecast_tables import FORECAST_COLUMNS, interval_kinds
+from forecaster.forecasting.forecast_tables import FORECAST_COLUMNS
 from forecaster.forecasting.loading import load_model
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict
@@ -118,7 +118,7 @@ def corrupted(after: date) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("days_before_the_end", "rivals"),
+    ("days_before_the_end", "benchmarks"),
     [
         (60, "quick"),
         pytest.param(1, "quick", marks=pytest.mark.slow),
@@ -156,7 +156,8 @@ def test_predict_is_the_forecast_that_evaluate_scores(home: Path, result: Evalua
     ]
     as_of = row["as_of"].iloc[-30]
     expected = row[row["as_of"] == as_of].set_index("ticker")
-    made = predict(bars=BARS, home=home, as_of=as_of.date()).forecasts.set_index("ticker")
+    made = predict(bars=BARS, home=home, target="return", as_of=as_of.date())
+    made = made.forecasts.set_index("ticker")
     for name in ("forecast", "q10", "q90", "last_close", "price_forecast", "session"):
         pd.testing.assert_series_equal(made[name], expected[name].loc[made.index])
 
@@ -164,9 +165,10 @@ def test_predict_is_the_forecast_that_evaluate_scores(home: Path, result: Evalua
 def test_predict_columns_and_order(home: Path) -> None:
     made = predict(bars=BARS, home=home, as_of=LAST)
     assert tuple(made.forecasts.columns) == PREDICTION_COLUMNS
-    assert made.forecasts["ticker"].tolist() == ["AAA", "BBB", "CCC"]
+    assert made.forecasts["ticker"].tolist() == 3 * ["AAA", "BBB", "CCC"]
+    assert made.forecasts["target"].tolist() == 3 * ["return"] + 3 * ["range"] + 3 * ["volume"]
     one = predict(["CCC"], bars=BARS, home=home, as_of=LAST).forecasts
-    assert one["forecast"].tolist() == made.forecasts["forecast"].tolist()[2:]
+    assert one["forecast"].tolist() == made.forecasts["forecast"].tolist()[2::3]
 
 
 def test_predict_range_has_no_price(home: Path) -> None:
@@ -178,8 +180,8 @@ def test_a_ticker_that_was_not_trained_on_is_forecast_without_changing_the_other
     home: Path,
 ) -> None:
     more = pd.concat([BARS, bars_of("NEW", 600, seed=9)], ignore_index=True)
-    alone = predict(bars=BARS, home=home, as_of=LAST).forecasts.set_index("ticker")
-    made = predict(bars=more, home=home, as_of=LAST).forecasts.set_index("ticker")
+    alone = predict(bars=BARS, home=home, target="return", as_of=LAST).forecasts.set_index("ticker")
+    made = predict(bars=more, home=home, target="return", as_of=LAST).forecasts.set_index("ticker")
     assert made.index.tolist() == ["AAA", "BBB", "CCC", "NEW"]
     assert made.loc["AAA":"CCC", "forecast"].tolist() == alone["forecast"].tolist()
 
@@ -204,10 +206,10 @@ def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
         train_until=np.datetime64(blocks.train_until),
         validation_until=np.datetime64(blocks.validation_until),
     )
-    select = split.masks(panel.outcome_days)[1] & trained.able(panel)
-    stated, tickers = trained.predictive(panel, select), np.array(panel.tickers)[panel.series]
+    select = split.masks(panel.outcome_days)[1] & trained.forecastable(panel)
+    stated, tickers = trained.distributions(panel, select), np.array(panel.tickers)[panel.series]
     for k, target in enumerate(panel.targets):
-        assert set(interval_kinds(version, target, panel.tickers)) == {"pooled"}
+        assert set(version.calibration[target]) == {""}
         rows = select & np.isfinite(panel.y[:, k])
         actual = panel.y[rows, k]
         made = trained.calibrated(target, stated[target].take(rows), tickers[rows])
@@ -230,7 +232,7 @@ def test_stale_bars_give_no_forecast(
     assert date(2012, 5, 18) == LAST
     monkeypatch.setattr(clock, "now", lambda: datetime.fromisoformat(now))
     if code is None:
-        assert len(predict(bars=BARS, home=home).forecasts) == 3
+        assert len(predict(bars=BARS, home=home).forecasts) == 9
     else:
         with pytest.raises(DataError, match=code):
             predict(bars=BARS, home=home)
@@ -241,7 +243,7 @@ def test_one_stale_ticker_is_skipped_by_name(home: Path, monkeypatch: pytest.Mon
     old = BARS[(BARS["ticker"] != "BBB") | (BARS["session"] < pd.Timestamp("2012-04-01"))]
     made = predict(bars=old, home=home)
     assert made.skipped == ("BBB",)
-    assert made.forecasts["ticker"].tolist() == ["AAA", "CCC"]
+    assert made.forecasts["ticker"].tolist() == 3 * ["AAA", "CCC"]
 
 
 def test_a_target_that_was_not_trained_is_refused(tmp_path: Path) -> None:

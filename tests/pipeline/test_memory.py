@@ -1,4 +1,4 @@
-"""What a version remembers, measured on its own fit block and on nothing later."""
+"""The memory of a version, measured on its own training days and on nothing later."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def report(home: Path, bars: pd.DataFrame) -> MemoryReport:
     return memory(bars=bars, home=home, lags=40)
 
 
-def test_the_report_covers_the_end_of_the_fit_block(report: MemoryReport, home: Path) -> None:
+def test_the_report_covers_the_end_of_the_training_days(report: MemoryReport, home: Path) -> None:
     assert set(report.tickers) <= set(PANEL) and "AAA" in report.tickers
     assert report.profile.lags == 40
     assert report.profile.by_lag.shape[1] == 41
@@ -42,7 +42,7 @@ def test_the_report_covers_the_end_of_the_fit_block(report: MemoryReport, home: 
     assert (report.plan.k2, report.plan.k1) == (12, None)
 
 
-def test_nothing_after_the_fit_block_touches_the_report(
+def test_nothing_after_the_training_days_touches_the_report(
     report: MemoryReport, home: Path, bars: pd.DataFrame
 ) -> None:
     wild = bars.copy()
@@ -56,7 +56,7 @@ def test_nothing_after_the_fit_block_touches_the_report(
 
 def test_the_bias_falls_and_the_advice_names_a_plan(report: MemoryReport) -> None:
     table = report.bias
-    assert list(table.columns) == ["reach", "bias", "cosine", "bias_over_noise"]
+    assert list(table.columns) == ["horizon", "bias", "cosine", "bias_over_noise"]
     assert table["bias"].iloc[-1] < table["bias"].iloc[0]
     assert report.profile.advised is not None
     stride = report.profile.advised.k1
@@ -78,7 +78,7 @@ def test_fewer_lags_are_measured_where_the_history_is_short(
     assert found.profile.lags == len(found.days) // 2
 
 
-def test_the_page_is_written_whole(report: MemoryReport, tmp_path: Path) -> None:
+def test_the_page_is_written_completely(report: MemoryReport, tmp_path: Path) -> None:
     file = tmp_path / "memory.html"
     write_page(report, file)
     text = file.read_text()
@@ -104,25 +104,25 @@ def test_no_version_no_report(tmp_path: Path) -> None:
 
 
 def test_the_rectangle_holds_the_most_days_without_padding() -> None:
-    """Three of 100 beat four of 60; a stretch is 1,500 days and 16 series at most."""
+    """Three of 100 beat four of 60; at most 1,500 days and 16 series."""
     series, days = _rectangle(np.array([100, 60, 120, 100]))
     assert (series.tolist(), days) == ([0, 2, 3], 100)
     series, days = _rectangle(np.full(40, 4000))
     assert (len(series), days) == (16, 1500)
 
 
-def test_a_fit_block_of_three_days_is_too_short() -> None:
+def test_a_training_days_of_three_days_is_too_short() -> None:
     from forecaster.forecasting.memory import _lags_within
 
-    with pytest.raises(DataError, match="holds 3 days"):
+    with pytest.raises(DataError, match="has 3 training days"):
         _lags_within(10, 3)
 
 
 @pytest.mark.slow
-def test_looks_of_other_plans_on_the_same_data_stand_beside(
+def test_validations_of_other_plans_on_the_same_data_are_reported_too(
     home: Path, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """The version's own first; other networks, other prices and equal plans stay away."""
+    """The version's own first; other networks, other prices and equal plans are left out."""
     plans = [{"bptt_k2": 12}, {"bptt": "full"}, {"bptt_k2": 12, "step_per": "epoch"}]
     unlike = [{"bptt_k2": 5, "hidden": 4}, {"bptt_k2": 12, "seed": 3}]
     for options in [*unlike, *plans]:
@@ -130,13 +130,15 @@ def test_looks_of_other_plans_on_the_same_data_stand_beside(
     train(bars[bars["ticker"] != "CCC"], settings=TrainSettings(**QUICK), home=tmp_path)
     asked = report.manifest.version
     found = memory(asked, bars=bars, home=tmp_path, lags=20)
-    names = list(found.looks)
-    assert names[0].startswith(f"{asked}, truncated: errors reach back up to 12 days")
-    assert names[0].endswith("once per pass")
+    names = list(found.validations)
+    assert names[0].startswith(f"{asked}, truncated: gradient horizon up to 12 days")
+    assert names[0].endswith("one step per epoch")
     assert sorted(name.split(", ")[1].split(":")[0] for name in names) == [
         "full",
         "truncated",
         "truncated",
     ]
-    assert [update for update, _ in found.looks[names[0]]] == [20]
-    assert "What the updates brought" in found.html()
+    assert [step for step, _ in found.validations[names[0]]] == [20]
+    file = tmp_path / "memory.html"
+    write_page(found, file)
+    assert "Validation loss by optimizer step" in file.read_text()

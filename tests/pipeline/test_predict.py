@@ -1,4 +1,4 @@
-"""What a forecast says of itself: which day, seen before or not, whose interval, which panel."""
+"""Forecasts of the next session: by which models, of which day, with which intervals."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from forecaster.errors import TooOldError, UnknownNameError, UsageError
 from forecaster.pipeline.predict import Prediction, predict
 from forecaster.pipeline.train import train
+from forecaster.registry.promotion import keep, promote
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings, TrainSettings
 from tests.synthetic import bars_of, ragged_bars
@@ -22,12 +23,12 @@ SETTINGS = TrainSettings(
     train_until=date(2011, 1, 31),
     validation_until=date(2011, 6, 30),
 )
-SELECT_UNTIL = date(2011, 6, 30)
+VALIDATION_UNTIL = date(2011, 6, 30)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One version for returns; CCC has fewer than 100 select days."""
+    """One version for returns; CCC has fewer than 100 validation days."""
     made = tmp_path_factory.mktemp("home")
     train(BARS, settings=SETTINGS, home=made)
     return made
@@ -42,32 +43,30 @@ def column(made: Prediction, name: str) -> dict[str, object]:
     return made.forecasts.set_index("ticker")[name].to_dict()
 
 
-def test_a_past_evening_is_not_forecast_with_hindsight(
-    home: Path, logged_warnings: list[str]
-) -> None:
-    """From the last select day on, the next session is one that the version never saw."""
-    honest = predict(["AAA"], bars=BARS, home=home, as_of=SELECT_UNTIL)
+def test_a_past_day_is_not_forecast_with_hindsight(home: Path, logged_warnings: list[str]) -> None:
+    """From the last validation day on, the next session is one that the version never saw."""
+    honest = predict(["AAA"], bars=BARS, home=home, as_of=VALIDATION_UNTIL)
     assert not honest.in_sample and not logged_warnings
-    with pytest.raises(UnknownNameError, match=f"until {SELECT_UNTIL}"):
+    with pytest.raises(UnknownNameError, match=f"until {VALIDATION_UNTIL}"):
         predict(["AAA"], bars=BARS, home=home, as_of=date(2011, 6, 29))
 
 
-def test_a_version_named_for_days_that_it_has_seen_is_told_aloud(
+def test_a_version_named_for_days_that_it_has_seen_is_warned_of(
     home: Path, logged_warnings: list[str]
 ) -> None:
     made = predict(["AAA"], version=version_of(home), bars=BARS, home=home, as_of=date(2011, 6, 29))
     assert made.in_sample
     (warning,) = logged_warnings
-    assert "has seen what it forecasts here" in warning and str(SELECT_UNTIL) in warning
+    assert "has seen what it forecasts here" in warning and str(VALIDATION_UNTIL) in warning
 
 
-def test_a_table_that_ends_before_the_select_block_does_is_told_too(home: Path) -> None:
+def test_a_table_that_ends_before_the_validation_days_does_is_in_sample_too(home: Path) -> None:
     early = BARS[BARS["session"] < pd.Timestamp("2011-06-01")]
     made = predict(bars=early, home=home, version=version_of(home), as_of=date(2011, 5, 31))
     assert made.in_sample
 
 
-def test_each_forecast_tells_whose_interval_it_has_and_whether_it_was_trained_on(
+def test_each_forecast_reports_whose_interval_it_has_and_whether_it_was_trained_on(
     home: Path, logged_warnings: list[str]
 ) -> None:
     more = pd.concat([BARS, bars_of("NEW", 400, seed=9)], ignore_index=True)
@@ -82,7 +81,7 @@ def test_each_forecast_tells_whose_interval_it_has_and_whether_it_was_trained_on
     assert len(logged_warnings) == 2, "nothing to say of a ticker that was trained on"
 
 
-def test_tickers_gone_from_the_panel_are_named(home: Path, logged_warnings: list[str]) -> None:
+def test_tickers_gone_from_the_panel_are_listed(home: Path, logged_warnings: list[str]) -> None:
     """Without BBB the panel's mean, and with it every forecast, is another."""
     fewer = BARS[BARS["ticker"] != "BBB"]
     made = predict(["AAA"], bars=fewer, home=home, as_of=LAST)
@@ -93,7 +92,7 @@ def test_tickers_gone_from_the_panel_are_named(home: Path, logged_warnings: list
     ]
 
 
-def test_a_ticker_not_yet_listed_on_a_past_evening_is_not_missing(
+def test_a_ticker_not_yet_listed_on_a_past_day_is_not_missing(
     home: Path, logged_warnings: list[str]
 ) -> None:
     """CCC has its first bar later: training saw the same panel without it."""
@@ -117,14 +116,14 @@ def test_the_session_forecast_is_the_next_of_the_tickers_own_calendar(
     home: Path, calendar: str, as_of: str, session: str
 ) -> None:
     mixed = BARS.assign(calendar=np.where(BARS["ticker"] == "BBB", calendar, "XNYS"))
-    evening = date.fromisoformat(as_of)
-    made = predict(["BBB"], version=version_of(home), bars=mixed, home=home, as_of=evening)
+    as_of_day = date.fromisoformat(as_of)
+    made = predict(["BBB"], version=version_of(home), bars=mixed, home=home, as_of=as_of_day)
     (found,) = made.forecasts.itertuples()
     assert (found.as_of, found.session) == (pd.Timestamp(as_of), pd.Timestamp(session))
 
 
 @pytest.mark.parametrize("as_of", [datetime(2011, 7, 1), "2011-07-01", pd.Timestamp("2011-07-01")])
-def test_an_evening_that_is_no_date_is_refused(home: Path, as_of: object) -> None:
+def test_a_day_that_is_no_date_is_refused(home: Path, as_of: object) -> None:
     with pytest.raises(UsageError, match=r"as_of = .*datetime\.date is needed"):
         predict(bars=BARS, home=home, as_of=as_of)  # type: ignore[arg-type]
 
@@ -133,7 +132,7 @@ def test_a_home_may_be_text(home: Path) -> None:
     assert len(predict(["AAA"], bars=BARS, home=str(home), as_of=LAST).forecasts) == 1
 
 
-def test_a_malformed_ticker_is_told_before_anything_is_looked_for(tmp_path: Path) -> None:
+def test_a_malformed_ticker_is_reported_before_anything_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a ticker"):
         predict(["../../x"], home=tmp_path)
 
@@ -161,3 +160,44 @@ def test_a_champion_that_grew_old_is_warned_of_and_then_refused_but_not_a_named_
     with pytest.raises(TooOldError, match="Train, or promote another"):
         asked(3)
     assert asked(3, version_of(home)).version == version_of(home)
+
+
+def targets_by_version(made: Prediction) -> dict[str, str]:
+    return dict(zip(made.forecasts["target"], made.forecasts["version"], strict=True))
+
+
+def trained(home: Path, target: str, name: str | None = None) -> str:
+    settings = SETTINGS.model_copy(update={"target": tuple(target.split(",")), "max_steps": 5})
+    return train(BARS, settings=settings, home=home, name=name).version
+
+
+def test_a_version_without_returns_forecasts_what_it_has(tmp_path: Path) -> None:
+    version = trained(tmp_path, "range")
+    for choice in ({}, {"version": version}, {"name": "range"}):
+        made = predict(bars=BARS, home=tmp_path, as_of=LAST, **choice)
+        assert targets_by_version(made) == {"range": version}
+        assert (made.version, made.name) == (version, "range")
+
+
+def test_several_champions_forecast_their_targets_each(tmp_path: Path) -> None:
+    """The baseline of one name beside the version of another, as each does alone."""
+    both = trained(tmp_path, "return,range", name="both")
+    promote(tmp_path, "both", both, reason="better")
+    keep(tmp_path, "volume", trained(tmp_path, "volume"), reason="worse")
+    made = predict(bars=BARS, home=tmp_path, as_of=LAST)
+    assert targets_by_version(made) == {"return": both, "range": both, "volume": "baseline"}
+    assert dict(made.models) == {"both": both, "volume": "baseline"}
+    for name in ("both", "volume"):
+        alone = predict(bars=BARS, home=tmp_path, as_of=LAST, name=name).forecasts
+        mine = made.forecasts["target"].isin(alone["target"].unique())
+        pd.testing.assert_frame_equal(made.forecasts[mine].reset_index(drop=True), alone)
+
+
+def test_two_champions_for_one_target_need_a_name(tmp_path: Path) -> None:
+    versions = {name: trained(tmp_path, "return", name=name) for name in ("calm", "wild")}
+    for name, version in versions.items():
+        promote(tmp_path, name, version, reason="better")
+    with pytest.raises(UsageError, match=r"forecast return: calm, wild\. .* --name"):
+        predict(bars=BARS, home=tmp_path, as_of=LAST)
+    made = predict(bars=BARS, home=tmp_path, as_of=LAST, name="wild")
+    assert targets_by_version(made) == {"return": versions["wild"]}

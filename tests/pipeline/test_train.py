@@ -47,15 +47,15 @@ def test_a_training_counts_the_gradients_that_it_clips(tmp_path: Path) -> None:
     settings = TrainSettings(**{**QUICK, "max_steps": 20}, clip_grad=1e-9)
     report = train(bars_of("AAA", 300), settings=settings, home=tmp_path)
     clipped = report.manifest.training["clipped"]
-    assert clipped > 10, "all but updates without a scored day, whose gradient is zero"
-    assert report.looks["clipped"].max() == clipped
+    assert clipped > 10, "all but steps without a scored day, whose gradient is zero"
+    assert report.validations["clipped"].max() == clipped
     wide = settings.model_copy(update={"clip_grad": 1e9})
     report = train(bars_of("AAA", 300), settings=wide, home=tmp_path)
-    assert report.manifest.training["clipped"] == report.manifest.training["leaps"] == 0
+    assert report.manifest.training["clipped"] == report.manifest.training["gradient_spikes"] == 0
 
 
-def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> None:
-    """The strongest leak test: blow up every bar of the report block and compare weights."""
+def test_nothing_after_the_validation_days_touches_the_training(tmp_path: Path) -> None:
+    """The strongest leak test: blow up every bar of the test days and compare weights."""
     settings = TrainSettings(
         **QUICK, train_until=date(2011, 6, 30), validation_until=date(2012, 1, 31)
     )
@@ -67,7 +67,7 @@ def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> 
         wild.loc[later, column] *= noise
     wild.loc[later, "volume"] *= 7.0
     cut = clean[~later]
-    cut = pd.concat([cut, clean[later].groupby("ticker").head(1)])  # the report block needs a day
+    cut = pd.concat([cut, clean[later].groupby("ticker").head(1)])  # the test set needs a day
     made = [train(bars, settings=settings, home=tmp_path) for bars in (clean, wild, cut)]
     first, *others = (weights(tmp_path, report.version) for report in made)
     assert all(other == first for other in others)
@@ -77,8 +77,8 @@ def test_nothing_after_the_select_block_touches_the_training(tmp_path: Path) -> 
     assert made[0].manifest.base == made[1].manifest.base == made[2].manifest.base is not None
 
 
-def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:
-    """With the stopping out of play, other select days must give the same weights."""
+def test_the_validation_days_stop_but_never_train(tmp_path: Path) -> None:
+    """Without early stopping, other validation days must give the same weights."""
     settings = TrainSettings(
         **{**QUICK, "max_steps": 20},
         evaluate_every=20,
@@ -93,9 +93,9 @@ def test_the_select_block_stops_but_never_fits(tmp_path: Path) -> None:
     first, second = (weights(tmp_path, report.version) for report in made)
     assert first == second
     assert made[0].manifest.metrics != made[1].manifest.metrics
-    looks = [report.looks for report in made]
-    assert looks[0]["train_loss"].tolist() == looks[1]["train_loss"].tolist()
-    assert looks[0]["validation_loss"].tolist() != looks[1]["validation_loss"].tolist()
+    validations = [report.validations for report in made]
+    assert validations[0]["train_loss"].tolist() == validations[1]["train_loss"].tolist()
+    assert validations[0]["validation_loss"].tolist() != validations[1]["validation_loss"].tolist()
 
 
 def test_as_of_hides_every_later_bar(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_wrong_requests_are_refused_before_anything_is_written(tmp_path: Path) -
         train(bars.drop(columns="close"), home=tmp_path)
     with pytest.raises(DataError, match="20 trading days"):
         train(bars.head(20), home=tmp_path)
-    with pytest.raises(DataError, match="fit block"):
+    with pytest.raises(DataError, match="training days"):
         train(bars, settings=TrainSettings(train_until=date(2010, 1, 20)), home=tmp_path)
     with pytest.raises(UsageError, match="report block"):
         train(bars, settings=TrainSettings(validation_until=date(2020, 1, 20)), home=tmp_path)
@@ -167,16 +167,16 @@ def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -
         train(flat, settings=TrainSettings(**QUICK), home=tmp_path)
 
 
-def test_a_target_without_its_quantity_is_told_by_ticker(
+def test_a_target_without_its_quantity_is_reported_by_ticker(
     tmp_path: Path, logged_warnings: list[str]
 ) -> None:
-    """A file without a volume column stores zeros; one such ticker is said, all are refused."""
+    """A file without a volume column stores zeros; one such ticker is warned of, all are refused."""
     bars = ragged_bars({"AAA": 300, "BBB": 300})
     bars.loc[bars["ticker"] == "AAA", "volume"] = 0.0
     settings = TrainSettings(**{**QUICK, "target": "range,volume"})
     train(bars, settings=settings, home=tmp_path)
     assert logged_warnings == [
-        "volume needs a volume above 0; AAA: none on any day; nothing is learnt of it there"
+        "volume needs a volume above 0; AAA: none on any day; not trained on there"
     ]
     without = "AAA, BBB: none on any day. Import such prices, or leave volume out of --target"
     with pytest.raises(DataError, match=without):
@@ -195,11 +195,11 @@ def test_targets_need_not_be_known_on_the_same_days(tmp_path: Path) -> None:
     assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_a_target_without_days_in_one_block_is_told_by_block(tmp_path: Path) -> None:
+def test_a_target_without_days_in_one_part_is_reported_by_part(tmp_path: Path) -> None:
     bars = bars_of("AAA", 300)
     bars.loc[:209, "volume"] = 0.0
     settings = TrainSettings(**{**QUICK, "target": "range,volume"})
-    with pytest.raises(DataError, match=r"The fit block .* has no day of volume to score"):
+    with pytest.raises(DataError, match=r"The training days .* have no volume to score"):
         train(bars, settings=settings, home=tmp_path)
 
 

@@ -4,8 +4,13 @@ from datetime import date
 
 import pytest
 
-from forecaster.errors import ArtifactError, UnknownNameError
-from forecaster.registry.champion import champion_of, find_champion, named_version
+from forecaster.errors import ArtifactError, UnknownNameError, UsageError
+from forecaster.registry.champion import (
+    champion_of,
+    find_champion,
+    find_champions,
+    named_version,
+)
 from forecaster.registry.promotion import fail, keep, promote, register, rollback
 from forecaster.registry.registry_file import registry_path
 from tests.registry.samples import MADE_AT, saved
@@ -121,14 +126,78 @@ def test_with_a_corrupt_registry_the_newest_forecasts_with_a_warning(tmp_path, w
     choice = find_champion(tmp_path, "return")
     assert choice.manifest == b and "champion is unknown" in (choice.trouble or "")
     assert "registry.db: corrupt" in warnings.messages[0]
-    assert named_version(tmp_path, a.version).name == "return"
+    assert named_version(tmp_path, a.version)[0].name == "return"
 
 
 def test_a_named_version_is_taken_under_its_own_name(tmp_path):
     a, b = versions_of(tmp_path, 2, targets=("return", "range"))
     register(tmp_path, a.version, "mine")
-    assert named_version(tmp_path, a.version).name == "mine"
-    assert named_version(tmp_path, b.version).name == "return,range"
+    assert named_version(tmp_path, a.version)[0].name == "mine"
+    assert named_version(tmp_path, b.version)[0].name == "return,range"
     corrupt(tmp_path, a, "manifest.json")
     with pytest.raises(ArtifactError):
         named_version(tmp_path, a.version)
+
+
+def all_served(home, **options):
+    return {
+        target: choice.manifest.version if choice.manifest else "baseline"
+        for choice, targets in find_champions(home, **options)
+        for target in targets
+    }
+
+
+def test_without_any_decision_the_newest_forecasts_all_of_its_targets(tmp_path):
+    versions_of(tmp_path, 1)
+    newest = saved(tmp_path, created=MADE_AT.replace(year=2026), targets=("volume", "range"))
+    assert list(all_served(tmp_path).items()) == [
+        ("volume", newest.version),
+        ("range", newest.version),
+    ]
+    with pytest.raises(UnknownNameError):
+        find_champions(tmp_path, date(2010, 1, 1))
+
+
+def test_several_champions_forecast_their_targets_each(tmp_path, warnings):
+    a, b = versions_of(tmp_path, 1) + versions_of(tmp_path, 1, targets=("range", "volume"))
+    promote(tmp_path, "return", a.version, reason="better")
+    promote(tmp_path, "others", b.version, reason="better")
+    keep(tmp_path, "volume", "unknown", reason="worse")
+    assert all_served(tmp_path) == {
+        **{"return": a.version, "range": b.version},
+        "volume": b.version,  # a version before a baseline
+    }
+    assert all_served(tmp_path, name="return") == {"return": a.version}
+    corrupt(tmp_path, b, "manifest.json")
+    assert all_served(tmp_path, name="others") == {"others": "baseline"}
+    assert len(warnings.messages) == 1
+
+
+def test_two_champions_for_one_target_need_a_name(tmp_path):
+    a, b = versions_of(tmp_path, 2, targets=("return", "range"))
+    promote(tmp_path, "first", a.version, reason="better")
+    promote(tmp_path, "second", b.version, reason="better")
+    with pytest.raises(UsageError, match=r"forecast return: first, second\. .* --name"):
+        find_champions(tmp_path)
+    assert all_served(tmp_path, name="second") == {"return": b.version, "range": b.version}
+
+
+def test_each_target_of_a_champion_that_has_seen_the_day_falls_to_an_older_version(tmp_path):
+    old, new = (
+        trained_until(tmp_path, date(year, 6, 30), targets=("return", "range"))
+        for year in (2010, 2014)
+    )
+    promote(tmp_path, "both", new.version, reason="better")
+    assert all_served(tmp_path, as_of=date(2014, 6, 30)) == dict.fromkeys(
+        ("return", "range"), new.version
+    )
+    assert all_served(tmp_path, as_of=date(2014, 6, 29)) == dict.fromkeys(
+        ("return", "range"), old.version
+    )
+
+
+def test_a_named_version_forecasts_what_it_has(tmp_path):
+    (a,) = versions_of(tmp_path, 1, targets=("range",))
+    assert named_version(tmp_path, a.version)[1] == ("range",)
+    with pytest.raises(UsageError, match="not return; train one with --target return"):
+        named_version(tmp_path, a.version, "return")

@@ -1,4 +1,4 @@
-"""The page of the memory report: whole, offline, and drawn from the numbers given."""
+"""The page of the memory report: complete, offline, and drawn from the numbers given."""
 
 import json
 import re
@@ -7,23 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.report.memory import MemoryFigures, OverTime, _kept, memory_page
+from forecaster.report.memory import MemoryFigures, _kept, memory_page
 from forecaster.report.page import render_page
 from tests.report.drawn import decoded
-
-
-def over_time(**changes: object) -> OverTime:
-    given = {
-        "days": np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]"),
-        "growth": np.full(200, np.log(0.9)),
-        "stretched_days": np.array([0, 99, 199]),
-        "stretch": np.array([1.1, 1.2, 1.3]),
-        "norms": np.linspace(1.0, 2.0, 200),
-        "cold": np.array([1.5, 1.0, 2.0]),
-        "warm": np.array([1.0, 1.0, 2.0]),
-        "looks": {"v1, truncated": [(25, 0.9), (50, 0.8)], "v2, full": [(25, 0.95)]},
-    }
-    return OverTime(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def figures(**changes: object) -> MemoryFigures:
@@ -34,12 +20,18 @@ def figures(**changes: object) -> MemoryFigures:
         "by_lag": np.vstack([curve, 2 * curve, np.full(41, np.nan)]),
         "curve": curve,
         "decay": 0.9,
-        "bias": pd.DataFrame({"reach": [1, 5, 40], "bias": [0.5, 0.1, 0.0]}),
+        "bias": pd.DataFrame({"horizon": [1, 5, 40], "bias": [0.5, 0.1, 0.0]}),
         "noise": 0.2,
         "tolerance": 0.1,
-        "steps": 20,
-        "stride": 10,
-        "over_time": over_time(),
+        "k1": 10,
+        "k2": 20,
+        "growth": np.full(200, np.log(0.9)),
+        "stretched_days": np.array([0, 99, 199]),
+        "stretch": np.array([1.1, 1.2, 1.3]),
+        "norms": np.linspace(1.0, 2.0, 200),
+        "cold": np.array([1.5, 1.0, 2.0]),
+        "warm": np.array([1.0, 1.0, 2.0]),
+        "validations": {"v1, truncated": [(25, 0.9), (50, 0.8)], "v2, full": [(25, 0.95)]},
     }
     return MemoryFigures(**{**given, **changes})  # type: ignore[arg-type]
 
@@ -47,7 +39,7 @@ def figures(**changes: object) -> MemoryFigures:
 def page(**changes: object) -> str:
     alarms = ["truncation is biting: raise --bptt-k2"]
     facts = {"decay": "0.9"}
-    return memory_page("Reach of v1", "Use --bptt-k1 10.", facts, alarms, figures(**changes))
+    return memory_page("Horizon of v1", "Use --bptt-k1 10.", facts, alarms, figures(**changes))
 
 
 def drawn(html: str, number: int) -> list[dict]:
@@ -57,7 +49,7 @@ def drawn(html: str, number: int) -> list[dict]:
     return json.loads(found[1])["data"]
 
 
-def test_the_page_asks_no_other_machine_for_anything() -> None:
+def test_the_page_loads_nothing_from_elsewhere() -> None:
     html = page()
     own = html.split("</script>", 1)[1]  # behind the drawing library itself
     assert html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
@@ -65,9 +57,9 @@ def test_the_page_asks_no_other_machine_for_anything() -> None:
     assert "http" not in re.sub(r"https://plot\.ly", "", own)
 
 
-def test_the_page_says_what_it_was_given() -> None:
+def test_the_page_shows_its_numbers() -> None:
     html = page()
-    for text in ("Reach of v1", "is biting", "--bptt-k1", "decay</th><td>0.9</td>"):
+    for text in ("Horizon of v1", "is biting", "--bptt-k1", "decay</th><td>0.9</td>"):
         assert text in html
     assert html.count("<h2>") == 7
 
@@ -93,14 +85,14 @@ def test_the_noise_is_drawn_where_it_is_known(noise: float) -> None:
 
 def test_full_bptt_has_no_outline() -> None:
     assert len(drawn(page(), 1)) == 2
-    html = page(steps=None, stride=None)
+    html = page(k1=None, k2=None)
     assert len(drawn(html, 1)) == 1
     assert "Full BPTT keeps all of it" in html
 
 
-def test_the_outline_counts_the_days_that_an_error_travels_through() -> None:
-    """Blocks of 3 days reach 6 back: day 3 opens the second block, day 5 ends it."""
-    np.testing.assert_array_equal(_kept(np.arange(9), 6, 3), [1, 2, 3, 4, 5, 6, 4, 5, 6])
+def test_the_outline_counts_the_days_that_an_error_goes_back() -> None:
+    """Chunks of 3 days with a horizon of 6: day 3 starts the second chunk, day 5 ends it."""
+    np.testing.assert_array_equal(_kept(np.arange(9), 3, 6), [1, 2, 3, 4, 5, 6, 4, 5, 6])
     np.testing.assert_array_equal(_kept(np.arange(5), 3, 3), [1, 2, 3, 1, 2])
 
 
@@ -119,9 +111,9 @@ def test_the_error_since_a_reset_is_relative_to_the_warm_one() -> None:
     assert decoded(trace["y"]).tolist() == values.tolist()
 
 
-def test_looks_of_several_plans_share_one_axis_of_updates() -> None:
-    """This version's first; a version written without looks has no such figure."""
+def test_validations_of_several_plans_share_one_axis_of_steps() -> None:
+    """This version's first; a version stored without validations has no such figure."""
     own, other = drawn(page(), 7)
     assert (own["name"], own["x"], own["y"]) == ("v1, truncated", [25, 50], [0.9, 0.8])
     assert other["name"] == "v2, full"
-    assert page(over_time=over_time(looks={})).count("<h2>") == 6
+    assert page(validations={}).count("<h2>") == 6
