@@ -31,6 +31,7 @@ EXEMPT = {
     "docs/experiments.md": "a dated log",
     "tests/test_vocabulary.py": "the list itself",
 }
+OLD_SETTINGS = re.compile(r"(?m)^\| `\w+` \| `\w+` \| `\w+` \|$")  # their table in commands.md
 VERBS = frozenset(
     """
     Accept Add Alter Annualise Append Apply Ask Assemble Average Bound Build Calibrate Call Change
@@ -85,7 +86,8 @@ def of_files(files: Iterable[Path]) -> Iterator[tuple[str, int, str]]:
         name = str(file.relative_to(ROOT))
         if name not in EXEMPT:
             yield from ((name, 0, word) for _, word in denied(name))
-            yield from ((name, *found) for found in denied(file.read_text()))
+            text = OLD_SETTINGS.sub("", file.read_text())
+            yield from ((name, *found) for found in denied(text))
 
 
 def test_the_package_uses_no_denied_word() -> None:

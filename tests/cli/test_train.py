@@ -1,4 +1,4 @@
-"""`train --members`: what is set, shown and saved of an ensemble."""
+"""`forecaster train`: progress by member, an ensemble, what is saved."""
 
 import os
 from collections.abc import Callable
@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from forecaster.cli.train import _line_printer, _member_labels
 from forecaster.errors import SettingsError, UsageError
 from forecaster.settings.settings_sources import load_settings
+from forecaster.training.trainer import Validation
 from tests.cli.conftest import QUICK
 
 Run = Callable[..., Result]
 
 
 def test_every_source_sets_the_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One unless told otherwise; 1 to 32, refused in the words of its source."""
+    """One by default; 1 to 32, refused in the words of its source."""
     monkeypatch.delenv("FORECASTER_TRAIN__MEMBERS", raising=False)
     assert load_settings(tmp_path).train.members == 1
     (tmp_path / "forecaster.toml").write_text("[train]\nmembers = 2\n")
@@ -30,13 +32,13 @@ def test_every_source_sets_the_members(tmp_path: Path, monkeypatch: pytest.Monke
         load_settings(tmp_path)
 
 
-def test_an_ensemble_names_its_members_and_saves_each(run: Run, home: Path) -> None:
+def test_an_ensemble_lists_its_members_and_saves_each(run: Run, home: Path) -> None:
     options = ["AAA", "--target", "range", *QUICK, "--max-steps", 100, "--members", 2]
     done = run("train", *options, "--seed", 7, "--home", home)
     assert done.exit_code == 0, done.output
-    told = done.stderr.splitlines()
-    assert "member  1 of 2, seed 7" in told and "member  2 of 2, seed 8" in told
-    lines = [line for line in told if line.endswith(("member 1/2", "member 2/2"))]
+    notices = done.stderr.splitlines()
+    assert "member  1 of 2, seed 7" in notices and "member  2 of 2, seed 8" in notices
+    lines = [line for line in notices if line.endswith(("member 1/2", "member 2/2"))]
     assert [line[-3:] for line in lines] == ["1/2", "2/2"]
     best = [line for line in done.stdout.splitlines() if line.startswith("best")]
     assert [line.split(",")[0] for line in best] == ["best    member 1", "best    member 2"]
@@ -46,3 +48,35 @@ def test_an_ensemble_names_its_members_and_saves_each(run: Run, home: Path) -> N
     asked = ["AAA", "--target", "range", "--version", version, "--as-of", "2012-10-10"]
     forecast = run("predict", *asked, "--home", home)
     assert forecast.exit_code == 0, forecast.output
+
+
+def test_the_steps_of_the_next_member_start_again() -> None:
+    label = _member_labels(2)
+    assert [label(step) for step in (1, 2, 3, 1, 2)] == ["member 1/2"] * 3 + ["member 2/2"] * 2
+    assert _member_labels(1)(1) == ""
+
+
+def test_progress_is_a_line_every_hundred_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    show = _line_printer(1)
+    for step in (50, 100, 150, 200):
+        show(step, validation(step, best=step == 200))
+    show(300, None)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "epoch    step  train loss  validation loss    time",
+        "    3     100      1.0000           0.9000   2.0 s",
+        "    3     200      1.0000           0.9000   2.0 s  best",
+    ]
+
+
+def validation(step: int, *, best: bool) -> Validation:
+    return Validation(
+        step=step,
+        epoch=3,
+        train_loss=1.0,
+        validation_loss=0.9,
+        best=best,
+        seconds=2.0,
+        clipped=0,
+        spikes=0,
+    )
