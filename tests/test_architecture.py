@@ -1,6 +1,7 @@
 """Which room may import which, and what `--help` may load."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,16 +120,41 @@ def test_the_rooms_are_those_of_the_list() -> None:
     assert found | {"estimators"} == set(ALLOWED)
 
 
+def reachable(arrows: dict[str, set[str]], start: str) -> set[str]:
+    """Return the rooms that a chain of arrows leads to."""
+    found, waiting = set(), list(arrows.get(start, ()))
+    while waiting:
+        room = waiting.pop()
+        if room not in found:
+            found.add(room)
+            waiting += arrows.get(room, ())
+    return found
+
+
+def test_the_picture_of_the_rooms_shows_these_arrows() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    picture = page.split("```mermaid")[1].split("```")[0]
+    drawn: dict[str, set[str]] = {}
+    for start, stop in re.findall(r"^ *(\w+) --> (\w+)$", picture, re.M):
+        drawn.setdefault(start, set()).add(stop)
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert {*drawn, *(room for stops in drawn.values() for room in stops)} == rooms
+    for room in rooms:
+        assert drawn.get(room, set()) <= ALLOWED[room], room
+        assert ALLOWED[room] & rooms <= reachable(drawn, room), room
+    dashed = set(re.findall(r"^ *(\w+) -\.-> (\w+)$", picture, re.M))
+    assert dashed == {
+        (room, name.split(".")[0])
+        for exceptions in (SINGLE, TEMPORARY)
+        for room, names in exceptions.items()
+        for name in names
+    }
+
+
 def test_the_arrows_point_one_way() -> None:
     """No room can reach itself."""
-    for start in ALLOWED:
-        reached, waiting = set(), list(ALLOWED[start])
-        while waiting:
-            room = waiting.pop()
-            if room not in reached:
-                reached.add(room)
-                waiting += ALLOWED[room]
-        assert start not in reached
+    for room in ALLOWED:
+        assert room not in reachable(ALLOWED, room)
 
 
 def test_report_imports_classes_and_constants_only() -> None:
