@@ -1,12 +1,13 @@
-"""`forecaster data`: other people's files in, what is there, out again."""
+"""`forecaster data`: import, show, check and export prices; review the quarantine."""
 
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from forecaster.cli import quarantine
+from forecaster.cli.fetch import print_report
 from forecaster.cli.output import (
     DateOption,
     HomeOption,
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Prices in the store: import, list, show, check, export.", no_args_is_help=True
 )
-app.add_typer(quarantine.app, name="quarantine")
+quarantine = typer.Typer(help="Bars that break a rule: list, release, drop.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
 
+TickersArgument = Annotated[list[str] | None, typer.Argument(metavar="TICKER")]
+TickerArgument = Annotated[str, typer.Argument(metavar="TICKER", help="Whose bars.")]
+_DAYS = {"metavar": "DATE", "formats": ["%Y-%m-%d"]}
 PRICES = ["open", "high", "low", "close"]
 
 
@@ -43,7 +48,7 @@ def import_command(
     ] = None,
     basis: Annotated[
         Literal["split-adjusted", "as-traded"] | None,
-        typer.Option(help="How the closes are expressed [as a column basis says, or as-traded]."),
+        typer.Option(help="How the closes are expressed [by a column basis, else as-traded]."),
     ] = None,
     calendar: Annotated[
         str | None,
@@ -54,13 +59,13 @@ def import_command(
     ] = None,
     dates: Annotated[
         Literal["mdy", "dmy"] | None,
-        typer.Option(help="Order in dates such as 3/4/2024 [told by a day above 12]."),
+        typer.Option(help="Order in dates such as 3/4/2024 [inferred from days above 12]."),
     ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Read files of daily prices, refuse what cannot be, store the rest.
+    """Store daily prices from files; refuse impossible bars.
 
     Reads: the files. Creates: bars in data/prices.db.
 
@@ -78,13 +83,7 @@ def import_command(
         dates=dates,
         home=resolve_home(home),
     )
-    if json:
-        print_json("data.import", {"tickers": report.table})
-    else:
-        print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
-        if not report.failures:
-            print_next("train", home)
-    report.raise_failures()
+    print_report(report, "data.import", home, json=json)
 
 
 def _pairs(mapping: list[str] | None) -> dict[str, str]:
@@ -94,7 +93,7 @@ def _pairs(mapping: list[str] | None) -> dict[str, str]:
     for text in mapping or []:
         field, equals, column = text.partition("=")
         if not (field and equals and column):
-            raise UsageError(f"--map {text}: write FIELD=COLUMN, such as --map close=Last.")
+            raise UsageError(f"--map {text}: use FIELD=COLUMN, such as --map close=Last.")
         pairs[field.strip()] = column.strip()
     return pairs
 
@@ -125,12 +124,12 @@ def show_command(
     rows: Annotated[int, typer.Option(min=1, help="How many of the last bars to print.")] = 10,
     until: DateOption = None,
     fingerprint: Annotated[
-        bool, typer.Option("--fingerprint", help="Print the content hash of the bars, too.")
+        bool, typer.Option("--fingerprint", help="Print the content hash of the bars as well.")
     ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a ticker is, the revision of its past, and its last bars as served.
+    """Show a ticker's metadata, the revision of its past, and its last bars as served.
 
     Reads: data/prices.db. Creates: nothing.
 
@@ -144,16 +143,16 @@ def show_command(
     stored = stored_ticker(resolve_home(home), ticker, day(until))
     history, revision = stored.history, asdict(stored.revision)
     revision["raised_at"] = stored.revision.raised_at.isoformat()
-    told = {**asdict(history.listing), "revision": revision}
+    facts = {**asdict(history.listing), "revision": revision}
     if fingerprint:
-        told["fingerprint"] = stored.fingerprint
+        facts["fingerprint"] = stored.fingerprint
     if json:
         print_json(
-            "data.show", {**told, "days": len(history.bars), "bars": history.bars.tail(rows)}
+            "data.show", {**facts, "days": len(history.bars), "bars": history.bars.tail(rows)}
         )
         return
-    told["revision"] = "{number} of {raised_at}: {reason}".format(**revision)
-    for label, value in told.items():
+    facts["revision"] = "{number} of {raised_at}: {reason}".format(**revision)
+    for label, value in facts.items():
         print(f"{label.replace('_', ' '):<11} {'' if value is None else value}".rstrip())
     print(f"{'days':<11} {len(history.bars):,}")
     bars = history.bars.tail(rows)
@@ -161,7 +160,7 @@ def show_command(
 
 
 def _price_format(bars: "pd.DataFrame") -> str:
-    """Show six digits of the lowest price, two at least after the point: 1.08453, 4126.00."""
+    """Return a format with six digits of the lowest price, at least two decimals: 1.08453."""
     lowest = bars[PRICES].to_numpy().min()
     return f".{max(2, 5 - math.floor(math.log10(lowest)))}f"
 
@@ -169,11 +168,11 @@ def _price_format(bars: "pd.DataFrame") -> str:
 @app.command("check")
 @command
 def check_command(
-    tickers: Annotated[list[str] | None, typer.Argument(metavar="TICKER")] = None,
+    tickers: TickersArgument = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold stored prices against every rule; exit 65 where a person is needed.
+    """Check stored prices by every rule; exit 65 if manual review is needed.
 
     Reads: data/prices.db. Creates: nothing.
 
@@ -202,13 +201,13 @@ def check_command(
 @command
 def export_command(
     file: Annotated[Path, typer.Argument(help="Where to write; .csv or .parquet.")],
-    tickers: Annotated[list[str] | None, typer.Argument(metavar="TICKER")] = None,
+    tickers: TickersArgument = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write bars to a CSV or parquet file, in long form.
 
-    Reads: data/prices.db. Creates: the file, replaced whole.
+    Reads: data/prices.db. Creates: the file, replaced as one.
 
     Example: forecaster data export prices.csv AAPL MSFT
     """
@@ -220,3 +219,83 @@ def export_command(
         print_json("data.export", {"file": str(file), "rows": count})
     else:
         print(f"saved   {file}  {count:,} rows")
+
+
+@quarantine.command("list")
+@command
+def quarantine_list_command(
+    tickers: TickersArgument = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List bars in quarantine: held, released or dropped, with rule and reason.
+
+    Reads: data/prices.db. Creates: nothing.
+
+    Example: forecaster data quarantine list AAPL
+    """
+    from forecaster.pipeline.data_check import quarantine_table
+    from forecaster.settings import resolve_home
+
+    table = quarantine_table(tickers or (), home=resolve_home(home))
+    if json:
+        print_json("data.quarantine.list", {"entries": table})
+    else:
+        print_table(table, dict.fromkeys(PRICES, ".6g"))
+
+
+@quarantine.command("release")
+@command
+def release_command(
+    ticker: TickerArgument,
+    sessions: Annotated[
+        list[datetime] | None, typer.Argument(help="Which days; none: all of the ticker.", **_DAYS)
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Accept bars; the next fetch or import stores them.
+
+    Reads: data/prices.db. Creates: the decision, in data/prices.db.
+
+    Example: forecaster data quarantine release AAPL 2024-01-05
+    """
+    from forecaster.pipeline.data_check import release
+    from forecaster.settings import resolve_home
+
+    days = [moment.date() for moment in sessions or ()]
+    count = release(ticker, days, home=resolve_home(home))
+    _print_decision("released", ticker, count, json=json)
+    if not json:
+        print_next(f"fetch {ticker.upper()}", home)
+
+
+@quarantine.command("drop")
+@command
+def drop_command(
+    ticker: TickerArgument,
+    sessions: Annotated[list[datetime], typer.Argument(help="Which days.", **_DAYS)],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Reject bars; remove them from the store and leave them out while served unchanged.
+
+    Reads: data/prices.db. Creates: the decision, in data/prices.db.
+
+    Example: forecaster data quarantine drop AAPL 2024-01-05 2024-01-08
+    """
+    from forecaster.pipeline.data_check import drop
+    from forecaster.settings import resolve_home
+
+    days = [moment.date() for moment in sessions]
+    count = drop(ticker, days, home=resolve_home(home))
+    _print_decision("dropped", ticker, count, json=json)
+    if not json:
+        print_next(f"data check {ticker.upper()}", home)
+
+
+def _print_decision(done: str, ticker: str, count: int, *, json: bool) -> None:
+    if json:
+        print_json(f"data.quarantine.{done}", {"ticker": ticker.upper(), "findings": count})
+    else:
+        print(f"{done:<9} {count:,} findings of {ticker.upper()}")

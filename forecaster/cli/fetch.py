@@ -1,7 +1,8 @@
 """`forecaster fetch`."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from forecaster.cli.output import (
     print_next,
     print_table,
 )
+
+if TYPE_CHECKING:
+    from forecaster.data.ingest import FetchReport
 
 
 @command
@@ -58,8 +62,13 @@ def fetch_command(
         home=where,
         on_ticker=_silent if quiet else _announce,
     )
+    print_report(report, "fetch", home, json=json)
+
+
+def print_report(report: "FetchReport", schema: str, home: Path | None, *, json: bool) -> None:
+    """Print the result of a fetch or import, and raise its failures."""
     if json:
-        print_json("fetch", {"tickers": report.table})
+        print_json(schema, {"tickers": report.table})
     else:
         print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
         if not report.failures:

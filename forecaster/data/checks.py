@@ -222,7 +222,7 @@ def _without_ticker(sentence: str) -> str:
     return sentence.split(": ", 1)[1]
 
 
-# Applied to bars before they are stored.
+# Warnings about new bars are logged when they are stored; those of DAY_RULES by `ingest`.
 MOVE_RULES: Final = (
     Rule(name="split-slip", severity="error", find=split_slips),
     Rule(name="unit-slip", severity="error", find=unit_slips),

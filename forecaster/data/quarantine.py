@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import pandas as pd
@@ -81,6 +80,13 @@ class Scope:
         return self.first <= entry.session <= self.last and entry.rule in self.rules
 
 
+def entry_of(ticker: str, bars: pd.DataFrame, row: int, rule: str, reason: str) -> Entry:
+    """Build the entry of one bar."""
+    session: date = bars["session"].iloc[row].date()
+    values = values_of(bars, row)
+    return Entry(ticker=ticker, session=session, rule=rule, reason=reason, values=values)
+
+
 def values_of(bars: pd.DataFrame, row: int) -> tuple[float, ...]:
     """Read one bar's values, in the order of BAR_COLUMNS without the session."""
     return tuple(bars[name].iloc[row].item() for name in _VALUES)
@@ -89,13 +95,12 @@ def values_of(bars: pd.DataFrame, row: int) -> tuple[float, ...]:
 class Quarantine:
     """The quarantine of an open store; see `PriceStore.quarantine`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
+    def __init__(self, connection: sqlite3.Connection, file: database.Database) -> None:
+        self._connection, self._file = connection, file
 
     def entries(self, ticker: str = "") -> list[Entry]:
         """List the entries of one ticker, or of all, by ticker, day and rule."""
-        with store_rows.translated_errors(self._path):
+        with database.translated_errors(self._file):
             found = self._connection.execute(*((_OF_TICKER, (ticker,)) if ticker else (_OF_ALL,)))
             return [_entry(row) for row in found]
 
@@ -164,10 +169,7 @@ class Quarantine:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with (
-            store_rows.translated_errors(self._path),
-            database.transaction(self._connection),
-        ):
+        with database.translated_errors(self._file), database.transaction(self._connection):
             self._connection.executemany(_RENAME, [(new, old) for old, new in _RENAMED.items()])
             yield
 

@@ -21,7 +21,7 @@ from forecaster.data.history import (
     is_too_flawed,
     validate_bars,
 )
-from forecaster.data.quarantine import Entry, Quarantine, Scope, values_of
+from forecaster.data.quarantine import Entry, Quarantine, Scope, entry_of, values_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 
@@ -68,7 +68,7 @@ def screen(store: PriceStore, history: History, now: datetime) -> History:
     found = flaws(bars)
     if any(flaw.rule == BAD_DATE for flaw in found) or is_too_flawed(bars, found):
         validate_bars(ticker, bars)
-    bad = [_entry(ticker, bars, flaw.row, flaw.rule, flaw.reason) for flaw in found]
+    bad = [entry_of(ticker, bars, flaw.row, flaw.rule, flaw.reason) for flaw in found]
     new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, _ROW_RULES), now)
     dropped = _dropped(quarantine, ticker, bars)
     out = {flaw.row for flaw in found}.union(dropped)
@@ -102,7 +102,7 @@ def check_served(store: PriceStore, served: History, now: datetime) -> None:
     findings = [
         one for one in checks.check_history(both, rules=checks.RULES) if one.session >= scope.first
     ]
-    found = [_entry_of(one, both) for one in findings if one.severity == "error"]
+    found = entries_of(both, [one for one in findings if one.severity == "error"])
     store.quarantine.record(found, scope, now)
     open_entries = unreleased(store.quarantine, found)
     if open_entries:
@@ -154,7 +154,7 @@ def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, lis
         return bars, []
     same = bars.duplicated(keep="last")
     duplicates = [
-        _entry(ticker, bars, row, DUPLICATE_DAY, "a later row of this day has other numbers")
+        entry_of(ticker, bars, row, DUPLICATE_DAY, "a later row of this day has other numbers")
         for row in (earlier & ~same).to_numpy().nonzero()[0].tolist()
     ]
     return bars[~earlier].reset_index(drop=True), duplicates
@@ -184,16 +184,19 @@ def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> Non
         )
 
 
-def _entry_of(one: checks.Finding, history: History) -> Entry:
-    row = int(history.bars["session"].searchsorted(pd.Timestamp(one.session)))
-    return _entry(one.ticker, history.bars, row, one.rule, one.reason)
-
-
-def _entry(ticker: str, bars: pd.DataFrame, row: int, rule: str, reason: str) -> Entry:
-    session: date = bars["session"].iloc[row].date()
-    return Entry(
-        ticker=ticker, session=session, rule=rule, reason=reason, values=values_of(bars, row)
-    )
+def entries_of(history: History, findings: Sequence[checks.Finding]) -> list[Entry]:
+    """Convert findings about the bars of a history to entries of the quarantine."""
+    sessions = history.bars["session"]
+    return [
+        entry_of(
+            one.ticker,
+            history.bars,
+            int(sessions.searchsorted(pd.Timestamp(one.session))),
+            one.rule,
+            one.reason,
+        )
+        for one in findings
+    ]
 
 
 def _scope(ticker: str, bars: pd.DataFrame, rules: frozenset[str]) -> Scope:

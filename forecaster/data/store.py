@@ -34,9 +34,9 @@ class PriceStore:
     A store that is open for reading is a snapshot, whatever another process writes.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.path = path
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, file: database.Database) -> None:
+        self.path = file.path
+        self._connection, self._file = connection, file
 
     @classmethod
     def open_for_writing(cls, home: Path) -> Self:
@@ -48,7 +48,8 @@ class PriceStore:
             StorageError: the file is corrupt or the disk failed.
             TryLaterError: another process is writing.
         """
-        return cls(store_rows.connect_for_writing(home), store_rows.store_path(home))
+        file = store_rows.price_database(home)
+        return cls(database.connect_for_writing(file, home), file)
 
     @classmethod
     def open_for_reading(cls, home: Path) -> Self:
@@ -59,7 +60,8 @@ class PriceStore:
             SettingsError: the store was written by another version.
             StorageError: the file is corrupt.
         """
-        return cls(store_rows.connect_for_reading(home), store_rows.store_path(home))
+        file = store_rows.price_database(home)
+        return cls(database.connect_for_reading(file, home), file)
 
     def __enter__(self) -> Self:
         return self
@@ -82,13 +84,13 @@ class PriceStore:
         A killed process loses nothing; a power failure may lose the newest transactions, never
         a part of one.
         """
-        with store_rows.translated_errors(self.path):
+        with database.translated_errors(self._file):
             self._connection.execute("PRAGMA synchronous = NORMAL")
 
     @property
     def quarantine(self) -> Quarantine:
         """The quarantined bars of this store."""
-        return Quarantine(self._connection, self.path)
+        return Quarantine(self._connection, self._file)
 
     def upsert(self, history: History, fetched_at: datetime, reason: str = "") -> int:
         """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""
@@ -119,10 +121,7 @@ class PriceStore:
             TryLaterError: another process is writing.
         """
         instant = store_rows.instant_text(fetched_at)
-        with (
-            store_rows.translated_errors(self.path),
-            database.transaction(self._connection),
-        ):
+        with database.translated_errors(self._file), database.transaction(self._connection):
             return [self._replace(history, instant, reason) for history in histories]
 
     def _replace(self, history: History, instant: str, reason: str) -> int:
@@ -156,7 +155,7 @@ class PriceStore:
 
     def record_comparison(self, ticker: str, at: datetime) -> None:
         """Record that the complete past of a ticker was compared with its source."""
-        with store_rows.translated_errors(self.path), database.transaction(self._connection):
+        with database.translated_errors(self._file), database.transaction(self._connection):
             self._connection.execute(store_rows.COMPARED, (ticker, store_rows.instant_text(at)))
 
     def tickers(self, source: str = "") -> list[str]:
@@ -264,7 +263,7 @@ class PriceStore:
     def _read_bars(self, names: str, until: date | None, since: date | None) -> NDArray[np.float64]:
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
-        with store_rows.translated_errors(self.path):
+        with database.translated_errors(self._file):
             rows = self._connection.execute(store_rows.BARS, (names, first, last))
             return np.fromiter(rows, dtype=store_rows.BAR_ROW)
 
@@ -275,19 +274,6 @@ class PriceStore:
             UnknownNameError: nothing is stored of the ticker.
         """
         return History(listing=self.listing(ticker), bars=self.bars(ticker, until))
-
-    def count_bars(self, tickers: Sequence[str], until: date | None = None) -> int:
-        """Count the bars of several tickers, up to a day."""
-        last = until.isoformat() if until else store_rows.NEWEST
-        return int(self._query(store_rows.COUNT, json.dumps(list(tickers)), last)[0][0] or 0)
-
-    def marks(self, tickers: Sequence[str]) -> list[Row]:
-        """Return of each ticker values that change whenever its listing or its bars do.
-
-        They are the listing, the newest session, the revision and the times of both: a change of
-        the past raises the revision, and any other adds a newer session.
-        """
-        return self._query(store_rows.MARKS, json.dumps(list(tickers)))
 
     def summary(self) -> pd.DataFrame:
         """Return a table of what is stored: one row per ticker.
@@ -305,7 +291,7 @@ class PriceStore:
         return rows
 
     def _query(self, sql: str, *values: str) -> list[Any]:
-        with store_rows.translated_errors(self.path):
+        with database.translated_errors(self._file):
             return self._connection.execute(sql, values).fetchall()
 
     def _refuse_other_origin(self, listing: Listing) -> None:

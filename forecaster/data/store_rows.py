@@ -5,8 +5,6 @@ Holds no open connection.
 Shape letters: D trading days.
 """
 
-import sqlite3
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster import database
 from forecaster.data.history import BAR_COLUMNS, Listing
+from forecaster.database import Database
 
 # One entry per schema version, oldest first; an entry that was released never changes.
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -94,26 +92,12 @@ def store_path(home: Path) -> Path:
     return home / "data" / "prices.db"
 
 
-def connect_for_writing(home: Path) -> sqlite3.Connection:
-    """Open the store of a home for writing; see `database.connect_for_writing`."""
-    return database.connect_for_writing(_store(store_path(home)), home)
-
-
-def connect_for_reading(home: Path) -> sqlite3.Connection:
-    """Open the store of a home read-only; see `database.connect_for_reading`."""
-    return database.connect_for_reading(_store(store_path(home)), home)
-
-
-def translated_errors(path: Path) -> AbstractContextManager[None]:
-    """Convert errors of SQLite and the file system to ours; see `database`."""
-    return database.translated_errors(_store(path))
-
-
-def _store(path: Path) -> database.Database:
-    return database.Database(
-        path=path,
+def price_database(home: Path) -> Database:
+    """Return the price store of a home as a database."""
+    return Database(
+        path=store_path(home),
         migrations=MIGRATIONS,
-        absent=f"no prices are stored under {path.parent.parent}; run `forecaster fetch TICKER` or "
+        absent=f"no prices are stored under {home}; run `forecaster fetch TICKER` or "
         "`forecaster data import FILE` first, or name another --home.",
         wrong_row="Correct the prices.",
         lost="fetch again.",
@@ -171,17 +155,6 @@ STATE: Final = f"""
            (SELECT min(session) FROM bars WHERE bars.ticker = listings.ticker),
            (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker)
     FROM listings WHERE ticker = ?
-"""
-COUNT: Final = """
-    SELECT sum((SELECT count(*) FROM bars WHERE ticker = value AND session <= ?2))
-    FROM json_each(?1)
-"""
-MARKS: Final = f"""
-    SELECT {", ".join(LISTING_COLUMNS)}, fetched_at,
-           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker),
-           (SELECT max(revision) FROM revisions WHERE revisions.ticker = listings.ticker),
-           (SELECT max(raised_at) FROM revisions WHERE revisions.ticker = listings.ticker)
-    FROM json_each(?) CROSS JOIN listings ON ticker = value
 """
 COMPARED: Final = "UPDATE listings SET compared_at = ?2 WHERE ticker = ?1"
 NEWEST_SESSION: Final = "SELECT max(session) FROM bars WHERE ticker = ?"

@@ -1,4 +1,4 @@
-"""What is wrong with stored prices, what is in quarantine, and what a person decides of it."""
+"""`forecaster data check` and `quarantine`: findings in stored prices, and decisions on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from typing import Final
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.checks import Finding, check_history
+from forecaster.data.checks import check_history
 from forecaster.data.history import FLAWS, History, normalise_ticker, normalise_tickers
-from forecaster.data.quarantine import Entry, State, values_of
-from forecaster.data.screening import unreleased
+from forecaster.data.quarantine import Entry, State, entry_of
+from forecaster.data.screening import entries_of, unreleased
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.operations.lock import writer
@@ -27,7 +27,7 @@ BY_HAND: Final = "by-hand"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What the rules found: a table (CHECK_COLUMNS), errors first, and how much was looked at."""
+    """The findings: a table (CHECK_COLUMNS), errors first, and the tickers and bars checked."""
 
     table: pd.DataFrame
     tickers: int
@@ -38,19 +38,19 @@ class CheckReport:
         return int((self.table["severity"] == severity).sum())
 
     def raise_errors(self) -> None:
-        """Raise DataError where a person is needed: for findings of severity `error`."""
+        """Raise DataError for findings of severity `error`, which need manual review."""
         errors = self.table[self.table["severity"] == "error"]
         if len(errors):
             names = sorted(set(errors["ticker"]))
             raise DataError(
                 f"{len(errors):,} errors in {', '.join(names[:10])}{' ...' * (len(names) > 10)} "
-                "need a person: release what is right, drop what is not (forecaster data "
+                "need manual review: release what is right, drop what is not (forecaster data "
                 "quarantine --help)."
             )
 
 
 def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None) -> CheckReport:
-    """Apply every rule to stored histories, and add what is held in quarantine.
+    """Check stored histories by every rule, and add what is held in quarantine.
 
     Args:
         tickers: which; none means everything in the store and in quarantine.
@@ -63,13 +63,18 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
     with PriceStore.open_for_reading(resolve_home(home)) as store:
         held = [entry for entry in store.quarantine.entries() if entry.state == "held"]
         names = _names(store, normalise_tickers(tickers), held)
-        rows, bars = [_held_row(entry) for entry in held if entry.ticker in names], 0
-        known = {entry.key for entry in held}
+        rows = [_row(one, "error", "quarantine") for one in held if one.ticker in names]
+        known, bars = {entry.key for entry in held}, 0
         for ticker in names & set(store.tickers()):
             history = store.history(ticker)
             bars += len(history.bars)
-            found = check_history(history, now) if len(history.bars) else []
-            rows += [_row(one) for one in _open(store, history, found) if _key(one) not in known]
+            findings = check_history(history, now) if len(history.bars) else []
+            severities = {(one.session, one.rule): one.severity for one in findings}
+            rows += [
+                _row(one, severities[one.session, one.rule], "store")
+                for one in unreleased(store.quarantine, entries_of(history, findings))
+                if one.key not in known
+            ]
     table = pd.DataFrame(rows, columns=list(CHECK_COLUMNS))
     ordered = table.sort_values(["severity", "ticker", "session"], ignore_index=True)
     return CheckReport(table=ordered, tickers=len(names), bars=bars)
@@ -82,12 +87,19 @@ def quarantine_table(
     wanted = set(normalise_tickers(tickers))
     with PriceStore.open_for_reading(resolve_home(home)) as store:
         entries = store.quarantine.entries()
-    rows = [_entry_row(one) for one in entries if not wanted or one.ticker in wanted]
+    rows = [
+        (
+            *(one.ticker, pd.Timestamp(one.session), one.rule, one.state),
+            *(*one.values[:4], one.noted_at, one.reason),
+        )
+        for one in entries
+        if not wanted or one.ticker in wanted
+    ]
     return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))
 
 
 def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = None) -> int:
-    """Take bars for right: they are stored with the next fetch or import, and found no more.
+    """Accept bars: the next fetch or import stores them, and they are not found again.
 
     Args:
         ticker: whose.
@@ -95,7 +107,7 @@ def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = N
         home: the workspace; None as the command line resolves it.
 
     Returns:
-        How many findings were released.
+        The number of findings released.
 
     Raises:
         UnknownNameError: nothing is held or found there.
@@ -105,7 +117,7 @@ def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = N
 
 
 def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> int:
-    """Take bars for wrong: they leave the store, and are left out as long as they come alike.
+    """Reject bars: remove them from the store, and leave them out while served unchanged.
 
     Args:
         ticker: whose.
@@ -113,11 +125,11 @@ def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> 
         home: the workspace; None as the command line resolves it.
 
     Returns:
-        How many findings were decided.
+        The number of findings decided.
 
     Raises:
         UnknownNameError: a day is neither stored nor in quarantine.
-        UsageError: no day is named.
+        UsageError: no day is given.
     """
     if not sessions:
         raise UsageError("drop: name the days; for example: drop AAPL 2024-01-05.")
@@ -130,7 +142,8 @@ def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> 
     with writer(home, doing), PriceStore.open_for_writing(home) as store:
         known = {entry.key: entry for entry in store.quarantine.entries(name)}
         if name in store.tickers():
-            known = _found(store, name, state, days) | known
+            found = _decidable(store.history(name), state, days)
+            known = {entry.key: entry for entry in found} | known
         chosen = [entry for entry in known.values() if not days or entry.session in days]
         lacking = sorted(days - {entry.session for entry in chosen})
         if lacking or not chosen:
@@ -145,22 +158,18 @@ def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> 
     return len(chosen)
 
 
-def _found(
-    store: PriceStore, ticker: str, state: State, days: set[date]
-) -> dict[tuple[str, str, str], Entry]:
-    """Find what can be decided of stored bars: errors, and by hand any bar that is named."""
-    history = store.history(ticker)
-    found = [one for one in check_history(history) if one.severity == "error"]
-    entries = _entries(history, found)
+def _decidable(history: History, state: State, days: set[date]) -> list[Entry]:
+    """List stored bars to decide on: errors, and for a drop any bar of the given days."""
+    errors = [one for one in check_history(history) if one.severity == "error"]
+    entries = entries_of(history, errors)
     if state == "dropped":
-        told = {entry.session for entry in entries}
-        stored = set(history.bars["session"].dt.date)
-        by_hand = [
-            Finding(ticker=ticker, rule=BY_HAND, severity="error", session=day, reason="by hand")
-            for day in sorted((days & stored) - told)
+        other = days - {entry.session for entry in entries}
+        entries += [
+            entry_of(history.listing.ticker, history.bars, row, BY_HAND, "by hand")
+            for row, session in enumerate(history.bars["session"].dt.date)
+            if session in other
         ]
-        entries += _entries(history, by_hand)
-    return {entry.key: entry for entry in entries}
+    return entries
 
 
 def _refuse_flaws(chosen: Sequence[Entry]) -> None:
@@ -177,48 +186,11 @@ def _names(store: PriceStore, wanted: Sequence[str], held: Sequence[Entry]) -> s
     there = set(store.tickers()) | {entry.ticker for entry in held}
     unknown = [name for name in wanted if name not in there]
     if unknown:
-        store.listing(unknown[0])  # raises, with names that are near
+        store.listing(unknown[0])  # raises, with similar names
     if not there:
         raise UnknownNameError(f"No prices in {store.path}; run: forecaster fetch TICKER")
     return set(wanted) or there
 
 
-def _open(store: PriceStore, history: History, found: Sequence[Finding]) -> list[Finding]:
-    """Keep what nobody has released."""
-    entries = unreleased(store.quarantine, _entries(history, found))
-    still = {entry.key for entry in entries}
-    return [one for one in found if _key(one) in still]
-
-
-def _entries(history: History, found: Sequence[Finding]) -> list[Entry]:
-    if not found:
-        return []
-    sessions = history.bars["session"].dt.date.tolist()
-    return [
-        Entry(
-            ticker=one.ticker,
-            session=one.session,
-            rule=one.rule,
-            reason=one.reason,
-            values=values_of(history.bars, sessions.index(one.session)),
-        )
-        for one in found
-    ]
-
-
-def _key(one: Finding) -> tuple[str, str, str]:
-    return one.ticker, one.session.isoformat(), one.rule
-
-
-def _row(one: Finding) -> tuple[object, ...]:
-    session = pd.Timestamp(one.session)
-    return one.ticker, session, one.rule, one.severity, "store", one.reason
-
-
-def _entry_row(one: Entry) -> tuple[object, ...]:
-    session = pd.Timestamp(one.session)
-    return one.ticker, session, one.rule, one.state, *one.values[:4], one.noted_at, one.reason
-
-
-def _held_row(one: Entry) -> tuple[object, ...]:
-    return one.ticker, pd.Timestamp(one.session), one.rule, "error", "quarantine", one.reason
+def _row(one: Entry, severity: str, where: str) -> tuple[object, ...]:
+    return one.ticker, pd.Timestamp(one.session), one.rule, severity, where, one.reason

@@ -115,10 +115,10 @@ def stored(home: Path, table: pd.DataFrame) -> None:
         store.upsert(History(listing=listing, bars=bars), datetime(2010, 3, 1, tzinfo=UTC))
 
 
-def test_check_exits_65_until_a_person_has_decided(run: Run, tmp_path: Path) -> None:
+def test_check_exits_65_until_a_review_has_decided(run: Run, tmp_path: Path) -> None:
     stored(tmp_path, spiked())
     checked = run("data", "check", "--home", tmp_path)
-    assert checked.exit_code == 65 and "need a person" in checked.stderr
+    assert checked.exit_code == 65 and "need manual review" in checked.stderr
     assert "AAA     2010-01-19  spike  error" in checked.stdout
     assert checked.stdout.splitlines()[-1] == (
         "checked  1 tickers, 30 bars, 1 errors, 1 warnings"  # and stale
@@ -133,7 +133,7 @@ def test_check_exits_65_until_a_person_has_decided(run: Run, tmp_path: Path) -> 
     assert len(listed) == 2 and "AAA     2010-01-19  spike  released" in listed[1]
     dropped = run("data", "quarantine", "drop", "AAA", "2010-01-19", "--home", tmp_path)
     assert dropped.exit_code == 0 and "dropped   1 findings of AAA" in dropped.stdout
-    assert run("data", "check", "--home", tmp_path).stdout.count("gap") == 1
+    assert run("data", "check", "--home", tmp_path).stdout.count("missing-sessions") == 1
 
 
 def test_check_and_quarantine_speak_json(run: Run, tmp_path: Path) -> None:

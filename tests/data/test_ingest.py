@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from forecaster.data import checks
-from forecaster.data.checks import Rule, Sign
-from forecaster.data.history import History
+from forecaster.data.checks import Rule, Series
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure
@@ -146,8 +145,8 @@ def test_a_rule_that_is_added_is_applied_to_an_ordinary_append(
     fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
     limit = bars_of("AAA", 90 + new)["close"].iloc[-1]
 
-    def closes_at_limit(history: History) -> list[Sign]:
-        rows = np.flatnonzero(history.bars["close"].to_numpy() == limit)
+    def closes_at_limit(series: Series) -> list[tuple[int, str]]:
+        rows = np.flatnonzero(series.close == limit)
         return [(int(row), "closes at the limit") for row in rows]
 
     added = Rule(name="limit", severity="error", find=closes_at_limit)

@@ -1,4 +1,5 @@
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,10 @@ from forecaster.errors import (
 )
 
 FETCHED = datetime(2024, 6, 14, 22, 0, tzinfo=UTC)
+
+
+def _connect(home: Path) -> sqlite3.Connection:
+    return database.connect_for_writing(store_rows.price_database(home), home)
 
 
 def _history(ticker: str = "AAPL", days: int = 3, first: str = "2024-01-02") -> History:
@@ -160,7 +165,9 @@ def test_the_file_itself_refuses_bars_that_cannot_be(tmp_path):
     _fill(tmp_path, _history())
     good = ["AAPL", "2024-02-01", 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
     bad = {1: "1/2/2024", 2: 0.0, 3: float("inf"), 5: float("nan"), 6: -1.0, 8: 0.0, 0: "NONE"}
-    with closing(store_rows.connect_for_writing(tmp_path)) as connection:
+    with closing(
+        database.connect_for_writing(store_rows.price_database(tmp_path), tmp_path)
+    ) as connection:
         sql = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         for place, value in bad.items():
             row = [*good[:place], value, *good[place + 1 :]]
@@ -475,7 +482,9 @@ def test_a_store_of_the_first_schema_keeps_its_bars_and_gets_revisions(tmp_path,
     """Written by the first release's own statements."""
     with monkeypatch.context() as patch:
         patch.setattr(store_rows, "MIGRATIONS", MIGRATIONS[:1])
-        with closing(store_rows.connect_for_writing(tmp_path)) as old:
+        with closing(
+            database.connect_for_writing(store_rows.price_database(tmp_path), tmp_path)
+        ) as old:
             listing = ("AAPL", "yahoo", "split-adjusted", "XNYS", "Apple", "NMS", "USD")
             old.execute(
                 "INSERT INTO listings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -526,14 +535,17 @@ def test_a_writer_killed_in_a_transaction_leaves_the_last_state(tmp_path):
     _fill(tmp_path, _history(days=3))
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from forecaster.data import store_file\n"
-        "connection = store_rows.connect_for_writing(Path(sys.argv[1]))\n"
+        "from forecaster import database\n"
+        "from forecaster.data import store_rows\n"
+        "home = Path(sys.argv[1])\n"
+        "connection = database.connect_for_writing(store_rows.price_database(home), home)\n"
         "connection.execute('PRAGMA cache_size = 1')\n"
         "connection.execute('BEGIN IMMEDIATE')\n"
         "connection.execute('UPDATE bars SET close = 1.0')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
     with PriceStore.open_for_writing(tmp_path) as store:
         pd.testing.assert_frame_equal(store.bars("AAPL"), _history(days=3).bars)
         assert store._query("PRAGMA integrity_check") == [("ok",)]

@@ -47,7 +47,7 @@ def test_errors_need_a_person_and_stand_first(home: Path) -> None:
     assert told(home) == [("BAD", "spike", "error"), ("AAA", "frozen", "warning")]
     assert report.table["where"].tolist() == ["store", "store"]
     assert (report.count("error"), report.count("warning")) == (1, 1)
-    with pytest.raises(DataError, match="1 errors in BAD need a person"):
+    with pytest.raises(DataError, match="1 errors in BAD need manual review"):
         report.raise_errors()
 
 
@@ -85,7 +85,7 @@ def test_a_released_finding_is_told_no_more(home: Path) -> None:
 def test_a_dropped_bar_leaves_the_store_and_the_findings(home: Path) -> None:
     day = SPIKE.bars["session"][4].date()
     assert drop("BAD", [day], home=home) == 1
-    assert told(home) == [("BAD", "gap", "warning")]
+    assert told(home) == [("BAD", "missing-sessions", "warning")]
     with PriceStore.open_for_reading(home) as store:
         assert len(store.bars("BAD")) == DAYS - 1 and store.revision("BAD").number == 2
 
