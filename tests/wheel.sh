@@ -12,7 +12,7 @@ venv/bin/pip install --quiet --disable-pip-version-check -c "$constraints" "$whe
 venv/bin/python -c 'import forecaster.data, forecaster.models, forecaster.training, forecaster; print(forecaster.__file__)'
 mkdir home
 venv/bin/forecaster fetch --source sample --home home --quiet
-venv/bin/forecaster train SP500 --target range --max-updates 30 --home home --quiet
+venv/bin/forecaster train SP500 --target range --max-steps 30 --home home --quiet
 venv/bin/forecaster evaluate --home home --quiet
 ls home/reports/*.html >/dev/null
 venv/bin/forecaster predict SP500 --target range --as-of 2018-12-31 --home home --json
