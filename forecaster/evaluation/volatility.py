@@ -162,38 +162,24 @@ def garch(
     borders = np.flatnonzero(np.diff(series)) + 1
     for rows in np.split(np.arange(len(returns)), borders):
         known = np.isfinite(returns[rows])
-        walk = _Series(returns[rows][known], days[rows][known], kind)
-        found = walk.forecast(refits)
-        counts += (walk.fits, walk.failed, 0)
+        one = _Series(returns[rows][known], days[rows][known], kind)
+        found = one.forecast(refits)
+        counts += (one.fits, one.failed, 0)
         # A day without a return keeps the forecast made before it.
         last = np.cumsum(known) - 1
-        asked = (last >= 0) & (days[rows] >= refits[0]) if len(refits) else known & False
+        forecast_rows = (last >= 0) & (days[rows] >= refits[0]) if len(refits) else known & False
         for column, into in zip(found, (loc, deviation, df), strict=True):
-            into[rows[asked]] = column[last[asked]]
-    replaced = _replace(loc, deviation, df, returns, series, days, refits)
+            into[rows[forecast_rows]] = column[last[forecast_rows]]
+    simple = ewma_deviation(returns, series)
+    requested = days >= refits[0] if len(refits) else np.zeros(len(days), dtype=bool)
+    replaced = requested & ~np.isfinite(deviation) & (simple > 0.0)
+    loc[replaced], deviation[replaced], df[replaced] = 0.0, simple[replaced], np.inf
     return VolatilityForecasts(
         predictive=StudentT(loc, student_scale(deviation, df), df),
         fits=int(counts[0]),
         failed=int(counts[1]),
-        replaced=replaced,
+        replaced=int(replaced.sum()),
     )
-
-
-def _replace(
-    loc: np.ndarray,
-    deviation: np.ndarray,
-    df: np.ndarray,
-    returns: np.ndarray,
-    series: np.ndarray,
-    days: np.ndarray,
-    refits: np.ndarray,
-) -> int:
-    """Use the EWMA normal where a forecast is missing or implausible; return how many rows."""
-    simple = ewma_deviation(returns, series)
-    asked = days >= refits[0] if len(refits) else np.zeros(len(days), dtype=bool)
-    missing = asked & ~np.isfinite(deviation) & (simple > 0.0)
-    loc[missing], deviation[missing], df[missing] = 0.0, simple[missing], np.inf
-    return int(missing.sum())
 
 
 class _Series:
