@@ -1,7 +1,7 @@
 """Other futures for the same past: bars after a date are cut off, blanked or corrupted.
 
-Histories in, histories out: every bar up to the date stays as it is, and every table stays one
-that the reader takes. Knows no panel and no network.
+Histories in, histories out: every bar up to the date stays as it is, and every table remains
+valid. Knows no panel and no network.
 
 Shape letters: D bars of a history.
 """
@@ -22,15 +22,12 @@ Kind = Literal["cut", "blanked", "corrupted"]
 KINDS: Final[tuple[Kind, ...]] = ("cut", "blanked", "corrupted")
 
 _NOISE = 0.05  # standard deviation of a corrupted day's log return, about three times a real one's
-_LOG_BOUNDS = (-9.0, 20.0)  # of corrupted prices; the reader refuses those beyond 1e12
+_LOG_BOUNDS = (-9.0, 20.0)  # of corrupted prices; validation refuses those beyond 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alteration:
-    """What is done to all bars after `cut`; `turn` makes every alteration of one audit another.
-
-    `keeps_rows`: as many bars as before, so that nothing may differ in any bit.
-    """
+    """A change of all bars after `cut`; `turn` seeds it, so that an audit repeats none."""
 
     kind: Kind
     cut: np.datetime64
@@ -38,7 +35,7 @@ class Alteration:
 
     @property
     def keeps_rows(self) -> bool:
-        """Whether there are as many bars as before."""
+        """Whether there are as many bars as before, so that no bit may differ."""
         return self.kind != "cut"
 
     def of(self, histories: Sequence[History]) -> list[History]:
@@ -51,17 +48,14 @@ class Alteration:
         if not after.any():
             return history
         if self.kind == "cut":
-            return replace(history, bars=history.bars[~after].reset_index(drop=True))
+            return up_to(history, self.cut)
         draw = np.random.default_rng((self.turn, number))
-        return (
-            _blanked(history, after, draw)
-            if self.kind == "blanked"
-            else _corrupted(history, after, draw)
-        )
+        alter = _blanked if self.kind == "blanked" else _corrupted
+        return alter(history, np.flatnonzero(after), draw)
 
 
 def as_date(day: np.datetime64) -> date:
-    """Turn a day into a plain date."""
+    """Convert a day to a plain date."""
     return date.fromisoformat(str(day))
 
 
@@ -71,8 +65,13 @@ def after_day(history: History, day: np.datetime64) -> NDArray[np.bool_]:
     return later
 
 
+def up_to(history: History, day: np.datetime64) -> History:
+    """Select the bars up to a day."""
+    return replace(history, bars=history.bars[~after_day(history, day)].reset_index(drop=True))
+
+
 def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> list[History]:
-    """Take out of the past what a fill from the future would put back.
+    """Remove from the past what filling from the future would restore.
 
     Every other ticker has neither range nor volume on the day of the cut, and one ticker, if
     there are several, begins on that day, so that its first return is missing.
@@ -98,9 +97,9 @@ def _without_range(history: History, day: np.datetime64) -> History:
     return replace(history, bars=bars)
 
 
-def _blanked(history: History, after: NDArray[np.bool_], draw: np.random.Generator) -> History:
-    """Leave nothing but the close before on half of the days, the first one always."""
-    bars, rows = history.bars.copy(), np.flatnonzero(after)
+def _blanked(history: History, rows: NDArray[np.intp], draw: np.random.Generator) -> History:
+    """Replace half of the days, the first one always, by the close before the date."""
+    bars = history.bars.copy()
     chosen = rows[(draw.random(len(rows)) < 0.5) | (rows == rows[0])]
     before = bars["close"].to_numpy()[np.maximum(rows[0] - 1, 0)]
     for name in PRICE_COLUMNS:
@@ -110,33 +109,32 @@ def _blanked(history: History, after: NDArray[np.bool_], draw: np.random.Generat
     return replace(history, bars=bars)
 
 
-def _corrupted(history: History, after: NDArray[np.bool_], draw: np.random.Generator) -> History:
-    """Draw another path: returns of the other sign and noise, other scale, dates, dividends.
+def _corrupted(history: History, rows: NDArray[np.intp], draw: np.random.Generator) -> History:
+    """Draw another path: mirrored returns and noise, other scale, dates, dividends.
 
-    Every bar moves to the next one's session, so that the first session is one without bar.
+    Every bar moves to the next one's session, so that the first session has no bar.
     """
-    bars, rows = history.bars.copy(), np.flatnonzero(after)
-    count, start = len(rows), max(rows[0] - 1, 0)
+    bars, count, start = history.bars.copy(), len(rows), max(rows[0] - 1, 0)
     logs = np.log(bars["close"].to_numpy())
     mirrored = 2.0 * logs[start] - logs[rows] + np.cumsum(draw.normal(0.0, _NOISE, count))
     close = np.exp(np.clip(mirrored + draw.choice([-3.0, 3.0]), *_LOG_BOUNDS))
     opening = close * np.exp(draw.normal(0.0, _NOISE, count))
-    horizon = np.exp(np.abs(draw.normal(0.0, _NOISE, count)))
+    spread = np.exp(np.abs(draw.normal(0.0, _NOISE, count)))
     sessions = bars["session"].to_numpy("datetime64[D]")
     following = next_session(history.listing.calendar, as_date(sessions[-1]))
     moved = np.append(sessions[rows][1:], np.datetime64(following, "D"))
     values = {
         "session": moved.astype("datetime64[s]"),
         "open": opening,
-        "high": np.maximum(opening, close) * horizon,
-        "low": np.minimum(opening, close) / horizon,
+        "high": np.maximum(opening, close) * spread,
+        "low": np.minimum(opening, close) / spread,
         "close": close,
         "volume": bars["volume"].to_numpy()[rows] * np.exp(draw.normal(0.0, 2.0, count)),
         "dividend": np.where(draw.random(count) < 0.05, 0.02 * close, 0.0),
         "split": draw.choice([1.0, 2.0, 0.25], count, p=[0.9, 0.05, 0.05]),
     }
-    for name, column in values.items():
-        whole = bars[name].to_numpy(copy=True)
-        whole[rows] = column
-        bars[name] = whole
+    for name, part in values.items():
+        column = bars[name].to_numpy(copy=True)
+        column[rows] = part
+        bars[name] = column
     return replace(history, bars=bars)

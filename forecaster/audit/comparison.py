@@ -1,11 +1,11 @@
-"""Values of one stage of the pipeline, named by ticker, day and column, held against others.
+"""Values of one stage, labelled by ticker, day and column, compared with others bit by bit.
 
-Knows no pipeline: whoever brings the values says which of them may not differ.
+Knows no pipeline: the caller decides which values may not differ.
 
 Shape letters: n rows, C columns.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +22,7 @@ ROUNDING = 1e-5
 class Values:
     """Values (n, C) with the names of their columns, and ticker and day of each row.
 
-    A row that belongs to no ticker has "", one of no day NaT.
+    A row without a ticker has "", one without a day NaT.
     """
 
     columns: tuple[str, ...]
@@ -35,8 +35,8 @@ class Values:
         """Day and ticker of each row."""
         return list(zip(self.days.astype(str).tolist(), self.tickers.tolist(), strict=True))
 
-    def names_rows_of(self, other: "Values") -> bool:
-        """Tell whether two have the same rows, in the same order."""
+    def has_rows_of(self, other: "Values") -> bool:
+        """Whether two have the same rows, in the same order."""
         alike = np.array_equal(self.days, other.days, equal_nan=True)
         return alike and np.array_equal(self.tickers, other.tickers)
 
@@ -44,7 +44,7 @@ class Values:
     def of_rows(
         cls, panel: Panel, rows: NDArray[np.bool_], columns: Mapping[str, np.ndarray]
     ) -> "Values":
-        """Name columns (n,) of the chosen rows (N,) of a panel."""
+        """Label columns (n,) of the chosen rows (N,) of a panel."""
         table = np.column_stack(list(columns.values()))
         return cls(
             columns=tuple(columns),
@@ -55,7 +55,7 @@ class Values:
 
     @classmethod
     def of_numbers(cls, numbers: Mapping[str, ArrayLike]) -> "Values":
-        """Take arrays of any shape as one row of no ticker and no day."""
+        """Convert arrays of any shape to one row without ticker and day."""
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
         columns = tuple(
             f"{name}{list(place) if place else ''}"
@@ -71,6 +71,9 @@ class Values:
         )
 
 
+Stages = dict[str, Values]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
     """The first value of a stage that the future has changed: oldest day, then ticker."""
@@ -84,7 +87,7 @@ class Leak:
     after: float
 
     def describe(self) -> str:
-        """Say in a sentence where it is and what was changed."""
+        """Describe in a sentence where it is and what was changed."""
         where = ", ".join(
             text for text in (self.ticker, "" if np.isnat(self.day) else str(self.day)) if text
         )
@@ -96,7 +99,7 @@ class Leak:
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class StageResult:
     """What has been compared of one stage: values, dates, the first difference."""
 
     stage: str
@@ -104,46 +107,34 @@ class Tally:
     dates: set[np.datetime64] = field(default_factory=set)
     leak: Leak | None = None
 
-    def add(self, alteration: Alteration, count: int, leak: Leak | None) -> None:
-        """Count one comparison in."""
-        self.values += count
-        if count:
-            self.dates.add(alteration.cut)
-        self.leak = self.leak or leak
 
+class Comparison:
+    """The results of every stage, in the order of the pipeline.
 
-class Tallies:
-    """What has been compared of every stage, in the order in which the stages were named."""
+    Stages of `rounds` multiply matrices, whose last bits depend on how many rows they have;
+    where an alteration changes that, `ROUNDING` is allowed.
+    """
 
-    def __init__(self, stages: Iterable[str]) -> None:
-        self._tallies = {stage: Tally(stage=stage) for stage in stages}
+    def __init__(self, stages: Iterable[str], *, rounds: Collection[str] = ()) -> None:
+        self._results = {stage: StageResult(stage=stage) for stage in stages}
+        self._rounds = rounds
 
-    def __iter__(self) -> Iterator[Tally]:
-        """Give the tally of each stage."""
-        return iter(self._tallies.values())
+    def __iter__(self) -> Iterator[StageResult]:
+        """Yield the result of each stage."""
+        return iter(self._results.values())
 
-    def compare(
-        self,
-        stage: str,
-        reference: Values,
-        found: Values,
-        alteration: Alteration,
-        *,
-        rounds: bool = False,
-    ) -> None:
-        """Demand that nothing differs.
-
-        Args:
-            stage: named when this was made.
-            reference: from the bars as they are.
-            found: from altered bars.
-            alteration: what was done to them.
-            rounds: the stage multiplies matrices, whose last bits depend on how many rows they
-                have; where the alteration changes that, `ROUNDING` is allowed.
-        """
-        tolerance = ROUNDING if rounds and not alteration.keeps_rows else 0.0
-        count, leak = first_difference(stage, reference, found, alteration, tolerance)
-        self._tallies[stage].add(alteration, count, leak)
+    def compare(self, reference: Stages, found: Stages, alteration: Alteration) -> None:
+        """Compare values from the bars as they are with those from altered bars, by stage."""
+        for stage, values in reference.items():
+            rounds = stage in self._rounds and not alteration.keeps_rows
+            count, leak = first_difference(
+                stage, values, found[stage], alteration, ROUNDING if rounds else 0.0
+            )
+            result = self._results[stage]
+            result.values += count
+            result.leak = result.leak or leak
+            if count:
+                result.dates.add(alteration.cut)
 
 
 def first_difference(
@@ -151,14 +142,14 @@ def first_difference(
 ) -> tuple[int, Leak | None]:
     """Count the values compared, and find the first that differs.
 
-    A row or a column that only one of both has differs, as 1 from 0. NaN equals NaN, and such a
-    pair is not counted.
+    A row or a column of only one side differs, as 1 from 0. NaN equals NaN, and such a pair is
+    not counted.
 
     Args:
-        stage: what to call it.
+        stage: for the leak.
         reference: from the bars as they are.
         found: from altered bars.
-        alteration: what was done to them.
+        alteration: for the leak.
         tolerance: in standard deviations of the reference's column; 0 for the same bits.
     """
 
@@ -177,7 +168,7 @@ def first_difference(
         name = sorted(set(reference.columns) ^ set(found.columns) or {"order of columns"})[0]
         there = float(name in reference.columns)
         return 0, leak("", np.datetime64("NaT", "D"), f"the column {name}", there, 1.0 - there)
-    if not reference.names_rows_of(found):
+    if not reference.has_rows_of(found):
         rows, others = set(reference.rows), set(found.rows)
         odd = min(rows ^ others, default=("NaT", ""))
         there = float(odd in rows)
@@ -198,7 +189,7 @@ def first_difference(
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """(C,) standard deviations of known values; the size of a value that never moves."""
+    """(C,) standard deviations of known values; the size of a constant column."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, values, 0.0).sum(axis=0) / count

@@ -1,4 +1,4 @@
-"""The audit at work: what is read and fitted, at which dates it is altered, what is compared."""
+"""The look-ahead audit: what is fitted, at which dates bars are altered, what is compared."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -6,14 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecaster.audit import fits as audit_fits
-from forecaster.audit import stages as audit_bars
-from forecaster.audit import stages as audit_rows
+from forecaster.audit import daily_values, fitted_values
 from forecaster.audit.alterations import KINDS, Alteration, with_gaps
-from forecaster.audit.comparison import Tallies
-from forecaster.audit.fits import WALK, Recipe, Walker
-from forecaster.audit.stages import panel_of
-from forecaster.backtesting.benchmarks import BenchmarkForecasts
+from forecaster.audit.comparison import Comparison, Stages, Values
+from forecaster.audit.daily_values import BARS, FORECASTS, INTERVALS, ROW_STAGES
+from forecaster.audit.fitted_values import (
+    BENCHMARKS,
+    CALIBRATION,
+    SPLIT,
+    TRAIN_STAGES,
+    WALK_FORWARD,
+    Recipe,
+    Walk,
+)
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError
@@ -28,230 +33,226 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The bars as they are, and what is computed of them once.
+    """The bars as they are, and what is computed from them once.
 
-    `still` is a training that the select block has no say in, `chosen` one where it has.
+    `model` forecasts: the version, or the short training where there is none. `unselected` is a
+    training in which validation decides nothing, `selected` one in which it selects the weights.
     """
 
     histories: list[History]
     panel: Panel
     recipe: Recipe
-    forecaster: FittedModel
-    still: tuple[Dataset, FitResult]
-    chosen: tuple[Dataset, FitResult]
+    model: FittedModel
+    unselected: tuple[Dataset, FitResult]
+    selected: tuple[Dataset, FitResult]
 
     @classmethod
     def of(
         cls,
         histories: list[History],
         settings: TrainSettings,
-        trained: FittedModel | None,
-        updates: int,
+        version: FittedModel | None,
+        max_steps: int,
     ) -> "Subject":
-        """Train shortly as a version was, or by the settings where there is none yet.
+        """Train briefly as a version was, or by the settings where there is none yet.
 
         Raises:
-            DataError: a block of time has nothing to score.
+            DataError: train or validation has nothing to score.
         """
-        universe = _universe(histories, trained)
-        panel = build_panel(histories, settings.target, universe=universe)
-        recipe = Recipe.short(settings, _split(panel, trained), updates)
-        still = recipe.without_select(panel)
-        chosen = recipe.with_select(panel, still[0].reader.base)
-        forecaster = trained or chosen[1].model
+        if version is not None:
+            panel, split = version.panel(histories), version.split
+        else:
+            panel = build_panel(histories, settings.target, universe="all")
+            split = split_by_time(panel.days)
+        recipe = Recipe.short(settings, split, max_steps)
+        unselected = recipe.train(panel, select=False)
+        selected = recipe.train(panel, select=True, base=unselected[0].reader.base)
         return cls(
             histories=histories,
             panel=panel,
             recipe=recipe,
-            forecaster=forecaster,
-            still=still,
-            chosen=chosen,
+            model=version or selected[1].model,
+            unselected=unselected,
+            selected=selected,
         )
 
-    def benchmarks(self, panel: Panel) -> BenchmarkForecasts:
-        """Let the quick rivals fit and forecast."""
-        fitted = self.forecaster
-        names = fitted.reader.names
-        return audit_fits.baselines_of(panel, self.recipe.split, fitted.forecastable(panel), names)
+    def altered_panel(self, change: Alteration) -> Panel:
+        """Build the panel of altered bars."""
+        return self.model.panel(change.of(self.histories))
 
     @property
     def stages(self) -> Iterator[str]:
-        """Name what can be compared, in the order of the pipeline."""
-        yield audit_bars.BARS
-        for stage in audit_rows.ROW_STAGES:
-            if stage != "cross-section" or self.forecaster.universe is not None:
-                yield stage
-        yield audit_fits.BLOCKS
-        for stage in audit_fits.TRAIN_STAGES:
-            if stage != "base" or self.still[0].reader.base is not None:
-                yield stage
-        yield from (audit_fits.CALIBRATION, audit_fits.BASELINES)
-        yield from (audit_rows.FORECASTS, audit_rows.INTERVALS, WALK)
+        """Yield what can be compared, in the order of the pipeline."""
+        yield BARS
+        yield from (s for s in ROW_STAGES if s != "cross-section" or self.model.cross_section)
+        yield SPLIT
+        base = self.unselected[0].reader.base
+        yield from (stage for stage in TRAIN_STAGES if stage != "base" or base is not None)
+        yield from (CALIBRATION, BENCHMARKS, FORECASTS, INTERVALS, WALK_FORWARD)
 
 
-def _universe(histories: Sequence[History], trained: FittedModel | None) -> tuple[str, ...] | None:
-    if trained is not None:
-        return trained.universe
-    return tuple(h.listing.ticker for h in histories) if len(histories) > 1 else None
-
-
-def _split(panel: Panel, trained: FittedModel | None) -> Split:
-    if trained is None:
-        return split_by_time(panel.days)
-    return trained.split
-
-
-def some_of(histories: list[History], most: int) -> list[History]:
-    """Choose the longest history, the shortest, and evenly many between, by name."""
+def select_histories(histories: list[History], most: int) -> list[History]:
+    """Select the longest history, the shortest, and evenly many between, by ticker."""
     by_length = sorted(histories, key=lambda history: -len(history.bars))
     places = np.unique(np.linspace(0, len(by_length) - 1, min(most, len(by_length))).round())
     chosen = [by_length[int(place)] for place in places]
     return sorted(chosen, key=lambda history: history.listing.ticker)
 
 
-def spread(days: np.ndarray, split: Split, count: int) -> list[np.datetime64]:
-    """Choose days with bars, as many in each block of time, none of them the very last.
+def select_dates(days: np.ndarray, split: Split, count: int) -> list[np.datetime64]:
+    """Select days with bars, as many in train, validation and test, never the very last.
 
     Raises:
-        DataError: fewer than two days come after the select block.
+        DataError: fewer than two days come after the validation days.
     """
     distinct = np.unique(days)
-    fit, select = split.train_until, split.validation_until
-    blocks = [
-        distinct[distinct <= fit],
-        distinct[(distinct > fit) & (distinct <= select)],
-        distinct[distinct > select],
+    parts = [
+        distinct[distinct <= split.train_until],
+        distinct[(distinct > split.train_until) & (distinct <= split.validation_until)],
+        distinct[distinct > split.validation_until],
     ]
-    if len(blocks[2]) < 2:
+    if len(parts[2]) < 2:
         raise DataError(
-            f"The prices end {distinct[-1]}, the select block {select}; an audit changes days "
-            "after it and needs at least 2. Fetch newer prices, or train with an earlier "
-            "--validation-until."
+            f"The prices end {distinct[-1]}, the validation days {split.validation_until}; an "
+            "audit changes days after these and needs at least 2. Fetch newer prices, or train "
+            "with an earlier --validation-until."
         )
     found: list[np.datetime64] = []
-    for number, block in enumerate(blocks):
+    for number, part in enumerate(parts):
         share = count // 3 + (number < count % 3)
-        places = np.linspace(0, max(len(block) - 1, 0), share + 2)[1:-1].astype(int)
-        found.extend(block[np.unique(places)] if len(block) else ())
+        places = np.linspace(0, max(len(part) - 1, 0), share + 2)[1:-1].astype(int)
+        found.extend(part[np.unique(places)] if len(part) else ())
     return found
 
 
-def compare_all(subject: Subject, cuts: Sequence[np.datetime64]) -> Tallies:
+def compare_all(subject: Subject, cuts: Sequence[np.datetime64]) -> Comparison:
     """Alter everything after each date, and compare every stage where it may not differ."""
-    tallies = Tallies(subject.stages)
+    comparison = Comparison(subject.stages, rounds=(FORECASTS, BENCHMARKS, CALIBRATION))
     for turn, cut in enumerate(cuts):
-        _compare_rows(subject, cut, turn, tallies)
+        _compare_rows(subject, cut, turn, comparison)
         log.info("rows    bars after %s cut, blanked, corrupted", cut)
     split = subject.recipe.split
-    _compare_still(subject, tallies)
-    log.info("fits    bars after the fit block, %s, blanked, corrupted", split.train_until)
+    _compare_unselected(subject, comparison)
+    log.info("fits    bars after the training days, %s, blanked, corrupted", split.train_until)
     for cut in [split.validation_until, *(cut for cut in cuts if cut > split.validation_until)]:
-        _compare_chosen(subject, cut, tallies)
+        _compare_selected(subject, cut, comparison)
         log.info("fits    bars after %s cut, blanked, corrupted", cut)
-    _compare_fold(subject, tallies)
-    return tallies
+    _compare_walk(subject, comparison)
+    return comparison
 
 
-def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, tallies: Tallies) -> None:
+def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, comparison: Comparison) -> None:
     """Compare all that is computed day by day, up to a date."""
-    forecaster = subject.forecaster
-    ground = with_gaps(subject.histories, cut, turn)
-    panel = panel_of(ground, forecaster)
-    rows = audit_rows.row_values(panel, cut)
-    made, train_until = audit_rows.stated(panel, forecaster), subject.recipe.split.train_until
-    forecasts = audit_rows.forecast_values(panel, forecaster, made, cut)
-    intervals = audit_rows.interval_values(panel, made, train_until, cut)
+    histories = with_gaps(subject.histories, cut, turn)
+    reference = _row_stages(subject, histories, cut)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut, turn=turn)
-        altered = change.of(ground)
-        _compare_bars(ground, altered, change, tallies)
-        panel = panel_of(altered, forecaster)
-        found = audit_rows.row_values(panel, cut)
-        for stage, values in rows.items():
-            tallies.compare(stage, values, found[stage], change)
-        made = audit_rows.stated(panel, forecaster)
-        again = audit_rows.forecast_values(panel, forecaster, made, cut)
-        tallies.compare(audit_rows.FORECASTS, forecasts, again, change, rounds=True)
-        if change.keeps_rows:  # else a last bit may turn a hit into a miss
-            again = audit_rows.interval_values(panel, made, train_until, cut)
-            tallies.compare(audit_rows.INTERVALS, intervals, again, change)
+        altered = change.of(histories)
+        _compare_bars(histories, altered, change, comparison)
+        # Where rows are cut, a last bit may turn a hit of an interval into a miss.
+        kept = [stage for stage in reference if stage != INTERVALS or change.keeps_rows]
+        found = _row_stages(subject, altered, cut)
+        comparison.compare({stage: reference[stage] for stage in kept}, found, change)
+
+
+def _row_stages(subject: Subject, histories: Sequence[History], cut: np.datetime64) -> Stages:
+    model, panel = subject.model, subject.model.panel(histories)
+    made = model.distributions(panel, np.ones(len(panel.days), dtype=np.bool_))
+    train_until = subject.recipe.split.train_until
+    return daily_values.row_values(panel, cut) | {
+        FORECASTS: daily_values.forecast_values(panel, model, made, cut),
+        INTERVALS: daily_values.interval_values(panel, made, train_until, cut),
+    }
 
 
 def _compare_bars(
-    ground: Sequence[History], altered: Sequence[History], change: Alteration, tallies: Tallies
+    histories: Sequence[History],
+    altered: Sequence[History],
+    change: Alteration,
+    comparison: Comparison,
 ) -> None:
     """Compare what is read and stored of bars up to a date."""
+
+    def compare(reference: Values, found: Values) -> None:
+        comparison.compare({BARS: reference}, {BARS: found}, change)
+
     cut = change.cut
-    bars = audit_bars.bars_up_to(ground, cut)
-    tallies.compare(audit_bars.BARS, bars, audit_bars.bars_as_of(altered, cut), change)
+    bars = daily_values.bars_up_to(histories, cut)
+    compare(bars, daily_values.bars_as_of(altered, cut))
     if change.kind != "blanked":  # the others have no bar on the session after the date
         return
-    tallies.compare(audit_bars.BARS, bars, audit_bars.bars_before_the_close(altered, cut), change)
-    evening = Alteration(kind="cut", cut=cut).of(ground)
-    stored, again = (audit_bars.bars_stored_before_the_close(h, cut) for h in (evening, altered))
+    compare(bars, daily_values.bars_before_the_close(altered, cut))
+    before = Alteration(kind="cut", cut=cut).of(histories)
+    stored = daily_values.bars_stored_before_the_close(before, cut)
     if len(stored.days):
-        tallies.compare(audit_bars.BARS, stored, again, change)
+        compare(stored, daily_values.bars_stored_before_the_close(altered, cut))
 
 
-def _compare_still(subject: Subject, tallies: Tallies) -> None:
-    """Compare what the fit block alone may decide, when all after it is changed."""
+def _compare_split(
+    subject: Subject, panel: Panel, change: Alteration, comparison: Comparison
+) -> None:
+    """Compare the split of the altered panel with that by the dates alone."""
     split = subject.recipe.split
-    reference = audit_fits.fit_values(*subject.still, looks=False)
-    for kind in KINDS[1:]:  # without any select day nothing can be trained
-        change = Alteration(kind=kind, cut=split.train_until)
-        panel = panel_of(change.of(subject.histories), subject.forecaster)
-        _compare_blocks(subject, panel, change, tallies)
-        found = audit_fits.fit_values(*subject.recipe.without_select(panel), looks=False)
-        for stage, values in reference.items():
-            tallies.compare(stage, values, found[stage], change)
+    expected = fitted_values.expected_split(subject.panel, split, change.cut)
+    found = fitted_values.split_values(panel, split, change.cut)
+    comparison.compare({SPLIT: expected}, {SPLIT: found}, change)
 
 
-def _compare_chosen(subject: Subject, cut: np.datetime64, tallies: Tallies) -> None:
-    """Compare what fit and select block together decide, when days of the report are changed."""
-    split, base = subject.recipe.split, subject.still[0].reader.base
-    trains = cut == split.validation_until  # once: the days after it are all the report days
-    fits = audit_fits.fit_values(*subject.chosen, looks=True)
-    calibration = audit_fits.calibration_values(subject.panel, subject.chosen[1])
-    benchmarks = subject.benchmarks(subject.panel)
+def _compare_unselected(subject: Subject, comparison: Comparison) -> None:
+    """Compare what the training days alone may decide, when all after them is changed."""
+    reference = fitted_values.fit_values(*subject.unselected, validation=False)
+    for kind in KINDS[1:]:  # without any validation day nothing can be trained
+        change = Alteration(kind=kind, cut=subject.recipe.split.train_until)
+        panel = subject.altered_panel(change)
+        _compare_split(subject, panel, change, comparison)
+        trained = subject.recipe.train(panel, select=False)
+        comparison.compare(reference, fitted_values.fit_values(*trained, validation=False), change)
+
+
+def _compare_selected(subject: Subject, cut: np.datetime64, comparison: Comparison) -> None:
+    """Compare what train and validation decide together, when test days are changed."""
+    split, model = subject.recipe.split, subject.model
+    trains = cut == split.validation_until  # once: the days after it are all the test days
+    reference = _selected_stages(*subject.selected)
+    made = fitted_values.fit_benchmarks(subject.panel, split, model)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut)
-        panel = panel_of(change.of(subject.histories), subject.forecaster)
+        panel = subject.altered_panel(change)
         if kind != "cut" or not trains:
-            _compare_blocks(subject, panel, change, tallies)
-        before = audit_fits.baseline_values(subject.panel, benchmarks, change)
-        again = audit_fits.baseline_values(panel, subject.benchmarks(panel), change)
-        tallies.compare(audit_fits.BASELINES, before, again, change, rounds=True)
-        if not trains:
-            continue
-        dataset, made = subject.recipe.with_select(panel, base)
-        for stage, values in audit_fits.fit_values(dataset, made, looks=True).items():
-            tallies.compare(stage, fits[stage], values, change)
-        again = audit_fits.calibration_values(panel, made)
-        tallies.compare(audit_fits.CALIBRATION, calibration, again, change, rounds=True)
+            _compare_split(subject, panel, change, comparison)
+        again = fitted_values.fit_benchmarks(panel, split, model)
+        comparison.compare(
+            {BENCHMARKS: fitted_values.benchmark_values(subject.panel, made, change)},
+            {BENCHMARKS: fitted_values.benchmark_values(panel, again, change)},
+            change,
+        )
+        if trains:
+            base = subject.unselected[0].reader.base
+            trained = subject.recipe.train(panel, select=True, base=base)
+            comparison.compare(reference, _selected_stages(*trained), change)
 
 
-def _compare_fold(subject: Subject, tallies: Tallies) -> None:
-    """Compare what a fold of the report block fits, and forecasts on its first evening."""
-    split, settings = subject.recipe.split, subject.recipe.chooses
-    walker = Walker.over(subject.panel, split, settings)
-    walked = walker.run(subject.panel)
-    weights, forecasts = walker.weights(walked), walker.forecasts(subject.panel, walked)
-    # Weights are chosen among a few looks: one other future may well choose the same ones.
+def _selected_stages(dataset: Dataset, made: FitResult) -> Stages:
+    calibration = fitted_values.calibration_values(made.model)
+    return fitted_values.fit_values(dataset, made, validation=True) | {CALIBRATION: calibration}
+
+
+def _compare_walk(subject: Subject, comparison: Comparison) -> None:
+    """Compare what a fold of the test days fits, and its forecasts on its first day."""
+    walk = Walk.over(subject.panel, subject.recipe.split, subject.recipe.validated())
+    walked = walk.run(subject.panel)
+    weights, forecasts = Values.of_numbers(walked.weights), walk.forecasts(subject.panel, walked)
+
+    def compare(reference: Values, found: Values) -> None:
+        comparison.compare({WALK_FORWARD: reference}, {WALK_FORWARD: found}, change)
+
+    # Weights are selected at a few validations: one other future may well select the same ones.
     for turn, kind in enumerate((*KINDS, KINDS[-1], KINDS[-1])):
-        change = Alteration(kind=kind, cut=walker.evening, turn=turn)
-        panel = panel_of(change.of(subject.histories), subject.forecaster)
-        again = walker.run(panel)
-        tallies.compare(WALK, weights, walker.weights(again), change)
-        if kind == "cut":  # which leaves the fold no day to forecast
-            continue
-        tallies.compare(WALK, walker.blocks(subject.panel), walker.blocks(panel), change)
-        tallies.compare(WALK, forecasts, walker.forecasts(panel, again), change)
-    log.info("fold    bars after %s cut, blanked, corrupted", walker.evening)
-
-
-def _compare_blocks(subject: Subject, panel: Panel, change: Alteration, tallies: Tallies) -> None:
-    """Compare the blocks of the altered panel with those that the dates alone give."""
-    split, cut = subject.recipe.split, change.cut
-    expected = audit_fits.blocks_by_date(subject.panel, split, cut)
-    found = audit_fits.block_values(panel, split, cut)
-    tallies.compare(audit_fits.BLOCKS, expected, found, change)
+        change = Alteration(kind=kind, cut=walk.known_until, turn=turn)
+        panel = subject.altered_panel(change)
+        again = walk.run(panel)
+        compare(weights, Values.of_numbers(again.weights))
+        if kind != "cut":  # which leaves the fold no day to forecast
+            compare(walk.ends(subject.panel), walk.ends(panel))
+            compare(forecasts, walk.forecasts(panel, again))
+    log.info("fold    bars after %s cut, blanked, corrupted", walk.known_until)

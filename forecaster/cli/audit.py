@@ -27,20 +27,20 @@ def audit_command(
         typer.Argument(metavar="VERSION", help="None: the newest, or the default settings."),
     ] = None,
     dates: Annotated[
-        int, typer.Option(help="After how many dates the bars are changed, at least 3.")
+        int, typer.Option(help="Number of dates after which bars are changed, at least 3.")
     ] = 6,
-    tickers: Annotated[int, typer.Option(help="How many are read at most.")] = 20,
-    updates: Annotated[int, typer.Option(help="Of each short training.")] = 32,
+    tickers: Annotated[int, typer.Option(help="Most tickers to read.")] = 20,
+    max_steps: Annotated[int, typer.Option(help="Optimizer steps of each short training.")] = 32,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Prove that no future touches a forecast: change what came later, demand the same bits.
+    """Audit for look-ahead: change all later bars, and require bit-identical results before.
 
-    All bars after a date are cut off, blanked and corrupted, at several dates of each block of
-    time; bars, inputs, scales, the base, a short training, its calibration, the baselines and
-    the forecasts are computed again. Exit code 5 where anything known on the date differs, or
+    All bars after a date are cut off, blanked and corrupted, at several dates of train, validation
+    and test; bars, inputs, scales, the base, a short training, its calibration, the benchmarks
+    and the forecasts are computed again. Exit code 5 where anything known on the date differs, or
     where nothing of a stage could be compared.
 
     Reads: models/<version>/, data/prices.db. Creates: nothing.
@@ -55,14 +55,14 @@ def audit_command(
         home=resolve_home(home),
         dates=dates,
         tickers=tickers,
-        updates=updates,
+        max_steps=max_steps,
         as_of=day(as_of),
     )
     if json:
         _print_json(report)
     else:
         _print(report)
-    report.refuse()
+    report.raise_leaks()
     if not json and report.version is not None:
         print_next(f"evaluate {report.version}", home, as_of)
 
@@ -77,7 +77,7 @@ def _print_json(report: "AuditReport") -> None:
             "first": report.first,
             "last": report.last,
             "dates": report.dates,
-            "updates": report.updates,
+            "max_steps": report.max_steps,
             "values": report.values,
             "stages": report.table(),
             "leaks": [
@@ -99,14 +99,14 @@ def _print_json(report: "AuditReport") -> None:
 
 def _print(report: "AuditReport") -> None:
     days = ", ".join(str(cut) for cut in report.dates)
-    print(f"version {report.version or 'none yet: the default settings'}")
+    print(f"version  {report.version or 'none yet: the default settings'}")
     read = f"{len(report.tickers)} of {report.of_tickers} tickers"
-    print(f"data    {read} {report.first}..{report.last}")
-    print(f"changed every bar after {days}; and after the fit and the select block")
-    print(f"trained {report.updates} updates each time\n")
+    print(f"data     {read} {report.first}..{report.last}")
+    print(f"altered  every bar after {days}; and after the training and the validation days")
+    print(f"trained  {report.max_steps} optimizer steps each time\n")
     print_table(report.table(), {"values": ","})
     print(f"\n{report.values:,} values compared\n")
     for leak in report.leaks:
-        print(f"LEAK    {leak.describe()}")
+        print(f"LEAK     {leak.describe()}")
     if not report.leaks and not report.empty:
-        print("verdict no future touches what was compared: the same bits each time")
+        print("result   no look-ahead in any of the compared values")

@@ -24,6 +24,7 @@ P = ParamSpec("P")
 
 # One more whenever the keys of a JSON object change; 1 where they never did.
 _SCHEMA_NUMBERS = {
+    "audit": 2,
     "evaluate": 2,
     "predict": 2,
     "retrain": 2,

@@ -1,40 +1,37 @@
-"""Prove that no future touches a forecast: change what came after a date, demand the same bits.
+"""The look-ahead audit: change what came after a date, and require the same bits before it.
 
 Everything after a date is cut off, blanked or corrupted, at several dates; bars, features,
-inputs, scales, the base, a short training, its calibration, the baselines and the forecasts
-are computed again, and whatever was known on that date must come out as before.
+inputs, scales, the base, a short training, its calibration, the benchmarks and the forecasts
+are computed again, and whatever was known on that date must not change.
 """
 
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import pandas as pd
 
 from forecaster.audit.alterations import as_date
-from forecaster.audit.comparison import Leak, Tally
-from forecaster.audit.look_ahead import Subject, compare_all, some_of, spread
-from forecaster.data.history import History
+from forecaster.audit.comparison import Leak, StageResult
+from forecaster.audit.look_ahead import Subject, compare_all, select_dates, select_histories
 from forecaster.data.loading import load_histories
 from forecaster.errors import LeakError, UsageError
 from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.forecasting.training_panel import long_enough
 from forecaster.registry.champion import find_version
-from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions
 from forecaster.settings import Home, TrainSettings, resolve_home
 
-DATES, UPDATES, TICKERS = 6, 32, 20
-AUDIT_COLUMNS = ("stage", "dates", "values", "verdict")
+DATES, TICKERS, MAX_STEPS = 6, 20, 32
+AUDIT_COLUMNS = ("stage", "dates", "values", "result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """What was compared, stage by stage in the order of the pipeline, and what differed.
 
-    `version` is None where the default recipe was audited; `dates` are the last days that were
-    left as they are; `tickers` were read out of `of_tickers`.
+    `version` is None where the default settings were audited; `dates` are the last days that
+    were left unchanged; `tickers` were read out of `of_tickers`.
     """
 
     version: str | None
@@ -43,42 +40,42 @@ class AuditReport:
     first: date
     last: date
     dates: tuple[date, ...]
-    updates: int
-    tallies: tuple[Tally, ...]
+    max_steps: int
+    stages: tuple[StageResult, ...]
 
     @property
     def values(self) -> int:
-        """Count all values compared."""
-        return sum(tally.values for tally in self.tallies)
+        """Return the number of all values compared."""
+        return sum(result.values for result in self.stages)
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
-        """The first difference of each stage that has one: the first of them is the cause."""
-        return tuple(tally.leak for tally in self.tallies if tally.leak is not None)
+        """Return the first difference of each stage that has one; the first is the cause."""
+        return tuple(result.leak for result in self.stages if result.leak is not None)
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """Stages of which nothing was compared."""
-        return tuple(tally.stage for tally in self.tallies if not tally.values and not tally.leak)
+        """List the stages of which nothing was compared."""
+        return tuple(one.stage for one in self.stages if not one.values and not one.leak)
 
     def table(self) -> pd.DataFrame:
-        """Lay the stages out (`AUDIT_COLUMNS`), `verdict` identical, LEAK or nothing compared."""
+        """Return a row per stage (`AUDIT_COLUMNS`): identical, LEAK or nothing compared."""
         rows = [
-            (tally.stage, len(tally.dates), tally.values, self._verdict(tally))
-            for tally in self.tallies
+            (
+                one.stage,
+                len(one.dates),
+                one.values,
+                "LEAK" if one.leak else "identical" if one.values else "nothing compared",
+            )
+            for one in self.stages
         ]
         return pd.DataFrame(rows, columns=list(AUDIT_COLUMNS))
 
-    def _verdict(self, tally: Tally) -> str:
-        if tally.leak is not None:
-            return "LEAK"
-        return "nothing compared" if tally.stage in self.empty else "identical"
-
-    def refuse(self) -> None:
-        """Say no where the future touches the past, or where nothing was compared.
+    def raise_leaks(self) -> None:
+        """Raise where the future changes the past, or where nothing was compared.
 
         Raises:
-            LeakError: names the first stage, row and column that differ.
+            LeakError: with the first stage, row and column that differ.
         """
         if self.leaks:
             more = len(self.leaks) - 1
@@ -87,7 +84,7 @@ class AuditReport:
         if self.empty:
             raise LeakError(
                 f"Nothing was compared of {', '.join(self.empty)}, so nothing is proven; "
-                "fetch a longer period or give --dates more."
+                "fetch a longer period or raise --dates."
             )
 
 
@@ -98,67 +95,50 @@ def audit(
     home: Home | None = None,
     dates: int = DATES,
     tickers: int = TICKERS,
-    updates: int = UPDATES,
+    max_steps: int = MAX_STEPS,
     as_of: date | None = None,
 ) -> AuditReport:
     """Change everything after several dates, and compare all that may not depend on it.
 
     Args:
-        version: name of a version; None for the newest, or for the default settings where
+        version: a model version; None for the newest, or for the default settings where
             there is none yet.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
-        dates: after which bars are changed, at least 3, spread over the blocks of time. The last
-            days of the fit and of the select block come on top.
-        tickers: how many are read at most, the longest, the shortest and some between.
-        updates: of the short trainings.
-        as_of: last session to be seen; None for all.
+        dates: after which bars are changed, at least 3, spread over train, validation and test.
+            The last training and validation days are added.
+        tickers: at most this many: the longest, the shortest and some between.
+        max_steps: optimizer steps of the short trainings.
+        as_of: last session to be read; None for all.
 
     Raises:
-        ArtifactError: the version is damaged.
-        DataError: no day comes after the select block, or the prices are too few.
+        ArtifactError: the version is corrupt.
+        DataError: no day comes after the validation days, or the prices are too few.
         UnknownNameError: no such version, or no prices.
         UsageError: a number is out of range, or `as_of` lies in the future.
     """
-    _check(dates, tickers, updates)
+    options = (("--dates", dates, 3), ("--tickers", tickers, 1), ("--max-steps", max_steps, 1))
+    for option, value, least in options:
+        if value < least:
+            raise UsageError(f"{option} {value}: give at least {least}.")
     where = resolve_home(home)
-    asked = version is not None or bool(list_versions(where))
-    manifest = find_version(where, version, as_of=as_of) if asked else None
-    settings = TrainSettings() if manifest is None else recipe_of(manifest)
-    held = _histories(manifest, bars, where, as_of, settings)
-    trained = None if manifest is None else load_model(where, manifest)
-    subject = Subject.of(some_of(held, tickers), settings, trained, updates)
-    cuts = spread(subject.panel.days, subject.recipe.split, dates)
+    if version is not None or list_versions(where):
+        manifest = find_version(where, version, as_of=as_of)
+        settings, model = recipe_of(manifest), load_model(where, manifest)
+        histories, _ = version_histories(manifest, bars, where, as_of)
+    else:
+        settings, model = TrainSettings(), None
+        histories = list(long_enough(load_histories(bars, where, (), as_of), settings))
+    subject = Subject.of(select_histories(histories, tickers), settings, model, max_steps)
     days = subject.panel.days
+    cuts = select_dates(days, subject.recipe.split, dates)
     return AuditReport(
-        version=manifest.version if manifest else None,
+        version=model.version if model else None,
         tickers=subject.panel.tickers,
-        of_tickers=len(held),
+        of_tickers=len(histories),
         first=as_date(days.min()),
         last=as_date(days.max()),
         dates=tuple(as_date(cut) for cut in cuts),
-        updates=updates,
-        tallies=tuple(compare_all(subject, cuts)),
+        max_steps=max_steps,
+        stages=tuple(compare_all(subject, cuts)),
     )
-
-
-def _check(dates: int, tickers: int, updates: int) -> None:
-    for name, value, least in (
-        ("dates", dates, 3),
-        ("tickers", tickers, 1),
-        ("updates", updates, 1),
-    ):
-        if value < least:
-            raise UsageError(f"--{name} {value}: give at least {least}.")
-
-
-def _histories(
-    manifest: Manifest | None,
-    bars: pd.DataFrame | None,
-    home: Path,
-    as_of: date | None,
-    settings: TrainSettings,
-) -> list[History]:
-    if manifest is not None:
-        return version_histories(manifest, bars, home, as_of)[0]
-    return list(long_enough(load_histories(bars, home, (), as_of), settings))

@@ -1,6 +1,6 @@
 """Leaks as people really make them, each planted into the product's own code.
 
-`LEAKS` maps a name to the stage that must be named and to what plants it.
+`LEAKS` maps a name to the stage that must be reported and to what plants it.
 """
 
 from collections.abc import Callable, Iterator
@@ -183,7 +183,7 @@ def base_on_all_days(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def select_days_in_fit(patch: pytest.MonkeyPatch) -> None:
+def validation_days_in_train(patch: pytest.MonkeyPatch) -> None:
     real = data_set.Dataset.rows
     patch.setattr(
         data_set.Dataset,
@@ -192,28 +192,28 @@ def select_days_in_fit(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _with_report(made: data_set.Dataset) -> data_set.Dataset:
-    """Let the select block run on over the report block."""
+def _with_test_days(made: data_set.Dataset) -> data_set.Dataset:
+    """Extend the validation days over the test days."""
     return replace(made, split=Split(train_until=made.split.train_until, validation_until=FAR))
 
 
-def early_stopping_on_the_report(patch: pytest.MonkeyPatch) -> None:
+def early_stopping_on_test_days(patch: pytest.MonkeyPatch) -> None:
     real = fitting.validation_loss
     patch.setattr(
-        fitting, "validation_loss", lambda made, *others: real(_with_report(made), *others)
+        fitting, "validation_loss", lambda made, *others: real(_with_test_days(made), *others)
     )
 
 
-def calibrated_on_the_report(patch: pytest.MonkeyPatch) -> None:
+def calibrated_on_test_days(patch: pytest.MonkeyPatch) -> None:
     real = fitting.calibrate
     patch.setattr(
         fitting,
         "calibrate",
-        lambda members, made, *others: real(members, _with_report(made), *others),
+        lambda members, made, *others: real(members, _with_test_days(made), *others),
     )
 
 
-def baseline_on_all_days(patch: pytest.MonkeyPatch) -> None:
+def benchmark_on_all_days(patch: pytest.MonkeyPatch) -> None:
     real = benchmarks.least_squares
     patch.setattr(benchmarks, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
 
@@ -278,15 +278,15 @@ LEAKS: dict[str, tuple[str, Plant]] = {
     "forward fill across tickers": ("inputs", _filled(pd.DataFrame.ffill, across=True)),
     "backfill": ("inputs", _filled(pd.DataFrame.bfill, across=False)),
     "echo reading forward": ("inputs", echo_of_days_to_come),
-    "split by shuffling": ("blocks", _masks(_shuffled)),
-    "select days in the fit mask": ("blocks", _masks(lambda f, s, r: (f | s, s, r))),
+    "split by shuffling": ("split", _masks(_shuffled)),
+    "validation days in the training mask": ("split", _masks(lambda f, s, r: (f | s, s, r))),
     "scaler on all days": ("scales", scaler_on_all_days),
     "base on all days": ("base", base_on_all_days),
-    "select days trained on": ("training", select_days_in_fit),
-    "early stopping on the report block": ("training", early_stopping_on_the_report),
-    "calibration on report days": ("calibration", calibrated_on_the_report),
-    "baseline on all days": ("baselines", baseline_on_all_days),
-    "volatility fitted on all days": ("baselines", volatility_fitted_on_all_days),
+    "validation days trained on": ("training", validation_days_in_train),
+    "early stopping on test days": ("training", early_stopping_on_test_days),
+    "calibration on test days": ("calibration", calibrated_on_test_days),
+    "benchmark on all days": ("benchmarks", benchmark_on_all_days),
+    "volatility fitted on all days": ("benchmarks", volatility_fitted_on_all_days),
     "state from the future": ("forecasts", state_from_the_future),
     "intervals that know tomorrow": ("intervals", intervals_that_know_tomorrow),
     "fold selected on its own days": ("walk-forward", fold_selected_on_its_own_days),

@@ -1,4 +1,4 @@
-"""`forecaster audit` as its user sees it: leaks planted into the product are found and named."""
+"""`forecaster audit` as its user sees it: leaks planted into the product are found and reported."""
 
 import json
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from tests.synthetic import ragged_bars
 
 Run = Callable[..., Result]
 LENGTHS = {"AAA": 170, "BBB": 125}
-FEW = ("--dates", 3, "--updates", 8)
-# One leak of each door: a bar, a scale, a choice, a network, a fold; an input is JSON's, below.
+FEW = ("--dates", 3, "--max-steps", 8)
+# One leak of each kind: a bar, a scale, a choice, a network, a fold; an input is JSON's, below.
 QUICKLY_FOUND = {
     "today's unfinished bar stored",
-    "early stopping on the report block",
+    "early stopping on test days",
     "state from the future",
 }
 
@@ -37,7 +37,7 @@ def small_home(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     "name",
     [n if n in QUICKLY_FOUND else pytest.param(n, marks=pytest.mark.slow) for n in LEAKS],
 )
-def test_a_planted_leak_is_found_and_its_stage_is_named(
+def test_a_planted_leak_is_found_in_its_stage(
     name: str, run: Run, small_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage, plant = LEAKS[name]
@@ -60,11 +60,11 @@ def test_without_a_leak_every_stage_is_identical(run: Run, small_home: Path) -> 
     done = run("audit", *FEW, "--home", small_home)
     assert done.exit_code == 0, done.output
     assert done.stdout.count("identical") == 15
-    assert "values compared" in done.stdout and "verdict no future touches" in done.stdout
+    assert "values compared" in done.stdout and "result   no look-ahead" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("next    forecaster evaluate ")
 
 
-def test_json_names_the_leak_and_counts_what_was_compared(
+def test_json_has_the_leak_and_the_number_of_values_compared(
     run: Run, small_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, plant = LEAKS["centred mean"]
@@ -72,10 +72,10 @@ def test_json_names_the_leak_and_counts_what_was_compared(
     done = run("audit", *FEW, "--home", small_home, "--json")
     assert done.exit_code == 5
     content = json.loads(done.stdout)
-    assert content["schema"] == "forecaster.audit/1"
+    assert content["schema"] == "forecaster.audit/2"
     assert content["stages"][0] == {
         **{"stage": "bars", "dates": 3, "values": content["stages"][0]["values"]},
-        "verdict": "identical",
+        "result": "identical",
     }
     assert content["values"] == sum(row["values"] for row in content["stages"])
     leak = content["leaks"][0]

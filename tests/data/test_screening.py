@@ -169,7 +169,9 @@ def test_what_the_source_mends_is_no_doubt_any_more(store):
 
 def test_a_jump_of_the_newest_bar_waits_for_the_next_session(store):
     one = priced(scaled([10, 11], 0.5))
-    with pytest.raises(DataError, match=r"2024-01-17 fresh-jump: .* the next session will settle it"):
+    with pytest.raises(
+        DataError, match=r"2024-01-17 fresh-jump: .* the next session will settle it"
+    ):
         check_served(store, with_bars(one, one.bars.head(11)), NOW)
     check_served(store, one, NOW)
     assert noted(store) == []

@@ -1,4 +1,4 @@
-"""The audit's own parts: other futures, comparisons, and recipes of every kind that come out clean.
+"""The audit's own parts: other futures, comparisons, and clean audits of recipes of every kind.
 
 That planted leaks are found is in `tests/cli/test_audit.py`.
 """
@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from forecaster import clock
-from forecaster.audit import look_ahead as audit_run
 from forecaster.audit.alterations import KINDS, Alteration, Kind, after_day, with_gaps
-from forecaster.audit.comparison import Tallies, Tally, Values, first_difference
-from forecaster.audit.look_ahead import some_of
+from forecaster.audit.comparison import Comparison, StageResult, Values, first_difference
+from forecaster.audit.daily_values import row_values
+from forecaster.audit.look_ahead import select_histories
 from forecaster.data.history import History, validate_bars
+from forecaster.data.panel import build_panel
 from forecaster.errors import DataError, LeakError
 from forecaster.pipeline.audit import AuditReport, audit
 from forecaster.pipeline.train import train
@@ -26,7 +27,7 @@ from tests.synthetic import ragged_bars
 
 CUT = np.datetime64("2024-03-01")
 PANEL = {"AAA": 300, "BBB": 220, "CCC": 260}
-FEW = {"dates": 3, "updates": 4}
+FEW = {"dates": 3, "max_steps": 4}
 SMALL = {"hidden": 3, "max_steps": 6}
 
 
@@ -116,7 +117,7 @@ WHOLE = Alteration(kind="corrupted", cut=CUT)
 SHORTER = Alteration(kind="cut", cut=CUT)
 
 
-def test_the_oldest_difference_is_named_and_missing_equals_missing() -> None:
+def test_the_oldest_difference_is_reported_and_missing_equals_missing() -> None:
     reference = values(
         [[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], ["2024-01-04", "2024-01-03", "2024-01-02"]
     )
@@ -161,20 +162,18 @@ def test_rounding_is_allowed_where_rows_are_cut_and_nowhere_else(
     stage_rounds: bool, alteration: Alteration, moved: float, leaks: bool
 ) -> None:
     days = ["2024-01-02", "2024-01-03"]
-    tallies = Tallies(["forecasts"])
-    tallies.compare(
-        "forecasts",
-        values([[1.0], [3.0]], days),
-        values([[1.0 + moved], [3.0]], days),
+    comparison = Comparison(["forecasts"], rounds=["forecasts"] if stage_rounds else [])
+    comparison.compare(
+        {"forecasts": values([[1.0], [3.0]], days)},
+        {"forecasts": values([[1.0 + moved], [3.0]], days)},
         alteration,
-        rounds=stage_rounds,
     )
-    (tally,) = tallies
-    assert (tally.leak is not None) is leaks
-    assert tally.values == 2 and tally.dates == {CUT}
+    (result,) = comparison
+    assert (result.leak is not None) is leaks
+    assert result.values == 2 and result.dates == {CUT}
 
 
-def report(*tallies: Tally) -> AuditReport:
+def report(*stages: StageResult) -> AuditReport:
     day = CUT.item()
     return AuditReport(
         version=None,
@@ -183,16 +182,16 @@ def report(*tallies: Tally) -> AuditReport:
         first=day,
         last=day,
         dates=(day,),
-        updates=1,
-        tallies=tallies,
+        max_steps=1,
+        stages=stages,
     )
 
 
 def test_a_stage_of_which_nothing_was_compared_proves_nothing() -> None:
-    compared = Tally(stage="bars", values=3)
-    report(compared).refuse()
+    compared = StageResult(stage="bars", values=3)
+    report(compared).raise_leaks()
     with pytest.raises(LeakError, match="Nothing was compared of scales") as raised:
-        report(compared, Tally(stage="scales")).refuse()
+        report(compared, StageResult(stage="scales")).raise_leaks()
     assert raised.value.exit_code == 5
 
 
@@ -213,15 +212,15 @@ def test_recipes_of_every_kind_are_clean(options: dict[str, object], tmp_path: P
     train(bars, settings=TrainSettings(**SMALL, **options), home=tmp_path)  # type: ignore[arg-type]
     found = audit(bars=bars, home=tmp_path, **FEW)
     assert [leak.describe() for leak in found.leaks] == []
-    found.refuse()
-    stages = [tally.stage for tally in found.tallies]
+    found.raise_leaks()
+    stages = [result.stage for result in found.stages]
     assert ("base" in stages) is (options.get("base") != "none")
 
 
 def test_one_ticker_alone_is_audited_without_a_cross_section(tmp_path: Path) -> None:
     found = audit(bars=ragged_bars({"AAA": 180}), home=tmp_path, **FEW)
-    found.refuse()
-    assert "cross-section" not in [tally.stage for tally in found.tallies]
+    found.raise_leaks()
+    assert "cross-section" not in [result.stage for result in found.stages]
     assert found.version is None and found.tickers == ("AAA",)
 
 
@@ -230,49 +229,46 @@ def test_exchanges_with_other_hours_are_read_by_their_own_clock(tmp_path: Path) 
     """What is final at noon in New York is not what is final where trade never stops."""
     bars = ragged_bars({"AAA": 180, "BBB": 170})
     bars["calendar"] = np.where(bars["ticker"] == "BBB", "24/7", "XNYS")
-    audit(bars=bars, home=tmp_path, **FEW).refuse()  # type: ignore[arg-type]
+    audit(bars=bars, home=tmp_path, **FEW).raise_leaks()  # type: ignore[arg-type]
 
 
 def test_of_many_tickers_the_longest_and_the_shortest_are_read() -> None:
     histories = [drawn(f"T{number}", 30 + number, number) for number in range(9)]
-    assert [h.listing.ticker for h in some_of(histories, 3)] == ["T0", "T4", "T8"]
-    assert len(some_of(histories, 20)) == 9
-    assert [h.listing.ticker for h in some_of(histories, 1)] == ["T8"]
+    assert [h.listing.ticker for h in select_histories(histories, 3)] == ["T0", "T4", "T8"]
+    assert len(select_histories(histories, 20)) == 9
+    assert [h.listing.ticker for h in select_histories(histories, 1)] == ["T8"]
 
 
 @pytest.mark.slow
-def test_the_dates_lie_in_every_block(tmp_path: Path) -> None:
+def test_the_dates_lie_in_train_validation_and_test(tmp_path: Path) -> None:
     bars = ragged_bars(PANEL)
     made = train(bars, settings=TrainSettings(**SMALL), home=tmp_path)  # type: ignore[arg-type]
     blocks = made.manifest.data.blocks
-    found = audit(bars=bars, home=tmp_path, dates=5, updates=1)
+    found = audit(bars=bars, home=tmp_path, dates=5, max_steps=1)
     within = [
         (day > blocks.train_until) + (day > blocks.validation_until) + 0 for day in found.dates
     ]
     assert within == [0, 0, 1, 1, 2] and found.dates[-1] < blocks.last
 
 
-def test_prices_that_end_with_the_select_block_cannot_be_audited(tmp_path: Path) -> None:
+def test_prices_that_end_with_the_validation_days_cannot_be_audited(tmp_path: Path) -> None:
     bars = ragged_bars(PANEL)
     made = train(bars, settings=TrainSettings(**SMALL), home=tmp_path)  # type: ignore[arg-type]
     end = made.manifest.data.blocks.validation_until
-    with pytest.raises(DataError, match=f"the select block {end}"):
+    with pytest.raises(DataError, match=f"the validation days {end}"):
         audit(made.version, bars=bars, home=tmp_path, as_of=end)
 
 
 def test_nothing_after_the_date_is_compared() -> None:
     """Else every clean audit would fail; and the date itself is, or a leak of one day passes."""
     histories = [drawn("AAA", 400, 1, first="2023-01-03"), drawn("BBB", 300, 2, first="2023-01-03")]
-    forecaster = audit_run.Forecaster(
-        fitted=None, targets=("return",), universe=("AAA", "BBB"), calibration={}, levels=()
-    )
-    panel = audit_run.panel_of(histories, forecaster)
-    found = audit_run.audit_rows.row_values(panel, CUT)
+    panel = build_panel(histories, ("return",), universe=("AAA", "BBB"))
+    found = row_values(panel, CUT)
     assert {str(part.days.max()) for part in found.values()} == {"2024-02-29", str(CUT)}
     assert found["targets"].days.max() < CUT <= found["features"].days.max()
 
 
-def test_another_instant_holds_inside_and_ends_with_it() -> None:
+def test_the_clock_is_frozen_inside_the_block_only() -> None:
     then = datetime(2020, 5, 4, 12, tzinfo=UTC)
     with pytest.raises(KeyError), clock.as_if(then):
         assert clock.now() == then
