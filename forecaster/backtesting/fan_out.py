@@ -1,18 +1,18 @@
-"""Run the same function on many tasks: here, or in processes with one intra-op thread each.
+"""One function run on many tasks: here, or in processes with one intra-op thread each.
 
 Tasks are plain values and arrays; results come back in order. Nothing is written.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from forecaster.errors import UsageError
+from forecaster.evaluation.splits import Backend
 
 Result = TypeVar("Result")
-Backend = Literal["loky", "ray"]
 
-# An actor that dies is begun again and its task repeated: by default Ray gives up on both.
+# An actor that dies is restarted and its task repeated: by default Ray gives up on both.
 RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
 
 
@@ -28,8 +28,8 @@ def fan_out(
         function: of a module, so that another process can import it.
         tasks: arguments; arrays above a megabyte are shared as memory maps, not copied.
         jobs: processes; 1 stays in this one, unless they are Ray's.
-        backend: processes here, or actors of the Ray cluster that RAY_ADDRESS names, or of one
-            begun here.
+        backend: processes here, or actors of the Ray cluster at RAY_ADDRESS, or of one
+            started here.
 
     Raises:
         UsageError: Ray is not installed.
@@ -48,16 +48,16 @@ def _processes(jobs: int, backend: Backend) -> AbstractContextManager[Any]:
     from joblib import parallel_config
 
     if backend == "ray":
-        _know_ray()
-        way: dict[str, Any] = {"ray_remote_args": RESTARTS}
+        _register_ray()
+        options: dict[str, Any] = {"ray_remote_args": RESTARTS}
     else:
-        # Two threads in each of two processes on two cores wait for each other after every day.
-        way = {"inner_max_num_threads": 1}
-    chosen: AbstractContextManager[Any] = parallel_config(backend=backend, n_jobs=jobs, **way)
+        # Two threads in each of two processes on two cores would wait for each other every day.
+        options = {"inner_max_num_threads": 1}
+    chosen: AbstractContextManager[Any] = parallel_config(backend=backend, n_jobs=jobs, **options)
     return chosen
 
 
-def _know_ray() -> None:
+def _register_ray() -> None:
     try:
         from ray.util.joblib import register_ray
     except ImportError as error:

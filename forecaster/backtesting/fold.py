@@ -1,36 +1,36 @@
 """One fold fitted and forecast: arrays in, arrays out, nothing written.
 
-Runs in whatever process it is sent to; everything that goes in and comes out pickles.
+Runs in any process; everything that goes in and comes out pickles.
 
 Shape letters: N rows of the panel, n rows forecast, K targets.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from forecaster.backtesting import benchmarks
-from forecaster.backtesting.benchmarks import MEMORYLESS
 from forecaster.data.panel import Panel, cut
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import Arrays, arrays_of, from_arrays
 from forecaster.evaluation.splits import Fold
+from forecaster.forecasting.data_set import build_dataset
 from forecaster.forecasting.fitted_model import FittedModel, Weights, ensemble_weights
-from forecaster.forecasting.fitting import fit_panel
+from forecaster.forecasting.fitting import base_alone, fit_panel
 from forecaster.settings import TrainSettings
 
 Kind = Literal["model", "mlp"]
+# Settings that turn a version's recipe into that of the network without memory.
+MEMORYLESS = {"model": "mlp", "initial_state": "zeros", "bidirectional": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """What one process does at a time: a kind of network, a fold, a seed.
+class FoldTask:
+    """A kind of network, a fold and a seed, to be fitted by one process.
 
-    The first seed's `model` forecasts with its linear twin too.
+    `with_linear` asks for forecasts of the linear model with the same inputs too.
     """
 
     kind: Kind
@@ -45,10 +45,10 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walked:
-    """A unit's forecasts of the panel's rows `rows` (n,), one per target.
+class FoldForecasts:
+    """A task's forecasts of the panel's rows `rows` (n,), one per target.
 
-    `linear` are those of the linear model on the same inputs, or None; `weights` the networks',
+    `linear` are those of the linear model with the same inputs, or None; `weights` the networks',
     for a warm start.
     """
 
@@ -56,126 +56,106 @@ class Walked:
     forecasts: tuple[Predictive, ...]
     linear: tuple[Predictive, ...] | None
     weights: Weights
-    seconds: float
+    seconds: float = 0.0
+
+    def arrays(self) -> Arrays:
+        """Convert to arrays by name, to be stored."""
+        found: Arrays = {"rows": self.rows, "seconds": np.array([self.seconds])}
+        found |= {f"weight/{name}": array for name, array in self.weights.items()}
+        for label, parts in (("model", self.forecasts), ("linear", self.linear or ())):
+            for k, part in enumerate(parts):
+                found |= {f"{label}/{k}/{name}": array for name, array in arrays_of(part).items()}
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "FoldForecasts":
+        """Convert stored arrays back.
+
+        Raises:
+            ArtifactError: they are not a fold's.
+        """
+        if not {"rows", "seconds"} <= set(arrays):
+            raise ArtifactError("Arrays of no fold; delete models/.unfinished and run again.")
+        return cls(
+            rows=arrays["rows"],
+            forecasts=_distributions(arrays, "model"),
+            linear=_distributions(arrays, "linear") or None,
+            weights=_below(arrays, "weight/"),
+            seconds=float(arrays["seconds"][0]),
+        )
 
 
-def rows_of(fold: Fold, panel: Panel) -> np.ndarray:
-    """(N,) True on rows that a fold forecasts: its report days, the first its select days too.
+def run_fold(
+    panel: Panel, task: FoldTask, recipe: TrainSettings, start: Weights | None = None
+) -> FoldForecasts:
+    """Fit, stop and calibrate on days before the fold's test days, then forecast those.
 
-    Intervals learn from the first fold's select block; later ones from the days between.
-    """
-    days = panel.outcome_days
-    rows = fold.report(days)
-    return rows | fold.select(days) if fold.number == 0 else rows
-
-
-def run_unit(
-    panel: Panel, unit: Unit, recipe: TrainSettings, start: Weights | None = None
-) -> Walked:
-    """Fit, select and calibrate on days before the fold's report days, then forecast those.
-
-    Nothing later than the select block's last day is handed to the fitting, and nothing later
-    than the fold's last day to the forecasting, which is one forward over each history.
+    Nothing later than the last validation day is passed to the fitting, and nothing later than
+    the fold's last day to the forecasting, which is one forward over each history.
 
     Args:
         panel: all rows there are.
-        unit: which network, fold and seed.
+        task: which network, fold and seed.
         recipe: the version's settings.
-        start: weights to begin from; None for fresh ones.
+        start: weights to start from; None for fresh ones.
 
     Raises:
-        DataError: a block has nothing to score.
-        DivergedError: the fitting met a value that is not finite.
+        DataError: a part of the fold has no outcome.
+        DivergedError: the training met a value that is not finite.
     """
-    began = time.monotonic()
-    known, _ = cut(panel, first=unit.fold.train_from, last=unit.fold.split.validation_until)
-    settings = settings_for(unit, recipe)
-    fitted = fit_panel(known, unit.fold.split, settings, start=start).model
-    linear = linear_of(fitted, panel, unit.fold, settings) if unit.with_linear else None
-    rows, forecasts, alone = forecast_fold(panel, unit.fold, fitted, linear)
-    return Walked(
-        rows=rows,
-        forecasts=forecasts,
-        linear=alone,
-        weights=ensemble_weights(fitted.networks),
-        seconds=time.monotonic() - began,
-    )
-
-
-def settings_for(unit: Unit, recipe: TrainSettings) -> TrainSettings:
-    """Give a unit its seed and its network; one thread, as everywhere that folds are run."""
-    changed: dict[str, object] = {"seed": unit.seed, "threads": 1, "workers": 1}
-    if unit.kind == "mlp":
-        changed |= {"model": MEMORYLESS, "initial_state": "zeros", "bidirectional": False}
-    return recipe.model_copy(update=changed)
-
-
-def linear_of(
-    fitted: FittedModel, panel: Panel, fold: Fold, settings: TrainSettings
-) -> FittedModel:
-    """Return the linear model on all inputs: the network's own base where that is it.
-
-    Args:
-        fitted: the network.
-        panel: all rows; those after the fold's select block are not looked at.
-        fold: whose fit block is fitted on.
-        settings: of the network.
-    """
-    reader = fitted.reader
-    if reader.base is not None and reader.base.kind == "linear":
-        return replace(fitted, networks=())
-    known, _ = cut(panel, first=fold.train_from, last=fold.split.validation_until)
-    return benchmarks.linear_twin(known, fold.split, settings)
+    started = time.monotonic()
+    known, _ = cut(panel, first=task.fold.train_from, last=task.fold.split.validation_until)
+    changed: dict[str, object] = {"seed": task.seed, "threads": 1, "workers": 1}
+    if task.kind == "mlp":
+        changed |= MEMORYLESS
+    settings = recipe.model_copy(update=changed)
+    model = fit_panel(known, task.fold.split, settings, start=start).model
+    found = forecast_fold(panel, task.fold, model, settings if task.with_linear else None)
+    return replace(found, seconds=time.monotonic() - started)
 
 
 def forecast_fold(
-    panel: Panel, fold: Fold, fitted: FittedModel, linear: FittedModel | None
-) -> tuple[np.ndarray, tuple[Predictive, ...], tuple[Predictive, ...] | None]:
-    """Forecast a fold's rows: their numbers (n,), the network's forecasts, the linear model's."""
-    seen, numbers = cut(panel, last=fold.until)
-    wanted = rows_of(fold, panel)[numbers]
-    found = [
-        None
-        if one is None
-        else tuple(part.take(wanted) for part in one.distributions(seen, wanted).values())
-        for one in (fitted, linear)
-    ]
-    return numbers[wanted], found[0] or (), found[1]
+    panel: Panel, fold: Fold, model: FittedModel, linear: TrainSettings | None
+) -> FoldForecasts:
+    """Forecast a fold's test rows, in the first fold its validation rows too.
 
+    Intervals learn from the first fold's validation days; later ones from the days between.
 
-def walked_arrays(walked: Walked) -> Arrays:
-    """Write a unit's result as arrays by name, to be kept on disk."""
-    found: Arrays = {"rows": walked.rows, "seconds": np.array([walked.seconds])}
-    found |= {f"weight/{name}": array for name, array in walked.weights.items()}
-    for label, parts in (("model", walked.forecasts), ("linear", walked.linear or ())):
-        for k, part in enumerate(parts):
-            found |= {f"{label}/{k}/{name}": array for name, array in arrays_of(part).items()}
-    return found
-
-
-def from_walked_arrays(arrays: Arrays) -> Walked:
-    """Read a unit's result back.
-
-    Raises:
-        ArtifactError: it is not one.
+    Args:
+        panel: all rows.
+        fold: the fold.
+        model: the network.
+        linear: settings of the network, where the linear model with the same inputs forecasts
+            too; it is the network's own base where that is linear.
     """
-    if not {"rows", "seconds"} <= set(arrays):
-        raise ArtifactError("Arrays of no fold; delete models/.unfinished and run again.")
-    linear = _parts(arrays, "linear")
-    return Walked(
-        rows=arrays["rows"],
-        forecasts=_parts(arrays, "model"),
-        linear=linear or None,
-        weights=_below(arrays, "weight/"),
-        seconds=float(arrays["seconds"][0]),
+    seen, numbers = cut(panel, last=fold.until)
+    _, validation, test = fold.masks(panel.outcome_days)
+    wanted = (test | validation if fold.number == 0 else test)[numbers]
+    alone = None
+    if linear is not None:
+        base = model.reader.base
+        if base is not None and base.kind == "linear":
+            alone = replace(model, networks=())
+        else:
+            known, _ = cut(panel, first=fold.train_from, last=fold.split.validation_until)
+            settings = linear.model_copy(update={"base": "linear"})
+            alone = base_alone(build_dataset(known, fold.split, settings), linear)
+    forecasts, of_linear = (
+        tuple(part.take(wanted) for part in one.distributions(seen, wanted).values()) if one else ()
+        for one in (model, alone)
+    )
+    return FoldForecasts(
+        rows=numbers[wanted],
+        forecasts=forecasts,
+        linear=None if alone is None else of_linear,
+        weights=ensemble_weights(model.networks),
     )
 
 
-def _parts(arrays: Arrays, label: str) -> tuple[Predictive, ...]:
-    numbers: Sequence[str] = sorted({key.split("/")[1] for key in _below(arrays, f"{label}/", "")})
+def _distributions(arrays: Arrays, label: str) -> tuple[Predictive, ...]:
+    numbers = sorted({key.split("/")[1] for key in arrays if key.startswith(f"{label}/")})
     return tuple(from_arrays(_below(arrays, f"{label}/{k}/")) for k in numbers)
 
 
-def _below(arrays: Arrays, prefix: str, instead: str | None = None) -> Arrays:
-    keep = prefix if instead is None else ""
-    return {key.removeprefix(keep): a for key, a in arrays.items() if key.startswith(prefix)}
+def _below(arrays: Arrays, prefix: str) -> Arrays:
+    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}

@@ -1,10 +1,11 @@
-"""Scores, coverage and trades of forecasters on the same report days, as tables.
+"""Forecasters of the same test rows scored and compared, as parts of an `Evaluation`.
 
-Forecasts in, tables out; fits nothing.
+Forecasts in, values and tables out; fits nothing.
 
 Shape letters: n scored rows.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,25 +13,45 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data.panel import Panel
-from forecaster.evaluation.backtest import StrategyResult, trade
+from forecaster.errors import name_some
+from forecaster.evaluation.backtest import backtest
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
-from forecaster.evaluation.coverage import coverage_by, pit_histogram
+from forecaster.evaluation.coverage import interval_scores, mean_by, pit_histogram
+from forecaster.evaluation.direction import directional_accuracy_test
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.evaluation.multiple_comparisons import block_length, day_weights
+from forecaster.evaluation.evaluation import Comparisons, TargetEvaluation
+from forecaster.evaluation.multiple_comparisons import (
+    block_length,
+    day_weights,
+    model_confidence_set,
+    superior_predictive_ability,
+)
 from forecaster.evaluation.scores import Outcomes, Score, score
-from forecaster.evaluation.significance import daily
+from forecaster.evaluation.significance import Comparison, adjust, compare_losses, daily
+from forecaster.forecasting.forecast_tables import forecast_table
+
+log = logging.getLogger(__name__)
 
 Losses = dict[str, np.ndarray]
 UNITS = {"MSE": "", "CRPS": "", "log loss": "nats"}
+SAME_INPUTS = ("mlp", "linear")  # benchmarks with the version's inputs, in order of interest
+SCORE_COLUMNS = (
+    *("target", "forecaster", "metric", "value", "low", "high", "days", "forecasts", "reason"),
+)
+SEED_COLUMNS = ("target", "metric", "seeds", "mean", "sd", "min", "max")
+COVERAGE_COLUMNS = (
+    *("target", "forecaster", "intervals", "by", "key"),
+    *("nominal", "coverage", "forecasts", "interval_score"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Card:
+class ForecastSet:
     """One target's forecasters on the rows that all of them are scored on.
 
-    `forecasters` by name, n rows each, the version's own first, then "tomorrow = today";
+    `forecasters` by name, n rows each, the version's own first, then the naive forecast;
     `subjects` are those that are compared with all others: the version, its ensemble;
-    `intervals` the calibrated ones of some. `rows` (n,) number the panel's rows, whose outcomes
+    `intervals` the conformal ones of some. `rows` (n,) number the panel's rows, whose outcomes
     are `y`, as deviation from the panel's level.
     """
 
@@ -49,13 +70,13 @@ class Card:
 
     @property
     def days(self) -> np.ndarray:
-        """(n,) their days."""
+        """(n,) days of the outcomes."""
         days: np.ndarray = self.panel.outcome_days[self.rows]
         return days
 
     @property
     def series(self) -> np.ndarray:
-        """(n,) numbers of their tickers."""
+        """(n,) numbers of the tickers."""
         numbers: np.ndarray = self.panel.series[self.rows]
         return numbers
 
@@ -65,181 +86,262 @@ class Card:
         return self.subjects[0]
 
     @property
-    def reference(self) -> str:
-        """Name of "tomorrow = today"."""
+    def naive(self) -> str:
+        """Name of the naive forecast, "tomorrow = today"."""
         return list(self.forecasters)[len(self.subjects)]
 
     def outcomes(self, name: str) -> Outcomes:
-        """Put one forecaster beside what came."""
+        """Return one forecaster's forecasts with their outcomes."""
         return Outcomes(
             predictive=self.forecasters[name],
             y=self.y,
             days=self.days,
-            reference=self.forecasters[self.reference].mean(),
+            reference=self.forecasters[self.naive].mean(),
             intervals=self.intervals.get(name),
         )
 
     def losses(self, loss: str) -> Losses:
-        """Give the losses (n,) of every forecaster that has this one."""
+        """Return the losses (n,) of every forecaster that has this one on some row."""
         found = {}
         for name, forecast in self.forecasters.items():
-            values = _loss(forecast, self.y, loss)
-            if values is not None:
+            if loss == "MSE":
+                values = (forecast.mean() - self.y) ** 2
+            elif isinstance(forecast, Point):
+                continue
+            elif loss == "CRPS":
+                values = forecast.crps(self.y)
+            else:
+                values = -forecast.log_density(self.y)
+            if np.isfinite(values).any():
                 found[name] = values
         return found
 
 
-def _loss(forecast: Predictive, y: np.ndarray, loss: str) -> np.ndarray | None:
-    """(n,) losses; None where the forecaster has none of this kind on any row."""
-    if loss != "MSE" and isinstance(forecast, Point):
-        return None
-    if loss == "log loss":
-        values = -forecast.log_density(y)
-    else:
-        values = forecast.crps(y) if loss == "CRPS" else (forecast.mean() - y) ** 2
-    return values if np.isfinite(values).any() else None
+def evaluate_target(
+    given: ForecastSet,
+    seeds: Mapping[int, Predictive],
+    *,
+    choices: dict[str, str],
+    questions: int,
+    costs_bps: float,
+) -> TargetEvaluation:
+    """Score a target's forecasters and test them against each other.
+
+    Args:
+        given: the forecasters.
+        seeds: forecasts of the n rows by seed.
+        choices: variants of benchmarks that the validation days chose.
+        questions: different questions asked of these test days so far.
+        costs_bps: of the backtest, per side.
+    """
+    parts = [
+        forecast_table(given.panel, given.target, n, f, given.rows, given.intervals.get(n))
+        for n, f in given.forecasters.items()
+    ]
+    forecasts = pd.concat(parts, ignore_index=True)
+    forecasts = forecasts[forecasts["forecast"].notna()].reset_index(drop=True)
+    scored = set(forecasts["ticker"])
+    unscored = tuple(ticker for ticker in given.panel.tickers if ticker not in scored)
+    if unscored:
+        log.warning("%s: no test day can be scored for %s", name_some(unscored), given.target)
+    naive = given.forecasters[given.naive].mean()
+    means = {name: given.forecasters[name].mean() for name in given.subjects}
+    traded = {} if given.target != "return" else {**means}
+    if traded and "mean" in given.forecasters:
+        traded["mean"] = given.forecasters["mean"].mean()  # mostly buy and hold
+    return TargetEvaluation(
+        target=given.target,
+        forecaster=given.own,
+        scores=_scores(given),
+        scores_by_ticker=_scores_by_ticker(given),
+        scores_by_seed=_scores_by_seed(given, seeds),
+        coverage=_coverage(given),
+        forecasts=forecasts,
+        comparisons=_comparisons(given, questions),
+        direction={
+            name: directional_accuracy_test(mean - naive, given.y - naive, given.days)
+            for name, mean in means.items()
+        },
+        backtests={
+            name: backtest(mean, given.y, given.series, given.days, cost_bps=costs_bps)
+            for name, mean in traded.items()
+        },
+        pit={
+            name: pit_histogram(forecast.cdf(given.y)).tolist()
+            for name, forecast in given.forecasters.items()
+            if not isinstance(forecast, Point)
+        },
+        choices=choices,
+        unscored=unscored,
+    )
 
 
-def primary_loss(card: Card) -> str:
-    """Name the loss by which a target's own forecaster is judged: that of its distribution."""
-    return "log loss" if "log loss" in losses_of(card) else "MSE"
-
-
-def losses_of(card: Card) -> list[str]:
-    """Name the losses that the version's own forecasts have."""
-    return [loss for loss in UNITS if card.own in card.losses(loss)]
-
-
-SCORE_COLUMNS = (
-    *("target", "forecaster", "metric", "value", "low", "high", "days", "forecasts", "reason"),
-)
-
-
-def score_table(card: Card, *, seed: int = 0) -> pd.DataFrame:
-    """Score every forecaster, with 95 % bootstrap intervals (`SCORE_COLUMNS`)."""
-    losses, rows = card.losses("MSE"), []
-    gap = daily(losses[card.own] - losses[card.reference], card.days)
+def _scores(given: ForecastSet, *, seed: int = 0) -> pd.DataFrame:
+    """Score every forecaster, with 95 % bootstrap intervals."""
+    losses, rows = given.losses("MSE"), []
+    gap = daily(losses[given.own] - losses[given.naive], given.days)
     weights = day_weights(len(gap), block_length(gap), seed=seed)
-    for name in card.forecasters:
-        outcomes = card.outcomes(name)
+    for name in given.forecasters:
+        outcomes = given.outcomes(name)
         known = np.isfinite(outcomes.predictive.mean())
-        whole = len(np.unique(card.days[known])) == len(gap)
-        found = score(outcomes, weights if whole else None)
+        complete = len(np.unique(given.days[known])) == len(gap)
+        found = score(outcomes, weights if complete else None)
         if not known.any():
             found = tuple(replace(one, reason="it has no forecast of these rows") for one in found)
-        rows += [_row(card, name, one) for one in found]
+        rows += [_score_row(given, name, one) for one in found]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
-def ticker_table(card: Card) -> pd.DataFrame:
-    """Score the subjects and "tomorrow = today" on each ticker alone."""
+def _scores_by_ticker(given: ForecastSet) -> pd.DataFrame:
+    """Score the subjects and the naive forecast on each ticker alone."""
     rows = []
-    for number in np.unique(card.series):
-        mine = card.series == number
-        for name in (*card.subjects, card.reference):
-            found = score(card.outcomes(name).take(np.flatnonzero(mine)))
-            ticker = card.panel.tickers[number]
-            rows += [{"ticker": ticker, **_row(card, name, one)} for one in found]
+    for number in np.unique(given.series):
+        own = np.flatnonzero(given.series == number)
+        for name in (*given.subjects, given.naive):
+            found = score(given.outcomes(name).take(own))
+            ticker = given.panel.tickers[number]
+            rows += [{"ticker": ticker, **_score_row(given, name, one)} for one in found]
     return pd.DataFrame(rows, columns=["target", "ticker", *SCORE_COLUMNS[1:]])
 
 
-def _row(card: Card, name: str, one: Score) -> dict[str, object]:
+def _score_row(given: ForecastSet, name: str, one: Score) -> dict[str, object]:
     # R2 over zero says nothing of a deviation from a trailing mean.
-    if one.metric == "r2_over_zero" and card.target != "return":
+    if one.metric == "r2_over_zero" and given.target != "return":
         one = replace(one, value=None, low=None, high=None, reason="a score of returns")
-    return {
-        "target": card.target,
-        "forecaster": name,
-        "metric": one.metric,
-        "value": one.value,
-        "low": one.low,
-        "high": one.high,
-        "days": one.days,
-        "forecasts": one.forecasts,
-        "reason": one.reason,
-    }
+    row = {"target": given.target, "forecaster": name}
+    return row | {column: getattr(one, column) for column in SCORE_COLUMNS[2:]}
 
 
-def seed_table(card: Card, seeds: Mapping[int, Predictive]) -> pd.DataFrame:
-    """Score each seed's network by itself: mean, spread and ends of every score.
-
-    Args:
-        card: the target's.
-        seeds: forecasts of the card's n rows by seed.
-    """
+def _scores_by_seed(given: ForecastSet, seeds: Mapping[int, Predictive]) -> pd.DataFrame:
+    """Score each seed's network by itself: mean, spread and ends of every score."""
     by_metric: dict[str, list[float]] = {}
     for forecast in seeds.values():
-        for one in score(replace(card.outcomes(card.own), predictive=forecast, intervals=None)):
+        for one in score(replace(given.outcomes(given.own), predictive=forecast, intervals=None)):
             if one.value is not None:
                 by_metric.setdefault(one.metric, []).append(one.value)
     rows = [
-        {
-            "target": card.target,
-            "metric": metric,
-            "seeds": len(values),
-            "mean": float(np.mean(values)),
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "min": min(values),
-            "max": max(values),
-        }
+        (
+            *(given.target, metric, len(values), float(np.mean(values))),
+            float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            *(min(values), max(values)),
+        )
         for metric, values in by_metric.items()
     ]
-    return pd.DataFrame(rows, columns=["target", "metric", "seeds", "mean", "sd", "min", "max"])
+    return pd.DataFrame(rows, columns=list(SEED_COLUMNS))
 
 
-def strategies(card: Card, cost_bps: float) -> dict[str, StrategyResult]:
-    """Trade the signs of return forecasts: of the subjects, and of the mean (buy and hold)."""
-    names = [*card.subjects, *(name for name in ("mean",) if name in card.forecasters)]
-    return {
-        name: trade(
-            card.forecasters[name].mean(), card.y, card.series, card.days, cost_bps=cost_bps
+def _coverage(given: ForecastSet) -> pd.DataFrame:
+    """Compute the coverage of every forecaster's intervals: in all, by year, by ticker."""
+    rows: list[tuple[object, ...]] = []
+    years = given.days.astype("datetime64[Y]").astype(int) + 1970
+    tickers = np.array(given.panel.tickers)[given.series]
+    for name, forecast in given.forecasters.items():
+        kinds = (
+            {}
+            if isinstance(forecast, Point)
+            else {"uncalibrated": uncalibrated_intervals(forecast)}
         )
-        for name in names
-    }
-
-
-def coverage_table(card: Card) -> pd.DataFrame:
-    """Say how many outcomes lay inside, in all, by ticker and by year.
-
-    Returns:
-        Rows of `target, forecaster, intervals` (`calibrated` or `raw`), `by` (`all`, `ticker`,
-        `year`), `key, coverage` (what is promised), `inside` (the share that was), `forecasts`.
-    """
-    rows: list[dict[str, object]] = []
-    years = card.days.astype("datetime64[Y]").astype(int) + 1970
-    tickers = np.array(card.panel.tickers)[card.series]
-    for name, forecast in card.forecasters.items():
-        stated = {} if isinstance(forecast, Point) else {"raw": uncalibrated_intervals(forecast)}
-        if name in card.intervals:
-            stated["calibrated"] = card.intervals[name]
-        for kind, intervals in stated.items():
-            for coverage in COVERAGES:
-                inside = intervals.inside(card.y, coverage)
+        if name in given.intervals:
+            kinds["conformal"] = given.intervals[name]
+        for kind, intervals in kinds.items():
+            for nominal in COVERAGES:
+                inside = intervals.inside(given.y, nominal)
+                widths = interval_scores(intervals.bounds[nominal], given.y, nominal)
                 groups = {"all": np.zeros(len(inside), dtype=int), "year": years}
-                if name in card.subjects:
+                if name in given.subjects:
                     groups["ticker"] = tickers
                 for by, keys in groups.items():
-                    for key, (share, count) in coverage_by(inside, keys).items():
-                        shown = "" if by == "all" else str(key)
-                        where = (card.target, name, kind, by, shown)
-                        rows.append(_covered(where, coverage, share, count))
+                    scores = mean_by(widths, keys)
+                    for key, (share, count) in mean_by(inside, keys).items():
+                        where = (given.target, name, kind, by, "" if by == "all" else str(key))
+                        rows.append((*where, nominal, share, count, scores[key][0]))
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
 
-COVERAGE_COLUMNS = (
-    *("target", "forecaster", "intervals", "by", "key"),
-    *("coverage", "inside", "forecasts"),
-)
+def _comparisons(given: ForecastSet, questions: int) -> Comparisons:
+    """Test the subjects against every other forecaster, in each loss that both have.
 
-
-def _covered(where: Sequence[str], coverage: float, share: float, count: int) -> dict[str, object]:
-    return dict(zip(COVERAGE_COLUMNS, (*where, coverage, share, count), strict=True))
-
-
-def pit_counts(card: Card) -> dict[str, list[int]]:
-    """Count where outcomes lay in each forecaster's own distribution, in twenty equal bins."""
-    return {
-        name: pit_histogram(forecast.cdf(card.y)).tolist()
-        for name, forecast in card.forecasters.items()
-        if not isinstance(forecast, Point)
+    The comparisons in one loss are one family: Holm's adjustment over them, and as many such
+    families as different questions were asked of these test days (Bonferroni).
+    """
+    losses = {loss: given.losses(loss) for loss in UNITS}
+    losses = {loss: found for loss, found in losses.items() if given.own in found}
+    pairs: list[Comparison] = []
+    for loss, found in losses.items():
+        family = [
+            _compare(given, found, (subject, benchmark), loss)
+            for subject in given.subjects
+            for benchmark in found
+            if benchmark not in given.subjects
+        ]
+        pairs += adjust(family, questions)
+    primary = "log loss" if "log loss" in losses else "MSE"
+    by_ticker = {
+        given.panel.tickers[number]: _compare(
+            given, losses["MSE"], (given.own, given.naive), "MSE", given.series == number
+        )
+        for number in np.unique(given.series)
     }
+    adjusted = adjust(list(by_ticker.values()), questions)
+    squared = _daily_losses(given, losses["MSE"])
+    compared = squared if primary == "MSE" else _daily_losses(given, losses[primary])
+    return Comparisons(
+        all=tuple(pairs),
+        main=_main(given, pairs, losses, primary),
+        same_inputs=_same_inputs(given, pairs, primary),
+        by_ticker=dict(zip(by_ticker, adjusted, strict=True)),
+        spa=superior_predictive_ability(squared, given.naive),
+        mcs=model_confidence_set(compared),
+    )
+
+
+def _compare(
+    given: ForecastSet,
+    losses: Losses,
+    pair: tuple[str, str],
+    loss: str,
+    rows: np.ndarray | slice = slice(None),
+) -> Comparison:
+    unit, (subject, benchmark) = UNITS[loss], pair
+    own, other = losses[subject][rows], losses[benchmark][rows]
+    found = compare_losses(own, other, given.days[rows], relative=not unit)
+    return Comparison(
+        target=given.target,
+        forecaster=subject,
+        benchmark=benchmark,
+        loss=loss,
+        unit=unit,
+        **found._asdict(),
+    )
+
+
+def _daily_losses(given: ForecastSet, losses: Losses) -> Losses:
+    """Average by day; forecasters of under half of the rows are left out, then rows that lack one."""
+    known_of = {name: np.isfinite(values) for name, values in losses.items()}
+    used = {n: v for n, v in losses.items() if 2 * known_of[n].sum() >= len(v)}
+    known = np.column_stack([known_of[name] for name in used]).all(axis=1)
+    return {name: daily(values[known], given.days[known]) for name, values in used.items()}
+
+
+def _main(
+    given: ForecastSet, pairs: Sequence[Comparison], losses: Mapping[str, Losses], primary: str
+) -> tuple[Comparison, ...]:
+    """Select the comparisons with the naive forecast and with the best benchmark in each loss."""
+    found: list[Comparison] = []
+    for loss in dict.fromkeys(("MSE", primary)):
+        own = {c.benchmark: c for c in pairs if (c.forecaster, c.loss) == (given.own, loss)}
+        if loss == "MSE":
+            found.append(own[given.naive])
+        mean = {n: float(np.nanmean(losses[loss][n])) for n in own if n not in SAME_INPUTS}
+        if mean:
+            found.append(own[min(mean, key=mean.__getitem__)])
+    return tuple(dict.fromkeys(found))
+
+
+def _same_inputs(
+    given: ForecastSet, pairs: Sequence[Comparison], primary: str
+) -> tuple[Comparison, ...]:
+    """Select the comparisons with `SAME_INPUTS`, in the primary loss where it has one."""
+    own = {(c.benchmark, c.loss): c for c in pairs if c.forecaster == given.own}
+    names = [name for name in SAME_INPUTS if name in given.forecasters]
+    return tuple(own.get((name, primary)) or own[name, "MSE"] for name in names)

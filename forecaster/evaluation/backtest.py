@@ -1,7 +1,7 @@
-"""What the forecasts would have earned: long, short or flat in every ticker, after costs.
+"""Backtest of a sign strategy: long, short or flat in every ticker, after costs.
 
-A plain rule to show the size of things, not a way to trade: it is filled at the close that the
-forecast was made from, at any size. Arrays in, numbers out.
+A plain rule that shows the size of things, not a way to trade: it is filled at the close that
+the forecast was made from, at any size. Arrays in, numbers out.
 
 Shape letters: N forecasts, D days, S series.
 """
@@ -14,97 +14,94 @@ DAYS_A_YEAR = 252
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StrategyResult:
+class Backtest:
     """A strategy's outcome over D days, costs paid.
 
-    `daily` (D,) are net simple returns of the equally weighted book and `days` (D,) their days.
-    `yearly_return` and `volatility` are per year (252 days), `sharpe` their ratio without a
-    riskless rate, `drawdown` the deepest fall of wealth below its peak (0..1), `turnover` the
-    mean share of the book traded a day, `cost` the total paid as a share of the book,
-    `invested` the mean share of tickers not flat. What is undefined is None: see `reason`.
+    `daily_returns` (D,) are net simple returns of the equally weighted book and `days` (D,) their
+    days. `annualised_return` and `volatility` are per year (252 days), `sharpe_ratio` their ratio
+    without a riskless rate, `maximum_drawdown` the deepest fall of wealth below its peak (0..1),
+    `turnover` the mean share of the book traded a day, `cost` the total paid as a share of the
+    book, `invested` the mean share of tickers not flat. What is undefined is None: see `reason`.
     """
 
     days: np.ndarray
-    daily: np.ndarray
-    yearly_return: float | None
-    volatility: float | None
-    sharpe: float | None
-    drawdown: float | None
-    turnover: float | None
-    cost: float | None
-    invested: float | None
+    daily_returns: np.ndarray
+    annualised_return: float | None = None
+    volatility: float | None = None
+    sharpe_ratio: float | None = None
+    maximum_drawdown: float | None = None
+    turnover: float | None = None
+    cost: float | None = None
+    invested: float | None = None
     reason: str = ""
 
 
-def trade(
+def backtest(
     forecast: np.ndarray,
     log_return: np.ndarray,
     series: np.ndarray,
     days: np.ndarray,
     *,
     cost_bps: float = 5.0,
-    threshold: float = 0.0,
-    short: bool = True,
-) -> StrategyResult:
-    """Hold each ticker long or short by the sign of its forecast, flat within a threshold.
+) -> Backtest:
+    """Hold each ticker long or short by the sign of its forecast.
 
     The book is spread evenly over the tickers that are forecast on a day. A position changes at
     the close before its day and costs `cost_bps` per unit traded, as every later change does,
     and the sale of the last day; weights that drift within a day are not traded back.
 
     Args:
-        forecast: (N,) forecast log returns, NaN where there is none.
+        forecast: (N,) forecast log returns, NaN where there is none; 0 is flat.
         log_return: (N,) realised log returns; NaN leaves the row out.
         series: (N,) number of the series of each row.
         days: (N,) the day of each outcome.
         cost_bps: basis points (hundredths of a percent) paid per side.
-        threshold: absolute forecast up to which nothing is held.
-        short: whether a fall is sold short or sat out.
     """
     known = np.isfinite(forecast) & np.isfinite(log_return)
     if not known.any():
-        empty = np.empty(0)
-        return _result(days[known], empty, empty, empty, "no forecast with a known outcome")
+        none = days[known], np.empty(0)
+        return Backtest(
+            days=none[0], daily_returns=none[1], reason="no forecast with a known outcome"
+        )
     distinct, day = np.unique(days[known], return_inverse=True)
     _, column = np.unique(series[known], return_inverse=True)
-    side = np.sign(forecast[known]) * (np.abs(forecast[known]) > threshold)
-    side = side if short else np.maximum(side, 0.0)
-    count = np.bincount(day)
     book = np.zeros((len(distinct) + 2, int(column.max()) + 1))
-    book[day + 1, column] = side / count[day]
+    book[day + 1, column] = np.sign(forecast[known]) / np.bincount(day)[day]
     traded = np.abs(np.diff(book, axis=0)).sum(axis=1)
     gross = np.bincount(day, book[day + 1, column] * np.expm1(log_return[known]))
     paid = traded[:-1].copy()
     paid[-1] += traded[-1]
     cost = paid * cost_bps / 1e4
-    return _result(distinct, gross - cost, paid, np.abs(book[1:-1]).sum(axis=1), "", cost.sum())
+    return _summary(distinct, gross - cost, paid, np.abs(book[1:-1]).sum(axis=1), cost)
 
 
-def _result(
+def _summary(
     days: np.ndarray,
-    daily: np.ndarray,
+    daily_returns: np.ndarray,
     traded: np.ndarray,
     invested: np.ndarray,
-    reason: str,
-    cost: float | None = None,
-) -> StrategyResult:
-    """Sum up daily net returns, and say what cannot be."""
-    some, several = len(daily) > 0, len(daily) > 1
-    mean = float(daily.mean()) if some else 0.0
-    deviation = float(daily.std(ddof=1)) if several else 0.0
-    if some and not deviation > 0.0:
-        reason = "nothing is ever held" if not invested.any() else "a single day, or equal ones"
-    wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + daily, 0.0)])
+    cost: np.ndarray,
+) -> Backtest:
+    """Compute the statistics of daily net returns (D,)."""
+    several = len(daily_returns) > 1
+    mean = float(daily_returns.mean())
+    deviation = float(daily_returns.std(ddof=1)) if several else 0.0
+    reason = ""
+    if not deviation > 0.0:
+        reason = (
+            "no position is ever taken" if not invested.any() else "a single day, or equal ones"
+        )
+    wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + daily_returns, 0.0)])
     peak = np.maximum.accumulate(wealth)
-    return StrategyResult(
+    return Backtest(
         days=days,
-        daily=daily,
-        yearly_return=mean * DAYS_A_YEAR if some else None,
+        daily_returns=daily_returns,
+        annualised_return=mean * DAYS_A_YEAR,
         volatility=float(deviation * np.sqrt(DAYS_A_YEAR)) if several else None,
-        sharpe=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
-        drawdown=float(np.max(1.0 - wealth / peak)) if some else None,
-        turnover=float(traded.mean()) if some else None,
-        cost=float(cost) if cost is not None else None,
-        invested=float(invested.mean()) if some else None,
+        sharpe_ratio=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
+        maximum_drawdown=float(np.max(1.0 - wealth / peak)),
+        turnover=float(traded.mean()),
+        cost=float(cost.sum()),
+        invested=float(invested.mean()),
         reason=reason,
     )

@@ -1,7 +1,7 @@
-"""The forecasters that a network must beat, fitted on the fit rows alone.
+"""Benchmark forecasters, fitted on the training rows alone.
 
-Arrays in, forecasts out; knows no ticker and no network. Every function returns a
-forecast for every row, so that all are scored on the same days.
+Arrays in, forecasts out; knows no ticker and no network. Every function returns a forecast for
+every row, so that all are scored on the same days.
 
 Shape letters: N rows, C regressors.
 """
@@ -13,64 +13,64 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 
 MIN_ROWS_PER_SERIES = 252  # a year: below that a series' own coefficients are noise
-RIDGE_ALPHAS = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # as a share of the fit rows
+RIDGE_ALPHAS = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # as a share of the training rows
 TREES, TREE_STEP = 200, 0.05
 
 Fitter = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def train_mean(y: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """Forecast the mean of the fit rows on every row, (N,)."""
-    return np.full(len(y), float(np.nanmean(y[fit])))
+def train_mean(y: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Forecast the mean of the training rows on every row, (N,)."""
+    return np.full(len(y), float(np.nanmean(y[train])))
 
 
-def least_squares(x: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
+def least_squares(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Forecast by ordinary least squares with intercept, pooled over all series.
 
     Args:
         x: (N, C) finite regressors, known when the forecast is made.
-        y: (N,) outcomes, NaN where unknown; only the fit rows are read.
-        fit: (N,) rows to learn from; rows without outcome are left out.
+        y: (N,) outcomes, NaN where unknown; only the training rows are read.
+        train: (N,) rows to fit on; rows without outcome are left out.
 
     Returns:
         (N,) forecasts.
     """
-    rows = fit & np.isfinite(y)
+    rows = train & np.isfinite(y)
     forecast: np.ndarray = LinearRegression().fit(x[rows], y[rows]).predict(x)
     return forecast
 
 
 def per_series(
-    fitter: Fitter, x: np.ndarray, y: np.ndarray, fit: np.ndarray, series: np.ndarray
+    fitter: Fitter, x: np.ndarray, y: np.ndarray, train: np.ndarray, series: np.ndarray
 ) -> np.ndarray:
-    """Fit each series by itself; one with under a year of fit rows keeps the pooled fit.
+    """Fit each series by itself; one with under a year of training rows keeps the pooled fit.
 
     Args:
-        fitter: the pooled baseline, called as `fitter(x, y, fit)`.
+        fitter: the pooled forecaster, called as `fitter(x, y, train)`.
         series: (N,) number of the series of each row.
 
     Returns:
         (N,) forecasts.
     """
-    forecast = fitter(x, y, fit)
-    rows = fit & np.isfinite(y)
+    forecast = fitter(x, y, train)
+    rows = train & np.isfinite(y)
     grouped = np.argsort(series, kind="stable")
     borders = np.flatnonzero(np.diff(series[grouped])) + 1
     for here in np.split(grouped, borders):
         if rows[here].sum() >= MIN_ROWS_PER_SERIES:
-            forecast[here] = fitter(x[here], y[here], fit[here])
+            forecast[here] = fitter(x[here], y[here], train[here])
     return forecast
 
 
 def better_on_validation(
-    candidates: dict[str, np.ndarray], y: np.ndarray, select: np.ndarray
+    candidates: dict[str, np.ndarray], y: np.ndarray, validation: np.ndarray
 ) -> tuple[str, np.ndarray]:
-    """Choose the candidate with the lowest squared error on the select rows.
+    """Choose the candidate with the lowest squared error on the validation rows.
 
     Returns:
-        Its name and its (N,) forecasts. The report rows are not looked at.
+        Its name and its (N,) forecasts. Test rows are not read.
     """
-    rows = select & np.isfinite(y)
+    rows = validation & np.isfinite(y)
     errors = {
         name: float(np.mean((forecast[rows] - y[rows]) ** 2))
         for name, forecast in candidates.items()
@@ -79,63 +79,51 @@ def better_on_validation(
     return best, candidates[best]
 
 
-def linear_twin(x: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """Forecast by least squares on all of the network's inputs, pooled over all series.
-
-    A ridge of a millionth on standardized inputs keeps collinear ones (lags and their mean)
-    from cancelling each other with huge weights; it moves a forecast of others by nothing
-    that can be seen.
+def ridge(x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarray) -> np.ndarray:
+    """Forecast by ridge regression; the validation rows choose among `RIDGE_ALPHAS`.
 
     Args:
-        x: (N, C) regressors, NaN where missing: those count as their mean over the fit rows.
-        y: (N,) outcomes, NaN where unknown; only the fit rows are read.
-        fit: (N,) rows to learn from.
-
-    Returns:
-        (N,) forecasts.
-    """
-    rows = fit & np.isfinite(y)
-    return _ridge(_standardized(x, rows), y, rows, RIDGE_ALPHAS[0])
-
-
-def ridge(x: np.ndarray, y: np.ndarray, fit: np.ndarray, select: np.ndarray) -> np.ndarray:
-    """Forecast by ridge regression; the select rows choose among `RIDGE_ALPHAS`.
-
-    Args: as of `linear_twin`; `select` (N,) rows whose squared error chooses.
+        x: (N, C) regressors, NaN where missing: those count as their mean over the training rows.
+        y: (N,) outcomes, NaN where unknown; only training and validation rows are read.
+        train: (N,) rows to fit on.
+        validation: (N,) rows whose squared error chooses.
 
     Returns:
         (N,) forecasts.
 
     Source: Hoerl and Kennard (1970), "Ridge Regression". Inputs are standardized.
     """
-    rows = fit & np.isfinite(y)
+    rows = train & np.isfinite(y)
     standard = _standardized(x, rows)
     candidates = {f"{alpha:g}": _ridge(standard, y, rows, alpha) for alpha in RIDGE_ALPHAS}
-    return better_on_validation(candidates, y, select)[1]
+    return better_on_validation(candidates, y, validation)[1]
 
 
-def boosted_trees(x: np.ndarray, y: np.ndarray, fit: np.ndarray, select: np.ndarray) -> np.ndarray:
-    """Forecast by gradient-boosted trees; the select rows choose how many, none to 200.
+def boosted_trees(
+    x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarray
+) -> np.ndarray:
+    """Forecast by gradient-boosted trees; the validation rows choose how many, none to 200.
 
-    Args: as of `ridge`; a missing regressor goes the way that fitted best.
+    Args: as of `ridge`; a missing regressor takes the branch that fitted best.
 
     Returns:
-        (N,) forecasts, always the same for the same rows; of no tree the fit rows' mean.
+        (N,) forecasts, deterministic; without trees the training rows' mean.
 
     Source: Friedman (2001), "Greedy Function Approximation: A Gradient Boosting Machine", by
         scikit-learn's histograms.
     """
-    rows, judged = fit & np.isfinite(y), select & np.isfinite(y)
+    rows, validated = train & np.isfinite(y), validation & np.isfinite(y)
     x = x[:, np.isfinite(x[rows]).any(axis=0)]  # scikit-learn cannot bin what is never there
     model = HistGradientBoostingRegressor(
         max_iter=TREES, learning_rate=TREE_STEP, early_stopping=False, random_state=0
     )
     model.fit(x[rows], y[rows])
     best = train_mean(y, rows)
-    error = np.mean((best[judged] - y[judged]) ** 2) if judged.any() else 0.0
+    error = np.mean((best[validated] - y[validated]) ** 2) if validated.any() else 0.0
     count = 0
-    for trees, forecast in enumerate(model.staged_predict(x[judged]), 1) if judged.any() else ():
-        now = np.mean((forecast - y[judged]) ** 2)
+    staged = model.staged_predict(x[validated]) if validated.any() else ()
+    for trees, forecast in enumerate(staged, 1):
+        now = np.mean((forecast - y[validated]) ** 2)
         if now < error:
             error, count = now, trees
     for trees, forecast in enumerate(model.staged_predict(x), 1):
@@ -146,7 +134,7 @@ def boosted_trees(x: np.ndarray, y: np.ndarray, fit: np.ndarray, select: np.ndar
 
 
 def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Scale by the fit rows to mean 0 and deviation 1; what is missing or never moves is 0."""
+    """Scale by the training rows to mean 0 and deviation 1; what is missing or never moves is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.isfinite(x[rows])
         count = np.maximum(known.sum(axis=0), 1)

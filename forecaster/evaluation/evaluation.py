@@ -1,6 +1,19 @@
-"""The result of an evaluation.  Knows neither networks nor files."""
+"""The result of an evaluation: scores, tests, coverage and forecasts, target by target.
+
+A value that the terminal, the page and JSON render. Knows neither networks nor files.
+"""
 
 from dataclasses import dataclass
+from datetime import date
+
+import pandas as pd
+
+from forecaster.evaluation.backtest import Backtest
+from forecaster.evaluation.direction import DirectionTest
+from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
+from forecaster.evaluation.scores import Alarm, implausible_scores
+from forecaster.evaluation.significance import Comparison
+from forecaster.evaluation.splits import Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +27,102 @@ class EvaluationCount:
     same: int | None
     total: int | None
     questions: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparisons:
+    """A version's losses tested against those of other forecasters.
+
+    `all` are the tests of the version (and its ensemble) against every other forecaster, in every
+    loss that both have. Of these `main` are those against the naive forecast and the best
+    benchmarks, `same_inputs` those against the benchmarks with the version's own inputs.
+    `by_ticker` are tests against the naive forecast in squared error. `spa` tests whether any
+    forecaster beats the naive one; `mcs` holds those that may be the best.
+    """
+
+    all: tuple[Comparison, ...]
+    main: tuple[Comparison, ...]
+    same_inputs: tuple[Comparison, ...]
+    by_ticker: dict[str, Comparison]
+    spa: SpaTest
+    mcs: ConfidenceSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetEvaluation:
+    """Evaluation of one target's forecasters, all on the same test rows.
+
+    `forecaster` is the name of the version's network. The tables have a row per value, None with
+    its `reason` where undefined:
+
+    - `scores`: `target, forecaster, metric, value, low, high, days, forecasts, reason`, the
+      version first, then the naive forecast; `scores_by_ticker` with a `ticker` more;
+    - `scores_by_seed`: `target, metric, seeds, mean, sd, min, max`;
+    - `coverage`: `target, forecaster, intervals` (`uncalibrated` or `conformal`), `by` (`all`,
+      `ticker`, `year`), `key, nominal, coverage, forecasts, interval_score`;
+    - `forecasts`: a row per forecast and forecaster.
+
+    `pit` are counts of probability integral transforms in equal bins by forecaster, `direction`
+    and `backtests` (of returns only) are by forecaster. `choices` are the variants of benchmarks
+    that the validation days chose, `unscored` the tickers without a test day that can be scored.
+    """
+
+    target: str
+    forecaster: str
+    scores: pd.DataFrame
+    scores_by_ticker: pd.DataFrame
+    scores_by_seed: pd.DataFrame
+    coverage: pd.DataFrame
+    forecasts: pd.DataFrame
+    comparisons: Comparisons
+    direction: dict[str, DirectionTest]
+    backtests: dict[str, Backtest]
+    pit: dict[str, list[int]]
+    choices: dict[str, str]
+    unscored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Evaluation of a version on test days, which it was neither trained nor validated on.
+
+    `blocks` maps train, validation and test to their first and last day; `folds` has a row per
+    fit. `costs_bps` are those of the backtest, per side. `notes` are what a benchmark could not do,
+    `missing` the tickers trained on that have no prices any more.
+    """
+
+    version: str
+    walk: Walk
+    count: EvaluationCount
+    blocks: dict[str, tuple[date, date]]
+    folds: pd.DataFrame
+    by_target: dict[str, TargetEvaluation]
+    costs_bps: float
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.by_target)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Scores of all targets."""
+        return self.table("scores")
+
+    @property
+    def forecasts(self) -> pd.DataFrame:
+        """Forecasts of all targets."""
+        return self.table("forecasts")
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Scores too good to be true."""
+        return implausible_scores(self.scores)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table of `TargetEvaluation` for all targets together."""
+        # Objects: a column of one part may be all None, which pandas would make NaN.
+        parts = [getattr(part, name).astype(object) for part in self.by_target.values()]
+        return pd.concat(parts, ignore_index=True).infer_objects()

@@ -1,4 +1,4 @@
-"""Many forecasters on the same days: is any better than the benchmark, which may be best?
+"""Tests of many forecasters on the same days: bootstrap, SPA test, model confidence set.
 
 Daily losses in, p-values and names out.
 
@@ -15,9 +15,9 @@ MIN_DAYS = 20
 
 
 def block_length(series: np.ndarray) -> int:
-    """Return the mean block length that suits daily series (D,) or (D, F), at least 1.
+    """Return the mean block length for daily series (D,) or (D, F), at least 1.
 
-    The longest that any of them asks for, at most the square root of 3 D.
+    The longest of the series' own, at most the square root of 3 D.
 
     Source: Politis and White (2004), "Automatic Block-Length Selection for the Dependent
         Bootstrap", corrected by Patton, Politis and White (2009), by arch.
@@ -83,14 +83,14 @@ TEST_REPEATS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Superiority:
-    """Whether the best of `rivals` forecasters beats `benchmark` by more than chance.
+class SpaTest:
+    """Whether the best of `forecasters` forecasters beats `benchmark` by more than chance.
 
-    `p_value` is Hansen's consistent one, None where it could not be computed: `reason` says why.
+    `p_value` is Hansen's consistent one, None where undefined: `reason` explains why.
     """
 
     benchmark: str
-    benchmarks: int
+    forecasters: int
     days: int
     p_value: float | None
     reason: str = ""
@@ -107,56 +107,61 @@ class ConfidenceSet:
     reason: str = ""
 
 
-def superior_ability(
+def superior_predictive_ability(
     losses: dict[str, np.ndarray], benchmark: str, *, seed: int = 0
-) -> Superiority:
+) -> SpaTest:
     """Test that no forecaster is better than the benchmark, on all of them together.
+
+    Forecasters whose losses equal the benchmark's on every day are left out.
 
     Args:
         losses: daily mean losses (D,) by name, the benchmark's among them.
         benchmark: its name.
+        seed: of the bootstrap of days.
 
     Source: Hansen (2005), "A Test for Superior Predictive Ability", by arch; stationary
         bootstrap of days.
     """
     from arch.bootstrap import SPA
 
-    table, names = _moving(losses, benchmark)
-    reason = _too_little(table, names)
-    if reason:
-        days = len(losses[benchmark])
-        return Superiority(
-            benchmark=benchmark, benchmarks=len(names), days=days, p_value=None, reason=reason
-        )
-    block = block_length(losses[benchmark][:, None] - table)
-    test = SPA(losses[benchmark], table, block_size=block, reps=TEST_REPEATS, seed=seed)
-    test.compute()
-    return Superiority(
+    base = losses[benchmark]
+    others = [v for k, v in losses.items() if k != benchmark and np.ptp(v - base) > 0.0]
+    reason, p_value = _too_little(len(base), len(others)), None
+    if not reason:
+        table = np.column_stack(others)
+        block = block_length(base[:, None] - table)
+        test = SPA(base, table, block_size=block, reps=TEST_REPEATS, seed=seed)
+        test.compute()
+        p_value = float(test.pvalues["consistent"])
+    return SpaTest(
         benchmark=benchmark,
-        benchmarks=len(names),
-        days=len(table),
-        p_value=float(test.pvalues["consistent"]),
+        forecasters=len(others),
+        days=len(base),
+        p_value=p_value,
+        reason=reason,
     )
 
 
-def confidence_set(
+def model_confidence_set(
     losses: dict[str, np.ndarray], *, size: float = 0.10, seed: int = 0
 ) -> ConfidenceSet:
-    """Return the forecasters that cannot be told from the best one.
+    """Return the model confidence set: forecasters not significantly worse than the best.
 
     Args:
         losses: daily mean losses (D,) by name.
-        size: the set misses the best one with at most this probability.
+        size: probability, at most, that the set misses the best one.
+        seed: of the bootstrap of days.
 
     Source: Hansen, Lunde and Nason (2011), "The Model Confidence Set", by arch.
     """
     from arch.bootstrap import MCS
 
+    # Equal losses have no variance of their difference: arch sees each of them once.
     first = {values.tobytes(): name for name, values in reversed(losses.items())}
     same_as = {name: first[values.tobytes()] for name, values in losses.items()}
     names = list(dict.fromkeys(same_as.values()))
     table = np.column_stack([losses[name] for name in names])
-    reason = _too_little(table, names[1:])
+    reason = _too_little(len(table), len(names) - 1)
     if reason:
         return ConfidenceSet(
             size=size, included=tuple(losses), p_values={}, days=len(table), reason=reason
@@ -170,19 +175,7 @@ def confidence_set(
     return ConfidenceSet(size=size, included=included, p_values=p_values, days=len(table))
 
 
-def _moving(losses: dict[str, np.ndarray], benchmark: str) -> tuple[np.ndarray, list[str]]:
-    """Return the others' losses (D, F) but for those that equal the benchmark's on every day."""
-    names = [
-        name
-        for name, values in losses.items()
-        if name != benchmark and np.ptp(values - losses[benchmark]) > 0.0
-    ]
-    if not names:
-        return np.empty((len(losses[benchmark]), 0)), names
-    return np.column_stack([losses[name] for name in names]), names
-
-
-def _too_little(table: np.ndarray, names: list[str]) -> str:
-    if len(table) < MIN_DAYS:
-        return f"{len(table)} days; at least {MIN_DAYS} are needed"
-    return "" if names else "every forecaster has the same losses"
+def _too_little(days: int, others: int) -> str:
+    if days < MIN_DAYS:
+        return f"{days} days; at least {MIN_DAYS} are needed"
+    return "" if others else "every forecaster has the same losses"

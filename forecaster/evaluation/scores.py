@@ -1,7 +1,10 @@
-"""Levels above which a forecast of daily returns is taken for a leak until it is explained."""
+"""Scores of one forecaster with bootstrap intervals, and which of them are implausibly good.
+
+Shape letters: N forecasts, D days, B bootstrap repeats, K sums of a score.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -61,7 +64,7 @@ def _equal(values: np.ndarray) -> bool:
 
 PINBALL_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 SCORES = (
-    *("mse", "mae", "skill", "r2_over_zero", "direction_accuracy", "mcc"),
+    *("mse", "mae", "skill", "r2_over_zero", "directional_accuracy", "mcc"),
     *("ic", "ic_t", "rank_ic", "rank_ic_t", "crps", "log_score", "pinball"),
     *("coverage_80", "coverage_95", "width_80", "width_95"),
 )
@@ -71,11 +74,11 @@ Value = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
-    """One forecaster's forecasts of one target beside what came.
+    """One forecaster's forecasts of one target with their outcomes.
 
     `predictive` has N rows; `y` (N,) is NaN where unknown; `days` (N,) are the days of the
-    outcomes, of any kind that sorts; `reference` (N,) is the forecast "tomorrow = today".
-    `intervals` are calibrated ones, or None for those that the forecaster states itself.
+    outcomes, of any kind that sorts; `reference` (N,) is the naive forecast.
+    `intervals` are conformal ones, or None for those of the distribution.
     """
 
     predictive: Predictive
@@ -85,7 +88,7 @@ class Outcomes:
     intervals: Intervals | None = None
 
     def take(self, rows: np.ndarray) -> "Outcomes":
-        """Return some rows, given as numbers or as a mask (N,): one ticker's, one year's."""
+        """Return some rows, given as numbers or as a mask (N,)."""
         bounds = self.intervals and Intervals(
             {coverage: ends[rows] for coverage, ends in self.intervals.bounds.items()}
         )
@@ -102,13 +105,13 @@ class Outcomes:
 class Score:
     """A metric's value with the ends of its 95 % bootstrap interval.
 
-    None where undefined; `reason` then says why, and is empty where all three are there.
+    None where undefined: `reason` explains why.
     """
 
     metric: str
-    value: float | None
-    low: float | None
-    high: float | None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
     days: int
     forecasts: int
     reason: str = ""
@@ -116,7 +119,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sums:
-    """What each forecast adds to a score (N, K), its formula, and why it may be undefined."""
+    """Sums of a score by forecast (N, K), its formula, and why it may be undefined."""
 
     terms: np.ndarray
     value: Value
@@ -128,70 +131,50 @@ def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score,
 
     `mse`, `mae`, `crps`, `pinball` (the mean over `PINBALL_LEVELS`) and the widths are in the
     target's own units (squared for mse); `skill` is 1 - mse / that of the reference;
-    `r2_over_zero` 1 - mse / mean square of the outcome; `direction_accuracy` and `mcc`
+    `r2_over_zero` 1 - mse / mean square of the outcome; `directional_accuracy` and `mcc`
     (Matthews) are about moves away from the reference, days without one left out; `ic` and
     `rank_ic` the mean over days of the correlation across series of forecast and outcome, both
     less the reference, `_t` its Newey-West t; `log_score` the mean log density in nats.
 
     Args:
-        outcomes: the forecasts and what came.
-        weights: (B, D) of `resampling.day_weights` for the distinct days of the rows with
-            forecast and outcome, or None for no intervals.
+        outcomes: the forecasts and their outcomes.
+        weights: (B, D) of `day_weights` for the distinct days of the rows with forecast and
+            outcome, or None for no intervals.
     """
     known = np.isfinite(outcomes.y) & np.isfinite(outcomes.predictive.mean())
     known &= np.isfinite(outcomes.reference)
     rows = outcomes.take(np.flatnonzero(known))
     if not known.any():
-        return tuple(_undefined(metric, 0, 0, "no outcome is known yet") for metric in SCORES)
+        reason = "no outcome is known yet"
+        return tuple(Score(metric=name, days=0, forecasts=0, reason=reason) for name in SCORES)
     parts = {**_of_the_mean(rows), **_of_the_distribution(rows), **_of_the_intervals(rows)}
     distinct, place = np.unique(rows.days, return_inverse=True)
-    found = {
-        metric: _finish(
-            metric, sums, _by_day(sums.terms, place, len(distinct)), weights, len(place)
-        )
-        for metric, sums in parts.items()
-    }
+    found = {}
+    for metric, sums in parts.items():
+        columns = [np.bincount(place, column, minlength=len(distinct)) for column in sums.terms.T]
+        found[metric] = _finish(metric, sums, np.column_stack(columns), weights, len(place))
     found |= _across_series(rows, weights)
     return tuple(found[metric] for metric in SCORES)
-
-
-def _by_day(terms: np.ndarray, place: np.ndarray, days: int) -> np.ndarray:
-    return np.column_stack([np.bincount(place, column, minlength=days) for column in terms.T])
 
 
 def _finish(
     metric: str, sums: _Sums, table: np.ndarray, weights: np.ndarray | None, forecasts: int
 ) -> Score:
+    """Compute a score and its interval from its sums by day (D, K)."""
+    found = Score(metric=metric, days=len(table), forecasts=forecasts, reason=sums.reason)
     value = float(sums.value(table.sum(axis=0)))
     if not np.isfinite(value):
-        return _undefined(metric, len(table), forecasts, sums.reason)
-    low, high, reason = float("nan"), float("nan"), ""
-    if weights is not None:
+        return found
+    found = replace(found, value=value, reason="")
+    if weights is None:
+        return found
+    if len(table) < MIN_DAYS:
         reason = f"no interval: {len(table)} days; at least {MIN_DAYS} are needed"
-        if len(table) >= MIN_DAYS:
-            low, high = interval(table, sums.value, weights)
-            reason = "" if np.isfinite(low) else "no interval: other days would not define it"
-    return Score(
-        metric=metric,
-        value=value,
-        low=low if np.isfinite(low) else None,
-        high=high if np.isfinite(high) else None,
-        days=len(table),
-        forecasts=forecasts,
-        reason=reason,
-    )
-
-
-def _undefined(metric: str, days: int, forecasts: int, reason: str) -> Score:
-    return Score(
-        metric=metric,
-        value=None,
-        low=None,
-        high=None,
-        days=days,
-        forecasts=forecasts,
-        reason=reason,
-    )
+        return replace(found, reason=reason)
+    low, high = interval(table, sums.value, weights)
+    if not np.isfinite(low):
+        return replace(found, reason="no interval: other days would not define it")
+    return replace(found, low=low, high=high)
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
@@ -207,46 +190,43 @@ def _one_less_ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def _matthews(sums: np.ndarray) -> np.ndarray:
-    """Return Matthews' correlation of counts (right up, right down, wrong up, wrong down)."""
+    """Return Matthews' correlation of counts: true rises and falls, false rises and falls."""
     tp, tn, fp, fn = (sums[..., k] for k in range(4))
     below = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-    above = tp * tn - fp * fn
-    nothing = np.full(np.shape(above), np.nan)
-    ratio: np.ndarray = np.divide(above, below, out=nothing, where=below > 0.0)
-    return ratio
+    return _ratio(np.stack([tp * tn - fp * fn, below], axis=-1))
 
 
 def _mean(values: np.ndarray, reason: str) -> _Sums:
-    """A mean over forecasts; undefined as a whole where one of them is."""
+    """Return the sums of a mean over forecasts, undefined where one of them is."""
     return _Sums(np.column_stack([values, np.ones(len(values))]), _ratio, reason)
 
 
 def _of_the_mean(rows: Outcomes) -> dict[str, _Sums]:
     forecast, y = rows.predictive.mean(), rows.y
     error, base = (forecast - y) ** 2, (rows.reference - y) ** 2
-    called, came = np.sign(forecast - rows.reference), np.sign(y - rows.reference)
-    sided = (called != 0) & (came != 0)
-    right = sided & (called == came)
-    up = called > 0
-    counts = [right & up, right & ~up, sided & ~right & up, sided & ~right & ~up]
+    side, actual = np.sign(forecast - rows.reference), np.sign(y - rows.reference)
+    sided = (side != 0) & (actual != 0)
+    correct = sided & (side == actual)
+    up = side > 0
+    counts = [correct & up, correct & ~up, sided & ~correct & up, sided & ~correct & ~up]
     return {
         "mse": _mean(error, ""),
         "mae": _mean(np.abs(forecast - y), ""),
         "skill": _Sums(
-            np.column_stack([error, base]), _one_less_ratio, "tomorrow = today makes no error"
+            np.column_stack([error, base]), _one_less_ratio, "the naive forecast makes no error"
         ),
         "r2_over_zero": _Sums(
             np.column_stack([error, y * y]), _one_less_ratio, "every outcome is zero"
         ),
-        "direction_accuracy": _Sums(
-            np.column_stack([right, sided]).astype(float),
+        "directional_accuracy": _Sums(
+            np.column_stack([correct, sided]).astype(float),
             _ratio,
-            "the forecaster never takes a side, or nothing moved",
+            "the forecaster never forecasts a direction, or nothing moved",
         ),
         "mcc": _Sums(
             np.column_stack(counts).astype(float),
             _matthews,
-            "one of the sides is never forecast or never came",
+            "one of the directions is never forecast or never occurs",
         ),
     }
 
@@ -261,21 +241,21 @@ def _of_the_distribution(rows: Outcomes) -> dict[str, _Sums]:
     return {
         "crps": _mean(predictive.crps(y), "the forecast has no CRPS"),
         "log_score": _mean(
-            predictive.log_density(y), "the forecast has no density, or none where an outcome came"
+            predictive.log_density(y), "the forecast has no density, or none at an outcome"
         ),
         "pinball": _mean(np.mean(pinball, axis=0), "the forecast has no quantiles"),
     }
 
 
 def _of_the_intervals(rows: Outcomes) -> dict[str, _Sums]:
-    stated = rows.intervals is not None or not isinstance(rows.predictive, Point)
+    has_intervals = rows.intervals is not None or not isinstance(rows.predictive, Point)
     intervals = rows.intervals or uncalibrated_intervals(rows.predictive)
     found = {}
     for coverage in COVERAGES:
         inside = intervals.inside(rows.y, coverage)
         low, high = intervals.bounds[coverage].T
-        known = np.isfinite(inside) & stated
-        count, reason = known.astype(float), "a point forecast states no interval"
+        known = np.isfinite(inside) & has_intervals
+        count, reason = known.astype(float), "a point forecast has no interval"
         for name, values in (("coverage", inside), ("width", high - low)):
             terms = np.column_stack([np.where(known, values, 0.0), count])
             found[f"{name}_{coverage:.0%}".rstrip("%")] = _Sums(terms, _ratio, reason)
@@ -295,8 +275,6 @@ def _across_series(rows: Outcomes, weights: np.ndarray | None) -> dict[str, Scor
         found[f"{name}_t"] = Score(
             metric=f"{name}_t",
             value=t if np.isfinite(t) else None,
-            low=None,
-            high=None,
             days=len(table),
             forecasts=len(y),
             reason="" if np.isfinite(t) else reason or f"too few days: {known.sum()}",
@@ -304,31 +282,33 @@ def _across_series(rows: Outcomes, weights: np.ndarray | None) -> dict[str, Scor
     return found
 
 
-R2_ALARM, DIRECTION_ALARM = 0.01, 0.55
-ALARM_MIN_DAYS = 250  # a year; below that chance alone passes the alarm levels
+LEAK_LEVELS = {"skill": 0.01, "directional_accuracy": 0.55}
+LEAK_MIN_DAYS = 250  # a year; below that chance alone exceeds the levels
 
 
-def alarms(table: pd.DataFrame) -> list[str]:
-    """Say which return forecasts are too good to be true.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """A score of daily returns that is a leak until explained: above `level`."""
+
+    forecaster: str
+    metric: str
+    value: float
+    level: float
+
+
+def implausible_scores(table: pd.DataFrame) -> tuple[Alarm, ...]:
+    """Return the scores of daily returns above `LEAK_LEVELS` over at least 250 days.
 
     Args:
-        table: scores of all days: `target, forecaster, metric, value, days`.
-
-    Returns:
-        One sentence per alarm: R-squared over zero above 1 % or direction accuracy
-        above 55 % on daily returns, over at least 250 days, is a leak until explained.
+        table: pooled scores: `target, forecaster, metric, value, days`.
     """
-    limits = {
-        "skill": (R2_ALARM, "R2 over zero"),
-        "direction_accuracy": (DIRECTION_ALARM, "direction accuracy"),
-    }
-    found = []
-    for metric, (limit, label) in limits.items():
+    found: list[Alarm] = []
+    table = table[table["value"].notna()]
+    for metric, level in LEAK_LEVELS.items():
         rows = table[(table["target"] == "return") & (table["metric"] == metric)]
-        rows = rows[(rows["days"] >= ALARM_MIN_DAYS) & (rows["value"] > limit)]
+        rows = rows[(rows["days"] >= LEAK_MIN_DAYS) & (rows["value"] > level)]
         found += [
-            f"{name}: {label} of {value:.2%} on daily returns is above {limit:.0%}; take it for a "
-            "leak until you have explained it."
+            Alarm(forecaster=name, metric=metric, value=value, level=level)
             for name, value in zip(rows["forecaster"], rows["value"], strict=True)
         ]
-    return found
+    return tuple(found)

@@ -1,28 +1,29 @@
 """Whether one forecaster's losses are smaller than another's by more than chance.
 
-Losses or the forecast table in, numbers and sentences out; knows no network. The tickers of
-one day share its shock: everything is averaged by day first, and days are what counts.
+Losses in, test results out. The tickers of one day share its shock: losses are averaged by day
+first, and days are the observations.
 
-Shape letters: n forecasts, D report days.
+Shape letters: n forecasts, D test days.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 LEVEL = 0.05
+Conclusion = Literal["better", "worse", "no significant difference"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The mean loss of `forecaster` less that of `rival`, tested over days.
+    """The mean loss of `forecaster` less that of `benchmark`, with the Diebold–Mariano test.
 
-    `difference` is relative to the rival's mean loss, or with `unit` (such as `nats`) absolute
+    `difference` is relative to the benchmark's mean loss, or with `unit` (such as `nats`) absolute
     in it; negative is better. `p_value` is two-sided; NaN where the daily losses never differ,
-    or on a single day. `adjusted` is the p-value after `comparisons` were made (see `adjust`).
+    or on a single day. `adjusted_p_value` is it after `tests` tests (see `adjust`).
     """
 
     target: str
@@ -33,96 +34,49 @@ class Comparison:
     days: int
     loss: str = "MSE"
     unit: str = ""
-    comparisons: int = 1
-    adjusted: float | None = None
+    tests: int = 1
+    adjusted_p_value: float | None = None
 
     @property
-    def decisive(self) -> float:
-        """The p-value that the verdict rests on: the adjusted one where there is one."""
-        return self.p_value if self.adjusted is None else self.adjusted
+    def decisive_p_value(self) -> float:
+        """The adjusted p-value where there is one."""
+        return self.p_value if self.adjusted_p_value is None else self.adjusted_p_value
 
     @property
-    def verdict(self) -> str:
-        """`better`, `worse` or `not distinguishable`."""
-        if not self.decisive < LEVEL:
-            return "not distinguishable"
+    def conclusion(self) -> Conclusion:
+        """Result of the test at the 5 % level."""
+        if not self.decisive_p_value < LEVEL:
+            return "no significant difference"
         return "better" if self.difference < 0 else "worse"
 
-    @property
-    def sentence(self) -> str:
-        """The verdict in words, with the numbers that it rests on."""
-        own, benchmark, by = self.forecaster, self.benchmark, f"{self.loss} {self.difference:+.2%}"
-        if self.unit:
-            by = f"{self.loss} {self.difference:+.4f} {self.unit}"
-        days = f"{self.days:,} day" + ("s" if self.days != 1 else "")
-        if np.isnan(self.p_value) and self.difference == 0.0:
-            return f"{own} makes the same forecasts as {benchmark}"
-        if np.isnan(self.p_value):
-            return f"{own} against {benchmark}: {by} over {days}, too few to tell"
-        stands = {"better": "better than", "worse": "worse than"}
-        words = stands.get(self.verdict, "not distinguishable from")
-        chance = f"p = {self.decisive:.2g} over {days}"
-        if self.adjusted is not None:
-            chance += f", after {self.comparisons:,} comparison" + "s" * (self.comparisons != 1)
-        return f"{own} is {words} {benchmark}: {by}, {chance}"
 
+class LossDifference(NamedTuple):
+    """The numbers of a `Comparison`."""
 
-def compare(table: pd.DataFrame, target: str, forecaster: str, benchmark: str) -> Comparison:
-    """Test equal accuracy of two forecasters on the same forecasts.
-
-    Source: as of `diebold_mariano`; a day weighs by its forecasts, so that the sign is that of
-        the pooled scores.
-    """
-    rows = table[table["target"] == target]
-    keys = ["session", "ticker"] if "ticker" in rows else ["session"]
-    own, other = (
-        rows[rows["forecaster"] == name].set_index(keys).sort_index()
-        for name in (forecaster, benchmark)
-    )
-    squared, others = (
-        ((side["forecast"] - side["actual"]) ** 2).to_numpy() for side in (own, other)
-    )
-    days = own.index.get_level_values("session").to_numpy()
-    return compare_losses(
-        squared, others, days, target=target, forecaster=forecaster, benchmark=benchmark
-    )
+    difference: float
+    p_value: float
+    days: int
 
 
 def compare_losses(
-    own: np.ndarray,
-    other: np.ndarray,
-    days: np.ndarray,
-    *,
-    target: str,
-    forecaster: str,
-    benchmark: str,
-    loss: str = "MSE",
-    unit: str = "",
-) -> Comparison:
+    own: np.ndarray, other: np.ndarray, days: np.ndarray, *, relative: bool = True
+) -> LossDifference:
     """Test equal mean loss of two forecasters of the same outcomes.
 
     Args:
         own: (n,) losses of the forecaster: squared errors, CRPS, negative log densities; NaN
             in either leaves the forecast out.
-        other: (n,) losses of the rival.
+        other: (n,) losses of the benchmark.
         days: (n,) the day of each outcome, of any kind that sorts.
-        loss: what the losses are, for the sentence.
-        unit: of losses without a natural zero, such as `nats`; then the difference is absolute.
+        relative: divide the difference by the mean of `other`; not for losses without a natural
+            zero.
     """
     known = np.isfinite(own) & np.isfinite(other)
     gap = daily(own[known] - other[known], days[known])
     mean = float(gap.mean()) if len(gap) else float("nan")
-    scale = 1.0 if unit else float(np.mean(other[known])) if len(gap) else float("nan")
-    return Comparison(
-        target=target,
-        forecaster=forecaster,
-        benchmark=benchmark,
-        difference=mean / scale if scale != 0.0 else float("nan") if mean else 0.0,
-        p_value=diebold_mariano(gap),
-        days=len(gap),
-        loss=loss,
-        unit=unit,
-    )
+    scale = 1.0 if not relative else float(np.mean(other[known])) if len(gap) else float("nan")
+    difference = mean / scale if scale != 0.0 else float("nan") if mean else 0.0
+    return LossDifference(difference, diebold_mariano(gap), len(gap))
 
 
 def daily(values: np.ndarray, days: np.ndarray) -> np.ndarray:
@@ -136,7 +90,7 @@ def daily(values: np.ndarray, days: np.ndarray) -> np.ndarray:
 
 
 def bandwidth(days: int) -> int:
-    """Return the number of lags over which daily means are taken to be correlated."""
+    """Return the number of lags in the Newey–West variance of daily means."""
     return int(4 * (days / 100) ** (2 / 9))
 
 
@@ -157,13 +111,13 @@ def diebold_mariano(gap: np.ndarray) -> float:
 
 
 def newey_west_t(gap: np.ndarray) -> float:
-    """Return the t statistic of the mean of daily values (D,), as `diebold_mariano` tests it."""
+    """Return the t statistic of the mean of daily values (D,), as in `diebold_mariano`."""
     error = newey_west_error(gap)
     return float(gap.mean() / error) if error > 0.0 else float("nan")
 
 
 def newey_west_error(gap: np.ndarray) -> float:
-    """Return the standard error of the mean of daily values (D,), as `diebold_mariano` has it.
+    """Return the standard error of the mean of daily values (D,), as in `diebold_mariano`.
 
     0 where they never change, NaN on fewer than L + 2 days.
     """
@@ -184,61 +138,33 @@ def newey_west_error(gap: np.ndarray) -> float:
     return float(np.sqrt(variance / days) / small)
 
 
-def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Raise the p-values of comparisons made together, so that one in twenty families errs.
+def adjust(comparisons: Sequence[Comparison], questions: int = 1) -> tuple[Comparison, ...]:
+    """Adjust the p-values of one family of comparisons by Holm, times the number of questions.
 
-    Returns:
-        The same comparisons with `adjusted` and the number of those that had a p-value.
+    Args:
+        comparisons: the family; one without p-value is not counted.
+        questions: such families asked of the same test days (Bonferroni).
 
     Source: Holm (1979), "A Simple Sequentially Rejective Multiple Test Procedure".
     """
-    raised = holm(np.array([each.p_value for each in comparisons]))
-    count = int(np.isfinite(raised).sum())
+    adjusted = holm(np.array([each.p_value for each in comparisons]))
+    count = int(np.isfinite(adjusted).sum()) * questions
     return tuple(
-        replace(each, adjusted=float(p), comparisons=count) if np.isfinite(p) else each
-        for each, p in zip(comparisons, raised, strict=True)
+        replace(each, adjusted_p_value=min(float(p) * questions, 1.0), tests=count)
+        if np.isfinite(p)
+        else each
+        for each, p in zip(comparisons, adjusted, strict=True)
     )
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p-values; NaN stays NaN and counts as no comparison.
+    """Return Holm's adjusted p-values; NaN stays NaN and is not counted.
 
     Own code: that of statsmodels collects garbage first, half a second each time.
     """
     known = np.flatnonzero(np.isfinite(p_values))
     order = known[np.argsort(p_values[known], kind="stable")]
     steps = np.arange(len(order), 0, -1) * p_values[order]
-    raised = np.full(len(p_values), np.nan)
-    raised[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return raised
-
-
-def verdict(
-    own: np.ndarray,
-    benchmarks: dict[str, np.ndarray],
-    days: np.ndarray,
-    *,
-    target: str,
-    forecaster: str,
-    loss: str = "MSE",
-    unit: str = "",
-) -> tuple[Comparison, ...]:
-    """Compare one forecaster's losses (n,) with those of every rival, with Holm's adjustment.
-
-    Returns:
-        A comparison per rival, in order; `.sentence` of each is the verdict in words.
-    """
-    found = [
-        compare_losses(
-            own,
-            losses,
-            days,
-            target=target,
-            forecaster=forecaster,
-            benchmark=benchmark,
-            loss=loss,
-            unit=unit,
-        )
-        for benchmark, losses in benchmarks.items()
-    ]
-    return adjust(found)
+    adjusted = np.full(len(p_values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted

@@ -1,4 +1,4 @@
-"""Walk forward through the report block: folds of days, each fitted on what came before it.
+"""Training, validation and test days, and the folds of a walk forward through the test days.
 
 Dates in, dates out; knows no price and no network.
 
@@ -7,57 +7,59 @@ Shape letters: N rows.
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import numpy as np
 
 from forecaster.errors import DataError, UsageError
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.70, 0.15
+Backend = Literal["loky", "ray"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """The last day of the fit block and the last day of the select block."""
+    """The last training day and the last validation day; test days follow."""
 
     train_until: np.datetime64
     validation_until: np.datetime64
 
     def __post_init__(self) -> None:
-        """Refuse blocks out of order."""
+        """Refuse days out of order."""
         if not self.train_until < self.validation_until:
             raise UsageError(
-                f"--train-until {self.train_until} is not before --validation-until {self.validation_until}; "
-                "the fit block comes first. Move one of them."
+                f"--train-until {self.train_until} is not before --validation-until "
+                f"{self.validation_until}; training days come first. Move one of them."
             )
 
     def masks(self, outcome_days: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the fit, select and report rows, each (N,); a row without outcome is in none."""
+        """Return training, validation and test rows, each (N,); none has a row without outcome."""
         known = ~np.isnat(outcome_days)
-        fit = known & (outcome_days <= self.train_until)
-        select = known & (outcome_days > self.train_until) & (outcome_days <= self.validation_until)
-        return fit, select, known & (outcome_days > self.validation_until)
+        train = known & (outcome_days <= self.train_until)
+        test = known & (outcome_days > self.validation_until)
+        return train, known & ~train & ~test, test
 
 
 def split_by_time(
     days: np.ndarray, *, train_until: date | None = None, validation_until: date | None = None
 ) -> Split:
-    """Cut the panel's distinct days 70/15/15, or where the user says.
+    """Split the panel's distinct days 70/15/15, or at given days.
 
     Args:
         days: (N,) datetime64[D] of every row, any order, repeats allowed.
-        train_until: last day of the fit block.
-        validation_until: last day of the select block; half of what follows `train_until` when
-            only that is given.
+        train_until: last training day.
+        validation_until: last validation day; half of the days after `train_until` where only
+            that is given.
 
     Raises:
         DataError: fewer than 20 distinct days.
-        UsageError: the blocks are out of order or one of them holds no day.
+        UsageError: the days are out of order or one part is empty.
     """
     distinct = np.unique(days)
     if len(distinct) < 20:
         raise DataError(
-            f"{len(distinct)} distinct trading days; three blocks of time need at least 20. "
-            "Fetch a longer period."
+            f"{len(distinct)} distinct trading days; training, validation and test need at least "
+            "20. Fetch a longer period."
         )
     if train_until is None and validation_until is not None:
         before = distinct[distinct <= np.datetime64(validation_until, "D")]
@@ -79,7 +81,7 @@ def _at(days: np.ndarray, share: float, bound: date | None) -> date:
     """Return the last day of the first `share` of the days, to the nearest day."""
     if len(days) < 2:
         raise UsageError(
-            f"{bound} leaves {len(days)} trading days for the blocks beside it; "
+            f"{bound} leaves {len(days)} trading days on one side; "
             "move --train-until or --validation-until into the history."
         )
     count = min(max(round(len(days) * share), 1), len(days) - 1)
@@ -91,23 +93,23 @@ def _require_days(
     days: np.ndarray, train_until: np.datetime64, validation_until: np.datetime64
 ) -> None:
     counts = {
-        "fit": int((days <= train_until).sum()),
-        "select": int(((days > train_until) & (days <= validation_until)).sum()),
-        "report": int((days > validation_until).sum()),
+        "training": int((days <= train_until).sum()),
+        "validation": int(((days > train_until) & (days <= validation_until)).sum()),
+        "test": int((days > validation_until).sum()),
     }
-    for block, count in counts.items():
+    for part, count in counts.items():
         if count == 0:
             raise UsageError(
-                f"The {block} block holds no trading day with --train-until {train_until} and "
-                f"--validation-until {validation_until}; the prices run {days[0]}..{days[-1]}."
+                f"No {part} day with --train-until {train_until} and --validation-until "
+                f"{validation_until}; the prices run {days[0]} to {days[-1]}."
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """Report days from the one after `split.validation_until` to `until`, forecast by one fit.
+    """Test days from the one after `split.validation_until` to `until`, forecast by one fit.
 
-    `train_from` is the first day that the fit may read, None for all there are.
+    `train_from` is the first training day, None for all there are.
     """
 
     number: int
@@ -115,75 +117,89 @@ class Fold:
     train_from: np.datetime64 | None
     until: np.datetime64
 
-    def report(self, outcome_days: np.ndarray) -> np.ndarray:
-        """(N,) True on rows whose outcome falls in this fold's report days."""
-        later: np.ndarray = self.split.masks(outcome_days)[2] & (outcome_days <= self.until)
-        return later
+    def masks(self, outcome_days: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return this fold's training, validation and test rows, each (N,)."""
+        train, validation, test = self.split.masks(outcome_days)
+        if self.train_from is not None:
+            train &= outcome_days >= self.train_from
+        return train, validation, test & (outcome_days <= self.until)
 
-    def select(self, outcome_days: np.ndarray) -> np.ndarray:
-        """(N,) True on rows whose outcome falls in this fold's select block."""
-        rows: np.ndarray = self.split.masks(outcome_days)[1]
-        return rows
 
-    def fit(self, outcome_days: np.ndarray) -> np.ndarray:
-        """(N,) True on rows whose outcome falls in this fold's fit block."""
-        rows: np.ndarray = self.split.masks(outcome_days)[0]
-        return rows if self.train_from is None else rows & (outcome_days >= self.train_from)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How to walk forward through the test days.
+
+    The settings of a version are trained again every `refit_every` trading days; None for never.
+    `train_days` is the length of a rolling training window, None for all days before. With
+    `weights` "warm" a fold starts from the weights of the one before. `seeds` is the number of
+    trainings, from the version's own seed on. `jobs` processes run at once, here or (`backend`
+    "ray") on a cluster. With `same_inputs` a network without memory is trained on each fold too.
+    """
+
+    refit_every: int | None = None
+    train_days: int | None = None
+    weights: Literal["cold", "warm"] = "cold"
+    seeds: int = 1
+    jobs: int = 1
+    backend: Backend = "loky"
+    same_inputs: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below 1 and options that need --refit-every."""
+        least = {"refit-every": self.refit_every, "seeds": self.seeds, "jobs": self.jobs}
+        for name, value in {**least, "train-window rolling:": self.train_days}.items():
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: give at least 1.")
+        if self.refit_every is None and (self.train_days is not None or self.weights == "warm"):
+            raise UsageError(
+                "--train-window and --weights apply to training again; without --refit-every the "
+                "version forecasts with the weights it has. Give --refit-every 252, or drop them."
+            )
 
 
 def walk_folds(
-    outcome_days: np.ndarray,
-    split: Split,
-    *,
-    refit_every: int | None = None,
-    train_days: int | None = None,
+    outcome_days: np.ndarray, split: Split, walk: Walk | None = None
 ) -> tuple[Fold, ...]:
-    """Cut the days after the select block into folds.
+    """Cut the days after the validation days into folds.
 
-    Every fold's select block ends on the day before its first report day. It holds the same
-    share of the days until then as the split's own block; with `train_days` as many days as that.
-    What lies before it is fitted on.
+    Every fold's validation days end on the day before its first test day. They are the same share
+    of the days until then as those of `split`; with a rolling window as many days as those.
 
     Args:
         outcome_days: (N,) day of every row's outcome, any order, NaT where there is none.
-        split: the first fold's blocks.
-        refit_every: report days of a fold; None for all in one.
-        train_days: the fit block is so many trading days; None for all before the select block.
+        split: that of the first fold.
+        walk: how often to train again, and on how many days; None for one fold.
 
     Raises:
-        DataError: `train_days` is more than there are before the first select block.
+        DataError: the rolling window is longer than the first training days.
     """
+    walk = walk or Walk()
     days = np.unique(outcome_days[~np.isnat(outcome_days)])
-    report = days[days > split.validation_until]
-    fitted = int((days <= split.train_until).sum())
-    selected = int((days <= split.validation_until).sum()) - fitted
-    if train_days is not None and train_days > fitted:
+    test = days[days > split.validation_until]
+    trained = int((days <= split.train_until).sum())
+    validated = int((days <= split.validation_until).sum()) - trained
+    if walk.train_days is not None and walk.train_days > trained:
         raise DataError(
-            f"--train-window rolling:{train_days} needs {train_days} trading days before the select "
-            f"block; there are {fitted} until {split.train_until}. Give fewer days, or expanding."
+            f"--train-window rolling:{walk.train_days} needs {walk.train_days} trading days before "
+            f"the validation days; there are {trained} until {split.train_until}. Give fewer days, "
+            "or expanding."
         )
-    share, every = selected / max(fitted + selected, 1), refit_every or max(len(report), 1)
+    share = validated / max(trained + validated, 1)
+    every = walk.refit_every or max(len(test), 1)
     folds = []
-    for number, first in enumerate(range(0, max(len(report), 1), every)):
-        before = days[: fitted + selected + first]
-        count = selected if train_days is not None else round(share * len(before))
-        blocks = split if number == 0 else _blocks(before, max(count, 1))
-        end = report[: first + every][-1] if len(report) else split.validation_until
+    for number, first in enumerate(range(0, max(len(test), 1), every)):
+        before = days[: trained + validated + first]
+        count = max(validated if walk.train_days is not None else round(share * len(before)), 1)
+        own = split
+        if number > 0:
+            own = Split(train_until=before[-1 - count], validation_until=before[-1])
+        known = days[days <= own.train_until]
         folds.append(
             Fold(
                 number=number,
-                split=blocks,
-                train_from=None if train_days is None else _first(days, blocks, train_days),
-                until=end,
+                split=own,
+                train_from=None if walk.train_days is None else known[-walk.train_days],
+                until=test[first : first + every][-1] if len(test) else split.validation_until,
             )
         )
     return tuple(folds)
-
-
-def _blocks(before: np.ndarray, validation_days: int) -> Split:
-    return Split(train_until=before[-1 - validation_days], validation_until=before[-1])
-
-
-def _first(days: np.ndarray, split: Split, train_days: int) -> np.datetime64:
-    first: np.datetime64 = days[days <= split.train_until][-train_days]
-    return first

@@ -1,11 +1,11 @@
-"""Evaluate a version: next-day forecasts of the report block, beside everyone who could do it.
+"""Evaluate a version: next-day forecasts of the test days, compared with benchmarks.
 
 Shape letters: N rows of the panel, n scored rows.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -14,38 +14,39 @@ import pandas as pd
 
 import forecaster
 from forecaster import clock
-from forecaster.backtesting.benchmarks import MEMORYLESS, Baselines, BenchmarkForecasts, benchmarks
-from forecaster.backtesting.comparison import judge
-from forecaster.backtesting.evaluation import Evaluation, Judged
-from forecaster.backtesting.scoring import Card
-from forecaster.backtesting.walk_forward import Forecasts, Walk, WorkFolder, walk_forward
+from forecaster.backtesting.benchmarks import (
+    BenchmarkForecasts,
+    BenchmarkKind,
+    BenchmarkOptions,
+    fit_benchmarks,
+)
+from forecaster.backtesting.fold import MEMORYLESS
+from forecaster.backtesting.scoring import ForecastSet, evaluate_target
+from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
+from forecaster.data.export import check_folder, output_file
 from forecaster.data.history import History, fingerprint
 from forecaster.data.panel import Panel
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import CannotWriteError, DataError, UsageError
 from forecaster.evaluation.conformal import Intervals
 from forecaster.evaluation.distributions import Predictive
-from forecaster.evaluation.evaluation import EvaluationCount
+from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.mixture import mixture
-from forecaster.evaluation.splits import Fold, Split, walk_folds
-from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.evaluation.splits import Fold, Split, Walk, walk_folds
 from forecaster.forecasting.forecast_tables import adaptive_intervals
-from forecaster.forecasting.loading import (
-    load_model,
-    version_histories,
-    warn_of_changed_bars,
-)
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.loading import load_model, version_histories, warn_of_changed_bars
 from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.test_set_evaluations import count_evaluation
-from forecaster.settings import Home, resolve_home
+from forecaster.settings import Home, TrainSettings, resolve_home
 
 __all__ = ["Evaluation", "Walk", "evaluate"]
 
 log = logging.getLogger(__name__)
 
-COSTS_BPS = 5.0
-# Rivals that need more days than the network: theirs alone are not demanded of a scored row.
+REPORTS = "reports"
+# Benchmarks that need more days than the network: a row is scored without theirs.
 DEMANDING = ("historical", "ewma-t", "garch-t", "egarch-t")
 
 
@@ -57,204 +58,165 @@ def evaluate(
     home: Home | None = None,
     as_of: date | None = None,
     walk: Walk | None = None,
-    baselines: Baselines = "all",
-    costs_bps: float = COSTS_BPS,
+    benchmarks: BenchmarkKind = "all",
+    costs_bps: float = 5.0,
 ) -> Evaluation:
-    """Score a version's next-day forecasts beside the baselines, all on the same days.
+    """Score a version's next-day forecasts beside those of benchmarks, all on the same days.
 
-    Every baseline is fitted on the fit block, of each fold where the version is fitted anew;
-    the select block chooses between a pooled and a per-ticker fit. The report block, from the
-    day after the select block to the newest bar, is looked at once, to score; the look is
-    counted in `models/looks.json`.
+    Every benchmark is fitted on the training days, of each fold where the version is trained
+    again; the validation days choose between a pooled and a per-ticker fit. The test days, from
+    the day after the validation days to the newest bar, are read once, to score; every evaluation
+    is counted in `models/registry.db`.
 
     Args:
-        version: name of a version; None for the newest that was fitted and selected on days
+        version: name of a version; None for the newest that was trained and validated on days
             until `as_of`.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         targets: which of the version's targets; none means all.
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.
-        walk: how to walk through the report block; None for the version's own weights all the
-            way, beside its twins.
-        baselines: "quick" leaves out boosted trees, GARCH and EGARCH.
-        costs_bps: of the strategy that trades the forecasts' signs, per side.
+        walk: how to walk through the test days; None for the version's own weights throughout,
+            beside benchmarks with the same inputs.
+        benchmarks: "all", or "quick" for those without boosted trees, GARCH and EGARCH.
+        costs_bps: of the backtest of the forecasts' signs, per side.
 
     Raises:
-        ArtifactError: the version is damaged.
-        DataError: no day of the report block can be scored, or none of the fit or the select
-            block is there to fit and choose the baselines.
+        ArtifactError: the version is corrupt.
+        DataError: no test day can be scored, or there is no training or validation day to fit and
+            choose the benchmarks.
         DivergedError: a fold's training met a value that is not finite.
         UnknownNameError: no such version, or none that old.
-        UsageError: the version does not forecast a target asked for; `as_of` is no date or
+        UsageError: the version does not forecast a target asked for; `as_of` is not a date or
             lies in the future.
     """
     clock.check_as_of(as_of)
     walk = walk or Walk()
     where = resolve_home(home)
     manifest = find_version(where, version, as_of=as_of)
-    if manifest.network.model == MEMORYLESS:
-        walk = replace(walk, twins=False)  # it is its own twin
+    if manifest.network.model == MEMORYLESS["model"]:
+        walk = replace(walk, same_inputs=False)
     chosen = _chosen_targets(manifest, targets)
     histories, missing = version_histories(manifest, bars, where, as_of)
     if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
         warn_of_changed_bars(manifest, histories)
+    run = _Run.of(load_model(where, manifest), histories, walk, chosen)
     work = WorkFolder(where, _about(manifest, histories, walk))
-    run = _Run.of(where, manifest, histories, walk, chosen)
-    made = run.forecasts(work)
-    others = run.benchmarks(baselines)
-    cards = {target: run.card(target, made, others) for target in chosen}
-    looks = run.look(where, cards)
-    judged = judge(cards, made.seeds, looks, costs_bps)
+    options = BenchmarkOptions(kind=benchmarks, refit_every=walk.refit_every, jobs=walk.jobs)
+    found = run.evaluation(where, recipe_of(manifest), work, options, costs_bps)
     work.remove()
-    return Evaluation(
-        **{part.name: getattr(judged, part.name) for part in fields(Judged)},
-        version=manifest.version,
-        targets=chosen,
-        walk=walk,
-        looks=looks,
-        missing=missing,
-        blocks=_block_days(run.panel, run.split),
-        folds=_fold_table(run.folds, run.panel),
-        choices=others.choices,
-        notes=others.notes,
-    )
+    return replace(found, missing=missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """A version with the rows, blocks and folds that it is evaluated on."""
+    """A version with the rows and folds that it is evaluated on."""
 
-    manifest: Manifest
-    trained: FittedModel
+    model: FittedModel
     panel: Panel
-    split: Split
     folds: tuple[Fold, ...]
     walk: Walk
     targets: tuple[str, ...]
 
     @classmethod
     def of(
-        cls,
-        home: Path,
-        manifest: Manifest,
-        histories: list[History],
-        walk: Walk,
-        targets: tuple[str, ...],
+        cls, model: FittedModel, histories: list[History], walk: Walk, targets: tuple[str, ...]
     ) -> "_Run":
-        """Load the version, build its panel, cut the folds."""
-        trained = load_model(home, manifest)
-        panel, blocks = trained.panel(histories), manifest.data.blocks
-        split = Split(
-            train_until=np.datetime64(blocks.train_until, "D"),
-            validation_until=np.datetime64(blocks.validation_until, "D"),
-        )
-        _require_report(panel, split, targets)
-        folds = walk_folds(
-            panel.outcome_days, split, refit_every=walk.refit_every, train_days=walk.train_days
-        )
-        return cls(
-            manifest=manifest,
-            trained=trained,
-            panel=panel,
-            split=split,
-            folds=folds,
-            walk=walk,
-            targets=targets,
+        """Build the version's panel and cut the folds; refuse where no test day can be scored."""
+        panel = model.panel(histories)
+        test = model.split.masks(panel.outcome_days)[2]
+        for target in targets:
+            if not np.isfinite(panel.y[test, panel.targets.index(target)]).any():
+                raise _no_day(panel, model.split, target)
+        folds = walk_folds(panel.outcome_days, model.split, walk)
+        return cls(model=model, panel=panel, folds=folds, walk=walk, targets=targets)
+
+    def evaluation(
+        self,
+        home: Path,
+        recipe: TrainSettings,
+        work: WorkFolder,
+        options: BenchmarkOptions,
+        costs_bps: float,
+    ) -> Evaluation:
+        """Forecast by the version and the benchmarks, count the evaluation, score."""
+        model, panel, folds = self.model, self.panel, self.folds
+        seeds, same_inputs = walk_forward(panel, model, recipe, folds, self.walk, work)
+        able, names = model.forecastable(panel), model.reader.names
+        others = fit_benchmarks(panel, self.targets, folds, able, names, options)
+        sets = {t: self._forecast_set(t, seeds, others, same_inputs) for t in self.targets}
+        days = np.concatenate([one.days for one in sets.values()])
+        ways = [f"{name}={value}" for name, value in _result_settings(self.walk).items()]
+        question = " ".join([model.version, *ways])
+        count = count_evaluation(home, question, days.min().item(), days.max().item())
+        by_target = {
+            target: evaluate_target(
+                one,
+                {s: f[panel.targets.index(target)].take(one.rows) for s, f in seeds.items()},
+                choices=others.choices[target],
+                questions=count.questions or 1,
+                costs_bps=costs_bps,
+            )
+            for target, one in sets.items()
+        }
+        return Evaluation(
+            version=model.version,
+            walk=self.walk,
+            count=count,
+            blocks=_block_days(panel, model.split),
+            folds=_fold_table(folds, panel),
+            by_target=by_target,
+            costs_bps=costs_bps,
+            notes=others.notes,
         )
 
-    @property
-    def own(self) -> str:
-        """What the version's network is called in every table."""
-        return self.trained.network_name
+    def _forecast_set(
+        self,
+        target: str,
+        seeds: Mapping[int, tuple[Predictive, ...]],
+        others: BenchmarkForecasts,
+        same_inputs: Mapping[str, tuple[Predictive, ...]],
+    ) -> ForecastSet:
+        """Select the rows that all of a target's forecasters are scored on.
 
-    def forecasts(self, work: WorkFolder) -> Forecasts:
-        """Let the version forecast, fitted anew where the walk says so."""
-        recipe = recipe_of(self.manifest)
-        return walk_forward(self.panel, self.trained, recipe, self.folds, self.walk, work)
-
-    def benchmarks(self, baselines: Baselines) -> BenchmarkForecasts:
-        """Let everyone else forecast."""
-        return benchmarks(
-            self.panel,
-            self.targets,
-            self.folds,
-            self.trained.forecastable(self.panel),
-            self.trained.reader.names,
-            baselines=baselines,
-            refit_every=self.walk.refit_every,
-            jobs=self.walk.jobs,
-        )
-
-    def card(self, target: str, made: Forecasts, others: BenchmarkForecasts) -> Card:
-        """Put all forecasters of a target on the same rows."""
+        They are test rows with an outcome that all but the demanding benchmarks forecast.
+        """
         k = self.panel.targets.index(target)
-        members = [forecasts[k] for forecasts in made.seeds.values()]
-        subjects = {self.own: members[0]}
+        own, members = self.model.network_name, [f[k] for f in seeds.values()]
+        subjects = {own: members[0]}
         if len(members) > 1:
-            subjects[f"{self.own}-x{len(members)}"] = mixture(members)
-        twins = {"linear-twin": made.linear[k]}
-        if made.mlp is not None:
-            twins["mlp-twin"] = made.mlp[k]
-        everyone = {**subjects, **others.forecasts[target], **twins}
-        rows = _scored(self.panel, k, everyone, self.folds)
+            subjects[f"{own}-x{len(members)}"] = mixture(members)
+        alike = {name: forecasts[k] for name, forecasts in same_inputs.items()}
+        everyone = {**subjects, **others.forecasts[target], **alike}
+        tests = [fold.masks(self.panel.outcome_days)[2] for fold in self.folds]
+        scored = np.isfinite(self.panel.y[:, k]) & np.any(tests, axis=0)
+        for name, forecast in everyone.items():
+            if name not in DEMANDING:
+                scored &= np.isfinite(forecast.mean())
+        rows = np.flatnonzero(scored)
         if len(rows) == 0:
-            raise _no_day(self.panel, self.split, target)
-        return Card(
+            raise _no_day(self.panel, self.model.split, target)
+        intervals = {}
+        for name, forecast in subjects.items():
+            found = adaptive_intervals(self.panel, target, forecast, self.model.split.train_until)
+            intervals[name] = Intervals({c: ends[rows] for c, ends in found.bounds.items()})
+        return ForecastSet(
             target=target,
             panel=self.panel,
             rows=rows,
             forecasters={name: forecast.take(rows) for name, forecast in everyone.items()},
             subjects=tuple(subjects),
-            intervals={
-                name: self._intervals(target, forecast, rows) for name, forecast in subjects.items()
-            },
+            intervals=intervals,
         )
-
-    def _intervals(self, target: str, forecast: Predictive, rows: np.ndarray) -> Intervals:
-        whole = adaptive_intervals(self.panel, target, forecast, self.split.train_until)
-        return Intervals({coverage: ends[rows] for coverage, ends in whole.bounds.items()})
-
-    def look(self, home: Path, cards: Mapping[str, Card]) -> EvaluationCount:
-        """Count this look at the report days."""
-        days = np.concatenate([card.days for card in cards.values()])
-        ways = _ways(self.walk)
-        question = " ".join([self.trained.version, *(f"{k}={v}" for k, v in ways.items())])
-        return count_evaluation(home, question, days.min().item(), days.max().item())
-
-
-def _scored(
-    panel: Panel, k: int, everyone: Mapping[str, Predictive], folds: Sequence[Fold]
-) -> np.ndarray:
-    """Number the report rows with an outcome that all but the demanding rivals forecast."""
-    rows = np.isfinite(panel.y[:, k])
-    rows &= np.any([fold.report(panel.outcome_days) for fold in folds], axis=0)
-    for name, forecast in everyone.items():
-        if name not in DEMANDING:
-            rows &= np.isfinite(forecast.mean())
-    return np.flatnonzero(rows)
 
 
 def _about(manifest: Manifest, histories: list[History], walk: Walk) -> dict[str, object]:
-    """Tell everything that the result of a fold depends on."""
-    return {
-        "version": manifest.version,
-        "code": forecaster.__version__,
-        "data": fingerprint(histories),
-        **_ways(walk),
-    }
+    """Return everything that the result of a fold depends on."""
+    about = {"version": manifest.version, "code": forecaster.__version__}
+    return {**about, "data": fingerprint(histories), **_result_settings(walk)}
 
 
-def _ways(walk: Walk) -> dict[str, object]:
-    """Tell of a walk what changes its results."""
+def _result_settings(walk: Walk) -> dict[str, object]:
     return {k: v for k, v in asdict(walk).items() if k not in ("jobs", "backend")}
-
-
-def _require_report(panel: Panel, split: Split, targets: Sequence[str]) -> None:
-    """Refuse, before anything is fitted, where no report day can be scored."""
-    report = split.masks(panel.outcome_days)[2]
-    for target in targets:
-        if not np.isfinite(panel.y[report, panel.targets.index(target)]).any():
-            raise _no_day(panel, split, target)
 
 
 def _no_day(panel: Panel, split: Split, target: str) -> DataError:
@@ -277,10 +239,10 @@ def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[s
 
 
 def _fold_table(folds: Sequence[Fold], panel: Panel) -> pd.DataFrame:
-    """One row per fit: its blocks, and the first and last day that it forecast."""
+    """Return one row per fit: its split, and the first and last day that it forecast."""
     rows = []
     for fold in folds:
-        days = panel.outcome_days[fold.report(panel.outcome_days)]
+        days = panel.outcome_days[fold.masks(panel.outcome_days)[2]]
         rows.append(
             {
                 "fold": fold.number + 1,
@@ -295,11 +257,65 @@ def _fold_table(folds: Sequence[Fold], panel: Panel) -> pd.DataFrame:
 
 
 def _block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:
-    """First and last session forecast in each block."""
+    """Return the first and last session forecast of training, validation and test."""
     known = np.isfinite(panel.y).any(axis=1)
     masks = split.masks(panel.outcome_days)
     return {
         name: (days.min().item(), days.max().item())
-        for name, mask in zip(("fit", "select", "report"), masks, strict=True)
+        for name, mask in zip(("train", "validation", "test"), masks, strict=True)
         if len(days := panel.outcome_days[mask & known])
     }
+
+
+def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -> None:
+    """Refuse, before any work, files that cannot be written.
+
+    Raises:
+        CannotWriteError: the folder of the page or of the table of forecasts does not exist.
+        UsageError: a page is named with --no-report.
+    """
+    if file is not None and no_report:
+        raise UsageError(f"--report {file} and --no-report: give one of them.")
+    check_folder("--report", file)
+    check_folder("--forecasts", forecasts)
+
+
+def save_report(page: str, result: Evaluation, home: Home | None, file: Path | None) -> Path | None:
+    """Write an evaluation's page.
+
+    Args:
+        page: HTML of `report.evaluation_page`.
+        result: the evaluation, which names the page.
+        home: the workspace that it was evaluated in; None as the command line resolves it.
+        file: where to; None for `reports/<version>-<targets>.html` in the home.
+
+    Returns:
+        The file; None, with a warning, where the home's own folder cannot be written.
+
+    Raises:
+        CannotWriteError: the folder of a file that was named is missing or read-only.
+        StorageError: the disk is full or failed.
+    """
+    target = file or _report_file(result, resolve_home(home))
+    try:
+        if file is None:
+            target.parent.mkdir(exist_ok=True)
+        with output_file(target) as stream:
+            stream.write(page.encode())
+    except (CannotWriteError, FileExistsError, PermissionError) as error:
+        if file is not None:
+            raise
+        log.warning("no page: %s Give --report FILE.html in a folder of yours.", error)
+        return None
+    return target
+
+
+def _report_file(result: Evaluation, home: Path) -> Path:
+    """Return the path of a page; another walk is another evaluation with its own page."""
+    walk = result.walk
+    parts = [result.version, *result.targets]
+    parts += [f"refit-{walk.refit_every}"] if walk.refit_every is not None else []
+    parts += [f"rolling-{walk.train_days}"] if walk.train_days is not None else []
+    parts += ["warm"] if walk.weights == "warm" else []
+    parts += [f"seeds-{walk.seeds}"] if walk.seeds > 1 else []
+    return home / REPORTS / f"{'-'.join(parts)}.html"

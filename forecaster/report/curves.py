@@ -1,7 +1,6 @@
-"""What is drawn of forecasts and outcomes: small tables, computed from the table of forecasts.
+"""Small tables behind the figures of an evaluation, computed from its table of forecasts.
 
-Tables in, tables out; knows no figure, no network and no file. Everything that the page of an
-evaluation shows is in them, so that other programs can have it too.
+Tables in, tables out; knows no figure, no network and no file. JSON has them too.
 """
 
 from collections.abc import Sequence
@@ -10,55 +9,81 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TOMORROW_IS_TODAY = ("zero-return", "persistence")
+from forecaster.evaluation.evaluation import TargetEvaluation
+
+NAIVE = ("zero-return", "persistence")
 ENDS = {"q025": 0.025, "q10": 0.1, "q90": 0.9, "q975": 0.975}
 INTERVALS = {"80 %": ("q10", "q90", 0.80), "95 %": ("q025", "q975", 0.95)}
 QUARTER, MONTH = 63, 21  # trading days
 DISTRIBUTIONS_DRAWN = 6
 
 
+def curves_of(part: TargetEvaluation) -> dict[str, pd.DataFrame]:
+    """Compute every table that is drawn of one target, by name."""
+    rows = part.forecasts
+    benchmarks = leading_benchmarks(rows)
+    return {
+        "gains": gains(rows, benchmarks),
+        "log_gains": log_gains(rows),
+        "bins": bins(rows),
+        "below_ends": below_ends(rows),
+        "pit": pit_shares(part.pit.get(part.forecaster, [])),
+        "coverage_over_time": coverage_over_time(rows),
+        "coverage_by_ticker": coverage_by_ticker(rows),
+        "gains_by_ticker": gains_by_ticker(rows, benchmarks),
+    }
+
+
+def pit_shares(counts: Sequence[int]) -> pd.DataFrame:
+    """Convert counts of equal bins to rows of `low, high, share`; none for no outcome."""
+    edges = np.linspace(0.0, 1.0, len(counts) + 1)
+    shares = np.array(counts) / max(sum(counts), 1)
+    table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "share": shares})
+    return table if sum(counts) else table.iloc[:0]
+
+
 def own_name(rows: pd.DataFrame) -> str:
-    """Name the forecaster that is evaluated: the first of a target's rows."""
+    """Return the name of the forecaster that is evaluated: the first of a target's rows."""
     return str(rows["forecaster"].iloc[0])
 
 
 def leading_benchmarks(rows: pd.DataFrame, at_most: int = 5) -> list[str]:
-    """Name "tomorrow = today" and those whose squared errors leave the least to gain."""
+    """Return the naive forecast and the benchmarks with the smallest squared errors."""
     own, error = own_name(rows), _wide(rows, _squared_error(rows))
     relative = (error.sub(error[own], axis=0)).mean().drop(own)
-    first = [str(name) for name in relative.index if name in TOMORROW_IS_TODAY]
+    first = [str(name) for name in relative.index if name in NAIVE]
     others = [str(name) for name in relative.sort_values().index if name not in first]
     return [*first, *others][:at_most]
 
 
 def gains(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
-    """Cumulate by how much the own squared errors are smaller than each rival's.
+    """Compute the cumulated gain of the own squared errors over each benchmark's.
 
     Args:
-        rows: one target's forecasts; a rival may lack some, which are left out against it.
-        rivals: names of forecasters.
+        rows: one target's forecasts; a benchmark may lack some, which are left out of its gain.
+        benchmarks: names of forecasters.
 
     Returns:
-        Rows of `rival, session, gain`: the share of the rival's whole loss that was saved until
-        that day. It rises where the own forecasts are better and ends at 1 - own MSE / rival
-        MSE. A rival without any loss has no rows.
+        Rows of `benchmark, session, gain`: the share of the benchmark's total loss that was saved
+        until that day. It rises where the own forecasts are better and ends at 1 - own MSE /
+        benchmark MSE. A benchmark without any loss has no rows.
     """
     error, own = _wide(rows, _squared_error(rows)), own_name(rows)
     found = []
     for benchmark in benchmarks:
-        whole = error[benchmark].sum()
-        if whole > 0.0:
+        total = error[benchmark].sum()
+        if total > 0.0:
             saved = (error[benchmark] - error[own]).dropna().groupby("session").sum()
-            found.append(_cumulated(saved / whole, benchmark))
+            found.append(_cumulated(saved / total, benchmark))
     return _joined(found)
 
 
 def log_gains(rows: pd.DataFrame) -> pd.DataFrame:
-    """Cumulate by how much the own log score is higher than each rival's, in nats per series.
+    """Compute the cumulated gain of the own log score over each benchmark's, in nats per series.
 
     Returns:
-        Rows of `rival, session, gain`; none without a column `log_score` that is known of the
-        own forecaster and of a rival.
+        Rows of `benchmark, session, gain`; none where `log_score` is not known for the own
+        forecaster and a benchmark.
     """
     if "log_score" not in rows:
         return _joined([])
@@ -77,7 +102,7 @@ def _squared_error(rows: pd.DataFrame) -> "pd.Series[float]":
 
 
 def _wide(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
-    """Lay values out by day and ticker, oldest day first, a column per forecaster."""
+    """Return values by day and ticker, oldest day first, with a column per forecaster."""
     keys = [rows["session"], rows["ticker"], rows["forecaster"]]
     return (
         values.groupby(keys, sort=True).first().unstack("forecaster")[rows["forecaster"].unique()]
@@ -86,16 +111,16 @@ def _wide(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
 
 def _cumulated(daily: "pd.Series[float]", benchmark: str) -> pd.DataFrame:
     table = daily.cumsum().rename("gain").reset_index().assign(benchmark=benchmark)
-    return table[["rival", "session", "gain"]]
+    return table[["benchmark", "session", "gain"]]
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=["rival", "session", "gain"])
+    empty = pd.DataFrame(columns=["benchmark", "session", "gain"])
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
-    """Average the own forecasts and their outcomes in groups of like forecasts.
+    """Compute the means of the own forecasts and their outcomes in groups of like forecasts.
 
     Returns:
         Rows of `forecast, actual, error, forecasts`, lowest forecasts first: the means of each
@@ -114,37 +139,37 @@ def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
 
 
 def below_ends(rows: pd.DataFrame) -> pd.DataFrame:
-    """Compare the share of outcomes below each end of the own intervals with what it should be.
+    """Compute the share of outcomes below each end of the own intervals.
 
     Returns:
-        Rows of `stated, observed, forecasts`; none where no interval is stated.
+        Rows of `nominal, observed, forecasts`; none without intervals.
     """
     own = _with_intervals(rows)
     found = [
         (level, float((own["actual"] < own[end]).mean()), len(own)) for end, level in ENDS.items()
     ]
-    return pd.DataFrame(found if len(own) else [], columns=["stated", "observed", "forecasts"])
+    return pd.DataFrame(found if len(own) else [], columns=["nominal", "observed", "forecasts"])
 
 
 def coverage_over_time(rows: pd.DataFrame) -> pd.DataFrame:
-    """Share of outcomes inside the own intervals in equal stretches of about a quarter.
+    """Compute the coverage of the own intervals in equal periods of about a quarter.
 
-    A stretch is about a month where there is less than a year.
+    A period is about a month where there is less than a year.
 
     Returns:
-        Rows of `interval, nominal, first, coverage, forecasts`; `first` is the stretch's first
+        Rows of `interval, nominal, first, coverage, forecasts`; `first` is the period's first
         day.
     """
     own = _with_intervals(rows)
     days = np.sort(own["session"].unique())
     length = QUARTER if len(days) >= 4 * QUARTER else MONTH
-    stretches = np.array_split(days, max(round(len(days) / length), 1))
-    first = {day: stretch[0] for stretch in stretches for day in stretch}
+    periods = np.array_split(days, max(round(len(days) / length), 1))
+    first = {day: period[0] for period in periods for day in period}
     return _coverage(own, own["session"].map(first).rename("first"))
 
 
 def coverage_by_ticker(rows: pd.DataFrame) -> pd.DataFrame:
-    """Share of outcomes inside the own intervals by ticker.
+    """Compute the coverage of the own intervals by ticker.
 
     Returns:
         Rows of `interval, nominal, ticker, coverage, forecasts`.
@@ -164,17 +189,17 @@ def _coverage(own: pd.DataFrame, groups: "pd.Series[Any]") -> pd.DataFrame:
 
 
 def gains_by_ticker(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
-    """Share of each rival's squared error that the own forecasts save, by ticker.
+    """Compute the share of each benchmark's squared error that the own forecasts save, by ticker.
 
     Returns:
-        Rows of `rival, ticker, gain`; a ticker on which the rival makes no error is left out.
+        Rows of `benchmark, ticker, gain`; none for a ticker without benchmark error.
     """
     error, own, found = _wide(rows, _squared_error(rows)), own_name(rows), []
     for benchmark in benchmarks:
         both = error[[own, benchmark]].dropna().groupby("ticker").sum()
         some = both[both[benchmark] > 0.0]
         gain = (1.0 - some[own] / some[benchmark]).rename("gain").reset_index()
-        found.append(gain.assign(benchmark=benchmark)[["rival", "ticker", "gain"]])
+        found.append(gain.assign(benchmark=benchmark)[["benchmark", "ticker", "gain"]])
     return pd.concat(found, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""Figures of how far intervals and distributions can be trusted.
+"""Figures of an evaluation.
 
 Small tables of `curves.py` in, sections of a page out.
 """
@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from forecaster.report.page import BENCHMARKS, BLUE, GREY, INK, RED, Section, blank_figure
+from forecaster.report.sentences import percent
 
 COLOURS = (BLUE, *BENCHMARKS)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -19,14 +20,14 @@ ROW_HEIGHT = 26
 
 
 def gains_section(gains: pd.DataFrame) -> Section:
-    """Draw how much of each rival's squared error was saved, day after day."""
+    """Plot the cumulated gain in squared error over each benchmark."""
     words = (
-        "How much of each rival's squared error the forecasts saved, cumulated over the days. A "
-        "line that rises steadily is skill; one that jumps owes it to a few days; below zero the "
-        "rival is better. Each line ends at the skill over that rival."
+        "How much of each benchmark's squared error the forecasts saved, cumulated over the days. "
+        "A line that rises steadily is skill; one that jumps owes it to a few days; below zero the "
+        "benchmark is better. Each line ends at the skill over that benchmark."
     )
     if gains.empty:
-        return _nothing("Gain over time", "No rival made any error: there is nothing to gain.")
+        return _nothing("Gain over time", "No benchmark made any error: there is nothing to gain.")
     figure = blank_figure("", "loss saved")
     _lines(figure, gains)
     figure.update_yaxes(tickformat=".2~%")
@@ -34,21 +35,21 @@ def gains_section(gains: pd.DataFrame) -> Section:
 
 
 def log_gains_section(gains: pd.DataFrame) -> Section:
-    """Draw by how many nats the forecast distributions were better, day after day."""
+    """Plot the cumulated gain in log score over each benchmark."""
     figure = blank_figure("", "nats per series")
     _lines(figure, gains)
     return Section(
         heading="Gain of the distribution over time",
-        words="The log density given to what came, less that of each rival, cumulated over the "
-        "days on the mean of all series. It rises where the distribution was the better one.",
+        words="The log density of the outcomes less that of each benchmark, cumulated over the "
+        "days, mean of all series. It rises where the distribution was the better one.",
         figure=figure,
         level=3,
     )
 
 
 def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
-    """Draw a line per rival, told apart by colour and dash, around zero."""
-    for number, (benchmark, rows) in enumerate(gains.groupby("rival", sort=False)):
+    """Plot a line per benchmark."""
+    for number, (benchmark, rows) in enumerate(gains.groupby("benchmark", sort=False)):
         figure.add_scatter(
             x=_days(rows["session"]), y=rows["gain"], mode="lines", name=str(benchmark),
             line={"color": COLOURS[number % len(COLOURS)], "width": 2,
@@ -59,7 +60,7 @@ def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
 
 
 def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[Section]:
-    """Hold forecasts against outcomes, one by one and together; say so if all are the same.
+    """Plot outcomes against forecasts, one by one and in groups; a sentence if all are the same.
 
     Args:
         own: the forecasts.
@@ -69,49 +70,49 @@ def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[
     if own["forecast"].nunique() == 1:
         words = (
             f"All forecasts are {own['forecast'].iloc[0]:.6g}; the outcomes were "
-            f"{own['actual'].mean():.6g} on the mean. Nothing tells one day from another."
+            f"{own['actual'].mean():.6g} on average. Every day has the same forecast."
         )
         return [_nothing("Forecast against outcome", words)]
     return [_points(own, ticks), _means(bins, ticks)]
 
 
 def _points(own: pd.DataFrame, ticks: str) -> Section:
-    """Draw each outcome against its forecast, never two lines over time."""
+    """Plot each outcome against its forecast, never two lines over time."""
     step = -(-len(own) // POINTS_DRAWN)
     some = own.iloc[::step]
     figure = blank_figure("forecast", "outcome")
     figure.add_scatter(
         x=some["forecast"], y=some["actual"], mode="markers", name="a forecast",
         marker={"color": BLUE, "size": 4, "opacity": 0.35}, customdata=_labels(some),
-        hovertemplate="%{customdata}<br>forecast %{x:.4g}, came %{y:.4g}<extra></extra>",
+        hovertemplate="%{customdata}<br>forecast %{x:.4g}, outcome %{y:.4g}<extra></extra>",
     )  # fmt: skip
     _diagonal(figure, own["forecast"], ticks)
     every = "Every forecast" if step == 1 else f"One in {step} of {len(own):,} forecasts"
     return Section(
         heading="Forecast against outcome",
-        words=f"{every} beside what came. If the forecasts were right on the mean, the points "
-        "would lie around the dotted line; how far they scatter is what nobody foresaw.",
+        words=f"{every} with its outcome. If the forecasts were right on average, the points "
+        "would lie around the dotted line; their scatter is the part not forecast.",
         figure=figure,
         level=3,
     )
 
 
 def _means(bins: pd.DataFrame, ticks: str) -> Section:
-    """Draw the mean outcome of like forecasts against their mean."""
+    """Plot the mean outcome of groups of like forecasts against their mean."""
     figure = blank_figure("mean forecast", "mean outcome")
-    horizon = 1.96 * bins["error"].fillna(0.0)
+    margin = 1.96 * bins["error"].fillna(0.0)
     figure.add_scatter(
         x=bins["forecast"], y=bins["actual"], mode="markers", name="like forecasts",
         marker={"color": BLUE, "size": 8}, customdata=bins["forecasts"],
-        error_y={"array": horizon, "color": BLUE, "thickness": 1.5, "width": 3},
-        hovertemplate="%{customdata:,} forecasts of %{x:.4g}, came %{y:.4g}<extra></extra>",
+        error_y={"array": margin, "color": BLUE, "thickness": 1.5, "width": 3},
+        hovertemplate="%{customdata:,} forecasts of %{x:.4g}, outcome %{y:.4g}<extra></extra>",
     )  # fmt: skip
     _diagonal(figure, bins["forecast"], ticks)
     return Section(
-        heading="Like forecasts together",
-        words=f"The forecasts in {len(bins)} groups, lowest to highest, with the mean of what came "
-        "and its 95 % interval (one draw per day, not per ticker). Forecasts that mean something "
-        "follow the dotted line; a level row means that high and low forecasts ended alike.",
+        heading="Mean outcome by forecast",
+        words=f"The forecasts in {len(bins)} groups, lowest to highest, with the mean outcome and "
+        "its 95 % interval (one observation per day, not per ticker). Informative forecasts follow "
+        "the dotted line; a level row means that high and low forecasts had the same outcomes.",
         figure=figure,
         level=3,
     )
@@ -128,14 +129,14 @@ def _diagonal(figure: go.Figure, forecasts: "pd.Series[float]", ticks: str) -> N
 
 
 def ticker_gains_section(gains: pd.DataFrame) -> Section:
-    """Draw how much of each rival's squared error was saved, ticker by ticker."""
-    benchmarks = list(dict.fromkeys(gains["rival"]))[:2]
-    order = gains[gains["rival"] == benchmarks[0]].sort_values("gain")["ticker"].tolist()
+    """Plot the gain in squared error over two benchmarks by ticker."""
+    benchmarks = list(dict.fromkeys(gains["benchmark"]))[:2]
+    order = gains[gains["benchmark"] == benchmarks[0]].sort_values("gain")["ticker"].tolist()
     named = len(order) <= NAMED_TICKERS
     height = ROW_HEIGHT * len(order) + 120 if named else 400
     figure = blank_figure("squared error saved", "" if named else "tickers in order", height)
     for number, benchmark in enumerate(benchmarks):
-        some = gains[gains["rival"] == benchmark].set_index("ticker")["gain"].reindex(order)
+        some = gains[gains["benchmark"] == benchmark].set_index("ticker")["gain"].reindex(order)
         figure.add_scatter(
             x=some, y=order if named else np.arange(len(order)), mode="markers",
             name=str(benchmark), customdata=order,
@@ -147,37 +148,39 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
     figure.update_xaxes(tickformat=".2~%", nticks=6)
     if named:
         figure.update_yaxes(type="category", range=[-0.6, len(order) - 0.4])
-    better = int((gains.loc[gains["rival"] == benchmarks[0], "gain"] > 0.0).sum())
+    better = int((gains.loc[gains["benchmark"] == benchmarks[0], "gain"] > 0.0).sum())
     return Section(
-        heading="Loss by ticker",
+        heading="Gain by ticker",
         words=f"Right of zero the forecasts have the smaller squared error. Of {len(order):,} "
-        f"tickers {better:,} are better than {benchmarks[0]}; half of them would be by chance alone.",
+        f"tickers {better:,} are better than {benchmarks[0]}; about half would be by chance.",
         figure=figure,
         level=3,
     )
 
 
 def learning_section(learning: Mapping[str, Sequence[tuple[int, float]]]) -> Section:
-    """Draw the select loss by updates; say so where it was not stored."""
+    """Plot the validation loss by optimizer step; a sentence where it was not stored."""
     if not any(learning.values()):
-        return _nothing("Learning curve", "This version was stored without its looks.", level=2)
-    figure = blank_figure("updates", "select loss, scaled units")
-    for number, (name, looks) in enumerate(learning.items()):
-        updates, losses = zip(*looks, strict=True)
+        return _nothing(
+            "Learning curve", "This version was stored without its validation losses.", level=2
+        )
+    figure = blank_figure("optimizer step", "validation loss, scaled units")
+    for number, (name, validations) in enumerate(learning.items()):
+        steps, losses = zip(*validations, strict=True)
         colour = COLOURS[number % len(COLOURS)]
         figure.add_scatter(
-            x=updates, y=losses, mode="lines+markers", name=name, line={"color": colour},
+            x=steps, y=losses, mode="lines+markers", name=name, line={"color": colour},
             marker={"size": 4},
         )  # fmt: skip
         best = int(np.argmin(losses))
         figure.add_scatter(
-            x=[updates[best]], y=[losses[best]], mode="markers", name="kept", hoverinfo="skip",
+            x=[steps[best]], y=[losses[best]], mode="markers", name="kept", hoverinfo="skip",
             marker={"color": colour, "size": 11, "symbol": "circle-open"}, showlegend=number == 0,
         )  # fmt: skip
     return Section(
         heading="Learning curve",
-        words="The loss on the select block, which is not fitted and not reported, while the "
-        "network learnt. The weights of the lowest point were kept.",
+        words="The loss on the validation days, which are neither trained on nor tested, during "
+        "training. The weights of the lowest point were kept.",
         figure=figure,
     )
 
@@ -200,10 +203,10 @@ SYMBOLS = {"80 %": "circle", "95 %": "diamond"}
 
 
 def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
-    """Draw everything about intervals, or say that there are none."""
+    """Plot calibration and coverage of intervals; a sentence where there are none."""
     ends, pit = found["below_ends"], found["pit"]
     if ends.empty and pit.empty:
-        words = "The forecasts state no intervals, so there is nothing to hold against outcomes."
+        words = "The forecasts have no intervals to compare with outcomes."
         return [Section(heading="Calibration", words=words, level=3)]
     return [
         *([] if ends.empty else [_ends(ends)]),
@@ -214,32 +217,32 @@ def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
 
 
 def _ends(ends: pd.DataFrame) -> Section:
-    """Draw by how much the share of outcomes below each end of the intervals is off."""
+    """Plot the deviation of the share of outcomes below each end of the intervals."""
     below = ends["observed"].to_numpy()
-    figure = blank_figure("share that should lie below", "too many below (+), too few (-)", 320)
+    figure = blank_figure("nominal share below", "too many below (+), too few (-)", 320)
     figure.add_bar(
-        x=[f"{share:.1%}" for share in ends["stated"]], y=ends["observed"] - ends["stated"],
+        x=[f"{share:.1%}" for share in ends["nominal"]], y=ends["observed"] - ends["nominal"],
         text=[f"{share:.1%}" for share in below], textposition="outside", cliponaxis=False,
-        name="came", width=0.4, constraintext="none", marker={"color": BLUE}, showlegend=False,
-        hovertemplate="%{x} stated, %{text} came<extra></extra>",
+        name="observed", width=0.4, constraintext="none", marker={"color": BLUE}, showlegend=False,
+        hovertemplate="%{x} nominal, %{text} observed<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
-    horizon = 1.4 * max(float((ends["observed"] - ends["stated"]).abs().max()), 0.01)
+    limit = 1.4 * max(float((ends["observed"] - ends["nominal"]).abs().max()), 0.01)
     figure.update_xaxes(type="category")
-    figure.update_yaxes(tickformat="+.1~%", range=[-horizon, horizon])
+    figure.update_yaxes(tickformat="+.1~%", range=[-limit, limit])
     return Section(
         heading="Calibration",
-        words="How many outcomes fell below each end of the intervals, and how far that is from "
-        f"what the end promised. The 80 % interval held {below[2] - below[1]:.1%} of them, the "
-        f"95 % interval {below[3] - below[0]:.1%}.",
+        words="The share of outcomes below each end of the intervals, less the nominal share. "
+        f"Coverage of the 80 % interval {percent(below[2] - below[1])}, of the 95 % interval "
+        f"{percent(below[3] - below[0])}.",
         figure=figure,
         level=3,
     )
 
 
 def _pit(pit: pd.DataFrame) -> Section:
-    """Draw where outcomes fell in the distributions forecast for them."""
-    figure = blank_figure("place of the outcome in its distribution", "share of outcomes")
+    """Plot the histogram of probability integral transforms."""
+    figure = blank_figure("probability integral transform", "share of outcomes")
     figure.add_bar(
         x=(pit["low"] + pit["high"]) / 2, y=pit["share"], width=pit["high"] - pit["low"],
         marker={"color": BLUE, "opacity": 0.75}, name="outcomes", showlegend=False,
@@ -250,7 +253,7 @@ def _pit(pit: pd.DataFrame) -> Section:
     figure.update_layout(bargap=0.05)
     return Section(
         heading="Probability integral transform",
-        words="The share of each distribution that lay below what came. Level at the dotted line: "
+        words="The share of each distribution below the outcome. Level at the dotted line: "
         "calibrated. A hill in the middle: too wide; high ends: too narrow; a slope: too high or "
         "too low.",
         figure=figure,
@@ -259,8 +262,8 @@ def _pit(pit: pd.DataFrame) -> Section:
 
 
 def _over_time(coverage: pd.DataFrame) -> Section:
-    """Draw the share of outcomes inside the intervals by quarter or month."""
-    figure = blank_figure("", "share inside")
+    """Plot coverage by quarter or month."""
+    figure = blank_figure("", "coverage")
     for name, rows in coverage.groupby("interval", sort=False):
         figure.add_scatter(
             x=rows["first"].dt.strftime("%Y-%m-%d").tolist(), y=rows["coverage"],
@@ -277,19 +280,19 @@ def _over_time(coverage: pd.DataFrame) -> Section:
     figure.update_yaxes(tickformat=".0%")
     return Section(
         heading="Coverage over time",
-        words="How many outcomes fell inside, in stretches of equal length that begin on the day "
-        "shown. A dip is a time that the intervals did not foresee.",
+        words="The share of outcomes inside the intervals, in periods of equal length that start "
+        "on the day shown. In a dip the intervals were too narrow.",
         figure=figure,
         level=3,
     )
 
 
 def _by_ticker(coverage: pd.DataFrame) -> Section:
-    """Draw the share of outcomes inside the intervals ticker by ticker."""
+    """Plot coverage by ticker."""
     order = sorted(set(coverage["ticker"]), reverse=True)
     named = len(order) <= NAMED_TICKERS
     height = ROW_HEIGHT * len(order) + 120 if named else 400
-    figure = blank_figure("share inside", "" if named else "tickers in order", height)
+    figure = blank_figure("coverage", "" if named else "tickers in order", height)
     for name, rows in coverage.groupby("interval", sort=False):
         rows = rows.sort_values("ticker" if named else "coverage", ascending=not named)
         figure.add_scatter(
@@ -314,14 +317,14 @@ def _by_ticker(coverage: pd.DataFrame) -> Section:
     worst = [_farthest(rows) for _, rows in coverage.groupby("interval", sort=False)]
     return Section(
         heading="Coverage by ticker",
-        words=f"Farthest from what is stated: {', '.join(worst)}.",
+        words=f"Farthest from nominal: {', '.join(worst)}.",
         figure=figure,
         level=3,
     )
 
 
 def _farthest(rows: pd.DataFrame) -> str:
-    """Name the ticker whose share inside is farthest from the interval's, with the share."""
+    """Return the ticker whose coverage is farthest from nominal, with the coverage."""
     far = (rows["coverage"] - rows["nominal"]).abs().to_numpy().argmax()
     row = rows.iloc[int(far)]
-    return f"{row['ticker']} with {row['coverage']:.1%} in the {row['interval']} interval"
+    return f"{row['ticker']} with {percent(row['coverage'])} in the {row['interval']} interval"

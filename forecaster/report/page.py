@@ -1,6 +1,6 @@
-"""One static page from figures, tables and sentences; the drawing library lies inside it.
+"""One static page from figures, tables and sentences, with the plotting library inside.
 
-Knows no prices, no network and no file: text out, for whoever asked to write.
+Knows no prices, no network and no file: text out.
 """
 
 import json
@@ -17,7 +17,7 @@ INK, BLUE, RED, GREY = "#222222", "#1f5f99", "#b3401f", "#8a8a8a"
 GREEN, PURPLE, OCHRE, PALE = "#2e7d4f", "#7a4fa3", "#a87400", "#c9d6e3"
 GRID, PAPER = "#e6e6e6", "#ffffff"
 BENCHMARKS = (RED, GREEN, PURPLE, OCHRE, GREY)
-NIGHT = {
+DARK = {
     INK: "#e4e4e4",
     BLUE: "#6cb2f0",
     RED: "#f2896a",
@@ -40,7 +40,7 @@ _AXIS = {
 
 
 def blank_figure(x: str, y: str, height: int = HEIGHT) -> go.Figure:
-    """Make a figure in the page's style, its axes named.
+    """Return an empty figure in the page's style.
 
     Args:
         x: what the horizontal axis shows, with its unit.
@@ -66,10 +66,9 @@ def blank_figure(x: str, y: str, height: int = HEIGHT) -> go.Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells in words: the first of each row names it, the others are numbers, or `prose`.
+    """Cells as text: the first of each row is its label, the others are numbers, or `prose`.
 
-    A column without a name holds sentences.
-    The first row is `stressed` where it is what the others are held against.
+    A column without a name holds sentences. `stressed` emphasises the first row.
     """
 
     columns: Sequence[str]
@@ -80,9 +79,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Something to look at under its heading, with a sentence on how to read it.
+    """A figure or a table under its heading, with a sentence on how to read it.
 
-    Without a figure or a table it is a heading for those that follow at a deeper `level`.
+    Without either it is a heading for those that follow at a deeper `level`.
     """
 
     heading: str
@@ -101,18 +100,18 @@ def render_page(
     *,
     notes: Sequence[str] = (),
 ) -> str:
-    """Lay a page out; every text is escaped.
+    """Render a page; every text is escaped.
 
     Args:
         title: heading of the page.
-        lead: the sentence that matters most; or groups of such, the first of each stressed.
+        lead: the most important sentence; or groups of sentences, the first of each stressed.
         facts: label and value, in order.
-        warnings: sentences that shout, shown above everything else.
+        warnings: sentences shown above everything else.
         sections: what is shown, in order.
-        notes: sentences that a reader must have in mind, without shouting.
+        notes: sentences shown below the lead.
 
     Returns:
-        A whole HTML document that asks no other machine for anything.
+        A complete HTML document that requests nothing from other machines.
     """
     return _template().render(
         title=title,
@@ -125,7 +124,7 @@ def render_page(
             {"section": section, "figure": section.figure and Markup(section.figure.to_json())}
             for section in sections
         ],
-        night=Markup(json.dumps(NIGHT)),
+        dark=Markup(json.dumps(DARK)),
         plotly=Markup(get_plotlyjs()),
     )
 

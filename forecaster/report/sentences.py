@@ -1,0 +1,145 @@
+"""Results of an evaluation in words, for the terminal, the page and JSON.
+
+Values in, text out.
+"""
+
+import math
+
+from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
+from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
+from forecaster.evaluation.scores import Alarm
+from forecaster.evaluation.significance import Comparison
+
+ACRONYMS = ("lstm", "gru", "rnn", "mlp", "har", "ar", "garch", "egarch", "ewma")
+METRICS = {"skill": "R² over the naive forecast", "directional_accuracy": "directional accuracy"}
+
+
+def label(name: str) -> str:
+    """Return a forecaster's name as written in prose, such as "LSTM" or "zero return"."""
+    stem = name.rstrip("0123456789").split("-")[0]
+    if stem in ACRONYMS:
+        return name.replace(stem, stem.upper(), 1).replace("-x", "-X" if stem == "har" else "-x")
+    return name.replace("-", " ")
+
+
+def percent(share: float, form: str = ".1f") -> str:
+    """Return a share in per cent, such as "80.3 %"."""
+    return f"{100.0 * share:{form}} %"
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value, such as "p = 0.28" or "p < 0.001"."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+
+
+def title(evaluation: Evaluation) -> str:
+    """Return what was evaluated: network, number of tickers, targets and test days."""
+    parts = list(evaluation.by_target.values())
+    tickers = len(set().union(*(part.forecasts["ticker"].unique() for part in parts)))
+    targets = evaluation.targets
+    listed = ", ".join(targets[:-1]) + " and " + targets[-1] if len(targets) > 1 else targets[0]
+    first, last = evaluation.blocks["test"]
+    noun = "ticker" if tickers == 1 else "tickers"
+    return f"{label(parts[0].forecaster)} on {tickers:,} {noun}: {listed}, test {first} to {last}"
+
+
+def conclusions(evaluation: Evaluation, target: str) -> list[str]:
+    """Return a target's conclusions, the most important first.
+
+    Against the naive forecast; against the best of the other benchmarks, in squared error and,
+    for distributions, in log loss; against the benchmarks with the same inputs, which show what
+    recurrence gains.
+    """
+    found = evaluation.by_target[target].comparisons
+    total = evaluation.count.total
+    return [
+        *(compared(one, total) for one in found.main),
+        *(recurrence_gain(one) for one in found.same_inputs),
+    ]
+
+
+def compared(one: Comparison, evaluations: int | None = None) -> str:
+    """Return a comparison's conclusion with the numbers that it rests on."""
+    pair = f"{label(one.forecaster)} vs {label(one.benchmark)}"
+    if math.isnan(one.p_value) and one.difference == 0.0:
+        return f"{pair}: same forecasts"
+    if math.isnan(one.p_value):
+        return f"{pair}: {difference(one)} over {_days(one)}, too few for a test"
+    conclusion = one.conclusion
+    if conclusion != "no significant difference":
+        conclusion = f"significantly {conclusion}"  # type: ignore[assignment]
+    return f"{pair}: {conclusion} ({_evidence(one, evaluations)})"
+
+
+def recurrence_gain(one: Comparison) -> str:
+    """Return what recurrence, or a network without it, gains over a benchmark on its inputs."""
+    what = "the network" if one.forecaster == "mlp" else "recurrence"
+    if math.isnan(one.p_value):
+        return compared(one)
+    words = {
+        "better": f"significant gain from {what} over",
+        "worse": f"significant loss from {what} against",
+        "no significant difference": f"no significant gain from {what} over",
+    }[one.conclusion]
+    return f"{words} {label(one.benchmark)} with the same inputs ({_evidence(one, None)})"
+
+
+def difference(one: Comparison) -> str:
+    """Return the difference of mean losses, such as "MSE 5.5 % lower"."""
+    if not math.isfinite(one.difference):
+        return f"{one.loss} not comparable"
+    side, size = "higher" if one.difference > 0.0 else "lower", abs(one.difference)
+    if one.unit:
+        return f"{one.loss} {size:.4f} {one.unit} {side}"
+    return f"{one.loss} {100.0 * size:.{'2g' if size < 0.1 else '0f'}} % {side}"
+
+
+def _evidence(one: Comparison, evaluations: int | None) -> str:
+    test = f"Diebold–Mariano {p_text(one.decisive_p_value)}"
+    if one.adjusted_p_value is not None:
+        test += f", Holm over {one.tests:,} test" + "s" * (one.tests != 1)
+    counted = "" if evaluations is None else f"; test-set evaluation {evaluations:,}"
+    return f"{difference(one)}, {test}; {_days(one)}{counted}"
+
+
+def _days(one: Comparison) -> str:
+    return f"{one.days:,} day" + "s" * (one.days != 1)
+
+
+def mcs_text(found: ConfidenceSet) -> str:
+    """Return the forecasters of a model confidence set."""
+    if found.reason:
+        return f"undefined: {found.reason}"
+    return f"{', '.join(map(label, found.included))} ({percent(1.0 - found.size, '.0f')} set)"
+
+
+def spa_text(found: SpaTest) -> str:
+    """Return the result of a test for superior predictive ability."""
+    if found.p_value is None:
+        return f"undefined: {found.reason}"
+    return (
+        f"best of {found.forecasters} forecasters vs {label(found.benchmark)}: "
+        f"{p_text(found.p_value)}"
+    )
+
+
+def alarm_text(alarm: Alarm) -> str:
+    """Return a warning of a score that is too good to be true."""
+    return (
+        f"{label(alarm.forecaster)}: {METRICS[alarm.metric]} of {percent(alarm.value, '.2f')} on "
+        f"daily returns is above {percent(alarm.level, '.0f')}; assume a leak until it is explained."
+    )
+
+
+def count_text(evaluation: Evaluation) -> str:
+    """Return how often these test days were evaluated so far."""
+    count = evaluation.count
+    if count.total is None:
+        return "not counted: the home cannot be written"
+    return f"{count.total:,} of these test days, {count.questions:,} different questions"
+
+
+def own_scores(part: TargetEvaluation) -> str:
+    """Return number of days and forecasts that a target is scored on."""
+    row = part.scores.iloc[0]
+    return f"{row['days']:,} test days, {row['forecasts']:,} forecasts"
