@@ -100,7 +100,7 @@ def main() -> None:
             validation_until=np.datetime64(blocks.validation_until, "D"),
         )
         folds = walk_folds(panel.outcome_days, split)
-        walk, work = Walk(twins=False), WorkFolder(home, {})
+        walk, work = Walk(same_inputs=False), WorkFolder(home, {})
         made, seconds = timed(
             "forecasts, two models",
             lambda: walk_forward(panel, trained, recipe_of(manifest), folds, walk, work),

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from forecaster.audit.alterations import Alteration, as_date
 from forecaster.audit.comparison import Stages, Values
 from forecaster.audit.daily_values import quantile_columns, quiet
-from forecaster.backtesting.benchmarks import BenchmarkForecasts, benchmarks
-from forecaster.backtesting.fold import Unit, Walked, run_unit
+from forecaster.backtesting import benchmarks
+from forecaster.backtesting.benchmarks import BenchmarkForecasts, BenchmarkOptions
+from forecaster.backtesting.fold import FoldForecasts, FoldTask, run_fold
 from forecaster.data.panel import Panel
 from forecaster.evaluation.distributions import Point
-from forecaster.evaluation.splits import Fold, Split, split_by_time, walk_folds
+from forecaster.evaluation.splits import Fold, Split, Walk, split_by_time, walk_folds
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset, build_dataset
 from forecaster.forecasting.fitted_model import FittedModel, weights_of
@@ -146,7 +147,9 @@ def fit_benchmarks(panel: Panel, split: Split, model: FittedModel) -> BenchmarkF
     """Fit every quick benchmark of `evaluate`, and forecast with it."""
     folds, rows = walk_folds(panel.outcome_days, split), model.forecastable(panel)
     with quiet():
-        return benchmarks(panel, panel.targets, folds, rows, model.reader.names, baselines="quick")
+        return benchmarks.fit_benchmarks(
+            panel, panel.targets, folds, rows, model.reader.names, BenchmarkOptions(kind="quick")
+        )
 
 
 def benchmark_values(panel: Panel, made: BenchmarkForecasts, change: Alteration) -> Values:
@@ -179,7 +182,7 @@ class Walk:
         """Cut the test days, at least two, in two folds."""
         days = np.unique(panel.outcome_days[split.masks(panel.outcome_days)[2]])
         every = -(-len(days) // 2)
-        fold = walk_folds(panel.outcome_days, split, refit_every=every)[-1]
+        fold = walk_folds(panel.outcome_days, split, Walk(refit_every=every))[-1]
         return cls(fold=fold, split=split, every=every, settings=settings)
 
     @property
@@ -187,14 +190,14 @@ class Walk:
         """The last day that the fold may read: the end of its validation days."""
         return self.fold.split.validation_until
 
-    def run(self, panel: Panel) -> Walked:
+    def run(self, panel: Panel) -> FoldForecasts:
         """Fit on the fold's training days and forecast from its test days, as `evaluate` does."""
-        unit = Unit(kind="model", fold=self.fold, seed=self.settings.seed, with_linear=True)
-        return run_unit(panel, unit, self.settings)
+        task = FoldTask(kind="model", fold=self.fold, seed=self.settings.seed, with_linear=True)
+        return run_fold(panel, task, self.settings)
 
     def ends(self, panel: Panel) -> Values:
         """Return the last training and validation days of a panel's folds up to that day."""
-        folds = walk_folds(panel.outcome_days, self.split, refit_every=self.every)
+        folds = walk_folds(panel.outcome_days, self.split, Walk(refit_every=self.every))
         known = [fold.split for fold in folds if fold.split.validation_until <= self.known_until]
         ends = {
             "last train days of the folds": [split.train_until for split in known],
@@ -204,7 +207,7 @@ class Walk:
             {name: np.array(days, "datetime64[D]").astype(np.int64) for name, days in ends.items()}
         )
 
-    def forecasts(self, panel: Panel, walked: Walked) -> Values:
+    def forecasts(self, panel: Panel, walked: FoldForecasts) -> Values:
         """Return the forecasts of the fold, and of its linear model, made until that day."""
         made = panel.days[walked.rows] <= self.known_until
         mask = np.zeros(len(panel.days), dtype=np.bool_)

@@ -316,7 +316,7 @@ def _compare(
 
 
 def _daily_losses(given: ForecastSet, losses: Losses) -> Losses:
-    """Average by day; forecasters of under half of the rows are left out, then rows that lack one."""
+    """Average by day the rows that all have; forecasters of under half of them are left out."""
     known_of = {name: np.isfinite(values) for name, values in losses.items()}
     used = {n: v for n, v in losses.items() if 2 * known_of[n].sum() >= len(v)}
     known = np.column_stack([known_of[name] for name in used]).all(axis=1)

@@ -159,7 +159,7 @@ def _run(
             done[task.name] = one
             split = task.fold.split
             log.info(
-                "fold    %s %d, seed %d: trained until %s, validated until %s, %d forecasts, %.1f s",
+                "fold    %s %d, seed %d: train until %s, validation until %s, %d forecasts, %.1f s",
                 *(task.kind, task.fold.number + 1, task.seed, split.train_until),
                 *(split.validation_until, len(one.rows), one.seconds),
             )

@@ -2,8 +2,9 @@
 
 import logging
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,19 +22,19 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.evaluate import Evaluation, Walk
+    import pandas as pd
 
-WIDTH = 100
+    from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
+    from forecaster.evaluation.splits import Walk
+
+WIDTH, LABEL = 100, 12
 log = logging.getLogger(__name__)
 
+METRICS = ("mse", "mae", "skill", "directional_accuracy")
+METRICS_OF_DISTRIBUTIONS = ("mse", "skill", "directional_accuracy", "crps", "log_score")
 FORMATS = {
-    "mse": ".6g",
-    "mae": ".6g",
-    "skill": ".2%",
-    "direction_accuracy": ".2%",
-    "crps": ".5g",
-    "log_score": ".4f",
-    "forecasts": ",",
+    **{"mse": ".6g", "mae": ".6g", "crps": ".5g", "log_score": ".4f"},
+    **{"skill": ".2%", "directional_accuracy": ".2%"},
 }
 
 
@@ -46,39 +47,41 @@ def evaluate_command(
         str | None, typer.Option(help="Which of the version's targets, comma-separated [all].")
     ] = None,
     refit_every: Annotated[
-        str, typer.Option(metavar="N|never", help="Fit anew every N trading days, such as 252.")
+        str, typer.Option(metavar="N|never", help="Train again every N trading days, such as 252.")
     ] = "never",
     train_window: Annotated[
-        str, typer.Option(metavar="expanding|rolling:DAYS", help="Days that a fold fits on.")
+        str, typer.Option(metavar="expanding|rolling:DAYS", help="Training days of a fold.")
     ] = "expanding",
     weights: Annotated[
         Literal["cold", "warm"],
-        typer.Option(help="Begin a fold afresh, or from the weights of the one before."),
+        typer.Option(help="Start a fold from fresh weights, or from those of the one before."),
     ] = "cold",
-    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and tell the spread.")] = 1,
-    jobs: Annotated[int, typer.Option(help="Processes side by side, a thread each.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds to train with.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Processes in parallel, a thread each.")] = 1,
     backend: Annotated[
         Literal["loky", "ray"],
         typer.Option(help="Processes here, or a Ray cluster (RAY_ADDRESS; pip install .[ray])."),
     ] = "loky",
-    baselines: Annotated[
+    benchmarks: Annotated[
         Literal["quick", "all"],
         typer.Option(help="quick: without boosted trees, GARCH and EGARCH."),
     ] = "all",
-    twins: Annotated[
-        bool, typer.Option("--twins/--no-twins", help="Train a network without memory beside it.")
+    same_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--same-inputs/--no-same-inputs",
+            help="Train an MLP with the same inputs, which shows the gain from recurrence.",
+        ),
     ] = True,
     costs_bps: Annotated[
-        float, typer.Option(help="Costs per side of the strategy, in hundredths of a percent.")
+        float, typer.Option(help="Costs per side in the backtest, in hundredths of a percent.")
     ] = 5.0,
     forecasts: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write every forecast to this file.")
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.html", help="Where the page goes [reports/<version>-<targets>.html]."
-        ),
+        typer.Option(metavar="FILE.html", help="The page [reports/<version>-<targets>.html]."),
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
     as_of: AsOfOption = None,
@@ -86,44 +89,44 @@ def evaluate_command(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score next-day forecasts on days the version never saw, beside the baselines.
+    """Score next-day forecasts of the test days, compared with benchmarks.
 
-    skill is 1 - MSE / MSE of "tomorrow = today"; below zero the version loses to it. Every run
-    is counted as a look at these days, and the verdict says which look it is.
+    skill is 1 - MSE / MSE of the naive forecast; below zero the version loses to it. Every
+    test-set evaluation is counted, and adjusts the p-values.
 
-    Reads: models/<version>/, data/prices.db. Creates: a page in reports/; a line in
-    models/looks.json; FILE.csv if asked for; while it runs, models/.unfinished/, from which a
-    stopped run goes on.
+    Reads: models/<version>/, data/prices.db. Creates: a page in reports/; a row in
+    models/registry.db; FILE.csv if asked for; while it runs, models/.unfinished/, from which a
+    stopped run continues.
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
     from dataclasses import replace
 
     from forecaster.data.export import write_table
-    from forecaster.pipeline.evaluate import evaluate
-    from forecaster.pipeline.evaluate_page import check_files, evaluation_tables, save_report
+    from forecaster.pipeline.evaluate import check_files, evaluate, save_report, version_details
+    from forecaster.report.evaluation import evaluation_page
     from forecaster.settings import resolve_home
 
-    check_files(report, forecasts, none=no_report)
-    names = [name.strip() for name in target.split(",")] if target else []
+    check_files(report, forecasts, no_report=no_report)
+    walk = _walk(refit_every, train_window, weights, seeds, jobs)
     result = evaluate(
         version,
-        targets=names,
+        targets=[name.strip() for name in target.split(",")] if target else [],
         home=resolve_home(home),
         as_of=day(as_of),
-        walk=replace(
-            _walk(refit_every, train_window, weights, seeds, jobs, twins), backend=backend
-        ),
-        baselines=baselines,
+        walk=replace(walk, backend=backend, same_inputs=same_inputs),
+        benchmarks=benchmarks,
         costs_bps=costs_bps,
     )
     if forecasts is not None:
         write_table(result.forecasts, forecasts)
-    tables = evaluation_tables(result, home)
-    page = None if no_report else save_report(tables, result, home, report)
+    learning, settings = version_details(result, home)
+    page = None
+    if not no_report:
+        page = save_report(evaluation_page(result, learning, settings), result, home, report)
     if json:
-        content = {**result.content(), **tables.content(), "report": page and str(page)}
-        print_json("evaluate", content)
+        details = {"learning": learning, "settings": settings, "report": page and str(page)}
+        print_json("evaluate", {**json_content(result), **details})
     else:
         _print(result, forecasts)
         print_next(f"predict --version {result.version}", home, as_of)
@@ -136,16 +139,11 @@ def evaluate_command(
 
 
 def _walk(
-    refit_every: str,
-    train_window: str,
-    weights: Literal["cold", "warm"],
-    seeds: int,
-    jobs: int,
-    twins: bool,
+    refit_every: str, train_window: str, weights: Literal["cold", "warm"], seeds: int, jobs: int
 ) -> "Walk":
-    """Read the options of the walk."""
+    """Parse the options of the walk."""
     from forecaster.errors import UsageError
-    from forecaster.pipeline.evaluate import Walk
+    from forecaster.evaluation.splits import Walk
 
     kind, _, days = train_window.partition(":")
     if train_window != "expanding" and kind != "rolling":
@@ -156,7 +154,6 @@ def _walk(
         weights=weights,
         seeds=seeds,
         jobs=jobs,
-        twins=twins,
     )
 
 
@@ -168,36 +165,164 @@ def _days(option: str, text: str) -> int:
     return int(text)
 
 
+def json_content(result: "Evaluation") -> dict[str, Any]:
+    """Return an evaluation by name, for JSON; the forecasts themselves go to a file."""
+    from forecaster.report import sentences
+    from forecaster.report.evaluation import drawn_tables
+
+    def comparison(one: Any) -> dict[str, Any]:
+        return {**asdict(one), "conclusion": one.conclusion, "sentence": sentences.compared(one)}
+
+    parts = result.by_target
+    tables = ("scores", "scores_by_ticker", "scores_by_seed", "coverage")
+    return {
+        "version": result.version,
+        "title": sentences.title(result),
+        "target": ",".join(result.targets),
+        "walk": asdict(result.walk),
+        "test_set_evaluations": asdict(result.count),
+        "blocks": result.blocks,
+        "folds": result.folds,
+        "conclusions": {target: sentences.conclusions(result, target) for target in parts},
+        "choices": {target: part.choices for target, part in parts.items()},
+        **{name: result.table(name) for name in tables},
+        "pit": {target: part.pit for target, part in parts.items()},
+        "comparisons": [comparison(c) for part in parts.values() for c in part.comparisons.all],
+        "comparisons_by_ticker": [
+            {"ticker": ticker, **comparison(one)}
+            for part in parts.values()
+            for ticker, one in part.comparisons.by_ticker.items()
+        ],
+        "spa": {target: asdict(part.comparisons.spa) for target, part in parts.items()},
+        "mcs": {target: asdict(part.comparisons.mcs) for target, part in parts.items()},
+        "direction": {target: _as_dicts(part.direction) for target, part in parts.items()},
+        "backtests": {target: _as_dicts(p.backtests) for target, p in parts.items() if p.backtests},
+        "costs_bps": result.costs_bps,
+        "alarms": [sentences.alarm_text(alarm) for alarm in result.alarms],
+        "notes": result.notes,
+        "missing": result.missing,
+        "unscored": {target: part.unscored for target, part in parts.items() if part.unscored},
+        "curves": drawn_tables(result),
+    }
+
+
+def _as_dicts(by_name: dict[str, Any]) -> dict[str, Any]:
+    return {name: asdict(one) for name, one in by_name.items()}
+
+
 def _print(result: "Evaluation", file: Path | None) -> None:
-    print(f"version {result.version}")
+    from forecaster.report.sentences import alarm_text, title
+
+    print(f"{'version':<{LABEL}}{result.version}\n{title(result)}")
     for name, (first, last) in result.blocks.items():
-        print(f"{name:<7} {first}..{last}")
+        print(f"{name:<{LABEL}}{first} to {last}")
     if len(result.folds) > 1:
-        print(f"folds   {len(result.folds)}, fitted anew every {result.walk.refit_every} days")
+        every = f"trained again every {result.walk.refit_every} days"
+        print(f"{'folds':<{LABEL}}{len(result.folds)}, {every}")
     for target in result.targets:
         _print_target(result, target)
     for note in result.notes:
-        print(f"note    {note}")
+        _print_line("note", note)
     if result.alarms:
-        loud = "\n".join(f"WARNING {alarm}" for alarm in result.alarms)
-        print(f"\n{'!' * WIDTH}\n{loud}\n{'!' * WIDTH}")
+        alarms = "\n".join(f"WARNING {alarm_text(alarm)}" for alarm in result.alarms)
+        print(f"\n{'!' * WIDTH}\n{alarms}\n{'!' * WIDTH}")
     if file is not None:
-        print(f"\nsaved   {file}  {len(result.forecasts):,} rows")
+        print(f"\n{'saved':<{LABEL}}{file}  {len(result.forecasts):,} rows")
+
+
+def _print_line(label: str, text: str) -> None:
+    indent = " " * LABEL
+    print(textwrap.fill(f"{label:<{LABEL}}{text}", WIDTH, subsequent_indent=indent))
 
 
 def _print_target(result: "Evaluation", target: str) -> None:
-    """Print the verdicts first, then the table that they rest on."""
-    card = result.scorecard(target)
-    counts = result.scores[result.scores["target"] == target].iloc[0]
-    print(f"\n{target}: {counts['days']:,} report days, {counts['forecasts']:,} forecasts")
-    for sentence in result.verdicts[target]:
-        print(textwrap.fill(f"verdict {sentence}", WIDTH, subsequent_indent=" " * 8))
-    for line in result.in_words(target):
-        print(textwrap.fill(line, WIDTH, subsequent_indent=" " * 8))
-    print_table(card, FORMATS)
-    for name, variant in result.choices[target].items():
-        print(f"        {name} fitted {variant}, as the select block preferred")
-    by_ticker = result.scorecard(target, by_ticker=True)
-    if len(by_ticker) > 1:
-        print(f"\n{card['forecaster'].iloc[0]} by ticker")
-        print_table(by_ticker, FORMATS)
+    """Print the conclusions first, then the tests and scores that they rest on."""
+    from forecaster.report import sentences
+
+    part = result.by_target[target]
+    counts = part.scores.iloc[0]
+    print(f"\n{target}: {counts['days']:,} test days, {counts['forecasts']:,} forecasts")
+    for sentence in sentences.conclusions(result, target):
+        _print_line("conclusion", sentence)
+    for line in _coverage(part):
+        _print_line("coverage", line)
+    _print_line("direction", _direction(part))
+    _print_line("MCS", sentences.mcs_text(part.comparisons.mcs))
+    _print_line("SPA", sentences.spa_text(part.comparisons.spa))
+    for line in _backtests(part, result.costs_bps):
+        _print_line("backtest", line)
+    for line in _by_seed(part):
+        _print_line("seeds", line)
+    print_table(_scores(part.scores, "forecaster"), FORMATS)
+    for name, variant in part.choices.items():
+        _print_line(name, f"fitted {variant}, chosen on the validation days")
+    own = part.scores_by_ticker[part.scores_by_ticker["forecaster"] == part.forecaster]
+    if own["ticker"].nunique() > 1:
+        print(f"\n{part.forecaster} by ticker")
+        print_table(_scores(own, "ticker"), FORMATS)
+
+
+def _scores(table: "pd.DataFrame", key: str) -> "pd.DataFrame":
+    """Return a row per forecaster or ticker, the version first, a column per metric."""
+    wide = table.pivot(index=key, columns="metric", values="value")
+    metrics = METRICS_OF_DISTRIBUTIONS if wide["log_score"].notna().any() else METRICS
+    return wide.loc[table[key].unique(), list(metrics)].reset_index()
+
+
+def _coverage(part: "TargetEvaluation") -> list[str]:
+    from forecaster.report.sentences import percent
+
+    table = part.coverage[part.coverage["forecaster"] == part.forecaster]
+    lines = []
+    for (kind, _), rows in table.groupby(["intervals", "nominal"], sort=False):
+        pooled = rows[rows["by"] == "all"].iloc[0]
+        each = rows[rows["by"] == "ticker"]["coverage"]
+        ends = f" ({100 * each.min():.1f}–{percent(each.max())} by ticker)" if len(each) > 1 else ""
+        lines.append(
+            f"{percent(pooled['nominal'], '.0f')}: {percent(pooled['coverage'])}{ends}, interval score "
+            f"{pooled['interval_score']:#.3g}{', uncalibrated' if kind == 'uncalibrated' else ''}"
+        )
+    return lines
+
+
+def _direction(part: "TargetEvaluation") -> str:
+    from forecaster.report.sentences import p_text, percent
+
+    found = part.direction[part.forecaster]
+    if found.accuracy is None or found.expected_by_chance is None or found.p_value is None:
+        return f"undefined: {found.reason}"
+    return (
+        f"directional accuracy {percent(found.accuracy)}, {percent(found.expected_by_chance)} "
+        f"expected by chance, Pesaran–Timmermann {p_text(found.p_value)}"
+    )
+
+
+def _backtests(part: "TargetEvaluation", costs_bps: float) -> list[str]:
+    from forecaster.report.sentences import percent
+
+    lines = []
+    names = {part.forecaster: "", "mean": "for comparison by the mean, mostly buy and hold: "}
+    for name, prefix in names.items():
+        found = part.backtests.get(name)
+        if found is None:
+            continue
+        if found.sharpe_ratio is None or found.volatility is None:
+            lines.append(f"{prefix}undefined: {found.reason}")
+            continue
+        lines.append(
+            f"{prefix}annualised return {percent(found.annualised_return or 0.0)}, volatility "
+            f"{percent(found.volatility)}, Sharpe ratio {found.sharpe_ratio:.2f}, maximum drawdown "
+            f"{percent(found.maximum_drawdown or 0.0)}, turnover "
+            f"{percent(found.turnover or 0.0, '.0f')} a day, costs {costs_bps:g} bps per side"
+        )
+    return lines
+
+
+def _by_seed(part: "TargetEvaluation") -> list[str]:
+    table = part.scores_by_seed[part.scores_by_seed["seeds"] > 1]
+    table = table[table["metric"].isin(["mse", "crps", "log_score"])]
+    return [
+        f"{row.seeds}: {row.metric} mean {row.mean:.6g}, standard deviation {row.sd:.2g}, range "
+        f"{row.min:.6g} to {row.max:.6g}"
+        for row in table.itertuples()
+    ]

@@ -125,4 +125,5 @@ class Evaluation:
         """Return a table of `TargetEvaluation` for all targets together."""
         # Objects: a column of one part may be all None, which pandas would make NaN.
         parts = [getattr(part, name).astype(object) for part in self.by_target.values()]
-        return pd.concat(parts, ignore_index=True).infer_objects()
+        table: pd.DataFrame = pd.concat(parts, ignore_index=True).infer_objects()
+        return table

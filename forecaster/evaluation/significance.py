@@ -19,7 +19,7 @@ Conclusion = Literal["better", "worse", "no significant difference"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The mean loss of `forecaster` less that of `benchmark`, with the Diebold–Mariano test.
+    """The mean loss of `forecaster` less that of `benchmark`, with the Diebold-Mariano test.
 
     `difference` is relative to the benchmark's mean loss, or with `unit` (such as `nats`) absolute
     in it; negative is better. `p_value` is two-sided; NaN where the daily losses never differ,
@@ -90,7 +90,7 @@ def daily(values: np.ndarray, days: np.ndarray) -> np.ndarray:
 
 
 def bandwidth(days: int) -> int:
-    """Return the number of lags in the Newey–West variance of daily means."""
+    """Return the number of lags in the Newey-West variance of daily means."""
     return int(4 * (days / 100) ** (2 / 9))
 
 

@@ -39,6 +39,8 @@ from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.test_set_evaluations import count_evaluation
+from forecaster.registry.versions import read_manifest
+from forecaster.report.evaluation import learning_curves, version_settings
 from forecaster.settings import Home, TrainSettings, resolve_home
 
 __all__ = ["Evaluation", "Walk", "evaluate"]
@@ -265,6 +267,18 @@ def _block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:
         for name, mask in zip(("train", "validation", "test"), masks, strict=True)
         if len(days := panel.outcome_days[mask & known])
     }
+
+
+def version_details(
+    result: Evaluation, home: Home | None = None
+) -> tuple[dict[str, list[tuple[int, float]]], dict[str, str]]:
+    """Read the learning curves and the settings of an evaluated version, for its page.
+
+    Raises:
+        ArtifactError: the version is corrupt.
+    """
+    manifest = read_manifest(resolve_home(home), result.version)
+    return learning_curves(manifest), version_settings(manifest)
 
 
 def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -> None:

@@ -5,7 +5,7 @@ Values in, text out.
 
 import math
 
-from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
+from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
 from forecaster.evaluation.scores import Alarm
 from forecaster.evaluation.significance import Comparison
@@ -81,7 +81,8 @@ def recurrence_gain(one: Comparison) -> str:
         "worse": f"significant loss from {what} against",
         "no significant difference": f"no significant gain from {what} over",
     }[one.conclusion]
-    return f"{words} {label(one.benchmark)} with the same inputs ({_evidence(one, None)})"
+    other = {"mlp": "an MLP", "linear": "the linear model"}[one.benchmark]
+    return f"{words} {other} with the same inputs ({_evidence(one, None)})"
 
 
 def difference(one: Comparison) -> str:
@@ -91,7 +92,8 @@ def difference(one: Comparison) -> str:
     side, size = "higher" if one.difference > 0.0 else "lower", abs(one.difference)
     if one.unit:
         return f"{one.loss} {size:.4f} {one.unit} {side}"
-    return f"{one.loss} {100.0 * size:.{'2g' if size < 0.1 else '0f'}} % {side}"
+    digits = 2 if size < 0.01 else 1 if size < 0.1 else 0
+    return f"{one.loss} {percent(size, f'.{digits}f')} {side}"
 
 
 def _evidence(one: Comparison, evaluations: int | None) -> str:
@@ -110,7 +112,7 @@ def mcs_text(found: ConfidenceSet) -> str:
     """Return the forecasters of a model confidence set."""
     if found.reason:
         return f"undefined: {found.reason}"
-    return f"{', '.join(map(label, found.included))} ({percent(1.0 - found.size, '.0f')} set)"
+    return f"{', '.join(map(label, found.included))} ({percent(1.0 - found.size, '.0f')} level)"
 
 
 def spa_text(found: SpaTest) -> str:
@@ -127,7 +129,7 @@ def alarm_text(alarm: Alarm) -> str:
     """Return a warning of a score that is too good to be true."""
     return (
         f"{label(alarm.forecaster)}: {METRICS[alarm.metric]} of {percent(alarm.value, '.2f')} on "
-        f"daily returns is above {percent(alarm.level, '.0f')}; assume a leak until it is explained."
+        f"daily returns is above {percent(alarm.level, '.0f')}; assume a leak until explained."
     )
 
 
@@ -137,9 +139,3 @@ def count_text(evaluation: Evaluation) -> str:
     if count.total is None:
         return "not counted: the home cannot be written"
     return f"{count.total:,} of these test days, {count.questions:,} different questions"
-
-
-def own_scores(part: TargetEvaluation) -> str:
-    """Return number of days and forecasts that a target is scored on."""
-    row = part.scores.iloc[0]
-    return f"{row['days']:,} test days, {row['forecasts']:,} forecasts"

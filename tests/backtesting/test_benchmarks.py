@@ -1,4 +1,4 @@
-"""The rivals, recomputed from the bars by other means: fitted on fit days and nothing else."""
+"""Benchmarks recomputed from the bars by other means: fitted on training days alone."""
 
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.synthetic import bars_of, ragged_bars
 
 BARS = bars_of("AAA", 700)
 PANEL = ragged_bars({"AAA": 700, "BBB": 600})
-FIT_UNTIL, SELECT_UNTIL = date(2011, 12, 30), date(2012, 5, 31)
+TRAIN_UNTIL, VALIDATION_UNTIL = date(2011, 12, 30), date(2012, 5, 31)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         hidden=4,
         max_steps=25,
         target="return,range",
-        train_until=FIT_UNTIL,
-        validation_until=SELECT_UNTIL,
+        train_until=TRAIN_UNTIL,
+        validation_until=VALIDATION_UNTIL,
     )
     home = tmp_path_factory.mktemp("home")
     train(BARS, settings=settings, home=home)
@@ -40,8 +40,8 @@ def forecasts_of(result: Evaluation, target: str, forecaster: str) -> pd.Series:
 
 
 def regression(frame: pd.DataFrame, terms: list[str]) -> pd.Series:
-    """Least squares of `y` on the terms, fitted on fit days after the 22 days of warm-up."""
-    fit = frame[(frame.index <= pd.Timestamp(FIT_UNTIL)) & frame["warm"]]
+    """Least squares of `y` on the terms, fitted on training days after the 22 days of warm-up."""
+    fit = frame[(frame.index <= pd.Timestamp(TRAIN_UNTIL)) & frame["warm"]]
     design = np.column_stack([np.ones(len(fit)), fit[terms]])
     weights, *_ = np.linalg.lstsq(design, fit["y"].to_numpy(), rcond=None)
     return pd.Series(np.column_stack([np.ones(len(frame)), frame[terms]]) @ weights, frame.index)
@@ -71,14 +71,14 @@ def test_ar5_is_a_regression_on_the_last_five_returns(result: Evaluation) -> Non
     np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-12)
 
 
-def test_the_mean_is_that_of_the_fit_block(result: Evaluation) -> None:
+def test_the_mean_is_that_of_the_training_days(result: Evaluation) -> None:
     log_return = np.log(BARS.set_index("session")["close"]).diff()
-    fit = log_return.iloc[22:][lambda r: r.index <= pd.Timestamp(FIT_UNTIL)]
+    fit = log_return.iloc[22:][lambda r: r.index <= pd.Timestamp(TRAIN_UNTIL)]
     found = forecasts_of(result, "return", "mean")
     np.testing.assert_allclose(found, fit.mean(), atol=1e-12)
 
 
-def test_har_x_beats_har_in_the_fit_block_only_by_its_inputs(result: Evaluation) -> None:
+def test_har_x_differs_from_har_by_its_inputs(result: Evaluation) -> None:
     """It sees more, so its forecasts differ; both stay near each other where nothing helps."""
     har, har_x = (forecasts_of(result, "range", name) for name in ("har", "har-x"))
     assert not np.allclose(har, har_x)
@@ -92,8 +92,8 @@ def panel_result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         hidden=4,
         max_steps=25,
         target="range",
-        train_until=FIT_UNTIL,
-        validation_until=SELECT_UNTIL,
+        train_until=TRAIN_UNTIL,
+        validation_until=VALIDATION_UNTIL,
     )
     home = tmp_path_factory.mktemp("home")
     train(PANEL, settings=settings, home=home)
@@ -112,7 +112,7 @@ def design_of(bars: pd.DataFrame, shared: np.ndarray) -> pd.DataFrame:
 
 
 def solved(fit: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    """Least squares with intercept by numpy: learnt on `fit`, told of `rows`."""
+    """Least squares with intercept by numpy: fitted on `fit`, for `rows`."""
     terms = [name for name in fit if name[0] in "mx"]
     weights, *_ = np.linalg.lstsq(
         np.column_stack([np.ones(len(fit)), fit[terms]]), fit["y"].to_numpy(), rcond=None
@@ -123,7 +123,7 @@ def solved(fit: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
 def test_har_x_is_the_better_of_two_regressions_on_means_calendar_and_panel(
     panel_result: Evaluation,
 ) -> None:
-    """One regression over both tickers or one for each, as the select block prefers."""
+    """One regression over both tickers or one for each, as the validation days prefer."""
     histories = load_histories(PANEL, Path(), (), None)
     panel = build_panel(histories, ["range"], universe=["AAA", "BBB"])
     assert panel.shared_inputs.shape[1] == 11 + 6
@@ -133,16 +133,19 @@ def test_har_x_is_the_better_of_two_regressions_on_means_calendar_and_panel(
     }
     both = pd.concat(frames, names=["ticker"]).reset_index("ticker")
     # A regression of the deviation from the 22-day mean, one of its terms, is the same one.
-    learnt = both[both["warm"] & (both["day"] <= pd.Timestamp(FIT_UNTIL))]
-    both["pooled"] = solved(learnt, both)
+    fitted = both[both["warm"] & (both["day"] <= pd.Timestamp(TRAIN_UNTIL))]
+    both["pooled"] = solved(fitted, both)
     both["per ticker"] = np.concatenate(
-        [solved(learnt[learnt["ticker"] == name], frame) for name, frame in frames.items()]
+        [solved(fitted[fitted["ticker"] == name], frame) for name, frame in frames.items()]
     )
-    chosen = panel_result.choices["range"]["har-x"]
-    select = both[
-        (both["day"] > pd.Timestamp(FIT_UNTIL)) & (both["day"] <= pd.Timestamp(SELECT_UNTIL))
+    chosen = panel_result.by_target["range"].choices["har-x"]
+    validation = both[
+        (both["day"] > pd.Timestamp(TRAIN_UNTIL)) & (both["day"] <= pd.Timestamp(VALIDATION_UNTIL))
     ]
-    errors = {name: ((select[name] - select["y"]) ** 2).mean() for name in ("pooled", "per ticker")}
+    errors = {
+        name: ((validation[name] - validation["y"]) ** 2).mean()
+        for name in ("pooled", "per ticker")
+    }
     assert chosen == min(errors, key=errors.__getitem__)
     expected = both.set_index(["ticker", "day"])[chosen]
     table = panel_result.forecasts

@@ -1,4 +1,4 @@
-"""The same folds on a cluster: two local Ray workers, one of which dies at its work."""
+"""The same folds on a cluster: two local Ray workers, one of which dies."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two workers of a Ray that was begun here."""
+    """Two workers of a Ray cluster started here."""
     ray = pytest.importorskip("ray", reason="the extra is not installed: pip install '.[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -31,27 +31,27 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_a_worker_that_dies_is_begun_again_and_nothing_changes(
+def test_a_worker_that_dies_is_restarted_and_nothing_changes(
     tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(BARS, settings=SETTINGS, home=tmp_path)
     here = forecasts(walked(tmp_path))
-    died, real = tmp_path / "died", walk_forward.run_unit
+    died, real = tmp_path / "died", walk_forward.run_fold
 
-    def dies_once(panel, unit, recipe, start=None):  # type: ignore[no-untyped-def]
-        if unit.fold.number == 2 and not died.exists():
+    def dies_once(panel, task, recipe, start=None):  # type: ignore[no-untyped-def]
+        if task.fold.number == 2 and not died.exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(panel, unit, recipe, start)
+        return real(panel, task, recipe, start)
 
-    monkeypatch.setattr(walk_forward, "run_unit", dies_once)
-    walk = Walk(refit_every=25, twins=False, jobs=2, backend="ray")
+    monkeypatch.setattr(walk_forward, "run_fold", dies_once)
+    walk = Walk(refit_every=25, same_inputs=False, jobs=2, backend="ray")
     there = forecasts(walked(tmp_path, walk))
     assert died.exists()
     pd.testing.assert_series_equal(there, here)
 
 
-def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray.util.joblib", None)
     with pytest.raises(UsageError, match=r"pip install 'forecaster\[ray\]'"):
         fan_out(len, [("one",)], 2, "ray")

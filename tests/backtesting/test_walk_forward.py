@@ -1,4 +1,4 @@
-"""Walk-forward: fitted before its report days, resumed where it stopped, in any process."""
+"""Walk-forward: trained before its test days, resumed where it stopped, in any process."""
 
 import os
 import shutil
@@ -13,16 +13,20 @@ import pandas as pd
 import pytest
 
 from forecaster.backtesting import fold, walk_forward
+from forecaster.backtesting.fold import FoldForecasts, FoldTask
+from forecaster.backtesting.walk_forward import WorkFolder
 from forecaster.errors import UsageError
+from forecaster.evaluation.distributions import Point
+from forecaster.evaluation.splits import Fold, Split
 from forecaster.pipeline import evaluate as evaluating
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
-BARS = ragged_bars({"AAA": 420, "BBB": 300, "CCC": 50})  # CCC begins in the report block
+BARS = ragged_bars({"AAA": 420, "BBB": 300, "CCC": 50})  # CCC begins on a test day
 SETTINGS = TrainSettings(hidden=4, max_steps=20, target="return,range")
-WALK = Walk(refit_every=25, twins=False)
+WALK = Walk(refit_every=25, same_inputs=False)
 KEYS = ["ticker", "as_of", "target", "forecaster"]
 
 
@@ -34,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def walked(home: Path, walk: Walk = WALK, bars: pd.DataFrame = BARS) -> Evaluation:
-    return evaluate(bars=bars, home=home, walk=walk, baselines="quick")
+    return evaluate(bars=bars, home=home, walk=walk, benchmarks="quick")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def forecasts(result: Evaluation, name: str = "lstm") -> pd.Series:
     return table.set_index(["target", "ticker", "session"])["forecast"]
 
 
-def test_each_fold_ends_its_blocks_before_its_report_days(result: Evaluation) -> None:
+def test_each_fold_ends_its_blocks_before_its_test_days(result: Evaluation) -> None:
     folds = result.folds
     assert len(folds) == 3 and (folds["train_until"] < folds["validation_until"]).all()
     assert (folds["validation_until"] < folds["first"]).all()
@@ -58,15 +62,15 @@ def test_each_fold_ends_its_blocks_before_its_report_days(result: Evaluation) ->
 def test_the_first_fold_is_the_version_itself_and_later_ones_are_not(
     home: Path, result: Evaluation
 ) -> None:
-    never = forecasts(walked(home, Walk(twins=False)))
+    never = forecasts(walked(home, Walk(same_inputs=False)))
     again = forecasts(result).reindex(never.index)
     first = never.index.get_level_values("session") <= pd.Timestamp(result.folds["last"].iloc[0])
     np.testing.assert_array_equal(again[first], never[first])
     assert (again[~first] != never[~first]).mean() > 0.9
 
 
-def test_a_ticker_that_begins_in_the_report_block_joins(result: Evaluation) -> None:
-    table = result.per_ticker
+def test_a_ticker_that_begins_on_a_test_day_joins(result: Evaluation) -> None:
+    table = result.table("scores_by_ticker")
     days = table[(table["target"] == "range") & (table["metric"] == "mse")]
     assert set(days["ticker"]) == {"AAA", "BBB", "CCC"}
     assert result.forecasts["session"].min() < BARS[BARS["ticker"] == "CCC"]["session"].min()
@@ -76,18 +80,18 @@ def test_a_ticker_that_begins_in_the_report_block_joins(result: Evaluation) -> N
     "walk",
     [
         pytest.param(WALK, marks=pytest.mark.slow),
-        Walk(refit_every=25, train_days=150, twins=False),
+        Walk(refit_every=25, train_days=150, same_inputs=False),
     ],
 )
 def test_no_fold_sees_beyond_its_days(home: Path, walk: Walk) -> None:
     """Nonsense after a date in the second fold changes no forecast made until then."""
-    whole = walked(home, walk)
-    cut = pd.Timestamp(whole.folds["first"].iloc[1]) + pd.Timedelta(days=9)
+    full = walked(home, walk)
+    cut = pd.Timestamp(full.folds["first"].iloc[1]) + pd.Timedelta(days=9)
     wild = BARS.copy()
     later = wild["session"] > cut
     wild.loc[later, ["open", "high", "low", "close"]] *= 3.0
     wild.loc[later, "volume"] = 1.0
-    expected = whole.forecasts[whole.forecasts["session"] <= cut].set_index(KEYS)
+    expected = full.forecasts[full.forecasts["session"] <= cut].set_index(KEYS)
     found = walked(home, walk, wild).forecasts.set_index(KEYS).reindex(expected.index)
     assert len(expected) > 300
     np.testing.assert_array_equal(found["forecast"], expected["forecast"])
@@ -95,7 +99,7 @@ def test_no_fold_sees_beyond_its_days(home: Path, walk: Walk) -> None:
 
 
 @pytest.mark.parametrize("train_days", [None, 150])
-def test_the_fit_is_handed_no_day_outside_its_blocks(
+def test_the_fit_is_given_no_day_outside_its_blocks(
     home: Path, train_days: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed = []
@@ -106,7 +110,7 @@ def test_the_fit_is_handed_no_day_outside_its_blocks(
         return real(panel, split, settings, start=start)
 
     monkeypatch.setattr(fold, "fit_panel", spied)
-    found = walked(home, Walk(refit_every=25, train_days=train_days, twins=False))
+    found = walked(home, Walk(refit_every=25, train_days=train_days, same_inputs=False))
     assert len(handed) == (3 if train_days else 2)  # an expanding first fold is the version's own
     for (first, last, split), row in zip(
         handed, found.folds[-len(handed) :].itertuples(), strict=True
@@ -118,21 +122,23 @@ def test_the_fit_is_handed_no_day_outside_its_blocks(
 @pytest.mark.slow
 def test_a_warm_start_begins_where_the_fold_before_ended(home: Path) -> None:
     cold, warm = (
-        forecasts(walked(home, Walk(refit_every=25, weights=weights, twins=False)))
+        forecasts(walked(home, Walk(refit_every=25, weights=weights, same_inputs=False)))
         for weights in ("cold", "warm")
     )
     assert (cold != warm).any() and (cold == warm).any()
 
 
 def test_seeds_give_a_spread_and_an_ensemble(home: Path) -> None:
-    found = walked(home, Walk(seeds=2, twins=False))
-    seeds = found.seeds[found.seeds["target"] == "return"].set_index("metric").loc["log_score"]
+    found = walked(home, Walk(seeds=2, same_inputs=False))
+    part = found.by_target["return"]
+    seeds = part.scores_by_seed.set_index("metric").loc["log_score"]
     assert seeds["seeds"] == 2 and seeds["min"] < seeds["mean"] < seeds["max"]
     assert seeds["mean"] == pytest.approx((seeds["min"] + seeds["max"]) / 2)
-    own = found.scorecard("return").set_index("forecaster")["log_score"]
+    scores = part.scores[part.scores["metric"] == "log_score"]
+    own = scores.set_index("forecaster")["value"]
     assert own["lstm"] in (pytest.approx(seeds["min"]), pytest.approx(seeds["max"]))
     assert own["lstm-x2"] >= seeds["mean"]  # a mixture is better than its members on average
-    assert any(one.forecaster == "lstm-x2" for one in found.comparisons)
+    assert any(one.forecaster == "lstm-x2" for one in part.comparisons.all)
 
 
 KILLED = """
@@ -144,11 +150,11 @@ ended_after_a_fold(Path(sys.argv[1]), lambda: os.kill(os.getpid(), signal.SIGKIL
 
 
 def ended_after_a_fold(home: Path, end: Callable[[], None]) -> None:
-    """Walk forward until the first fold is kept."""
+    """Walk forward until the first fold is stored."""
 
-    class Dies(walk_forward.WorkFolder):
-        def keep(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-            super().keep(name, arrays)
+    class Dies(WorkFolder):
+        def save(self, task: FoldTask, found: FoldForecasts) -> None:
+            super().save(task, found)
             end()
 
     with pytest.MonkeyPatch.context() as patch:
@@ -174,7 +180,7 @@ def killed(home: Path) -> None:
 
 
 @pytest.mark.parametrize("stopped", [interrupted, pytest.param(killed, marks=pytest.mark.slow)])
-def test_a_run_stopped_after_a_fold_goes_on_with_the_next(
+def test_a_run_stopped_after_a_fold_continues_with_the_next(
     tmp_path: Path,
     home: Path,
     result: Evaluation,
@@ -186,35 +192,43 @@ def test_a_run_stopped_after_a_fold_goes_on_with_the_next(
     unfinished = tmp_path / "models" / ".unfinished"
     assert len(list(unfinished.glob("evaluate-*/model-fold001-*"))) == 1
     fitted: list[str] = []
-    real = walk_forward.run_unit
+    real = walk_forward.run_fold
 
-    def counted(panel, unit, recipe, start=None):  # type: ignore[no-untyped-def]
-        fitted.append(unit.name)
-        return real(panel, unit, recipe, start)
+    def counted(panel, task, recipe, start=None):  # type: ignore[no-untyped-def]
+        fitted.append(task.name)
+        return real(panel, task, recipe, start)
 
-    monkeypatch.setattr(walk_forward, "run_unit", counted)
+    monkeypatch.setattr(walk_forward, "run_fold", counted)
     again = walked(tmp_path)
     assert fitted == ["model-fold002-seed0"]
     pd.testing.assert_series_equal(forecasts(again), forecasts(result))
     assert not list(unfinished.glob("evaluate-*"))
 
 
-def test_a_damaged_result_is_fitted_again(home: Path, result: Evaluation) -> None:
-    from forecaster.backtesting.walk_forward import WorkFolder
-
+def test_a_corrupt_result_is_fitted_again(home: Path) -> None:
+    """A transposed weight, and none for a task that was never stored."""
+    split = Split(train_until=np.datetime64("2020-01-01"), validation_until=np.datetime64("2021"))
+    only = Fold(number=0, split=split, train_from=None, until=np.datetime64("2022-01-01"))
+    one, two = (FoldTask(kind="model", fold=only, seed=seed) for seed in (1, 2))
+    weight = np.arange(6).reshape(2, 3).T
+    found = FoldForecasts(
+        rows=np.arange(3), forecasts=(Point(np.arange(3.0)),), linear=None, weights={"w": weight}
+    )
     work = WorkFolder(home, {"some": "thing"})
-    work.keep("one", {"a": np.arange(3.0), "b": np.arange(6).reshape(2, 3).T})
-    np.testing.assert_array_equal(work.kept("one")["b"], np.arange(6).reshape(2, 3).T)
-    file = next(work.folder.glob("one.*"))
+    work.save(one, found)
+    read = work.load(one)
+    np.testing.assert_array_equal(read.weights["w"], weight)
+    np.testing.assert_array_equal(read.forecasts[0].mean(), np.arange(3.0))
+    file = next(work.folder.glob("model-fold000-seed1.*"))
     file.write_bytes(file.read_bytes()[:-9])
-    assert work.kept("one") is None and work.kept("two") is None
+    assert work.load(one) is None and work.load(two) is None
     work.remove()
     assert not work.folder.exists()
 
 
 @pytest.mark.slow
 def test_processes_forecast_what_one_process_does(home: Path, result: Evaluation) -> None:
-    walk = Walk(refit_every=25, twins=False, jobs=2)
+    walk = Walk(refit_every=25, same_inputs=False, jobs=2)
     pd.testing.assert_series_equal(forecasts(walked(home, walk)), forecasts(result))
 
 

@@ -18,7 +18,7 @@ from typer.testing import Result
 from forecaster.cli.predict import ENDS
 from tests.cli.conftest import QUICK
 
-FAST = ["--no-twins", "--baselines", "quick"]
+FAST = ["--no-same-inputs", "--benchmarks", "quick"]
 TINY = ["--hidden", "4", "--max-steps", "6"]
 HORIZONS = [
     ["--bptt", "full", "--bptt-memory", "recompute"],
@@ -123,12 +123,21 @@ def test_tickers_file(run: Run, home: Path, tmp_path: Path) -> None:
     assert run("train", "--tickers-file", tmp_path / "none", "--home", home).exit_code == 2
 
 
-def test_evaluate_prints_benchmarks_the_split_and_a_comparison(run: Run, home: Path) -> None:
-    done = run("evaluate", "--no-twins", "--home", home)
+def test_evaluate_prints_benchmarks_days_and_conclusions(run: Run, home: Path) -> None:
+    done = run("evaluate", "--no-same-inputs", "--home", home)
     assert done.exit_code == 0
-    for word in ("fit", "select", "report", "zero-return", "ar5", "persistence", "har", "har-x"):
+    for word in (
+        "train",
+        "validation",
+        "test",
+        "zero-return",
+        "ar5",
+        "persistence",
+        "har",
+        "har-x",
+    ):
         assert word in done.stdout
-    assert done.stdout.count("verdict lstm is ") >= 2
+    assert done.stdout.count("conclusion  LSTM vs ") >= 2
     assert "AAA" in done.stdout
 
 
@@ -145,11 +154,11 @@ def evaluated(
 
 def test_evaluate_json_has_what_scripts_rely_on(evaluated: tuple[dict, pd.DataFrame]) -> None:
     content, _ = evaluated
-    assert {"schema", "version", "target", "blocks", "scores", "per_ticker"} <= set(content)
+    assert {"schema", "version", "target", "blocks", "scores", "scores_by_ticker"} <= set(content)
     assert content["target"] == "return,range"
-    assert set(content["blocks"]) == {"fit", "select", "report"}
+    assert set(content["blocks"]) == {"train", "validation", "test"}
     assert {"forecaster", "metric", "value", "days"} <= set(content["scores"][0])
-    assert {row["ticker"] for row in content["per_ticker"]} == {"AAA", "BBB", "CCC"}
+    assert {row["ticker"] for row in content["scores_by_ticker"]} == {"AAA", "BBB", "CCC"}
 
 
 def test_evaluate_scores_one_target_of_several(run: Run, home: Path) -> None:

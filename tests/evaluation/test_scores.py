@@ -1,16 +1,24 @@
 """Every score by hand or by another's code, and a reason where there is none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import metrics
 
 from forecaster.evaluation.conformal import Intervals
-from forecaster.evaluation.coverage import coverage_by, pit_histogram
+from forecaster.evaluation.coverage import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.distributions import Point, StudentT
 from forecaster.evaluation.multiple_comparisons import day_weights
 from forecaster.evaluation.quantiles import Quantiles
-from forecaster.evaluation.scores import PINBALL_LEVELS, SCORES, Outcomes, daily_correlations, score
+from forecaster.evaluation.scores import (
+    PINBALL_LEVELS,
+    SCORES,
+    Outcomes,
+    daily_correlations,
+    implausible_scores,
+    score,
+)
 from forecaster.evaluation.significance import newey_west_t
 
 nan = np.nan
@@ -39,7 +47,7 @@ def test_the_scores_are_those_of_sklearn_and_scipy():
     assert tuple(found) == SCORES
     assert found["mse"] == pytest.approx(metrics.mean_squared_error(y, mean))
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(y, mean))
-    assert found["direction_accuracy"] == pytest.approx(metrics.accuracy_score(y > 0, mean > 0))
+    assert found["directional_accuracy"] == pytest.approx(metrics.accuracy_score(y > 0, mean > 0))
     assert found["mcc"] == pytest.approx(metrics.matthews_corrcoef(y > 0, mean > 0))
     assert found["r2_over_zero"] == pytest.approx(1 - np.sum((y - mean) ** 2) / np.sum(y**2))
     assert found["skill"] == found["r2_over_zero"]
@@ -71,7 +79,7 @@ def test_moves_are_away_from_the_reference():
         reference=np.ones(2),
     )
     found = values(rows)
-    assert found["direction_accuracy"].value == 0.5
+    assert found["directional_accuracy"].value == 0.5
     assert found["skill"].value == pytest.approx(1 - (0.25 + 1.44) / 2.0)
 
 
@@ -113,7 +121,7 @@ def test_tickers_that_share_a_shock_are_drawn_together():
     assert (a.low, a.high) == (pytest.approx(b.low), pytest.approx(b.high))
 
 
-def test_calibrated_intervals_replace_the_stated_ones():
+def test_conformal_intervals_replace_those_of_the_distribution():
     rows = table()
     wide = {c: np.column_stack([rows.y - 1.0, rows.y + 1.0]) for c in (0.8, 0.95)}
     held = Outcomes(
@@ -142,13 +150,17 @@ def outcomes(mean, y, days=None, tickers=1):
 @pytest.mark.parametrize(
     ("rows", "metric", "reason"),
     [
-        (outcomes(np.ones(60), np.zeros(60)), "skill", "tomorrow = today makes no error"),
+        (outcomes(np.ones(60), np.zeros(60)), "skill", "naive forecast makes no error"),
         (outcomes(np.ones(60), np.zeros(60)), "r2_over_zero", "every outcome is zero"),
-        (outcomes(np.zeros(60), np.ones(60)), "direction_accuracy", "never takes a side"),
-        (outcomes(np.ones(60), np.ones(60)), "mcc", "one of the sides"),
+        (
+            outcomes(np.zeros(60), np.ones(60)),
+            "directional_accuracy",
+            "never forecasts a direction",
+        ),
+        (outcomes(np.ones(60), np.ones(60)), "mcc", "one of the directions"),
         (outcomes(np.ones(60), np.ones(60)), "log_score", "no density"),
-        (outcomes(np.ones(60), np.ones(60)), "coverage_80", "states no interval"),
-        (outcomes(np.ones(60), np.ones(60)), "width_95", "states no interval"),
+        (outcomes(np.ones(60), np.ones(60)), "coverage_80", "point forecast has no interval"),
+        (outcomes(np.ones(60), np.ones(60)), "width_95", "point forecast has no interval"),
         (outcomes(np.ones(60), np.ones(60)), "ic", "no day with at least 5 series"),
         (outcomes(np.ones(60), np.arange(60.0), tickers=6), "rank_ic", "are equal"),
         (outcomes(np.ones(60), np.arange(60.0), tickers=6), "rank_ic_t", "are equal"),
@@ -188,8 +200,49 @@ def test_days_with_few_series_are_left_out_of_the_correlation():
     assert found[0] == pytest.approx(1.0) and np.isnan(found[1]) and reason == ""
 
 
-def test_pits_and_coverage_by_hand():
+def test_pits_and_mean_by_hand():
     counts = pit_histogram(np.array([0.0, 0.04, 0.5, 1.0, nan]), bins=10)
     assert counts.tolist() == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
-    found = coverage_by(np.array([1.0, 0.0, 1.0, nan, 1.0]), np.array([7, 7, 7, 7, 3]))
+    found = mean_by(np.array([1.0, 0.0, 1.0, nan, 1.0]), np.array([7, 7, 7, 7, 3]))
     assert found == {3: (1.0, 1), 7: (pytest.approx(2 / 3), 3)}
+
+
+def test_interval_scores_by_hand():
+    """Width 2, plus 10 times the distance of a miss at 80 %."""
+    bounds = np.array([[-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0], [nan, nan]])
+    found = interval_scores(bounds, np.array([0.0, 1.5, -2.0, 0.0]), 0.8)
+    np.testing.assert_allclose(found, [2.0, 7.0, 12.0, nan])
+
+
+def pooled(days, *, target="return", **values):
+    """Pooled scores of one forecaster."""
+    return pd.DataFrame(
+        [(target, "lstm", metric, number, days, days) for metric, number in values.items()],
+        columns=["target", "forecaster", "metric", "value", "days", "forecasts"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "level"), [("skill", 0.0101, 0.01), ("directional_accuracy", 0.56, 0.55)]
+)
+def test_scores_that_are_too_good_are_alarms(metric, number, level):
+    """From 250 days on; not a day earlier."""
+    (alarm,) = implausible_scores(pooled(250, **{metric: number}))
+    assert (alarm.forecaster, alarm.metric) == ("lstm", metric)
+    assert (alarm.value, alarm.level) == (number, level)
+    assert implausible_scores(pooled(249, **{metric: number})) == ()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pooled(1000, skill=0.01, directional_accuracy=0.55),
+        pooled(1000, skill=nan, directional_accuracy=nan),
+        pooled(1000, skill=-0.5, mse=3.0, mae=2.0),
+        pooled(1000, target="range", skill=0.4, directional_accuracy=0.7),
+    ],
+    ids=["at the levels", "undefined", "losing", "range"],
+)
+def test_plausible_scores_are_no_alarms(table):
+    """The levels themselves, undefined values, losses, and targets that can be forecast."""
+    assert implausible_scores(table) == ()

@@ -1,7 +1,6 @@
-"""Prices that nothing can be said of give nulls with a reason: no NaN, no crash, no warning."""
+"""Degenerate prices give nulls with a reason: no NaN, no crash, no warning."""
 
 import json
-import math
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -10,9 +9,11 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import pytest
 
-from forecaster.cli.output import _plain
+from forecaster.cli.evaluate import _print_target, json_content
+from forecaster.database import to_json
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.train import train
+from forecaster.report.sentences import conclusions
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of
 
@@ -40,17 +41,6 @@ def evaluated(case: str) -> Evaluation:
         return evaluate(bars=bars, home=home, walk=Walk(seeds=1))
 
 
-def holes(content: object, path: str = "") -> list[str]:
-    """Every place of a number that JSON does not know."""
-    if isinstance(content, dict):
-        return [hole for key, item in content.items() for hole in holes(item, f"{path}/{key}")]
-    if isinstance(content, list | tuple):
-        return [
-            hole for number, item in enumerate(content) for hole in holes(item, f"{path}/{number}")
-        ]
-    return [path] if isinstance(content, float) and not math.isfinite(content) else []
-
-
 @pytest.mark.parametrize(
     "case",
     [
@@ -60,15 +50,13 @@ def holes(content: object, path: str = "") -> list[str]:
 )
 def test_nulls_have_a_reason(case: str) -> None:
     found = evaluated(case)
-    content = found.content()
-    plain = _plain({**content, "scores": [], "per_ticker": []})
-    assert holes(plain) == []
-    json.dumps(_plain(content), allow_nan=False)
-    for table in (found.scores, found.per_ticker):
+    assert json.loads(to_json(json_content(found)))["version"] == found.version
+    for table in (found.scores, found.table("scores_by_ticker")):
         undefined = table["value"].isna()
         assert undefined.any() and (table["reason"][undefined] != "").all()
     for target in found.targets:
-        assert found.verdicts[target] and found.in_words(target)
+        assert conclusions(found, target)
+        _print_target(found, target)
 
 
 def test_a_price_that_never_moves_leaves_no_skill_to_tell() -> None:
@@ -78,13 +66,13 @@ def test_a_price_that_never_moves_leaves_no_skill_to_tell() -> None:
     ]
     rows = rows.set_index("metric")
     assert rows.loc["mse", "value"] == 0.0
-    assert rows.loc["skill", "reason"] == "tomorrow = today makes no error"
-    assert rows.loc["direction_accuracy", "reason"].startswith("the forecaster never takes a side")
-    assert found.verdicts["return"][0].startswith("lstm makes the same forecasts as zero-return")
+    assert rows.loc["skill", "reason"] == "the naive forecast makes no error"
+    assert rows.loc["directional_accuracy", "reason"].startswith("the forecaster never")
+    assert conclusions(found, "return")[0] == "LSTM vs zero return: same forecasts"
 
 
-def test_one_report_day_is_too_few_to_tell() -> None:
+def test_one_test_day_is_too_few_for_a_test() -> None:
     found = evaluated("one report day")
-    assert "over 1 day, too few to tell" in found.verdicts["return"][0]
-    assert all(one.p_value != one.p_value for one in found.comparisons)
-    assert "at least 20 are needed" in found.confidence_sets["return"].reason
+    assert "over 1 day, too few for a test" in conclusions(found, "return")[0]
+    assert all(one.p_value != one.p_value for one in found.by_target["return"].comparisons.all)
+    assert "at least 20 are needed" in found.by_target["return"].comparisons.mcs.reason

@@ -187,9 +187,9 @@ def test_walking_forward_refits_all_members(
 ) -> None:
     """The second training's seeds begin after the version's last: 8, 9 and 10."""
     home, _ = version
-    walk = Walk(refit_every=40, seeds=2, twins=False, weights=weights)
+    walk = Walk(refit_every=40, seeds=2, same_inputs=False, weights=weights)
     with caplog.at_level("INFO"):
-        result = evaluate(bars=BARS, home=home, walk=walk, baselines="quick")
+        result = evaluate(bars=BARS, home=home, walk=walk, benchmarks="quick")
     names = set(result.forecasts["forecaster"])
     assert len(result.folds) == 2 and {"lstm", "lstm-x2"} <= names
     refitted = [text for text in caplog.messages if text.startswith("member  3 of 3")]

@@ -1,4 +1,4 @@
-"""Evaluation and prediction: on unseen days, beside the baselines, without the future."""
+"""Evaluation and prediction: on test days, beside benchmarks, without the future."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,9 +25,9 @@ FORECASTER = "forecaster"
 SETTINGS = TrainSettings(hidden=8, max_steps=40, target="return,range,volume")
 BARS = ragged_bars(PANEL)
 LAST = BARS["session"].max().date()
-SHARED, TWINS = ["ridge", "trees"], ["linear-twin", "mlp-twin"]
+SHARED, SAME_INPUTS = ["ridge", "trees"], ["linear", "mlp"]
 DENSE = ["historical", "ewma-t", "garch-t", "egarch-t"]
-QUICKLY = {"baselines": "quick", "walk": Walk(twins=False)}
+QUICKLY = {"benchmarks": "quick", "walk": Walk(same_inputs=False)}
 
 
 @pytest.fixture(scope="module", params=["all", pytest.param(20, marks=pytest.mark.slow)])
@@ -47,9 +47,9 @@ def test_the_table_has_every_forecaster_on_the_same_days(result: Evaluation) -> 
     table = result.forecasts
     assert tuple(table.columns) == FORECAST_COLUMNS
     for target, names in {
-        "return": ["lstm", "zero-return", "mean", "ar5", *SHARED, *DENSE, *TWINS],
-        "range": ["lstm", "persistence", "mean", "har", "har-x", *SHARED, *TWINS],
-        "volume": ["lstm", "persistence", "mean", "har", "har-x", *SHARED, *TWINS],
+        "return": ["lstm", "zero-return", "mean", "ar5", *SHARED, *DENSE, *SAME_INPUTS],
+        "range": ["lstm", "persistence", "mean", "har", "har-x", *SHARED, *SAME_INPUTS],
+        "volume": ["lstm", "persistence", "mean", "har", "har-x", *SHARED, *SAME_INPUTS],
     }.items():
         rows = table[table["target"] == target]
         assert rows["forecaster"].unique().tolist() == names
@@ -59,12 +59,12 @@ def test_the_table_has_every_forecaster_on_the_same_days(result: Evaluation) -> 
         assert all(some == days[0] for some in days)
 
 
-def test_only_report_days_are_scored(result: Evaluation) -> None:
-    select_end = pd.Timestamp(result.blocks["select"][1])
-    assert result.forecasts["session"].min() > select_end
+def test_only_test_days_are_scored(result: Evaluation) -> None:
+    validation_end = pd.Timestamp(result.blocks["validation"][1])
+    assert result.forecasts["session"].min() > validation_end
     assert result.forecasts["session"].max() == pd.Timestamp(LAST)
-    fit, select, report = (result.blocks[name] for name in ("fit", "select", "report"))
-    assert fit[1] < select[0] <= select[1] < report[0]
+    train, validation, test = (result.blocks[name] for name in ("train", "validation", "test"))
+    assert train[1] < validation[0] <= validation[1] < test[0]
 
 
 def test_actuals_are_what_the_bars_say(result: Evaluation) -> None:
@@ -102,7 +102,7 @@ def test_persistence_is_todays_value(result: Evaluation) -> None:
         assert row.forecast == pytest.approx(value, abs=1e-9)
 
 
-def test_the_train_mean_is_that_of_the_fit_block(result: Evaluation) -> None:
+def test_the_mean_is_that_of_the_training_days(result: Evaluation) -> None:
     table = result.forecasts
     means = table[(table["forecaster"] == "mean") & (table["target"] == "range")]["forecast"]
     assert means.max() - means.min() < 1e-9
@@ -135,10 +135,10 @@ def test_no_forecast_sees_its_own_future(
     keys = ["ticker", "as_of", "target", "forecaster"]
     early = result.forecasts["session"] <= cut
     if benchmarks == "quick":
-        slow = ["trees", "garch-t", "egarch-t", *TWINS]
+        slow = ["trees", "garch-t", "egarch-t", *SAME_INPUTS]
         early &= ~result.forecasts["forecaster"].isin(slow)
     # A matrix product over days rounds by how many there are: the MLP alone has one.
-    exact = result.forecasts["forecaster"] != "mlp-twin"
+    exact = result.forecasts["forecaster"] != "mlp"
     expected = result.forecasts[early & exact].set_index(keys)["forecast"]
     rounded = result.forecasts[early & ~exact].set_index(keys)["forecast"]
     assert len(expected) > 1000 and len(rounded) > (90 if benchmarks == "all" else -1)

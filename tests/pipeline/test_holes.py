@@ -19,7 +19,7 @@ LAST = WHOLE["session"].max().date()
 DAYS = WHOLE["session"].unique()
 LOST = (WHOLE["ticker"] == "AAA") & WHOLE["session"].between(DAYS[560], DAYS[759])
 BARS = WHOLE[~LOST].reset_index(drop=True)
-QUICKLY = {"baselines": "quick", "walk": Walk(twins=False)}
+QUICKLY = {"benchmarks": "quick", "walk": Walk(same_inputs=False)}
 
 
 @pytest.fixture(scope="module", params=["all", pytest.param(30, marks=pytest.mark.slow)])

@@ -224,7 +224,10 @@ def test_an_lstm_beats_har_on_the_range_of_real_prices_and_claims_nothing_on_ret
     fetch(home=tmp_path, settings=FetchSettings(source="sample"))
     train(settings=TrainSettings(target="return,range"), home=tmp_path)
     result = evaluate(home=tmp_path)
-    mse = result.scorecard("range").set_index("forecaster")["mse"]
+    scores = result.scores[result.scores["metric"] == "mse"]
+    mse = scores[scores["target"] == "range"].set_index("forecaster")["value"]
     assert mse["lstm"] < 0.95 * mse["har"] < 0.95 * mse["persistence"]
-    against_zero = next(c for c in result.comparisons if c.benchmark == "zero-return")
+    against_zero = next(
+        c for c in result.by_target["return"].comparisons.all if c.benchmark == "zero-return"
+    )
     assert against_zero.verdict == "not distinguishable"

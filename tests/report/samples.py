@@ -1,15 +1,26 @@
-"""Tables of an evaluation small enough to know every number, and large enough to draw."""
+"""An evaluation small enough to know every number, and large enough to plot."""
+
+from datetime import date
 
 import numpy as np
 import pandas as pd
 
-from forecaster.report.evaluation import EvaluationTables
+from forecaster.evaluation.evaluation import (
+    Comparisons,
+    Evaluation,
+    EvaluationCount,
+    TargetEvaluation,
+)
+from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
+from forecaster.evaluation.significance import Comparison
+from forecaster.evaluation.splits import Walk
+from forecaster.report.evaluation import evaluation_page
 
 OWN, FIRST = "lstm", "zero-return"
 
 
 def forecast_rows(days: int = 300, tickers: int = 2, target: str = "return") -> pd.DataFrame:
-    """Three forecasters of noisy outcomes; the own one knows a little, and states intervals."""
+    """Three forecasters of noisy outcomes; the own one knows a little, and has intervals."""
     draw = np.random.default_rng(0)
     sessions = pd.bdate_range("2020-01-01", periods=days).astype("datetime64[s]")
     parts = []
@@ -26,30 +37,75 @@ def forecast_rows(days: int = 300, tickers: int = 2, target: str = "return") -> 
 
 
 def score_rows(target: str = "return") -> pd.DataFrame:
-    """A score that all have, and one that tomorrow = today has not."""
+    """A score that all have, and one that the naive forecast has not."""
     rows = [
         (target, OWN, "skill", 0.0123, 0.01, 0.02, ""),
         (target, OWN, "ic", None, None, None, "one series alone"),
         (target, FIRST, "skill", 0.0, 0.0, 0.0, ""),
-        (target, OWN, "direction_accuracy", 0.561, 0.5, 0.6, ""),
-        (target, FIRST, "direction_accuracy", None, None, None, "never takes a side"),
+        (target, OWN, "directional_accuracy", 0.561, 0.5, 0.6, ""),
+        (target, FIRST, "directional_accuracy", None, None, None, "never forecasts a direction"),
         (target, "mean", "skill", -0.001, -0.002, 0.0, ""),
     ]
     columns = ["target", "forecaster", "metric", "value", "low", "high", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(days=300, forecasts=600)
 
 
-def sample(**changes: object) -> EvaluationTables:
+def comparison(benchmark: str = FIRST, **changes: object) -> Comparison:
+    """A test of the own forecaster, significant unless changed."""
+    given = {"target": "return", "forecaster": OWN, "benchmark": benchmark, "days": 300}
+    given |= {"difference": -0.0123, "p_value": 0.001, "adjusted_p_value": 0.002, "tests": 2}
+    return Comparison(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def part_sample(target: str = "return", **changes: object) -> TargetEvaluation:
     """Everything that a page can show of one target."""
+    better, even = comparison(), comparison("mean", adjusted_p_value=0.5)
+    comparisons = Comparisons(
+        all=(better, even),
+        main=(better, even),
+        same_inputs=(),
+        by_ticker={"T000": better},
+        spa=SpaTest(benchmark=FIRST, forecasters=2, days=300, p_value=0.03),
+        mcs=ConfidenceSet(size=0.1, included=(OWN, "mean"), p_values={}, days=300),
+    )
+    columns = [*("target", "forecaster", "intervals", "by", "key"), "nominal", "coverage"]
+    given = {
+        "target": target,
+        "forecaster": OWN,
+        "scores": score_rows(target),
+        "scores_by_ticker": pd.DataFrame(),
+        "scores_by_seed": pd.DataFrame(columns=["metric", "seeds", "mean", "sd", "min", "max"]),
+        "coverage": pd.DataFrame(columns=[*columns, "forecasts", "interval_score"]),
+        "forecasts": forecast_rows(target=target),
+        "comparisons": comparisons,
+        "direction": {},
+        "backtests": {},
+        "pit": {OWN: [10, 20, 10, 0]},
+        "choices": {},
+        "unscored": (),
+    }
+    return TargetEvaluation(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def sample(*parts: TargetEvaluation, **changes: object) -> Evaluation:
+    """An evaluation of some targets, by default of `part_sample`."""
+    day = date(2020, 1, 1)
     given = {
         "version": "20200101-120000-lstm-abcdef01",
-        "verdicts": {"return": ["lstm is better than zero-return", "lstm is worse than garch-t"]},
-        "facts": {"days": "300", "looks": "2 looks at these days"},
-        "scores": score_rows(),
-        "forecasts": forecast_rows(),
-        "pit": {"return": [10, 20, 10, 0]},
-        "learning": {"seed 0": [(25, 0.9), (50, 0.7), (75, 0.8)]},
-        "settings": {"model": "lstm", "tickers": "T000, T001"},
-        "alarms": ["R2 of 20% is too good to be true"],
+        "walk": Walk(),
+        "count": EvaluationCount(same=1, total=2, questions=2),
+        "blocks": dict.fromkeys(("train", "validation", "test"), (day, day)),
+        "folds": pd.DataFrame({"fold": [1]}),
+        "by_target": {part.target: part for part in parts or (part_sample(),)},
+        "costs_bps": 5.0,
     }
-    return EvaluationTables(**{**given, **changes})  # type: ignore[arg-type]
+    return Evaluation(**{**given, **changes})  # type: ignore[arg-type]
+
+
+LEARNING = {"seed 0": [(25, 0.9), (50, 0.7), (75, 0.8)]}
+SETTINGS = {"model": "lstm", "tickers": "T000, T001"}
+
+
+def page_of(result: Evaluation | None = None) -> str:
+    """Render an evaluation with the samples' learning curve and settings."""
+    return evaluation_page(result or sample(), LEARNING, SETTINGS)

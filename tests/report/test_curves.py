@@ -1,4 +1,4 @@
-"""What is drawn of forecasts: each number worked out by hand."""
+"""Tables behind the figures: each number worked out by hand."""
 
 import numpy as np
 import pandas as pd
@@ -29,26 +29,26 @@ def table(**forecasts: list[float | None]) -> pd.DataFrame:
 
 def test_the_gain_ends_at_the_skill() -> None:
     """Errors 0, 0, 1 against 1, 1, 0 make gains of +1, +1, -1 of a loss of 2."""
-    found = curves.gains(table(own=[0, 1, 3], benchmark=[1, 2, 2]), ["rival"])
+    found = curves.gains(table(own=[0, 1, 3], benchmark=[1, 2, 2]), ["benchmark"])
     assert found["gain"].tolist() == [0.5, 1.0, 0.5]
     assert found["session"].tolist() == list(DAYS)
 
 
-def test_a_day_that_the_rival_lacks_is_no_gain() -> None:
+def test_a_day_that_the_benchmark_lacks_is_no_gain() -> None:
     """Neither its error nor the own one counts, in whatever form it is lacking."""
     rows = table(own=[0, 5, 3], benchmark=[1, None, 2])
     for given in (rows, rows[rows["forecast"].notna()]):
-        found = curves.gains(given, ["rival"])
+        found = curves.gains(given, ["benchmark"])
         assert found["gain"].tolist() == [1.0, 0.0]
 
 
-def test_a_rival_without_loss_is_left_out() -> None:
+def test_a_benchmark_without_loss_is_left_out() -> None:
     rows = table(own=[0, 0, 0], benchmark=[0, 1, 2])
-    assert curves.gains(rows, ["rival"]).empty
-    assert curves.gains_by_ticker(rows, ["rival"]).empty
+    assert curves.gains(rows, ["benchmark"]).empty
+    assert curves.gains_by_ticker(rows, ["benchmark"]).empty
 
 
-def test_the_rivals_drawn_are_tomorrow_is_today_and_the_best() -> None:
+def test_the_benchmarks_drawn_are_the_naive_forecast_and_the_best() -> None:
     rows = table(own=[0, 0, 0], bad=[9, 9, 9], persistence=[8, 8, 8], good=[0, 1, 1])
     assert curves.leading_benchmarks(rows) == ["persistence", "good", "bad"]
     assert curves.leading_benchmarks(rows, at_most=2) == ["persistence", "good"]
@@ -58,7 +58,7 @@ def test_log_scores_are_cumulated_in_nats_where_both_have_them() -> None:
     rows = table(own=[0, 0, 0], garch=[0, 0, 0], point=[0, 0, 0])
     rows["log_score"] = [1.0, 2.0, 3.0, 0.5, 2.5, None, None, None, None]
     found = curves.log_gains(rows)
-    assert set(found["rival"]) == {"garch"}
+    assert set(found["benchmark"]) == {"garch"}
     assert found["gain"].tolist() == [0.5, 0.0]
     assert curves.log_gains(rows.drop(columns="log_score")).empty
 
@@ -89,7 +89,7 @@ def test_bins_hold_like_numbers_of_forecasts_from_low_to_high() -> None:
 
 def test_coverage_counts_what_lies_inside_and_below() -> None:
     rows = table(own=[0, 0, 0]).assign(q025=0.0, q10=0.5, q90=1.5, q975=1.9)
-    below = curves.below_ends(rows).set_index("stated")["observed"]
+    below = curves.below_ends(rows).set_index("nominal")["observed"]
     assert below.to_dict() == pytest.approx({0.025: 0, 0.1: 1 / 3, 0.9: 2 / 3, 0.975: 2 / 3})
     by_ticker = curves.coverage_by_ticker(rows).set_index("interval")["coverage"]
     assert by_ticker.to_dict() == pytest.approx({"80 %": 1 / 3, "95 %": 2 / 3})
@@ -116,5 +116,5 @@ def test_without_intervals_there_is_no_coverage() -> None:
 def test_the_gain_by_ticker_is_the_skill_on_it() -> None:
     rows = table(own=[0, 1, 3], benchmark=[1, 2, 2])
     worse = table(own=[0, 1, 3], benchmark=[0, 1, 2.5]).assign(ticker="BBB")
-    found = curves.gains_by_ticker(pd.concat([rows, worse]), ["rival"])
+    found = curves.gains_by_ticker(pd.concat([rows, worse]), ["benchmark"])
     assert found.set_index("ticker")["gain"].to_dict() == {"AAA": 0.5, "BBB": -3.0}

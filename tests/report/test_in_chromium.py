@@ -12,7 +12,7 @@ import pytest
 from forecaster.report.evaluation import evaluation_page
 from tests.report.chromium import BINARY, Tab, chromium
 from tests.report.drawn import figures
-from tests.report.samples import forecast_rows, sample
+from tests.report.samples import LEARNING, forecast_rows, page_of, part_sample, sample
 from tests.report.test_memory_page import page as memory_page_of_samples
 
 WIDTHS, SCHEMES = (1280, 390), (False, True)
@@ -63,16 +63,13 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every kind of page, with the longest names that it must bear."""
     folder = tmp_path_factory.mktemp("pages")
-    long = sample(
-        version="20200101-120000-lstm-abcdef01" * 4,
-        forecasts=forecast_rows(days=60, tickers=45).assign(
-            ticker=lambda rows: rows["ticker"] + ".VERYLONGNAME"
-        ),
-        settings={"fingerprint": "0123456789abcdef" * 8, "tickers": "T000, " * 200},
-    )
+    rows = forecast_rows(days=60, tickers=45)
+    rows["ticker"] += ".VERYLONGNAME"
+    long = sample(part_sample(forecasts=rows), version="20200101-120000-lstm-abcdef01" * 4)
+    settings = {"fingerprint": "0123456789abcdef" * 8, "tickers": "T000, " * 200}
     texts = {
-        "evaluation": evaluation_page(sample()),
-        "long": evaluation_page(long),
+        "evaluation": page_of(),
+        "long": evaluation_page(long, LEARNING, settings),
         "memory": memory_page_of_samples(),
     }
     for name, text in texts.items():
@@ -132,7 +129,7 @@ def test_without_its_data_a_figure_is_empty(tab: Tab, pages: dict[str, Path]) ->
 
 
 @pytest.mark.slow
-def test_a_script_that_fails_and_a_foreign_request_would_be_heard(
+def test_a_script_that_fails_and_a_foreign_request_would_be_found(
     tab: Tab, pages: dict[str, Path]
 ) -> None:
     data = broken(pages["evaluation"], "no-json", '-data">{"', '-data">{{"')
@@ -152,7 +149,7 @@ def test_a_wide_table_would_be_seen_to_overflow(tab: Tab, pages: dict[str, Path]
     assert tab.ask(PAGE_WIDTH) > 390
 
 
-def test_figures_follow_the_screen_from_day_to_night(tab: Tab, pages: dict[str, Path]) -> None:
+def test_figures_follow_the_screen_from_light_to_dark(tab: Tab, pages: dict[str, Path]) -> None:
     """Light paper with dark ink, then the reverse, without loading anew."""
     tab.open(pages["evaluation"], dark=False)
     day = tab.ask(COLOURS)

@@ -1,4 +1,4 @@
-"""The rivals on the network's own inputs: fitted on the same days, forecast by the same code."""
+"""Benchmarks with the network's own inputs: fitted on the same days, forecast by the same code."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.backtesting.benchmarks import linear_twin, memoryless_twin
+from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.evaluation.benchmark_models import least_squares
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import HAR_INPUTS
-from forecaster.forecasting.fitting import fit_panel
+from forecaster.forecasting.data_set import build_dataset
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.fitting import base_alone, fit_panel
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -25,21 +27,27 @@ def panel() -> Panel:
     return build_panel(histories, SETTINGS.target, universe=["AAA", "BBB"])
 
 
+def linear_model(panel: Panel, split: Split) -> FittedModel:
+    """Fit the linear model with the network's inputs, without a network."""
+    linear = SETTINGS.model_copy(update={"base": "linear"})
+    return base_alone(build_dataset(panel, split, linear), SETTINGS)
+
+
 @pytest.fixture(scope="module")
 def split(panel: Panel) -> Split:
     return split_by_time(panel.days)
 
 
-def test_a_network_that_says_nothing_is_its_base(panel: Panel, split: Split) -> None:
-    """The linear twin is what a network on the linear base adds to."""
+def test_a_network_without_output_is_its_base(panel: Panel, split: Split) -> None:
+    """The linear model is what a network on the linear base adds to."""
     linear = SETTINGS.model_copy(update={"base": "linear"})
     network = fit_panel(panel, split, linear).model
     rows = np.ones(len(panel.days), dtype=bool)
-    twin = linear_twin(panel, split, SETTINGS)
+    alone = linear_model(panel, split)
     np.testing.assert_allclose(
-        twin.outputs(panel, rows), replace(network, networks=()).outputs(panel, rows)
+        alone.outputs(panel, rows), replace(network, networks=()).outputs(panel, rows)
     )
-    assert not np.allclose(twin.outputs(panel, rows), network.outputs(panel, rows))
+    assert not np.allclose(alone.outputs(panel, rows), network.outputs(panel, rows))
 
 
 def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split) -> None:
@@ -60,9 +68,9 @@ def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split)
     np.testing.assert_allclose(found, expected[known], atol=0.02)
 
 
-def test_the_memoryless_twin_reads_one_day(panel: Panel, split: Split) -> None:
-    """Other inputs yesterday change nothing of what it makes of today's."""
-    made = memoryless_twin(panel, split, SETTINGS).model
+def test_the_network_without_memory_reads_one_day(panel: Panel, split: Split) -> None:
+    """Its core is the MLP, on the inputs of the settings."""
+    made = fit_panel(panel, split, SETTINGS.model_copy(update=MEMORYLESS)).model
     network = made.networks[0]
     assert type(network.core.core).__name__ == "MLPCore"
     inputs = made.reader.inputs(panel)
@@ -72,7 +80,9 @@ def test_the_memoryless_twin_reads_one_day(panel: Panel, split: Split) -> None:
     assert inputs.shape[1] == len(made.reader.names) + 5
 
 
-def test_nothing_after_the_fit_block_touches_the_linear_twin(panel: Panel, split: Split) -> None:
+def test_no_day_after_training_touches_the_linear_model(
+    panel: Panel, split: Split
+) -> None:
     """Other outcomes and other inputs later: the same numbers, bit for bit."""
     later = panel.days > split.train_until
     draw = np.random.default_rng(0)
@@ -86,8 +96,8 @@ def test_nothing_after_the_fit_block_touches_the_linear_twin(panel: Panel, split
         columns=panel.columns | columns,
         y=np.where(later[:, None], panel.y * 7.0, panel.y),
     )
-    one, other = (linear_twin(given, split, SETTINGS).reader.base for given in (panel, wild))
+    one, other = (linear_model(given, split).reader.base for given in (panel, wild))
     assert one is not None and other is not None
-    # The last fit day's outcome is known; what comes after it is not read.
+    # The last training day's outcome is known; what comes after it is not read.
     np.testing.assert_array_equal(one.weights, other.weights)
     np.testing.assert_array_equal(one.intercepts, other.intercepts)
