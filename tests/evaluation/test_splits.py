@@ -62,7 +62,7 @@ def test_what_follows_train_until_is_halved():
 
 
 def test_what_precedes_validation_until_is_shared_14_to_3():
-    """With only the second border given, training and validation keep 70 to 15: of 34 days, 28 and 6."""
+    """With only the second border given, the rest is cut 70 to 15: of 34 days, 28 and 6."""
     split = split_by_time(days(100), validation_until=date(2000, 2, 3))
     assert counts(days(100), split) == [28, 6, 66]
 
