@@ -1,12 +1,12 @@
 """What inputs, a linear base and a memory bring, by walk-forward on the prices of a folder.
 
-Usage: python -m benchmarks.recipe DIR [--seeds 3] [--refit 252] [--block report|select]
+Usage: python -m benchmarks.recipe DIR [--seeds 3] [--refit 252] [--block test|validation]
            [--basis as-traded] [--set NAME=VALUE ...]
 
 DIR holds CSV or parquet files as `forecaster data import` takes them. The first 70 % of the days
-are fitted on, the next 10 % stop the training and calibrate, the last 20 % are reported; every
-`--refit` days all forecasters are fitted anew on what came before. `--block select` scores the
-select block instead, without refits: whoever tries recipes out must not look at the report.
+are trained on, the next 10 % stop the training and calibrate, the last 20 % are tested; every
+`--refit` days all forecasters are fitted again on the days before. `--block validation` scores the
+validation days instead, without refits: recipes are not chosen on test days.
 `--set` changes settings of `train`. Prints Markdown. One thread; 20 minutes for 20 tickers of 20
 years.
 """
@@ -21,16 +21,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from forecaster.backtesting.benchmarks import alone, memoryless_twin
+from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.evaluation.benchmark_models import least_squares
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.significance import daily, diebold_mariano
-from forecaster.evaluation.splits import Fold, Split, walk_folds
+from forecaster.evaluation.splits import Fold, Split, Walk, walk_folds
 from forecaster.evaluation.volatility import garch, refit_days
 from forecaster.forecasting.data_set import build_dataset
-from forecaster.forecasting.fitting import fit
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.fitting import base_alone, fit
 from forecaster.pipeline.data_import import import_files
 from forecaster.settings import TrainSettings
 
@@ -47,10 +48,10 @@ class Forecasts:
     losses: dict[tuple[str, str, str], np.ndarray] = field(default_factory=dict)
 
     def add(
-        self, name: str, target: str, stated: Predictive, y: np.ndarray, rows: np.ndarray
+        self, name: str, target: str, forecast: Predictive, y: np.ndarray, rows: np.ndarray
     ) -> None:
         """Score the rows of one fold."""
-        part, outcome = stated.take(rows), y[rows]
+        part, outcome = forecast.take(rows), y[rows]
         found = {"mse": (part.mean() - outcome) ** 2}
         if not isinstance(part, Point):
             found |= {"nll": -part.log_density(outcome), "crps": part.crps(outcome)}
@@ -60,7 +61,7 @@ class Forecasts:
 
 
 def panel_of(folder: Path, basis: str) -> Panel:
-    """Import a folder's prices into a home that is thrown away, and lay them side by side."""
+    """Import a folder's prices into a temporary home and build their panel."""
     files = sorted(file for file in folder.iterdir() if file.suffix in (".csv", ".parquet"))
     with tempfile.TemporaryDirectory() as place:
         import_files(files, basis=basis, home=Path(place))  # type: ignore[arg-type]
@@ -70,14 +71,14 @@ def panel_of(folder: Path, basis: str) -> Panel:
 
 
 def folds_of(panel: Panel, refit: int, block: str) -> Iterator[tuple[Fold, np.ndarray]]:
-    """Give each fold and the rows (N,) that it is scored on."""
+    """Yield each fold and the rows (N,) that it is scored on."""
     days = np.unique(panel.days)
     train_until, validation_until = (days[round(share * len(days)) - 1] for share in SHARES)
     split = Split(train_until=train_until, validation_until=validation_until)
-    every = None if block == "select" else refit
-    for fold in walk_folds(panel.outcome_days, split, refit_every=every):
-        chosen = fold.select if block == "select" else fold.report
-        yield fold, chosen(panel.outcome_days)
+    walk = Walk(refit_every=None if block == "validation" else refit)
+    for fold in walk_folds(panel.outcome_days, split, walk):
+        _, validation, test = fold.masks(panel.outcome_days)
+        yield fold, validation if block == "validation" else test
 
 
 def run_fold(
@@ -86,37 +87,42 @@ def run_fold(
     """Fit every forecaster on one fold and score its rows."""
     dataset = build_dataset(panel, fold.split, settings)
     base, wanted = dataset.reader.base, np.flatnonzero(rows)
-    fit_rows = fold.fit(panel.outcome_days)
+    train_rows = fold.masks(panel.outcome_days)[0]
 
-    def score(name: str, stated: tuple[Predictive, ...]) -> None:
+    def score(name: str, model: FittedModel) -> tuple[Predictive, ...]:
+        found = tuple(model.distributions(panel, rows).values())
         for k, target in enumerate(TARGETS):
             known = wanted[np.isfinite(panel.y[wanted, k])]
-            out.add(name, target, stated[k], panel.y[:, k], known)
+            out.add(name, target, found[k], panel.y[:, k], known)
+        return found
 
-    score("linear twin", alone(dataset, settings).predictive(panel, rows))
+    score("linear", base_alone(dataset, settings))
     members: dict[str, list[tuple[Predictive, ...]]] = {"lstm": [], "mlp": []}
     for seed in range(seeds):
         seeded = settings.model_copy(update={"seed": seed})
-        made = fit(dataset, seeded, torch.device("cpu")).fitted
-        benchmark = memoryless_twin(panel, fold.split, seeded, base).fitted
-        for name, fitted in (("lstm", made), ("mlp", benchmark)):
-            stated = fitted.predictive(panel, rows)
-            members[name].append(stated)
-            score(f"{name} {seed}", stated)
+        horizon = None if settings.bptt_k2 == "auto" else settings.bptt_k2
+        without_memory = seeded.model_copy(update={**MEMORYLESS, "bptt_k2": horizon})
+        same_inputs = build_dataset(panel, fold.split, without_memory, base)
+        for name, given, own in (
+            ("lstm", dataset, seeded),
+            ("mlp", same_inputs, without_memory),
+        ):
+            model = fit(given, own, torch.device("cpu")).model
+            members[name].append(score(f"{name} {seed}", model))
     for k, target in enumerate(TARGETS[1:], start=1):
         shared = np.nan_to_num(panel.shared_inputs)
         terms = panel.har_terms(target)
         y = panel.y[:, k]
         known = wanted[np.isfinite(y[wanted])]
         for name, x in (("har", terms), ("har-x", np.column_stack([terms, shared]))):
-            out.add(name, target, Point(least_squares(x, y, fit_rows)), y, known)
+            out.add(name, target, Point(least_squares(x, y, train_rows)), y, known)
         for name, parts in members.items():
             mean = np.mean([part[k].mean() for part in parts], axis=0)
             out.add(f"{name} mean of {seeds}", target, Point(mean), y, known)
 
 
 def volatilities(panel: Panel, refit: int, first: np.datetime64, out: Forecasts) -> None:
-    """Score GARCH and EGARCH, fitted anew as often as the rest."""
+    """Score GARCH and EGARCH, fitted again as often as the rest."""
     k = TARGETS.index("return")
     refits = refit_days(panel.days, first, refit)
     for kind in ("garch", "egarch"):
@@ -129,7 +135,7 @@ def volatilities(panel: Panel, refit: int, first: np.datetime64, out: Forecasts)
 
 
 def table(out: Forecasts, days: np.ndarray, benchmarks: dict[str, tuple[str, str]]) -> None:
-    """Print each forecaster's mean loss and how it stands to the rivals of its target."""
+    """Print each forecaster's mean loss and its difference to the benchmarks of its target."""
     for target in TARGETS:
         kinds = ("nll", "crps", "mse") if target == "return" else ("mse",)
         for loss in kinds:
@@ -163,7 +169,7 @@ def main() -> None:
     parser.add_argument("--basis", default="as-traded")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--refit", type=int, default=252)
-    parser.add_argument("--block", choices=("report", "select"), default="report")
+    parser.add_argument("--block", choices=("test", "validation"), default="test")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -173,13 +179,15 @@ def main() -> None:
     out, folds = Forecasts(len(panel.days)), list(folds_of(panel, given.refit, given.block))
     for fold, rows in folds:
         run_fold(panel, fold, rows, settings, given.seeds, out)
-        print(f"fold {fold.number}: fit until {fold.split.train_until}, {rows.sum():,} rows scored")
+        print(
+            f"fold {fold.number}: train until {fold.split.train_until}, {rows.sum():,} rows scored"
+        )
     split = folds[0][0].split
-    before = split.train_until if given.block == "select" else split.validation_until
+    before = split.train_until if given.block == "validation" else split.validation_until
     volatilities(panel, given.refit, before, out)
-    others = ("har", "linear twin", f"mlp mean of {given.seeds}")
+    others = ("har", "linear", f"mlp mean of {given.seeds}")
     benchmarks = {
-        "return": ("garch-t", "egarch-t", "linear twin"),
+        "return": ("garch-t", "egarch-t", "linear"),
         "range": others,
         "volume": others,
     }

@@ -1,9 +1,9 @@
 """A no-refit walk-forward at scale: 500 tickers x 2,520 days, invented, a trained LSTM 64.
 
-Usage: python -m benchmarks.walk_forward [--tickers 500] [--days 2520] [--report-share 0.5]
+Usage: python -m benchmarks.walk_forward [--tickers 500] [--days 2520] [--test-share 0.5]
 
-Times the panel, the forecasts (one forward over every history, the linear twin's too), the
-adaptive intervals and the scores apart; baselines and bootstraps are not among the forecasts.
+Times the panel, the forecasts (one forward over every history, the linear model's too) and
+the adaptive intervals apart, without benchmarks and bootstraps.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from forecaster.backtesting.walk_forward import Walk, WorkFolder, walk_forward
+from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.loading import load_histories
 from forecaster.data.sessions import sessions_between
-from forecaster.evaluation.splits import Split, walk_folds
+from forecaster.evaluation.splits import Walk, walk_folds
 from forecaster.forecasting.forecast_tables import adaptive_intervals
 from forecaster.forecasting.loading import load_model
 from forecaster.forecasting.model_manifest import recipe_of
@@ -75,42 +75,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tickers", type=int, default=500)
     parser.add_argument("--days", type=int, default=2520)
-    parser.add_argument("--report-share", type=float, default=0.5)
+    parser.add_argument("--test-share", type=float, default=0.5)
     options = parser.parse_args()
     bars = bars_of(options.tickers, options.days)
     days = np.unique(bars["session"])
-    select = int(len(days) * (1.0 - options.report_share))
+    validated = int(len(days) * (1.0 - options.test_share))
     settings = TrainSettings(
         target="return,range",
         hidden=64,
         max_steps=25,
-        train_until=pd.Timestamp(days[int(select * 0.8)]).date(),
-        validation_until=pd.Timestamp(days[select]).date(),
+        train_until=pd.Timestamp(days[int(validated * 0.8)]).date(),
+        validation_until=pd.Timestamp(days[validated]).date(),
     )
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        timed("train, 25 updates", lambda: train(bars, settings=settings, home=home))
+        timed("train, 25 steps", lambda: train(bars, settings=settings, home=home))
         manifest = find_version(home)
-        trained = load_model(home, manifest)
+        model = load_model(home, manifest)
         histories = load_histories(bars, home, (), None)
-        panel, _ = timed("panel", lambda: trained.panel(histories))
-        blocks = manifest.data.blocks
-        split = Split(
-            train_until=np.datetime64(blocks.train_until, "D"),
-            validation_until=np.datetime64(blocks.validation_until, "D"),
-        )
-        folds = walk_folds(panel.outcome_days, split)
+        panel, _ = timed("panel", lambda: model.panel(histories))
+        folds = walk_folds(panel.outcome_days, model.split)
         walk, work = Walk(same_inputs=False), WorkFolder(home, {})
-        made, seconds = timed(
+        (seeds, _), seconds = timed(
             "forecasts, two models",
-            lambda: walk_forward(panel, trained, recipe_of(manifest), folds, walk, work),
+            lambda: walk_forward(panel, model, recipe_of(manifest), folds, walk, work),
         )
-        own = made.seeds[0]
+        own = seeds[0]
         count = int(np.isfinite(own[0].mean()).sum())
         for target, forecast in zip(panel.targets, own, strict=True):
             timed(
                 f"intervals, {target}",
-                lambda t=target, f=forecast: adaptive_intervals(panel, t, f, split.train_until),
+                lambda t=target, f=forecast: adaptive_intervals(
+                    panel, t, f, model.split.train_until
+                ),
             )
     print(f"{count:,} days forecast of {len(panel.days):,} read; limit {LIMIT:.0f} s")
     raise SystemExit(0 if seconds < LIMIT else 1)

@@ -278,10 +278,10 @@ def _coverage(part: "TargetEvaluation") -> list[str]:
         pooled = rows[rows["by"] == "all"].iloc[0]
         each = rows[rows["by"] == "ticker"]["coverage"]
         ends = f" ({100 * each.min():.1f}–{percent(each.max())} by ticker)" if len(each) > 1 else ""
-        lines.append(
-            f"{percent(pooled['nominal'], '.0f')}: {percent(pooled['coverage'])}{ends}, interval score "
-            f"{pooled['interval_score']:#.3g}{', uncalibrated' if kind == 'uncalibrated' else ''}"
-        )
+        score = f"interval score {pooled['interval_score']:#.3g}"
+        score += ", uncalibrated" if kind == "uncalibrated" else ""
+        nominal = percent(pooled["nominal"], ".0f")
+        lines.append(f"{nominal}: {percent(pooled['coverage'])}{ends}, {score}")
     return lines
 
 

@@ -32,8 +32,8 @@ from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Fold, Split, Walk, walk_folds
-from forecaster.forecasting.forecast_tables import adaptive_intervals
 from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.forecast_tables import adaptive_intervals
 from forecaster.forecasting.loading import load_model, version_histories, warn_of_changed_bars
 from forecaster.forecasting.model_manifest import recipe_of
 from forecaster.registry.champion import find_version

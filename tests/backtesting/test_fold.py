@@ -45,9 +45,12 @@ def test_a_network_without_output_is_its_base(panel: Panel, split: Split) -> Non
     rows = np.ones(len(panel.days), dtype=bool)
     alone = linear_model(panel, split)
     np.testing.assert_allclose(
-        alone.outputs(panel, rows), replace(network, networks=()).outputs(panel, rows)
+        alone.raw_by_member(panel, rows)[0],
+        replace(network, networks=()).raw_by_member(panel, rows)[0],
     )
-    assert not np.allclose(alone.outputs(panel, rows), network.outputs(panel, rows))
+    assert not np.allclose(
+        alone.raw_by_member(panel, rows)[0], network.raw_by_member(panel, rows)[0]
+    )
 
 
 def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split) -> None:
@@ -64,7 +67,7 @@ def test_the_har_base_is_least_squares_on_hars_terms(panel: Panel, split: Split)
     fit, _, report = split.masks(panel.outcome_days)
     expected = least_squares(one.har_terms("range"), one.y[:, 0], fit)
     known = report & np.isfinite(one.y[:, 0])
-    found = base.forecast(one, report)[known, 0]
+    found = base.distributions(one, report)["range"].mean()[known]
     np.testing.assert_allclose(found, expected[known], atol=0.02)
 
 
@@ -75,14 +78,12 @@ def test_the_network_without_memory_reads_one_day(panel: Panel, split: Split) ->
     assert type(network.core.core).__name__ == "MLPCore"
     inputs = made.reader.inputs(panel)
     rows = np.ones(len(panel.days), dtype=bool)
-    raw = made.outputs(panel, rows)
+    raw = made.raw_by_member(panel, rows)[0]
     assert raw.shape[1] == 5 and np.isfinite(raw).all()
     assert inputs.shape[1] == len(made.reader.names) + 5
 
 
-def test_no_day_after_training_touches_the_linear_model(
-    panel: Panel, split: Split
-) -> None:
+def test_no_day_after_training_touches_the_linear_model(panel: Panel, split: Split) -> None:
     """Other outcomes and other inputs later: the same numbers, bit for bit."""
     later = panel.days > split.train_until
     draw = np.random.default_rng(0)
