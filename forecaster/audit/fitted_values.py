@@ -169,7 +169,7 @@ def benchmark_values(panel: Panel, made: BenchmarkForecasts, change: Alteration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class SecondFold:
     """The second of two folds of the test days, `every` trading days long, and its settings."""
 
     fold: Fold
@@ -178,7 +178,7 @@ class Walk:
     settings: TrainSettings
 
     @classmethod
-    def over(cls, panel: Panel, split: Split, settings: TrainSettings) -> "Walk":
+    def over(cls, panel: Panel, split: Split, settings: TrainSettings) -> "SecondFold":
         """Cut the test days, at least two, in two folds."""
         days = np.unique(panel.outcome_days[split.masks(panel.outcome_days)[2]])
         every = -(-len(days) // 2)

@@ -17,7 +17,7 @@ from forecaster.audit.fitted_values import (
     TRAIN_STAGES,
     WALK_FORWARD,
     Recipe,
-    Walk,
+    SecondFold,
 )
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
@@ -239,7 +239,7 @@ def _selected_stages(dataset: Dataset, made: FitResult) -> Stages:
 
 def _compare_walk(subject: Subject, comparison: Comparison) -> None:
     """Compare what a fold of the test days fits, and its forecasts on its first day."""
-    walk = Walk.over(subject.panel, subject.recipe.split, subject.recipe.validated())
+    walk = SecondFold.over(subject.panel, subject.recipe.split, subject.recipe.validated())
     walked = walk.run(subject.panel)
     weights, forecasts = Values.of_numbers(walked.weights), walk.forecasts(subject.panel, walked)
 
