@@ -26,6 +26,9 @@ P = ParamSpec("P")
 _SCHEMA_NUMBERS = {
     "audit": 2,
     "evaluate": 2,
+    "memory": 2,
+    "models.list": 2,
+    "models.show": 2,
     "predict": 2,
     "retrain": 2,
     "score": 2,

@@ -38,7 +38,7 @@ def test_memory_json_is_one_object(run: Run, short_home: Path) -> None:
     done = run("memory", "--lags", 60, "--bptt-tolerance", 0.2, "--home", short_home, "--json")
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout)
-    assert content["schema"] == "forecaster.memory/1"
+    assert content["schema"] == "forecaster.memory/2"
     assert content["lags"] == 60 and len(content["gradient_by_lag"]) == 61
     assert [row["horizon"] for row in content["bias"]] == [1, 2, 5, 10, 21, 42]
     assert content["advised"]["k2"] == 2 * content["advised"]["k1"]

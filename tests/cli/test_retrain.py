@@ -79,7 +79,7 @@ def test_quiet_says_nothing_where_all_is_well(run, home, last):
 def test_json_is_one_object_with_the_forecasts(run, home, last):
     done = retrained(run, home, "--as-of", last, "--json")
     content = json.loads(done.stdout)
-    assert content["schema"] == "forecaster.retrain/1"
+    assert content["schema"] == "forecaster.retrain/2"
     (one,) = content["nights"]
     assert one["night"] == str(last) and len(one["forecasts"]) == 6
     assert json.loads(retrained(run, home, "--dry-run", "--json").stdout)["plan"] is not None
