@@ -43,6 +43,9 @@ COVERED_BY: dict[str, str] = {
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
     "settings/sections": "settings/test_settings_sources.py",
+    "audit/fitted_values": "cli/test_audit.py",
+    "data/exchanges": "data/test_sessions.py",
+    "data/trading_calendar": "data/test_sessions.py",
 }
 
 

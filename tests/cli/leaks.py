@@ -34,7 +34,8 @@ def unfinished_bar_stored(patch: pytest.MonkeyPatch) -> None:
 
 
 def as_of_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loading, "_cut", lambda history, until: history)
+    real = loading._from_table
+    patch.setattr(loading, "_from_table", lambda bars, wanted, until: real(bars, wanted, None))
 
 
 def _own_columns(change: Callable[[History, Columns], Columns]) -> Plant:
