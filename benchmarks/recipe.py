@@ -31,7 +31,7 @@ from forecaster.evaluation.splits import Fold, Split, Walk, walk_folds
 from forecaster.evaluation.volatility import garch, refit_days
 from forecaster.forecasting.data_set import build_dataset
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.fitting import base_alone, fit
+from forecaster.forecasting.fitting import fit
 from forecaster.pipeline.data_import import import_files
 from forecaster.settings import TrainSettings
 
@@ -86,7 +86,7 @@ def run_fold(
 ) -> None:
     """Fit every forecaster on one fold and score its rows."""
     dataset = build_dataset(panel, fold.split, settings)
-    base, wanted = dataset.reader.base, np.flatnonzero(rows)
+    base, wanted = dataset.model.reader.base, np.flatnonzero(rows)
     train_rows = fold.masks(panel.outcome_days)[0]
 
     def score(name: str, model: FittedModel) -> tuple[Predictive, ...]:
@@ -96,7 +96,7 @@ def run_fold(
             out.add(name, target, found[k], panel.y[:, k], known)
         return found
 
-    score("linear", base_alone(dataset, settings))
+    score("linear", dataset.model)
     members: dict[str, list[tuple[Predictive, ...]]] = {"lstm": [], "mlp": []}
     for seed in range(seeds):
         seeded = settings.model_copy(update={"seed": seed})

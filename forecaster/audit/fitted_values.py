@@ -107,10 +107,10 @@ def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages
         made: its result.
         validation: whether the validation losses count.
     """
-    reader, base = dataset.reader, dataset.reader.base
+    reader, base = dataset.model.reader, dataset.model.reader.base
     scales = {
         **_scaler("input", reader.scaler.mean, reader.scaler.scale),
-        **_scaler("target", dataset.target_scaler.mean, dataset.target_scaler.scale),
+        **_scaler("target", dataset.model.target_scaler.mean, dataset.model.target_scaler.scale),
     }
     fitted: Numbers = {}
     if base is not None:

@@ -66,7 +66,7 @@ class Subject:
             split = split_by_time(panel.days)
         recipe = Recipe.short(settings, split, max_steps)
         unselected = recipe.train(panel, select=False)
-        selected = recipe.train(panel, select=True, base=unselected[0].reader.base)
+        selected = recipe.train(panel, select=True, base=unselected[0].model.reader.base)
         return cls(
             histories=histories,
             panel=panel,
@@ -86,7 +86,7 @@ class Subject:
         yield BARS
         yield from (s for s in ROW_STAGES if s != "cross-section" or self.model.cross_section)
         yield SPLIT
-        base = self.unselected[0].reader.base
+        base = self.unselected[0].model.reader.base
         yield from (stage for stage in TRAIN_STAGES if stage != "base" or base is not None)
         yield from (CALIBRATION, BENCHMARKS, FORECASTS, INTERVALS, WALK_FORWARD)
 
@@ -227,7 +227,7 @@ def _compare_selected(subject: Subject, cut: np.datetime64, comparison: Comparis
             change,
         )
         if trains:
-            base = subject.unselected[0].reader.base
+            base = subject.unselected[0].model.reader.base
             trained = subject.recipe.train(panel, select=True, base=base)
             comparison.compare(reference, _selected_stages(*trained), change)
 

@@ -18,7 +18,7 @@ from forecaster.evaluation.mixture import Arrays, arrays_of, from_arrays
 from forecaster.evaluation.splits import Fold
 from forecaster.forecasting.data_set import build_dataset
 from forecaster.forecasting.fitted_model import FittedModel, Weights, ensemble_weights
-from forecaster.forecasting.fitting import base_alone, fit_panel
+from forecaster.forecasting.fitting import fit_panel
 from forecaster.settings import TrainSettings
 
 Kind = Literal["model", "mlp"]
@@ -139,7 +139,7 @@ def forecast_fold(
         else:
             known, _ = cut(panel, first=fold.train_from, last=fold.split.validation_until)
             settings = linear.model_copy(update={"base": "linear"})
-            alone = base_alone(build_dataset(known, fold.split, settings), linear)
+            alone = build_dataset(known, fold.split, settings).model
     forecasts, of_linear = (
         tuple(part.take(wanted) for part in one.distributions(seen, wanted).values()) if one else ()
         for one in (model, alone)

@@ -25,8 +25,12 @@ from forecaster.data.sequence_packing import (
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base
-from forecaster.forecasting.fitted_model import InputReader, forecastable_rows, forms_of
-from forecaster.models.heads import Form
+from forecaster.forecasting.fitted_model import (
+    FittedModel,
+    InputReader,
+    forecastable_rows,
+    forms_of,
+)
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
 from forecaster.training.epoch import Segments
@@ -45,18 +49,14 @@ _NEEDED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A panel with its split in time, and everything scaled on the training days.
+    """A panel with the model to be trained on it: split, scales and base, without networks.
 
-    `inputs` (N, F) are what `reader` computes, `y` (N, K) the scaled outcomes, `forms` the outputs
-    of each target. `usable` (N,) marks rows that the network can forecast: all rows, or those with
-    a complete window behind them.
+    `inputs` (N, F) are what the model reads, `y` (N, K) the scaled outcomes. `usable` (N,) marks
+    rows that the network can forecast: all, or those with a complete window behind them.
     """
 
     panel: Panel
-    split: Split
-    reader: InputReader
-    target_scaler: Scaler
-    forms: tuple[Form, ...]
+    model: FittedModel
     inputs: NDArray[np.float32]
     y: NDArray[np.float32]
     usable: NDArray[np.bool_]
@@ -64,13 +64,13 @@ class Dataset:
     @property
     def base_outputs(self) -> NDArray[np.float64] | float:
         """(N, R) raw outputs of the base; 0 without one."""
-        if self.reader.base is None:
+        if self.model.reader.base is None:
             return 0.0
-        return self.inputs[:, len(self.reader.names) :].astype(np.float64)
+        return self.inputs[:, len(self.model.reader.names) :].astype(np.float64)
 
     def rows(self, part: int) -> NDArray[np.bool_]:
         """(N, K) True where part 0 (train), 1 (validation) or 2 (test) has a known outcome."""
-        chosen = self.split.masks(self.panel.outcome_days)[part] & self.usable
+        chosen = self.model.split.masks(self.panel.outcome_days)[part] & self.usable
         scored: NDArray[np.bool_] = chosen[:, None] & np.isfinite(self.panel.y)
         return scored
 
@@ -121,12 +121,23 @@ def build_dataset(
     elif base is None:
         base = fit_base(kind, panel, (train & usable)[:, None] & np.isfinite(y), y, forms)
     reader = InputReader.of(panel, split.train_until, base)
-    return Dataset(
-        panel=panel,
+    model = FittedModel(
+        targets=panel.targets,
+        tickers=panel.tickers,
+        cross_section=len(panel.tickers) > 1,
         split=split,
+        network_name=settings.model,
+        networks=(),
+        lookback=settings.lookback,
         reader=reader,
         target_scaler=target_scaler,
         forms=forms,
+        shrinkage=np.zeros(len(forms)),
+        calibration={},
+    )
+    return Dataset(
+        panel=panel,
+        model=model,
         inputs=reader.inputs(panel),
         y=y,
         usable=usable,

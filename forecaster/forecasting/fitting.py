@@ -8,7 +8,7 @@ Shape letters: N rows of the panel, K targets.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from forecaster.forecasting.data_set import (
     validation_loss,
 )
 from forecaster.forecasting.fitted_model import (
-    Calibration,
     FittedModel,
     Weights,
     forecast_rows,
@@ -36,7 +35,6 @@ from forecaster.forecasting.fitted_model import (
     shrink,
     weights_of,
 )
-from forecaster.forecasting.memory import with_measured_horizon
 from forecaster.models.heads import LEVELS
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.settings import TrainSettings
@@ -113,7 +111,7 @@ def fit_panel(
     Args:
         panel: of the settings' targets; rows after the validation days change nothing.
         split: overrides the dates in `settings`.
-        settings: what to fit; the seed too.
+        settings: what to fit, with `bptt_k2` a number; the seed too.
         start: weights to start from (a warm start), named as by `ensemble_weights`; None for
             fresh ones.
 
@@ -121,8 +119,8 @@ def fit_panel(
         DataError: there is no training or no validation day to score.
         DivergedError: a loss or a gradient is not finite.
     """
-    dataset, device = build_dataset(panel, split, settings), choose_device(settings.device)
-    return fit(dataset, with_bptt_horizon(dataset, settings, device), device, start=start)
+    dataset = build_dataset(panel, split, settings)
+    return fit(dataset, settings, choose_device(settings.device), start=start)
 
 
 def fit(
@@ -151,7 +149,7 @@ def fit_ensemble(
 
     Args:
         dataset: what to fit on.
-        settings: with `bptt_k2` a number (see `with_bptt_horizon`); member m has the seed of the
+        settings: with `bptt_k2` a number (see `forecasting/memory.py`); member m has the seed of the
             settings plus m.
         device: where to compute; the networks come back to the CPU.
         start: weights to start from, named as by `ensemble_weights`; None for fresh ones.
@@ -181,28 +179,10 @@ def accepts_weights(dataset: Dataset, settings: TrainSettings, start: Weights) -
     """Whether every member could start from the weights of another training."""
     try:
         for member in range(settings.members):
-            _new_network(dataset, settings, member_weights(member, start))
+            new_network(dataset, settings, member_weights(member, start))
     except ArtifactError:
         return False
     return True
-
-
-def with_bptt_horizon(
-    dataset: Dataset, settings: TrainSettings, device: torch.device
-) -> TrainSettings:
-    """Replace `bptt_k2 = "auto"` by a number measured in a short first training.
-
-    Raises:
-        UsageError: the memory exceeds what was measured; the text suggests what to give instead.
-    """
-    if settings.bptt_k2 != "auto":
-        return settings
-
-    def first_stage(first: TrainSettings) -> Network:
-        done = _fit_member(dataset, first, device, None, lambda *ignored: None, Checkpointer())
-        return _new_network(dataset, first, done.weights).to(device)
-
-    return with_measured_horizon(dataset, settings, first_stage)
 
 
 def plan_of(settings: TrainSettings) -> BPTTPlan:
@@ -255,7 +235,7 @@ def _fit_member(
     checkpointer: Checkpointer,
 ) -> FittedMember:
     """Train a network on the training days; its weights are those of the best validation."""
-    network = _new_network(dataset, settings, start).to(device)
+    network = new_network(dataset, settings, start).to(device)
     arrays = TrainingArrays.on(device, dataset.inputs, dataset.y, dataset.rows(0))
     resume = checkpointer.left()
     progress = _Progress(network, resume, on_step)
@@ -290,20 +270,20 @@ def _fit_member(
     return FittedMember(weights=weights_of(network), validations=tuple(validations))
 
 
-def _new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None) -> Network:
+def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None) -> Network:
     """Build the network with fresh weights, or with those given."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     network = build_network(
         Architecture(
             model=settings.model,
-            inputs=len(dataset.reader.names),
+            inputs=len(dataset.model.reader.names),
             hidden=settings.hidden,
             layers=settings.layers,
             dropout=settings.dropout,
             input_dropout=settings.input_dropout,
-            forms=dataset.forms,
-            has_base=dataset.reader.base is not None,
+            forms=dataset.model.forms,
+            has_base=dataset.model.reader.base is not None,
             learned_start=settings.initial_state == "learned",
             bidirectional=settings.bidirectional,
         )
@@ -338,8 +318,8 @@ def calibrate(
     members: Sequence[FittedMember], dataset: Dataset, settings: TrainSettings
 ) -> FitResult:
     """Shrink and calibrate the forecasts of all members together by the validation outcomes."""
-    networks = [_new_network(dataset, settings, done.weights).eval() for done in members]
-    panel, scored, forms = dataset.panel, dataset.rows(1), dataset.forms
+    networks = [new_network(dataset, settings, done.weights).eval() for done in members]
+    panel, scored, forms = dataset.panel, dataset.rows(1), dataset.model.forms
     rows = np.asarray(scored.any(axis=1))
     inputs = torch.from_numpy(dataset.inputs)
     each = [forecast_rows(n, inputs, panel.offsets, settings.lookback, rows) for n in networks]
@@ -349,7 +329,7 @@ def calibrate(
         raw[:, columns] - base_locations, np.where(scored, dataset.y - base_locations, np.nan)
     )
     shrunk = [shrink(one, base, forms, factors) for one in each]
-    forecasts = mixture_of_members(shrunk, forms, dataset.target_scaler)
+    forecasts = mixture_of_members(shrunk, forms, dataset.model.target_scaler)
     y = np.where(scored, panel.y, np.nan)
     scores = np.column_stack([scores_of(*pair) for pair in zip(forecasts, y.T, strict=True)])
     calibration = {
@@ -357,42 +337,13 @@ def calibrate(
         for k, name in enumerate(panel.targets)
     }
     return FitResult(
-        model=_model(dataset, settings, networks, factors, calibration),
+        model=replace(
+            dataset.model,
+            networks=tuple(networks),
+            shrinkage=factors,
+            calibration=calibration,
+        ),
         validations_by_member=tuple(done.validations for done in members),
         residuals=y - np.column_stack([part.mean() for part in forecasts]),
         scores=scores,
-    )
-
-
-def base_alone(dataset: Dataset, settings: TrainSettings) -> FittedModel:
-    """Return the base of a data set as a model without a network, uncalibrated.
-
-    Raises:
-        ValueError: the data set has no base.
-    """
-    if dataset.reader.base is None:
-        raise ValueError("the data set has no base model; build it with one.")
-    return _model(dataset, settings, (), np.zeros(len(dataset.forms)), {})
-
-
-def _model(
-    dataset: Dataset,
-    settings: TrainSettings,
-    networks: Sequence[Network],
-    factors: np.ndarray,
-    calibration: Calibration,
-) -> FittedModel:
-    return FittedModel(
-        targets=dataset.panel.targets,
-        tickers=dataset.panel.tickers,
-        cross_section=len(dataset.panel.tickers) > 1,
-        split=dataset.split,
-        network_name=settings.model,
-        networks=tuple(networks),
-        lookback=settings.lookback,
-        reader=dataset.reader,
-        target_scaler=dataset.target_scaler,
-        forms=dataset.forms,
-        shrinkage=factors,
-        calibration=calibration,
     )

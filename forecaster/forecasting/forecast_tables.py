@@ -9,6 +9,7 @@ Shape letters: N rows of the panel, n chosen rows.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ FORECAST_COLUMNS = (
     *("last_close", "price_forecast", "price_actual"),
     *("q025", "q10", "q90", "q975", "log_score"),
 )
+ENDS = ("q025", "q10", "q90", "q975")
 PREDICTION_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast"),
     *("q025", "q10", "q90", "q975", "prob_up", "last_close", "price_forecast"),
@@ -85,35 +87,19 @@ def next_session_table(
         made: n forecasts.
         version: whose forecasts they are.
     """
-    level, close = panel.level[rows, panel.targets.index(target)], panel.close[rows]
-    price = close if target == "return" else np.full(len(close), np.nan)
-    forecast, ends = made.center + level, _interval_columns(made.intervals, level)
+    columns = _columns(panel, target, rows, made.center, made.intervals)
+    price = _price(panel, target, rows)
     prob_up = made.distribution.probability_above(0.0)
-    return pd.DataFrame(
-        {
-            "ticker": np.array(panel.tickers)[panel.series[rows]],
-            "as_of": panel.days[rows].astype("datetime64[s]"),
-            "session": pd.to_datetime(list(sessions)).astype("datetime64[s]"),
-            "target": target,
-            "forecaster": made.forecaster,
-            "forecast": forecast,
-            **ends,
-            "prob_up": np.where(np.isfinite(price), prob_up, np.nan),
-            "last_close": close,
-            "price_forecast": _priced(price, forecast),
-            **{f"price_{name}": _priced(price, end) for name, end in ends.items()},
-            "interval": list(made.interval_source),
-            "trained_on": made.trained_on,
-            "version": version,
-        },
-        columns=list(PREDICTION_COLUMNS),
-    )
-
-
-def _priced(price: np.ndarray, log_return: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # only a forged manifest forecasts that much
-        priced: np.ndarray = price * np.exp(log_return)
-    return priced
+    columns |= {
+        "session": pd.to_datetime(list(sessions)).astype("datetime64[s]"),
+        "forecaster": made.forecaster,
+        "prob_up": np.where(np.isfinite(price), prob_up, np.nan),
+        **{f"price_{end}": _priced(price, columns[end]) for end in ENDS},
+        "interval": list(made.interval_source),
+        "trained_on": made.trained_on,
+        "version": version,
+    }
+    return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
 
 
 def forecast_table(
@@ -137,36 +123,49 @@ def forecast_table(
         intervals: n of the same; None for the uncalibrated ones of the forecaster, if any.
     """
     k = panel.targets.index(target)
-    level, close = panel.level[rows, k], panel.close[rows]
-    mean, actual = forecast.mean() + level, panel.y[rows, k] + level
     if intervals is None and not isinstance(forecast, Point):
         intervals = uncalibrated_intervals(forecast)
-    base = close if target == "return" else np.full(len(rows), np.nan)
-    return pd.DataFrame(
-        {
-            "ticker": np.array(panel.tickers)[panel.series[rows]],
-            "as_of": panel.days[rows].astype("datetime64[s]"),
-            "session": panel.outcome_days[rows].astype("datetime64[s]"),
-            "target": target,
-            "forecaster": name,
-            "forecast": mean,
-            "actual": actual,
-            "last_close": close,
-            "price_forecast": base * np.exp(mean),
-            "price_actual": base * np.exp(actual),
-            **_interval_columns(intervals, level),
-            "log_score": forecast.log_density(panel.y[rows, k]),
-        },
-        columns=list(FORECAST_COLUMNS),
-    )
+    actual = panel.y[rows, k] + panel.level[rows, k]
+    columns = _columns(panel, target, rows, forecast.mean(), intervals)
+    columns |= {
+        "session": panel.outcome_days[rows].astype("datetime64[s]"),
+        "forecaster": name,
+        "actual": actual,
+        "price_actual": _priced(_price(panel, target, rows), actual),
+        "log_score": forecast.log_density(panel.y[rows, k]),
+    }
+    return pd.DataFrame(columns, columns=list(FORECAST_COLUMNS))
 
 
-def _interval_columns(intervals: Intervals | None, level: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the ends of the 80 and the 95 % interval, each (n,); NaN where there is none."""
-    if intervals is None:
-        return {name: np.full(len(level), np.nan) for name in ("q025", "q10", "q90", "q975")}
-    (q10, q90), (q025, q975) = (intervals.bounds[coverage].T + level for coverage in COVERAGES)
-    return {"q025": q025, "q10": q10, "q90": q90, "q975": q975}
+def _columns(
+    panel: Panel, target: str, rows: np.ndarray, center: np.ndarray, intervals: Intervals | None
+) -> dict[str, Any]:
+    """Return the columns that both tables have; interval ends are NaN where there is none."""
+    level = panel.level[rows, panel.targets.index(target)]
+    forecast, ends = center + level, dict.fromkeys(ENDS, np.full(len(rows), np.nan))
+    if intervals is not None:
+        (q10, q90), (q025, q975) = (intervals.bounds[each].T + level for each in COVERAGES)
+        ends = {"q025": q025, "q10": q10, "q90": q90, "q975": q975}
+    return {
+        "ticker": np.array(panel.tickers)[panel.series[rows]],
+        "as_of": panel.days[rows].astype("datetime64[s]"),
+        "target": target,
+        "forecast": forecast,
+        "last_close": panel.close[rows],
+        "price_forecast": _priced(_price(panel, target, rows), forecast),
+        **ends,
+    }
+
+
+def _price(panel: Panel, target: str, rows: np.ndarray) -> np.ndarray:
+    """(n,) the price that a return applies to; NaN for other targets."""
+    return panel.close[rows] if target == "return" else np.full(len(rows), np.nan)
+
+
+def _priced(price: np.ndarray, log_return: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # only a forged manifest forecasts that much
+        priced: np.ndarray = price * np.exp(log_return)
+    return priced
 
 
 def adaptive_intervals(

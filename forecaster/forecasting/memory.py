@@ -5,7 +5,7 @@ Shape letters: N rows of the panel, S series, T days measured, F inputs, K targe
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
 from forecaster.forecasting.data_set import Dataset, last_stops
+from forecaster.forecasting.fitting import fit_ensemble, new_network
 from forecaster.models.network import Network
 from forecaster.settings import DEFAULT_BPTT_K2, TrainSettings
 
@@ -180,22 +181,21 @@ def _rectangle(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     return np.sort(longest[:count]), int(capped[count - 1])
 
 
-def with_measured_horizon(
-    dataset: Dataset, settings: TrainSettings, fit: Callable[[TrainSettings], Network]
+def with_bptt_horizon(
+    dataset: Dataset, settings: TrainSettings, device: torch.device
 ) -> TrainSettings:
     """Replace `bptt_k2 = "auto"` by numbers measured on a network trained shortly.
-
-    Args:
-        dataset: what is trained on; only its training days are measured.
-        settings: with `bptt_k2` "auto".
-        fit: trains a fresh network by settings.
 
     Raises:
         UsageError: the memory exceeds what was measured; the text suggests what to give instead.
     """
+    if settings.bptt_k2 != "auto":
+        return settings
     steps = min(FIRST_STEPS, settings.max_steps)
+    first = settings.model_copy(update={"bptt_k2": None, "max_steps": steps, "members": 1})
+    (member,) = fit_ensemble(dataset, first, device)
     report = measure(
-        fit(settings.model_copy(update={"bptt_k2": None, "max_steps": steps})),
+        new_network(dataset, first, member.weights).to(device),
         dataset.panel,
         (dataset.inputs, dataset.y),
         np.asarray(dataset.rows(0).any(axis=1)),

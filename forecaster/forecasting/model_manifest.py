@@ -45,7 +45,7 @@ def make_manifest(
         code_version=forecaster.__version__,
         torch_version=str(torch.__version__),
         targets=list(panel.targets),
-        inputs=list(dataset.reader.names),
+        inputs=list(dataset.model.reader.names),
         network=NetworkPart(
             model=settings.model,
             hidden=settings.hidden,
@@ -65,12 +65,12 @@ def make_manifest(
             )
             for member in range(settings.members)
         ],
-        base=_base_part(dataset.reader.base),
-        scaler=_scaler_part(dataset.reader.scaler),
-        target_scaler=_scaler_part(dataset.target_scaler),
+        base=_base_part(dataset.model.reader.base),
+        scaler=_scaler_part(dataset.model.reader.scaler),
+        target_scaler=_scaler_part(dataset.model.target_scaler),
         shrinkage=fit.model.shrinkage.tolist(),
         data=_data_part(dataset, bars_hash),
-        training=_training_part(settings, fit.validations_by_member, dataset.reader.base),
+        training=_training_part(settings, fit.validations_by_member, dataset.model.reader.base),
         metrics={
             f"validation_mse_{target}": float(np.nanmean(residuals[:, k] ** 2))
             for k, target in enumerate(panel.targets)
@@ -85,7 +85,7 @@ def make_manifest(
 
 
 def _data_part(dataset: Dataset, bars_hash: str) -> DataPart:
-    panel, split = dataset.panel, dataset.split
+    panel, split = dataset.panel, dataset.model.split
     return DataPart(
         tickers=list(panel.tickers),
         cross_section=len(panel.tickers) > 1,

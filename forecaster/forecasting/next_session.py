@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import Panel
 from forecaster.errors import NAMED_AT_MOST, DataError, name_some
 from forecaster.forecasting.baseline import Baseline
+from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import TargetForecast, next_session_table
 from forecaster.forecasting.loading import load_model
 from forecaster.registry.manifest import Manifest
@@ -29,27 +29,7 @@ from forecaster.registry.manifest import Manifest
 log = logging.getLogger(__name__)
 
 
-class Model(Protocol):
-    """A fitted version, or the baseline.
-
-    `tickers` are those trained on, `known_until` the last day trained or validated on (NaT: none).
-    """
-
-    @property
-    def version(self) -> str: ...  # noqa: D102
-    @property
-    def targets(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def tickers(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def cross_section(self) -> bool: ...  # noqa: D102
-    @property
-    def known_until(self) -> np.datetime64: ...  # noqa: D102
-
-    def reads(self, ticker: str) -> bool: ...  # noqa: D102
-    def panel(self, histories: Sequence[History]) -> Panel: ...  # noqa: D102
-    def next_session(self, panel: Panel) -> dict[str, TargetForecast]: ...  # noqa: D102
-    def too_short(self, ticker: str, targets: Sequence[str]) -> str: ...  # noqa: D102
+Model = FittedModel | Baseline
 
 
 def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str]) -> Model:
@@ -65,7 +45,7 @@ def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str
 class ForecastRequest:
     """Which tickers to forecast (none means all), from which prices, as of which close.
 
-    `histories` are those of the tickers asked for.
+    `histories` are those of the tickers asked for, `max_stale` sessions that may be missing.
     """
 
     home: Path
@@ -85,13 +65,6 @@ class ForecastRequest:
         max_stale: int,
     ) -> "ForecastRequest":
         """Load the histories asked for.
-
-        Args:
-            home: the workspace.
-            tickers: which; none means all there are.
-            bars: a caller's own long table (see `train`), or None for the store of the home.
-            as_of: forecast as after the close of this day; None for now.
-            max_stale: sessions that may be missing at most.
 
         Raises:
             DataError: a ticker has no bar until `as_of`.

@@ -26,7 +26,7 @@ def log_header(
     dataset: Dataset, settings: TrainSettings, device: torch.device, plan: BPTTPlan
 ) -> None:
     """Log the header of a run, and what may surprise about its plan."""
-    panel, split = dataset.panel, dataset.split
+    panel, split = dataset.panel, dataset.model.split
     train, validation, test = (int(dataset.rows(part).any(axis=1).sum()) for part in range(3))
     log.info(
         "data    %d tickers, %s rows %s..%s   train %s until %s  validation %s until %s  test %s",
@@ -35,7 +35,7 @@ def log_header(
     )
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
-        *(_networks(settings), settings.hidden, len(dataset.reader.names)),
+        *(_networks(settings), settings.hidden, len(dataset.model.reader.names)),
         *(_heads(settings), device),
         " (--device auto found no GPU)"
         if settings.device == "auto" and device.type == "cpu"
@@ -65,7 +65,7 @@ def _heads(settings: TrainSettings) -> str:
 
 
 def _base(dataset: Dataset) -> str:
-    base = dataset.reader.base
+    base = dataset.model.reader.base
     if base is None:
         return "none: the network forecasts alone"
     return f"{base.kind}: {len(base.names)} inputs; the network forecasts the residual"

@@ -30,9 +30,9 @@ from forecaster.forecasting.fitting import (
     calibrate,
     fit_ensemble,
     plan_of,
-    with_bptt_horizon,
 )
 from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.forecasting.training_panel import training_panel

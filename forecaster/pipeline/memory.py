@@ -24,7 +24,7 @@ from forecaster.models.network import MEMORYLESS
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, read_manifest
-from forecaster.report.memory import MemoryFigures, memory_page
+from forecaster.report.memory import memory_page
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
@@ -150,53 +150,6 @@ def write_page(report: MemoryReport, file: Path) -> None:
         CannotWriteError: the folder is missing or read-only.
         StorageError: the disk is full or failed.
     """
-    page = memory_page(
-        f"Gradient horizon of {report.version}",
-        report.advice,
-        _facts(report),
-        report.profile.alarms,
-        _figures(report),
-    )
+    page = memory_page(report).encode()
     with output_file(file) as stream:
-        stream.write(page.encode())
-
-
-def _facts(report: MemoryReport) -> dict[str, str]:
-    profile, own = report.profile, report.profile.own
-    left = ", ".join(
-        f"{share:.0%}: {lag} days{' or more' if lag == profile.lags else ''}"
-        for share, lag in report.effective_memory.items()
-    )
-    return {
-        "plan of this version": report.plan.describe(),
-        "its bias": "none" if own is None else f"{own.bias:.2%}",
-        "gradient left": left,
-        "decay": f"{profile.decay:.4f} a day, half-life {profile.half_life:.1f} days",
-        "Lyapunov exponent": f"{profile.lyapunov:+.4f} a day",
-        "noise": f"standard error {profile.relative_noise:.0%} of the gradient's norm",
-        "measured on": f"{len(report.tickers)} series ({', '.join(report.tickers)}), "
-        f"{len(report.days):,} training days {report.days[0]}..{report.days[-1]}",
-    }
-
-
-def _figures(report: MemoryReport) -> MemoryFigures:
-    profile, states = report.profile, report.profile.states
-    return MemoryFigures(
-        days=report.days,
-        anchors=profile.anchors,
-        by_lag=profile.by_lag,
-        curve=profile.curve,
-        decay=profile.decay,
-        bias=report.bias,
-        noise=profile.relative_noise,
-        tolerance=report.tolerance,
-        k1=report.plan.k1 or report.plan.k2,
-        k2=report.plan.k2,
-        growth=profile.growth,
-        stretched_days=states.stretched_days,
-        stretch=states.stretch,
-        norms=states.norms,
-        cold=states.cold_start.cold,
-        warm=states.cold_start.warm,
-        validations=report.validations,
-    )
+        stream.write(page)

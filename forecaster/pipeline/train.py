@@ -11,7 +11,8 @@ import pandas as pd
 from forecaster import clock
 from forecaster.forecasting.data_set import prepare_dataset
 from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of, with_bptt_horizon
+from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of
+from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.forecasting.training_panel import training_panel

@@ -1,12 +1,11 @@
 """The page about a network's gradient horizon.
 
-Arrays and a table in, a page out; knows no network, no ticker and no file.
+A value in, a page out; knows no network and no file.
 
-Shape letters: T days, A anchors, R lags, W days since a cold start.
+Shape letters: A anchors.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,86 +13,59 @@ import plotly.graph_objects as go
 
 from forecaster.report.page import BLUE, GREY, INK, PALE, RED, Section, blank_figure, render_page
 
+if TYPE_CHECKING:
+    from forecaster.forecasting.memory import MemoryReport
+
 SMOOTHED = 21  # days that the local growth is averaged over
 SPANS = {"week": 5, "month": 21, "quarter": 63, "year": 252}
 DEEPEST = 1e-6  # relative to lag 0; smaller gradients are not visible
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MemoryFigures:
-    """The numbers behind the figures.
-
-    Args:
-        days: (T,) calendar days measured.
-        anchors: (A,) places in `days` of the errors that were traced back.
-        by_lag: (A, R + 1) gradient of day t's error by the state k days before.
-        curve: (R + 1,) its mean.
-        decay: factor per day fitted to the curve's older half.
-        bias: columns `horizon`, `bias`.
-        noise: standard error of the gradient over its norm; NaN if not known.
-        tolerance: relative bias asked for.
-        k1: of the plan, None for full BPTT.
-        k2: of the plan, None for full BPTT.
-        growth: (T,) log growth of an error carried back through each day.
-        stretched_days: (A,) places in `days` of the Jacobians measured.
-        stretch: (A,) their largest singular values.
-        norms: (T,) norm of the state.
-        cold: (W,) mean loss so many days after a start from the initial state.
-        warm: (W,) that of the same days with the state carried on.
-        validations: validation loss by optimizer step of each training, by its name; the first
-            is this one.
-    """
-
-    days: np.ndarray
-    anchors: np.ndarray
-    by_lag: np.ndarray
-    curve: np.ndarray
-    decay: float
-    bias: pd.DataFrame
-    noise: float
-    tolerance: float
-    k1: int | None
-    k2: int | None
-    growth: np.ndarray
-    stretched_days: np.ndarray
-    stretch: np.ndarray
-    norms: np.ndarray
-    cold: np.ndarray
-    warm: np.ndarray
-    validations: Mapping[str, Sequence[tuple[int, float]]]
-
-    @property
-    def lags_drawn(self) -> int:
-        """Lags up to where the curve is no longer visible, and a little beyond k2."""
-        seen = np.flatnonzero(self.curve >= DEEPEST * self.curve[0]).max(initial=0)
-        return min(len(self.curve), int(1.2 * max(seen, self.k2 or 0, SPANS["month"])) + 1)
-
-
-def memory_page(
-    title: str,
-    advice: str,
-    facts: Mapping[str, str],
-    alarms: Sequence[str],
-    figures: MemoryFigures,
-) -> str:
-    """Render everything on one page."""
+def memory_page(report: "MemoryReport") -> str:
+    """Render a memory report as one page."""
     sections = [
-        _by_date_and_lag(figures),
-        _curve(figures),
-        _bias(figures),
-        _growth(figures),
-        _states(figures),
-        _cold_start(figures),
-        *([_validations(figures)] if figures.validations else []),
+        _by_date_and_lag(report),
+        _curve(report),
+        _bias(report),
+        _growth(report),
+        _states(report),
+        _cold_start(report),
+        *([_validations(report)] if report.validations else []),
     ]
-    return render_page(title, advice, facts, alarms, sections)
+    title = f"Gradient horizon of {report.version}"
+    return render_page(title, report.advice, _facts(report), report.profile.alarms, sections)
 
 
-def _by_date_and_lag(figures: MemoryFigures) -> Section:
+def _facts(report: "MemoryReport") -> dict[str, str]:
+    profile, own = report.profile, report.profile.own
+    left = ", ".join(
+        f"{share:.0%}: {lag} days{' or more' if lag == profile.lags else ''}"
+        for share, lag in report.effective_memory.items()
+    )
+    return {
+        "plan of this version": report.plan.describe(),
+        "its bias": "none" if own is None else f"{own.bias:.2%}",
+        "gradient left": left,
+        "decay": f"{profile.decay:.4f} a day, half-life {profile.half_life:.1f} days",
+        "Lyapunov exponent": f"{profile.lyapunov:+.4f} a day",
+        "noise": f"standard error {profile.relative_noise:.0%} of the gradient's norm",
+        "measured on": f"{len(report.tickers)} series ({', '.join(report.tickers)}), "
+        f"{len(report.days):,} training days {report.days[0]}..{report.days[-1]}",
+    }
+
+
+def _lags_drawn(report: "MemoryReport") -> int:
+    """Count the lags up to where the curve is no longer visible, and a little beyond k2."""
+    curve = report.profile.curve
+    seen = np.flatnonzero(curve >= DEEPEST * curve[0]).max(initial=0)
+    return min(len(curve), int(1.2 * max(seen, report.plan.k2 or 0, SPANS["month"])) + 1)
+
+
+def _by_date_and_lag(report: "MemoryReport") -> Section:
     """Colour each anchor's lags and outline those that the plan keeps."""
-    lags = figures.lags_drawn
-    relative = figures.by_lag[:, :lags] / figures.by_lag[:, :1]
-    names = _names(figures.days[figures.anchors])
+    lags = _lags_drawn(report)
+    relative = report.profile.by_lag[:, :lags] / report.profile.by_lag[:, :1]
+    names = _names(report.days[report.profile.anchors])
     figure = blank_figure("days back", "")
     figure.add_heatmap(
         z=np.log10(np.maximum(relative, DEEPEST)),
@@ -110,10 +82,11 @@ def _by_date_and_lag(figures: MemoryFigures) -> Section:
     figure.update_yaxes(tickvals=np.arange(len(names)), ticktext=names, showgrid=False)
     words = "Each row traces the errors of one day back in time, on the mean of all series."
     kept = "Full BPTT keeps all of it."
-    if figures.k2 is not None and figures.k1 is not None:
-        _outline(figure, np.minimum(_kept(figures.anchors, figures.k1, figures.k2), lags))
+    k1, k2 = report.plan.k1 or report.plan.k2, report.plan.k2
+    if k1 is not None and k2 is not None:
+        _outline(figure, np.minimum(_kept(report.profile.anchors, k1, k2), lags))
         kept = (
-            f"The red line encloses what --bptt-k1 {figures.k1} --bptt-k2 {figures.k2} keeps when "
+            f"The red line encloses what --bptt-k1 {k1} --bptt-k2 {k2} keeps when "
             "a chunk starts with the first day; the gradient horizon of an error depends on its "
             "place in the chunk."
         )
@@ -141,21 +114,22 @@ def _kept(days: np.ndarray, k1: int, k2: int) -> np.ndarray:
     return np.asarray(days - np.maximum(chunk_end - k2, 0) + 1)
 
 
-def _curve(figures: MemoryFigures) -> Section:
+def _curve(report: "MemoryReport") -> Section:
     """Plot the mean gradient by lag with its fit, the plan's k2 and the calendar's spans."""
-    relative = (figures.curve / figures.curve[0])[: figures.lags_drawn]
+    curve, decay, k2 = report.profile.curve, report.profile.decay, report.plan.k2
+    relative = (curve / curve[0])[: _lags_drawn(report)]
     lags = np.arange(len(relative))
     figure = blank_figure("days back", "gradient, relative to the day itself")
     figure.add_scatter(x=lags, y=relative, mode="lines", line={"color": BLUE}, name="measured")
-    if 0.0 < figures.decay < 1.0:
+    if 0.0 < decay < 1.0:
         tail = lags[len(lags) // 2 :]
         middle = tail[len(tail) // 2]
         figure.add_scatter(
             x=tail,
-            y=relative[middle] * figures.decay ** (tail - middle),
+            y=relative[middle] * decay ** (tail - middle),
             mode="lines",
             line={"color": INK, "dash": "dot"},
-            name=f"falls by a factor of {figures.decay:.4f} a day",
+            name=f"falls by a factor of {decay:.4f} a day",
         )
     for name, span in SPANS.items():
         if span < len(lags):
@@ -165,10 +139,10 @@ def _curve(figures: MemoryFigures) -> Section:
                 textposition="top right" if span < len(lags) / 2 else "bottom left",
                 marker={"color": BLUE, "size": 8}, showlegend=False, cliponaxis=False,
             )  # fmt: skip
-    if figures.k2 is not None and figures.k2 < len(lags):
+    if k2 is not None and k2 < len(lags):
         figure.add_vline(
-            x=figures.k2, line={"color": RED, "dash": "dash"},
-            annotation={"text": f"--bptt-k2 {figures.k2}", "font": {"color": RED}},
+            x=k2, line={"color": RED, "dash": "dash"},
+            annotation={"text": f"--bptt-k2 {k2}", "font": {"color": RED}},
             annotation_position="top left",
         )  # fmt: skip
     figure.update_yaxes(type="log", exponentformat="power", nticks=8)
@@ -180,14 +154,17 @@ def _curve(figures: MemoryFigures) -> Section:
     )
 
 
-def _bias(figures: MemoryFigures) -> Section:
+def _bias(report: "MemoryReport") -> Section:
     """Plot the bias of the gradient by horizon, with the tolerance and the sampling noise."""
-    table = figures.bias[figures.bias["bias"] > DEEPEST**2]
+    table = report.bias[report.bias["bias"] > DEEPEST**2]
     figure = blank_figure("guaranteed gradient horizon k, days", "bias")
     figure.add_scatter(
         x=table["horizon"], y=table["bias"], mode="lines+markers", line={"color": BLUE}, name="bias"
     )
-    lines = [(figures.tolerance, INK, "tolerance", "dot"), (figures.noise, RED, "noise", "dash")]
+    lines = [
+        (report.tolerance, INK, "tolerance", "dot"),
+        (report.profile.relative_noise, RED, "noise", "dash"),
+    ]
     for level, colour, name, dash in lines:
         if np.isfinite(level) and len(table):
             ends = [table["horizon"].min(), table["horizon"].max()]
@@ -206,19 +183,20 @@ def _bias(figures: MemoryFigures) -> Section:
     )
 
 
-def _growth(figures: MemoryFigures) -> Section:
+def _growth(report: "MemoryReport") -> Section:
     """Plot the factor by which errors grow on their way through each day, and its maximum."""
-    smooth = pd.Series(figures.growth).rolling(SMOOTHED, center=True, min_periods=1).mean()
-    figure, days = blank_figure("", "factor per day"), _names(figures.days)
+    states, growth = report.profile.states, report.profile.growth
+    smooth = pd.Series(growth).rolling(SMOOTHED, center=True, min_periods=1).mean()
+    figure, days = blank_figure("", "factor per day"), _names(report.days)
     figure.add_scatter(
-        x=days, y=np.exp(figures.growth), mode="lines", name="each day",
+        x=days, y=np.exp(growth), mode="lines", name="each day",
         line={"color": PALE, "width": 1},
     )  # fmt: skip
     figure.add_scatter(
         x=days, y=np.exp(smooth), mode="lines", line={"color": BLUE}, name=f"{SMOOTHED}-day mean"
     )
     figure.add_scatter(
-        x=_names(figures.days[figures.stretched_days]), y=figures.stretch, mode="lines",
+        x=_names(report.days[states.stretched_days]), y=states.stretch, mode="lines",
         line={"color": RED, "width": 1}, name="largest singular value",
     )  # fmt: skip
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
@@ -232,11 +210,15 @@ def _growth(figures: MemoryFigures) -> Section:
     )
 
 
-def _states(figures: MemoryFigures) -> Section:
+def _states(report: "MemoryReport") -> Section:
     """Plot the norm of the state on each day."""
     figure = blank_figure("", "norm of the state")
     figure.add_scatter(
-        x=_names(figures.days), y=figures.norms, mode="lines", line={"color": BLUE}, name="state"
+        x=_names(report.days),
+        y=report.profile.states.norms,
+        mode="lines",
+        line={"color": BLUE},
+        name="state",
     )
     figure.update_xaxes(type="date")
     figure.update_yaxes(rangemode="tozero")
@@ -248,11 +230,12 @@ def _states(figures: MemoryFigures) -> Section:
     )
 
 
-def _cold_start(figures: MemoryFigures) -> Section:
+def _cold_start(report: "MemoryReport") -> Section:
     """Plot how much larger errors are after a start from the initial state."""
+    start = report.profile.states.cold_start
     figure = blank_figure("days since the start", "mean squared error, cold over warm")
     figure.add_scatter(
-        x=np.arange(len(figures.cold)), y=figures.cold / figures.warm, mode="lines+markers",
+        x=np.arange(len(start.cold)), y=start.cold / start.warm, mode="lines+markers",
         line={"color": BLUE}, marker={"size": 4}, name="cold over warm",
     )  # fmt: skip
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
@@ -266,10 +249,10 @@ def _cold_start(figures: MemoryFigures) -> Section:
     )
 
 
-def _validations(figures: MemoryFigures) -> Section:
+def _validations(report: "MemoryReport") -> Section:
     """Plot validation losses by optimizer step, of this training and of others on the same data."""
     figure = blank_figure("optimizer steps", "validation loss, scaled units")
-    for number, (name, losses) in enumerate(figures.validations.items()):
+    for number, (name, losses) in enumerate(report.validations.items()):
         line = {"color": BLUE, "width": 3} if number == 0 else {"width": 1.5}
         steps, values = zip(*losses, strict=True)
         figure.add_scatter(

@@ -14,7 +14,7 @@ from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import HAR_INPUTS
 from forecaster.forecasting.data_set import build_dataset
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.fitting import base_alone, fit_panel
+from forecaster.forecasting.fitting import fit_panel
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
@@ -30,7 +30,7 @@ def panel() -> Panel:
 def linear_model(panel: Panel, split: Split) -> FittedModel:
     """Fit the linear model with the network's inputs, without a network."""
     linear = SETTINGS.model_copy(update={"base": "linear"})
-    return base_alone(build_dataset(panel, split, linear), SETTINGS)
+    return build_dataset(panel, split, linear).model
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,8 @@ def validation_days_in_train(patch: pytest.MonkeyPatch) -> None:
 
 def _with_test_days(made: data_set.Dataset) -> data_set.Dataset:
     """Extend the validation days over the test days."""
-    return replace(made, split=Split(train_until=made.split.train_until, validation_until=FAR))
+    split = Split(train_until=made.model.split.train_until, validation_until=FAR)
+    return replace(made, model=replace(made.model, split=split))
 
 
 def early_stopping_on_test_days(patch: pytest.MonkeyPatch) -> None:

@@ -45,10 +45,10 @@ def test_validation_days_alone_move_the_loss_that_stops_a_training(
     network = build_network(
         Architecture(
             model="lstm",
-            inputs=len(prepared.reader.names),
+            inputs=len(prepared.model.reader.names),
             hidden=4,
             dropout=0.0,
-            forms=prepared.forms,
+            forms=prepared.model.forms,
             has_base=True,
         )
     ).eval()
@@ -122,7 +122,7 @@ def test_a_hundred_weights_need_five_years(days: int, asked: str, kind: str | No
 
 
 def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() -> None:
-    """What came in the select block and later moves no number of the base."""
+    """Validation days and later ones change no number of the base."""
     histories = load_histories(BARS, Path(), (), None)
     calm = dataset_of(histories, SETTINGS)
     wild = BARS.copy()
@@ -133,8 +133,8 @@ def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() ->
     other = dataset_of(load_histories(wild, Path(), (), None), SETTINGS)
     for name in ("weights", "intercepts"):
         np.testing.assert_array_equal(
-            getattr(calm.reader.base, name), getattr(other.reader.base, name)
+            getattr(calm.model.reader.base, name), getattr(other.model.reader.base, name)
         )
-    assert calm.inputs.shape[1] == len(calm.reader.names) + 4
+    assert calm.inputs.shape[1] == len(calm.model.reader.names) + 4
     none = dataset_of(histories, SETTINGS.model_copy(update={"base": "none"}))
-    assert none.reader.base is None and none.inputs.shape[1] == len(none.reader.names)
+    assert none.model.reader.base is None and none.inputs.shape[1] == len(none.model.reader.names)

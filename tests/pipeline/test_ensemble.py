@@ -82,7 +82,7 @@ def test_forecasts_are_the_mean_of_the_members_before_calibration(
 
     def stated(made: FitResult) -> list[object]:
         raws = replace(made.model, shrinkage=np.ones(2)).raw_by_member(panel, rows)
-        return list(mixture_of_members(raws, dataset.forms, dataset.target_scaler))
+        return list(mixture_of_members(raws, dataset.model.forms, dataset.model.target_scaler))
 
     returns, ranges = stated(ensemble)
     each = [stated(single) for single in singles]
@@ -111,7 +111,7 @@ def test_the_shrinkage_is_that_of_the_members_together() -> None:
     settings = THREE.model_copy(update=noisy)
     dataset = dataset_of(load_histories(BARS, Path(), (), None), settings)
     fitted = fit(dataset, settings, CPU).model
-    rows, places = np.asarray(dataset.rows(1).any(axis=1)), location_columns(dataset.forms)
+    rows, places = np.asarray(dataset.rows(1).any(axis=1)), location_columns(dataset.model.forms)
     whole = raw_means(replace(fitted, shrinkage=np.ones(2)), dataset.panel, rows)[:, places]
     base = raw_means(replace(fitted, networks=()), dataset.panel, rows)[:, places]
     y = np.where(dataset.rows(1), dataset.y, np.nan)

@@ -4,42 +4,57 @@ import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from forecaster.report.memory import MemoryFigures, _kept, memory_page
+from forecaster.bptt.gradient_by_lag import ColdStart, StateFacts
+from forecaster.bptt.memory_profile import MemoryProfile
+from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.truncation_bias import Horizon, PlanBias
+from forecaster.forecasting.memory import MemoryReport
+from forecaster.report.memory import _kept, memory_page
 from forecaster.report.page import render_page
 from tests.report.drawn import decoded
 
+CURVE = 0.9 ** np.arange(41.0)
 
-def figures(**changes: object) -> MemoryFigures:
-    curve = 0.9 ** np.arange(41.0)
+
+def report(*, noise: float = 0.2, plan: BPTTPlan | None = None, **changes: object) -> MemoryReport:
+    profile = MemoryProfile(
+        anchors=np.array([50, 100, 199]),
+        by_lag=np.vstack([CURVE, 2 * CURVE, np.full(41, np.nan)]),
+        curve=CURVE,
+        growth=np.full(200, np.log(0.9)),
+        lyapunov=-0.1,
+        states=StateFacts(
+            norms=np.linspace(1.0, 2.0, 200),
+            stretched_days=np.array([0, 99, 199]),
+            stretch=np.array([1.1, 1.2, 1.3]),
+            cold_start=ColdStart(cold=np.array([1.5, 1.0, 2.0]), warm=np.array([1.0, 1.0, 2.0])),
+        ),
+        biases=tuple(
+            PlanBias(k1=k, k2=2 * k, bias=bias, cosine=1.0, noise_ratio=0.1)
+            for k, bias in ((1, 0.5), (5, 0.1), (40, 0.0))
+        ),
+        own=None,
+        relative_noise=noise,
+        advice=Horizon(days=10, bound=0.1, declined=None),
+        advised=PlanBias(k1=10, k2=20, bias=0.05, cosine=1.0, noise_ratio=0.1),
+        alarms=("truncation is biting: raise --bptt-k2",),
+    )
     given = {
+        "version": "v1",
+        "tickers": ("AAA",),
         "days": np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]"),
-        "anchors": np.array([50, 100, 199]),
-        "by_lag": np.vstack([curve, 2 * curve, np.full(41, np.nan)]),
-        "curve": curve,
-        "decay": 0.9,
-        "bias": pd.DataFrame({"horizon": [1, 5, 40], "bias": [0.5, 0.1, 0.0]}),
-        "noise": 0.2,
+        "plan": plan or BPTTPlan.truncated(k1=10, k2=20),
         "tolerance": 0.1,
-        "k1": 10,
-        "k2": 20,
-        "growth": np.full(200, np.log(0.9)),
-        "stretched_days": np.array([0, 99, 199]),
-        "stretch": np.array([1.1, 1.2, 1.3]),
-        "norms": np.linspace(1.0, 2.0, 200),
-        "cold": np.array([1.5, 1.0, 2.0]),
-        "warm": np.array([1.0, 1.0, 2.0]),
+        "profile": profile,
         "validations": {"v1, truncated": [(25, 0.9), (50, 0.8)], "v2, full": [(25, 0.95)]},
     }
-    return MemoryFigures(**{**given, **changes})  # type: ignore[arg-type]
+    return MemoryReport(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def page(**changes: object) -> str:
-    alarms = ["truncation is biting: raise --bptt-k2"]
-    facts = {"decay": "0.9"}
-    return memory_page("Horizon of v1", "Use --bptt-k1 10.", facts, alarms, figures(**changes))
+    return memory_page(report(**changes))  # type: ignore[arg-type]
 
 
 def drawn(html: str, number: int) -> list[dict]:
@@ -59,7 +74,12 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 
 def test_the_page_shows_its_numbers() -> None:
     html = page()
-    for text in ("Horizon of v1", "is biting", "--bptt-k1", "decay</th><td>0.9</td>"):
+    for text in (
+        "Gradient horizon of v1",
+        "is biting",
+        "--bptt-k1",
+        "decay</th><td>0.9000 a day",
+    ):
         assert text in html
     assert html.count("<h2>") == 7
 
@@ -85,7 +105,7 @@ def test_the_noise_is_drawn_where_it_is_known(noise: float) -> None:
 
 def test_full_bptt_has_no_outline() -> None:
     assert len(drawn(page(), 1)) == 2
-    html = page(k1=None, k2=None)
+    html = page(plan=BPTTPlan.full())
     assert len(drawn(html, 1)) == 1
     assert "Full BPTT keeps all of it" in html
 
