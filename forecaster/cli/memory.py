@@ -17,7 +17,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.forecasting.memory import MemoryReport
+    from forecaster.pipeline.memory import MemoryReport
 
 COLD_SHOWN = (0, 5, 21)
 FORMATS = {"bias": ".3%", "cosine": ".6f", "bias_over_noise": ".3g"}

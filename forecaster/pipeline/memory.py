@@ -27,6 +27,8 @@ from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.report.memory import memory_page
 from forecaster.settings import Home, resolve_home
 
+__all__ = ["MemoryReport", "check_page", "memory", "plan_of", "write_page"]
+
 log = logging.getLogger(__name__)
 
 OTHER_PLANS = 5  # drawn beside the version's own
