@@ -103,7 +103,7 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit all statements inside, or none."""
+    """Run the statements inside as one transaction: all of them, or none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -164,7 +164,7 @@ def refuse_unwritable(home: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to disk, so that they survive a power failure.
+    """Write the entries of a folder through to the disk, so that a power failure keeps them.
 
     Raises:
         OSError: the disk failed.

@@ -36,6 +36,8 @@ WHOLE_JOBS = {
     "cli/bad_input": "every mistake of a user, over all commands",
     "cli/black_box": "the installed program, as a process",
     "cli/commands": "every command on one home",
+    "pipeline/fetch_killed": "kill -9, a full disk and a read-only home in the middle of a fetch",
+    "pipeline/fetch_machine": "any order of fetches, changes and crashes",
 }
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
@@ -46,6 +48,11 @@ COVERED_BY: dict[str, str] = {
     "audit/fitted_values": "cli/test_audit.py",
     "data/exchanges": "data/test_sessions.py",
     "data/trading_calendar": "data/test_sessions.py",
+    "data/store_rows": "data/test_store.py",
+    "data/sources/cells": "data/sources/test_files.py",
+    "data/sources/file_reading": "data/sources/test_files.py",
+    "data/sources/file_table": "data/sources/test_files.py",
+    "data/sources/yahoo_session": "data/sources/test_yahoo.py",
 }
 
 

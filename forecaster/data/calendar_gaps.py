@@ -47,7 +47,8 @@ def final_part(history: History, now: datetime) -> History:
     unfinished = int((bars["session"] > last).sum())
     if unfinished:
         _log.info("%s: %d unfinished bar left out", ticker, unfinished)
-    return replace(history, bars=bars[bars["session"] <= last].reset_index(drop=True))
+        bars = bars[bars["session"] <= last]
+    return replace(history, bars=bars.reset_index(drop=True))
 
 
 def gaps(history: History) -> NDArray[np.intp]:

@@ -143,7 +143,7 @@ class FetchRequest:
 def refresh(
     store: PriceStore, source: Source, ticker: str, request: FetchRequest, now: datetime
 ) -> int:
-    """Bring one ticker up to date; return the number of new or different bars.
+    """Update one ticker; return the number of new or different bars.
 
     Args:
         store: open for writing.
@@ -159,13 +159,13 @@ def refresh(
     if state is None:
         served = admit(store, source.history(ticker, request.start, request.end), now)
         return store_news(store, None, served, now)
-    listing, span = state.listing, state.span
+    listing = state.listing
     _refuse_other_source(listing, source)
     begin = _first_to_ask(store, state, request, now)
     if begin is None:
         return 0
     # Always up to the stored bars: a part before them might be on another scale.
-    end = max(request.end, span.last) if request.end else None
+    end = max(request.end, state.last) if request.end else None
     served = admit(store, source.history(ticker, begin, end), now)
     accepted = _accepted_identity(listing, served.listing, accept=request.accept_identity)
     served = replace(served, listing=keep_known(listing, served.listing))
@@ -173,13 +173,14 @@ def refresh(
     change = accepted or overlap.changed_past(listing.basis) or overlap.late_dividend()
     if change:
         log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)
-        if begin > span.first:
-            begin, complete = span.first, admit(store, source.history(ticker, span.first, end), now)
+        if begin > state.first:
+            begin = state.first
+            complete = admit(store, source.history(ticker, begin, end), now)
             served = replace(complete, listing=keep_known(listing, complete.listing))
             overlap = Overlap.of(store.bars(ticker), served.bars)
         _refuse_stranded(ticker, overlap, change)
     changed = store_news(store, overlap, served, now, change)
-    if begin <= span.first and end is None:
+    if begin <= state.first and end is None:
         store.record_comparison(ticker, now)
     return changed
 
@@ -204,25 +205,25 @@ def _first_to_ask(
     The first stored day where the complete past is due to be compared; None where everything
     requested is stored and older than the overlap.
     """
-    listing, span = state.listing, state.span
+    listing = state.listing
     final = last_final_session(listing.calendar, now)
-    if span.last > final:
+    if state.last > final:
         log.warning(
             "%s: is stored up to %s, but at %s nothing after %s can be final; not fetched. "
             "Set the clock of this machine.",
-            *(listing.ticker, span.last, now.isoformat(timespec="seconds"), final),
+            *(listing.ticker, state.last, now.isoformat(timespec="seconds"), final),
         )
         return None
-    overlap = span.last - OVERLAP
+    overlap = state.last - OVERLAP
     if request.start is None and request.end is None:
-        return span.first if _is_comparison_due(state, request, now) else overlap
+        return state.first if _is_comparison_due(state, request, now) else overlap
     first = max(request.start or overlap, listing.first_trade or date.min)
     stored = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")
     wanted = sessions_between(listing.calendar, first, min(request.end or final, final))
     missing = np.setdiff1d(wanted, stored)
     if len(missing):
         return min(date.fromisoformat(str(missing[0])), overlap)
-    return None if request.end and request.end <= span.last else overlap
+    return None if request.end and request.end <= state.last else overlap
 
 
 def _refuse_other_source(listing: Listing, source: Source) -> None:

@@ -149,9 +149,10 @@ def _with_context(store: PriceStore, served: History, last: date | None) -> Hist
 
 def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[Entry]]:
     """Return the last row of each day, and entries for earlier rows with other values."""
-    earlier = bars["session"].duplicated(keep="last") & bars["session"].notna()
-    if not earlier.any():
+    days = bars["session"].to_numpy()
+    if (days[1:] > days[:-1]).all():
         return bars, []
+    earlier = bars["session"].duplicated(keep="last") & bars["session"].notna()
     same = bars.duplicated(keep="last")
     duplicates = [
         entry_of(ticker, bars, row, DUPLICATE_DAY, "a later row of this day has other numbers")

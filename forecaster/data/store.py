@@ -79,7 +79,7 @@ class PriceStore:
         self._connection.close()
 
     def defer_sync(self) -> None:
-        """Sync the disk when the store is closed, instead of with each transaction.
+        """Write through to the disk when the store is closed, not with each transaction.
 
         A killed process loses nothing; a power failure may lose the newest transactions, never
         a part of one.

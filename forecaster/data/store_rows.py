@@ -151,7 +151,6 @@ BARS: Final = f"""
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
 STATE: Final = f"""
     SELECT {", ".join(LISTING_COLUMNS)}, compared_at,
-           (SELECT count(*) FROM bars WHERE bars.ticker = listings.ticker),
            (SELECT min(session) FROM bars WHERE bars.ticker = listings.ticker),
            (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker)
     FROM listings WHERE ticker = ?
@@ -188,13 +187,14 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickerState:
-    """A stored ticker: its listing, its span, and the last comparison of its complete past.
+    """A stored ticker: its listing, and its first and last stored session.
 
-    `compared_at` is None if the complete past was never compared with the source.
+    `compared_at` is when its complete past was last compared with the source, None if never.
     """
 
     listing: Listing
-    span: Span
+    first: date
+    last: date
     compared_at: datetime | None
 
 
@@ -214,12 +214,13 @@ def listing_of(row: Row) -> Listing:
 
 def state_of(row: Row) -> TickerState | None:
     """Convert a row of STATE; None for a ticker without bars."""
-    *values, compared_at, days, first, last = row
-    if not days:
+    *values, compared_at, first, last = row
+    if first is None:
         return None
     return TickerState(
         listing=listing_of(tuple(values)),
-        span=Span(days=days, first=date.fromisoformat(first), last=date.fromisoformat(last)),
+        first=date.fromisoformat(first),
+        last=date.fromisoformat(last),
         compared_at=datetime.fromisoformat(compared_at) if compared_at else None,
     )
 

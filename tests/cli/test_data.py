@@ -1,4 +1,4 @@
-"""`forecaster data`: what other people's files meet, and what is shown of what is stored."""
+"""`forecaster data`: import of files, and what is shown of the store."""
 
 import json
 from collections.abc import Callable
@@ -45,8 +45,8 @@ def test_export_keeps_every_digit(run: Run, tmp_path: Path) -> None:
     assert found["close"].map(float).tolist() == table["close"].tolist()
 
 
-def test_an_import_that_leaves_doubts_tells_them_and_is_done(run: Run, tmp_path: Path) -> None:
-    """Stray bars are told on stderr; the table and the next command stay as they are."""
+def test_an_import_with_warnings_prints_them_and_exits_0(run: Run, tmp_path: Path) -> None:
+    """Off-calendar bars are warned of on stderr; the table and the next command stay the same."""
     table = bars_of("BTC", 12)
     table["session"] = pd.date_range("2024-01-02", periods=12)
     done = imported(run, tmp_path, table)
@@ -101,14 +101,14 @@ def test_show_until_before_the_first_bar_exits_65(run: Run, tmp_path: Path) -> N
 
 
 def spiked(days: int = 30) -> pd.DataFrame:
-    """One day of these at three times its price, already stored when the next ones came."""
+    """One day of these at three times its price, already stored when the next ones are served."""
     table = bars_of("AAA", days)
     table.loc[10, ["open", "high", "low", "close"]] *= 3
     return table
 
 
 def stored(home: Path, table: pd.DataFrame) -> None:
-    """Past the door, as a store was filled before there were checks."""
+    """Store bars without checks."""
     listing = Listing(ticker="AAA", source="files", basis="as-traded", calendar="XNYS")
     with PriceStore.open_for_writing(home) as store:
         bars = table[list(BAR_COLUMNS)]
@@ -136,7 +136,7 @@ def test_check_exits_65_until_a_review_has_decided(run: Run, tmp_path: Path) -> 
     assert run("data", "check", "--home", tmp_path).stdout.count("missing-sessions") == 1
 
 
-def test_check_and_quarantine_speak_json(run: Run, tmp_path: Path) -> None:
+def test_check_and_quarantine_print_json(run: Run, tmp_path: Path) -> None:
     stored(tmp_path, spiked())
     checked = json.loads(run("data", "check", "--json", "--home", tmp_path).stdout)
     assert checked["schema"] == "forecaster.data.check/1"
@@ -147,7 +147,7 @@ def test_check_and_quarantine_speak_json(run: Run, tmp_path: Path) -> None:
     assert [entry["state"] for entry in listed["entries"]] == ["released"]
 
 
-def test_deciding_on_nothing_exits_66_and_a_malformed_day_2(run: Run, tmp_path: Path) -> None:
+def test_a_decision_on_nothing_exits_66_and_a_malformed_day_2(run: Run, tmp_path: Path) -> None:
     stored(tmp_path, bars_of("AAA", 30))
     for words, code in (
         (["release", "AAA"], 66),
@@ -167,7 +167,7 @@ def test_dates_that_could_be_read_in_two_ways_are_declared(run: Run, tmp_path: P
     assert imported(run, tmp_path, table, "--dates", "ydm").exit_code == 2
 
 
-def test_a_ticker_in_doubt_exits_3_beside_others_and_65_alone(run: Run, tmp_path: Path) -> None:
+def test_a_quarantined_ticker_exits_3_beside_others_and_65_alone(run: Run, tmp_path: Path) -> None:
     alone = imported(run, tmp_path, spiked())
     assert (
         alone.exit_code == 65 and "AAA: quarantined, not stored: 2010-01-19 spike" in alone.stderr

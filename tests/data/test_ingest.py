@@ -1,4 +1,4 @@
-"""The rules at the door of the store: a ticker in doubt stays as it was, the others go on."""
+"""The one road into the store: a quarantined ticker stays as stored, the others continue."""
 
 from datetime import date
 from pathlib import Path
@@ -36,7 +36,7 @@ def revision(home: Path, ticker: str) -> int:
         return store.revision(ticker).number
 
 
-def test_a_ticker_in_doubt_stays_as_it_was_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_quarantined_ticker_stays_as_stored_and_the_others_continue(tmp_path: Path) -> None:
     shelf = Shelf({"AAA": bars_of("AAA", 90), "BBB": bars_of("BBB", 90)})
     fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
     shelf.tables = {"AAA": scaled("AAA", 100, slice(95, None), 0.01), "BBB": bars_of("BBB", 100)}
@@ -53,14 +53,14 @@ def test_a_ticker_in_doubt_stays_as_it_was_and_the_others_go_on(tmp_path: Path) 
         check_prices(home=tmp_path).raise_errors()
 
 
-def test_the_only_ticker_in_doubt_exits_65(tmp_path: Path) -> None:
+def test_a_single_quarantined_ticker_exits_65(tmp_path: Path) -> None:
     report = fetch("AAA", home=tmp_path, source=Shelf({"AAA": scaled("AAA", 90, slice(40), 0.01)}))
     with pytest.raises(DataError) as raised:
         report.raise_failures()
     assert raised.value.exit_code == 65
 
 
-def test_what_the_source_mends_is_fetched_and_leaves_quarantine(tmp_path: Path) -> None:
+def test_what_the_source_corrects_is_fetched_and_leaves_quarantine(tmp_path: Path) -> None:
     shelf = Shelf({"AAA": scaled("AAA", 90, slice(89, None), 3.0)})
     assert "fresh-jump" in str(fetch("AAA", home=tmp_path, source=shelf).failures["AAA"])
     shelf.tables["AAA"] = bars_of("AAA", 91)
@@ -70,7 +70,7 @@ def test_what_the_source_mends_is_fetched_and_leaves_quarantine(tmp_path: Path) 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "a day late"])
 def test_a_split_that_yahoo_applies_late_waits_for_it(tmp_path: Path, late: bool) -> None:
-    """The night with the split told and old closes not yet rescaled changes nothing."""
+    """A day with the split served and old closes not yet rescaled changes nothing."""
     before = bars_of("AAA", 90)
     after = scaled("AAA", 95, slice(92), 0.25)
     after.loc[after.index[92:], PRICES] *= 0.25
@@ -116,7 +116,7 @@ def test_decisions_hold_for_the_fetches_that_follow(tmp_path: Path) -> None:
     assert day not in held(tmp_path, "AAA")["session"].dt.date.tolist()
 
 
-def test_an_import_in_doubt_leaves_its_ticker_out_and_stores_the_others(tmp_path: Path) -> None:
+def test_an_import_leaves_a_quarantined_ticker_out_and_stores_the_others(tmp_path: Path) -> None:
     both = pd.concat([scaled("AAA", 90, slice(40), 0.01), bars_of("BBB", 90)])
     both.to_csv(tmp_path / "prices.csv", index=False)
     report = import_files(tmp_path / "prices.csv", home=tmp_path)
@@ -167,7 +167,7 @@ def in_pounds(result: dict[str, Any]) -> None:
             quote[name][50:60] = [price / 100 for price in quote[name][50:60]]
 
 
-def test_what_yahoo_itself_serves_is_held_against_the_rules(
+def test_what_yahoo_itself_serves_is_checked_by_the_rules(
     yahoo: LoopbackYahoo, source: YahooSource, tmp_path: Path
 ) -> None:
     """The real client: a null row is left out, a unit slip stops its ticker, the rest go on."""

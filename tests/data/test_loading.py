@@ -48,7 +48,7 @@ def test_the_long_table_comes_back_as_it_went_in(home: Path) -> None:
     assert found["basis"].unique().tolist() == ["as-traded"]
 
 
-def test_shuffled_rows_of_a_table_are_sorted_and_told(
+def test_shuffled_rows_of_a_table_are_sorted_with_a_warning(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shuffled = BARS.sample(frac=1.0, random_state=0)
@@ -113,14 +113,14 @@ def test_sessions_of_a_table_in_any_form_are_dates(
     pd.testing.assert_series_equal(found.bars["session"], table["session"])
 
 
-def test_the_calendar_of_a_table_is_told_by_its_ticker(home: Path) -> None:
+def test_the_calendar_of_a_table_is_that_of_its_ticker(home: Path) -> None:
     (coin,) = load_histories(bars_of("BTC-USD", 30), home, (), None)
     assert coin.listing.calendar == "24/7"
     (named,) = load_histories(bars_of("BTC-USD", 30).assign(calendar="NYSE"), home, (), None)
     assert named.listing.calendar == "XNYS"
 
 
-def test_calendars_of_a_table_that_are_guesses_are_told(
+def test_calendars_of_a_table_that_are_guesses_are_warned_of(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not where the table says itself which they are."""

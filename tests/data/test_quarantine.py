@@ -1,4 +1,4 @@
-"""The quarantine: what is held, mended, released and dropped."""
+"""The quarantine: entries held, corrected, released and dropped."""
 
 import math
 import sqlite3
@@ -62,7 +62,7 @@ def test_what_is_found_again_is_neither_new_nor_written(store):
     assert store.quarantine.entries()[0].noted_at.startswith("2024-03-04")
 
 
-def test_what_is_not_found_again_has_been_mended_where_one_has_looked(store):
+def test_an_entry_that_is_not_found_again_in_its_scope_was_corrected(store):
     quarantine = store.quarantine
     quarantine.record([entry(4), entry(5), entry(4, rule="jump"), entry(30)], SCOPE, MONDAY)
     quarantine.record([entry(4, ticker="OTHER")], SCOPE, MONDAY)

@@ -1,4 +1,7 @@
-"""Merging what came with what is stored: idempotent, in any order, deaf to jitter."""
+"""Served bars merged with stored ones: idempotent, in any order, without jitter."""
+
+from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -6,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecaster.data.history import BAR_COLUMNS, fingerprint
-from forecaster.data.revisions import Overlap
+from forecaster.data.history import BAR_COLUMNS, Listing, fingerprint
+from forecaster.data.revisions import Overlap, describe_change, keep_known
 from tests.data.histories import drawn, with_bars
 
 DAYS = 12
@@ -39,7 +42,7 @@ def all_merged(spans: list[tuple[int, int]], draw: np.random.Generator | None = 
 
 @settings(deadline=None, max_examples=40)
 @given(spans=answers)
-def test_what_came_is_no_news_the_second_time(spans: list[tuple[int, int]]) -> None:
+def test_served_bars_are_no_news_the_second_time(spans: list[tuple[int, int]]) -> None:
     once = all_merged(spans)
     for begin, end in spans:
         assert Overlap.of(once, TRUTH.iloc[begin:end]).news().empty
@@ -133,3 +136,53 @@ def test_lacking_days_are_stranded_where_the_scale_moved(
     assert (
         Overlap.of(TRUTH, whole).stranded()["session"].tolist() == TRUTH["session"][left].tolist()
     )
+
+
+APPLE = Listing(
+    ticker="AAPL",
+    source="yahoo",
+    basis="split-adjusted",
+    calendar="XNYS",
+    name="Apple Inc.",
+    exchange="NMS",
+    currency="USD",
+    first_trade=date(1980, 12, 12),
+)
+UNKNOWN = replace(APPLE, name="", exchange="", currency="", first_trade=None)
+
+
+@pytest.mark.parametrize(
+    ("mark", "value", "words"),
+    [
+        ("name", "Pear Inc.", "name was Apple Inc., is Pear Inc."),
+        ("exchange", "NYQ", "exchange was NMS, is NYQ"),
+        ("currency", "USd", "currency was USD, is USd"),
+        (
+            "first_trade",
+            date(2022, 6, 9),
+            "first trade date was 1980-12-12, is 2022-06-09",
+        ),
+    ],
+)
+def test_each_mark_that_changes_is_described(mark: str, value: object, words: str) -> None:
+    assert describe_change(APPLE, replace(APPLE, **{mark: value})) == words
+
+
+def test_several_changes_are_described_together() -> None:
+    other = replace(APPLE, currency="EUR", exchange="GER")
+    assert describe_change(APPLE, other) == "exchange was NMS, is GER; currency was USD, is EUR"
+
+
+@pytest.mark.parametrize("name", ["APPLE INC", "Apple, Inc."])
+def test_a_name_may_change_its_case_and_punctuation(name: str) -> None:
+    assert describe_change(APPLE, replace(APPLE, name=name)) == ""
+
+
+def test_a_missing_mark_is_no_change_and_is_kept() -> None:
+    assert describe_change(APPLE, UNKNOWN) == describe_change(UNKNOWN, APPLE) == ""
+    assert keep_known(APPLE, UNKNOWN) == keep_known(UNKNOWN, APPLE) == APPLE
+
+
+def test_a_new_mark_replaces_the_stored_one() -> None:
+    renamed = replace(APPLE, name="APPLE INC")
+    assert keep_known(APPLE, renamed) == renamed

@@ -1,4 +1,4 @@
-"""Rows that cannot be bars are left out; a ticker in doubt is refused; decisions hold."""
+"""Rows that cannot be bars are left out; bars that break a rule are refused; decisions hold."""
 
 from datetime import UTC, date, datetime
 
@@ -43,7 +43,7 @@ def test_good_bars_pass_unchanged_and_nothing_is_noted(store):
         ("high", 40.0, "impossible-bar"),
     ],
 )
-def test_a_row_that_cannot_be_is_left_out_noted_and_told(store, caplog, column, value, rule):
+def test_an_impossible_row_is_quarantined_and_warned_of(store, caplog, column, value, rule):
     """Not filled, not interpolated: the day has no bar."""
     one = priced(CALM)
     one.bars.loc[3, column] = value
@@ -57,7 +57,7 @@ def test_a_row_that_cannot_be_is_left_out_noted_and_told(store, caplog, column, 
     assert caplog.text == ""
 
 
-def test_a_row_that_the_source_mends_leaves_quarantine(store):
+def test_a_row_that_the_source_corrects_leaves_quarantine(store):
     one = priced(CALM)
     screen(store, with_bars(one, one.bars.assign(close=[np.nan, *CALM[1:]])), NOW)
     assert noted(store) == [(2, "missing-value")]
@@ -74,7 +74,7 @@ def test_too_many_flaws_are_another_kind_of_table(store):
 
 
 @pytest.mark.parametrize(("column", "value"), [("split", 4.0), ("dividend", 0.5)])
-def test_a_flaw_that_would_lose_a_split_or_dividend_is_a_doubt(store, column, value):
+def test_a_flaw_that_would_lose_a_split_or_dividend_is_refused(store, column, value):
     one = priced(CALM)
     one.bars.loc[3, ["close", column]] = [np.nan, value]
     with pytest.raises(DataError, match="2024-01-05 cannot be used, and a dividend or split"):
@@ -106,7 +106,7 @@ def test_a_date_that_cannot_be_refuses_the_ticker(store):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_ticker_in_doubt_is_refused_with_rule_and_remedy(store, name):
+def test_bars_that_break_a_rule_are_refused_with_rule_and_remedy(store, name):
     rule, row, broken = BROKEN[name]
     with pytest.raises(
         DataError, match=r"ACME: quarantined, not stored: 2024.*quarantine release ACME"
@@ -121,7 +121,7 @@ def test_what_can_be_true_is_not_refused(store, name):
     assert noted(store) == []
 
 
-def test_new_bars_are_held_against_those_stored(store):
+def test_new_bars_are_checked_together_with_stored_ones(store):
     """Two bars in pounds are no slip of their own, only beside the pence before them."""
     one = priced(scaled([10, 11], 0.01))
     new = with_bars(one, one.bars.tail(2))
@@ -131,14 +131,14 @@ def test_new_bars_are_held_against_those_stored(store):
         check_served(store, new, NOW)
 
 
-def test_a_doubt_about_bars_long_stored_does_not_stop_new_ones(store):
+def test_a_finding_in_bars_long_stored_does_not_stop_new_ones(store):
     one = priced(scaled([4], 2.1))
     store.upsert(with_bars(one, one.bars.head(10)), NOW)
     check_served(store, with_bars(one, one.bars.tail(2)), NOW)
     assert noted(store) == []
 
 
-def test_a_released_finding_is_believed_as_long_as_its_prices_stand(store):
+def test_a_released_finding_stays_released_while_its_prices_are_the_same(store):
     one = priced(scaled([4], 2.1))
     with pytest.raises(DataError):
         check_served(store, one, NOW)
@@ -148,7 +148,7 @@ def test_a_released_finding_is_believed_as_long_as_its_prices_stand(store):
         check_served(store, priced(scaled([4], 2.3)), NOW)
 
 
-def test_a_dropped_bar_is_left_out_as_long_as_its_prices_stand(store):
+def test_a_dropped_bar_is_left_out_while_its_prices_are_the_same(store):
     one = priced(scaled([4], 2.1))
     with pytest.raises(DataError):
         check_served(store, one, NOW)
@@ -159,7 +159,7 @@ def test_a_dropped_bar_is_left_out_as_long_as_its_prices_stand(store):
     assert len(screen(store, priced(CALM), NOW).bars) == DAYS
 
 
-def test_what_the_source_mends_is_no_doubt_any_more(store):
+def test_what_the_source_corrects_is_accepted(store):
     with pytest.raises(DataError):
         check_served(store, priced(scaled([4], 2.1)), NOW)
     assert noted(store) == [(8, "spike")]
@@ -177,7 +177,7 @@ def test_a_jump_of_the_newest_bar_waits_for_the_next_session(store):
     assert noted(store) == []
 
 
-def test_an_entry_of_another_rule_is_not_taken_for_mended(store):
+def test_an_entry_of_another_rule_does_not_count_as_corrected(store):
     by_hand = Entry(
         ticker="ACME", session=date(2024, 1, 4), rule="other", reason="", values=(1.0,) * 7
     )
@@ -187,7 +187,7 @@ def test_an_entry_of_another_rule_is_not_taken_for_mended(store):
     assert noted(store) == [(4, "other")]
 
 
-def test_what_may_be_true_is_told_once_when_its_bars_are_new(store, caplog):
+def test_a_warning_is_logged_once_when_its_bars_are_new(store, caplog):
     one = CLEAN["a crash"]
     check_served(store, one, NOW)
     assert "ACME: 2024-01-10 jump: close" in caplog.text

@@ -151,7 +151,7 @@ def test_several_tickers_land_together_or_not_at_all(tmp_path):
         assert len(store.bars("AAPL")) == 2
 
 
-def test_bars_that_cannot_be_are_refused_whole(tmp_path):
+def test_impossible_bars_are_refused_as_a_whole(tmp_path):
     history = _history()
     history.bars.loc[2, "close"] = np.nan
     with PriceStore.open_for_writing(tmp_path) as store:
@@ -259,7 +259,7 @@ def test_a_revision_that_fails_undoes_its_bars(tmp_path):
         assert store.bars("AAPL")["close"].tolist() == _history(days=3).bars["close"].tolist()
 
 
-def test_the_span_tells_count_and_ends(tmp_path):
+def test_the_span_has_count_and_ends(tmp_path):
     _fill(tmp_path, _history(days=3))
     with PriceStore.open_for_reading(tmp_path) as store:
         assert store.span("AAPL") == Span(days=3, first=date(2024, 1, 2), last=date(2024, 1, 4))
@@ -322,7 +322,7 @@ def test_an_unknown_ticker_is_refused_with_close_names(tmp_path):
             store.all_bars(["AAPL", "ZZZZ"])
 
 
-def test_reading_where_nothing_is_stored_tells_what_to_run(tmp_path):
+def test_reading_where_nothing_is_stored_names_the_command(tmp_path):
     with pytest.raises(UnknownNameError, match=r"no prices are stored under .*forecaster fetch"):
         PriceStore.open_for_reading(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -396,7 +396,7 @@ def test_reading_cannot_write(tmp_path):
         store._connection.execute("DELETE FROM bars")
 
 
-def test_a_second_writer_is_told_to_try_later(tmp_path, monkeypatch):
+def test_a_second_writer_must_try_later(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.0)
     _fill(tmp_path, _history())
     with (
@@ -511,7 +511,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
         assert store._query("SELECT * FROM sqlite_master WHERE name = 'extra'") == []
 
 
-def test_a_store_killed_in_the_making_is_made_anew(tmp_path):
+def test_a_store_killed_in_the_making_is_made_again(tmp_path):
     """A half-made store lies under another name, which the next one reuses and removes."""
     (tmp_path / "data").mkdir()
     unfinished = store_path(tmp_path).with_name("prices.db.new")

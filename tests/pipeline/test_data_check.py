@@ -19,19 +19,19 @@ SPIKE = priced(scaled([4], 2.1), "BAD")
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clean ticker and one with a spike, on the evening of their last session."""
+    """A clean ticker and one with a spike, after the close of their last session."""
     monkeypatch.setattr("forecaster.clock.now", lambda: NOW)
     with PriceStore.open_for_writing(tmp_path) as store:
         store.upsert_all([priced(CALM, "GOOD"), SPIKE], NOW)
     return tmp_path
 
 
-def told(home: Path, *tickers: str) -> list[tuple[str, str, str]]:
+def findings(home: Path, *tickers: str) -> list[tuple[str, str, str]]:
     table = check_prices(tickers, home=home).table
     return list(zip(table["ticker"], table["rule"], table["severity"], strict=True))
 
 
-def test_a_clean_store_needs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_store_needs_no_review(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forecaster.clock.now", lambda: NOW)
     with PriceStore.open_for_writing(tmp_path) as store:
         store.upsert(priced(CALM), NOW)
@@ -40,43 +40,43 @@ def test_a_clean_store_needs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     report.raise_errors()
 
 
-def test_errors_need_a_person_and_stand_first(home: Path) -> None:
+def test_errors_need_review_and_come_first(home: Path) -> None:
     with PriceStore.open_for_writing(home) as store:
         store.upsert(priced([14.55] * DAYS, "AAA", high=[14.55] * DAYS, low=[14.55] * DAYS), NOW)
     report = check_prices(home=home)
-    assert told(home) == [("BAD", "spike", "error"), ("AAA", "frozen", "warning")]
+    assert findings(home) == [("BAD", "spike", "error"), ("AAA", "frozen", "warning")]
     assert report.table["where"].tolist() == ["store", "store"]
     assert (report.count("error"), report.count("warning")) == (1, 1)
     with pytest.raises(DataError, match="1 errors in BAD need manual review"):
         report.raise_errors()
 
 
-def test_warnings_need_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_need_no_review(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     later = datetime(2024, 3, 1, tzinfo=UTC)
     monkeypatch.setattr("forecaster.clock.now", lambda: later)
-    assert told(home, "GOOD") == [("GOOD", "stale", "warning")]
+    assert findings(home, "GOOD") == [("GOOD", "stale", "warning")]
     check_prices("GOOD", home=home).raise_errors()
 
 
 def test_tickers_are_chosen_and_unknown_ones_refused(home: Path) -> None:
-    assert told(home, "good") == []
+    assert findings(home, "good") == []
     with pytest.raises(UnknownNameError, match=r"GOOF.*did you mean GOOD"):
         check_prices(["GOOF"], home=home)
 
 
-def test_what_is_held_is_told_even_of_a_ticker_that_is_not_stored(home: Path) -> None:
+def test_held_entries_are_listed_even_of_a_ticker_that_is_not_stored(home: Path) -> None:
     new = priced(CALM, "NEW")
     new.bars.loc[2, "close"] = np.nan
     with PriceStore.open_for_writing(home) as store:
         screen(store, new, NOW)
-    assert ("NEW", "missing-value", "error") in told(home)
+    assert ("NEW", "missing-value", "error") in findings(home)
     (row,) = check_prices("NEW", home=home).table.itertuples(index=False)
     assert (row.where, f"{row.session:%Y-%m-%d}") == ("quarantine", "2024-01-04")
 
 
-def test_a_released_finding_is_told_no_more(home: Path) -> None:
+def test_a_released_finding_is_listed_no_more(home: Path) -> None:
     assert release("bad", home=home) == 1
-    assert told(home) == []
+    assert findings(home) == []
     table = quarantine_table(home=home)
     assert table[["ticker", "rule", "state"]].values.tolist() == [["BAD", "spike", "released"]]
     assert len(quarantine_table("GOOD", home=home)) == 0
@@ -85,7 +85,7 @@ def test_a_released_finding_is_told_no_more(home: Path) -> None:
 def test_a_dropped_bar_leaves_the_store_and_the_findings(home: Path) -> None:
     day = SPIKE.bars["session"][4].date()
     assert drop("BAD", [day], home=home) == 1
-    assert told(home) == [("BAD", "missing-sessions", "warning")]
+    assert findings(home) == [("BAD", "missing-sessions", "warning")]
     with PriceStore.open_for_reading(home) as store:
         assert len(store.bars("BAD")) == DAYS - 1 and store.revision("BAD").number == 2
 
@@ -127,14 +127,14 @@ def test_what_cannot_be_a_bar_cannot_be_released(home: Path) -> None:
     with pytest.raises(UsageError, match=r"2024-01-04 cannot be a bar .*quarantine drop NEW"):
         release("NEW", home=home)
     drop("NEW", [date(2024, 1, 4)], home=home)
-    assert told(home, "GOOD") == []
+    assert findings(home, "GOOD") == []
 
 
 @pytest.mark.parametrize("name", [*BROKEN, *CLEAN])
-def test_what_is_stored_is_held_against_the_same_rules(tmp_path: Path, name: str) -> None:
+def test_stored_bars_are_checked_by_the_same_rules(tmp_path: Path, name: str) -> None:
     """A store that was filled before there were rules."""
     one = BROKEN[name][2] if name in BROKEN else CLEAN[name]
     with PriceStore.open_for_writing(tmp_path) as store:
         store.upsert(with_bars(one, one.bars), NOW)
-    errors = [rule for _, rule, severity in told(tmp_path) if severity == "error"]
+    errors = [rule for _, rule, severity in findings(tmp_path) if severity == "error"]
     assert (BROKEN[name][0] in errors) if name in BROKEN else errors == []

@@ -59,8 +59,8 @@ def test_what_was_exported_comes_back_the_same(tmp_path: Path, ending: str) -> N
     with PriceStore.open_for_reading(other) as store:
         after = [store.history(history.listing.ticker) for history in before]
     for old, new in zip(before, after, strict=True):
-        told = new.listing.basis, new.listing.calendar
-        assert told == ("split-adjusted", old.listing.calendar)
+        found = new.listing.basis, new.listing.calendar
+        assert found == ("split-adjusted", old.listing.calendar)
         pd.testing.assert_frame_equal(new.bars, old.bars, check_exact=True)
     assert fingerprint(after) == fingerprint(before)
 
@@ -118,7 +118,7 @@ def test_a_later_bad_ticker_keeps_the_earlier_ones_out(
     assert tickers(tmp_path) == ["ZZZ"]
 
 
-def test_a_past_that_is_replaced_whole_is_told(
+def test_a_past_that_is_replaced_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = bars_of("AAA", 30)
@@ -166,7 +166,7 @@ def coin_days() -> pd.DataFrame:
     return made("BTC", "24/7").bars.assign(ticker="BTC", split=1.0)
 
 
-def test_bars_on_no_session_are_told_with_the_remedy(
+def test_off_calendar_bars_are_warned_of_with_the_remedy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = written(tmp_path, coin_days())
@@ -181,13 +181,13 @@ def test_bars_on_no_session_are_told_with_the_remedy(
         assert store.listing("BTC").calendar == "24/7"
 
 
-def test_a_guessed_calendar_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_guessed_calendar_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import_files([written(tmp_path, bars_of("OPAP.AT", 30))], home=tmp_path)
     assert "OPAP.AT: no calendar is known for its exchange" in caplog.text
 
 
-def test_holes_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Also the one that lies between what was stored and what came."""
+def test_gaps_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also the one that lies between stored and new bars."""
     table = bars_of("AAA", 100)
     import_files([written(tmp_path, table.drop(index=range(20, 30)).head(50))], home=tmp_path)
     assert caplog.text.count("AAA: no bars from") == 1
@@ -221,7 +221,7 @@ def test_what_a_ticker_is_called_goes_out_and_comes_in_again(tmp_path: Path, end
     assert (other.name, other.exchange, other.currency) == ("", "", "")
 
 
-def test_a_file_that_does_not_tell_a_currency_keeps_the_stored_one(tmp_path: Path) -> None:
+def test_a_file_without_a_currency_keeps_the_stored_one(tmp_path: Path) -> None:
     table = bars_of("AAA", 60)
     import_files(written(tmp_path, table.assign(currency="GBp"), "one.csv"), home=tmp_path)
     import_files(written(tmp_path, table, "two.csv"), home=tmp_path)

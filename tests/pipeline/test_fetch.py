@@ -35,7 +35,7 @@ from tests.yahoo.server import LoopbackYahoo
 
 @dataclass
 class Shelf:
-    """A source that serves what is put on it, and remembers what it was asked."""
+    """A source that serves its tables, and records what it was asked."""
 
     tables: dict[str, pd.DataFrame]
     errors: dict[str, ForecasterError] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Shelf:
         return ()
 
     def history(self, ticker: str, start: date | None, end: date | None) -> History:
-        """Serve what is on the shelf, or raise what was laid there."""
+        """Serve a table, or raise an error."""
         self.asked.append((ticker, start, end))
         if ticker in self.errors:
             raise self.errors[ticker]
@@ -161,7 +161,7 @@ def test_a_corrected_bar_is_replaced_without_fetching_all(tmp_path: Path) -> Non
 def test_a_late_dividend_or_split_fetches_all_once(
     tmp_path: Path, column: str, value: float, words: str
 ) -> None:
-    """One full re-fetch, one revision, with the reason; the next night is quiet again."""
+    """One full re-fetch, one revision, with the reason; the next fetch is quiet again."""
     table = bars_of("AAA", 100)
     shelf = Shelf({"AAA": table})
     fetch(["AAA"], home=tmp_path, source=shelf)
@@ -281,7 +281,7 @@ def test_an_identity_is_accepted_by_name_only(tmp_path: Path) -> None:
 
 
 def test_marks_that_were_not_known_are_learnt_and_then_kept(tmp_path: Path) -> None:
-    """As in a store of an earlier release; the source may also leave one out for a night."""
+    """As in a store of an earlier release; the source may also leave one out for a day."""
     shelf = Shelf({"AAA": bars_of("AAA", 30)})
     fetch(["AAA"], home=tmp_path, source=shelf)
     for marks in ({"currency": "GBp", "first_trade": date(2009, 6, 1)}, {}):
@@ -379,7 +379,7 @@ def test_all_failed_raises_their_own_error(tmp_path: Path) -> None:
         fetch(["BBB"], home=tmp_path, source=shelf).raise_failures()
 
 
-def test_a_rate_limit_is_told_as_such_even_when_some_succeeded(tmp_path: Path) -> None:
+def test_a_rate_limit_decides_the_error_even_when_some_succeeded(tmp_path: Path) -> None:
     shelf = Shelf({"AAA": bars_of("AAA", 30)}, {"BBB": TryLaterError("BBB: 429")})
     with pytest.raises(TryLaterError):
         fetch(["AAA", "BBB"], home=tmp_path, source=shelf).raise_failures()
@@ -457,8 +457,8 @@ def test_another_source_does_not_mix_into_a_stored_ticker(tmp_path: Path) -> Non
     assert len(held(tmp_path, "AAA")) == 30
 
 
-def test_new_holes_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With the bars that make them, and not again each night."""
+def test_new_gaps_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With the bars that make them, and not again each day."""
     table = bars_of("AAA", 100)
     shelf = Shelf({"AAA": table.drop(index=range(40, 60)).iloc[:70]})
     for upto in (70, 80):
@@ -467,7 +467,9 @@ def test_new_holes_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.text.count("AAA: no bars from 2010-03-03 to 2010-03-30 (20 sessions") == 1
 
 
-def test_a_guessed_calendar_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_guessed_calendar_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shelf = Shelf({"OPAP.AT": bars_of("OPAP.AT", 30)}, calendar="weekdays")
     for upto in (20, 30):
         shelf.tables["OPAP.AT"] = bars_of("OPAP.AT", 30).iloc[:upto]
@@ -552,15 +554,15 @@ def test_all_is_never_compared_where_that_is_what_is_wanted(
     assert [start for _, start, _ in shelf.asked] == [None, date(2010, 5, 12)]
 
 
-def test_tickers_of_one_night_are_compared_on_several(
+def test_tickers_of_one_day_are_compared_on_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"T{number:02}" for number in range(24)]
     shelf = Shelf({name: bars_of(name, 100) for name in names})
     fetch(names, home=tmp_path, source=shelf)
-    per_night = []
-    for night in range(28, 37):
+    per_day = []
+    for day in range(28, 37):
         shelf.asked.clear()
-        served_later(monkeypatch, shelf, tmp_path, night + 0.01)
-        per_night.append(sum(start == date(2010, 1, 4) for _, start, _ in shelf.asked))
-    assert sum(per_night) == 24 and max(per_night) < 12
+        served_later(monkeypatch, shelf, tmp_path, day + 0.01)
+        per_day.append(sum(start == date(2010, 1, 4) for _, start, _ in shelf.asked))
+    assert sum(per_day) == 24 and max(per_day) < 12

@@ -22,7 +22,7 @@ from tests.pipeline.killed import DAYS, TICKERS, scaled
 
 ROOT = Path(__file__).parents[2]
 LONG = 30.0
-# Starts a fetch of a round, kills it after so many seconds, tells how it ended.
+# Starts a fetch of a round, kills it after so many seconds, returns how it ended.
 FetchRound = Callable[[int, float], int]
 
 
@@ -120,7 +120,7 @@ needs_mount = pytest.mark.skipif(not can_mount(), reason="no user namespaces her
 @needs_mount
 def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None:
     """Fault 34: on a disk of 1 MB 300 bars fit beside other files, the sample's 10,000 not."""
-    codes, told, stderr = in_namespace(
+    codes, printed, stderr = in_namespace(
         f"""
         mount -t tmpfs -o size=1m none {tmp_path}
         forecaster fetch --source sample --start 2018-06-01 --home {tmp_path} --json
@@ -134,9 +134,9 @@ def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None
         """
     )
     assert codes == [0, 0, 0, 0, 74, 0, 0, 0, 0], stderr
-    before, after = told[2], told[5]
+    before, after = printed[2], printed[5]
     assert before == after and "SP500" in before
-    assert told[-1] == "prices.db\n"
+    assert printed[-1] == "prices.db\n"
     assert "the disk is full; nothing was changed" in stderr
 
 
@@ -144,7 +144,7 @@ def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None
 @needs_mount
 def test_a_read_only_home_exits_73_before_any_work_and_can_be_read(tmp_path: Path) -> None:
     """Fault 35: the disk is mounted read-only, which binds root, too."""
-    codes, told, stderr = in_namespace(
+    codes, printed, stderr = in_namespace(
         f"""
         forecaster fetch --source sample --start 2018-06-01 --home {tmp_path}
         mount --bind {tmp_path} {tmp_path}
@@ -154,5 +154,5 @@ def test_a_read_only_home_exits_73_before_any_work_and_can_be_read(tmp_path: Pat
         """
     )
     assert codes == [0, 0, 0, 73, 0], stderr
-    assert "SP500" in told[-1]
+    assert "SP500" in printed[-1]
     assert "is read-only" in stderr

@@ -133,7 +133,7 @@ def _month_number(parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame, Flags]:
-    """Separate day and month by the given order, or by rows where only one can be the day."""
+    """Sort day from month by the given order, or by rows where only one can be the day."""
     first, second = pd.to_numeric(parts["a"]), pd.to_numeric(parts["b"])
     month_first, day_first = bool((second > 12).any()), bool((first > 12).any())
     if order is not None:

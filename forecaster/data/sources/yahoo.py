@@ -237,7 +237,7 @@ class YahooSource:
         return tried
 
     def _is_cache_suspect(self, tried: _Try) -> bool:
-        """What ended before anything was sent failed on our own disk, not at Yahoo's."""
+        """Whether a call failed on our own disk: before anything was sent, or in SQLite."""
         return not self._session.requests_sent or tried.cache_error is not None
 
     def _drop_cache(self) -> None:

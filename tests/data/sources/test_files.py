@@ -61,12 +61,12 @@ def test_basis_and_calendar_can_be_named(tmp_path):
     assert history.listing.calendar == "weekdays"
 
 
-TOLD = "symbol,date,open,high,low,close,basis,calendar\n"
+WITH_MARKS = "symbol,date,open,high,low,close,basis,calendar\n"
 
 
 def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
     text = (
-        TOLD + "AAPL,2024-01-02,10,12,9,11,as-traded,NYSE\nBTC,2024-01-06,1,2,1,1,"
+        WITH_MARKS + "AAPL,2024-01-02,10,12,9,11,as-traded,NYSE\nBTC,2024-01-06,1,2,1,1,"
         "split-adjusted,24/7\nAAPL,2024-01-03,10,12,9,11,as-traded,NYSE\n"
     )
     listings = [history.listing for history in read_file(_file(tmp_path, text))]
@@ -75,7 +75,7 @@ def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "options", "message"),
+    ("found", "options", "message"),
     [
         (
             "as-traded,XNYS",
@@ -90,8 +90,8 @@ def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
         ("as-traded,XNYS", FileOptions(calendar="Mars"), "Mars: no calendar of this name"),
     ],
 )
-def test_options_that_contradict_the_columns_are_refused(tmp_path, told, options, message):
-    text = TOLD + f"AAPL,2024-01-02,10,12,9,11,{told}\n"
+def test_options_that_contradict_the_columns_are_refused(tmp_path, found, options, message):
+    text = WITH_MARKS + f"AAPL,2024-01-02,10,12,9,11,{found}\n"
     with pytest.raises(UsageError, match=message):
         read_file(_file(tmp_path, text), options=options)
     agreed = FileOptions(basis="as-traded", calendar="NYSE")
@@ -107,11 +107,11 @@ def test_options_that_contradict_the_columns_are_refused(tmp_path, told, options
         (["as-traded,"], "line 2, column calendar: ''; a market code such as XNYS"),
     ],
 )
-def test_columns_that_tell_no_basis_or_calendar_are_refused(tmp_path, rows, message):
+def test_columns_that_are_no_basis_or_calendar_are_refused(tmp_path, rows, message):
     days = ["2024-01-02", "2024-01-03"]
     text = "".join(f"AAPL,{day},10,12,9,11,{row}\n" for day, row in zip(days, rows, strict=False))
     with pytest.raises(DataError, match=message):
-        read_file(_file(tmp_path, TOLD + text))
+        read_file(_file(tmp_path, WITH_MARKS + text))
 
 
 def test_a_calendar_that_was_named_before_holds_until_another_is(tmp_path):
@@ -160,13 +160,13 @@ DATES = [
     (["2024-01-02", "2024-01-13"], "ISO"),
     (["2024/01/02", "2024/1/13"], "year first with slashes"),
     (["20240102", "20240113"], "digits only"),
-    (["1/2/2024", "1/13/2024"], "month first, told by the 13"),
-    (["02.01.2024", "13.01.2024"], "day first, told by the 13"),
+    (["1/2/2024", "1/13/2024"], "month first, by the 13"),
+    (["02.01.2024", "13.01.2024"], "day first, by the 13"),
     (["02-Jan-2024", "13-Jan-2024"], "month by name, day first"),
     (["Jan 02, 2024", "January 13, 2024"], "month by name, month first"),
     (["2024-01-02 00:00:00-05:00", "2024-01-13 00:00:00-05:00"], "Yahoo's local midnights"),
-    (["2024-01-02T05:00:00Z", "2024-01-13T05:00:00Z"], "the same midnights told in UTC"),
-    (["2024-01-02T21:00:00Z", "2024-01-13T21:00:00Z"], "closes told in UTC"),
+    (["2024-01-02T05:00:00Z", "2024-01-13T05:00:00Z"], "the same midnights in UTC"),
+    (["2024-01-02T21:00:00Z", "2024-01-13T21:00:00Z"], "closes in UTC"),
     (["2024-01-02 00:00:00+00:00", "2024-01-13 00:00:00+00:00"], "dates that got a zone"),
     (["2024-01-02 16:00", "2024-01-13 16:00:00.000"], "a time of day without zone"),
 ]
@@ -203,23 +203,23 @@ def test_other_dates_are_refused_with_their_line(tmp_path, written, message):
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "found"),
     [([1, 0, 2], "line 3, 2024-01-02"), ([2, 0, 1], "line 3, 2024-01-02"), ([0, 2, 1], "line 4, ")],
 )
-def test_rows_out_of_order_are_sorted_and_told(tmp_path, caplog, order, told):
+def test_rows_out_of_order_are_sorted_with_a_warning(tmp_path, caplog, order, found):
     lines = [f"2024-01-0{day},1{day},1{day},1{day},1{day},{day}\n" for day in (2, 3, 4)]
     bars = _read(tmp_path, HEADER + "".join(lines[place] for place in order))
     assert bars["close"].tolist() == [12, 13, 14] and bars.index.tolist() == [0, 1, 2]
-    assert f"AAPL: rows are out of order; sorted by date (first {told}" in caplog.text
+    assert f"AAPL: rows are out of order; sorted by date (first {found}" in caplog.text
 
 
-def test_a_row_that_stands_twice_is_taken_once_and_told(tmp_path, caplog):
+def test_a_duplicate_row_is_kept_once_with_a_warning(tmp_path, caplog):
     row = "2024-01-02,10,12,9,11,1000\n"
     assert len(_read(tmp_path, HEADER + row + row + "2024-01-03,10,12,9,11,1000\n")) == 2
     assert "AAPL: 1 duplicate rows" in caplog.text
 
 
-def test_a_bar_that_cannot_be_is_told_by_its_line_in_any_order(tmp_path):
+def test_an_impossible_bar_is_refused_with_its_line_in_any_order(tmp_path):
     rows = ["2024-01-04,1,1,1,1,1", "2024-01-03,1,9,8,1,1", "2024-01-02,1,1,1,1,1"]
     with pytest.raises(DataError, match="line 3: AAPL: the bar of 2024-01-03"):
         _read(tmp_path, HEADER + "\n".join(rows))
@@ -233,7 +233,7 @@ def test_many_bars_that_cannot_be_hint_at_another_column(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stray",
+    "other",
     [
         "11:34,10.5,12,9,11,500",  # Nasdaq's download, while the exchange is open
         "09:31:05,10.5,12,9,11,500",
@@ -243,12 +243,12 @@ def test_many_bars_that_cannot_be_hint_at_another_column(tmp_path):
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_row_that_is_no_bar_is_left_out_and_told_by_its_line(tmp_path, caplog, stray, place):
+def test_a_row_that_is_no_bar_is_left_out_with_its_line(tmp_path, caplog, other, place):
     rows = ["2024-01-02,10,12,9,11,1000", "2024-01-03,11,13,10,12,2000"]
-    rows.insert(place, stray)
+    rows.insert(place, other)
     assert _days(_read(tmp_path, HEADER + "\n".join(rows))) == ["2024-01-02", "2024-01-03"]
-    told = f"1 rows without a date or without any price left out (line {place + 2})"
-    assert told in caplog.text
+    warning = f"1 rows without a date or without any price left out (line {place + 2})"
+    assert warning in caplog.text
 
 
 def test_rows_without_prices_are_refused_where_they_are_many_or_pay(tmp_path):
@@ -280,8 +280,8 @@ def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
         _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", options=FileOptions(dates=order))
 
 
-def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
-    """Decimal commas in the last piece, dates told by a day of another, one column left out."""
+def test_a_file_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, caplog):
+    """Decimal commas in the last part, the order of dates shown by another, a column left out."""
     lines = [
         f"{name};{month}/{day}/2024;x;1.000;1.002;999;1.001;{day}"
         for name in ("MSFT", "AAPL")
@@ -306,7 +306,7 @@ def test_a_file_in_many_pieces_is_read_as_in_one(tmp_path, monkeypatch, caplog):
 
 
 def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
-    """One piece at a time is text; a row that was read takes about a hundred bytes."""
+    """One part at a time is text; a row that was read takes about a hundred bytes."""
     rows, piece = 4_000, 500
     days = np.datetime64("1900-01-01") + np.arange(rows // 2)
     body = "".join(
@@ -389,7 +389,7 @@ def test_dividends_and_splits_are_read_and_default_to_nothing(tmp_path):
 SPLIT = HEADER.strip() + ",Stock Splits\n2024-01-02,10,12,9,11,1,\n2024-01-03,10,12,9,11,1,4\n"
 
 
-def test_closes_that_splits_speak_against_need_a_word(tmp_path, caplog):
+def test_closes_that_contradict_their_splits_need_a_basis(tmp_path, caplog):
     """Yahoo's files are split-adjusted and do not say so; as traded this is a day of 139 %."""
     with pytest.raises(UsageError, match=r"1 of 1 splits leave no jump.*add --basis split-a"):
         _read(tmp_path, SPLIT)
@@ -406,7 +406,7 @@ def test_a_file_without_volume_is_read_and_said_so(tmp_path, caplog):
     assert "no volume column" in caplog.text
 
 
-def test_columns_that_are_not_used_are_told(tmp_path, caplog):
+def test_columns_that_are_not_used_are_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         _read(tmp_path, SAME_BARS["other columns"])
     assert "columns not used: Adj Close, Note" in caplog.text
@@ -442,7 +442,7 @@ def test_the_only_ticker_of_a_file_can_be_renamed(tmp_path):
     assert history.listing.ticker == "AAPL"
 
 
-def test_a_bad_row_of_a_long_file_is_told_by_its_own_line(tmp_path):
+def test_a_bad_row_of_a_long_file_is_refused_with_its_line(tmp_path):
     with pytest.raises(DataError, match="line 5, column date: '2024-01-02'; one row per date"):
         read_file(_file(tmp_path, LONG.replace("AAPL,2024-01-03", "AAPL,2024-01-02")))
     with pytest.raises(DataError, match="line 4, column symbol: ''; a ticker"):
@@ -515,7 +515,7 @@ def test_a_missing_or_huge_file_and_a_folder_are_refused(tmp_path, monkeypatch):
         read_file(path, "AAPL")
 
 
-def test_a_failing_disk_is_told_as_such(tmp_path, monkeypatch):
+def test_a_failing_disk_is_a_storage_error(tmp_path, monkeypatch):
     path = _file(tmp_path, HEADER)
 
     def refuse(*_: object, **__: object) -> None:

@@ -41,8 +41,8 @@ from tests.yahoo.session import LoopbackSession
 START, END = date(2024, 2, 1), date(2024, 2, 15)
 ZONE = "exchangeTimezoneName"
 MakeSource = Callable[..., YahooSource]
-# Zone and first of three days: nights on which the clocks change, a year's end, a leap day.
-NIGHTS = [
+# Zone and first of three days: days on which the clocks change, a year's end, a leap day.
+CLOCK_CHANGES = [
     ("America/New_York", "2024-03-09"),
     ("America/New_York", "2024-11-02"),
     ("America/Sao_Paulo", "2018-11-03"),
@@ -112,7 +112,7 @@ class TestBars:
         assert everything.iloc[-1] >= pd.Timestamp(days[-2])
         assert len(source.history("MSFT", None, END).bars) == days.index(END) + 1
 
-    def test_listing_tells_what_the_ticker_is(self, source: YahooSource) -> None:
+    def test_the_listing_is_read_from_the_chart(self, source: YahooSource) -> None:
         """Name, exchange, currency and calendar come from the chart's header."""
         listing = source.history("MSFT", START, END).listing
         assert (listing.ticker, listing.source, listing.basis) == (
@@ -130,8 +130,8 @@ class TestBars:
         assert history.listing.currency == "JPY"
 
     @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-    @pytest.mark.parametrize(("zone", "first"), NIGHTS)
-    def test_a_day_is_its_date_in_any_unit_and_on_any_night(
+    @pytest.mark.parametrize(("zone", "first"), CLOCK_CHANGES)
+    def test_a_day_is_its_date_in_any_unit_and_on_any_date(
         self, zone: str, first: str, unit: str
     ) -> None:
         """Where the clocks change at midnight, yfinance moves the stamp to one o'clock."""
@@ -146,7 +146,7 @@ class TestBars:
     def test_the_zone_of_the_machine_changes_nothing(
         self, source: YahooSource, machine_in: Callable[[str], None], zone: str
     ) -> None:
-        """Nine years with their DST nights, leap days and year ends, from three markets."""
+        """Nine years with their DST changes, leap days and year ends, from three markets."""
         machine_in(zone)
         for ticker in ("MSFT", "7203.T", "BTC-USD"):
             bars = source.history(ticker, None, END).bars
@@ -223,7 +223,7 @@ class TestBars:
     def test_a_null_row_inside_is_left_to_validation(
         self, yahoo: LoopbackYahoo, source: YahooSource
     ) -> None:
-        """A hole in the middle stays a hole: neither filled nor hidden."""
+        """A gap in the middle stays a gap: neither filled nor hidden."""
         yahoo.always("MSFT", faults.null_row(3))
         bars = source.history("MSFT", START, END).bars
         assert len(bars) == 11
@@ -241,7 +241,7 @@ class TestBars:
 
 FAULTS = {
     "limited": (faults.limited(), TryLaterError, 3, [60, 120]),
-    "limited, told when": (faults.limited("7"), TryLaterError, 3, [7, 7]),
+    "limited, with a time": (faults.limited("7"), TryLaterError, 3, [7, 7]),
     "limited for long": (faults.limited("3600"), TryLaterError, 1, []),
     "server error": (faults.status(500), SourceDownError, 3, [2, 4]),
     "gateway": (faults.status(502, b"<html>bad gateway</html>"), SourceDownError, 3, [2, 4]),
@@ -435,7 +435,7 @@ class TestFaults:
         assert len(source.history("MSFT", START, END).bars) == 11
 
     def test_no_network_is_one_line(self, make_source: MakeSource, waits: list[float]) -> None:
-        """Fault 32: nobody listening is exit 69."""
+        """Fault 32: a refused connection is exit 69."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -470,7 +470,7 @@ class TestCache:
     """Where yfinance keeps its cookie and its time zones."""
 
     def test_the_cache_lies_in_a_private_folder(self, source: YahooSource, tmp_path: Path) -> None:
-        """A pickled cookie lies in it, so nobody else may write there."""
+        """A pickled cookie lies in it, so no other user may write there."""
         (tmp_path / "yahoo").mkdir(mode=0o755)
         source.history("MSFT", START, END)
         assert (tmp_path / "yahoo").stat().st_mode & 0o777 == 0o700
@@ -489,7 +489,7 @@ class TestCache:
     def test_a_broken_cache_is_rebuilt(
         self, make_source: MakeSource, waits: list[float], tmp_path: Path, name: str
     ) -> None:
-        """Fault 37: yfinance's own files are nobody's data, so they are made anew, silently."""
+        """Fault 37: yfinance's own files hold no data, so they are made again, silently."""
         folder = tmp_path / "yahoo"
         folder.mkdir()
         (folder / name).write_bytes(b"not a database" * 1000)

@@ -1,4 +1,4 @@
-"""`forecaster data show`: what a ticker is, which revision of its past is stored, its hash."""
+"""`forecaster data show` and `list`: metadata, revision of the past, and hash of a ticker."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_identity_and_revision_are_told(run: Run, home: Path) -> None:
+def test_metadata_and_revision_are_shown(run: Run, home: Path) -> None:
     """Pence stay pence."""
     lines = run("data", "show", "VOD.L", "--home", home).stdout.splitlines()
     assert "currency    GBp" in lines
@@ -47,7 +47,7 @@ def test_identity_and_revision_are_told(run: Run, home: Path) -> None:
     assert not any(line.startswith("fingerprint") for line in lines)
 
 
-def test_json_tells_the_same(run: Run, home: Path) -> None:
+def test_json_has_the_same(run: Run, home: Path) -> None:
     shown = json.loads(run("data", "show", "VOD.L", "--json", "--home", home).stdout)
     assert (shown["currency"], shown["first_trade"]) == ("GBp", "1988-10-26")
     assert shown["revision"] == {
@@ -59,7 +59,7 @@ def test_json_tells_the_same(run: Run, home: Path) -> None:
 
 @pytest.mark.parametrize("days", [30, 12])
 def test_the_fingerprint_is_that_of_the_bars(run: Run, home: Path, days: int) -> None:
-    """Of all of them, or of those up to a day: what a training as of that day would see."""
+    """Of all of them, or of those up to a day: what a training as of that day reads."""
     until = BARS["session"].iloc[days - 1]
     options = ["--fingerprint", "--rows", "1", "--until", f"{until:%Y-%m-%d}", "--home", home]
     expected = fingerprint([History(listing=VODAFONE, bars=BARS.head(days))])
@@ -68,7 +68,7 @@ def test_the_fingerprint_is_that_of_the_bars(run: Run, home: Path, days: int) ->
     assert (shown["fingerprint"], shown["days"]) == (expected, days)
 
 
-def test_the_list_tells_revisions(run: Run, home: Path) -> None:
+def test_the_list_has_revisions(run: Run, home: Path) -> None:
     (row,) = json.loads(run("data", "list", "--json", "--home", home).stdout)["tickers"]
     assert (row["ticker"], row["revision"]) == ("VOD.L", 2)
     assert pd.Timestamp(row["fetched_at"]) == SERVED
