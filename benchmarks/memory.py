@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 LIMIT_MIB = 1024
-TICKERS, DAYS, LOOKBACK, UPDATES = 20, 5402, 250, 20
+TICKERS, DAYS, LOOKBACK, STEPS = 20, 5402, 250, 20
 
 
 def measure() -> float:
@@ -29,7 +29,7 @@ def measure() -> float:
     bars = pd.concat(
         [bars_of(name, DAYS, first=date(1999, 11, 1)) for name in names], ignore_index=True
     )
-    settings = TrainSettings(target="range", lookback=LOOKBACK, max_steps=UPDATES)
+    settings = TrainSettings(target="range", lookback=LOOKBACK, max_steps=STEPS)
     with tempfile.TemporaryDirectory() as home:
         train(bars, settings=settings, home=Path(home))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,4 +1,4 @@
-"""What one writes without a library: a torch network, a linear head, one batch after another.
+"""Training as one writes it without a library: a torch network, a linear head, one batch after another.
 
 The measure for `benchmarks.training`: windows are gathered from one tensor, which is faster than
 a DataLoader, and Adam is fused.
@@ -19,12 +19,12 @@ class PlainLoop:
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, fused=True)
 
     def loss(self, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-        """Mean squared error of the last day of windows, rows (L, W)."""
+        """Compute the mean squared error of the last day of windows, rows (L, W)."""
         hidden, _ = self.core(x[rows])
         return nn.functional.mse_loss(self.head(hidden[-1]), y[rows[-1]])
 
-    def update(self, x: Tensor, y: Tensor, rows: Tensor) -> None:
-        """Move the weights once."""
+    def step(self, x: Tensor, y: Tensor, rows: Tensor) -> None:
+        """Take one optimizer step."""
         self.optimizer.zero_grad()
         self.loss(x, y, rows).backward()
         self.optimizer.step()

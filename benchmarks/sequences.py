@@ -16,16 +16,17 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, build_network
-from forecaster.training.epoch import Reading, Segments, TrainingArrays
-from forecaster.training.trainer import Options, train
+from forecaster.training.epoch import Epoch, Sampling
+from forecaster.training.micro_batches import TrainingArrays
+from forecaster.training.trainer import Callbacks, Options, train
 
 SERIES, DAYS, INPUTS, HIDDEN = 20, 2520, 26, 64
 LOOKBACK, CHUNK, BATCH = 60, 63, 256
-UPDATES, ROUNDS = 60, 5
+STEPS, ROUNDS = 60, 5
 
 
-def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> float:
-    """Train `UPDATES` updates and divide by the outcomes that they scored."""
+def seconds_per_million(batches: Epoch, scored: int, *, windows: bool) -> float:
+    """Train `STEPS` optimizer steps and divide by the outcomes that they scored."""
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
     rows = SERIES * DAYS
@@ -41,25 +42,24 @@ def seconds_per_million(segments: Segments, scored: int, *, windows: bool) -> fl
         )
     )
     options = Options(
-        max_steps=UPDATES,
+        plan=BPTTPlan.full() if windows else BPTTPlan.truncated(k2=CHUNK),
+        sampling=Sampling(last_day_only=windows),
+        max_steps=STEPS,
         learning_rate=1e-3,
         weight_decay=0.0,
         clip_grad=1.0,
-        evaluate_every=UPDATES,
+        evaluate_every=STEPS,
         patience=1,
     )
     started = time.perf_counter()
     train(
         network,
         arrays,
-        lambda number: segments,
-        BPTTPlan.full() if windows else BPTTPlan.truncated(k2=CHUNK),
+        lambda number: batches,
         options,
-        Reading(last_day_only=windows),
-        validate=lambda network: 0.0,
-        on_step=lambda update, look: None,
+        Callbacks(validate=lambda network: 0.0),
     )
-    return (time.perf_counter() - started) / (scored * UPDATES / len(segments)) * 1e6
+    return (time.perf_counter() - started) / (scored * STEPS / len(batches)) * 1e6
 
 
 def main() -> None:

@@ -29,17 +29,22 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, Network, build_network
-from forecaster.training.epoch import Reading, Segments, TrainingArrays
-from forecaster.training.micro_batches import Workers, tiled_gradients
-from forecaster.training.trainer import Options, train
+from forecaster.training.epoch import Epoch, Sampling
+from forecaster.training.micro_batches import (
+    Learner,
+    TrainingArrays,
+    Workers,
+    window_batch_gradients,
+)
+from forecaster.training.trainer import Callbacks, Options, train
 
 Found = TypeVar("Found")
 KINDS = ("elman", "gru", "lstm")
 SERIES, DAYS, INPUTS, LOOKBACK, CHUNK = 100, 2520, 26, 60, 63
 DISTURBED = 0.1  # of a core, by others
 TRIES = 30  # for each round
-SECONDS = 0.4  # at least this long does a plain loop run in a round, or two updates
-WARM_UPDATES = 2
+SECONDS = 0.4  # at least this long does a plain loop run in a round, or two steps
+WARM_STEPS = 2
 OFFSETS = np.arange(SERIES + 1, dtype=np.int64) * DAYS
 ENDS = window_ends(OFFSETS, LOOKBACK, np.ones(SERIES * DAYS, dtype=np.bool_))
 
@@ -92,53 +97,47 @@ def undisturbed(work: Callable[[], Found]) -> Found:
 
 
 def ours(
-    network: Network, data: TrainingArrays, segments: Segments, updates: int, **how
+    network: Network, data: TrainingArrays, batches: Epoch, steps: int, **how
 ) -> tuple[float, float]:
-    """Train with everything a real training does: clipping, schedule, looks at its loss.
+    """Train with everything a real training does: clipping, schedule, validation.
 
-    Returns the wall and processor seconds of so many updates after the first two, which pay for
+    Returns the wall and processor seconds of so many steps after the first two, which pay for
     what a training needs once: threads, buffers.
     """
     torch.set_num_threads(1)
-    updates += WARM_UPDATES
+    steps += WARM_STEPS
     options = Options(
-        max_steps=updates,
+        plan=how.get("plan", BPTTPlan.full()),
+        sampling=Sampling(last_day_only=how.get("last_day_only", True)),
+        workers=how.get("workers", 1),
+        max_steps=steps,
         learning_rate=1e-3,
         weight_decay=0.0,
         clip_grad=1.0,
-        evaluate_every=updates,
+        evaluate_every=steps,
         patience=1,
     )
-    reading = Reading(last_day_only=how.pop("last_day_only", True), workers=how.pop("workers", 1))
     begun = [0.0, 0.0]
 
-    def on_step(update: int, look: object) -> None:
-        if update == WARM_UPDATES:
+    def on_step(step: int, validation: object) -> None:
+        if step == WARM_STEPS:
             begun[:] = time.perf_counter(), time.process_time()
 
-    train(
-        network,
-        data,
-        lambda number: segments,
-        how.pop("plan", BPTTPlan.full()),
-        options,
-        reading,
-        validate=lambda network: 0.0,
-        on_step=on_step,
-    )
+    callbacks = Callbacks(validate=lambda network: 0.0, on_step=on_step)
+    train(network, data, lambda number: batches, options, callbacks)
     return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
 
-def plain(loop: PlainLoop, data: TrainingArrays, batches: Segments, threads: int) -> None:
+def plain(loop: PlainLoop, data: TrainingArrays, batches: Epoch, threads: int) -> None:
     """Run the plain loop over the same batches."""
     torch.set_num_threads(threads)
-    for segment in batches:
-        loop.update(data.inputs, data.y, torch.from_numpy(segment.rows))
+    for one in batches:
+        loop.step(data.inputs, data.y, torch.from_numpy(one.rows))
 
 
-def drawn(batch: int, updates: int) -> WindowBatches:
-    """Windows for so many updates."""
-    ends = np.random.default_rng(1).choice(ENDS, batch * updates)
+def drawn(batch: int, steps: int) -> WindowBatches:
+    """Windows for so many steps."""
+    ends = np.random.default_rng(1).choice(ENDS, batch * steps)
     return WindowBatches(ends, LOOKBACK, batch)
 
 
@@ -146,13 +145,12 @@ def check_same_loss(loop: PlainLoop, network: Network, data: TrainingArrays) -> 
     """Refuse to compare what does not learn the same: loss and gradients, equal weights."""
     for mine, its in zip(network.parameters(), loop.parameters, strict=True):
         mine.data.copy_(its.data)
-    (segment,) = drawn(256, 1)
-    rows = torch.from_numpy(segment.rows)
+    (one,) = drawn(256, 1)
+    rows = torch.from_numpy(one.rows)
     loss = loop.loss(data.inputs, data.y, rows)
     wanted = torch.autograd.grad(loss, loop.parameters)
-    found = tiled_gradients(
-        network, data.inputs, data.y, data.scored, rows, BPTTPlan.full(), 256.0, Workers()
-    )
+    learner = Learner(network=network, arrays=data, plan=BPTTPlan.full(), workers=Workers())
+    found = window_batch_gradients(learner, rows, 256.0)
     torch.testing.assert_close(found.loss_sum, loss.detach(), rtol=1e-5, atol=1e-6)
     for mine, its in zip(found.gradients, wanted, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-5)
@@ -169,18 +167,18 @@ def windows_row(kind: str, hidden: int, batch: int, rounds: int) -> str:
         for number in (1, 2)
     )
     threads, each = (1, one) if one <= two else (2, two)
-    updates = min(200, max(2, int(SECONDS / each)))
-    batches = drawn(batch, updates)
+    steps = min(200, max(2, int(SECONDS / each)))
+    batches = drawn(batch, steps)
 
     def arms() -> tuple[tuple[float, float], ...]:
         return (
             spent(lambda: plain(loop, data, batches, threads)),
-            ours(network, data, batches, updates),
-            ours(network, data, batches, updates, workers=2),
+            ours(network, data, batches, steps),
+            ours(network, data, batches, steps, workers=2),
         )
 
     base, alone, shared = zip(*(undisturbed(arms) for _ in range(rounds)), strict=True)
-    count = batch * updates
+    count = batch * steps
     ratio = {
         "one": [b[0] / a[0] for b, a in zip(base, alone, strict=True)],
         "two": [b[0] / a[0] for b, a in zip(base, shared, strict=True)],
@@ -195,7 +193,7 @@ def windows_row(kind: str, hidden: int, batch: int, rounds: int) -> str:
 
 
 def histories(threads: int, rounds: int) -> str:
-    """Compare a pass over whole histories with the loop's pass over the same days' windows."""
+    """Compare an epoch of whole histories with the loop's epoch of the same days' windows."""
     data = panel()
     loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
     batch_rows = pack_sequences(
@@ -206,7 +204,7 @@ def histories(threads: int, rounds: int) -> str:
 
     def arms() -> tuple[float, float]:
         windows, _ = spent(lambda: plain(loop, data, drawn(1024, sample), threads))
-        # The first two updates are not in the time; the others stand for them.
+        # The first two steps are not in the time; the others stand for them.
         whole, _ = ours(network, data, batch_rows, len(batch_rows), **how)
         return windows * len(ENDS) / (sample * 1024), whole
 
@@ -232,12 +230,12 @@ def busy(rounds: int) -> str:
     """Compare windows per second with and without one other busy process."""
     data = panel()
     loop, network = PlainLoop("lstm", INPUTS, 64), network_of("lstm", 64)
-    batches, updates = drawn(1024, 4), 4
+    batches, steps = drawn(1024, 4), 4
     arms = {
         "plain loop, 1 thread": lambda: spent(lambda: plain(loop, data, batches, 1)),
         "plain loop, 2 threads": lambda: spent(lambda: plain(loop, data, batches, 2)),
-        "ours, 1 worker": lambda: ours(network, data, batches, updates),
-        "ours, 2 workers": lambda: ours(network, data, batches, updates, workers=2),
+        "ours, 1 worker": lambda: ours(network, data, batches, steps),
+        "ours, 2 workers": lambda: ours(network, data, batches, steps, workers=2),
     }
     rows = []
     for name, seconds in arms.items():
@@ -281,7 +279,7 @@ def main() -> None:
         alone(f"windows_row({kind!r}, {hidden}, {batch}, {rounds})")
     print(
         f"\nOne pass over {SERIES} x {DAYS:,} days, LSTM 64: {len(ENDS):,} windows of {LOOKBACK} "
-        f"(12 of {len(ENDS) // 1024 + 1} updates timed), whole histories with k = {CHUNK}.\n\n"
+        f"(12 of {len(ENDS) // 1024 + 1} steps timed), whole histories with k = {CHUNK}.\n\n"
         "| threads of each | plain loop | ours | ratio |\n|---|---|---|---|",
         flush=True,
     )

@@ -9,6 +9,7 @@ the contribution of day i. Their sum is what `forecaster` computes for the share
 import torch
 from torch import Tensor
 
+from forecaster.bptt.chunks import Block
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.elman import ElmanCore
@@ -37,9 +38,10 @@ def shared(network: Network, x: Tensor, outcome: Tensor) -> Tensor:
     mask = torch.zeros(DAYS, 1, 1, dtype=torch.bool)
     mask[-1] = True
     y = torch.zeros(DAYS, 1, 1, dtype=x.dtype) + outcome
-    block = bptt_gradients(network, x, y, mask, network.initial_state(1), BPTTPlan.full(), 1.0)
+    block = Block(x, y, mask, count=1.0)
+    found = bptt_gradients(network, block, network.initial_state(1), BPTTPlan.full())
     names = [name for name, _ in network.named_parameters()]
-    return block.gradients[names.index("core.fused.weight_hh_l0")]
+    return found.gradients[names.index("core.fused.weight_hh_l0")]
 
 
 def elman(scale: float) -> Network:

@@ -6,7 +6,7 @@ Run: python docs/labs/delay_line.py
 import torch
 from torch import Tensor
 
-from forecaster.bptt.chunks import Grid
+from forecaster.bptt.chunks import Block, Chunking
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore
@@ -61,14 +61,12 @@ def descend(network: Network, x: Tensor, y: Tensor, plan: BPTTPlan) -> None:
         lengths = tuple(min(k1, stop - day) for day in range(first, stop, k1))
         mask = torch.zeros_like(y[first:stop], dtype=torch.bool)
         mask[start - first :] = True
-        count = float(k1 * ROWS)
-        grid = Grid(lengths=lengths, context=len(lengths) - 1)
-        block = bptt_gradients(
-            network, x[first:stop], y[first:stop], mask, states[first], plan, count, grid
-        )
-        for number, state in enumerate(block.states, start=1):
+        block = Block(x[first:stop], y[first:stop], mask, count=float(k1 * ROWS))
+        chunking = Chunking(lengths=lengths, context=len(lengths) - 1)
+        found = bptt_gradients(network, block, states[first], plan, chunking)
+        for number, state in enumerate(found.states, start=1):
             states[first + number * k1] = state
-        step(network, block.gradients)
+        step(network, found.gradients)
 
 
 def step(network: Network, gradients: tuple[Tensor, ...]) -> None:

@@ -10,9 +10,10 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import pack_sequences
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, Network, build_network
-from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.epoch import Sampling
 from forecaster.training.inference import forecast_histories
-from forecaster.training.trainer import Options, train
+from forecaster.training.micro_batches import TrainingArrays
+from forecaster.training.trainer import Callbacks, Options, train
 
 SERIES, DAYS, TRAIN = 24, 750, 500
 OFFSETS = np.arange(SERIES + 1, dtype=np.int64) * DAYS
@@ -47,13 +48,15 @@ def run(name: str, plan: BPTTPlan, epochs: int) -> None:
     arrays = TrainingArrays.on(torch.device("cpu"), inputs, y, train_rows)
     chunk = plan.chunk_days(TRAIN)
     stops = OFFSETS[:-1] + TRAIN
-    segments = pack_sequences(OFFSETS[:-1], stops, SERIES, chunk, np.random.default_rng(0), chunk)
-    steps = epochs * (1 if plan.step_per == "epoch" else len(segments))
+    batches = pack_sequences(OFFSETS[:-1], stops, SERIES, chunk, np.random.default_rng(0), chunk)
+    steps = epochs * (1 if plan.step_per == "epoch" else len(batches))
     torch.manual_seed(0)
     network = build_network(
         Architecture(model="gru", inputs=1, forms=(PointForm(),), hidden=16, layers=1, dropout=0.0)
     )
     options = Options(
+        plan=plan,
+        sampling=Sampling(),
         max_steps=steps,
         learning_rate=3e-3,
         weight_decay=0.0,
@@ -61,16 +64,7 @@ def run(name: str, plan: BPTTPlan, epochs: int) -> None:
         evaluate_every=steps,
         patience=1,
     )
-    train(
-        network,
-        arrays,
-        lambda number: segments,
-        plan,
-        options,
-        Reading(last_day_only=False),
-        validate=lambda trained: 0.0,
-        on_step=lambda step, validation: None,
-    )
+    train(network, arrays, lambda number: batches, options, Callbacks(validate=lambda _: 0.0))
     found = error(network, arrays.inputs, y)
     print(f"{name:<35}{epochs:>7}{steps:>9}{found:>10.4f}")
 

@@ -6,6 +6,7 @@ Run: python docs/labs/kept_pairs.py
 import torch
 from torch import Tensor, nn
 
+from forecaster.bptt.chunks import Block
 from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
@@ -40,9 +41,10 @@ def kept(network: Network, day: int, plan: BPTTPlan) -> list[bool]:
     mask = torch.zeros(DAYS, 1, 1, dtype=torch.bool)
     mask[day] = True
     state = network.initial_state(1)
-    block = bptt_gradients(network, x, torch.ones(DAYS, 1, 1), mask, state, plan, 1.0)
+    block = Block(x, torch.ones(DAYS, 1, 1), mask, count=1.0)
+    found = bptt_gradients(network, block, state, plan)
     names = [name for name, _ in network.named_parameters()]
-    return (block.gradients[names.index("core.probe")] != 0).tolist()
+    return (found.gradients[names.index("core.probe")] != 0).tolist()
 
 
 def main() -> None:

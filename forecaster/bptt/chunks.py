@@ -1,11 +1,12 @@
-"""Days for the gradient functions: a block, cut in segments, and what a block says.
+"""Values of the gradient engine: a block of days, its chunks, and its gradients.
 
-Index work only: nothing here runs a network.
+Nothing here runs a network.
 
-Shape letters: T days, B rows (lanes or windows), F features, K targets, G segments.
+Shape letters: T days, B batch rows, F features, K targets, C chunks.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -16,13 +17,12 @@ from forecaster.models.base import RecurrentState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockGradients:
-    """What a block of days says about the weights.
+    """Gradients of one block of days at fixed weights.
 
     Args:
         loss_sum: losses of the scored elements, summed and divided by the count; no graph.
         gradients: d loss_sum / d parameter, in the order of `network.parameters()`.
-        states: the state at every grid line after the first, detached; the last is the
-            state after the last day.
+        states: the state after every chunk, detached.
     """
 
     loss_sum: Tensor
@@ -35,28 +35,30 @@ class BlockGradients:
         return self.states[-1]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """How a block of days is cut where the plan's own stride does not say it.
-
-    Args:
-        lengths: days of each segment, oldest first; they add up to the block.
-        resets: (G, B) bool, True where a series begins with segment G: its row takes the
-            network's initial state.
-        context: so many first segments lend their days to later errors and have none.
-    """
-
-    lengths: tuple[int, ...]
-    resets: Tensor | None = None
-    context: int = 0
+def sum_gradients(parts: Sequence[BlockGradients]) -> BlockGradients:
+    """Sum the gradients of at least one block at the same weights; keep the last one's states."""
+    if len(parts) == 1:
+        return parts[0]
+    each = zip(*(part.gradients for part in parts), strict=True)
+    return BlockGradients(
+        loss_sum=torch.stack([part.loss_sum for part in parts]).sum(),
+        gradients=tuple(torch.stack(gradients).sum(dim=0) for gradients in each),
+        states=parts[-1].states,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Days with their outcomes, and what the sum of their losses is divided by.
+    """Days with their outcomes.
 
-    `y` and `mask` may hold the last days alone: those before have no outcome. `noise`, of
-    the hidden units of the same days, takes the place of the dropout before the head.
+    Args:
+        x: (T, B, F) features, finite everywhere, oldest day first.
+        y: (T, B, K) outcomes; may hold NaN where `mask` is False. `y`, `mask` and `noise` may
+            be of the last days alone: those before have no outcome.
+        mask: (T, B, K) bool, True where an outcome is scored.
+        count: divisor of the sum of the losses; above 0 if anything is scored.
+        noise: (T, B, H) factors of the hidden units in place of the dropout before the head;
+            None to draw them.
     """
 
     x: Tensor
@@ -65,81 +67,109 @@ class Block:
     count: float
     noise: Tensor | None = None
 
+    @classmethod
+    def averaged(cls, x: Tensor, y: Tensor, mask: Tensor) -> "Block":
+        """Make a block whose loss is the mean over its scored outcomes."""
+        return cls(x, y, mask, max(float(mask.sum()), 1.0))
+
+    def rows(self, columns: slice) -> "Block":
+        """Select batch rows."""
+        noise = None if self.noise is None else self.noise[:, columns]
+        x, y, mask = (tensor[:, columns] for tensor in (self.x, self.y, self.mask))
+        return Block(x, y, mask, self.count, noise)
+
     def days(self, first: int, stop: int) -> "Block":
-        """Take some of the days."""
+        """Select days."""
         before = len(self.x) - len(self.y)
         known = slice(max(0, first - before), max(0, stop - before))
         noise = None if self.noise is None else self.noise[known]
         return Block(self.x[first:stop], self.y[known], self.mask[known], self.count, noise)
 
 
-def checked_block(x: Tensor, y: Tensor, mask: Tensor, count: float) -> Block:
+def checked(block: Block) -> Block:
     """Refuse what broadcasting or a division by zero would turn into wrong gradients."""
+    x, y, mask = block.x, block.y, block.mask
     if len(x) == 0:
         raise ValueError("the block has no days; give at least 1.")
     if y.shape != mask.shape or x.shape[:2] != y.shape[:2] or mask.dtype != torch.bool:
         raise ValueError(
             f"x {tuple(x.shape)}, y {tuple(y.shape)} and {mask.dtype} mask {tuple(mask.shape)} "
-            "do not belong together; give (T, B, F), (T, B, K) and a bool (T, B, K)."
+            "do not fit together; give (T, B, F), (T, B, K) and a bool (T, B, K)."
         )
-    if count > 0:
-        return Block(x, y, mask, count)
+    if block.count > 0:
+        return block
     if mask.any():
-        raise ValueError(f"count is {count}, yet days are scored; give a count above 0.")
-    return Block(x, y, mask, 1.0)
+        raise ValueError(f"count is {block.count}, yet days are scored; give a count above 0.")
+    return replace(block, count=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """The chunks of a block, where they are not the plan's own.
+
+    Args:
+        lengths: days of each chunk, oldest first; they add up to the block.
+        resets: (C, B) bool, True where a series starts with the chunk: its row takes the
+            network's initial state.
+        context: number of first chunks whose errors are not scored; later errors travel
+            through their days.
+    """
+
+    lengths: tuple[int, ...]
+    resets: Tensor | None = None
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Days between two grid lines, or a chunk of them.
+class Chunk:
+    """Consecutive days of a block, run in one call.
 
-    `resets` (B,) are the rows in which a series begins, None where none does; `ends_grid`
-    says that the state after it belongs on the grid; `scored` that it has errors.
+    `resets` (B,) are the rows in which a series starts, None where none does; `keeps_state`
+    is True if the state after the chunk is asked for, `scored` if its errors count.
     """
 
     block: Block
     resets: Tensor | None
-    ends_grid: bool
+    keeps_state: bool
     scored: bool
 
-    def cut(self, most: int) -> "list[Segment]":
-        """Cut in balanced chunks; the first takes the resets, the last ends on the grid."""
-        lengths = balanced(len(self.block.x), most)
+    def split(self, most: int) -> "list[Chunk]":
+        """Split into chunks of at most `most` days, equal to within a day."""
+        lengths = balanced_lengths(len(self.block.x), most)
         stops = list(accumulate(lengths))
         return [
-            Segment(
+            Chunk(
                 self.block.days(stop - length, stop),
                 self.resets if stop == length else None,
-                self.ends_grid and stop == stops[-1],
+                self.keeps_state and stop == stops[-1],
                 self.scored,
             )
             for length, stop in zip(lengths, stops, strict=True)
         ]
 
 
-def segments_of(
-    block: Block, grid: Grid, first: int, last: int | None = None, scored_from: int = 0
-) -> list[Segment]:
-    """Take segments `first` to `last` of a block; those before `scored_from` have no errors."""
-    stops = list(accumulate(grid.lengths))
-    resets = (None,) * len(stops) if grid.resets is None else tuple(grid.resets)
+def chunks_of(
+    block: Block, chunking: Chunking, first: int, last: int, scored_from: int = 0
+) -> list[Chunk]:
+    """Cut chunks `first` to `last` out of a block; errors count from chunk `scored_from` on."""
+    stops, resets = list(accumulate(chunking.lengths)), chunking.resets
     return [
-        Segment(
-            block.days(stops[number] - grid.lengths[number], stops[number]),
-            resets[number],
-            ends_grid=True,
+        Chunk(
+            block.days(stops[number] - chunking.lengths[number], stops[number]),
+            None if resets is None else resets[number],
+            keeps_state=True,
             scored=number >= scored_from,
         )
-        for number in range(first, (first if last is None else last) + 1)
+        for number in range(first, last + 1)
     ]
 
 
-def even(days: int, most: int) -> tuple[int, ...]:
-    """Cut days in pieces of `most`, counted from the first; the last may be shorter."""
+def fixed_lengths(days: int, most: int) -> tuple[int, ...]:
+    """Return chunk lengths of `most` days, counted from the first; the last may be shorter."""
     return tuple(min(most, days - first) for first in range(0, days, most))
 
 
-def balanced(days: int, most: int) -> tuple[int, ...]:
-    """Cut days in as few pieces of at most `most` as will do, lengths one apart at most."""
-    pieces = -(-days // most)
-    return tuple((days + piece) // pieces for piece in range(pieces))
+def balanced_lengths(days: int, most: int) -> tuple[int, ...]:
+    """Return the fewest chunk lengths of at most `most` days, equal to within a day."""
+    chunks = -(-days // most)
+    return tuple((days + chunk) // chunks for chunk in range(chunks))

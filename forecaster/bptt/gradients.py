@@ -1,10 +1,10 @@
-"""Gradients of one block of days at frozen weights: full or truncated BPTT.
+"""Gradients of one block of days at fixed weights: full or truncated BPTT.
 
 Pure: nothing is kept, no weight moves, `p.grad` is never touched. Knows no optimizer, no
-pass and no ticker. Every scored day counts once, with weight 1 / count, however the block
+epoch and no ticker. Every scored day counts once, with weight 1 / count, however the block
 is cut.
 
-Shape letters: T days, B rows (lanes or windows), F features, K targets, L lookback days.
+Shape letters: T days, B batch rows, F features, K targets, L lookback days.
 """
 
 from dataclasses import replace
@@ -15,129 +15,112 @@ from torch import Tensor
 from forecaster.bptt.chunks import (
     Block,
     BlockGradients,
-    Grid,
-    Segment,
-    checked_block,
-    even,
-    segments_of,
+    Chunking,
+    checked,
+    chunks_of,
+    fixed_lengths,
 )
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.bptt.recomputation import exact_gradients, nothing, started, sums
+from forecaster.bptt.recomputation import add_gradients, exact_gradients, start_of, zero_gradients
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
-
-__all__ = ["Block", "BlockGradients", "Grid", "bptt_gradients", "window_gradients"]
 
 
 def bptt_gradients(
     network: Network,
-    x: Tensor,
-    y: Tensor,
-    mask: Tensor,
+    block: Block,
     state: RecurrentState,
     plan: BPTTPlan,
-    count: float,
-    grid: Grid | None = None,
-    noise: Tensor | None = None,
+    chunking: Chunking | None = None,
 ) -> BlockGradients:
-    """Differentiate the losses of a block of days, errors reaching back as the plan says.
+    """Differentiate the losses of a block of days, errors travelling back as the plan says.
 
     With E_t the loss of day t and s_i the state after day i, the gradient sums
     dE_t/ds_i * ds_i/dW (immediate) over the pairs i <= t that the plan keeps: all of the
-    block for `full`; for `truncated`, with the block cut in segments of k1 = stride days,
-    those with i in the k2 / k1 segments that end with t's own. The state's values are always
-    carried; nothing reaches into the days before the block.
+    block for `full`; for `truncated`, with the block cut in chunks of k1 days, those with i
+    in the k2 / k1 chunks that end with t's own. The state's values are always carried;
+    nothing travels into the days before the block.
 
     Args:
         network: in training mode, every parameter trainable.
-        x: (T, B, F) features, finite everywhere, oldest day first, T at least 1.
-        y: (T, B, K) outcomes; may hold NaN where `mask` is False.
-        mask: (T, B, K) bool, True where an outcome is scored; False in context segments.
+        block: with an outcome on every day; in context chunks the mask is False.
         state: the state before the first day, B rows.
         plan: how far errors travel back.
-        count: what the sum of the losses is divided by; above 0 if anything is scored.
-        grid: the segments, where they are not all `plan.k1` days long or a series
-            begins inside the block.
-        noise: (T, B, H) factors of the hidden units in place of the dropout before the head;
-            None to draw them here.
+        chunking: the chunks, where they are not all k1 days long or a series starts inside
+            the block.
 
     Returns:
-        The gradients, the loss and the states on the grid, all at the weights as they are.
+        The gradients, the loss and the states after every chunk, all at the current weights.
 
     Raises:
-        ValueError: no days, shapes that do not belong together, no count for scored days, or
+        ValueError: no days, shapes that do not fit together, no count for scored days, or
             a bidirectional network.
 
     Source: Williams and Peng (1990), "An Efficient Gradient-Based Algorithm for On-Line
     Training of Recurrent Network Trajectories", BPTT(h; h') with h = k2 and h' = k1.
     """
-    block = replace(checked_block(x, y, mask, count), noise=noise)
+    block, days = checked(block), len(block.x)
     _require_cuttable(network, "each day's forecast is scored")
-    grid = grid or Grid(lengths=even(len(x), plan.chunk_days(len(x))))
-    if sum(grid.lengths) != len(x) or max(grid.lengths) > plan.chunk_days(len(x)):
+    most = plan.chunk_days(days)
+    chunking = chunking or Chunking(lengths=fixed_lengths(days, most))
+    if sum(chunking.lengths) != days or max(chunking.lengths) > most:
         raise ValueError(
-            f"segments of {grid.lengths} days do not make {len(x)} days in pieces of at most "
-            f"{plan.chunk_days(len(x))}; cut the block on the plan's stride."
+            f"chunks of {chunking.lengths} days do not make {days} days in chunks of at most "
+            f"{most}; cut the block on the plan's k1."
         )
-    total = nothing(network, block)
+    loss_sum, gradients = zero_gradients(network, block)
     states = [state.detach()]
-    for first, last in _spans(plan, grid):
-        while len(states) <= first:
-            states.append(_carried(network, segments_of(block, grid, len(states) - 1), states[-1]))
-        span = segments_of(
-            block, grid, first, last, scored_from=max(grid.context, _own(plan, last))
-        )
+    for first, last in _spans(plan, chunking):
+        _carry(network, block, chunking, states, until=first)
+        scored_from = max(chunking.context, 0 if plan.k2 is None else last)
+        span = chunks_of(block, chunking, first, last, scored_from)
         found = exact_gradients(network, span, states[first], plan.memory)
-        total = (total[0] + found.loss_sum, sums(total[1], found.gradients))
+        loss_sum = loss_sum + found.loss_sum
+        gradients = add_gradients(gradients, found.gradients)
         states[first + 1 :] = found.states
-    while len(states) <= len(grid.lengths):
-        states.append(_carried(network, segments_of(block, grid, len(states) - 1), states[-1]))
-    return BlockGradients(loss_sum=total[0], gradients=total[1], states=tuple(states[1:]))
+    _carry(network, block, chunking, states, until=len(chunking.lengths))
+    return BlockGradients(loss_sum=loss_sum, gradients=gradients, states=tuple(states[1:]))
 
 
-def window_gradients(
-    network: Network,
-    x: Tensor,
-    y_last: Tensor,
-    mask_last: Tensor,
-    plan: BPTTPlan,
-    count: float,
-    noise: Tensor | None = None,
-) -> BlockGradients:
-    """Differentiate the last day's losses of windows, each begun in the initial state.
+def window_gradients(network: Network, block: Block, plan: BPTTPlan) -> BlockGradients:
+    """Differentiate the last day's losses of windows, each started in the initial state.
 
-    Truncated to K days, the error reaches exactly the last K days of each window; the days
-    before them only lend their state. A learned initial state is reached by errors that
-    reach the window's first day. Windows scored on every day go through
+    Truncated to K days, errors travel through exactly the last K days of each window; the
+    days before only contribute their state. A learned initial state has a gradient if errors
+    travel back to the window's first day. Windows scored on every day go through
     `bptt_gradients` with `network.initial_state(B)`.
 
     Args:
         network: in training mode, every parameter trainable.
-        x: (L, B, F) features of B windows, oldest day first.
-        y_last: (B, K) outcomes of the last day; may hold NaN where `mask_last` is False.
-        mask_last: (B, K) bool, True where an outcome is scored.
+        block: B windows of L days, with outcomes of the last day alone.
         plan: how far errors travel back.
-        count: what the sum of the losses is divided by; above 0 if anything is scored.
-        noise: (B, H) factors of the last day's hidden units in place of the dropout before
-            the head; None to draw them here.
 
     Returns:
         The gradients, the loss and the state after the windows.
 
     Raises:
-        ValueError: no days, shapes that do not belong together, or no count for scored windows.
+        ValueError: no days, shapes that do not fit together, or no count for scored windows.
     """
-    horizon = plan.horizon(len(x))
-    if horizon < len(x):
-        _require_cuttable(network, f"{horizon} of {len(x)} days are differentiated")
-    last = checked_block(x[-1:], y_last[None], mask_last[None], count)
-    block = replace(last, x=x[len(x) - horizon :], noise=None if noise is None else noise[None])
-    state = _warmed_state(network, x[: len(x) - horizon])
-    # The state is the initial one already; only a learned one has to be reached by errors.
-    learned = horizon == len(x) and len(network.start) > 0
-    begins = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device) if learned else None
-    span = segments_of(block, Grid(lengths=(horizon,), resets=begins), 0)
+    x, days = block.x, len(block.x)
+    horizon = plan.horizon(days)
+    if horizon < days:
+        _require_cuttable(network, f"{horizon} of {days} days are differentiated")
+    block = replace(checked(replace(block, x=x[-1:])), x=x[days - horizon :])
+    state = network.initial_state(x.shape[1])
+    if horizon < days:
+        with torch.no_grad():
+            _, state = network.core(x[: days - horizon], state)
+    # The state is the initial one already; only a learned one needs a gradient.
+    learned = horizon == days and len(network.start) > 0
+    starts = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device) if learned else None
+    span = chunks_of(block, Chunking(lengths=(horizon,), resets=starts), 0, 0)
     return exact_gradients(network, span, state, plan.memory)
+
+
+def flat_gradient(network: Network, block: Block, plan: BPTTPlan) -> Tensor:
+    """Return the gradient of a block that starts in the initial state, as one vector."""
+    found = bptt_gradients(network, block, network.initial_state(block.x.shape[1]), plan)
+    return torch.cat([gradient.flatten() for gradient in found.gradients])
 
 
 def _require_cuttable(network: Network, use: str) -> None:
@@ -145,38 +128,25 @@ def _require_cuttable(network: Network, use: str) -> None:
     if not network.core.cuttable:
         raise ValueError(
             f"{type(network.core).__name__} reads a window from both ends, yet {use}; "
-            "score whole windows on their last day, in full."
+            "score complete windows on their last day, in full."
         )
 
 
-def _warmed_state(network: Network, x: Tensor) -> RecurrentState:
-    """Run from the initial state through days that no error reaches."""
-    state = network.initial_state(x.shape[1])
-    if len(x) > 0:
-        with torch.no_grad():
-            _, state = network.core(x, state)
-    return state
-
-
-def _spans(plan: BPTTPlan, grid: Grid) -> list[tuple[int, int]]:
-    """List the segments, first and last, that are differentiated together."""
-    final = len(grid.lengths) - 1
-    if grid.context > final:
-        return []
+def _spans(plan: BPTTPlan, chunking: Chunking) -> list[tuple[int, int]]:
+    """List the chunks, first and last, that are differentiated together."""
+    chunks = len(chunking.lengths)
     if plan.k2 is None:
-        return [(0, final)]
-    back = plan.k2 // (plan.k1 or plan.k2) - 1
-    return [(max(0, last - back), last) for last in range(grid.context, final + 1)]
+        return [(0, chunks - 1)]
+    back = plan.context_chunks
+    return [(max(0, last - back), last) for last in range(chunking.context, chunks)]
 
 
-def _own(plan: BPTTPlan, last: int) -> int:
-    """Give the first segment whose errors belong to the span that ends with `last`."""
-    return 0 if plan.k2 is None else last
-
-
-def _carried(network: Network, span: list[Segment], state: RecurrentState) -> RecurrentState:
-    """Run through days without a graph; give the state after them."""
-    with torch.no_grad():
-        for segment in span:
-            _, state = network.core(segment.block.x, started(network, segment, state))
-    return state
+def _carry(
+    network: Network, block: Block, chunking: Chunking, states: list[RecurrentState], *, until: int
+) -> None:
+    """Run without a graph through the chunks whose end state is missing, up to `until`."""
+    for number in range(len(states) - 1, until):
+        (chunk,) = chunks_of(block, chunking, number, number)
+        with torch.no_grad():
+            _, state = network.core(chunk.block.x, start_of(network, chunk, states[-1]))
+        states.append(state)

@@ -1,9 +1,9 @@
-"""How far back the gradient of a network reaches, and what a truncation costs.
+"""The gradient horizon of a network, and the bias of truncating it.
 
-Arrays in, one frozen value out; the network is copied and left as it was. Knows no ticker
-and no date.
+Arrays in, one frozen value out; the network is copied and not changed. Knows no ticker and
+no date.
 
-Shape letters: T days, B lanes, F features, K targets, A anchors, R lags.
+Shape letters: T days, B batch rows, F features, K targets, A anchors, R lags.
 """
 
 import copy
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from forecaster.bptt.chunks import Block
 from forecaster.bptt.gradient_by_lag import (
     LagGradients,
     StateFacts,
@@ -25,7 +26,6 @@ from forecaster.bptt.truncation_bias import (
     ExactGradient,
     Horizon,
     PlanBias,
-    bias_by_horizon,
     decay_rate,
     effective_memory,
     exact_gradient,
@@ -39,26 +39,28 @@ from forecaster.models.network import Network
 SHARES = (0.5, 0.1, 0.01)
 HORIZONS = (1, 2, 5, 10, 21, 42, 63, 126, 252, 504)
 BITING, WASTED = 0.1, 1e-6
-TURNING_IN = 0.1  # share of the days in which the Lyapunov walk still finds its direction
+TRANSIENT = 0.1  # share of the days in which the Lyapunov walk still finds its direction
+FULL = BPTTPlan.full()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MemoryProfile:
-    """What a network remembers, at its weights as they are.
+    """The memory of a network at its current weights.
 
     Args:
         anchors: (A,) days whose errors were followed back.
-        by_lag: (A, R + 1) gradient of day t's error by the state k days before, mean over lanes.
+        by_lag: (A, R + 1) norm of the gradient of day t's error by the state k days before,
+            mean over batch rows.
         curve: (R + 1,) its mean over anchors.
-        growth: (T,) log growth of an error carried back through each day, mean over lanes.
+        growth: (T,) log growth of an error carried back through each day, mean over batch rows.
         lyapunov: top Lyapunov exponent per day.
-        states: how large they are, how far single days stretch them, what a cold start costs.
-        biases: exact bias at guaranteed reaches.
+        states: norms and stretch of the states, loss after a cold start.
+        biases: exact bias at guaranteed horizons.
         own: exact bias of the plan asked about; None for full BPTT.
         relative_noise: standard error of the exact gradient over its norm.
-        advice: the reach for the tolerance, or why there is none.
-        advised: exact bias of the plan that the advice names; None where it declines.
-        alarms: sentences, empty if all is well.
+        advice: the horizon for the tolerance, or why there is none.
+        advised: exact bias of the advised plan; None where the advice declines.
+        alarms: sentences, empty if nothing is wrong.
     """
 
     anchors: np.ndarray
@@ -90,62 +92,57 @@ class MemoryProfile:
         return half_life(self.decay)
 
     def effective_memory(self, share: float) -> int:
-        """Give the largest lag at which the curve is still `share` of lag 0."""
+        """Return the largest lag at which the curve is still `share` of lag 0."""
         return effective_memory(self.curve, share)
 
 
 def memory_profile(
     network: Network,
-    x: Tensor,
-    y: Tensor,
-    mask: Tensor,
+    block: Block,
     *,
     lags: int = 252,
     anchors: int = 16,
     tolerance: float = 0.1,
-    plan: BPTTPlan | None = None,
+    plan: BPTTPlan = FULL,
 ) -> MemoryProfile:
-    """Measure how far back errors reach on a block of whole histories.
+    """Measure how far back errors travel on a block of whole histories.
 
     Args:
         network: any; its copy runs as in training, without dropout.
-        x: (T, B, F) features, finite, oldest day first; lanes start from the initial state.
-        y: (T, B, K) outcomes; may hold NaN where `mask` is False.
-        mask: (T, B, K) bool, True where an outcome is scored.
+        block: `Block.averaged`; batch rows start from the initial state.
         lags: R, the longest lag measured, below T.
         anchors: about so many days' errors are followed, evenly over days R..T - 1.
-        tolerance: relative bias that the advised reach may have.
-        plan: the plan that training uses; its cost is measured and its alarms are raised.
+        tolerance: relative bias allowed at the advised horizon.
+        plan: the plan of the training; its bias is measured and its alarms are raised.
 
     Raises:
         ValueError: `lags`, `anchors` or `tolerance` is out of range, or no anchor is scored.
     """
-    _check(len(x), lags, anchors, tolerance)
+    days = len(block.x)
+    _check(days, lags, anchors, tolerance)
     network = _without_dropout(network)
-    days = _anchor_days(mask, lags, anchors)
-    path = trajectory(network, x)
-    found = lag_gradients(network, path, y, mask, days, lags)
+    chosen = _anchor_days(block.mask, lags, anchors)
+    path = trajectory(network, block)
+    found = lag_gradients(network, path, chosen, lags)
     growth = local_growth(network, path).mean(dim=1)
-    kept = max(1, len(x) - int(TURNING_IN * len(x)))
-    lyapunov = float(growth[:kept].mean())
-    exact = exact_gradient(network, x, y, mask)
-    block = (network, x, y, mask)
-    advice, advised = _advise(block, found, exact, tolerance)
+    lyapunov = float(growth[: max(1, days - int(TRANSIENT * days))].mean())
+    exact = exact_gradient(network, block)
+    advice, advised = _advise(network, block, found, exact, tolerance)
     curve = found.curve.double().cpu().numpy()
-    truncated = plan is not None and plan.k2 is not None
+    horizons = [k for k in HORIZONS if k <= lags and k < days]
     return MemoryProfile(
-        anchors=np.array(days),
+        anchors=np.array(chosen),
         by_lag=found.by_lag.double().cpu().numpy(),
         curve=curve,
         growth=growth.double().cpu().numpy(),
         lyapunov=lyapunov,
-        states=state_facts(network, path, y, mask),
-        biases=bias_by_horizon(*block, [k for k in HORIZONS if k <= lags and k < len(x)], exact),
-        own=plan_bias(*block, plan, exact) if plan is not None and truncated else None,
+        states=state_facts(network, path),
+        biases=tuple(plan_bias(network, block, guaranteed(k), exact) for k in horizons),
+        own=None if plan.k2 is None else plan_bias(network, block, plan, exact),
         relative_noise=exact.relative_noise,
         advice=advice,
         advised=advised,
-        alarms=tuple(_alarms(curve, lyapunov, plan)),
+        alarms=tuple(_alarms(curve, lyapunov, plan.k2)),
     )
 
 
@@ -181,53 +178,45 @@ def _anchor_days(mask: Tensor, lags: int, anchors: int) -> list[int]:
 
 
 def _advise(
-    block: tuple[Network, Tensor, Tensor, Tensor],
-    found: LagGradients,
-    exact: ExactGradient,
-    tolerance: float,
+    network: Network, block: Block, found: LagGradients, exact: ExactGradient, tolerance: float
 ) -> tuple[Horizon, PlanBias | None]:
-    """Choose by the bound, then hold the choice against the whole block's exact bias."""
+    """Choose a horizon by the bound, then check it by the exact bias of the block."""
     advice = horizon_for(found.parts.numpy(), found.partial.numpy(), tolerance)
-    if advice.days is None:
-        return advice, None
-    network, x, y, mask = block
-    lags = len(found.parts) - 1
-    days = advice.days
-    while True:
-        advised = plan_bias(network, x, y, mask, guaranteed(days), exact)
+    days, lags = advice.days, len(found.parts) - 1
+    while days is not None:
+        advised = plan_bias(network, block, guaranteed(days), exact)
         if advised.bias <= tolerance:
             return Horizon(days=days, bound=advice.bound, declined=None), advised
         if days == lags:
-            why = f"a reach of {lags} days still has a bias of {advised.bias:.0%}"
-            return Horizon(
-                days=None, bound=None, declined=f"memory exceeds {lags} days: {why}"
-            ), None
+            why = f"a gradient horizon of {lags} days still has a bias of {advised.bias:.0%}"
+            why = f"memory exceeds {lags} days: {why}"
+            return Horizon(days=None, bound=None, declined=why), None
         days = min(2 * days, lags)  # the anchors' errors were not like the other days'
+    return advice, None
 
 
-def _alarms(curve: np.ndarray, lyapunov: float, plan: BPTTPlan | None) -> list[str]:
-    """Say what is wrong with how errors travel."""
+def _alarms(curve: np.ndarray, lyapunov: float, k2: int | None) -> list[str]:
+    """List what is wrong with how errors travel."""
     found = []
     if lyapunov > 0.0:
         found.append(
-            f"explosion: the Lyapunov exponent is {lyapunov:+.3g} a day, so far-away errors drown "
-            "the rest; truncation helps here, full BPTT does not"
+            f"explosion: the Lyapunov exponent is {lyapunov:+.3g} a day, so errors of far days "
+            "dominate the gradient; truncation helps here, full BPTT does not"
         )
     decay = decay_rate(curve)
     if decay >= 1.0:
         found.append(f"growing: the gradient grows by a factor of {decay:.3f} per day of lag")
-    steps = None if plan is None else plan.k2
-    if steps is None or steps >= len(curve):
+    if k2 is None or k2 >= len(curve):
         return found
-    share = curve[steps] / curve[0]
+    share = curve[k2] / curve[0]
     if share > BITING:
         found.append(
-            f"truncation is biting: {steps} days back the gradient is still {share:.0%} of that "
+            f"truncation is biting: {k2} days back the gradient is still {share:.0%} of that "
             "on the day itself; raise --bptt-k2"
         )
     elif share < WASTED:
         found.append(
-            f"reach wasted: {steps} days back the gradient is {share:.0e} of that on the day "
-            "itself; a shorter reach, guaranteed by a --bptt-k1 of half of it, gives the same"
+            f"horizon too long: {k2} days back the gradient is {share:.0e} of that on the day "
+            "itself; a shorter horizon, guaranteed by a --bptt-k1 of half of it, gives the same"
         )
     return found

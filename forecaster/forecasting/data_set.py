@@ -33,7 +33,7 @@ from forecaster.forecasting.fitted_model import (
 )
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
-from forecaster.training.epoch import Segments
+from forecaster.training.epoch import Epoch
 from forecaster.training.inference import forecast_histories, forecast_windows
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _require_quantities(panel: Panel) -> None:
         log.warning("%s; not trained on there", text)
 
 
-def epoch_segments(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Segments]:
+def epoch_batches(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Epoch]:
     """Return a function that draws an epoch's segments: windows, or packed whole histories.
 
     The draw depends on the seed and the number of the epoch alone: a training resumed from a

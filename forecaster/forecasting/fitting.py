@@ -21,7 +21,7 @@ from forecaster.evaluation.splits import Split
 from forecaster.forecasting.data_set import (
     Dataset,
     build_dataset,
-    epoch_segments,
+    epoch_batches,
     validation_loss,
 )
 from forecaster.forecasting.fitted_model import (
@@ -39,9 +39,10 @@ from forecaster.models.heads import LEVELS
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
-from forecaster.training.device import choose_device, is_of_memory
-from forecaster.training.epoch import Reading, TrainingArrays
-from forecaster.training.trainer import Options, Validation
+from forecaster.training.device import choose_device, is_out_of_memory
+from forecaster.training.epoch import Sampling
+from forecaster.training.micro_batches import TrainingArrays
+from forecaster.training.trainer import Callbacks, Options, Validation
 from forecaster.training.trainer import train as run_training
 
 OnStep = Callable[[int, Validation | None], None]
@@ -243,24 +244,20 @@ def _fit_member(
         validations = run_training(
             network,
             arrays,
-            epoch_segments(dataset, settings),
-            plan_of(settings),
+            epoch_batches(dataset, settings),
             _options(settings),
-            Reading(
-                last_day_only=not settings.scores_each_day,
-                burn_in=settings.days_before_scoring,
-                workers=settings.workers,
+            Callbacks(
+                validate=validation_loss(dataset, settings, arrays.inputs, dataset.y),
+                on_step=progress,
+                on_boundary=checkpointer.boundary,
             ),
-            validate=validation_loss(dataset, settings, arrays.inputs, dataset.y),
-            on_step=progress,
-            on_boundary=checkpointer.boundary,
-            resume=resume,
+            resume,
         )
     except DivergedError as error:
         checkpointer.fail(progress.best)
         raise DivergedError(f"{_where(dataset.panel, error)}{error}", error.rows) from error
     except (MemoryError, RuntimeError) as error:
-        if not is_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         checkpointer.fail(progress.best)
         raise OutOfMemoryError(
@@ -295,6 +292,11 @@ def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None
 
 def _options(settings: TrainSettings) -> Options:
     return Options(
+        plan=plan_of(settings),
+        sampling=Sampling(
+            last_day_only=not settings.scores_each_day, burn_in=settings.days_before_scoring
+        ),
+        workers=settings.workers,
         max_steps=settings.max_steps,
         learning_rate=settings.lr,
         weight_decay=settings.weight_decay,

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from forecaster.bptt.chunks import Block
 from forecaster.bptt.memory_profile import SHARES, MemoryProfile, memory_profile
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.panel import Panel
@@ -130,9 +131,9 @@ def measure(
     with _one_thread():
         profile = memory_profile(
             copy.deepcopy(network).cpu().double(),  # gradients at long lags are small
-            torch.from_numpy(x).double(),
-            torch.from_numpy(y).double(),
-            torch.from_numpy(mask),
+            Block.averaged(
+                torch.from_numpy(x).double(), torch.from_numpy(y).double(), torch.from_numpy(mask)
+            ),
             lags=_lags_within(lags, days),
             tolerance=tolerance,
             plan=plan,

@@ -8,7 +8,7 @@ import torch
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import PackedSequences
-from forecaster.forecasting.data_set import Dataset, epoch_segments, longest_history
+from forecaster.forecasting.data_set import Dataset, epoch_batches, longest_history
 from forecaster.forecasting.fitting import FitResult
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import SPIKE, Validation
@@ -95,7 +95,7 @@ def _step_per(plan: BPTTPlan) -> str:
 
 def _schedule(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> str:
     """Describe an epoch, the days that are scored, and how many epochs the budget allows."""
-    epoch = epoch_segments(dataset, settings)(1)
+    epoch = epoch_batches(dataset, settings)(1)
     steps = 1 if plan.step_per == "epoch" else len(epoch)
     if isinstance(epoch, PackedSequences):
         fewer = ", as many as series," if epoch.width < settings.batch_rows else ""

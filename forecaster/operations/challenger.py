@@ -43,7 +43,7 @@ from forecaster.registry.promotion import fail, register
 from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import check_writable, read_manifest, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
-from forecaster.training.device import choose_device, is_of_memory
+from forecaster.training.device import choose_device, is_out_of_memory
 
 __all__ = ["RollingSplit", "train_challenger"]
 
@@ -171,7 +171,7 @@ def train_challenger(
 
 def _known(error: BaseException) -> BaseException:
     """Turn what libraries raise for want of memory into our own error."""
-    if isinstance(error, MemoryError | RuntimeError) and is_of_memory(error):
+    if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
         return OutOfMemoryError(
             "Training found too little memory before or after its updates; train fewer tickers or "
             "give it more."

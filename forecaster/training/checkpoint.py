@@ -1,7 +1,7 @@
-"""A training stopped between two updates, as tensors and plain facts.
+"""A training stopped between two optimizer steps, as tensors and plain facts.
 
-Nothing is pickled: `to_bytes` gives a line with a SHA-256 and, after it, a safetensors file with
-the facts as JSON in its header. Knows no file and no network.
+Nothing is pickled: `to_bytes` returns a line with a SHA-256 and, after it, a safetensors file
+with the facts as JSON in its header. Knows no file and no network.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ SCHEMA = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """Everything that the next update depends on, but the data and the settings.
+    """Everything that the next optimizer step depends on, but the data and the settings.
 
     Args:
         tensors: by "group/name", on the CPU.
-        facts: what JSON can hold.
+        facts: JSON-compatible values.
     """
 
     tensors: dict[str, Tensor]
@@ -33,7 +33,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, groups: Mapping[str, Mapping[str, Tensor]], facts: dict[str, Any]) -> "Checkpoint":
-        """Copy groups of tensors, so that later updates do not change them."""
+        """Copy groups of tensors, so that later steps do not change them."""
         tensors = {
             f"{group}/{name}": tensor.detach().cpu().clone().contiguous()
             for group, members in groups.items()
@@ -42,7 +42,7 @@ class Checkpoint:
         return cls(tensors, {"schema": SCHEMA, **facts})
 
     def group(self, name: str) -> dict[str, Tensor]:
-        """Copy a group's tensors, by their own names, in the order of these."""
+        """Copy a group's tensors by their own names, in the order of the names."""
         begin = f"{name}/"
         return {
             full.removeprefix(begin): self.tensors[full].clone()
@@ -60,17 +60,17 @@ class Checkpoint:
         if found != own:
             raise ArtifactError(
                 f"The checkpoint was made with {_difference(found, own)}; resume with the "
-                "settings it was made with, or train afresh."
+                "settings it was made with, or train again from the start."
             )
         shapes = {name: tensor.shape for name, tensor in weights.items()}
         if {name: tensor.shape for name, tensor in self.group("weights").items()} != shapes:
             raise ArtifactError(
                 "The checkpoint's weights have other names or shapes than the network; resume "
-                "with the network it was made with, or train afresh."
+                "with the network it was made with, or train again from the start."
             )
 
     def to_bytes(self) -> bytes:
-        """Write as one file's content."""
+        """Return the content of a file."""
         content: bytes = save(self.tensors, {"facts": json.dumps(self.facts)})
         return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
@@ -79,29 +79,29 @@ class Checkpoint:
         """Read what `to_bytes` wrote.
 
         Raises:
-            ArtifactError: damaged, or of another schema.
+            ArtifactError: corrupt, or of another schema.
         """
         digest, _, body = content.partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != digest:
-            raise ArtifactError("The checkpoint is damaged; delete it and train afresh.")
+            raise ArtifactError("The checkpoint is corrupt; delete it and train again.")
         header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
         facts = json.loads(header["__metadata__"]["facts"])
         if facts["schema"] != SCHEMA:
             raise ArtifactError(
                 f"The checkpoint has schema {facts['schema']!r}, this forecaster reads "
-                f"{SCHEMA}; delete it and train afresh."
+                f"{SCHEMA}; delete it and train again."
             )
         return cls(load(body), facts)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Name what an optimizer remembers of each parameter."""
+    """Return the optimizer's state of each parameter, by name."""
     state = optimizer.state_dict()["state"]
     return {f"{number}/{key}": value for number in state for key, value in state[number].items()}
 
 
 def optimizer_facts(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Read the rates of each group of parameters, where the schedule has left them."""
+    """Return the options of each group of parameters, rates as the schedule has left them."""
     groups = optimizer.state_dict()["param_groups"]
     return [{key: value for key, value in group.items() if key != "params"} for group in groups]
 
@@ -111,7 +111,7 @@ def restore_optimizer(
     tensors: Mapping[str, Tensor],
     facts: list[dict[str, Any]],
 ) -> None:
-    """Give a fresh optimizer of the same parameters its memory and rates back."""
+    """Restore the state and rates of a fresh optimizer of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, _, key = name.partition("/")
@@ -123,23 +123,8 @@ def restore_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def random_tensors(device: torch.device) -> dict[str, Tensor]:
-    """Read torch's generators: dropout goes on where it stopped."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set torch's generators back."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-
-
 def _difference(found: object, own: object) -> str:
-    """Name the first setting that differs."""
+    """Return the first setting that differs."""
     if isinstance(found, dict) and isinstance(own, dict):
         for name in own:
             if found.get(name) != own[name]:

@@ -1,4 +1,4 @@
-"""Where the arithmetic happens.
+"""The choice of the device to compute on.
 
 Knows no network and no data; changes no setting of torch.
 """
@@ -11,15 +11,12 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn the name of a device into the device.
+    """Return the device with a name.
 
-    `auto` takes CUDA, else MPS, else the CPU; the caller prints which it became.
-
-    Args:
-        name: one of "auto", "cpu", "cuda", "mps".
+    `auto` takes CUDA, else MPS, else the CPU; the caller prints the choice.
 
     Raises:
-        UsageError: the name is unknown, or the device is named and absent.
+        UsageError: the name is unknown, or the named device is absent.
     """
     if name not in DEVICES:
         raise UsageError(f"--device {name} is not known; choose one of {', '.join(DEVICES)}.")
@@ -45,9 +42,9 @@ def _present_devices() -> list[str]:
     return present
 
 
-def is_of_memory(error: Exception) -> bool:
-    """Tell failures for want of memory from others: torch raises a RuntimeError with such words."""
-    # The last one is oneDNN's, which says no more than that.
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is a lack of memory, of which torch may raise a plain RuntimeError."""
+    # The last one is oneDNN's, which says no more.
     words = ("can't allocate memory", "not enough memory", "could not create a primitive")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         one in str(error) for one in words

@@ -1,4 +1,4 @@
-"""Run a trained network over rows: the state is recomputed from each series' first day.
+"""Forecasts of a trained network; the state is recomputed from each series' first day.
 
 Arrays in, scaled forecasts out; knows no ticker, no target and no scale.
 
@@ -21,7 +21,7 @@ WINDOWS_AT_ONCE = 128  # on a CPU larger batches leave the cache and take twice 
 
 @contextmanager
 def evaluating(network: Network) -> Iterator[None]:
-    """Switch dropout and gradients off, and leave the network as it was found."""
+    """Switch dropout and gradients off inside; restore the network's mode after."""
     was_training = network.training
     network.eval()
     try:
@@ -49,7 +49,7 @@ def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) ->
         for begin in range(0, len(lengths), SERIES_AT_ONCE):
             group = longest_first[begin : begin + SERIES_AT_ONCE]
             parts.extend(_walk(network, inputs, offsets[group], lengths[group]))
-    # Not np.empty: a row left out would hold an earlier call's numbers and look right.
+    # Not np.empty: a row left out would have an earlier call's numbers and look right.
     forecasts = np.full((len(inputs), parts[0][1].shape[-1]), np.nan)
     for rows, values in parts:
         forecasts[rows] = values
@@ -59,7 +59,7 @@ def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) ->
 def _walk(
     network: Network, inputs: Tensor, first: np.ndarray, lengths: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Walk a group of series, longest first, through time; finished ones drop out."""
+    """Forecast a group of series, longest first, through time; finished ones drop out."""
     state = network.initial_state(len(first))
     for day in range(0, int(lengths.max()), DAYS_AT_ONCE):
         alive = int((lengths > day).sum())
@@ -74,7 +74,7 @@ def _walk(
 def forecast_windows(
     network: Network, inputs: Tensor, ends: np.ndarray, lookback: int
 ) -> np.ndarray:
-    """Forecast the day after each window, the state zero at the window's first day.
+    """Forecast the day after each window, started in the initial state.
 
     Args:
         network: on the device of `inputs`.

@@ -1,8 +1,8 @@
-"""The gradient of the last day of LSTM windows, day by day in buffers that are used again.
+"""The gradient of the last day of LSTM windows, day by day in reused buffers.
 
-What `window_gradients` gives, for a single-layer LSTM on a CPU, in about 0.6 of the time that
-torch's fused kernel takes, which keeps its own buffers, evaluates tanh (six times a sigmoid's
-cost) and adds up the weights' gradient apart. Here a day is one matrix product forward, two
+The result of `window_gradients` for a single-layer LSTM on a CPU, in about 0.6 of the time of
+torch's fused kernel, which keeps its own buffers, evaluates tanh (six times a sigmoid's cost) and
+sums the weights' gradient apart. Here a day is one matrix product forward, two
 backward, and a dozen operations on contiguous blocks of H x W numbers.
 
 With s = sigmoid and C = 2 c, the memory doubled, `models/lstm.py` reads
@@ -26,7 +26,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from forecaster.bptt.chunks import BlockGradients
+from forecaster.bptt.chunks import Block, BlockGradients
 from forecaster.bptt.recomputation import scored_loss
 from forecaster.models.base import RecurrentState
 from forecaster.models.lstm import LSTMCore
@@ -36,7 +36,7 @@ _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
 
 def single_lstm(network: Network) -> LSTMCore | None:
-    """Give the LSTM of a network whose windows can be differentiated here; None for others."""
+    """Return the LSTM of a network whose windows can be differentiated here; None for others."""
     core = network.core
     if isinstance(core, InputCore) and not (core.training and core.dropout.p > 0.0):
         core = core.core
@@ -44,7 +44,7 @@ def single_lstm(network: Network) -> LSTMCore | None:
 
 
 class Buffers:
-    """Room for the days of W windows: what the forward run leaves for the backward one.
+    """Buffers for the days of W windows, filled by the forward run for the backward one.
 
     A day's record holds eight blocks of (H, W): G, C_{t-1}, then the gates i, f, s, o as the
     matrix product puts them out, then 2 s(C) - 1 and q. So the factors of the first three
@@ -87,7 +87,7 @@ class Buffers:
 
 
 class BufferPool:
-    """Buffers that nobody uses at the moment; fresh pages cost as much as the work in them."""
+    """Unused buffers; fresh pages cost as much as the work in them."""
 
     def __init__(self) -> None:
         self._free: dict[tuple[object, ...], list[Buffers]] = {}
@@ -109,15 +109,7 @@ class BufferPool:
 
 @torch.no_grad()
 def lstm_window_gradients(
-    network: Network,
-    x: Tensor,
-    rows: Tensor,
-    y_last: Tensor,
-    mask_last: Tensor,
-    horizon: int,
-    count: float,
-    noise: Tensor | None,
-    pool: BufferPool,
+    network: Network, x: Tensor, rows: Tensor, last: Block, horizon: int, pool: BufferPool
 ) -> BlockGradients:
     """Differentiate the last day's losses of windows; see `window_gradients`.
 
@@ -125,12 +117,9 @@ def lstm_window_gradients(
         network: one with a `single_lstm`, on a CPU.
         x: (N, F) inputs of all rows, of the weights' dtype.
         rows: (L, W) the windows' rows, oldest first.
-        y_last: (W, K) outcomes of the last day; may hold NaN where `mask_last` is False.
-        mask_last: (W, K) bool, True where an outcome is scored.
-        reach: so many last days are reached by errors, at most L.
-        count: what the sum of the losses is divided by.
-        noise: (W, H) factors of the last day's hidden units in place of dropout.
-        pool: where buffers come from.
+        last: the windows' last day, (1, W, ...) each.
+        horizon: last days that errors travel through, at most L.
+        pool: source of buffers.
     """
     core = single_lstm(network)
     if core is None:
@@ -143,9 +132,7 @@ def lstm_window_gradients(
         weights = _stacked_weights(core)
         _run_forward(network, weights, buffers)
         hidden, memory = (tensor.t() for tensor in buffers.end)
-        loss, of_last, of_head = _judged(
-            network, hidden.clone(), x[rows[-1]], y_last, mask_last, count, noise
-        )
+        loss, of_last, of_head = _last_day_gradients(network, hidden.clone(), last)
         buffers.of_hidden.copy_(of_last.t())
         _run_backward(weights, buffers, horizon)
         state = RecurrentState((hidden[None].clone(), memory[None] / 2))
@@ -158,27 +145,21 @@ def lstm_window_gradients(
     )
 
 
-def _judged(
-    network: Network,
-    hidden: Tensor,
-    x: Tensor,
-    y: Tensor,
-    mask: Tensor,
-    count: float,
-    noise: Tensor | None,
+def _last_day_gradients(
+    network: Network, hidden: Tensor, last: Block
 ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
-    """Forecast from hidden units (W, H); the loss, dE/dh and the gradients of the head."""
-    parameters = tuple(network.head.parameters())
+    """Forecast from hidden units (W, H); return the loss, dE/dh and the head's gradients."""
+    parameters, x, y, mask = tuple(network.head.parameters()), last.x[0], last.y[0], last.mask[0]
     with torch.enable_grad():
         leaf = hidden.requires_grad_()
-        prediction = network.read(network.dropout(leaf) if noise is None else leaf * noise, x)
-        loss = scored_loss(network, prediction, y, mask, count)
+        dropped = network.dropout(leaf) if last.noise is None else leaf * last.noise[0]
+        loss = scored_loss(network, network.read(dropped, x), y, mask) / last.count
         of_last, *others = torch.autograd.grad(loss, (leaf, *parameters))
     return loss.detach(), of_last, dict(zip(parameters, others, strict=True))
 
 
 def _stacked_weights(core: LSTMCore) -> Tensor:
-    """(4H, H + F + 1) recurrent weights, input weights and bias; the candidate's rows doubled."""
+    """Return (4H, H + F + 1) recurrent, input weights and bias, the candidate's rows doubled."""
     of_inputs, of_hidden, first_bias, second_bias = core.fused.all_weights[0]
     bias = (first_bias + second_bias)[:, None]
     weights = torch.cat([of_hidden, of_inputs, bias], dim=1)
@@ -187,7 +168,7 @@ def _stacked_weights(core: LSTMCore) -> Tensor:
 
 
 def _candidate(hidden: int) -> slice:
-    """Rows of the candidate among torch's gates i, f, g, o."""
+    """Return the rows of the candidate among torch's gates i, f, g, o."""
     return slice(2 * hidden, 3 * hidden)
 
 
@@ -226,7 +207,7 @@ def _run_forward(network: Network, weights: Tensor, buffers: Buffers) -> None:
 
 
 def _run_backward(weights: Tensor, buffers: Buffers, horizon: int) -> None:
-    """From `of_hidden`, the last day's dE/dh, to `of_weights` and the first day's errors."""
+    """Fill `of_weights` and the first day's errors, from `of_hidden`, the last day's dE/dh."""
     hidden, errors = buffers.hidden, buffers.errors
     back = weights[:, :hidden].t().contiguous()
     back[:, _candidate(hidden)] *= 4.0
@@ -247,7 +228,7 @@ def _run_backward(weights: Tensor, buffers: Buffers, horizon: int) -> None:
 def _by_parameter(
     network: Network, core: LSTMCore, buffers: Buffers, horizon: int
 ) -> dict[Tensor, Tensor]:
-    """Take the sums apart; undo the factors of the candidate's rows."""
+    """Split the sums by parameter; undo the factors of the candidate's rows."""
     hidden = buffers.hidden
     of_weights = buffers.of_weights.t().clone()
     of_weights[_candidate(hidden)] *= 8.0
@@ -256,7 +237,7 @@ def _by_parameter(
     found: dict[Tensor, Tensor] = dict(
         zip(core.fused.all_weights[0], (*parts, of_bias.clone()), strict=True)
     )
-    # The first day is reached in full only; a start that no error reaches learns nothing.
+    # Errors travel to the first day in full BPTT only; otherwise a start has no gradient.
     reached = float(horizon == buffers.days)
     for start, errors, factor in zip(
         network.start, (buffers.of_hidden, buffers.of_memory), (1.0, 2.0), strict=False

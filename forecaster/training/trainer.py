@@ -1,14 +1,14 @@
-"""The training loop: updates, validation, early stopping.
+"""The training loop: optimizer steps, validation, early stopping.
 
 Arrays and row numbers in, trained weights out; knows no ticker, no file and no target.
-The panel moves to the device once.
+The data moves to the device once.
 """
 
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from forecaster.bptt.chunks import BlockGradients
 from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.recomputation import random_state, set_random_state
 from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
@@ -23,30 +24,20 @@ from forecaster.training.checkpoint import (
     Checkpoint,
     optimizer_facts,
     optimizer_tensors,
-    random_tensors,
     restore_optimizer,
-    restore_random,
 )
-from forecaster.training.epoch import (
-    Place,
-    Reading,
-    Segments,
-    TrainingArrays,
-    Watched,
-    pass_gradients,
-)
-from forecaster.training.micro_batches import workers_of
+from forecaster.training.epoch import Epoch, Position, Sampling, TrackedEpoch, epoch_gradients
+from forecaster.training.micro_batches import Learner, TrainingArrays, workers_of
 
-SPIKE: Final = 10.0
+SPIKE: Final = 10.0  # times the median of recent gradient norms
 RECENT: Final = 100
-# A median of fewer is not one to hold others against.
-FEWEST: Final = 20
+MIN_RECENT: Final = 20  # the median of fewer is no measure
 
 
 class GradientNorms:
-    """Counts, over a training, gradients that were clipped or that leapt.
+    """Counts, over a training, of gradients that were clipped and of gradient spikes.
 
-    Norms are only noted as they come, and counted when a look at the select block is due.
+    Norms are only recorded at each step, and counted when a validation is due.
     """
 
     def __init__(self, clip: float) -> None:
@@ -58,24 +49,24 @@ class GradientNorms:
 
     @property
     def last(self) -> float:
-        """The norm noted last; NaN before the first."""
+        """The last norm; NaN before the first."""
         return (self._uncounted or self._recent or [float("nan")])[-1]
 
-    def note(self, norm: float) -> None:
-        """Take note of a finite norm."""
+    def add(self, norm: float) -> None:
+        """Record a finite norm."""
         self._uncounted.append(norm)
 
     def count(self) -> None:
-        """Bring `clipped` and `leaps` up to the last norm noted."""
+        """Update `clipped` and `spikes` with the norms recorded since the last count."""
         norms = np.array([*self._recent, *self._uncounted])
         for at in range(len(self._recent), len(norms)):
             self.clipped += bool(norms[at] > self._clip)
             before = norms[max(0, at - RECENT) : at]
-            self.spikes += bool(len(before) >= FEWEST and norms[at] > SPIKE * np.median(before))
+            self.spikes += bool(len(before) >= MIN_RECENT and norms[at] > SPIKE * np.median(before))
         self._recent, self._uncounted = norms[-RECENT:].tolist(), []
 
-    def facts(self) -> dict[str, int | list[float]]:
-        """Return all that counting goes on from."""
+    def facts(self) -> dict[str, Any]:
+        """Return what is needed to continue counting."""
         return {
             "recent": list(self._recent),
             "uncounted": list(self._uncounted),
@@ -83,38 +74,45 @@ class GradientNorms:
             "spikes": self.spikes,
         }
 
-    def restore(self, facts: dict[str, int | list[float]]) -> None:
-        """Go back to where `facts` were taken."""
-        self._recent, self._uncounted = list(facts["recent"]), list(facts["uncounted"])  # type: ignore[arg-type]
-        self.clipped, self.spikes = facts["clipped"], facts["spikes"]  # type: ignore[assignment]
+    def restore(self, facts: dict[str, Any]) -> None:
+        """Continue from `facts`."""
+        self._recent, self._uncounted = list(facts["recent"]), list(facts["uncounted"])
+        self.clipped, self.spikes = facts["clipped"], facts["spikes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How the weights move and when to stop.
+    """How a network is trained and when training stops.
 
     Args:
+        plan: how far errors travel back, and how often the optimizer steps.
+        sampling: the samples of each batch.
         max_steps: optimizer steps at most; the learning-rate cycle spans all of them.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         clip_grad: largest norm of a gradient.
-        evaluate_every: updates between two looks at the select block.
-        patience: looks without improvement before stopping.
+        evaluate_every: optimizer steps between two validations.
+        patience: validations without improvement before stopping.
+        workers: threads on a CPU that share a step (see `workers_of`); any number gives the
+            same weights.
     """
 
+    plan: BPTTPlan
+    sampling: Sampling
     max_steps: int
     learning_rate: float
     weight_decay: float
     clip_grad: float
     evaluate_every: int
     patience: int
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """One look at the select block; losses are means per scored outcome, in scaled units.
+    """One validation; losses are means per scored outcome, in scaled units.
 
-    `clipped` and `leaps` count the gradients until here that were too long (see `norms.py`).
+    `clipped` and `spikes` count the gradients until then (see `GradientNorms`).
     """
 
     step: int
@@ -127,71 +125,75 @@ class Validation:
     spikes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """Functions that a training calls.
+
+    Args:
+        validate: returns the validation loss at the current weights.
+        on_step: called after every optimizer step, with the validation if there was one.
+        on_boundary: called after that with a function that makes a checkpoint of this moment;
+            may raise to end the training there.
+    """
+
+    validate: Callable[[Network], float]
+    on_step: Callable[[int, Validation | None], None] = lambda step, validation: None
+    on_boundary: Callable[[Callable[[], Checkpoint]], None] = lambda checkpoint: None
+
+
 def train(
     network: Network,
     arrays: TrainingArrays,
-    passes: Callable[[int], Segments],
-    plan: BPTTPlan,
+    epochs: Callable[[int], Epoch],
     options: Options,
-    reading: Reading,
-    *,
-    validate: Callable[[Network], float],
-    on_step: Callable[[int, Validation | None], None],
-    on_boundary: Callable[[Callable[[], Checkpoint]], None] = lambda checkpoint: None,
+    callbacks: Callbacks,
     resume: Checkpoint | None = None,
 ) -> list[Validation]:
-    """Train in place and leave the network with the weights of its best look at select.
+    """Train in place and leave the network with the weights of its best validation.
 
     Args:
         network: fresh or warm; on the arrays' device.
-        arrays: what is learnt from.
-        passes: gives the segments of the pass with this number, first pass 1; the same ones
-            whenever it is asked.
-        plan: how far errors travel back inside a segment.
-        options: budget, optimizer and stopping.
-        reading: whether segments are windows or lanes.
-        validate: the select loss at the current weights.
-        on_update: called after every update, with the look at select if there was one.
-        on_boundary: called after that with what makes a checkpoint of this moment; may raise
-            to end the training there.
-        resume: where an equal training was left; it goes on as if it had never stopped, on
+        arrays: the training data.
+        epochs: returns the epoch with this number, first epoch 1; the same one every time.
+        options: BPTT plan, samples, budget, optimizer and stopping.
+        callbacks: validation and progress.
+        resume: where an equal training was stopped; continues as if it had never stopped, on
             a CPU bit for bit.
 
     Returns:
-        Every look at the select block, in order.
+        Every validation, in order.
 
     Raises:
         ArtifactError: `resume` is of another training.
-        DivergedError: a loss or gradient is not finite; the network holds its best weights.
-        ValueError: a pass has no segments.
+        DivergedError: a loss or gradient is not finite; the network has its best weights.
+        ValueError: an epoch has no batches.
     """
-    run = _Run(network, plan, options)
+    run = _Training(network, options)
     if resume is not None:
         run.restore(resume)
     network.train()
-    with workers_of(reading.workers, arrays.inputs.device) as workers:
+    with workers_of(options.workers, arrays.inputs.device) as workers:
+        learner = Learner(network=network, arrays=arrays, plan=options.plan, workers=workers)
         while not run.ended:
-            segments = Watched(passes(run.epoch))
-            for gradients in pass_gradients(
-                network, arrays, segments, plan, reading, run.place, workers
-            ):
-                run.move(gradients, segments)
-                look = run.look(validate) if run.look_is_due else None
-                on_step(run.step, look)
+            epoch = TrackedEpoch(epochs(run.epoch))
+            for gradients in epoch_gradients(learner, epoch, options.sampling, run.position):
+                run.take_step(gradients, epoch)
+                validation = run.validate(callbacks.validate) if run.validation_is_due else None
+                callbacks.on_step(run.step, validation)
                 if run.ended:
                     break
-                on_boundary(run.checkpoint)
+                callbacks.on_boundary(run.checkpoint)
             else:
-                run.epoch, run.place = run.epoch + 1, Place()
+                run.epoch, run.position = run.epoch + 1, Position()
     network.load_state_dict(run.best_weights)
-    return run.looks
+    return run.validations
 
 
-class _Run:
-    """A training under way: everything that the next update depends on, but the data."""
+class _Training:
+    """Everything that the next optimizer step depends on, but the data."""
 
-    def __init__(self, network: Network, plan: BPTTPlan, options: Options) -> None:
-        self.network, self.plan, self.options = network, plan, options
+    def __init__(self, network: Network, options: Options) -> None:
+        self.network, self.options = network, options
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=options.learning_rate,
@@ -203,27 +205,27 @@ class _Run:
             max_lr=options.learning_rate,
             total_steps=max(options.max_steps, 2),  # a cycle of one step is its end: no rate
         )
-        self.step, self.epoch, self.place = 0, 1, Place()
+        self.step, self.epoch, self.position = 0, 1, Position()
         self.best_weights = copy.deepcopy(network.state_dict())
-        self.looks: list[Validation] = []
+        self.validations: list[Validation] = []
         self.losses: list[Tensor] = []
         self.norms, self.started = GradientNorms(options.clip_grad), time.monotonic()
 
     @property
-    def look_is_due(self) -> bool:
-        """Say whether the select block is to be looked at after this update."""
+    def validation_is_due(self) -> bool:
+        """Whether to validate after this step."""
         last = self.step == self.options.max_steps
         return last or self.step % self.options.evaluate_every == 0
 
     @property
     def ended(self) -> bool:
-        """Say whether the budget is spent, or the last `patience` looks brought no better one."""
-        recent = self.looks[-self.options.patience :]
-        stale = len(self.looks) > self.options.patience and not any(look.best for look in recent)
+        """Whether the budget is spent, or the last `patience` validations were no better."""
+        recent = self.validations[-self.options.patience :]
+        stale = len(self.validations) > self.options.patience and not any(v.best for v in recent)
         return self.step == self.options.max_steps or stale
 
-    def move(self, gradients: BlockGradients, segments: Watched) -> None:
-        """Move the weights once.
+    def take_step(self, gradients: BlockGradients, epoch: TrackedEpoch) -> None:
+        """Take one optimizer step.
 
         Raises:
             DivergedError: the gradient is not finite.
@@ -231,53 +233,53 @@ class _Run:
         norm = _step(self.optimizer, gradients, self.options.clip_grad)
         self.step += 1
         if not np.isfinite(norm):
-            raise self._diverged(f"a gradient of norm {norm}", segments.rows)
+            raise self._diverged(f"a gradient of norm {norm}", epoch.rows)
         if self.step < self.options.max_steps:  # a step more than its cycle has is an error
             self.schedule.step()
-        segments.forget()
-        self.norms.note(norm)
+        epoch.clear()
+        self.norms.add(norm)
         self.losses.append(gradients.loss_sum)
 
-    def look(self, validate: Callable[[Network], float]) -> Validation:
-        """Measure the select loss; remember the weights if it is the best one.
+    def validate(self, loss_of: Callable[[Network], float]) -> Validation:
+        """Measure the validation loss; keep the weights if it is the best one.
 
         Raises:
             DivergedError: it is not finite.
         """
-        validation_loss = validate(self.network)
-        if not np.isfinite(validation_loss):
-            raise self._diverged(f"a select loss of {validation_loss}")
+        loss = loss_of(self.network)
+        if not np.isfinite(loss):
+            raise self._diverged(f"a validation loss of {loss}")
         self.norms.count()
-        best = validation_loss < min((past.validation_loss for past in self.looks), default=np.inf)
-        look = Validation(
+        best = loss < min((past.validation_loss for past in self.validations), default=np.inf)
+        validation = Validation(
             step=self.step,
             epoch=self.epoch,
             train_loss=float(torch.stack(self.losses).mean()),
-            validation_loss=validation_loss,
+            validation_loss=loss,
             best=best,
             seconds=time.monotonic() - self.started,
             clipped=self.norms.clipped,
             spikes=self.norms.spikes,
         )
-        self.looks.append(look)
+        self.validations.append(validation)
         self.losses = []
         if best:
             self.best_weights = copy.deepcopy(self.network.state_dict())
-        return look
+        return validation
 
     def _diverged(self, what: str, rows: Sequence[int] = ()) -> DivergedError:
         self.network.load_state_dict(self.best_weights)
         norm = self.norms.last
         before = "" if np.isnan(norm) else f" (the last finite gradient had norm {norm:.3g})"
         return DivergedError(
-            f"Update {self.step} in pass {self.epoch} met {what}{before}; lower --lr or "
-            "--clip-grad. `forecaster memory` tells of an earlier version how errors grow.",
+            f"Optimizer step {self.step} in epoch {self.epoch} had {what}{before}; lower --lr or "
+            "--clip-grad. `forecaster memory` shows how the errors of an earlier version grow.",
             rows,
         )
 
     def checkpoint(self) -> Checkpoint:
-        """Copy all that the next update depends on."""
-        carried = () if self.place.state is None else self.place.state.tensors
+        """Copy all that the next optimizer step depends on."""
+        carried = () if self.position.state is None else self.position.state.tensors
         losses = (torch.stack(self.losses),) if self.losses else ()
         groups = {
             "weights": self.network.state_dict(),
@@ -285,23 +287,23 @@ class _Run:
             "adam": optimizer_tensors(self.optimizer),
             "carried": {str(number): tensor for number, tensor in enumerate(carried)},
             "losses": {str(number): tensor for number, tensor in enumerate(losses)},
-            "random": random_tensors(next(self.network.parameters()).device),
+            "random": random_state(self._device),
         }
         facts = {
             "training": self._identity(),
             "step": self.step,
             "epoch": self.epoch,
-            "done": self.place.done,
+            "done": self.position.done,
             "rates": optimizer_facts(self.optimizer),
             "schedule": self.schedule.state_dict(),
             "norms": self.norms.facts(),
             "seconds": time.monotonic() - self.started,
-            "validations": [asdict(look) for look in self.looks],
+            "validations": [asdict(validation) for validation in self.validations],
         }
         return Checkpoint.of(groups, facts)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was made.
+        """Continue from a checkpoint.
 
         Raises:
             ArtifactError: it was made by another training.
@@ -312,23 +314,26 @@ class _Run:
         self.best_weights = checkpoint.group("best")
         restore_optimizer(self.optimizer, checkpoint.group("adam"), facts["rates"])
         self.schedule.load_state_dict(facts["schedule"])
-        device = next(self.network.parameters()).device
-        restore_random(checkpoint.group("random"), device)
+        set_random_state(checkpoint.group("random"), self._device)
         self.step, self.epoch = facts["step"], facts["epoch"]
-        carried = tuple(tensor.to(device) for tensor in checkpoint.group("carried").values())
-        self.place = Place(facts["done"], RecurrentState(carried) if carried else None)
+        carried = tuple(tensor.to(self._device) for tensor in checkpoint.group("carried").values())
+        self.position = Position(facts["done"], RecurrentState(carried) if carried else None)
         self.losses = [loss for part in checkpoint.group("losses").values() for loss in part]
-        self.looks = [Validation(**look) for look in facts["validations"]]
+        self.validations = [Validation(**validation) for validation in facts["validations"]]
         self.norms.restore(facts["norms"])
         self.started = time.monotonic() - facts["seconds"]
 
-    def _identity(self) -> dict[str, object]:
-        """Say what a checkpoint must have in common with a training that goes on from it."""
-        return {"plan": asdict(self.plan), "options": asdict(self.options)}
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must have in common with a training that continues it."""
+        return asdict(replace(self.options, workers=1))
 
 
 def _step(optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float) -> float:
-    """Move the weights once, unless the gradient is not finite; return its norm."""
+    """Take one optimizer step unless the gradient is not finite; return the gradient norm."""
     parameters = optimizer.param_groups[0]["params"]
     for parameter, gradient in zip(parameters, block.gradients, strict=True):
         parameter.grad = gradient

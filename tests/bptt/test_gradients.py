@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from forecaster.bptt import recomputation
-from forecaster.bptt.chunks import Grid
-from forecaster.bptt.gradients import bptt_gradients, window_gradients
+from forecaster.bptt.chunks import Chunking
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import PointForm
 from forecaster.models.network import CORES, Architecture, Network, build_network
 from tests.bptt.textbook import elman_gradients
+from tests.bptt.verification import gradients_of, window_gradients_of
 
 DAYS, STEPS = 50, 8
 LENGTHS = (50, 33, 21, 9)
@@ -127,7 +127,7 @@ OVERLAPPED = [(8, 8), (8, 4), (12, 4), (6, 1), (48, 48), (DAYS, DAYS), (60, 30)]
         FULL,
         TRUNCATED,
         BPTTPlan.truncated(k2=1),
-        *(BPTTPlan.truncated(k2=steps, k1=stride) for steps, stride in OVERLAPPED),
+        *(BPTTPlan.truncated(k2=k2, k1=k1) for k2, k1 in OVERLAPPED),
     ],
 )
 @pytest.mark.parametrize("memory", ["store", "recompute"])
@@ -136,7 +136,7 @@ def test_gradient_is_the_textbook_sum(plan, memory):
     network = make_network("elman", layers=1)
     x, y, mask, state = make_days(network)
     loss, expected = textbook_gradients(network, x, y, mask, state, plan)
-    result = bptt_gradients(network, x, y, mask, state, replace(plan, memory=memory), COUNT)
+    result = gradients_of(network, x, y, mask, state, replace(plan, memory=memory), COUNT)
     assert relative_error(result.gradients, expected) < 1e-13
     assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
 
@@ -167,15 +167,15 @@ def elman_weights(network):
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize(("steps", "stride"), [(12, 4), (8, 4), (8, 8), (6, 1)])
+@pytest.mark.parametrize(("k2", "k1"), [(12, 4), (8, 4), (8, 8), (6, 1)])
 @pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_states_come_back_on_the_grid(model, steps, stride, memory):
+def test_states_come_back_on_the_grid(model, k2, k1, memory):
     """Each is the state of one uninterrupted run, and holds no history."""
     network = make_network(model)
     x, y, mask, state = make_days(network)
-    plan = BPTTPlan.truncated(k2=steps, k1=stride, memory=memory)
-    states = bptt_gradients(network, x, y, mask, state, plan, COUNT).states
-    stops = [*range(stride, DAYS, stride), DAYS]
+    plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
+    states = gradients_of(network, x, y, mask, state, plan, COUNT).states
+    stops = [*range(k1, DAYS, k1), DAYS]
     assert len(states) == len(stops)
     for stop, found in zip(stops, states, strict=True):
         _, expected = network(x[:stop], state)
@@ -190,8 +190,8 @@ def test_context_lends_its_days_but_has_no_errors(model, memory):
     network = make_network(model)
     x, y, mask, state = make_days(network, 12)
     plan = BPTTPlan.truncated(k2=12, k1=4, memory=memory)
-    found = bptt_gradients(
-        network, x, y, mask, state, plan, COUNT, Grid(lengths=(4, 4, 4), context=2)
+    found = gradients_of(
+        network, x, y, mask, state, plan, COUNT, Chunking(lengths=(4, 4, 4), context=2)
     )
     only_last = mask.clone()
     only_last[:8] = False
@@ -214,8 +214,8 @@ def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, mode
     resets = torch.zeros(3, ROWS, dtype=torch.bool)
     resets[1, 0] = True
     plan = BPTTPlan.truncated(k2=24, k1=8, memory=memory)
-    grid = Grid(lengths=(8, 8, 8), resets=resets, context=2)
-    found = bptt_gradients(network, x, y, mask, state, plan, COUNT, grid)
+    grid = Chunking(lengths=(8, 8, 8), resets=resets, context=2)
+    found = gradients_of(network, x, y, mask, state, plan, COUNT, grid)
     zeros = network.initial_state(1)
     row = slice(0, 1)
     parts = [
@@ -237,9 +237,9 @@ def test_days_that_no_error_reaches_begin_series_too():
     x, y, mask, state = make_days(network, 16)
     resets = torch.zeros(4, ROWS, dtype=torch.bool)
     resets[1] = True
-    grid = Grid(lengths=(4, 4, 4, 4), resets=resets, context=3)
+    grid = Chunking(lengths=(4, 4, 4, 4), resets=resets, context=3)
     plan = BPTTPlan.truncated(k2=4)
-    found = bptt_gradients(network, x, y, mask, state, plan, COUNT, grid)
+    found = gradients_of(network, x, y, mask, state, plan, COUNT, grid)
     _, expected = network(x[4:], network.initial_state(ROWS))
     assert relative_error(found.state.tensors, expected.tensors) < 1e-14
 
@@ -252,12 +252,12 @@ def last_days(mask):
 
 
 def test_a_grid_that_is_not_the_plans_is_refused():
-    """A segment longer than the stride would let its errors reach too far."""
+    """A segment longer than the k1 would let its errors reach too far."""
     network = make_network("lstm")
     days = make_days(network)
     for lengths in ((25, 25), (8, 8)):
-        with pytest.raises(ValueError, match="cut the block on the plan's stride"):
-            bptt_gradients(network, *days, TRUNCATED, COUNT, Grid(lengths=lengths))
+        with pytest.raises(ValueError, match="cut the block on the plan's k1"):
+            gradients_of(network, *days, TRUNCATED, COUNT, Chunking(lengths=lengths))
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -266,20 +266,20 @@ def test_full_is_what_autograd_gives_for_the_block(model):
     network = make_network(model)
     x, y, mask, state = make_days(network)
     loss, expected = plain_gradients(network, x, y, mask, state)
-    result = bptt_gradients(network, x, y, mask, state, FULL, COUNT)
+    result = gradients_of(network, x, y, mask, state, FULL, COUNT)
     assert relative_error(result.gradients, expected) < 1e-13
     assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
 
 
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("days", "steps"), [(DAYS, DAYS), (DAYS, 10 * DAYS), (300, 300)])
-def test_truncation_beyond_the_block_is_full_bit_for_bit(model, dtype, days, steps):
+@pytest.mark.parametrize(("days", "k2"), [(DAYS, DAYS), (DAYS, 10 * DAYS), (300, 300)])
+def test_truncation_beyond_the_block_is_full_bit_for_bit(model, dtype, days, k2):
     """The case of reach = length is the same code, recomputed or not."""
     network = make_network(model, dtype=dtype)
     block = make_days(network, days)
-    full = bptt_gradients(network, *block, FULL, COUNT)
-    truncated = bptt_gradients(network, *block, BPTTPlan.truncated(k2=steps), COUNT)
+    full = gradients_of(network, *block, FULL, COUNT)
+    truncated = gradients_of(network, *block, BPTTPlan.truncated(k2=k2), COUNT)
     assert equal(full.gradients, truncated.gradients)
     assert torch.equal(full.loss_sum, truncated.loss_sum)
 
@@ -289,24 +289,24 @@ def test_truncation_inside_the_block_changes_the_gradient_not_the_loss(model):
     """Another gradient, the same forecasts: the state's values are carried."""
     network = make_network(model)
     block = make_days(network)
-    full = bptt_gradients(network, *block, FULL, COUNT)
-    truncated = bptt_gradients(network, *block, TRUNCATED, COUNT)
+    full = gradients_of(network, *block, FULL, COUNT)
+    truncated = gradients_of(network, *block, TRUNCATED, COUNT)
     assert relative_error(truncated.gradients, full.gradients) > 1e-3
     assert float(truncated.loss_sum) == pytest.approx(float(full.loss_sum), rel=1e-14)
 
 
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize(
-    ("steps", "day", "first"),
+    ("k2", "day", "first"),
     [(8, 39, 32), (8, 40, 40), (6, 39, 36), (6, 40, 36), (6, 41, 36), (1, 7, 7), (8, 49, 48)],
 )
-def test_errors_reach_exactly_to_the_start_of_their_chunk(model, steps, day, first):
+def test_errors_reach_exactly_to_the_start_of_their_chunk(model, k2, day, first):
     """Exact zeros before it and after the day, no zero in between, both ends included."""
     network, x, y, state = make_probed(model)
     mask = torch.zeros_like(y, dtype=torch.bool)
     mask[day] = True
-    plan = BPTTPlan.truncated(k2=steps)
-    result = bptt_gradients(network, x, y, mask, state, plan, 1.0)
+    plan = BPTTPlan.truncated(k2=k2)
+    result = gradients_of(network, x, y, mask, state, plan, 1.0)
     assert touched_days(network, result) == list(range(first, day + 1))
 
 
@@ -317,30 +317,30 @@ def test_full_errors_reach_to_the_first_day(model, days, day):
     network, x, y, state = make_probed(model, days)
     mask = torch.zeros_like(y, dtype=torch.bool)
     mask[day] = True
-    result = bptt_gradients(network, x, y, mask, state, FULL, 1.0)
+    result = gradients_of(network, x, y, mask, state, FULL, 1.0)
     assert touched_days(network, result) == list(range(day + 1))
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("steps", [1, 7, 8, 49, 50, 80])
-def test_last_day_errors_of_windows_reach_exactly_k_days(model, steps):
+@pytest.mark.parametrize("k2", [1, 7, 8, 49, 50, 80])
+def test_last_day_errors_of_windows_reach_exactly_k_days(model, k2):
     """K days counted from the window's end, whatever its length."""
     network, x, y, _ = make_probed(model)
     scored = torch.ones_like(y[-1], dtype=torch.bool)
-    plan = BPTTPlan.truncated(k2=steps)
-    result = window_gradients(network, x, y[-1], scored, plan, 1.0)
-    assert touched_days(network, result) == list(range(max(0, DAYS - steps), DAYS))
+    plan = BPTTPlan.truncated(k2=k2)
+    result = window_gradients_of(network, x, y[-1], scored, plan, 1.0)
+    assert touched_days(network, result) == list(range(max(0, DAYS - k2), DAYS))
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("steps", [STEPS, DAYS, None])
-def test_windows_score_their_last_day_from_a_zero_state(model, steps):
+@pytest.mark.parametrize("k2", [STEPS, DAYS, None])
+def test_windows_score_their_last_day_from_a_zero_state(model, k2):
     """Gradient, loss and end state of autograd with a detach K days before the end."""
     network = make_network(model)
     x, y, mask, _ = make_days(network, lengths=(50, 50, 33, 50))
-    plan = FULL if steps is None else BPTTPlan.truncated(k2=steps)
-    result = window_gradients(network, x, y[-1], mask[-1], plan, COUNT)
-    split = DAYS - (steps or DAYS)
+    plan = FULL if k2 is None else BPTTPlan.truncated(k2=k2)
+    result = window_gradients_of(network, x, y[-1], mask[-1], plan, COUNT)
+    split = DAYS - (k2 or DAYS)
     state = network.initial_state(ROWS)
     if split:
         state = network(x[:split], state)[1].detach()
@@ -360,7 +360,7 @@ def test_state_after_the_block_is_carried_without_history(model, plan, days):
     """The values of one run through all days; leaves that need no gradient."""
     network = make_network(model)
     x, y, mask, state = make_days(network, days)
-    result = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    result = gradients_of(network, x, y, mask, state, plan, COUNT)
     assert all(tensor.is_leaf and not tensor.requires_grad for tensor in result.state.tensors)
     assert not result.loss_sum.requires_grad
     _, end = network(x, state)
@@ -375,8 +375,8 @@ def test_errors_never_reach_before_the_block(model, days):
     x, y, mask, state = make_days(network, days)
     _, historic = network(x[:5], state)
     assert all(tensor.requires_grad for tensor in historic.tensors)
-    with_history = bptt_gradients(network, x, y, mask, historic, FULL, COUNT)
-    without = bptt_gradients(network, x, y, mask, historic.detach(), FULL, COUNT)
+    with_history = gradients_of(network, x, y, mask, historic, FULL, COUNT)
+    without = gradients_of(network, x, y, mask, historic.detach(), FULL, COUNT)
     assert equal(with_history.gradients, without.gradients)
 
 
@@ -385,12 +385,12 @@ def test_chunks_with_one_count_add_up_to_the_whole(model):
     """What a trainer sums over its chunks is the truncated gradient of the block."""
     network = make_network(model)
     x, y, mask, state = make_days(network)
-    whole = bptt_gradients(network, x, y, mask, state, TRUNCATED, COUNT)
+    whole = gradients_of(network, x, y, mask, state, TRUNCATED, COUNT)
     total = [torch.zeros_like(gradient) for gradient in whole.gradients]
     loss = torch.zeros((), dtype=x.dtype)
     for begin in range(0, DAYS, STEPS):
         days = slice(begin, begin + STEPS)
-        part = bptt_gradients(network, x[days], y[days], mask[days], state, FULL, COUNT)
+        part = gradients_of(network, x[days], y[days], mask[days], state, FULL, COUNT)
         total = [a + b for a, b in zip(total, part.gradients, strict=True)]
         loss, state = loss + part.loss_sum, part.state
     assert relative_error(total, whole.gradients) < 1e-15
@@ -407,7 +407,7 @@ def test_recomputation_is_exact(monkeypatch, model, chunk):
     loss, expected = plain_gradients(network, x, y, mask, state)
     monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", chunk)
     plan = BPTTPlan.full(memory="recompute")
-    result = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    result = gradients_of(network, x, y, mask, state, plan, COUNT)
     assert relative_error(result.gradients, expected) < 1e-12
     assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-12)
 
@@ -422,7 +422,7 @@ def test_recomputation_replays_dropout(model, dtype, tolerance):
     _, expected = plain_gradients(network, x, y, mask, state, cuts=range(50, 300, 50))
     after_one_run = torch.get_rng_state()
     torch.manual_seed(8)
-    result = bptt_gradients(network, x, y, mask, state, FULL, COUNT)
+    result = gradients_of(network, x, y, mask, state, FULL, COUNT)
     assert relative_error(result.gradients, expected) < tolerance
     assert torch.equal(torch.get_rng_state(), after_one_run)
 
@@ -435,7 +435,7 @@ def test_long_blocks_hold_one_chunk_of_activations(model):
     network.register_forward_pre_hook(
         lambda _, inputs: lengths.append(len(inputs[0])) if torch.is_grad_enabled() else None
     )
-    bptt_gradients(network, *make_days(network, 300), FULL, COUNT)
+    gradients_of(network, *make_days(network, 300), FULL, COUNT)
     assert lengths == [recomputation.RECOMPUTED_CHUNK_DAYS] * 6
 
 
@@ -447,7 +447,7 @@ def test_window_days_out_of_reach_hold_no_activations():
     network.core.register_forward_pre_hook(
         lambda _, inputs: calls.append((len(inputs[0]), torch.is_grad_enabled()))
     )
-    window_gradients(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
+    window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
     assert calls == [(DAYS - STEPS, False), (STEPS, True)]
 
 
@@ -467,7 +467,7 @@ def test_gradient_agrees_with_finite_differences(model, days):
     """Moving all weights along a random direction changes the loss as the gradient says."""
     network = make_network(model)
     block = make_days(network, days)
-    result = bptt_gradients(network, *block, FULL, COUNT)
+    result = gradients_of(network, *block, FULL, COUNT)
     torch.manual_seed(9)
     directions = [torch.randn_like(gradient) for gradient in result.gradients]
     slope = sum(float((a * b).sum()) for a, b in zip(result.gradients, directions, strict=True))
@@ -476,7 +476,7 @@ def test_gradient_agrees_with_finite_differences(model, days):
         with torch.no_grad():
             for parameter, direction in zip(network.parameters(), directions, strict=True):
                 parameter += step * direction
-        return float(bptt_gradients(network, *block, FULL, COUNT).loss_sum)
+        return float(gradients_of(network, *block, FULL, COUNT).loss_sum)
 
     step = 1e-6
     measured = (loss_at(step) - loss_at(-2 * step)) / (2 * step)
@@ -489,9 +489,9 @@ def test_outcomes_that_are_not_scored_are_harmless(plan, junk):
     """NaN, infinity or any number where the mask is False: the same bits."""
     network = make_network("lstm")
     x, y, mask, state = make_days(network)
-    clean = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    clean = gradients_of(network, x, y, mask, state, plan, COUNT)
     y[~mask] = junk
-    spoilt = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    spoilt = gradients_of(network, x, y, mask, state, plan, COUNT)
     assert equal(clean.gradients, spoilt.gradients)
     assert torch.equal(clean.loss_sum, spoilt.loss_sum)
 
@@ -500,9 +500,9 @@ def test_missing_last_day_outcome_of_a_window_is_harmless():
     """A window without an outcome adds nothing, and no NaN."""
     network = make_network("gru")
     x, y, mask, _ = make_days(network)
-    clean = window_gradients(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
+    clean = window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
     y[~mask] = float("nan")
-    spoilt = window_gradients(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
+    spoilt = window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
     assert equal(clean.gradients, spoilt.gradients)
     assert any(gradient.any() for gradient in spoilt.gradients)
 
@@ -516,7 +516,7 @@ def test_block_without_scored_days_gives_zeros(model, days, plan, count):
     network = make_network(model)
     x, y, mask, state = make_days(network, days)
     y[:] = float("nan")
-    result = bptt_gradients(network, x, y, torch.zeros_like(mask), state, plan, count)
+    result = gradients_of(network, x, y, torch.zeros_like(mask), state, plan, count)
     assert float(result.loss_sum) == 0.0
     assert not any(gradient.any() for gradient in result.gradients)
     assert all(tensor.isfinite().all() for tensor in result.state.tensors)
@@ -529,8 +529,8 @@ def test_nothing_but_the_answer_changes():
     inputs = (x, y, mask, *state.tensors, *network.parameters())
     copies = [tensor.detach().clone() for tensor in inputs]
     for plan in (FULL, TRUNCATED):
-        bptt_gradients(network, x, y, mask, state, plan, COUNT)
-        window_gradients(network, x, y[-1], mask[-1], plan, COUNT)
+        gradients_of(network, x, y, mask, state, plan, COUNT)
+        window_gradients_of(network, x, y[-1], mask[-1], plan, COUNT)
     assert equal(inputs, copies)
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -538,7 +538,7 @@ def test_nothing_but_the_answer_changes():
 def test_gradients_come_in_the_order_of_the_parameters():
     """One tensor per parameter, of its shape."""
     network = make_network("lstm")
-    result = bptt_gradients(network, *make_days(network), FULL, COUNT)
+    result = gradients_of(network, *make_days(network), FULL, COUNT)
     shapes = [parameter.shape for parameter in network.parameters()]
     assert [gradient.shape for gradient in result.gradients] == shapes
 
@@ -553,12 +553,12 @@ def test_wrong_arguments_are_refused():
         (x, y, mask.double()),
         (x[:-1], y, mask),
     ):
-        with pytest.raises(ValueError, match="do not belong together"):
-            bptt_gradients(network, *bad, state, FULL, COUNT)
+        with pytest.raises(ValueError, match="do not fit together"):
+            gradients_of(network, *bad, state, FULL, COUNT)
     with pytest.raises(ValueError, match="no days"):
-        bptt_gradients(network, x[:0], y[:0], mask[:0], state, TRUNCATED, COUNT)
+        gradients_of(network, x[:0], y[:0], mask[:0], state, TRUNCATED, COUNT)
     with pytest.raises(ValueError, match="count is 0"):
-        bptt_gradients(network, x, y, mask, state, FULL, 0)
+        gradients_of(network, x, y, mask, state, FULL, 0)
 
 
 def make_learned(model, *, bidirectional=False):
@@ -595,7 +595,7 @@ def test_a_learned_start_is_learnt_where_series_begin(model, memory):
     network = make_learned(model)
     x, y, mask, state = make_days(network)
     begins = torch.tensor([[True, False, True, False]])
-    result = bptt_gradients(
+    result = gradients_of(
         network,
         x,
         y,
@@ -603,7 +603,7 @@ def test_a_learned_start_is_learnt_where_series_begin(model, memory):
         state,
         BPTTPlan.full(memory=memory),
         COUNT,
-        Grid(lengths=(DAYS,), resets=begins),
+        Chunking(lengths=(DAYS,), resets=begins),
     )
     mixed = network.started(state, begins[0])
     _, expected = plain_gradients(network, x, y, mask, mixed)
@@ -617,7 +617,7 @@ def test_errors_that_reach_a_windows_first_day_reach_the_learned_start(model, pl
     """Truncated before it, its gradient is exactly zero."""
     network = make_learned(model)
     x, y, mask, _ = make_days(network)
-    result = window_gradients(network, x, y[-1], torch.ones_like(mask[-1]), plan, COUNT)
+    result = window_gradients_of(network, x, y[-1], torch.ones_like(mask[-1]), plan, COUNT)
     found = start_gradients(network, result)
     assert all(bool((gradient != 0).any()) is reached for gradient in found)
 
@@ -628,7 +628,7 @@ def test_a_bidirectional_window_is_differentiated_whole(model):
     network = make_learned(model, bidirectional=True)
     x, y, mask, _ = make_days(network)
     mask[:-1], mask[-1] = False, True
-    result = window_gradients(network, x, y[-1], mask[-1], FULL, COUNT)
+    result = window_gradients_of(network, x, y[-1], mask[-1], FULL, COUNT)
     _, expected = plain_gradients(network, x, y, mask, network.initial_state(ROWS))
     assert relative_error(result.gradients, expected) < 1e-12
 
@@ -638,6 +638,6 @@ def test_a_bidirectional_network_is_refused_elsewhere():
     network = make_learned("lstm", bidirectional=True)
     x, y, mask, state = make_days(network)
     with pytest.raises(ValueError, match="both ends"):
-        bptt_gradients(network, x, y, mask, state, FULL, COUNT)
+        gradients_of(network, x, y, mask, state, FULL, COUNT)
     with pytest.raises(ValueError, match="8 of 50 days"):
-        window_gradients(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
+        window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)

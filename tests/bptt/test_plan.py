@@ -11,10 +11,10 @@ def test_full_reaches_through_the_whole_block():
     assert BPTTPlan.full().horizon(5000) == 5000
 
 
-@pytest.mark.parametrize(("steps", "days", "horizon"), [(8, 50, 8), (50, 50, 50), (80, 50, 50)])
-def test_truncated_reaches_at_most_its_steps(steps, days, horizon):
-    """Never further than the block, never further than the steps."""
-    assert BPTTPlan.truncated(k2=steps).horizon(days) == horizon
+@pytest.mark.parametrize(("k2", "days", "horizon"), [(8, 50, 8), (50, 50, 50), (80, 50, 50)])
+def test_truncated_reaches_at_most_its_steps(k2, days, horizon):
+    """Never further than the block, never further than the k2."""
+    assert BPTTPlan.truncated(k2=k2).horizon(days) == horizon
 
 
 def test_steps_with_full_is_an_error_not_ignored():
@@ -27,11 +27,11 @@ def test_steps_with_full_is_an_error_not_ignored():
     )
 
 
-@pytest.mark.parametrize("steps", [0, -1, None])
-def test_truncated_needs_at_least_one_day(steps):
+@pytest.mark.parametrize("k2", [0, -1, None])
+def test_truncated_needs_at_least_one_day(k2):
     """Zero days would train nothing."""
-    with pytest.raises(UsageError, match=rf"--bptt-k2 is {steps}; .* at least 1 day"):
-        BPTTPlan(kind="truncated", k2=steps)
+    with pytest.raises(UsageError, match=rf"--bptt-k2 is {k2}; .* at least 1 day"):
+        BPTTPlan(kind="truncated", k2=k2)
 
 
 def test_unknown_kind_is_a_usage_error():
@@ -83,7 +83,7 @@ def test_k2_must_be_a_multiple_of_k1():
     [
         ({"kind": "full", "k1": 5}, "--bptt-k1 applies only to --bptt truncated"),
         ({"kind": "truncated", "k2": 5, "k1": 0}, "--bptt-k1 is 0"),
-        ({"kind": "full", "step_per": "epoch"}, "--step-per pass is not known"),
+        ({"kind": "full", "step_per": "pass"}, "--step-per pass is not known"),
         ({"kind": "full", "memory": "disk"}, "--bptt-memory disk is not known"),
     ],
 )

@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from forecaster.bptt import recomputation
-from forecaster.bptt.chunks import Grid
-from forecaster.bptt.gradients import bptt_gradients
+from forecaster.bptt.chunks import Chunking
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import CORES, Network
-from forecaster.training import epoch as passes_module
+from forecaster.training import epoch as epoch_module
 from forecaster.training import inference
 from forecaster.training.inference import forecast_histories
-from forecaster.training.micro_batches import shared_gradients
+from forecaster.training.micro_batches import block_gradients
 from tests.bptt import rtrl, textbook
 from tests.bptt.test_gradients import (
     COUNT,
@@ -31,7 +30,15 @@ from tests.bptt.test_gradients import (
     relative_error,
 )
 from tests.bptt.textbook import elman_contributions, elman_deltas, kept_pairs
-from tests.bptt.verification import arrays_of, held_still, lanes_of, offsets_of, watched_fit, within
+from tests.bptt.verification import (
+    arrays_of,
+    gradients_of,
+    held_still,
+    lanes_of,
+    offsets_of,
+    watched_fit,
+    within,
+)
 
 
 @pytest.mark.parametrize("day", range(6))
@@ -45,7 +52,7 @@ def test_one_days_error_is_the_sum_of_its_days_contributions(day):
     deltas = elman_deltas(weights, *arrays, s0, 1.0)[day, : day + 1]
     to_w_s, to_w_x = elman_contributions(weights, arrays[0], s0, deltas)
     assert len(to_w_s) == day + 1
-    result = bptt_gradients(network, x, y, mask, state, FULL, 1.0)
+    result = gradients_of(network, x, y, mask, state, FULL, 1.0)
     found = dict(
         zip([name for name, _ in network.named_parameters()], result.gradients, strict=True)
     )
@@ -84,19 +91,19 @@ class StateProbedCore(RecurrentCore):
         return self.core.initial_state(rows)
 
 
-@pytest.mark.parametrize(("steps", "stride"), [(None, None), (8, 8), (8, 4), (12, 4)])
+@pytest.mark.parametrize(("k2", "k1"), [(None, None), (8, 8), (8, 4), (12, 4)])
 @pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_each_state_collects_from_the_future(monkeypatch, steps, stride, memory):
+def test_each_state_collects_from_the_future(monkeypatch, k2, k1, memory):
     """T1b: dL/ds_i is the sum over later days t of dE_t/ds_i, those that the plan keeps."""
     monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", 7)
     network = make_network("elman", layers=1)
     x, y, mask, state = make_days(network)
     numbers = torch.arange(DAYS, dtype=x.dtype)[:, None, None].expand(-1, ROWS, 1)
     probed = Network(StateProbedCore(network.core, DAYS), network.head)
-    plan = BPTTPlan(kind="truncated" if steps else "full", k2=steps, k1=stride, memory=memory)
-    result = bptt_gradients(probed, torch.cat([x, numbers], 2), y, mask, state, plan, COUNT)
+    plan = BPTTPlan(kind="truncated" if k2 else "full", k2=k2, k1=k1, memory=memory)
+    result = gradients_of(probed, torch.cat([x, numbers], 2), y, mask, state, plan, COUNT)
     found = result.gradients[[name for name, _ in probed.named_parameters()].index("core.probe")]
-    kept = kept_pairs(DAYS, steps, stride)[:, :, None]
+    kept = kept_pairs(DAYS, k2, k1)[:, :, None]
     for row in range(ROWS):
         arrays = [tensor[:, row].numpy() for tensor in (x, y, mask)]
         s0 = state.tensors[0][0, row].numpy()
@@ -118,7 +125,7 @@ def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
     arrays = [tensor.numpy() for tensor in (x, y, mask)]
     expected = rtrl.gradients(model, weights, *arrays, flat, COUNT)
     plan = BPTTPlan.full(memory=memory)
-    found = bptt_gradients(network, x, y, mask, state, plan, COUNT).gradients
+    found = gradients_of(network, x, y, mask, state, plan, COUNT).gradients
     within(relative_error(found, [torch.from_numpy(part) for part in expected]), 1e-13)
 
 
@@ -160,21 +167,21 @@ def test_reach_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memor
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("steps", [8, 16])
-def test_what_truncation_leaves_out_is_what_crosses_the_boundaries(model, steps):
+@pytest.mark.parametrize("k2", [8, 16])
+def test_what_truncation_leaves_out_is_what_crosses_the_boundaries(model, k2):
     """T6: full - truncated = sum over boundaries of adjoint times ds_b/dtheta of its chunk."""
     network = make_network(model)
     x, y, mask, state = make_days(network)
     full, truncated = (
-        bptt_gradients(network, x, y, mask, state, plan, COUNT).gradients
-        for plan in (FULL, BPTTPlan.truncated(k2=steps))
+        gradients_of(network, x, y, mask, state, plan, COUNT).gradients
+        for plan in (FULL, BPTTPlan.truncated(k2=k2))
     )
     missing = [torch.zeros_like(part) for part in full]
     parameters = tuple(network.parameters())
-    for boundary in range(steps, DAYS, steps):
+    for boundary in range(k2, DAYS, k2):
         with torch.no_grad():
-            _, start = network(x[: boundary - steps], state) if boundary > steps else (None, state)
-        _, end = network(x[boundary - steps : boundary], start)
+            _, start = network(x[: boundary - k2], state) if boundary > k2 else (None, state)
+        _, end = network(x[boundary - k2 : boundary], start)
         leaves = RecurrentState(tuple(t.detach().requires_grad_() for t in end.tensors))
         prediction, _ = network(x[boundary:], leaves)
         chosen = mask[boundary:]
@@ -196,7 +203,7 @@ def test_chunks_forecast_what_one_call_forecasts(model, dtype, tolerance):
     x, y, mask, state = make_days(network)
     outputs = []
     hook = network.register_forward_hook(lambda *call: outputs.append(call[2][0].detach()))
-    result = bptt_gradients(network, x, y, mask, state, BPTTPlan.truncated(k2=8), COUNT)
+    result = gradients_of(network, x, y, mask, state, BPTTPlan.truncated(k2=8), COUNT)
     hook.remove()
     assert [len(part) for part in outputs] == [8] * 6 + [2]
     expected, end = network(x, state)
@@ -204,20 +211,20 @@ def test_chunks_forecast_what_one_call_forecasts(model, dtype, tolerance):
     within(relative_error(result.state.tensors, end.tensors), tolerance)
 
 
-def one_by_one(network, inputs, y, lengths, steps, stride):
+def one_by_one(network, inputs, y, lengths, k2, k1):
     """Truncated BPTT of each series alone by plain autograd, and its states on the grid."""
     total, states = [torch.zeros_like(weight) for weight in network.parameters()], {}
     for begin, stop in pairwise(offsets_of(lengths).tolist()):
         x, d = inputs[begin:stop, None], y[begin:stop, None]
-        for line in range(0, stop - begin, stride):
+        for line in range(0, stop - begin, k1):
             with torch.no_grad():
-                first = max(0, line + stride - steps)
+                first = max(0, line + k1 - k2)
                 start = network.initial_state(1)
                 if first:
                     _, start = network(x[:first], start)
-            prediction, end = network(x[first : line + stride], start)
-            states[begin + line + stride] = end.detach()
-            error = (prediction - d[first : line + stride])[line - first :]
+            prediction, end = network(x[first : line + k1], start)
+            states[begin + line + k1] = end.detach()
+            error = (prediction - d[first : line + k1])[line - first :]
             gradient = torch.autograd.grad(error.square().sum() / y.numel(), network.parameters())
             total = [a + b for a, b in zip(total, gradient, strict=True)]
     return total, states
@@ -225,30 +232,30 @@ def one_by_one(network, inputs, y, lengths, steps, stride):
 
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("batch_rows", [5, 3, 1])
-@pytest.mark.parametrize(("steps", "stride"), [(10, 10), (20, 10)])
-def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows, steps, stride):
+@pytest.mark.parametrize(("k2", "k1"), [(10, 10), (20, 10)])
+def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows, k2, k1):
     """T13: series of 48, 31, 7, 20 and 1 days in lanes: gradients, states and outputs."""
     lengths = (48, 31, 7, 20, 1)
     network = make_network(model)
     torch.manual_seed(7)
     inputs = torch.randn(sum(lengths), 3, dtype=torch.float64)
     y = torch.randn(sum(lengths), 2, dtype=torch.float64)
-    expected, states = one_by_one(network, inputs, y, lengths, steps, stride)
-    passes, carried = lanes_of(lengths, batch_rows, stride, phase=stride), []
+    expected, states = one_by_one(network, inputs, y, lengths, k2, k1)
+    passes, carried = lanes_of(lengths, batch_rows, k1, phase=k1), []
 
     def spy(made, *arguments):
-        carried.append(shared_gradients(made, *arguments))
+        carried.append(block_gradients(made, *arguments))
         return carried[-1]
 
-    monkeypatch.setattr(passes_module, "shared_gradients", spy)
-    plan = BPTTPlan.truncated(k2=steps, k1=stride, step_per="epoch")
+    monkeypatch.setattr(epoch_module, "block_gradients", spy)
+    plan = BPTTPlan.truncated(k2=k2, k1=k1, step_per="epoch")
     (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), passes, plan, 1)
     within(relative_error(found, expected), 1e-12)
     # The same seed packs the same lanes again.
-    again, compared = lanes_of(lengths, batch_rows, stride, phase=stride)(1), 0
+    again, compared = lanes_of(lengths, batch_rows, k1, phase=k1)(1), 0
     for block, segment in zip(carried, again, strict=True):
         for batch_row, last in enumerate(segment.rows[-1]):
-            if last >= 0 and len(segment.rows) == stride:
+            if last >= 0 and len(segment.rows) == k1:
                 compared += 1
                 ours = block.state.rows(torch.tensor([batch_row])).tensors
                 within(relative_error(ours, states[int(last) + 1].tensors), 1e-12)
@@ -338,18 +345,18 @@ def test_randomly_cut_gradients_are_right_on_average_if_compensated(model, cut):
     days = 9
     network = make_network(model, layers=1)
     block = make_days(network, days, lengths=(9, 9, 5, 2))
-    full = bptt_gradients(network, *block, FULL, 1.0).gradients
+    full = gradients_of(network, *block, FULL, 1.0).gradients
     core = RandomlyCut(network.core)
     randomly = Network(core, network.head)
     chances, compensated, plain = [], [], []
     for cuts in product((True, False), repeat=days - 1):
         chances.append(np.prod([cut if here else 1 - cut for here in cuts]))
         core.factors = tuple(0.0 if here else 1 / (1 - cut) for here in cuts)
-        compensated.append(bptt_gradients(randomly, *block, FULL, 1.0).gradients)
+        compensated.append(gradients_of(randomly, *block, FULL, 1.0).gradients)
         lines = [0, *(day for day, here in enumerate(cuts, 1) if here), days]
-        grid = Grid(lengths=tuple(b - a for a, b in pairwise(lines)))
+        grid = Chunking(lengths=tuple(b - a for a, b in pairwise(lines)))
         plan = BPTTPlan.truncated(k2=days)
-        plain.append(bptt_gradients(network, *block, plan, 1.0, grid).gradients)
+        plain.append(gradients_of(network, *block, plan, 1.0, grid).gradients)
     assert sum(chances) == pytest.approx(1.0)
     within(relative_error(expectation(compensated, chances), full), 1e-12)
     assert relative_error(expectation(plain, chances), full) > 0.01

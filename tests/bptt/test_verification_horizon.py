@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import WindowBatches, window_ends
 from forecaster.models.heads import PointForm
@@ -26,6 +25,7 @@ from tests.bptt.verification import (
     arrays_of,
     delay_line,
     fit,
+    gradients_of,
     lagged,
     lanes_of,
     offsets_of,
@@ -41,48 +41,46 @@ LARGE = [(11, 11), (12, 12), (20, 20), (12, 4), (11, 1), (12, 2)]
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize(
-    ("steps", "stride"), [(6, 6), (8, 8), (8, 4), (12, 4), (6, 1), (40, 8), (39, 39)]
-)
+@pytest.mark.parametrize(("k2", "k1"), [(6, 6), (8, 8), (8, 4), (12, 4), (6, 1), (40, 8), (39, 39)])
 @pytest.mark.parametrize("memory", ["store", pytest.param("recompute", marks=pytest.mark.slow)])
-def test_the_days_that_matter_are_exactly_those_in_reach(model, steps, stride, memory):
+def test_the_days_that_matter_are_exactly_those_in_reach(model, k2, k1, memory):
     """T7: the set of days with dE_t/dx != 0 is {a, ..., t}, both inclusions, for (k1, k2)."""
     network, x, y, state = make_probed(model)
     for day in (39, 40):
         mask = torch.zeros_like(y, dtype=torch.bool)
         mask[day] = True
-        plan = BPTTPlan.truncated(k2=steps, k1=stride, memory=memory)
-        result = bptt_gradients(network, x, y, mask, state, plan, 1.0)
-        first = max(0, (day // stride + 1) * stride - steps)
+        plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
+        result = gradients_of(network, x, y, mask, state, plan, 1.0)
+        first = max(0, (day // k1 + 1) * k1 - k2)
         assert touched_days(network, result) == list(range(first, day + 1))
 
 
-def trained_delay_line(plan, stride, updates=250):
+def trained_delay_line(plan, k1, updates=250):
     """The write-gate experiment through the whole training loop."""
     inputs, d = lagged(SERIES, LENGTH, LAG)
-    made, passes = delay_line(LAG), lanes_of([LENGTH] * SERIES, SERIES, stride)
+    made, passes = delay_line(LAG), lanes_of([LENGTH] * SERIES, SERIES, k1)
     optimizer = watched_fit(made, arrays_of(inputs, d), passes, plan, updates, learning_rate=0.05)
     forecast = forecast_histories(made, torch.from_numpy(inputs), OFFSETS)
     largest = max(float(part.abs().max()) for parts in optimizer.seen for part in parts)
     return made, largest, relative_mse(forecast, d)
 
 
-@pytest.mark.parametrize(("steps", "stride"), SMALL)
+@pytest.mark.parametrize(("k2", "k1"), SMALL)
 @pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_the_write_gate_stays_shut_below_the_lag(steps, stride, memory):
+def test_the_write_gate_stays_shut_below_the_lag(k2, k1, memory):
     """T9: reach <= L: no gradient is ever anything but 0 and no weight moves by a bit."""
-    plan = BPTTPlan.truncated(k2=steps, k1=stride, memory=memory)
-    made, largest, error = trained_delay_line(plan, stride, updates=60)
+    plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
+    made, largest, error = trained_delay_line(plan, k1, updates=60)
     assert equal(made.parameters(), delay_line(LAG).parameters())
     assert largest == 0.0
     assert error == 1.0
 
 
-@pytest.mark.parametrize(("steps", "stride"), LARGE)
-def test_the_write_gate_opens_one_day_beyond_the_lag(steps, stride):
+@pytest.mark.parametrize(("k2", "k1"), LARGE)
+def test_the_write_gate_opens_one_day_beyond_the_lag(k2, k1):
     """T9: reach >= L + 1: the same network, data and budget learn the lag."""
-    plan = BPTTPlan.truncated(k2=steps, k1=stride)
-    _, largest, error = trained_delay_line(plan, stride)
+    plan = BPTTPlan.truncated(k2=k2, k1=k1)
+    _, largest, error = trained_delay_line(plan, k1)
     assert largest > 0.0
     within(error, 0.1)
 
@@ -103,14 +101,14 @@ def windows_of(days, lookback, batch=64):
 
 
 @pytest.mark.parametrize(
-    ("lookback", "steps", "opens"),
+    ("lookback", "k2", "opens"),
     [(LAG, None, False), (LAG + 1, None, True), (30, LAG, False), (30, LAG + 1, True)],
 )
-def test_windows_open_the_write_gate_at_the_same_day(lookback, steps, opens):
+def test_windows_open_the_write_gate_at_the_same_day(lookback, k2, opens):
     """T9: with a last-day loss the cliff is at a look-back, and at a reach, of L + 1 days."""
     inputs, d = lagged(1, 1000, LAG)
     data, (ends, passes) = arrays_of(inputs, d), windows_of(1000, lookback)
-    plan = BPTTPlan.truncated(k2=steps) if steps else FULL
+    plan = BPTTPlan.truncated(k2=k2) if k2 else FULL
     made = delay_line(LAG)
     watched = watched_fit(made, data, passes, plan, 200, learning_rate=0.05, last_day_only=True)
     forecast = forecast_windows(made, data.inputs, ends, lookback)
@@ -154,10 +152,10 @@ def test_another_row_leaves_a_rows_gradient_and_state_alone(model, plan):
     network = make_network(model)
     x, y, mask, state = make_days(network)
     mask[:, 1:] = False
-    before = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    before = gradients_of(network, x, y, mask, state, plan, COUNT)
     x[:, 1:] *= 10
     y[:, 1:] += 1.0
-    after = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    after = gradients_of(network, x, y, mask, state, plan, COUNT)
     first = torch.tensor([0])
     assert equal(before.gradients, after.gradients)
     assert equal(before.state.rows(first).tensors, after.state.rows(first).tensors)
@@ -171,10 +169,10 @@ def test_later_days_leave_earlier_errors_alone(model, plan):
     network, day = make_network(model), 23
     x, y, mask, state = make_days(network)
     mask[day:] = False
-    before = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    before = gradients_of(network, x, y, mask, state, plan, COUNT)
     x[day:] *= 10
     y[day:] += 1.0
-    after = bptt_gradients(network, x, y, mask, state, plan, COUNT)
+    after = gradients_of(network, x, y, mask, state, plan, COUNT)
     assert equal(before.gradients, after.gradients)
     assert torch.equal(before.loss_sum, after.loss_sum)
 

@@ -40,12 +40,12 @@ from tests.synthetic import ragged_bars
 @st.composite
 def passes(draw):
     """Series, holes, lanes and plans of all kinds: T mod k, k1 < k2, jitter, one day."""
-    stride, blocks = draw(st.integers(1, 12)), draw(st.integers(1, 4))
+    k1, blocks = draw(st.integers(1, 12)), draw(st.integers(1, 4))
     return {
         "lengths": draw(st.lists(st.integers(1, 40), min_size=1, max_size=8)),
-        "stride": stride,
-        "steps": draw(st.sampled_from([None, stride * blocks])),
-        "phase": draw(st.integers(1, stride)),
+        "k1": k1,
+        "k2": draw(st.sampled_from([None, k1 * blocks])),
+        "phase": draw(st.integers(1, k1)),
         "lanes": draw(st.integers(1, 5)),
         "step_per": draw(st.sampled_from(["chunk", "epoch"])),
         "memory": draw(st.sampled_from(["store", "recompute", "auto"])),
@@ -68,11 +68,11 @@ def test_each_scored_day_counts_exactly_once_in_a_pass(case):
     if not scored.any():
         return
     options = {"step_per": case["step_per"], "memory": case["memory"]}
-    if case["steps"] is None:
+    if case["k2"] is None:
         plan, chunk, phase = BPTTPlan.full(**options), max(lengths), max(lengths)
     else:
-        plan = BPTTPlan.truncated(k2=case["steps"], k1=case["stride"], **options)
-        chunk, phase = case["stride"], case["phase"]
+        plan = BPTTPlan.truncated(k2=case["k2"], k1=case["k1"], **options)
+        chunk, phase = case["k1"], case["phase"]
     drawn = lanes_of(lengths, case["lanes"], chunk, phase=phase, seed=case["seed"])
     one_pass = drawn(1)
     updates = 1 if plan.step_per == "epoch" else len(one_pass)
@@ -124,8 +124,8 @@ def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, update):
     np.testing.assert_allclose(counted.numpy(), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("steps", "stride"), [(8, 8), (8, 4), (12, 4), (6, 1), (None, 50)])
-def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(steps, stride):
+@pytest.mark.parametrize(("k2", "k1"), [(8, 8), (8, 4), (12, 4), (6, 1), (None, 50)])
+def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(k2, k1):
     """T17: `update="pass"` in 1, 2 and 4 lanes is numpy's sum over the series, one by one."""
     lengths = (50, 33, 21, 9)
     offsets, made = offsets_of(lengths), make_network("elman", layers=1)
@@ -136,16 +136,16 @@ def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(steps, stri
     for begin, stop in pairwise(offsets):
         block = (part[begin:stop, None] for part in (inputs, y, scored))
         _, found = elman_gradients(
-            elman_weights(made), *block, np.zeros((1, 4)), scored.sum(), steps or 50, stride
+            elman_weights(made), *block, np.zeros((1, 4)), scored.sum(), k2 or 50, k1
         )
         total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
     w_s, w_x, b, w_y, b_y = (torch.from_numpy(part) for part in total)
-    if steps is None:
+    if k2 is None:
         plan = BPTTPlan.full(step_per="epoch")
     else:
-        plan = BPTTPlan.truncated(k2=steps, k1=stride, step_per="epoch")
+        plan = BPTTPlan.truncated(k2=k2, k1=k1, step_per="epoch")
     for batch_rows in (1, 2, 4):
-        drawn = lanes_of(lengths, batch_rows, stride, phase=stride)
+        drawn = lanes_of(lengths, batch_rows, k1, phase=k1)
         (found,) = held_still(made, arrays_of(inputs, y, scored), drawn, plan, 1)
         within(relative_error(found, [w_x, w_s, b, b, w_y, b_y]), 1e-11)
 
@@ -159,8 +159,8 @@ def made_to_learn():
 
 LENGTHS = (50, 33, 21, 9)
 COMBINATIONS = [
-    BPTTPlan(kind=kind, k2=steps, k1=stride, step_per=update, memory=memory)
-    for kind, steps, stride in (
+    BPTTPlan(kind=kind, k2=k2, k1=k1, step_per=update, memory=memory)
+    for kind, k2, k1 in (
         ("full", None, None),
         ("truncated", 1, None),
         ("truncated", 8, None),
@@ -203,12 +203,12 @@ def test_every_plan_trains(plan):
 
 
 def test_every_option_of_a_plan_changes_the_training():
-    """T19: other steps, strides and updates are other runs; memory changes rounding only."""
+    """T19: other k2, strides and updates are other runs; memory changes rounding only."""
     seen = {}
     for plan in COMBINATIONS:
         made, data = made_to_learn()
-        stride = stride_of(plan)
-        drawn = lanes_of(LENGTHS, 2, stride, phase=stride)
+        k1 = stride_of(plan)
+        drawn = lanes_of(LENGTHS, 2, k1, phase=k1)
         optimizer = watched_fit(made, data, drawn, plan, 3)
         seen[plan] = (optimizer.seen[-1], list(made.parameters()))
     for plan, (gradients, weights) in seen.items():
@@ -252,8 +252,8 @@ def test_every_setting_reaches_the_training(monkeypatch, tmp_path, options, expe
     """T19: what `train` is told is the plan that the loop is given."""
     given = []
 
-    def stop(network, arrays, passes, plan, *rest, **names):
-        given.append(plan)
+    def stop(network, arrays, epochs, options, *rest):
+        given.append(options.plan)
         raise Stop
 
     monkeypatch.setattr(fitting, "run_training", stop)

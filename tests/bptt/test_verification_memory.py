@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from forecaster.bptt import recomputation
-from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.heads import PointForm
 from forecaster.models.network import CORES, Architecture, build_network
-from tests.bptt.verification import within
+from tests.bptt.verification import gradients_of, within
 
 ROWS, INPUTS, HIDDEN = 2, 3, 8
 
@@ -63,7 +62,7 @@ def peak_bytes(model, days, plan, hidden=HIDDEN):
     mask, state = torch.ones_like(y, dtype=torch.bool), network.initial_state(ROWS)
     counted = SavedBytes([x, y, mask, *state.tensors, *network.parameters()])
     with torch.autograd.graph.saved_tensors_hooks(counted.pack, lambda kept: kept.tensor):
-        bptt_gradients(network, x, y, mask, state, plan, float(days * ROWS))
+        gradients_of(network, x, y, mask, state, plan, float(days * ROWS))
     assert counted.now == 0
     return counted.peak
 

@@ -15,16 +15,16 @@ def elman_states(w_s, w_x, b, x, s0):
     return states
 
 
-def elman_gradients(weights, x, d, mask, s0, count, steps, stride=None):
-    """Sum dE_t/dW over days t and rows, errors of `stride` days reaching back `steps` days.
+def elman_gradients(weights, x, d, mask, s0, count, k2, k1=None):
+    """Sum dE_t/dW over days t and rows, errors of `k1` days reaching back `k2` days.
 
     The errors of days j k1 to (j + 1) k1 - 1 reach back to day (j + 1) k1 - k2, with
-    k1 = stride and k2 = steps; stride = steps cuts the days in chunks.
+    k1 = k1 and k2 = k2; k1 = k2 cuts the days in chunks.
 
     dE_t/dW_s = sum over i of delta_{t->i} * (1 - s_i^2) s_{i-1}^T, where delta_{t->t} is
     W_y^T 2 (y_t - d_t) / count and delta_{t->i-1} = W_s^T (delta_{t->i} * (1 - s_i^2)).
     """
-    k1 = stride or steps
+    k1 = k1 or k2
     w_s, w_x, b, w_y, b_y = weights
     total = [np.zeros_like(weight) for weight in weights]
     loss = 0.0
@@ -37,7 +37,7 @@ def elman_gradients(weights, x, d, mask, s0, count, steps, stride=None):
             total[3] += np.outer(error, s[t + 1])
             total[4] += error
             delta = w_y.T @ error
-            first = max(0, (t // k1 + 1) * k1 - steps)
+            first = max(0, (t // k1 + 1) * k1 - k2)
             for i in range(t, first - 1, -1):
                 inner = delta * (1 - s[i + 1] ** 2)
                 total[0] += np.outer(inner, s[i])
@@ -73,10 +73,10 @@ def elman_contributions(weights, x, s0, deltas_of_day):
     return to_w_s, to_w_x
 
 
-def kept_pairs(days, steps, stride):
+def kept_pairs(days, k2, k1):
     """(T, T) True where an error of day t reaches the state of day i."""
     t, i = np.mgrid[:days, :days]
-    if steps is None:
+    if k2 is None:
         return i <= t
-    k1 = stride or steps
-    return (i <= t) & (i >= (t // k1 + 1) * k1 - steps)
+    k1 = k1 or k2
+    return (i <= t) & (i >= (t // k1 + 1) * k1 - k2)

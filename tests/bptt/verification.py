@@ -1,4 +1,4 @@
-"""What the battery's tests share: the trainer held still, and networks with a known answer."""
+"""Shared parts of gradient verification: a still trainer, and networks with a known answer."""
 
 from collections.abc import Callable
 from unittest.mock import patch
@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from forecaster.bptt.chunks import Block
+from forecaster.bptt.gradients import bptt_gradients, window_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import PackedSequences, pack_sequences
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import Network
-from forecaster.training.epoch import Reading, TrainingArrays
-from forecaster.training.trainer import Options, train
+from forecaster.training.epoch import Sampling
+from forecaster.training.micro_batches import TrainingArrays
+from forecaster.training.trainer import Callbacks, Options, train
 
 
 def within(error: float, tolerance: float) -> None:
@@ -21,8 +24,20 @@ def within(error: float, tolerance: float) -> None:
     assert error <= tolerance
 
 
+def gradients_of(network, x, y, mask, state, plan, count, chunking=None, noise=None):
+    """The engine's gradients of a block given as tensors."""
+    return bptt_gradients(network, Block(x, y, mask, count, noise), state, plan, chunking)
+
+
+def window_gradients_of(network, x, y_last, mask_last, plan, count, noise=None):
+    """The engine's gradients of windows whose last day has outcomes (B, K)."""
+    noise = None if noise is None else noise[None]
+    block = Block(x, y_last[None], mask_last[None], count, noise)
+    return window_gradients(network, block, plan)
+
+
 def arrays_of(inputs: np.ndarray, y: np.ndarray, scored: np.ndarray | None = None):
-    """Everything scored that is known, unless told otherwise."""
+    """Arrays in which everything known is scored, unless `scored` is given."""
     chosen = np.isfinite(y) if scored is None else scored
     return TrainingArrays.on(torch.device("cpu"), inputs, y, chosen)
 
@@ -48,35 +63,28 @@ def lanes_of(
 def fit(
     made: Network,
     data: TrainingArrays,
-    passes,
+    epochs,
     plan: BPTTPlan,
-    updates: int,
+    steps: int,
     *,
     learning_rate: float = 0.01,
     clip: float = 1e30,
     last_day_only: bool = False,
     burn_in: int | None = None,
-    on_step=lambda update, look: None,
+    on_step=lambda step, validation: None,
 ):
-    """Train with the product's loop; one look, after the last update. Return the looks."""
+    """Train with the product's loop; return its one validation, after the last step."""
     options = Options(
-        max_steps=updates,
+        plan=plan,
+        sampling=Sampling(last_day_only=last_day_only, burn_in=burn_in),
+        max_steps=steps,
         learning_rate=learning_rate,
         weight_decay=0.0,
         clip_grad=clip,
-        evaluate_every=updates,
+        evaluate_every=steps,
         patience=1,
     )
-    return train(
-        made,
-        data,
-        passes,
-        plan,
-        options,
-        Reading(last_day_only=last_day_only, burn_in=burn_in),
-        validate=lambda _: 1.0,
-        on_step=on_step,
-    )
+    return train(made, data, epochs, options, Callbacks(validate=lambda _: 1.0, on_step=on_step))
 
 
 class Watched(torch.optim.AdamW):

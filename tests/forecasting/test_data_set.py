@@ -12,7 +12,7 @@ from forecaster.data.loading import load_histories
 from forecaster.forecasting.data_set import (
     Dataset,
     _kind_of_base,
-    epoch_segments,
+    epoch_batches,
     validation_loss,
 )
 from forecaster.models.network import Architecture, build_network
@@ -70,7 +70,7 @@ def test_validation_days_alone_move_the_loss_that_stops_a_training(
 def drawn(prepared: Dataset, number: int, **options: object) -> list[np.ndarray]:
     """The rows of each segment of an epoch over whole histories."""
     settings = SETTINGS.model_copy(update={"bptt_k2": 20, **options})
-    return [segment.rows for segment in epoch_segments(prepared, settings)(number)]
+    return [segment.rows for segment in epoch_batches(prepared, settings)(number)]
 
 
 def test_each_epoch_draws_a_phase_and_an_order_of_its_own() -> None:

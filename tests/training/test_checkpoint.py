@@ -1,4 +1,4 @@
-"""T22: a training stopped between any two updates goes on as if it had not been."""
+"""T22: a training stopped between any two optimizer steps continues as if it had not been."""
 
 import json
 from dataclasses import asdict, replace
@@ -13,13 +13,16 @@ from forecaster.errors import ArtifactError
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, build_network
 from forecaster.training.checkpoint import Checkpoint
-from forecaster.training.epoch import Reading, TrainingArrays
+from forecaster.training.epoch import Sampling
 from forecaster.training.inference import forecast_histories
-from forecaster.training.trainer import Options, train
+from forecaster.training.micro_batches import TrainingArrays
+from forecaster.training.trainer import Callbacks, Options, train
 
 OFFSETS = np.array([0, 48, 79, 86, 106])
 ROWS = int(OFFSETS[-1])
 OPTIONS = Options(
+    plan=BPTTPlan.full(),
+    sampling=Sampling(),
     max_steps=17,
     learning_rate=0.02,
     weight_decay=1e-3,
@@ -27,15 +30,21 @@ OPTIONS = Options(
     evaluate_every=4,
     patience=100,
 )
-LANES = Reading(last_day_only=False)
 CASES = {
-    "chunks": (BPTTPlan.truncated(k2=8), LANES),
-    "overlapping blocks": (BPTTPlan.truncated(k2=12, k1=4), LANES),
-    "every day": (BPTTPlan.truncated(k2=3, k1=1), LANES),
-    "once per pass": (BPTTPlan.truncated(k2=8, step_per="epoch"), LANES),
-    "full": (BPTTPlan.full(memory="recompute"), LANES),
-    "windows": (BPTTPlan.truncated(k2=4), Reading(last_day_only=True, workers=2)),
-    "each day of windows": (BPTTPlan.truncated(k2=4), Reading(last_day_only=False, burn_in=2)),
+    "chunks": {"plan": BPTTPlan.truncated(k2=8)},
+    "overlapping chunks": {"plan": BPTTPlan.truncated(k2=12, k1=4)},
+    "every day": {"plan": BPTTPlan.truncated(k2=3, k1=1)},
+    "once per epoch": {"plan": BPTTPlan.truncated(k2=8, step_per="epoch")},
+    "full": {"plan": BPTTPlan.full(memory="recompute")},
+    "windows": {
+        "plan": BPTTPlan.truncated(k2=4),
+        "sampling": Sampling(last_day_only=True),
+        "workers": 2,
+    },
+    "each day of windows": {
+        "plan": BPTTPlan.truncated(k2=4),
+        "sampling": Sampling(burn_in=2),
+    },
 }
 
 
@@ -67,30 +76,31 @@ def arrays():
     return TrainingArrays.on(torch.device("cpu"), inputs, y, np.isfinite(y))
 
 
-def passes_of(plan, reading):
-    """Segments that depend on the number of the pass alone, as the pipeline's do."""
+def epochs_of(options):
+    """Batches that depend on the number of the epoch alone, as the pipeline's do."""
+    plan, sampling = options.plan, options.sampling
 
-    def one_pass(number):
+    def one_epoch(number):
         generator = np.random.default_rng((7, number))
-        if reading.last_day_only or reading.burn_in is not None:
+        if sampling.last_day_only or sampling.burn_in is not None:
             ends = window_ends(OFFSETS, 6, np.ones(ROWS, dtype=np.bool_))
             return WindowBatches.drawn(ends, 6, 20, generator)
         chunk = plan.chunk_days(48)
         phase = chunk if chunk == 48 else int(generator.integers(1, chunk + 1))
         return pack_sequences(OFFSETS[:-1], OFFSETS[1:], 2, chunk, generator, phase)
 
-    return one_pass
+    return one_epoch
 
 
 def run(network, case, *, options=OPTIONS, stop=None, resume=None):
-    """Train, cut off after `stop` updates; return the looks and the checkpoint's bytes."""
-    plan, reading = CASES[case]
-    data, kept, updates = arrays(), [], 0 if resume is None else resume.facts["step"]
+    """Train, stopped after `stop` steps; return the validations and the checkpoint's bytes."""
+    options = replace(options, **CASES[case])
+    data, kept, steps = arrays(), [], 0 if resume is None else resume.facts["step"]
 
     def boundary(checkpoint):
-        nonlocal updates
-        updates += 1
-        if updates == stop:
+        nonlocal steps
+        steps += 1
+        if steps == stop:
             kept.append(checkpoint().to_bytes())
             raise StoppedError
 
@@ -98,23 +108,13 @@ def run(network, case, *, options=OPTIONS, stop=None, resume=None):
         forecast = forecast_histories(network, data.inputs, OFFSETS)
         return float(np.square(forecast[::5]).mean())
 
-    looks = []
+    validations = []
+    callbacks = Callbacks(validate=validation_loss, on_boundary=boundary)
     try:
-        looks = train(
-            network,
-            data,
-            passes_of(plan, reading),
-            plan,
-            options,
-            reading,
-            validate=validation_loss,
-            on_step=lambda update, look: None,
-            on_boundary=boundary,
-            resume=resume,
-        )
+        validations = train(network, data, epochs_of(options), options, callbacks, resume)
     except StoppedError:
         pass
-    return looks, kept
+    return validations, kept
 
 
 @pytest.mark.parametrize(
@@ -123,35 +123,35 @@ def run(network, case, *, options=OPTIONS, stop=None, resume=None):
         *((case, "lstm") for case in CASES if case != "windows"),
         pytest.param("windows", "lstm", marks=pytest.mark.slow),
         ("chunks", "elman"),
-        ("overlapping blocks", "gru"),
+        ("overlapping chunks", "gru"),
     ],
 )
 def test_a_resumed_training_ends_with_the_same_bits(case, model):
-    """Stopped in a pass, at its end, at a look; resumed in a network with other weights."""
+    """Stopped in an epoch, at its end, at a validation; resumed with other initial weights."""
     whole = made(model, 0)
-    looks, _ = run(whole, case)
+    validations, _ = run(whole, case)
     for stop in (1, 8, 13):
         _, (content,) = run(made(model, 0), case, stop=stop)
         resumed = made(model, 99)
         found, _ = run(resumed, case, resume=Checkpoint.from_bytes(content))
         for name, tensor in whole.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], tensor), (stop, name)
-        assert [replace(look, seconds=0.0) for look in found] == [
-            replace(look, seconds=0.0) for look in looks
+        assert [replace(validation, seconds=0.0) for validation in found] == [
+            replace(validation, seconds=0.0) for validation in validations
         ]
 
 
 def test_a_training_may_be_resumed_again_and_again():
-    """A night of interruptions: one update at a time."""
+    """One step at a time."""
     whole, last = made("lstm", 0), None
-    run(whole, "overlapping blocks")
+    run(whole, "overlapping chunks")
     for stop in range(1, OPTIONS.max_steps):
         resume = None if last is None else Checkpoint.from_bytes(last)
         _, (last,) = run(
-            made("lstm", stop if last else 0), "overlapping blocks", stop=stop, resume=resume
+            made("lstm", stop if last else 0), "overlapping chunks", stop=stop, resume=resume
         )
     resumed = made("lstm", 99)
-    run(resumed, "overlapping blocks", resume=Checkpoint.from_bytes(last))
+    run(resumed, "overlapping chunks", resume=Checkpoint.from_bytes(last))
     assert all(
         torch.equal(a, b)
         for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
@@ -159,7 +159,7 @@ def test_a_training_may_be_resumed_again_and_again():
 
 
 def test_a_checkpoint_is_of_its_moment():
-    """Updates that follow do not reach into it."""
+    """Later steps do not change it."""
     network, kept = made("lstm", 0), []
 
     def boundary(checkpoint):
@@ -167,18 +167,9 @@ def test_a_checkpoint_is_of_its_moment():
             kept.append(checkpoint())
             kept.append(kept[0].to_bytes())
 
-    plan, reading = CASES["chunks"]
-    train(
-        network,
-        arrays(),
-        passes_of(plan, reading),
-        plan,
-        OPTIONS,
-        reading,
-        validate=lambda network: 1.0,
-        on_step=lambda update, look: None,
-        on_boundary=boundary,
-    )
+    options = replace(OPTIONS, **CASES["chunks"])
+    callbacks = Callbacks(validate=lambda network: 1.0, on_boundary=boundary)
+    train(network, arrays(), epochs_of(options), options, callbacks)
     assert kept[0].to_bytes() == kept[1]
 
 
@@ -188,12 +179,12 @@ def checkpoint():
 
 
 def test_another_training_cannot_go_on_from_it():
-    """Other options, another plan, another network: each named."""
+    """Other options, another plan, another network: each is reported."""
     kept = Checkpoint.from_bytes(checkpoint())
     with pytest.raises(ArtifactError, match=r"learning_rate 0\.02, not 0\.5"):
         run(made("lstm", 0), "chunks", options=replace(OPTIONS, learning_rate=0.5), resume=kept)
     with pytest.raises(ArtifactError, match="k2 8, not 12"):
-        run(made("lstm", 0), "overlapping blocks", resume=kept)
+        run(made("lstm", 0), "overlapping chunks", resume=kept)
     for other in (
         made("gru", 0),
         build_network(
@@ -212,16 +203,16 @@ def test_another_training_cannot_go_on_from_it():
             run(other, "chunks", resume=kept)
 
 
-def test_a_damaged_checkpoint_is_refused():
+def test_a_corrupt_checkpoint_is_refused():
     """One flipped bit anywhere, a cut file, an empty one, another schema."""
     content = checkpoint()
     for place in (0, 70, 200, len(content) // 2, len(content) - 1):
         broken = bytearray(content)
         broken[place] ^= 1
-        with pytest.raises(ArtifactError, match="damaged"):
+        with pytest.raises(ArtifactError, match="corrupt"):
             Checkpoint.from_bytes(bytes(broken))
     for broken in (content[:-1], content[:65], b""):
-        with pytest.raises(ArtifactError, match="damaged"):
+        with pytest.raises(ArtifactError, match="corrupt"):
             Checkpoint.from_bytes(broken)
     kept = Checkpoint.from_bytes(content)
     later = Checkpoint(kept.tensors, {**kept.facts, "schema": 99})
@@ -230,8 +221,8 @@ def test_a_damaged_checkpoint_is_refused():
 
 
 def test_facts_are_plain(capsys):
-    """What a person may want to read is JSON: where it stands, with which settings."""
+    """The facts are JSON: the step and the settings."""
     facts = Checkpoint.from_bytes(checkpoint()).facts
     assert facts["step"] == 3
-    assert facts["training"]["options"] == asdict(OPTIONS)
+    assert facts["training"] == asdict(replace(OPTIONS, **CASES["chunks"]))
     assert json.loads(json.dumps(facts)) == facts

@@ -1,15 +1,22 @@
-"""LSTM windows differentiated day by day: the same gradients, in buffers used again."""
+"""LSTM windows differentiated day by day: the same gradients, in reused buffers."""
 
 import pytest
 import torch
 
-from forecaster.bptt.gradients import window_gradients
+from forecaster.bptt.chunks import Block
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
 from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
-from forecaster.training.micro_batches import tiled_gradients, windows_at_once, workers_of
+from forecaster.training.micro_batches import (
+    Learner,
+    TrainingArrays,
+    window_batch_gradients,
+    windows_at_once,
+    workers_of,
+)
+from tests.bptt.verification import window_gradients_of
 
 ROWS, LOOKBACK, WINDOWS, INPUTS, HIDDEN, TARGETS = 300, 12, 13, 7, 9, 2
 
@@ -47,15 +54,16 @@ def make_data(columns=INPUTS, windows=WINDOWS, dtype=torch.float64):
 
 def by_days(network, data, horizon=LOOKBACK, noise=None, pool=None):
     x, y, known, rows = data
-    last = rows[-1]
-    pool = pool or BufferPool()
-    return lstm_window_gradients(network, x, rows, y[last], known[last], horizon, 3.0, noise, pool)
+    last = rows[-1:]
+    noise = None if noise is None else noise[None]
+    block = Block(x[last], y[last], known[last], 3.0, noise)
+    return lstm_window_gradients(network, x, rows, block, horizon, pool or BufferPool())
 
 
 def in_one_graph(network, data, plan, noise=None):
     x, y, known, rows = data
     last = rows[-1]
-    return window_gradients(network, x[rows], y[last], known[last], plan, 3.0, noise)
+    return window_gradients_of(network, x[rows], y[last], known[last], plan, 3.0, noise)
 
 
 def assert_equal_within_rounding(found, wanted):
@@ -100,24 +108,27 @@ def test_nothing_scored_is_no_gradient():
     assert not found.loss_sum
 
 
+def in_micro_batches(network, workers):
+    """The gradients of one step's 96 windows."""
+    x, y, known, rows = make_data(windows=96, dtype=torch.float32)
+    arrays = TrainingArrays(inputs=x, y=y, scored=known)
+    learner = Learner(network=network, arrays=arrays, plan=BPTTPlan.full(), workers=workers)
+    return window_batch_gradients(learner, rows, 9.0).gradients
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_an_update_by_days_is_the_same_for_any_number_of_workers(monkeypatch, dropout):
+def test_a_step_by_days_is_the_same_for_any_number_of_workers(monkeypatch, dropout):
     monkeypatch.setattr(micro_batches, "WORTH_GOING_BY_DAYS", 1)
     network = make_network(dropout=dropout, dtype=torch.float32)
-    x, y, known, rows = make_data(windows=96, dtype=torch.float32)
     made = []
     for workers in (1, 2, 3):
-        torch.manual_seed(5)
         with workers_of(workers) as shared:
-            made.append(
-                tiled_gradients(network, x, y, known, rows, BPTTPlan.full(), 9.0, shared).gradients
-            )
+            made.append(in_micro_batches(network, shared))
     for other in made[1:]:
         assert all(torch.equal(a, b) for a, b in zip(made[0], other, strict=True))
     monkeypatch.setattr(micro_batches, "WORTH_GOING_BY_DAYS", 10**9)
-    torch.manual_seed(5)
     with workers_of(1) as alone:
-        wanted = tiled_gradients(network, x, y, known, rows, BPTTPlan.full(), 9.0, alone).gradients
+        wanted = in_micro_batches(network, alone)
     for mine, its in zip(made[0], wanted, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-6)
 

@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -7,20 +8,31 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.sequence_packing import Batch, WindowBatches, pack_sequences
 from forecaster.errors import DivergedError
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, build_network
-from forecaster.training import epoch as passes_module
+from forecaster.training import epoch as epoch_module
 from forecaster.training import micro_batches, trainer
-from forecaster.training.epoch import Place, Reading, TrainingArrays, pass_gradients
+from forecaster.training.epoch import Position, Sampling, epoch_gradients
 from forecaster.training.inference import forecast_histories
-from forecaster.training.trainer import Options, train
+from forecaster.training.micro_batches import Learner, TrainingArrays, Workers
+from forecaster.training.trainer import (
+    MIN_RECENT,
+    RECENT,
+    SPIKE,
+    Callbacks,
+    GradientNorms,
+    Options,
+    train,
+)
 from tests.bptt.textbook import elman_gradients, elman_states
+from tests.bptt.verification import gradients_of
 
 OPTIONS = Options(
+    plan=BPTTPlan.full(),
+    sampling=Sampling(),
     max_steps=12,
     learning_rate=0.01,
     weight_decay=1e-3,
@@ -29,7 +41,7 @@ OPTIONS = Options(
     patience=100,
 )
 FULL = BPTTPlan.full()
-LANES = Reading(last_day_only=False)
+HISTORIES = Sampling()
 OFFSETS = np.array([0, 20, 32, 40])
 
 
@@ -56,9 +68,10 @@ def network(*, model="lstm", seed=0, dropout=0.0, layers=1, hidden=4, inputs=2, 
     )
 
 
-def one_pass(made, data, segments, plan, reading):
-    """The gradients of a pass from its beginning."""
-    return pass_gradients(made, data, segments, plan, reading, Place(), micro_batches.Workers())
+def one_epoch(made, data, batches, plan, sampling=HISTORIES):
+    """The gradients of an epoch from its start."""
+    learner = Learner(network=made, arrays=data, plan=plan, workers=Workers())
+    return epoch_gradients(learner, batches, sampling, Position())
 
 
 def arrays(rows=40, seed=0, targets=1):
@@ -71,40 +84,50 @@ def arrays(rows=40, seed=0, targets=1):
 
 
 def batch_rows(*, count=2, chunk=8, phase=None):
-    """What the pipeline passes: three series of 20, 12 and 8 days in lanes."""
+    """What the pipeline epochs: three series of 20, 12 and 8 days in batch rows."""
     generator = np.random.default_rng(3)
     return lambda number: pack_sequences(
         OFFSETS[:-1], OFFSETS[1:], count, chunk, generator, phase or chunk
     )
 
 
-def run(made, passes, *, data=None, plan=FULL, options=OPTIONS, validate=None, **kwargs):
-    """Train, and return the looks and the weights after every update."""
+def run(
+    made,
+    epochs,
+    *,
+    data=None,
+    plan=FULL,
+    options=OPTIONS,
+    validate=None,
+    last_day_only=False,
+):
+    """Train; return the validations and the weights after every optimizer step."""
     weights = []
-    looks = train(
+    sampling = Sampling(last_day_only=last_day_only)
+    found = train(
         made,
         data or arrays(),
-        passes,
-        plan,
-        options,
-        Reading(last_day_only=kwargs.get("last_day_only", False)),
-        validate=validate or (lambda _: 1.0),
-        on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+        epochs,
+        replace(options, plan=plan, sampling=sampling),
+        Callbacks(
+            validate=validate or (lambda _: 1.0),
+            on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+        ),
     )
-    return looks, weights
+    return found, weights
 
 
 def equal(left, right):
     return all(torch.equal(left[name], right[name]) for name in left)
 
 
-def by_time(looks):
-    return [replace(look, seconds=0.0) for look in looks]
+def by_time(validations):
+    return [replace(validation, seconds=0.0) for validation in validations]
 
 
 @pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
 def test_the_same_seed_gives_the_same_run_bit_for_bit(model):
-    """Weights after every update and every look, dropout included; another seed differs."""
+    """Weights after every step and every validation, dropout included; another seed differs."""
 
     def once(seed):
         made = network(model=model, seed=seed, dropout=0.3, layers=2)
@@ -114,14 +137,14 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(model):
             validate=lambda n: float(forecast_histories(n, arrays().inputs, OFFSETS).sum() ** 2),
         )
 
-    (looks, weights), (again, same), (_, other) = once(0), once(0), once(1)
-    assert by_time(looks) == by_time(again)
+    (validations, weights), (again, same), (_, other) = once(0), once(0), once(1)
+    assert by_time(validations) == by_time(again)
     assert all(equal(a, b) for a, b in zip(weights, same, strict=True))
     assert not equal(weights[-1], other[-1])
 
 
 def test_learns_a_noiseless_sine():
-    """From one value a day, the next follows only with memory: a cosine tells rise from fall."""
+    """From one value a day, the next follows only with memory: its slope has to be remembered."""
     wave = np.sin(np.arange(121) * 2 * np.pi / 20).astype(np.float32)[:, None]
     data = TrainingArrays.on(
         torch.device("cpu"), wave[:-1], wave[1:], np.ones((120, 1), dtype=np.bool_)
@@ -130,7 +153,7 @@ def test_learns_a_noiseless_sine():
     made = network(hidden=8, inputs=1)
     generator = np.random.default_rng(0)
     first, stop = np.array([0]), np.array([120])
-    looks, _ = run(
+    validations, _ = run(
         made,
         lambda number: pack_sequences(
             first, stop, 1, 40, generator, int(generator.integers(1, 41))
@@ -142,85 +165,88 @@ def test_learns_a_noiseless_sine():
         ),
     )
     # Knowing only today's value leaves (1 - cos^2(18 deg)) / 2 = 0.048 at best.
-    assert looks[-1].validation_loss < 0.005
-    assert looks[-1].train_loss < 0.005
-    assert looks[0].train_loss > looks[-1].train_loss
+    assert validations[-1].validation_loss < 0.005
+    assert validations[-1].train_loss < 0.005
+    assert validations[0].train_loss > validations[-1].train_loss
 
 
-def test_early_stopping_returns_the_best_look_bit_for_bit():
-    """Losses 3, 1, 2, 1, 1.5: a tie is no gain, three looks without one end it."""
+def test_early_stopping_returns_the_best_validation_bit_for_bit():
+    """Losses 3, 1, 2, 1, 1.5: a tie is no gain, three validations without one end it."""
     losses = iter([3.0, 1.0, 2.0, 1.0, 1.5, 0.0])
     made = network()
     options = replace(OPTIONS, max_steps=50, evaluate_every=2, patience=3)
-    looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
-    assert [look.validation_loss for look in looks] == [3.0, 1.0, 2.0, 1.0, 1.5]
-    assert [look.best for look in looks] == [True, True, False, False, False]
-    assert [look.step for look in looks] == [2, 4, 6, 8, 10]
+    validations, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
+    assert [validation.validation_loss for validation in validations] == [3.0, 1.0, 2.0, 1.0, 1.5]
+    assert [validation.best for validation in validations] == [True, True, False, False, False]
+    assert [validation.step for validation in validations] == [2, 4, 6, 8, 10]
     assert len(weights) == 10
     assert equal(made.state_dict(), weights[3])
     assert not equal(made.state_dict(), weights[-1])
 
 
-def test_patience_counts_looks_without_gain():
-    """The first look is the best and three more bring nothing: it ends there."""
+def test_patience_counts_validations_without_gain():
+    """The first validation is the best, three more are no better: it ends there."""
     losses = iter([1.0, 2.0, 3.0, 4.0, 0.0])
     made = network()
     options = replace(OPTIONS, max_steps=50, evaluate_every=1, patience=3)
-    looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
-    assert len(looks) == 4
+    validations, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
+    assert len(validations) == 4
     assert equal(made.state_dict(), weights[0])
 
 
-def test_the_last_update_is_looked_at_too():
-    """Seven updates, a look every three: after 3, 6 and 7."""
+def test_the_last_step_is_validated_too():
+    """Seven steps, a validation every three: after 3, 6 and 7."""
     made = network()
     options = replace(OPTIONS, max_steps=7, evaluate_every=3)
     losses = iter([3.0, 2.0, 1.0])
-    looks, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
-    assert [look.step for look in looks] == [3, 6, 7]
+    validations, weights = run(made, batch_rows(), options=options, validate=lambda _: next(losses))
+    assert [validation.step for validation in validations] == [3, 6, 7]
     assert equal(made.state_dict(), weights[-1])
 
 
-def test_on_update_hears_of_every_update_and_every_look():
-    """Numbered from 1; a look where there was one, None elsewhere."""
-    heard = []
-    looks = train(
+def test_on_step_is_called_after_every_step_with_its_validation():
+    """Numbered from 1; the validation where there was one, None elsewhere."""
+    calls = []
+    validations = train(
         network(),
         arrays(),
         batch_rows(),
-        FULL,
         replace(OPTIONS, max_steps=5, evaluate_every=2),
-        Reading(last_day_only=False),
-        validate=lambda _: 1.0,
-        on_step=lambda *news: heard.append(news),
+        Callbacks(validate=lambda _: 1.0, on_step=lambda *news: calls.append(news)),
     )
-    assert heard == [(1, None), (2, looks[0]), (3, None), (4, looks[1]), (5, looks[2])]
+    assert calls == [
+        (1, None),
+        (2, validations[0]),
+        (3, None),
+        (4, validations[1]),
+        (5, validations[2]),
+    ]
 
 
-def test_passes_are_numbered_from_one():
-    """Two segments a pass: five updates are two passes and a half."""
+def test_epochs_are_numbered_from_one():
+    """Two batches an epoch: five steps are two epochs and a half."""
     asked = []
 
-    def passes(number):
+    def epochs(number):
         asked.append(number)
         return [Batch(np.arange(3)[:, None], np.array([True]))] * 2
 
-    looks, _ = run(network(), passes, options=replace(OPTIONS, max_steps=5, evaluate_every=2))
+    validations, _ = run(network(), epochs, options=replace(OPTIONS, max_steps=5, evaluate_every=2))
     assert asked == [1, 2, 3]
-    assert [look.epoch for look in looks] == [1, 2, 3]
+    assert [validation.epoch for validation in validations] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan, 1e30])
-def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
-    """An outcome that is none, in the third pass; best was the look after update 4."""
+def test_divergence_is_an_error_and_the_best_weights_are_kept(bad):
+    """A bad outcome in the third epoch; the best validation was after step 4."""
     data, made = arrays(), network()
 
-    def passes(number):
+    def epochs(number):
         if number == 3:
             data.y[data.scored] = bad
         return batch_rows()(number)
 
-    per_pass = len(batch_rows()(1))
+    per_epoch = len(batch_rows()(1))
     losses = iter([2.0, 1.0, 3.0, 3.0, 3.0])
     options = replace(OPTIONS, max_steps=100, evaluate_every=2)
     weights = []
@@ -228,24 +254,26 @@ def test_a_blow_up_is_told_and_the_best_weights_kept(bad):
         train(
             made,
             data,
-            passes,
-            FULL,
+            epochs,
             options,
-            Reading(last_day_only=False),
-            validate=lambda _: next(losses),
-            on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+            Callbacks(
+                validate=lambda _: next(losses),
+                on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+            ),
         )
-    assert len(weights) == 2 * per_pass
-    assert f"Update {2 * per_pass + 1} in pass 3 met a gradient of norm" in str(caught.value)
+    assert len(weights) == 2 * per_epoch
+    assert f"Optimizer step {2 * per_epoch + 1} in epoch 3 had a gradient of norm" in str(
+        caught.value
+    )
     assert "lower --lr" in str(caught.value)
     assert caught.value.exit_code == 5
     assert equal(made.state_dict(), weights[3])
 
 
 @pytest.mark.parametrize("burn_in", [None, 2])
-@pytest.mark.parametrize("update", ["chunk", "epoch"])
-def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
-    """One segment's, or with one update per pass those of all of them."""
+@pytest.mark.parametrize("step_per", ["chunk", "epoch"])
+def test_a_divergence_lists_the_rows_that_its_step_has_read(step_per, burn_in):
+    """One batch's, or with one step per epoch those of all of them."""
     data, made = arrays(), network()
     data.y[23] = np.nan
     data.scored[23] = True
@@ -253,72 +281,77 @@ def test_a_blow_up_names_the_rows_that_its_update_has_read(update, burn_in):
         passed = list(batch_rows(count=1, chunk=4)(1))
     else:
         passed = list(WindowBatches(np.array([9, 19, 26, 39]), lookback=6, batch=1))
-    guilty = [segment.rows[segment.rows >= 0] for segment in passed if 23 in segment.rows]
+    guilty = [batch.rows[batch.rows >= 0] for batch in passed if 23 in batch.rows]
     with pytest.raises(DivergedError) as caught:
         train(
             made,
             data,
             lambda number: passed,
-            BPTTPlan.full(step_per=update),
-            OPTIONS,
-            replace(LANES, burn_in=burn_in),
-            validate=lambda _: 1.0,
-            on_step=lambda *_: None,
+            replace(
+                OPTIONS,
+                plan=BPTTPlan.full(step_per=step_per),
+                sampling=Sampling(burn_in=burn_in),
+            ),
+            Callbacks(validate=lambda _: 1.0),
         )
-    expected = passed if update == "epoch" else [Batch(guilty[0][:, None], np.array([True]))]
-    rows = np.concatenate([segment.rows[segment.rows >= 0] for segment in expected])
+    expected = passed if step_per == "epoch" else [Batch(guilty[0][:, None], np.array([True]))]
+    rows = np.concatenate([batch.rows[batch.rows >= 0] for batch in expected])
     assert sorted(caught.value.rows) == sorted(rows.tolist())
 
 
-def test_a_blow_up_at_once_leaves_the_first_weights():
-    """Nothing was looked at yet; the message does not tell of a norm there never was."""
+def test_divergence_at_once_leaves_the_first_weights():
+    """Nothing was validated yet; the message has no earlier norm."""
     data, made = arrays(), network()
     data.y[data.scored] = np.nan
     before = copy.deepcopy(made.state_dict())
-    with pytest.raises(DivergedError, match="Update 1 in pass 1 met a gradient of norm nan; lower"):
+    with pytest.raises(
+        DivergedError, match="Optimizer step 1 in epoch 1 had a gradient of norm nan; lower"
+    ):
         run(made, batch_rows(), data=data)
     assert equal(made.state_dict(), before)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_select_loss_that_is_not_finite_is_divergence(bad):
-    """The network is put back to its best look, not left where it broke."""
+def test_a_validation_loss_that_is_not_finite_is_divergence(bad):
+    """The network has the weights of its best validation, not those where it broke."""
     losses = iter([1.0, bad])
     made, weights = network(), []
-    with pytest.raises(DivergedError, match=r"Update 8 in pass .* met a select loss of"):
+    with pytest.raises(
+        DivergedError, match=r"Optimizer step 8 in epoch .* had a validation loss of"
+    ):
         train(
             made,
             arrays(),
             batch_rows(),
-            FULL,
             OPTIONS,
-            Reading(last_day_only=False),
-            validate=lambda _: next(losses),
-            on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+            Callbacks(
+                validate=lambda _: next(losses),
+                on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+            ),
         )
     assert equal(made.state_dict(), weights[3])
 
 
 def test_a_learning_rate_that_explodes_is_divergence():
-    """A real one: weights of 1e30 square beyond float32 at the next update."""
+    """A real one: weights of 1e30 square beyond float32 at the next step."""
     with pytest.raises(DivergedError):
         run(network(), batch_rows(), options=replace(OPTIONS, learning_rate=1e30))
 
 
-def test_a_pass_without_segments_is_refused():
+def test_an_epoch_without_batches_is_refused():
     """It would go round for ever."""
-    with pytest.raises(ValueError, match="no segments"):
+    with pytest.raises(ValueError, match="no batches"):
         run(network(), lambda number: [])
 
 
 @dataclass
 class Still:
-    """Stand in for the update: gradients are added up and no weight moves."""
+    """Stand in for the step: gradients are added up and no weight moves."""
 
     total: list[torch.Tensor]
     steps: int = 0
 
-    def update(self, optimizer, block, clip):
+    def step(self, optimizer, block, clip):
         """Take the place of `_step`."""
         optimizer.step()  # without gradients: nothing moves, and the schedule is content
         self.steps += 1
@@ -328,7 +361,7 @@ class Still:
 
 def frozen(monkeypatch, made):
     still = Still([torch.zeros_like(parameter) for parameter in made.parameters()])
-    monkeypatch.setattr(trainer, "_step", still.update)
+    monkeypatch.setattr(trainer, "_step", still.step)
     return still
 
 
@@ -345,25 +378,25 @@ def mean_loss(made, data, rows_of_series):
 @pytest.mark.parametrize("targets", [1, 2])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_each_scored_outcome_of_whole_histories_weighs_the_same(monkeypatch, targets, count):
-    """One pass adds up to the gradient of the mean loss, whatever the lanes and the padding.
+    """One epoch adds up to the gradient of the mean loss, whatever the batch rows and the padding.
 
-    Series of 20, 12 and 8 days in 1 to 3 lanes; the mean of the segments' gradients is that of
+    Series of 20, 12 and 8 days in 1 to 3 batch rows; the mean of the batches' gradients is that of
     the mean over all outcomes.
     """
     made, data = network(targets=targets), arrays(targets=targets)
     data.y[0] = np.nan  # row 0 stands in for padding: it must teach nothing there
     still = frozen(monkeypatch, made)
-    passes = batch_rows(count=count, chunk=20)
-    segments = len(batch_rows(count=count, chunk=20)(1))
-    options = replace(OPTIONS, max_steps=segments, evaluate_every=segments)
-    (look,), _ = run(made, passes, data=data, options=options)
+    epochs = batch_rows(count=count, chunk=20)
+    batches = len(batch_rows(count=count, chunk=20)(1))
+    options = replace(OPTIONS, max_steps=batches, evaluate_every=batches)
+    (validation,), _ = run(made, epochs, data=data, options=options)
     series = [torch.arange(a, b) for a, b in pairwise(OFFSETS)]
     loss = mean_loss(made, data, series)
     expected = torch.autograd.grad(loss, tuple(made.parameters()))
-    assert still.steps == segments
-    assert look.train_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert still.steps == batches
+    assert validation.train_loss == pytest.approx(loss.item(), rel=1e-5)
     for found, wanted in zip(still.total, expected, strict=True):
-        torch.testing.assert_close(found / segments, wanted, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found / batches, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 64])
@@ -379,7 +412,7 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
     data.y[ends, 0] = torch.arange(7.0)
     data.scored[ends] = True
     still = frozen(monkeypatch, made)
-    (look,), _ = run(
+    (validation,), _ = run(
         made,
         lambda number: WindowBatches(ends, lookback=4, batch=3),
         data=data,
@@ -388,13 +421,13 @@ def test_each_scored_window_weighs_the_same(monkeypatch, at_once):
     )
     loss = mean_loss(made, data, [torch.arange(end - 3, end + 1) for end in ends])
     expected = torch.autograd.grad(loss, tuple(made.parameters()))
-    assert look.train_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert validation.train_loss == pytest.approx(loss.item(), rel=1e-5)
     for found, wanted in zip(still.total, expected, strict=True):
         torch.testing.assert_close(found / 3, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_padding_neither_scores_nor_teaches():
-    """A lane that has run out shows row 0; its outcome counts in its own place only."""
+def test_padding_neither_scores_nor_trains():
+    """A batch row that has run out shows row 0; its outcome counts in its own place only."""
     alone = [Batch(np.arange(8)[:, None], np.array([True]))]
     rows = np.full((8, 2), -1)
     rows[:, 0] = np.arange(8)
@@ -407,8 +440,8 @@ def test_padding_neither_scores_nor_teaches():
     assert one.train_loss == pytest.approx(two.train_loss, rel=1e-6)
 
 
-def test_validation_changes_nothing_in_later_updates():
-    """Forecasting every day between updates or only at the end: the same weights, bit for bit."""
+def test_validation_changes_nothing_in_later_steps():
+    """Forecasting every day between steps or only at the end: the same weights, bit for bit."""
     trajectories = []
     for every in (1, 12):
         made = network(dropout=0.5, layers=2)
@@ -427,34 +460,33 @@ def spied(monkeypatch):
     """Record the state and the rows that each block is differentiated from."""
     calls = []
 
-    def spy(made, x, y, mask, rows, state, plan, count, grid, workers):
-        block = micro_batches.shared_gradients(
-            made, x, y, mask, rows, state, plan, count, grid, workers
-        )
-        calls.append((state.reset(grid.resets[0]), block.state, x[rows]))
+    def spy(learner, rows, scored, state, count, chunking):
+        block = micro_batches.block_gradients(learner, rows, scored, state, count, chunking)
+        inputs = learner.arrays.inputs[rows]
+        calls.append((state.reset(chunking.resets[0]), block.state, inputs))
         return block
 
-    monkeypatch.setattr(passes_module, "shared_gradients", spy)
+    monkeypatch.setattr(epoch_module, "block_gradients", spy)
     return calls
 
 
-def test_state_is_carried_across_segments_and_zeroed_at_starts(monkeypatch):
-    """A lane begins from zeros where a series starts, else where its last segment ended."""
-    calls, segments = spied(monkeypatch), []
+def test_state_is_carried_across_batches_and_zeroed_at_starts(monkeypatch):
+    """A batch row begins from zeros where a series starts, else where its last batch ended."""
+    calls, batches = spied(monkeypatch), []
 
-    def passes(number):
-        segments.extend(batch_rows()(number))
+    def epochs(number):
+        batches.extend(batch_rows()(number))
         return batch_rows()(number)
 
-    per_pass = len(batch_rows()(1))
-    run(network(), passes, options=replace(OPTIONS, max_steps=2 * per_pass))
+    per_epoch = len(batch_rows()(1))
+    run(network(), epochs, options=replace(OPTIONS, max_steps=2 * per_epoch))
     carried = 0
-    for number, (segment, (state, _, _)) in enumerate(zip(segments, calls, strict=True)):
-        for batch_row, starts in enumerate(segment.starts):
+    for number, (batch, (state, _, _)) in enumerate(zip(batches, calls, strict=True)):
+        for batch_row, starts in enumerate(batch.starts):
             for k, tensor in enumerate(state.tensors):
                 if starts:
                     assert (tensor[:, batch_row] == 0).all()
-                elif segment.rows[0, batch_row] >= 0:
+                elif batch.rows[0, batch_row] >= 0:
                     carried += 1
                     before = calls[number - 1][1].tensors[k]
                     assert torch.equal(tensor[:, batch_row], before[:, batch_row])
@@ -476,10 +508,10 @@ def test_state_is_never_shared_between_series():
     assert equal(*weights)
 
 
-@pytest.mark.parametrize("steps", [20, 25])
+@pytest.mark.parametrize("k2", [20, 25])
 @pytest.mark.parametrize("model", ["elman", "gru", "lstm"])
-def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, steps, model):
-    """Weights after each of several updates, and Adam's memory at the end."""
+def test_truncation_beyond_the_longest_batch_is_full_bit_for_bit(monkeypatch, k2, model):
+    """Weights after each of several steps, and Adam's memory at the end."""
     made_optimizers, adamw = [], torch.optim.AdamW
 
     def recorded(*args, **kwargs):
@@ -488,7 +520,7 @@ def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, 
 
     monkeypatch.setattr(torch.optim, "AdamW", recorded)
     trajectories = []
-    for plan in (FULL, BPTTPlan.truncated(k2=steps)):
+    for plan in (FULL, BPTTPlan.truncated(k2=k2)):
         made = network(model=model, dropout=0.2)
         trajectories.append(run(made, batch_rows(chunk=20), plan=plan)[1])
     assert all(equal(a, b) for a, b in zip(*trajectories, strict=True))
@@ -498,8 +530,8 @@ def test_truncation_beyond_the_longest_segment_is_full_bit_for_bit(monkeypatch, 
         assert equal(full[key], truncated[key])
 
 
-def test_a_shorter_reach_is_another_run():
-    """The comparison above can fail: errors that reach one day train other weights."""
+def test_a_shorter_horizon_is_another_run():
+    """The comparison above can fail: errors that travel one day train other weights."""
     (_, full), (_, short) = (
         run(network(), batch_rows(chunk=20), plan=plan) for plan in (FULL, BPTTPlan.truncated(k2=1))
     )
@@ -507,7 +539,7 @@ def test_a_shorter_reach_is_another_run():
 
 
 def test_the_learning_rate_cycles_over_the_whole_budget():
-    """It rises to its peak at 30 % and ends near nothing, so the last updates hardly move."""
+    """It rises to its peak at 30 % and ends near nothing, so the last steps hardly move."""
     _, weights = run(network(), batch_rows(), options=replace(OPTIONS, max_steps=40))
     moves = [
         math.sqrt(sum(float((b[name] - a[name]).square().sum()) for name in a))
@@ -532,7 +564,7 @@ def test_a_gradient_is_clipped_to_its_largest_norm(monkeypatch, clip):
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     made, data = network(), arrays()
     run(made, batch_rows(), data=data, options=replace(OPTIONS, clip_grad=clip, max_steps=1))
-    (block, *_) = one_pass(made, data, batch_rows()(1), FULL, LANES)
+    (block, *_) = one_epoch(made, data, batch_rows()(1), FULL)
     norm = torch.nn.utils.get_total_norm(block.gradients)
     assert 0.05 < norm < 1e3
     for found, whole in zip(seen[0], block.gradients, strict=True):
@@ -540,7 +572,7 @@ def test_a_gradient_is_clipped_to_its_largest_norm(monkeypatch, clip):
 
 
 def test_the_weights_decay_by_the_share_asked_for():
-    """Two updates that differ in the decay alone: AdamW shrinks each weight by the same share."""
+    """Two steps that differ in the decay alone: AdamW shrinks each weight by the same share."""
     moved = {}
     for decay in (0.0, 0.5):
         made = network()
@@ -553,7 +585,7 @@ def test_the_weights_decay_by_the_share_asked_for():
     torch.testing.assert_close(share, share.mean().expand_as(share), rtol=0.02, atol=0.0)
 
 
-def test_a_budget_of_one_update_moves_the_weights():
+def test_a_budget_of_one_step_moves_the_weights():
     """A cycle of one step would begin where it ends, near a rate of nothing."""
     made = network()
     before = copy.deepcopy(made.state_dict())
@@ -562,11 +594,11 @@ def test_a_budget_of_one_update_moves_the_weights():
     assert min(moved) > OPTIONS.learning_rate / 30
 
 
-@pytest.mark.parametrize(("steps", "stride"), [(8, 8), (8, 4), (12, 4), (6, 1), (200, 200)])
-def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
-    """Each update starts from the state that the one before left at its own first grid line.
+@pytest.mark.parametrize(("k2", "k1"), [(8, 8), (8, 4), (12, 4), (6, 1), (200, 200)])
+def test_steps_are_those_of_an_independent_numpy_run(k2, k1):
+    """Each step starts from the state that the one before left at its own first grid line.
 
-    Plain gradient descent on two lanes, one of which holds two series, written once more in
+    Plain gradient descent on two batch rows, one of which holds two series, written once more in
     numpy: losses, gradients and weights agree to rounding.
     """
     torch.manual_seed(3)
@@ -580,14 +612,12 @@ def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
     offsets = np.array([0, 37, 57, 70])
     x, y = generator.standard_normal((70, 3)), generator.standard_normal((70, 2))
     scored = generator.random((70, 2)) < 0.8
-    packed = pack_sequences(
-        offsets[:-1], offsets[1:], 2, min(stride, 40), generator, min(stride, 3)
-    )
-    plan = BPTTPlan.truncated(k2=steps, k1=stride)
+    packed = pack_sequences(offsets[:-1], offsets[1:], 2, min(k1, 40), generator, min(k1, 3))
+    plan = BPTTPlan.truncated(k2=k2, k1=k1)
     data = TrainingArrays.on(torch.device("cpu"), x, y, scored)
-    oracle = NumpyDescent(made, x, y, scored, packed, steps // stride - 1)
-    blocks = one_pass(made, data, packed, plan, LANES)
-    for block, (loss, gradients) in zip(blocks, oracle.updates(), strict=True):
+    oracle = NumpyDescent(made, x, y, scored, packed, k2 // k1 - 1)
+    blocks = one_epoch(made, data, packed, plan)
+    for block, (loss, gradients) in zip(blocks, oracle.steps(), strict=True):
         assert float(block.loss_sum) == pytest.approx(loss, rel=1e-10)
         for found, expected in zip(block.gradients, gradients, strict=True):
             np.testing.assert_allclose(found.numpy(), expected, atol=1e-11)
@@ -599,7 +629,7 @@ def test_updates_are_those_of_an_independent_numpy_run(steps, stride):
 
 
 class NumpyDescent:
-    """Truncated BPTT over lanes as one would write it without torch: day by day, row by row."""
+    """Truncated BPTT over batch rows as one would write it without torch: day by day, row by row."""
 
     def __init__(self, made, x, y, scored, packed, context):
         weights = dict(made.named_parameters())
@@ -613,8 +643,8 @@ class NumpyDescent:
             take("head.linear.bias"),
         ]
         self.x, self.y, self.scored, self.context = x, y, scored, context
-        self.segments = list(packed)
-        self.count = scored.sum() / len(self.segments)
+        self.batches = list(packed)
+        self.count = scored.sum() / len(self.batches)
 
     def in_order(self, parts):
         """Arrange W_s, W_x, b, W_y, b_y like the network's parameters."""
@@ -628,11 +658,11 @@ class NumpyDescent:
         half = (b - sum(self.biases)) / 2
         return [bias + half for bias in self.biases]
 
-    def updates(self):
-        """Yield each update's loss and gradients, then move the weights."""
-        width = self.segments[0].rows.shape[1]
+    def steps(self):
+        """Yield each step's loss and gradients, then move the weights."""
+        width = self.batches[0].rows.shape[1]
         before = {0: np.zeros((width, 4))}
-        for last in range(len(self.segments)):
+        for last in range(len(self.batches)):
             first = max(0, last - self.context)
             loss, total = 0.0, [np.zeros_like(part) for part in self.weights]
             for batch_row in range(width):
@@ -644,15 +674,15 @@ class NumpyDescent:
             self.weights = [w - 0.05 * g for w, g in zip(self.weights, total, strict=True)]
 
     def batch_row(self, first, last, batch_row, before):
-        """One lane's errors of segment `last`, carried back to `first` or its series' start."""
+        """One batch row's errors of batch `last`, carried back to `first` or its series' start."""
         w_s, w_x, b, *_ = self.weights
         state, rows = before[first][batch_row], []
         for number in range(first, last + 1):
-            if self.segments[number].starts[batch_row]:
+            if self.batches[number].starts[batch_row]:
                 state, rows = np.zeros(4), []
             if not rows:
                 start = state
-            here = self.segments[number].rows[:, batch_row]
+            here = self.batches[number].rows[:, batch_row]
             state = elman_states(w_s, w_x, b, self.x[np.maximum(here, 0)], state)[-1]
             before.setdefault(number + 1, np.zeros_like(before[first]))[batch_row] = state
             rows += [here]
@@ -665,24 +695,24 @@ class NumpyDescent:
         )
 
 
-def test_one_update_per_pass_adds_up_its_blocks():
-    """`update="pass"` at frozen weights is the mean gradient over the pass, whatever its cuts."""
+def test_one_update_per_epoch_adds_up_its_blocks():
+    """`step_per="epoch"` at frozen weights is the mean gradient over the epoch, whatever its cuts."""
     made, data = network(), arrays()
     plan = BPTTPlan.truncated(k2=5, step_per="epoch")
-    (whole,) = one_pass(made, data, batch_rows()(1), plan, LANES)
-    parts = list(one_pass(made, data, batch_rows()(1), replace(plan, step_per="chunk"), LANES))
+    (whole,) = one_epoch(made, data, batch_rows()(1), plan)
+    parts = list(one_epoch(made, data, batch_rows()(1), replace(plan, step_per="chunk")))
     for k, found in enumerate(whole.gradients):
         expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
         torch.testing.assert_close(found, expected)
 
 
 def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
-    """A pass adds up to plain autograd's gradient over the same windows and days."""
+    """A epoch adds up to plain autograd's gradient over the same windows and days."""
     made, data = network(), arrays()
     ends = np.array([9, 15, 19, 31, 39])
     batches = WindowBatches(ends, lookback=6, batch=2)
     plan = BPTTPlan.full(step_per="epoch")
-    (found,) = one_pass(made, data, batches, plan, replace(LANES, burn_in=2))
+    (found,) = one_epoch(made, data, batches, plan, Sampling(burn_in=2))
     rows = torch.from_numpy(ends) + torch.arange(-5, 1)[:, None]
     prediction, _ = made(data.inputs[rows], made.initial_state(5))
     mask = data.scored[rows].clone()
@@ -693,15 +723,15 @@ def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize(("steps", "stride"), [(3, 3), (4, 2), (6, 6)])
-def test_truncation_inside_each_day_windows_cuts_them_like_histories(steps, stride):
+@pytest.mark.parametrize(("k2", "k1"), [(3, 3), (4, 2), (6, 6)])
+def test_truncation_inside_each_day_windows_cuts_them_like_histories(k2, k1):
     """A window is a short history that begins anew: the same pairs of days are kept."""
     made, data = network(), arrays()
     batches = WindowBatches(np.array([9, 15]), lookback=6, batch=2)
-    plan = BPTTPlan.truncated(k2=steps, k1=stride)
-    (found,) = one_pass(made, data, batches, plan, replace(LANES, burn_in=0))
+    plan = BPTTPlan.truncated(k2=k2, k1=k1)
+    (found,) = one_epoch(made, data, batches, plan, Sampling(burn_in=0))
     rows = torch.tensor([9, 15]) + torch.arange(-5, 1)[:, None]
-    expected = bptt_gradients(
+    expected = gradients_of(
         made,
         *(tensor[rows] for tensor in (data.inputs, data.y, data.scored)),
         made.initial_state(2),
@@ -710,3 +740,58 @@ def test_truncation_inside_each_day_windows_cuts_them_like_histories(steps, stri
     )
     for a, b in zip(found.gradients, expected.gradients, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def counted(norms, *, clip=1.0, every=7):
+    """Record norms, counting now and then as a training does."""
+    found = GradientNorms(clip)
+    for number, norm in enumerate(norms, start=1):
+        found.add(float(norm))
+        if number % every == 0:
+            found.count()
+    found.count()
+    return found
+
+
+def by_hand(norms, clip):
+    spikes = 0
+    for at in range(MIN_RECENT, len(norms)):
+        spikes += norms[at] > SPIKE * np.median(norms[max(0, at - RECENT) : at])
+    return int(np.sum(np.asarray(norms) > clip)), spikes
+
+
+@pytest.mark.parametrize("every", [1, 7, 50, 1000])
+def test_counts_do_not_depend_on_when_they_are_taken(every):
+    """The definition, over norms with a heavy tail."""
+    norms = np.exp(np.random.default_rng(0).standard_t(2, 400))
+    found = counted(norms, clip=3.0, every=every)
+    assert (found.clipped, found.spikes) == by_hand(norms, 3.0)
+    assert found.clipped > 10 and found.spikes > 3
+
+
+def test_a_steady_growth_is_no_spike_and_a_sudden_one_is():
+    steady = 1.02 ** np.arange(300)
+    assert counted(steady, clip=1e9).spikes == 0
+    assert counted([*steady[:200], 11 * steady[150], steady[200]], clip=1e9).spikes == 1
+    assert counted([*np.ones(MIN_RECENT - 1), 1e6]).spikes == 0, "too few to have a median"
+
+
+def test_what_went_through_json_counts_on_alike():
+    norms = np.exp(np.random.default_rng(1).standard_t(2, 200))
+    first, second = GradientNorms(2.0), GradientNorms(2.0)
+    for number, norm in enumerate(norms):
+        first.add(float(norm))
+        if number % 30 == 0:
+            first.count()
+        if number == 130:
+            second.restore(json.loads(json.dumps(first.facts())))
+            assert second.last == first.last == norm
+        if number > 130:
+            second.add(float(norm))
+    first.count()
+    second.count()
+    assert (second.clipped, second.spikes) == (first.clipped, first.spikes) == by_hand(norms, 2.0)
+
+
+def test_before_the_first_norm_there_is_no_last():
+    assert np.isnan(GradientNorms(1.0).last)

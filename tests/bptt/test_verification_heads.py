@@ -6,15 +6,21 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from forecaster.bptt.chunks import Block
 from forecaster.bptt.gradient_by_lag import lag_gradients, trajectory
-from forecaster.bptt.gradients import bptt_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.heads import form_of
 from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
-from forecaster.training.micro_batches import tiled_gradients, workers_of
+from forecaster.training.micro_batches import (
+    Learner,
+    TrainingArrays,
+    window_batch_gradients,
+    workers_of,
+)
+from tests.bptt.verification import gradients_of
 
-DAYS, LANES, INPUTS = 24, 3, 4
+DAYS, ROWS, INPUTS = 24, 3, 4
 FORMS = tuple(form_of(name) for name in ("student-t", "point", "quantiles"))
 RAW = sum(form.width for form in FORMS)
 
@@ -38,9 +44,9 @@ def make(model="lstm", *, has_base=True, input_dropout=0.0, dtype=torch.float64)
 
 def block(dtype=torch.float64, days=DAYS):
     torch.manual_seed(1)
-    x = torch.randn(days, LANES, INPUTS + RAW, dtype=dtype)
-    y = torch.randn(days, LANES, 3, dtype=dtype)
-    mask = torch.rand(days, LANES, 3) < 0.8
+    x = torch.randn(days, ROWS, INPUTS + RAW, dtype=dtype)
+    y = torch.randn(days, ROWS, 3, dtype=dtype)
+    mask = torch.rand(days, ROWS, 3) < 0.8
     return x, torch.where(mask, y, torch.nan), mask
 
 
@@ -48,11 +54,11 @@ def test_full_bptt_is_autograd_through_the_whole_graph():
     """NaN outcomes masked, the base's columns in the loss and without a gradient of their own."""
     network = make().eval()
     x, y, mask = block()
-    state = network.initial_state(LANES)
+    state = network.initial_state(ROWS)
     raw, _ = network(x, state)
     losses = network.head.loss(raw, torch.where(mask, y, 0.0))
     expected = torch.autograd.grad((losses * mask).sum() / 7.0, tuple(network.parameters()))
-    found = bptt_gradients(network, x, y, mask, state, BPTTPlan.full(), 7.0)
+    found = gradients_of(network, x, y, mask, state, BPTTPlan.full(), 7.0)
     for one, other in zip(found.gradients, expected, strict=True):
         assert_close(one, other, rtol=1e-9, atol=1e-12)
 
@@ -63,17 +69,17 @@ def test_recomputing_draws_the_same_inputs_again():
     found = []
     for memory in plans:
         torch.manual_seed(3)
-        state = network.initial_state(LANES)
+        state = network.initial_state(ROWS)
         plan = BPTTPlan.full(memory=memory)
-        found.append(bptt_gradients(network, x, y, mask, state, plan, 1.0))
+        found.append(gradients_of(network, x, y, mask, state, plan, 1.0))
     # In one graph the dropout is drawn in one call, in chunks in several: other masks.
-    again = bptt_gradients(
-        network, x, y, mask, network.initial_state(LANES), BPTTPlan.full(memory="recompute"), 1.0
+    again = gradients_of(
+        network, x, y, mask, network.initial_state(ROWS), BPTTPlan.full(memory="recompute"), 1.0
     )
     assert not torch.equal(found[1].loss_sum, again.loss_sum)
     torch.manual_seed(3)
-    replayed = bptt_gradients(
-        network, x, y, mask, network.initial_state(LANES), BPTTPlan.full(memory="recompute"), 1.0
+    replayed = gradients_of(
+        network, x, y, mask, network.initial_state(ROWS), BPTTPlan.full(memory="recompute"), 1.0
     )
     assert torch.equal(found[1].loss_sum, replayed.loss_sum)
     chunked = _by_hand_in_chunks(network, x, y, mask)
@@ -84,7 +90,7 @@ def test_recomputing_draws_the_same_inputs_again():
 def _by_hand_in_chunks(network, x, y, mask):
     """One graph over chunks of 40 days, the dropout drawn chunk by chunk from the same seed."""
     torch.manual_seed(3)
-    state, losses = network.initial_state(LANES), []
+    state, losses = network.initial_state(ROWS), []
     for first in range(0, len(x), 40):
         days = slice(first, first + 40)
         raw, state = network(x[days], state)
@@ -106,8 +112,9 @@ def test_any_number_of_workers_gives_the_same_bits(monkeypatch, input_dropout):
     for workers in (1, 2, 2, 2):
         torch.manual_seed(5)
         with workers_of(workers) as pool:
-            scored = torch.ones(y.shape, dtype=torch.bool)
-            made = tiled_gradients(network, x, y, scored, rows, BPTTPlan.full(), 80.0, pool)
+            arrays = TrainingArrays(inputs=x, y=y, scored=torch.ones(y.shape, dtype=torch.bool))
+            learner = Learner(network=network, arrays=arrays, plan=BPTTPlan.full(), workers=pool)
+            made = window_batch_gradients(learner, rows, 80.0)
         found.append((made.loss_sum, *made.gradients))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
@@ -120,9 +127,9 @@ def test_memory_is_measured_with_the_base_in_the_forecast():
     """
     network = make().eval()
     x, y, mask = block()
-    path, last = trajectory(network, x), DAYS - 1
-    found = lag_gradients(network, path, y, mask, [last], last)
-    raw, _ = network(x, network.initial_state(LANES))
+    path, last = trajectory(network, Block.averaged(x, y, mask)), DAYS - 1
+    found = lag_gradients(network, path, [last], last)
+    raw, _ = network(x, network.initial_state(ROWS))
     losses = network.head.loss(raw[-1:], torch.where(mask[-1:], y[-1:], 0.0))
     gradients = torch.autograd.grad((losses * mask[-1:]).sum(), tuple(network.parameters()))
     norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
