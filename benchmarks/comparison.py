@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 def trained(home: Path, target: str, seed: int, steps: int, how: dict[str, object]) -> float:
-    """Train one version in `home`; return the processor seconds of its steps, validations left out."""
+    """Train one version in `home`; return the processor seconds of its steps alone."""
     spent: list[tuple[float, bool]] = []
     settings = TrainSettings(
         target=(target,),

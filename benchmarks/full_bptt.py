@@ -72,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     training.INPUTS = given.inputs
     print(
-        f"\nExact full BPTT, {DAYS:,} days x {SERIES} batch rows, 64 hidden, processes of their own.\n"
+        f"\nExact full BPTT, {DAYS:,} days x {SERIES} batch rows, 64 hidden, separate processes.\n"
         "\n| cell | one graph | recomputed | times faster | times smaller |\n|---|---|---|---|---|",
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""Training as one writes it without a library: a torch network, a linear head, one batch after another.
+"""Training without a library: a torch network, a linear head, one batch after another.
 
 The measure for `benchmarks.training`: windows are gathered from one tensor, which is faster than
 a DataLoader, and Adam is fused.

@@ -1,4 +1,4 @@
-"""Plant one bug at a time in a copy of the package and see that the battery notices.
+"""Plant one bug at a time in a copy of the package and check that a test fails.
 
 `python -m tests.mutants.run [NAME ...]` prints a table and ends with an error if a bug
 survives, or if a patch no longer applies. The first line of each patch says what it breaks.
@@ -35,14 +35,14 @@ PROCESSES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromotionResult:
-    """What became of a mutant: killed, SURVIVED, NO PATCH or BROKEN; and by what.
+class MutantResult:
+    """The outcome of a mutant: killed (and by which test), SURVIVED, NO PATCH or BROKEN.
 
     The tree without a mutant passes or FAILS.
     """
 
     name: str
-    verdict: str
+    outcome: str
     killer: str
     seconds: float
 
@@ -56,29 +56,29 @@ def main(names: list[str]) -> int:
     chosen = [patch for patch in PATCHES if not names or patch.stem in names]
     good = True
     with ThreadPoolExecutor(PROCESSES) as pool:
-        print(f"{'mutant':32}{'verdict':10}{'seconds':>7}  first test that fails")
-        for found in pool.map(judge, [None, *chosen]):
-            print(f"{found.name:32}{found.verdict:10}{found.seconds:7.0f}  {found.killer}")
+        print(f"{'mutant':32}{'outcome':10}{'seconds':>7}  first test that fails")
+        for found in pool.map(run_mutant, [None, *chosen]):
+            print(f"{found.name:32}{found.outcome:10}{found.seconds:7.0f}  {found.killer}")
             sys.stdout.flush()
-            good &= found.verdict == ("passes" if found.name == "none" else "killed")
+            good &= found.outcome == ("passes" if found.name == "none" else "killed")
     print(f"{len(chosen)} mutants, {'all killed' if good else 'NOT all killed'}")
     return 0 if good else 1
 
 
-def judge(patch: Path | None) -> PromotionResult:
+def run_mutant(patch: Path | None) -> MutantResult:
     """Test a copy of the tree with one patch, or without."""
     started = time.monotonic()
     with TemporaryDirectory() as folder:
         copy = Path(folder)
         copy_tree(copy)
-        verdict, killer = "NO PATCH", "write the patch anew: it does not apply"
+        outcome, killer = "NO PATCH", "write the patch again: it does not apply"
         if patch is None or applies(patch, copy):
-            verdict, killer = tested(copy)
+            outcome, killer = test_copy(copy)
     if patch is None:
-        verdict = {"SURVIVED": "passes", "killed": "FAILS"}.get(verdict, verdict)
+        outcome = {"SURVIVED": "passes", "killed": "FAILS"}.get(outcome, outcome)
     name = patch.stem if patch else "none"
-    return PromotionResult(
-        name=name, verdict=verdict, killer=killer, seconds=time.monotonic() - started
+    return MutantResult(
+        name=name, outcome=outcome, killer=killer, seconds=time.monotonic() - started
     )
 
 
@@ -100,8 +100,8 @@ def applies(patch: Path, folder: Path) -> bool:
     return subprocess.run(command, cwd=folder, env=alone, capture_output=True).returncode == 0
 
 
-def tested(folder: Path) -> tuple[str, str]:
-    """Run the tests on the copy, up to the first that fails; give the verdict and that test."""
+def test_copy(folder: Path) -> tuple[str, str]:
+    """Run the tests on the copy, up to the first that fails; return the outcome and that test."""
     env = os.environ | {
         "PYTHONPATH": str(folder),
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -55,7 +55,7 @@ def make_arrays(dtype=np.float32):
 
 
 def gradients(network, monkeypatch, *, at_once, workers=1, plan=FULL, dtype=np.float32):
-    """The gradients of one update with `at_once` windows in a micro-batch, dropout drawn from seed 5."""
+    """The gradients of one step, `at_once` windows in a micro-batch, dropout from seed 5."""
     monkeypatch.setattr(micro_batches, "windows_at_once", lambda *given: at_once)
     data = make_arrays(dtype)
     ends = np.random.default_rng(2).permutation(np.arange(LOOKBACK, ROWS))[:WINDOWS]
@@ -75,7 +75,7 @@ def same_bits(left, right):
 @pytest.mark.parametrize("plan", [FULL, TRUNCATED])
 @pytest.mark.parametrize(("dropout", "layers"), [(0.0, 1), (0.3, 1), (0.3, 2)])
 def test_the_number_of_workers_changes_no_bit(monkeypatch, model, plan, dropout, layers):
-    """With dropout too, before the head and between layers; 24 micro-batches leave room for races."""
+    """With dropout before the head and between layers; 24 micro-batches leave room for races."""
     network = make_network(model, dropout=dropout, layers=layers)
     alone = gradients(network, monkeypatch, at_once=4, plan=plan)
     for workers in (2, 3):

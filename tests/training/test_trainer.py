@@ -629,7 +629,7 @@ def test_steps_are_those_of_an_independent_numpy_run(k2, k1):
 
 
 class NumpyDescent:
-    """Truncated BPTT over batch rows as one would write it without torch: day by day, row by row."""
+    """Truncated BPTT over batch rows as written without torch: day by day, row by row."""
 
     def __init__(self, made, x, y, scored, packed, context):
         weights = dict(made.named_parameters())
@@ -696,7 +696,7 @@ class NumpyDescent:
 
 
 def test_one_update_per_epoch_adds_up_its_blocks():
-    """`step_per="epoch"` at frozen weights is the mean gradient over the epoch, whatever its cuts."""
+    """`step_per="epoch"` at frozen weights is the mean gradient over the epoch."""
     made, data = network(), arrays()
     plan = BPTTPlan.truncated(k2=5, step_per="epoch")
     (whole,) = one_epoch(made, data, batch_rows()(1), plan)
