@@ -1,4 +1,4 @@
-"""`forecaster models`: the trained versions, and who of them is champion."""
+"""`forecaster models`: the trained versions and the champions."""
 
 import sys
 from pathlib import Path
@@ -26,32 +26,29 @@ Version = Annotated[str, typer.Argument(metavar="VERSION")]
 NameOption = Annotated[
     str | None, typer.Option(help="Of which model name [the only one, or the version's own].")
 ]
-ReasonOption = Annotated[str, typer.Option(help="Kept beside the decision.", show_default=False)]
+ReasonOption = Annotated[str, typer.Option(help="Stored with the decision.", show_default=False)]
 
 
 @app.command("list")
 @command
 def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
-    """List the trained versions, oldest first, and who is champion of what.
+    """List the trained versions, oldest first, and the champion of each model name.
 
     Reads: models/. Creates: nothing.
 
     Example: forecaster models list --json
     """
-    from forecaster.pipeline.models import champions, version_table
+    from forecaster.pipeline.models import champion_statuses, version_table
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)
-    table = version_table(where)
-    reigning = champions(where)
+    table, names = version_table(where), champion_statuses(where)
     if json:
-        print_json(
-            "models.list", {"versions": table, "names": [_standing(one) for one in reigning]}
-        )
+        print_json("models.list", {"versions": table, "names": [_content(one) for one in names]})
         return
     print_table(table, {"tickers": ","})
-    for one in reigning:
-        _print_standing(one)
+    for one in names:
+        _print_champion(one)
     if table.empty:
         print_next("train", home)
 
@@ -65,7 +62,7 @@ def show_command(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a version's manifest, after verifying its files, and what was decided of it.
+    """Print a version's manifest, after verifying its files, and its decisions.
 
     Reads: models/<version>/, models/registry.db. Creates: nothing.
 
@@ -78,7 +75,7 @@ def show_command(
     taken = [
         {
             "made_at": one.made_at.isoformat(timespec="seconds"),
-            **{"night": one.session, "name": one.name, "outcome": one.outcome},
+            **{"session": one.session, "name": one.name, "outcome": one.outcome},
             **{"before": one.before, "after": one.after, "reason": one.reason},
             "evidence": one.evidence,
         }
@@ -102,7 +99,7 @@ def show_command(
 def compare_command(
     one: Version, other: Version, home: HomeOption = None, json: JsonOption = False
 ) -> None:
-    """Show in what two versions differ, both verified; scores are of each one's select block.
+    """Print the differences of two versions, both verified; scores are of the validation days.
 
     Reads: models/. Creates: nothing.
 
@@ -117,7 +114,7 @@ def compare_command(
         return
     print_table(table)
     if "fingerprint" in set(table["what"]):
-        print("note     learnt from other bars: their select scores do not compare")
+        print("note     trained on other bars: their validation scores are not comparable")
 
 
 @app.command("promote")
@@ -129,7 +126,7 @@ def promote_command(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a version champion by hand, after verifying its files; no gate is asked.
+    """Make a version champion by hand, after verifying its files, without a promotion test.
 
     Reads: models/<version>/. Creates: the decision, in models/registry.db.
 
@@ -139,7 +136,7 @@ def promote_command(
     from forecaster.settings import resolve_home
 
     found = promote_by_hand(version, name=name, reason=reason, home=resolve_home(home))
-    _tell("promote", found, home, json=json)
+    _print_result("promote", found, home, json=json)
 
 
 @app.command("rollback")
@@ -150,7 +147,7 @@ def rollback_command(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Return to the champion before this one whose files are whole, or to the baseline.
+    """Return to the newest previous champion whose files are intact, or to the baseline.
 
     Reads: models/. Creates: the decision, in models/registry.db.
 
@@ -160,7 +157,7 @@ def rollback_command(
     from forecaster.settings import resolve_home
 
     found = rollback_by_hand(name=name, reason=reason, home=resolve_home(home))
-    _tell("rollback", found, home, json=json)
+    _print_result("rollback", found, home, json=json)
 
 
 @app.command("prune")
@@ -168,11 +165,9 @@ def rollback_command(
 def prune_command(
     keep: Annotated[int, typer.Option(min=1, help="How many versions stay.")] = 30,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say which would be removed.")
+        bool, typer.Option("--dry-run", help="Only print which would be removed.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; nor is anybody asked off a terminal.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -186,22 +181,22 @@ def prune_command(
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)
-    doomed = prune_by_hand(keep, dry_run=True, home=where)
-    if doomed and not (dry_run or yes or json) and sys.stdin.isatty():
-        asked = f"Remove {len(doomed)} versions, {doomed[0]} to {doomed[-1]}?"
+    removed = prune_by_hand(keep, dry_run=True, home=where)
+    if removed and not (dry_run or yes or json) and sys.stdin.isatty():
+        asked = f"Remove {len(removed)} versions, {removed[0]} to {removed[-1]}?"
         dry_run = not typer.confirm(asked)
-    if doomed and not dry_run:
-        doomed = prune_by_hand(keep, home=where)
+    if removed and not dry_run:
+        removed = prune_by_hand(keep, home=where)
     if json:
-        print_json("models.prune", {"removed": doomed, "dry_run": dry_run})
+        print_json("models.prune", {"removed": removed, "dry_run": dry_run})
         return
-    for version in doomed:
+    for version in removed:
         print(f"{'would remove' if dry_run else 'removed'}  {version}")
-    if not doomed:
+    if not removed:
         print(f"nothing to remove: --keep {keep}")
 
 
-def _standing(one: "ChampionStatus") -> dict[str, object]:
+def _content(one: "ChampionStatus") -> dict[str, object]:
     return {
         "name": one.name,
         "champion": one.champion or "baseline",
@@ -211,14 +206,14 @@ def _standing(one: "ChampionStatus") -> dict[str, object]:
     }
 
 
-def _print_standing(one: "ChampionStatus") -> None:
+def _print_champion(one: "ChampionStatus") -> None:
     since = f" since {one.since:%Y-%m-%d}" if one.since else ""
     print(f"champion {one.name}: {one.champion or 'baseline'}{since}")
 
 
-def _tell(done: str, found: "ChampionStatus", home: Path | None, *, json: bool) -> None:
+def _print_result(done: str, found: "ChampionStatus", home: Path | None, *, json: bool) -> None:
     if json:
-        print_json(f"models.{done}", _standing(found))
+        print_json(f"models.{done}", _content(found))
         return
-    _print_standing(found)
+    _print_champion(found)
     print_next(f"predict --name {found.name}", home)

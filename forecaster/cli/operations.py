@@ -1,5 +1,7 @@
-"""`forecaster doctor`."""
+"""`forecaster status`, `schedule` and `doctor`: the operation of scheduled runs."""
 
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,8 +10,6 @@ from forecaster.cli.output import HomeOption, JsonOption, command, print_json, p
 
 if TYPE_CHECKING:
     from forecaster.pipeline.status import NameStatus, Status
-import os
-import sys
 
 
 @command
@@ -22,10 +22,10 @@ def status_command(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether the nights are being done, by whom, and what a person should look at.
+    """Print whether the daily runs are up to date, by which model, and what needs attention.
 
-    With --max-age a dead man's switch, to be run by another cron than the nights': exit 5 where no
-    run has ended well for so long, or a session has been final for longer and its night not done.
+    With --max-age it checks the schedule, for another cron than that of the runs: exit 5 if no run
+    has ended well for so long, or a session has been final for longer without its run.
 
     Reads: models/registry.db, data/prices.db, logs/heartbeat. Creates: nothing.
 
@@ -51,34 +51,34 @@ def _print_json(found: "Status") -> None:
     print_json(
         "status",
         {
-            "last_good_run": found.beat.isoformat() if found.beat else None,
+            "last_good_run": found.heartbeat.isoformat() if found.heartbeat else None,
             "hours": found.hours,
             "writer": found.writer,
             "quarantined": found.quarantined,
-            "names": [
-                {
-                    "name": one.name,
-                    "champion": one.champion,
-                    "since": one.since.isoformat() if one.since else None,
-                    "challenger": one.challenger,
-                    "model_age": one.model_age,
-                    "night": one.session.session if one.session else None,
-                    "outcome": one.session.outcome if one.session else None,
-                    "exit_code": one.session.exit_code if one.session else None,
-                    "summary": one.session.summary if one.session else {},
-                    "unfinished": one.unfinished.session if one.unfinished else None,
-                    "overdue_hours": one.overdue_hours,
-                    "drift": one.drift,
-                    "doubt": one.doubt,
-                    "failed": [
-                        {"night": run.session, "state": run.state, "reason": run.reason}
-                        for run in one.failed
-                    ],
-                }
-                for one in found.names
-            ],
+            "names": [_content(one) for one in found.names],
         },
     )
+
+
+def _content(one: "NameStatus") -> dict[str, object]:
+    return {
+        "name": one.name,
+        "champion": one.champion,
+        "since": one.since.isoformat() if one.since else None,
+        "challenger": one.challenger,
+        "model_age": one.model_age,
+        "session": one.last.session if one.last else None,
+        "outcome": one.last.outcome if one.last else None,
+        "exit_code": one.last.exit_code if one.last else None,
+        "summary": one.last.summary if one.last else {},
+        "unfinished": one.unfinished.session if one.unfinished else None,
+        "overdue_hours": one.overdue_hours,
+        "drift": one.drift,
+        "without_forecast": one.without_forecast,
+        "failed": [
+            {"session": run.session, "state": run.state, "reason": run.reason} for run in one.failed
+        ],
+    }
 
 
 def _print_name(one: "NameStatus") -> None:
@@ -87,28 +87,28 @@ def _print_name(one: "NameStatus") -> None:
     print(f"name    {one.name}: champion {one.champion}{since}{age}")
     if one.challenger:
         print(f"        challenger {one.challenger}")
-    if one.session is not None:
-        count = one.session.summary.get("forecasts", 0)
+    if one.last is not None:
+        count = one.last.summary.get("forecasts", 0)
         print(
-            f"night   {one.session.session}: {one.session.outcome}, {count:,} forecasts, "
-            f"exit {one.session.exit_code}"
+            f"session {one.last.session}: {one.last.outcome}, {count:,} forecasts, "
+            f"exit {one.last.exit_code}"
         )
-        for text in one.session.summary.get("troubles", []):
+        for text in one.last.summary.get("troubles", []):
             print(f"        {text}")
     if one.unfinished is not None:
-        print(f"night   {one.unfinished.session}: begun and not finished")
+        print(f"session {one.unfinished.session}: started and not finished")
     if one.overdue_hours:
-        print(f"overdue the next night has been final for {one.overdue_hours:.1f} hours")
+        print(f"overdue the next session has been final for {one.overdue_hours:.1f} hours")
     for text in one.drift:
         print(f"drift   {text}")
-    for kind, tickers in one.doubt.items():
+    for kind, tickers in one.without_forecast.items():
         print(f"{kind:<7} {', '.join(tickers)}")
     for run in one.failed:
         print(f"{run.state:<7} training of {run.session or 'no session'}: {run.reason}")
 
 
 def _print_home(found: "Status") -> None:
-    last = f"{found.hours:.1f} hours ago" if found.beat else "never"
+    last = f"{found.hours:.1f} hours ago" if found.heartbeat else "never"
     print(f"run     the last good one ended {last}")
     if found.quarantined:
         print(f"prices  in quarantine: {', '.join(found.quarantined[:10])}")
@@ -125,15 +125,15 @@ def schedule_command(
     systemd: Annotated[bool, typer.Option("--systemd", help="A service and its timer.")] = False,
     at: Annotated[
         str | None,
-        typer.Option(metavar="HH:MM", help="Once a day, in the machine's zone [every hour]."),
+        typer.Option(metavar="HH:MM", help="Once a day, in the machine's time zone [every hour]."),
     ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Print what makes cron or systemd do every night: nothing is installed.
+    """Print the cron line or systemd units of the daily run; nothing is installed.
 
-    Every hour is right, whatever the zone: the calendar of each exchange decides whether there
-    is a night to do, and a run that finds none ends at once.
+    Every hour is right in any time zone: the calendar of each exchange decides whether a session
+    is due, and a run without one ends at once.
 
     Reads: nothing. Creates: nothing.
 
@@ -144,7 +144,7 @@ def schedule_command(
     from forecaster.settings import resolve_home
 
     if cron and systemd:
-        raise UsageError("--cron and --systemd are two ways of one thing. Drop one of them.")
+        raise UsageError("--cron and --systemd exclude each other. Drop one of them.")
     where, when = resolve_home(home), schedule.hour_and_minute(at) if at else None
     make = schedule.systemd_text if systemd else schedule.cron_text
     text = make(where, tickers or (), when)
@@ -173,32 +173,26 @@ def schedule_command(
 
 @command
 def doctor_command(
-    offline: Annotated[bool, typer.Option("--offline", help="Leave the network alone.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Skip the check of the source.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at everything that a night needs; say what is well, and what to do about the rest.
+    """Check everything that a daily run needs, and print what to do about what is wrong.
 
     Packages, home, disk, settings, clock, calendars, the integrity of store and registry, the
-    hashes of every version, who is writing, the network. The exit code is that of the first bad
-    finding.
+    hashes of every version, the lock, the source of prices. The exit code is that of the first
+    bad finding.
 
-    Reads: everything in the home, Yahoo. Creates: nothing.
+    Reads: everything in the home, the source. Creates: nothing.
 
     Example: forecaster doctor --offline
     """
-    from forecaster.errors import ForecasterError
     from forecaster.pipeline.doctor import examine, exit_code
     from forecaster.settings import resolve_home
-    from forecaster.settings.settings_sources import load_settings
 
-    where = resolve_home(home)
-    settings_error = None
-    try:
-        load_settings(where)
-    except ForecasterError as error:
-        settings_error = error
-    found = examine(home=where, settings_error=settings_error, offline=offline)
+    found = examine(home=resolve_home(home), offline=offline)
     if json:
         rows = [
             {"subject": f.subject, "state": f.state, "seen": f.seen, "remedy": f.remedy}

@@ -78,7 +78,7 @@ def predict_command(
         home=where,
         as_of=day(as_of),
         settings=read_settings(context, where).predict,
-        record_as="by-hand" if record else None,
+        record=record,
     )
     if json:
         _print_json(result)
@@ -125,8 +125,8 @@ def _print(result: "Prediction") -> None:
 
 
 SCORE_FORMATS = {
-    **dict.fromkeys(("mse", "mae", "pinball", "promised_mse"), ".6g"),
-    **dict.fromkeys(("skill", "cover80", "cover95"), ".2%"),
+    **dict.fromkeys(("mse", "mae", "pinball", "expected_mse"), ".6g"),
+    **dict.fromkeys(("skill", "coverage_80", "coverage_95"), ".2%"),
     **dict.fromkeys(("forecasts", "days"), ","),
 }
 
@@ -142,10 +142,11 @@ def score_command(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold past forecasts against what came, beside what was promised of them.
+    """Score past forecasts whose outcomes are known, with the errors expected of them.
 
-    Live are the forecasts made before their session closed; late ones stand apart, for hindsight
-    proves nothing. `skill` is against "tomorrow = today"; the intervals promised 80 and 95 %.
+    Live forecasts were made before the close of their session; late ones are listed separately,
+    because hindsight proves nothing. `skill` is against "tomorrow = today"; the nominal coverage
+    of the intervals is 80 and 95 %.
 
     Reads: models/registry.db, data/prices.db. Creates: nothing.
 
@@ -160,8 +161,8 @@ def score_command(
             {
                 "scores": found.table,
                 "per_ticker": found.per_ticker,
-                "waiting": found.waiting,
-                "lost": found.lost,
+                "pending": found.pending,
+                "unscorable": found.unscorable,
             },
         )
         return
@@ -169,7 +170,7 @@ def score_command(
     if len(found.per_ticker):
         print("\nlive, by ticker")
         print_table(found.per_ticker, SCORE_FORMATS)
-    print(f"\nwaiting {found.waiting:,} forecasts have no outcome yet")
-    if found.lost:
-        print(f"lost    {found.lost:,} forecasts whose session has no bar")
-    print("cover80 and cover95 promised 80 % and 95 %; promised_mse is that of the select block")
+    print(f"\npending    {found.pending:,} forecasts without an outcome yet")
+    if found.unscorable:
+        print(f"unscorable {found.unscorable:,} forecasts whose session has no bar")
+    print("expected_mse is that of the validation days; nominal coverage is 80 % and 95 %")

@@ -1,6 +1,7 @@
-"""Train a challenger in a night: blocks counted from the evening, stopped and resumed at will.
+"""The scheduled training of a challenger: a split counted back from the last day, resumable.
 
-The last days are left to the gate, those before them select, the rest is fitted on.
+The last days are left to the promotion test, those before them are for validation, the rest is
+trained on.
 """
 
 import logging
@@ -9,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,62 +37,56 @@ from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.forecasting.training_panel import training_panel
-from forecaster.operations.checkpoint_file import CheckpointFile, signals_wait
+from forecaster.operations.checkpoint_file import CheckpointFile, deferred_signals
 from forecaster.registry.champion_history import champion_status
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import fail, register
 from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import check_writable, read_manifest, save_version
-from forecaster.settings import Home, TrainSettings, resolve_home
+from forecaster.settings import Home, Settings, TrainSettings, resolve_home
 from forecaster.training.device import choose_device, is_out_of_memory
 
-__all__ = ["RollingSplit", "train_challenger"]
-
 log = logging.getLogger(__name__)
-
-Start = Literal["cold", "warm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollingSplit:
-    """Trading days that are kept for the gate, and those before them that select.
+    """Trading days for the promotion test, and those before them for validation.
 
-    The fit block is what lies before both, at least as long as the select block.
+    The days before both are trained on; at least as many as for validation.
     """
 
-    gate: int = 126
-    select: int = 252
+    test: int = 126
+    validation: int = 252
 
     def settings(self, days: np.ndarray, settings: TrainSettings) -> TrainSettings:
-        """Set the blocks of a training by the days of its panel.
+        """Set the split of a training by the days of its panel.
 
         Args:
             days: (N,) of all rows, any order, repeats allowed.
-            settings: whose own blocks, if any, give way.
+            settings: their own split, if any, is replaced.
 
         Raises:
             DataError: there are too few days.
         """
         distinct = np.unique(days)
-        needed = self.gate + 2 * self.select
+        needed = self.test + 2 * self.validation
         if len(distinct) < needed:
             raise DataError(
-                f"{len(distinct)} trading days; a challenger needs {needed}: {self.gate} for the "
-                f"gate, {self.select} that select, {self.select} or more to fit. Fetch a longer "
-                "period; the champion forecasts meanwhile."
+                f"{len(distinct)} trading days; a challenger needs {needed}: {self.test} for the "
+                f"promotion test, {self.validation} for validation, {self.validation} or more to "
+                "train on. Fetch a longer period; the champion forecasts meanwhile."
             )
-        validation_until, train_until = (
-            distinct[-self.gate - 1],
-            distinct[-self.gate - self.select - 1],
-        )
+        validation_until = distinct[-self.test - 1].item()
+        train_until = distinct[-self.test - self.validation - 1].item()
         return settings.model_copy(
-            update={"train_until": train_until.item(), "validation_until": validation_until.item()}
+            update={"train_until": train_until, "validation_until": validation_until}
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Task:
-    """What is trained: for which name and evening, from which weights."""
+    """A training: model name, session, data, settings, and the weights it starts from."""
 
     home: Path
     name: str
@@ -100,7 +95,7 @@ class _Task:
     settings: TrainSettings
     device: torch.device
     fingerprint: str
-    began: str
+    start: str
     weights: Weights | None
 
     @property
@@ -109,7 +104,7 @@ class _Task:
         return {
             "prices": self.fingerprint,
             "settings": self.settings.model_dump(mode="json"),
-            "start": self.began,
+            "start": self.start,
             "code": [forecaster.__version__, str(torch.__version__), self.device.type],
         }
 
@@ -117,115 +112,109 @@ class _Task:
 def train_challenger(
     home: Home | None,
     name: str,
-    settings: TrainSettings,
+    settings: Settings,
     tickers: Sequence[str] = (),
     as_of: date | None = None,
-    *,
-    start: Start = "cold",
-    checkpoint_every: int = 50,
-    blocks: RollingSplit | None = None,
+    split: RollingSplit | None = None,
 ) -> str:
     """Train a version and register it as the challenger of a model name.
 
-    A training that was stopped by a signal, or killed, is gone on with, as long as prices and
-    settings are the same; on a CPU it ends with the weights that it would have had, bit for bit.
-    The run, and a failure with its reason, are stored in the registry here; nobody else needs to.
+    A training that was stopped by a signal, or killed, is resumed if prices and settings are the
+    same; on a CPU it ends with the same weights, bit for bit. The training, and a failure with
+    its reason, are recorded in the registry.
 
     Args:
         home: the workspace; None as the command line resolves it.
         name: of the model.
-        settings: what to train; its blocks of time give way to those of the night.
-        tickers: which; none means all there are.
-        as_of: last session to be seen; None for all.
-        start: "warm" from the champion's weights, where there are any of the same shape.
-        checkpoint_every: updates between two checkpoints.
-        blocks: how many days are kept for gate and select; None for 126 and 252.
+        settings: of the training, whose own split is replaced; the start (from random weights or
+            the champion's, if their shapes fit) and the steps between checkpoints.
+        tickers: which; none means all that are stored.
+        as_of: last session to be read; None for all.
+        split: days for promotion test and validation; None for 126 and 252.
 
     Returns:
         The version.
 
     Raises:
-        CannotWriteError: the home is missing or read-only; found out before any work.
+        CannotWriteError: the home is missing or read-only; raised before any work.
         DataError: too few days, or none that the lookback allows.
-        DivergedError: training met a value that is not finite. What the best look saw is kept
-            as a failed version; the champion stays.
+        DivergedError: training met a value that is not finite. The best weights are kept as a
+            failed version; the champion stays.
         OutOfMemoryError: there is too little memory; likewise.
         StorageError: the version could not be written; the checkpoint is left.
-        UnknownNameError: a ticker is not there.
-        UsageError: the device is absent, or `name` is none.
+        UnknownNameError: a ticker is not stored.
+        UsageError: the device is absent, or `name` malformed.
     """
     where = resolve_home(home)
     check_writable(where)
-    run = begin_training(where, name, start, as_of)
+    training = begin_training(where, name, settings.retrain.start, as_of)
     try:
-        task = _task(where, name, settings, tickers, as_of, start, blocks or RollingSplit())
-        return _train(task, run, checkpoint_every)
+        task = _task(where, name, settings, tickers, as_of, split or RollingSplit())
+        return _train(task, training, settings.retrain.checkpoint_every)
     except BaseException as error:
-        known = _known(error)
+        known = _as_own_error(error)
         with suppress(ForecasterError):
-            _finish_badly(where, run, known)
+            _record_end(where, training, known)
         if known is error:
             raise
         raise known from error
 
 
-def _known(error: BaseException) -> BaseException:
-    """Turn what libraries raise for want of memory into our own error."""
+def _as_own_error(error: BaseException) -> BaseException:
+    """Convert an error of a library that ran out of memory."""
     if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
         return OutOfMemoryError(
-            "Training found too little memory before or after its updates; train fewer tickers or "
-            "give it more."
+            "Training ran out of memory before or after its optimizer steps; train fewer tickers "
+            "or provide more."
         )
     return error
 
 
-def _finish_badly(home: Path, run: int, error: BaseException) -> None:
+def _record_end(home: Path, training: int, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt | SystemExit):
-        finish_training(
-            home, run, state="stopped", reason="stopped by a signal; it can be gone on with"
-        )
+        reason = "stopped by a signal; the next run resumes it"
+        finish_training(home, training, state="stopped", reason=reason)
     else:
         reason = str(error) if isinstance(error, ForecasterError) else repr(error)
-        finish_training(home, run, state="failed", reason=reason)
+        finish_training(home, training, state="failed", reason=reason)
 
 
 def _task(
     home: Path,
     name: str,
-    settings: TrainSettings,
+    settings: Settings,
     tickers: Sequence[str],
     as_of: date | None,
-    start: Start,
-    blocks: RollingSplit,
+    split: RollingSplit,
 ) -> _Task:
-    """Read the prices, cut the blocks, find the weights to begin from."""
-    device = choose_device(settings.device)
-    seen = training_panel(None, home, tickers, as_of, settings)
-    settings = blocks.settings(seen.panel.days, settings)
-    dataset = prepare_dataset(seen.panel, settings)
-    settings = with_bptt_horizon(dataset, settings, device)
-    began, weights = "cold", None
-    if start == "warm":
-        began, weights = _champion(home, name, dataset, settings)
-    log_header(dataset, settings, device, plan_of(settings))
-    log.info("start   %s", began)
+    """Load the prices, split them, choose the weights to start from."""
+    device = choose_device(settings.train.device)
+    loaded = training_panel(None, home, tickers, as_of, settings.train)
+    own = split.settings(loaded.panel.days, settings.train)
+    dataset = prepare_dataset(loaded.panel, own)
+    own = with_bptt_horizon(dataset, own, device)
+    start, weights = "cold", None
+    if settings.retrain.start == "warm":
+        start, weights = _champion_weights(home, name, dataset, own)
+    log_header(dataset, own, device, plan_of(own))
+    log.info("start   %s", start)
     return _Task(
         home=home,
         name=name,
         session=as_of,
         dataset=dataset,
-        settings=settings,
+        settings=own,
         device=device,
-        fingerprint=seen.fingerprint,
-        began=began,
+        fingerprint=loaded.fingerprint,
+        start=start,
         weights=weights,
     )
 
 
-def _champion(
+def _champion_weights(
     home: Path, name: str, dataset: Dataset, settings: TrainSettings
 ) -> tuple[str, Weights | None]:
-    """Take the champion's weights; say why where they cannot be taken."""
+    """Load the champion's weights; log why if they cannot be used."""
     champion = champion_status(home, name).champion
     if champion is None:
         log.info("start   cold: the baseline is champion, and has no weights")
@@ -242,47 +231,53 @@ def _champion(
     return f"warm from {champion}", weights
 
 
-def _train(task: _Task, run: int, every: int) -> str:
-    with signals_wait() as waiting:
-        keeper = CheckpointFile(task.home, task.name, task.about, every=every, waiting=waiting)
+def _train(task: _Task, training: int, every: int) -> str:
+    with deferred_signals() as signals:
+        checkpoints = CheckpointFile(task.home, task.name, task.about, every=every, signals=signals)
         try:
             done = fit_ensemble(
-                task.dataset, task.settings, task.device, start=task.weights, checkpointer=keeper
+                task.dataset,
+                task.settings,
+                task.device,
+                start=task.weights,
+                checkpointer=checkpoints,
             )
         except TrainingFailedError as error:
-            _keep_failed(task, keeper, error)
+            _keep_failed(task, checkpoints, error)
             raise
-    saved = _save(task, keeper, done)
-    told = saved.training["steps"]
+    saved = _save(task, checkpoints, done)
+    steps = saved.training["steps"]
     register(
         task.home,
         saved.version,
         task.name,
-        reason=f"trained {task.began} for the gate",
-        training=run,
-        steps=told if isinstance(told, int) else None,
+        reason=f"scheduled training, {task.start} start",
+        training=training,
+        steps=steps if isinstance(steps, int) else None,
     )
-    keeper.remove()
+    checkpoints.remove()
     return saved.version
 
 
-def _save(task: _Task, keeper: CheckpointFile, done: Sequence[FittedMember]) -> Manifest:
-    """Calibrate the members and write the version; one that was written before is the same."""
+def _save(task: _Task, checkpoints: CheckpointFile, done: Sequence[FittedMember]) -> Manifest:
+    """Calibrate the members and write the version. Idempotent."""
     settings = task.settings.model_copy(update={"members": len(done)})
     made = calibrate(done, task.dataset, settings)
     log_result(made, settings)
-    manifest = make_manifest(task.dataset, settings, task.fingerprint, made, keeper.created)
-    told = manifest.model_copy(update={"training": {**manifest.training, "start": task.began}})
+    manifest = make_manifest(task.dataset, settings, task.fingerprint, made, checkpoints.created)
+    training = {**manifest.training, "start": task.start}
     weights = [weights_of(network) for network in made.model.networks]
-    return save_version(task.home, told, weights, keeper.created)
+    manifest = manifest.model_copy(update={"training": training})
+    return save_version(task.home, manifest, weights, checkpoints.created)
 
 
-def _keep_failed(task: _Task, keeper: CheckpointFile, error: TrainingFailedError) -> None:
-    """Keep what there is as a failed version, which never serves; store why it failed."""
-    version, done = None, [*keeper.done, *([keeper.failed] if keeper.failed else [])]
+def _keep_failed(task: _Task, checkpoints: CheckpointFile, error: TrainingFailedError) -> None:
+    """Save the best weights as a failed version, which never forecasts, and record the reason."""
+    version, failed = None, checkpoints.failed
+    done = [*checkpoints.done, *([failed] if failed else [])]
     if done:
         try:
-            version = _save(task, keeper, done).version
+            version = _save(task, checkpoints, done).version
         except (ForecasterError, MemoryError, RuntimeError) as further:
             log.warning("the best weights could not be kept: %s", further)
     with suppress(ForecasterError):

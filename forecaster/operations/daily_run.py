@@ -1,63 +1,53 @@
-"""One night of one model name: forecast, score, and where it is due train, judge and prune.
+"""The daily run of one session: forecast, score, train if due, prune; later, its late bars.
 
-All of it as of the night's evening: done on time, a week later or in a replay, it ends alike.
+Everything is done as of the session's end: on time, a week later or in a replay it ends alike.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from forecaster import clock
-from forecaster.errors import DataError, ExitCode, TooOldError
+from forecaster.errors import ArtifactError, DataError, ExitCode, TooOldError, UnknownNameError
 from forecaster.forecasting.baseline import BASELINE
-from forecaster.operations.drift import RECENT, drift_flags, inputs_flag
-from forecaster.operations.due_sessions import StoreState, evening, silent_for
-from forecaster.operations.forecast_recording import with_outcomes
+from forecaster.operations.due_sessions import SessionWork, missed_sessions, settled_at
+from forecaster.operations.forecast_recording import forecast_session
 from forecaster.operations.retraining import (
     Decided,
     TrainingDay,
     decide,
-    pending,
-    train_and_judge,
-    why_due,
+    train_and_decide,
+    training_due,
+    untested_challenger,
 )
-from forecaster.operations.session_forecasts import Forecasts, forecast_session
-from forecaster.pipeline.score import scored
-from forecaster.registry.champion_history import Decision, decisions
+from forecaster.operations.scoring import RECENT, drift_flags, input_flag, score_rows, with_outcomes
+from forecaster.registry.champion_history import decisions
 from forecaster.registry.pruning import prune
-from forecaster.registry.run_history import begin_session, finish_session
+from forecaster.registry.run_history import (
+    amend_session,
+    begin_session,
+    finish_session,
+    session_records,
+)
 from forecaster.registry.versions import read_manifest
-from forecaster.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_SCORED = timedelta(days=2 * RECENT)  # holidays and weekends included
-_TOLD = ("forecasts", "mse", "skill", "pinball", "cover80", "cover95")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionWork:
-    """What is the same for all nights of a run: where, for whom, with which settings."""
-
-    home: Path
-    name: str
-    settings: Settings
-    stored: StoreState
-    is_replay: bool = False
+_SCORED: Final = timedelta(days=2 * RECENT)  # holidays and weekends included
+_SUMMARY_SCORES: Final = ("forecasts", "mse", "skill", "pinball", "coverage_80", "coverage_95")
 
 
 @dataclass(slots=True, kw_only=True)
 class SessionReport:
-    """What a night did.
+    """The result of one session's run.
 
-    `version` made the forecasts, empty where none were made. `behind` are tickers whose bar of
-    the night is not there, `inactive` those that have had none for long, `skipped` those that
-    could not be forecast. `troubles` are exit codes with their reasons.
+    `version` made the forecasts, empty if there are none. `behind` are tickers that lack the
+    session's bar, `inactive` those that have had none for long, `skipped` those that could not be
+    forecast. `troubles` are exit codes with their reasons.
     """
 
     session: date
@@ -73,20 +63,20 @@ class SessionReport:
     due: str | None = None
     decided: tuple[Decided, ...] = ()
     pruned: tuple[str, ...] = ()
-    troubles: list[tuple[ExitCode, str]] = field(default_factory=list)
+    troubles: list[tuple[int, str]] = field(default_factory=list)
 
     @property
-    def exit_code(self) -> ExitCode:
-        """The gravest of its troubles, as numbers go; 0 where there is none."""
+    def exit_code(self) -> int:
+        """The highest exit code of its troubles; 0 if there is none."""
         return max((code for code, _ in self.troubles), default=ExitCode.OK)
 
     @property
     def reason(self) -> str:
-        """Why the exit code is what it is; empty where all is well."""
+        """The reason of the exit code; empty if all is well."""
         return next((text for code, text in self.troubles if code == self.exit_code), "")
 
     def summary(self) -> dict[str, Any]:
-        """Tell what the registry keeps of the night."""
+        """Return what the registry stores of the session."""
         return {
             "version": self.version,
             "forecasts": 0 if self.forecasts is None else len(self.forecasts),
@@ -108,23 +98,23 @@ class SessionReport:
 
 
 def run_session(work: SessionWork, day: date) -> SessionReport:
-    """Do a night, and store that it is done.
+    """Do the daily run of a session and record that it is finished.
 
-    Whatever was done of it before is not done again: forecasts, a training's decision.
+    What an interrupted run of it has done is not repeated: forecasts, a training's decision.
 
     Args:
-        work: for whom.
-        day: the night, a final session.
+        work: for which home and model name.
+        day: a final session.
 
     Raises:
-        CannotWriteError, StorageError, TryLaterError: the disk failed or someone else writes;
-            the night is not done, and the next run takes it up.
+        CannotWriteError, StorageError, TryLaterError: the disk failed or another process writes;
+            the run is unfinished, and the next one repeats it.
     """
     made_at = clock.now()
     begin_session(work.home, work.name, day)
     report = SessionReport(session=day)
-    with clock.as_if(evening(work.stored.calendars.values(), day)):
-        _look_for_bars(work, report)
+    with clock.as_if(settled_at(work.stored.calendars.values(), day)):
+        _check_bars(work, report)
         _forecast(work, report, made_at)
         _score(work, report)
         _train(work, report)
@@ -137,28 +127,28 @@ def run_session(work: SessionWork, day: date) -> SessionReport:
     return report
 
 
-def no_bar_of(day: date, tickers: Sequence[str]) -> str:
-    """Say which tickers lack their bar of a night."""
+def _check_bars(work: SessionWork, report: SessionReport) -> None:
+    """Find the tickers that lack the session's bar; separately those that long have had none."""
+    missed = missed_sessions(work.home, work.stored, report.session)
+    most = work.settings.predict.max_stale
+    report.behind = tuple(name for name, count in missed.items() if count <= most)
+    report.inactive = tuple(name for name, count in missed.items() if count > most)
+    if report.behind:
+        trouble = _lacking_bar(report.session, report.behind)
+        report.troubles.append((ExitCode.PARTIAL, trouble))
+    for name in report.inactive:
+        if missed[name] == most + 1:  # once
+            log.warning("%s: no bar for %d sessions; it is left out from now on", name, most + 1)
+
+
+def _lacking_bar(day: date, tickers: Sequence[str]) -> str:
     return f"no bar of {day}: {', '.join(tickers)}"
 
 
-def _look_for_bars(work: SessionWork, report: SessionReport) -> None:
-    """Name the tickers that lack the night's bar; those that have long been silent apart."""
-    silent = silent_for(work.home, work.stored, report.session)
-    long = work.settings.predict.max_stale
-    report.behind = tuple(name for name, missed in silent.items() if missed <= long)
-    report.inactive = tuple(name for name, missed in silent.items() if missed > long)
-    if report.behind:
-        report.troubles.append((ExitCode.PARTIAL, no_bar_of(report.session, report.behind)))
-    for name in report.inactive:
-        if silent[name] == long + 1:  # once
-            log.warning("%s: no bar for %d sessions; it is left out from now on", name, long + 1)
-
-
 def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> None:
-    """Forecast; a model too old or prices too few leave the night without, but do not end it."""
+    """Forecast; if the model is too old or prices are too few, go on without forecasts."""
     try:
-        found = _forecasts(work, report, made_at)
+        found = forecast_session(work, report.session, made_at)
     except (TooOldError, DataError) as error:
         log.warning("%s", error)
         report.troubles.append((error.exit_code, str(error)))
@@ -169,49 +159,39 @@ def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> No
     if found.trouble:
         report.troubles.append((ExitCode.PARTIAL, found.trouble))
     if set(report.skipped) - set(report.behind):
-        report.troubles.append((ExitCode.PARTIAL, f"no forecast for {', '.join(report.skipped)}"))
-
-
-def _forecasts(work: SessionWork, report: SessionReport, made_at: datetime) -> Forecasts:
-    return forecast_session(
-        work.home,
-        work.name,
-        work.settings.train.target,
-        day=report.session,
-        tickers=work.stored.known_by(report.session),
-        calendars=work.stored.calendars,
-        made_at=made_at,
-        settings=work.settings.predict,
-    )
+        trouble = f"no forecast for {', '.join(report.skipped)}"
+        report.troubles.append((ExitCode.PARTIAL, trouble))
 
 
 def _score(work: SessionWork, report: SessionReport) -> None:
-    """Hold the nights' forecasts of the last quarter against what has come."""
+    """Score the scheduled forecasts of the last quarter, and check the champion for drift."""
     rows = with_outcomes(
-        work.home, work.name, since=report.session - _SCORED, until=report.session, by_session=True
+        work.home,
+        work.name,
+        since=report.session - _SCORED,
+        until=report.session,
+        scheduled_only=True,
     )
     if rows.empty:
         return
-    # All versions and late ones together: what this name's nights were worth.
-    found = scored(work.home, rows.assign(version=work.name, late=False)).table
+    # All versions together, late ones too: the scores of this model name.
+    found = score_rows(work.home, rows.assign(version=work.name, late=False)).table
     for row in found.to_dict("records"):
-        report.scores[str(row["target"])] = {key: float(row[key]) for key in _TOLD}
+        report.scores[str(row["target"])] = {key: float(row[key]) for key in _SUMMARY_SCORES}
     if report.version and report.version != BASELINE:
-        shifted = inputs_flag(work.home, read_manifest(work.home, report.version), report.session)
-        flags = drift_flags(rows, report.version, _crowning(work, report.version))
-        report.drift = tuple(flag.reason for flag in (*flags, shifted) if flag is not None)
+        manifest = read_manifest(work.home, report.version)
+        promotions = [one for one in decisions(work.home, work.name) if one.after == report.version]
+        flags = [
+            *drift_flags(rows, report.version, promotions[-1] if promotions else None),
+            input_flag(work.home, manifest, report.session),
+        ]
+        report.drift = tuple(flag.reason for flag in flags if flag is not None)
         for reason in report.drift:
             log.warning("drift   %s", reason)
 
 
-def _crowning(work: SessionWork, version: str) -> Decision | None:
-    """Find the decision that made a version champion."""
-    taken = [one for one in decisions(work.home, work.name) if one.after == version]
-    return taken[-1] if taken else None
-
-
 def _train(work: SessionWork, report: SessionReport) -> None:
-    """Judge a challenger that waits for it; train and judge another where one is due."""
+    """Test a challenger that has not been; train and test another if one is due."""
     settings = work.settings
     training = TrainingDay(
         home=work.home,
@@ -220,13 +200,66 @@ def _train(work: SessionWork, report: SessionReport) -> None:
         tickers=work.stored.known_by(report.session),
         calendars=tuple(work.stored.calendars.values()),
     )
-    waiting = pending(training)
-    decided = [decide(training, waiting)] if waiting else []
-    report.due = why_due(
-        training, settings.retrain.every, report.drift if settings.retrain.drift else ()
-    )
+    challenger = untested_challenger(training)
+    decided = [decide(training, challenger)] if challenger else []
+    drift = report.drift if settings.retrain.drift else ()
+    report.due = training_due(training, settings.retrain.every, drift)
     if report.due:
         log.info("train   %s: %s", report.session, report.due)
-        decided.append(train_and_judge(training, settings))
+        decided.append(train_and_decide(training, settings))
     report.decided = tuple(decided)
     report.troubles += [(one.exit_code, one.reason) for one in decided if one.exit_code]
+
+
+def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -> tuple[str, ...]:
+    """Forecast the tickers whose bar of a finished session came late, and amend its summary.
+
+    The session's own version forecasts them, whichever is champion by now.
+
+    Args:
+        work: for which home and model name.
+        day: the session.
+        lacking: tickers that had no bar of it.
+
+    Returns:
+        The tickers that were forecast; none if the session's version can no longer forecast.
+    """
+    record = next(one for one in session_records(work.home, work.name) if one.session == day)
+    missed = missed_sessions(work.home, work.stored, day)
+    served = tuple(sorted(set(lacking) - set(missed)))
+    if not served:
+        return ()
+    made_at, version = clock.now(), record.summary["version"] or None
+    with clock.as_if(settled_at(work.stored.calendars.values(), day)):
+        try:
+            # Every ticker: the forecasts that were recorded before stay.
+            found = forecast_session(work, day, made_at, version)
+        except (ArtifactError, UnknownNameError, TooOldError, DataError) as error:
+            log.warning("%s", error)
+            return ()
+    summary = _amended(record.summary, day, served, found.new)
+    code = record.exit_code or ExitCode.OK
+    if code == ExitCode.PARTIAL and not summary["troubles"]:
+        code = ExitCode.OK
+    amend_session(work.home, work.name, day, exit_code=code, summary=summary)
+    return served
+
+
+def _amended(
+    summary: dict[str, Any], day: date, served: Collection[str], new: int
+) -> dict[str, Any]:
+    """Return a session's summary with its late bars."""
+    before = summary["behind"]
+    behind = [ticker for ticker in before if ticker not in served]
+    troubles = [text for text in summary["troubles"] if text != _lacking_bar(day, before)]
+    if behind:
+        troubles.insert(0, _lacking_bar(day, behind))
+    skipped = [ticker for ticker in summary["skipped"] if ticker not in served]
+    return {
+        **summary,
+        "behind": behind,
+        "skipped": skipped,
+        "troubles": troubles,
+        "forecasts": summary["forecasts"] + len(summary["skipped"]) - len(skipped),
+        "new": summary["new"] + new,
+    }

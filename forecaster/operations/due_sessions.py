@@ -1,10 +1,14 @@
-"""How old a model is, in sessions: from some age on warned of, from twice as old refused."""
+"""The sessions whose daily run is due, from calendars and stored bars; the age of a model.
+
+A session is due once it is final everywhere and some stored ticker has its bar.
+"""
 
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -13,23 +17,23 @@ from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.history import normalise_tickers
 from forecaster.data.store import PriceStore
-from forecaster.errors import SourceDownError, TooOldError, TryLaterError, UnknownNameError
+from forecaster.errors import TooOldError, TryLaterError, UnknownNameError
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.run_history import session_records
+from forecaster.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SOURCE_FAILS = (SourceDownError, TryLaterError)
-_ONE_DAY = timedelta(days=1)
-_SKEW = timedelta(hours=1)
-_LONGEST_HOLIDAY = timedelta(days=30)
+_ONE_DAY: Final = timedelta(days=1)
+_CLOCK_SKEW: Final = timedelta(hours=1)
+_LONGEST_HOLIDAY: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreState:
-    """What the store has of the tickers of a night: their calendars, oldest and newest bars.
+    """Calendars, oldest and newest bars of some stored tickers, by ticker.
 
-    These are by ticker; `fetched_at` is when the newest prices came.
+    `fetched_at` is the time of the newest fetch.
     """
 
     calendars: dict[str, str]
@@ -39,20 +43,31 @@ class StoreState:
 
     @property
     def tickers(self) -> tuple[str, ...]:
-        """All of them, in alphabetical order."""
+        """All tickers, in alphabetical order."""
         return tuple(sorted(self.calendars))
 
     def known_by(self, day: date) -> tuple[str, ...]:
-        """Name the tickers that had a bar on or before a day."""
+        """Return the tickers that had a bar on or before a day."""
         return tuple(name for name in self.tickers if self.oldest.get(name, date.max) <= day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """The nights to do, oldest first.
+class SessionWork:
+    """What all sessions of a run have in common: home, model name, settings, stored tickers."""
 
-    `newest` is the newest final night by the calendars alone, `last` the last that was done;
-    `left_out` counts nights too long ago.
+    home: Path
+    name: str
+    settings: Settings
+    stored: StoreState
+    is_replay: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The sessions whose daily run is due, oldest first.
+
+    `newest` is the newest final session by the calendars alone, `last` the last one whose run is
+    finished; `left_out` counts sessions too long ago.
     """
 
     sessions: tuple[date, ...]
@@ -62,13 +77,13 @@ class Due:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a session is final of which no bar has come yet."""
+        """Whether a session is final that no stored ticker has a bar of."""
         seen = max((*self.sessions, *([self.last] if self.last else [])), default=None)
         return self.newest is not None and (seen is None or seen < self.newest)
 
 
-def held(home: Path, tickers: Sequence[str] = ()) -> StoreState:
-    """Read what is stored of these tickers, or of all; those not stored yet are left out."""
+def store_state(home: Path, tickers: Sequence[str] = ()) -> StoreState:
+    """Read the state of these tickers, or of all; those not stored are left out."""
     wanted = normalise_tickers(tickers)
     try:
         with PriceStore.open_for_reading(home) as store:
@@ -86,77 +101,38 @@ def held(home: Path, tickers: Sequence[str] = ()) -> StoreState:
     )
 
 
-def asked(tickers: Sequence[str]) -> list[str]:
-    """Return tickers as they are stored.
-
-    Raises:
-        UsageError: a malformed one.
-    """
-    return list(normalise_tickers(tickers))
-
-
-def comes_from(home: Path, source: str) -> bool:
-    """Tell whether anything stored comes from a source, or nothing is stored yet."""
-    try:
-        with PriceStore.open_for_reading(home) as store:
-            return bool(store.tickers(source)) or not store.tickers()
-    except UnknownNameError:
-        return True
-
-
 def refuse_clock_set_back(stored: StoreState) -> None:
-    """Refuse to work by a clock that is behind the prices: it would take old bars for new.
+    """Refuse to run if the clock is behind the stored prices: old bars would pass for new ones.
 
     Raises:
         TryLaterError: it is.
     """
     now = clock.now()
-    if stored.fetched_at is not None and now < stored.fetched_at - _SKEW:
+    if stored.fetched_at is not None and now < stored.fetched_at - _CLOCK_SKEW:
         raise TryLaterError(
             f"The clock says {now:%Y-%m-%d %H:%M} UTC, but prices were fetched at "
             f"{stored.fetched_at:%Y-%m-%d %H:%M}; set it. Nothing was done."
         )
 
 
-def newest_final(calendars: Collection[str], as_of: date | None = None) -> date | None:
-    """Tell the newest night whose sessions are all final; None where there is no calendar.
+def find_due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up: int) -> Due:
+    """Find the due sessions: all since the last finished one, or the newest alone.
 
-    Args:
-        calendars: by name.
-        as_of: as if this were the last day known; None for now.
-    """
-    today = clock.now().date() + _ONE_DAY  # it is tomorrow already in some places
-    last = today if as_of is None else min(today, as_of)
-    found = final_only(calendars, session_dates(calendars, last - _LONGEST_HOLIDAY, last))
-    return found[-1] if found else None
-
-
-def final_only(calendars: Collection[str], days: Sequence[date]) -> list[date]:
-    """Keep the nights on which every exchange that was open has closed and settled."""
-    now = clock.now()
-    return [day for day in days if evening(calendars, day) <= now]
-
-
-def due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up: int) -> Due:
-    """Tell the nights to do: all since the last one that was done, or the newest alone.
-
-    A night that was begun and not finished is done again, and those after it.
+    A session whose run has started and not finished is due again, with those after it.
 
     Args:
         home: the workspace.
-        name: whose nights.
+        name: model name.
         stored: the tickers.
         as_of: as if this were the last day known; None for now.
-        catch_up: nights at most, the newest.
+        catch_up: the maximum number of sessions, the newest.
     """
     known = session_records(home, name)
-    finished = [one.session for one in known if one.finished_at]
-    begun = [one.session for one in known if not one.finished_at]
-    last = max(finished, default=None)
+    last = max((one.session for one in known if one.finished_at), default=None)
     newest = newest_final(stored.calendars.values(), as_of)
     if not stored.newest or newest is None:
         return Due(sessions=(), newest=newest, last=last)
-    first = min(begun, default=None)
+    first = min((one.session for one in known if not one.finished_at), default=None)
     if last is not None:
         first = last + _ONE_DAY
     found = _with_bars(home, stored, first, as_of)
@@ -166,10 +142,18 @@ def due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up:
     return Due(sessions=tuple(found[left_out:]), newest=newest, last=last, left_out=left_out)
 
 
-def silent_for(home: Path, stored: StoreState, day: date) -> dict[str, int]:
-    """Count, by ticker, the sessions until a night of which there is no bar since the last one.
+def lacking_bars(home: Path, name: str, stored: StoreState, due: Due) -> tuple[str, ...]:
+    """Return the tickers that lacked the last session's bar, while no newer session is final."""
+    if due.last is None or due.sessions or due.is_waiting:
+        return ()
+    (last,) = (one for one in session_records(home, name) if one.session == due.last)
+    return tuple(one for one in last.summary.get("behind", ()) if one in stored.calendars)
 
-    Tickers that have a bar of the night, or no session on it, are left out.
+
+def missed_sessions(home: Path, stored: StoreState, day: date) -> dict[str, int]:
+    """Count, by ticker, the sessions until a day that it lacks the bars of.
+
+    Tickers that have the day's bar, or no session on it, are left out.
     """
     names = [
         name
@@ -187,29 +171,21 @@ def silent_for(home: Path, stored: StoreState, day: date) -> dict[str, int]:
     return found
 
 
-def _with_bars(
-    home: Path, stored: StoreState, first: date | None, as_of: date | None
-) -> list[date]:
-    """List final sessions with bars, from a day on; without one only the newest matters."""
-    found: set[date] = set()
-    since = first or _newest_known(stored, as_of) - _LONGEST_HOLIDAY
-    with PriceStore.open_for_reading(home) as store:
-        bars = store.all_bars(stored.tickers, as_of, since)
-    for ticker, rows in bars.groupby("ticker", sort=False):
-        calendar = stored.calendars[str(ticker)]
-        days = rows["session"].to_numpy("datetime64[D]")
-        scheduled = sessions.sessions_between(calendar, since, clock.now().date() + _ONE_DAY)
-        found |= set(np.intersect1d(days, scheduled).tolist())
-    return final_only(stored.calendars.values(), sorted(found))
+def newest_final(calendars: Collection[str], as_of: date | None = None) -> date | None:
+    """Return the newest day whose sessions are all final; None without calendars.
 
-
-def _newest_known(stored: StoreState, as_of: date | None) -> date:
-    newest = max(stored.newest.values())
-    return newest if as_of is None else min(newest, as_of)
+    Args:
+        calendars: by name.
+        as_of: as if this were the last day known; None for now.
+    """
+    today = clock.now().date() + _ONE_DAY  # it is tomorrow already in some time zones
+    last = today if as_of is None else min(today, as_of)
+    found = _final_only(calendars, session_dates(calendars, last - _LONGEST_HOLIDAY, last))
+    return found[-1] if found else None
 
 
 def session_dates(calendars: Collection[str], after: date, until: date) -> list[date]:
-    """List the dates on which any of these calendars has a session, after one day until another."""
+    """List the dates on which any of these calendars has a session, in (after, until]."""
     if after >= until:
         return []
     parts = [
@@ -219,10 +195,10 @@ def session_dates(calendars: Collection[str], after: date, until: date) -> list[
     return found
 
 
-def evening(calendars: Collection[str], day: date) -> datetime:
-    """Return the instant at which a day's sessions have closed and settled everywhere.
+def settled_at(calendars: Collection[str], day: date) -> datetime:
+    """Return the time at which a day's sessions have closed and settled everywhere.
 
-    Sessions of other days do not count; a day without any session ends at its midnight in UTC.
+    Sessions of other days do not count; a day without any session ends at midnight UTC.
     """
     closes = [
         sessions.close_of(name, day)
@@ -234,12 +210,12 @@ def evening(calendars: Collection[str], day: date) -> datetime:
 
 
 def model_age(manifest: Manifest, calendars: Collection[str], day: date) -> int:
-    """Count the days with a session in any of the calendars since the last that training saw."""
+    """Count the days with a session in any calendar since the last that training saw."""
     return len(session_dates(calendars, manifest.data.blocks.last, day))
 
 
-def accepted_age(manifest: Manifest, calendars: Collection[str], day: date, most: int) -> int:
-    """Tell a model's age on the day that it forecasts from, warning where it is above `most`.
+def check_age(manifest: Manifest, calendars: Collection[str], day: date, most: int) -> int:
+    """Return a model's age on the day it forecasts from, with a warning if it is above `most`.
 
     Raises:
         TooOldError: it is above twice as many sessions.
@@ -257,3 +233,26 @@ def accepted_age(manifest: Manifest, calendars: Collection[str], day: date, most
     if age > most:
         log.warning("%s; from twice as many no forecast is made", text)
     return age
+
+
+def _final_only(calendars: Collection[str], days: Sequence[date]) -> list[date]:
+    now = clock.now()
+    return [day for day in days if settled_at(calendars, day) <= now]
+
+
+def _with_bars(
+    home: Path, stored: StoreState, first: date | None, as_of: date | None
+) -> list[date]:
+    """List final sessions with bars since a day; without one only the newest matters."""
+    if first is None:
+        newest = max(stored.newest.values())
+        first = (newest if as_of is None else min(newest, as_of)) - _LONGEST_HOLIDAY
+    found: set[date] = set()
+    with PriceStore.open_for_reading(home) as store:
+        bars = store.all_bars(stored.tickers, as_of, first)
+    for ticker, rows in bars.groupby("ticker", sort=False):
+        calendar = stored.calendars[str(ticker)]
+        days = rows["session"].to_numpy("datetime64[D]")
+        scheduled = sessions.sessions_between(calendar, first, clock.now().date() + _ONE_DAY)
+        found |= set(np.intersect1d(days, scheduled).tolist())
+    return _final_only(stored.calendars.values(), sorted(found))

@@ -1,164 +1,153 @@
-"""What came of past forecasts: the ledger's rows with the outcome of their session beside them."""
+"""Forecasts into the forecast log: those by hand, and those of a session's daily run."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import date, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.history import BAR_COLUMNS, History
-from forecaster.data.panel import TARGETS, build_panel
-from forecaster.data.sessions import is_final
+from forecaster.data.sessions import close_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
-from forecaster.forecasting.next_session import Prediction
+from forecaster.forecasting.baseline import BASELINE
+from forecaster.forecasting.next_session import (
+    ForecastRequest,
+    Prediction,
+    forecast_next_session,
+    load_forecaster,
+)
+from forecaster.operations.due_sessions import SessionWork, check_age
+from forecaster.registry.champion import Choice, champion_at_session_start, named_version
 from forecaster.registry.forecast_log import read_forecasts, record_forecasts
 
 log = logging.getLogger(__name__)
 
-Maker = Literal["by-hand", "daily-run"]
+_KEYS: Final = ("ticker", "target", "as_of")
 
 
-def recorded(home: Path, made: Prediction, maker: Maker) -> Prediction:
-    """Write forecasts into the ledger of a home, and say in them how many were new.
+def record_by_hand(home: Path, made: Prediction) -> Prediction:
+    """Record forecasts made by hand and return them with the number of new ones.
 
-    Raises:
-        CannotWriteError, SettingsError, StorageError, TryLaterError: the ledger cannot be
-            written, and the night made them. A person is told so aloud instead, in one line.
+    If they cannot be recorded, they are returned with a warning; in a read-only home with a notice.
     """
     try:
-        count = _record(home, made, scheduled=maker == "daily-run")
+        with PriceStore.open_for_reading(home) as store:
+            calendars = {
+                name: store.listing(name).calendar for name in set(made.forecasts["ticker"])
+            }
+        rows = _with_lateness(made.forecasts, calendars, clock.now())
+        count = record_forecasts(
+            home,
+            made.name,
+            rows,
+            fingerprint=made.fingerprint,
+            made_at=clock.now(),
+            scheduled=False,
+        )
     except CannotWriteError as error:
-        if maker == "daily-run":
-            raise
         log.info("these forecasts are not recorded: %s", error)
         return made
     except (SettingsError, StorageError, TryLaterError) as error:
-        if maker == "daily-run":
-            raise
         log.warning("these forecasts are not recorded: %s", error)
         return replace(made, troubles=(*made.troubles, "these forecasts are not recorded"))
     return replace(made, recorded=count)
 
 
-def _record(home: Path, made: Prediction, *, scheduled: bool) -> int:
-    now, table = clock.now(), made.forecasts
-    with PriceStore.open_for_reading(home) as store:
-        calendars = {name: store.listing(name).calendar for name in set(table["ticker"])}
-    pairs = zip(table["ticker"], table["session"], strict=True)
-    late = [is_final(calendars[name], day.date(), now, timedelta(0)) for name, day in pairs]
-    return record_forecasts(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionForecasts:
+    """The forecasts of a session's daily run (rows of PREDICTION_COLUMNS) and their version.
+
+    `new` counts the rows that were not in the forecast log. `age` is the number of sessions since
+    the version's training, 0 of the baseline. `trouble` is why the champion does not forecast, if
+    it does not.
+    """
+
+    rows: pd.DataFrame
+    version: str
+    skipped: tuple[str, ...]
+    new: int
+    age: int
+    trouble: str | None
+
+
+def forecast_session(
+    work: SessionWork, day: date, made_at: datetime, version: str | None = None
+) -> SessionForecasts:
+    """Forecast the session after a day with the champion, and record the forecasts.
+
+    A forecast that a daily run has recorded before, of whatever version, is not replaced.
+
+    Args:
+        work: for which home and model name.
+        day: the session whose daily run this is.
+        made_at: the real time.
+        version: the version or "baseline" that forecast the session's other tickers; None for
+            the champion.
+
+    Raises:
+        ArtifactError, UnknownNameError: the version is corrupt or gone.
+        CannotWriteError, SettingsError, StorageError, TryLaterError: the forecasts cannot be
+            recorded.
+        TooOldError: the version is too old.
+        DataError: no ticker can be forecast.
+    """
+    home, calendars, settings = work.home, work.stored.calendars, work.settings.predict
+    if version is None:
+        choice = champion_at_session_start(home, work.name, day)
+    else:
+        choice = _version(home, work.name, version)
+    age = 0
+    targets: tuple[str, ...] = work.settings.train.target
+    if choice.manifest is not None:
+        age = check_age(choice.manifest, calendars.values(), day, settings.max_model_age)
+        targets = tuple(choice.manifest.targets)
+    model = load_forecaster(home, choice.manifest, targets)
+    tickers = work.stored.known_by(day)
+    request = ForecastRequest.of(home, tickers, None, day, settings.max_stale)
+    made = forecast_next_session(model, work.name, targets, request)
+    unrecorded = made.forecasts[~_is_recorded(work, made.forecasts, day)]
+    new = record_forecasts(
         home,
-        made.name,
-        table.assign(late=late),
+        work.name,
+        _with_lateness(unrecorded, calendars, made_at),
         fingerprint=made.fingerprint,
-        made_at=now,
-        scheduled=scheduled,
+        made_at=made_at,
+        scheduled=True,
+    )
+    return SessionForecasts(
+        rows=made.forecasts,
+        version=made.version,
+        skipped=made.skipped,
+        new=new,
+        age=age,
+        trouble=choice.trouble,
     )
 
 
-_KEYS: Final = ["ticker", "target", "as_of", "session"]
-# Enough bars before the first forecast for the day's own quantities.
-_BEFORE: Final = timedelta(days=14)
+def _version(home: Path, name: str, version: str) -> Choice:
+    if version == BASELINE:
+        return Choice(manifest=None, name=name)
+    return named_version(home, version)[0]
 
 
-def with_outcomes(
-    home: Path,
-    name: str | None = None,
-    *,
-    since: date | None = None,
-    until: date | None = None,
-    by_session: bool = False,
+def _with_lateness(
+    rows: pd.DataFrame, calendars: Mapping[str, str], made_at: datetime
 ) -> pd.DataFrame:
-    """Read the ledger with what came, as far as the stored bars tell it.
-
-    Of a forecast that a person and the night made alike, the one that was not late counts, then
-    the earlier.
-
-    Args:
-        home: the workspace.
-        name: of one model name; None for all.
-        since: only forecasts made as of this day or later.
-        until: as if this were the last day known; None for all.
-        by_night: only what nights forecast, not what a person asked for.
-
-    Returns:
-        The ledger's columns, `actual` and `persistence` in the target's units, and the `newest`
-        day of the ticker's bars. `actual` is NaN where the session has no bar, or where another
-        bar came first.
-
-    Raises:
-        UnknownNameError: nothing is stored.
-    """
-    rows = read_forecasts(home, name, since)
-    if by_session:
-        rows = rows[rows["scheduled"]]
-    if until is not None:
-        rows = rows[rows["as_of"] <= pd.Timestamp(until)]
-    rows = rows.sort_values(["late", "made_at"], kind="stable")
-    rows = rows.drop_duplicates(["name", "version", *_KEYS[:3]])
-    rows = rows.sort_values(["as_of", "name", "ticker", "target", "version"], ignore_index=True)
-    if rows.empty:
-        return rows.assign(actual=np.nan, persistence=np.nan, newest=rows["as_of"])
-    first = rows["as_of"].min().date() - _BEFORE
-    histories = recent_histories(home, sorted(set(rows["ticker"])), first, until)
-    came = outcomes(histories, [name for name in TARGETS if name in set(rows["target"])])
-    found = rows.merge(came, on=_KEYS, how="left", validate="many_to_one")
-    last = {one.listing.ticker: one.bars["session"].iloc[-1] for one in histories}
-    newest = [last.get(ticker, pd.NaT) for ticker in found["ticker"]]
-    return found.assign(newest=pd.to_datetime(pd.Series(newest, found.index)))
+    """Add `late`: whether the forecast is made at or after the close of its session."""
+    pairs = zip(rows["ticker"], rows["session"], strict=True)
+    return rows.assign(
+        late=[made_at >= close_of(calendars[name], day.date()) for name, day in pairs]
+    )
 
 
-def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFrame:
-    """Tell the outcome of each day's next session, and what "tomorrow = today" said of it.
-
-    Returns:
-        A row per ticker, target and day: `ticker, target, as_of, session, actual, persistence`.
-    """
-    parts = []
-    for history in histories:
-        own = build_panel([history], targets, universe=None)
-        rows = np.flatnonzero(~np.isnat(own.outcome_days))
-        for k, target in enumerate(targets):
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "ticker": history.listing.ticker,
-                        "target": target,
-                        "as_of": own.days[rows].astype("datetime64[s]"),
-                        "session": own.outcome_days[rows].astype("datetime64[s]"),
-                        "actual": own.today[rows + 1, k],
-                        # Of a return "tomorrow = today" is said of the price.
-                        "persistence": 0.0 if target == "return" else own.today[rows, k],
-                    }
-                )
-            )
-    if not parts:
-        return pd.DataFrame(columns=[*_KEYS, "actual", "persistence"])
-    return pd.concat(parts, ignore_index=True)
-
-
-def recent_histories(
-    home: Path, tickers: Sequence[str], since: date, until: date | None
-) -> list[History]:
-    """Read the bars of those tickers that are stored, from one day to another.
-
-    Raises:
-        UnknownNameError: nothing is stored.
-    """
-    with PriceStore.open_for_reading(home) as store:
-        names = [ticker for ticker in tickers if ticker in set(store.tickers())]
-        bars = store.all_bars(names, until, since)
-        return [
-            History(
-                listing=store.listing(str(ticker)),
-                bars=rows[list(BAR_COLUMNS)].reset_index(drop=True),
-            )
-            for ticker, rows in bars.groupby("ticker", sort=True)
-            if len(rows)
-        ]
+def _is_recorded(work: SessionWork, rows: pd.DataFrame, day: date) -> pd.Series:
+    """Whether a daily run has recorded each row before, (n,) bool."""
+    known = read_forecasts(work.home, work.name, min(rows["as_of"].min().date(), day))
+    known = known[known["scheduled"]]
+    recorded = set(zip(*(known[key] for key in _KEYS), strict=True))
+    keys = zip(*(rows[key] for key in _KEYS), strict=True)
+    return pd.Series([key in recorded for key in keys], rows.index)

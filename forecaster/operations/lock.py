@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that dies with its process, and a note of who holds it.
+"""The writers' lock of a home, released when its process dies, with a note of the holder.
 
 Readers need none. Knows nothing of what is written.
 """
@@ -14,53 +14,53 @@ from typing import Final
 
 import filelock
 
-from forecaster.database import refuse_unwritable
+from forecaster.database import atomic_file, refuse_unwritable, to_json
 from forecaster.errors import CannotWriteError, TryLaterError
 
 LOCK, HOLDER = ".lock", ".lock.json"
-_LONGEST_NOTE: Final = 10_000
-_PATIENCE: Final = 0.2  # seconds: whoever only looks who writes holds the lock for less
-_held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+_MAX_NOTE_BYTES: Final = 10_000
+_TIMEOUT: Final = 0.2  # seconds: `holder` takes the lock for less
+_locked: ContextVar[frozenset[Path]] = ContextVar("locked", default=frozenset())
 
 
 @contextmanager
 def writer(home: Path, what: str) -> Iterator[None]:
-    """Be the only writer of a home while the block runs; inside another such block, stay it.
+    """Lock a home for writing inside a `with` block; reentrant.
 
     Args:
         home: the workspace.
-        what: the command, as another one will be told.
+        what: the command, for the error of another writer.
 
     Raises:
         CannotWriteError: the home is missing or read-only, or the lock is a link.
-        TryLaterError: another process writes; it is named.
+        TryLaterError: another process is writing; the error describes it.
     """
     path = home.resolve()
-    if path in _held.get():
+    if path in _locked.get():
         yield
         return
     refuse_unwritable(home, home / LOCK)
-    lock = filelock.FileLock(path / LOCK, timeout=_PATIENCE)
+    lock = filelock.FileLock(path / LOCK, timeout=_TIMEOUT)
     try:
-        lock.acquire(poll_interval=_PATIENCE / 4)
+        lock.acquire(poll_interval=_TIMEOUT / 4)
     except filelock.Timeout:
         raise TryLaterError(f"{home}: {_holder(path)}. Try again when it is done.") from None
     except OSError as error:
         why = f"{error.strerror}. Remove it if it is a link"
         raise CannotWriteError(f"{path / LOCK}: {why}.") from error
-    token = _held.set(_held.get() | {path})
+    token = _locked.set(_locked.get() | {path})
     try:
         _note(path / HOLDER, what)
         yield
     finally:
-        _held.reset(token)
+        _locked.reset(token)
         with suppress(OSError):
             (path / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
 def holder(home: Path) -> str | None:
-    """Tell who writes at the moment, in words; None where nobody does."""
+    """Describe the process that is writing now; None if there is none."""
     lock = filelock.FileLock(home / LOCK, timeout=0)
     if not (home / LOCK).exists():
         return None
@@ -75,25 +75,20 @@ def holder(home: Path) -> str | None:
 
 
 def _note(path: Path, what: str) -> None:
-    """Leave word of who holds the lock; a link in the note's place is replaced, not followed."""
-    side = path.with_name(f"{path.name}.new")
-    # No note is no reason to stop: the lock itself is held.
-    with suppress(OSError):
-        side.unlink(missing_ok=True)
-        with side.open("x") as file:
-            # The file's own time: in a replay the clock tells another one.
-            since = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
-            words = {"pid": os.getpid(), "command": what, "since": f"{since:%Y-%m-%d %H:%M:%S} UTC"}
-            json.dump(words, file)
-        os.replace(side, path)
+    """Write a note of the lock's holder; a link in its place is replaced, not followed."""
+    with suppress(OSError), atomic_file(path) as file:  # the lock is valid without a note
+        # The file's own time: in a replay the clock is set to another one.
+        since = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+        note = {"pid": os.getpid(), "command": what, "since": f"{since:%Y-%m-%d %H:%M:%S} UTC"}
+        file.write(to_json(note).encode())
 
 
 def _holder(home: Path) -> str:
-    """Tell who holds the lock, as far as can be read."""
+    """Describe the holder of the lock from its note."""
     try:
         handle = os.open(home / HOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(handle, "rb") as file:
-            note = json.loads(file.read(_LONGEST_NOTE))
+            note = json.loads(file.read(_MAX_NOTE_BYTES))
         return f"{note['command']} (process {note['pid']}) is writing since {note['since']}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process is writing"

@@ -1,9 +1,9 @@
-"""The gate at work: challenger, champion and baseline on the same recent days, and the verdict.
+"""The promotion test on recent days: challenger, champion and baseline compared on the same rows.
 
-The days are the last ones that neither version was fitted or selected on; the baseline is fitted
-on all before them. What is judged are the weights on disk, the ones that would serve.
+The days are the last ones that neither version was trained or validated on; the baseline is
+fitted on all before them. Tested are the weights on disk, those that would forecast.
 
-Shape letters: N rows of the panel, n judged rows.
+Shape letters: N rows of the panel, n tested rows.
 """
 
 import logging
@@ -11,26 +11,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from forecaster.data.history import History
 from forecaster.data.panel import Panel
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import DataError, UsageError, name_some
 from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.evaluation.live_scores import promise, scaled_errors
-from forecaster.evaluation.promotion_test import PromotionResult, Rule, Trial, verdict
+from forecaster.evaluation.live_scores import mean_error, scaled_errors
+from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
 from forecaster.forecasting.baseline import BASELINE, forecast_baseline
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.forecast_tables import TargetForecast
 from forecaster.forecasting.loading import load_model
-from forecaster.operations.reproduction import (
-    digest,
-    flaw_in_fresh_process,
-    histories_of,
-)
+from forecaster.operations.reproduction import digest, histories_of, reproduction_flaw
 from forecaster.registry.champion import champion_of
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
@@ -38,87 +33,78 @@ from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
 
-GATE_DAYS = 126
+TEST_DAYS: Final = 126
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Side:
-    """A version with its panel and what it states of the rows since its fit block."""
+class _Contender:
+    """A version with its panel and its forecasts of the rows since its training days."""
 
     model: FittedModel
     panel: Panel
-    stated: dict[str, Predictive]
+    forecasts: dict[str, Predictive]
 
     @classmethod
-    def of(cls, home: Path, manifest: Manifest, histories: Sequence[History]) -> "_Side":
+    def of(cls, home: Path, manifest: Manifest, histories: Sequence[History]) -> "_Contender":
         model = load_model(home, manifest)
         panel = model.panel(histories)
-        stated = model.distributions(panel, model.rows_since_training(panel))
-        return cls(model=model, panel=panel, stated=stated)
-
-    @property
-    def version(self) -> str:
-        return self.model.version
-
-    @property
-    def validation_until(self) -> np.datetime64:
-        return self.model.known_until
+        forecasts = model.distributions(panel, model.rows_since_training(panel))
+        return cls(model=model, panel=panel, forecasts=forecasts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Field:
-    """Who is compared; rows of both panels are the same ones."""
+class _Comparison:
+    """Challenger and champion; both panels have the same rows."""
 
-    challenger: _Side
-    champion: _Side | None
+    challenger: _Contender
+    champion: _Contender | None
 
     @property
     def since(self) -> np.datetime64:
-        """The last day that either version was selected on."""
-        sides = [self.challenger, *([self.champion] if self.champion else [])]
-        return max(side.validation_until for side in sides)
+        """The last day that either version was validated on."""
+        both = [self.challenger, *([self.champion] if self.champion else [])]
+        return max(one.model.known_until for one in both)
 
     def candidates(self, target: str) -> np.ndarray:
-        """(N,) True on rows to be judged: with an outcome on a gate day, able to be forecast."""
-        own = self.challenger
-        panel, tickers = own.panel, own.model.tickers
+        """(N,) True on the last rows with an outcome that both versions can forecast."""
+        own, panel = self.challenger.model, self.challenger.panel
         rows = np.isfinite(panel.y[:, panel.targets.index(target)])
-        rows &= (panel.outcome_days > self.since) & own.model.forecastable(panel)
-        rows &= np.isin(panel.tickers, tickers)[panel.series]
+        rows &= (panel.outcome_days > self.since) & own.forecastable(panel)
+        rows &= np.isin(panel.tickers, own.tickers)[panel.series]
         if self.champion is not None:
             rows &= self.champion.model.forecastable(self.champion.panel)
-        days = np.unique(panel.outcome_days[rows])[-GATE_DAYS:]
-        gate: np.ndarray = rows & np.isin(panel.outcome_days, days)
-        return gate
+        days = np.unique(panel.outcome_days[rows])[-TEST_DAYS:]
+        chosen: np.ndarray = rows & np.isin(panel.outcome_days, days)
+        return chosen
 
 
-def judge(
+def run_promotion_test(
     home: Home | None,
     name: str,
     challenger: str,
     as_of: date | None = None,
-    rule: Rule | None = None,
+    limits: Limits | None = None,
 ) -> PromotionResult:
-    """Hold a challenger against the champion of its name and against the baseline.
+    """Compare a challenger with the champion of its name and with the baseline.
 
-    The loss is the CRPS where both versions state a distribution of the target, else the squared
-    error. A champion that is damaged is represented by whoever stands in for it.
+    The loss is the CRPS if both versions forecast a distribution of the target, else the squared
+    error. A corrupt champion is replaced by the version that forecasts in its place.
 
     Args:
         home: the workspace; None as the command line resolves it.
         name: of the model.
         challenger: the version.
-        as_of: last session to be seen; None for all.
-        rule: what is asked; None for the defaults.
+        as_of: last session to be read; None for all.
+        limits: of the test; None for the defaults.
 
     Returns:
-        The verdict. Its evidence names both sides, and under `promised` holds, by target, the mean
-        and the error of `scaled_errors` on these days, for drift to be measured against.
+        The decision. Its evidence has both versions and, under `expected`, by target, the mean
+        and the error of `scaled_errors` on these days, with which drift is measured.
 
     Raises:
-        ArtifactError: the challenger is damaged.
+        ArtifactError: the challenger is corrupt.
         DataError: none of its tickers has prices.
-        OutOfMemoryError: there is no room for the gate's fresh process.
+        OutOfMemoryError: there is no memory for the test's fresh process.
         StorageError: the disk failed, or failed that process.
         UnknownNameError: there is no such version.
         UsageError: it is the champion already.
@@ -126,64 +112,61 @@ def judge(
     where = resolve_home(home)
     manifest, before = read_manifest(where, challenger), champion_of(where, name).manifest
     if before is not None and before.version == challenger:
-        raise UsageError(f"{challenger} is the champion of {name}; there is nothing to judge.")
+        raise UsageError(f"{challenger} is the champion of {name}; there is nothing to test.")
     tickers = sorted({*manifest.data.tickers, *(before.data.tickers if before else ())})
     histories = histories_of(where, tickers, as_of)
     if not histories:
         raise DataError(
-            f"{challenger} was trained on {', '.join(manifest.data.tickers[:5])}; none of its "
+            f"{challenger} was trained on {name_some(manifest.data.tickers)}; none of its "
             "tickers has prices here. Fetch them."
         )
-    field = _Field(
-        challenger=_Side.of(where, manifest, histories),
-        champion=_Side.of(where, before, histories) if before else None,
+    compared = _Comparison(
+        challenger=_Contender.of(where, manifest, histories),
+        champion=_Contender.of(where, before, histories) if before else None,
     )
-    trials, promised = [], {}
+    trials, expected = [], {}
     for target in manifest.targets:
-        trial, told = _trial(field, target)
+        trial, expected[target] = _trial(compared, target)
         trials.append(trial)
-        promised[target] = told
-    flaws = [*_unable(field), *_lost(field)]
-    unlike = flaw_in_fresh_process(
-        where, challenger, tickers, as_of, digest(field.challenger.stated)
-    )
-    found = verdict(trials, flaws=[*flaws, *([unlike] if unlike else [])], rule=rule)
-    log.info("gate    %s: %s", "promoted" if found.promoted else "not promoted", found.reason)
-    sides = {"challenger": challenger, "champion": before.version if before else BASELINE}
-    return replace(found, evidence={**sides, **found.evidence, "expected": promised})
+    flaws = [*_not_finite(compared.challenger), *_lost_targets(compared)]
+    forecasts = digest(compared.challenger.forecasts)
+    irreproducible = reproduction_flaw(where, challenger, tickers, as_of, forecasts)
+    flaws += [irreproducible] if irreproducible else []
+    found = promotion_test(trials, flaws=flaws, limits=limits)
+    log.info("test    %s: %s", "promoted" if found.promoted else "not promoted", found.reason)
+    both = {"challenger": challenger, "champion": before.version if before else BASELINE}
+    return replace(found, evidence={**both, **found.evidence, "expected": expected})
 
 
-def _trial(field: _Field, target: str) -> tuple[Trial, dict[str, Any] | None]:
-    """Collect everyone's losses on the judged rows of a target, and what is promised of it."""
-    own, other = field.challenger, field.champion
-    k, panel = own.panel.targets.index(target), own.panel
-    candidates = np.flatnonzero(field.candidates(target))
-    base = forecast_baseline(panel, target, panel.outcome_days <= field.since, candidates)
-    benchmark = other.stated[target] if other and target in other.stated else None
-    dense = not isinstance(own.stated[target], Point) and not isinstance(benchmark, Point)
-    y = panel.y[candidates, k]
-    losses = (
-        {}
-        if benchmark is None or other is None
-        else {other.version: _loss(benchmark.take(candidates), y, dense)}
-    )
-    losses[BASELINE] = _baseline_loss(base, y, dense)
+def _trial(compared: _Comparison, target: str) -> tuple[Trial, dict[str, Any] | None]:
+    """Compute all losses on the tested rows of a target, and the challenger's expected error."""
+    own, other = compared.challenger, compared.champion
+    panel, forecasts = own.panel, own.forecasts[target]
+    rows = np.flatnonzero(compared.candidates(target))
+    y = panel.y[rows, panel.targets.index(target)]
+    base = forecast_baseline(panel, target, panel.outcome_days <= compared.since, rows)
+    champion = other.forecasts.get(target) if other else None
+    dense = not isinstance(forecasts, Point) and not isinstance(champion, Point)
+    losses = {}
+    if other is not None and champion is not None:
+        losses[other.model.version] = _loss(champion.take(rows), y, dense)
+    losses[BASELINE] = base.distribution.crps(y) if dense else (base.center - y) ** 2
     known = np.all([np.isfinite(values) for values in losses.values()], axis=0)
-    judged = known if known.any() else np.ones(len(candidates), dtype=np.bool_)
-    rows, y = candidates[judged], y[judged]
-    forecast, days = own.stated[target].take(rows), panel.outcome_days[rows]
-    served = own.model.served_intervals(panel, target, own.stated[target], rows)
+    tested = known if known.any() else np.ones(len(rows), dtype=np.bool_)
+    rows, y = rows[tested], y[tested]
+    forecast, days = forecasts.take(rows), panel.outcome_days[rows]
+    served = own.model.served_intervals(panel, target, forecasts, rows)
     low, high = served.bounds[COVERAGES[0]].T
-    kept = promise(scaled_errors(y, forecast.mean(), low, high), days)
+    expected = mean_error(scaled_errors(y, forecast.mean(), low, high), days)
     trial = Trial(
         target=target,
         loss="CRPS" if dense else "MSE",
         days=days,
         challenger=_loss(forecast, y, dense),
-        benchmarks={name: values[judged] for name, values in losses.items()},
+        benchmarks={name: values[tested] for name, values in losses.items()},
         inside={coverage: served.inside(y, coverage) for coverage in COVERAGES},
     )
-    return trial, None if kept is None else asdict(kept)
+    return trial, None if expected is None else asdict(expected)
 
 
 def _loss(forecast: Predictive, y: np.ndarray, dense: bool) -> np.ndarray:
@@ -191,30 +174,24 @@ def _loss(forecast: Predictive, y: np.ndarray, dense: bool) -> np.ndarray:
     return loss
 
 
-def _baseline_loss(base: TargetForecast, y: np.ndarray, dense: bool) -> np.ndarray:
-    loss: np.ndarray = base.distribution.crps(y) if dense else (base.center - y) ** 2
-    return loss
-
-
-def _unable(field: _Field) -> list[str]:
-    """Say of which tickers tomorrow's forecast is not finite, though nothing is missing for it."""
-    side, found = field.challenger, []
-    newest = side.panel.newest
-    ready = side.model.forecastable(side.panel)[newest]
-    for target, stated in side.stated.items():
-        level = side.panel.level[newest, side.panel.targets.index(target)]
-        wild = ready & np.isfinite(level) & ~np.isfinite(stated.take(newest).mean())
-        if wild.any():
+def _not_finite(challenger: _Contender) -> list[str]:
+    """Find the next session's forecasts that are not finite although their inputs are complete."""
+    panel, found = challenger.panel, []
+    ready = challenger.model.forecastable(panel)[panel.newest]
+    for target, forecasts in challenger.forecasts.items():
+        level = panel.level[panel.newest, panel.targets.index(target)]
+        wrong = ready & np.isfinite(level) & ~np.isfinite(forecasts.take(panel.newest).mean())
+        if wrong.any():
             found.append(
-                f"{target}: {int(wild.sum())} forecasts of the next session are not finite"
+                f"{target}: {int(wrong.sum())} forecasts of the next session are not finite"
             )
     return found
 
 
-def _lost(field: _Field) -> list[str]:
-    """Say which targets nobody would forecast any more."""
-    if field.champion is None:
+def _lost_targets(compared: _Comparison) -> list[str]:
+    """Find the champion's targets that the challenger does not forecast."""
+    if compared.champion is None:
         return []
-    targets = field.challenger.stated
-    lost = [target for target in field.champion.stated if target not in targets]
+    targets = compared.challenger.forecasts
+    lost = [target for target in compared.champion.forecasts if target not in targets]
     return [f"it does not forecast {', '.join(lost)}, which the champion does"] if lost else []

@@ -1,7 +1,7 @@
-"""Whether a version forecasts the same bits after it was loaded in a process of its own.
+"""The reproduction of a version's forecasts, bit for bit, in a fresh process.
 
-Weights that live in this process only, a file that is not what was written, a library that
-rounds by what ran before: each would show here, before the version is promoted.
+Weights that exist in this process only, a file that differs from what was written, a library
+whose rounding depends on what ran before: each is found here, before a promotion.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from forecaster.evaluation.mixture import arrays_of
 from forecaster.forecasting.loading import load_model
 from forecaster.registry.versions import read_manifest
 
-_CHILD = "from forecaster.operations.reproduction import speak; speak()"
-_SHOWN = 300  # characters of what a child that failed said last
+_CHILD = "from forecaster.operations.reproduction import print_digest; print_digest()"
+_MAX_SHOWN = 300  # characters of the last line of a failed process
 
 
 def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list[History]:
-    """Read the bars of those tickers that there are, in alphabetical order.
+    """Read the bars of those tickers that are stored, in alphabetical order.
 
     Raises:
         DataError: none has a bar until `as_of`.
@@ -41,69 +41,69 @@ def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list
     return [history for history in found if history.listing.ticker in wanted]
 
 
-def digest(stated: Mapping[str, Predictive]) -> str:
-    """Hash forecasts, every bit of them."""
+def digest(forecasts: Mapping[str, Predictive]) -> str:
+    """Compute a hash of forecasts, of every bit."""
     found = hashlib.sha256()
-    for target in sorted(stated):
-        for name, array in sorted(arrays_of(stated[target]).items()):
+    for target in sorted(forecasts):
+        for name, array in sorted(arrays_of(forecasts[target]).items()):
             found.update(f"{target} {name} {array.shape} {array.dtype}\n".encode())
             found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
 
 
-def flaw_in_fresh_process(
+def reproduction_flaw(
     home: Path, version: str, tickers: Sequence[str], as_of: date | None, expected: str
 ) -> str | None:
-    """Load a version in a new Python and let it forecast again; say what is wrong, if anything.
+    """Forecast again with a version in a new Python process; return what is wrong, if anything.
 
     Args:
         home: the workspace.
-        version: its name.
+        version: its id.
         tickers: whose bars the forecasts were made from.
-        as_of: the last day seen.
+        as_of: the last day read.
         expected: `digest` of the forecasts that this process made.
 
     Raises:
-        OutOfMemoryError: the system had no room for another process, or killed it.
+        OutOfMemoryError: the system has no memory for another process, or killed it.
         StorageError: the disk failed the process.
     """
-    told = [str(home), version, list(tickers), as_of.isoformat() if as_of else None]
+    arguments = [str(home), version, list(tickers), as_of.isoformat() if as_of else None]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _CHILD, json.dumps(told)],
+            [sys.executable, "-c", _CHILD, json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": _path()},
+            env={**os.environ, "PYTHONPATH": _python_path()},
         )
     except OSError as error:
-        raise _no_room(version, error.strerror or str(error)) from error
+        raise _no_memory(version, error.strerror or str(error)) from error
     if done.returncode == -signal.SIGKILL:
-        raise _no_room(version, "it was killed")
+        raise _no_memory(version, "it was killed")
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
         if done.returncode == StorageError.exit_code:
-            raise StorageError(said[-1])
-        return f"it cannot be used in a fresh process: {said[-1][:_SHOWN]}"
+            raise StorageError(lines[-1])
+        return f"it cannot be used in a fresh process: {lines[-1][:_MAX_SHOWN]}"
     if done.stdout.strip() != expected:
-        return "in a fresh process its forecasts are other ones"
+        return "in a fresh process its forecasts differ"
     return None
 
 
-def _no_room(version: str, why: str) -> OutOfMemoryError:
+def _no_memory(version: str, why: str) -> OutOfMemoryError:
     return OutOfMemoryError(
-        f"{version}: the gate's fresh process could not be run: {why}. Give the night more memory."
+        f"{version}: the fresh process of its promotion test failed: {why}. Provide more memory."
     )
 
 
-def _path() -> str:
-    """Lead the child to this very package, installed or not."""
+def _python_path() -> str:
+    """Return a path on which the child imports this very package, installed or not."""
     here = str(Path(forecaster.__file__).parents[1])
     return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def speak() -> None:
-    """Forecast in the new process and write the digest to its stdout; reads one argument."""
+def print_digest() -> None:
+    """Write the digest of a version's forecasts to stdout; run in the fresh process."""
     home, version, tickers, until = json.loads(sys.argv[1])
     as_of = date.fromisoformat(until) if until else None
     try:

@@ -1,80 +1,86 @@
-"""The command of `--on-failure`: told how a run ended, run without a shell."""
+"""The log of a home, as lines of JSON, and the heartbeat of its daily runs."""
 
-import json
 import logging
+import logging.handlers
 import os
-import shlex
-import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import date, datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
 from forecaster import clock
-from forecaster.errors import SettingsError
+from forecaster.database import atomic_file, to_json
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES: Final = 1_000_000  # of one file
-KEPT: Final = 5  # older files: forecaster.log.1 is the newest of them
+MAX_BYTES: Final = 1_000_000  # of one file
+BACKUPS: Final = 5  # older files: forecaster.log.1 is the newest of them
 HEARTBEAT: Final = "heartbeat"
 
 
 def log_path(home: Path) -> Path:
-    """Return where the log of a home lies."""
+    """Return the path of a home's log."""
     return home / "logs" / "forecaster.log"
 
 
-class RunLog(logging.Handler):
-    """Write notices and events as lines of JSON.
+class RunLog(logging.handlers.RotatingFileHandler):
+    """A handler that writes notices and events as lines of JSON, never through a link.
 
-    The file is opened anew for every line, so that it may be moved away at any time.
+    The file is opened for every line, so that it may be moved away at any time.
     """
 
-    def __init__(self, home: Path, most_bytes: int = MOST_BYTES, kept: int = KEPT) -> None:
-        super().__init__(logging.INFO)
-        self.path = log_path(home)
-        self._most_bytes, self._kept, self._has_failed = most_bytes, kept, False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a notice of the package."""
-        self.write("notice", level=record.levelname.lower(), text=record.getMessage())
+    def __init__(self, home: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
+        super().__init__(log_path(home), maxBytes=max_bytes, backupCount=backups, delay=True)
+        self.setLevel(logging.INFO)
+        self._has_failed = False
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one event: `at` (UTC), `event`, then its facts; dates as ISO text."""
-        content = {"at": clock.now().isoformat(timespec="seconds"), "event": event, **facts}
-        line = json.dumps(content, default=_text, ensure_ascii=True)
-        try:
-            self.path.parent.mkdir(mode=0o700, exist_ok=True)
-            self._rotate(len(line))
-            _append(self.path, line + "\n")
-        except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True  # first: this warning comes here, too
-                log.warning("%s: %s; this night leaves no log", self.path, error.strerror)
+        """Write one event with its facts; `at` is the time in UTC."""
+        record = logging.LogRecord("forecaster", logging.INFO, "", 0, event, None, None)
+        record.facts = facts
+        self.handle(record)
 
-    def _rotate(self, more: int) -> None:
-        """Move the file aside where it would grow too long, and the older ones on."""
-        if not self.path.exists() or self.path.stat().st_size + more < self._most_bytes:
-            return
-        for number in range(self._kept - 1, 0, -1):
-            older = self._older(number)
-            if older.exists():
-                os.replace(older, self._older(number + 1))
-        os.replace(self.path, self._older(1))
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as one line of JSON."""
+        facts, event = getattr(record, "facts", None), record.getMessage()
+        if facts is None:
+            facts = {"level": record.levelname.lower(), "text": event}
+            event = "notice"
+        return to_json({"at": clock.now().isoformat(timespec="seconds"), "event": event, **facts})
 
-    def _older(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.name}.{number}")
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record to the file as it is now, and close it again."""
+        super().emit(record)
+        if self.stream:
+            with suppress(OSError):  # reported by handleError
+                self.stream.close()
+            self.stream = None
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Warn once that the log cannot be written; the run goes on."""
+        if not self._has_failed:
+            self._has_failed = True  # before the warning, which comes here, too
+            error = sys.exc_info()[1]
+            reason = getattr(error, "strerror", None) or error
+            log.warning("%s: %s; this run leaves no log", self.baseFilename, reason)
+
+    def _open(self) -> TextIOWrapper:
+        path = Path(self.baseFilename)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        return os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8")
 
 
 @contextmanager
 def run_log(home: Path) -> Iterator[RunLog]:
-    """Send all notices of the package to the home's log, too, while the block runs."""
+    """Send all notices of the package to the home's log, too, inside a `with` block."""
     handler, logger = RunLog(home), logging.getLogger("forecaster")
     level = logger.level
     screens = [(one, one.level) for one in logger.handlers]
-    for one, _ in screens:  # what the screen does not show, the log still keeps
+    for one, _ in screens:  # the log gets what the screen does not show
         one.setLevel(max(one.level, logger.getEffectiveLevel()))
     logger.addHandler(handler)
     logger.setLevel(min(logging.INFO, logger.getEffectiveLevel()))
@@ -87,85 +93,21 @@ def run_log(home: Path) -> Iterator[RunLog]:
             one.setLevel(before)
 
 
-def beat(home: Path) -> None:
-    """Note that a run ended well, whether or not there was anything to do."""
+def write_heartbeat(home: Path) -> None:
+    """Record that a run ended well, whether or not anything was due."""
     path = log_path(home).with_name(HEARTBEAT)
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        beside = path.with_name(f"{HEARTBEAT}.{os.getpid()}")
-        _append(beside, clock.now().isoformat(timespec="seconds") + "\n")
-        os.replace(beside, path)
+        with atomic_file(path) as file:
+            file.write(f"{clock.now().isoformat(timespec='seconds')}\n".encode())
     except OSError as error:
-        log.warning("%s: %s; status will find the night too old", path, error.strerror)
+        log.warning("%s: %s; status will report the last run as too old", path, error.strerror)
 
 
-def last_beat(home: Path) -> datetime | None:
-    """Tell when a run last ended well; None where none ever did."""
+def read_heartbeat(home: Path) -> datetime | None:
+    """Return when a run last ended well; None if none ever did."""
     try:
         found = datetime.fromisoformat(log_path(home).with_name(HEARTBEAT).read_text().strip())
     except (OSError, ValueError):
         return None
     return found if found.tzinfo else None
-
-
-def _append(path: Path, text: str) -> None:
-    """Append to a file of our own: never through a link, which may lead anywhere."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, 0o600), "a") as file:
-        file.write(text)
-
-
-def _text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime | date) else str(value)
-
-
-EXIT: Final = "FORECASTER_EXIT"
-REASON: Final = "FORECASTER_REASON"
-LONGEST_SECONDS: Final = 120.0
-
-
-def words_of(command: str) -> list[str]:
-    """Split a command into words as a shell would; no word where there is no command.
-
-    Raises:
-        SettingsError: a quote is not closed.
-    """
-    try:
-        return shlex.split(command)
-    except ValueError as error:
-        raise SettingsError(
-            f"--on-failure {command!r}: {error}; close the quote, or name a script."
-        ) from error
-
-
-def tell_failure(command: str, code: int, reason: str) -> bool:
-    """Run the command with the exit code and the reason in its environment; wait for it.
-
-    Args:
-        command: words as for a shell, but no shell runs them; empty for none.
-        code: exit code of the run, FORECASTER_EXIT to the command.
-        reason: one line, FORECASTER_REASON to the command.
-
-    Returns:
-        Whether it ran and ended with 0. A command that fails is warned of and changes nothing.
-    """
-    words = words_of(command)
-    if not words:
-        return False
-    told = {**os.environ, EXIT: str(code), REASON: reason.replace("\0", "")}
-    try:
-        # Its output is none of ours: stdout carries the result of the run and nothing else.
-        done = subprocess.run(
-            words,
-            env=told,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            timeout=LONGEST_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("--on-failure %s: %s", command, error)
-        return False
-    if done.returncode:
-        log.warning("--on-failure %s: ended with %d", command, done.returncode)
-    return done.returncode == 0

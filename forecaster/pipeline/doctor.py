@@ -1,217 +1,314 @@
-"""Look at everything that a night needs, and say of each what is well or what to do."""
+"""`forecaster doctor`: checks of everything that a daily run needs; nothing is changed.
 
+`CHECKS` is the table of checks, in the order in which their findings should be fixed.
+"""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from forecaster import clock
+from packaging.requirements import Requirement
+
+from forecaster import clock, database
+from forecaster.data import sessions, store_rows
 from forecaster.data.sources import check_source
-from forecaster.errors import ExitCode, ForecasterError, UnknownNameError
-from forecaster.operations.run_log import last_beat
-from forecaster.pipeline import doctor_checks as checks
-from forecaster.settings import Home, resolve_home
+from forecaster.data.store import PriceStore
+from forecaster.errors import (
+    ArtifactError,
+    ExitCode,
+    ForecasterError,
+    StorageError,
+    UnknownNameError,
+    name_some,
+)
+from forecaster.operations.lock import holder
+from forecaster.operations.run_log import read_heartbeat
+from forecaster.pipeline.status import quarantined_tickers
+from forecaster.registry.champion_history import champion_statuses
+from forecaster.registry.registry_file import registry_path
+from forecaster.registry.versions import list_versions, verify
+from forecaster.settings import FetchSettings, Home, resolve_home
+from forecaster.settings.settings_sources import load_settings
 
 State = Literal["ok", "note", "bad"]
+
+LOW_DISK: Final = 2_000_000_000  # bytes
+FULL_DISK: Final = 200_000_000
+_CLOCK_SKEW: Final = timedelta(hours=1)
+_OLDEST_PYTHON: Final = (3, 11)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing looked at: well, worth a note, or bad; what was seen, and what to do.
+    """The result of one check: ok, a note, or bad; what was seen, and what to do.
 
-    `exit_code` is that of the error that a command would end in.
+    `exit_code` is that of the error that a command would end with.
     """
 
     subject: str
     state: State
     seen: str
     remedy: str = ""
-    exit_code: ExitCode = ExitCode.OK
+    exit_code: int = ExitCode.OK
 
 
-def examine(
-    *,
-    home: Home | None = None,
-    settings_error: ForecasterError | None = None,
-    offline: bool = False,
-) -> list[Finding]:
-    """Examine the machine and a home; nothing in the home is changed.
+def examine(*, home: Home | None = None, offline: bool = False) -> list[Finding]:
+    """Examine the machine and a home.
 
     Args:
         home: the workspace; None as the command line resolves it.
-        settings_error: what reading the settings ended in, if it failed.
-        offline: leave the network alone.
+        offline: skip the check of the source.
 
     Returns:
-        What was found, in the order in which it should be mended.
+        The findings, in the order in which they should be fixed.
     """
     where = resolve_home(home)
-    found = [_python(), *_packages(), _home(where), _disk(where), _settings(settings_error)]
-    found += [_clock(where), *_calendars(where), _store(where), *_doubts(where), _registry(where)]
-    found += [*_versions(where), _lock(where), _nights(where)]
-    return found if offline else [*found, _network()]
+    checks = [*CHECKS.items(), *([] if offline else [("source", _source)])]
+    return [finding for subject, check in checks for finding in _findings(subject, check, where)]
 
 
-def exit_code(findings: list[Finding]) -> ExitCode:
-    """Return the exit code of the first that is bad; 0 where none is."""
+def exit_code(findings: list[Finding]) -> int:
+    """Return the exit code of the first bad finding; 0 if there is none."""
     return next((one.exit_code for one in findings if one.state == "bad"), ExitCode.OK)
 
 
-def _python() -> Finding:
-    version, good = checks.python_version()
-    remedy = "" if good else "install Python 3.11 or newer"
-    return Finding(
+def _findings(
+    subject: str, check: Callable[[Path], Iterator[Finding]], home: Path
+) -> Iterator[Finding]:
+    """Run a check; an absent file is a note, any other error a bad finding."""
+    try:
+        yield from check(home)
+    except UnknownNameError as error:
+        yield Finding(subject=subject, state="note", seen=str(error))
+    except ForecasterError as error:
+        yield Finding(subject=subject, state="bad", seen=str(error), exit_code=error.exit_code)
+
+
+def _python(home: Path) -> Iterator[Finding]:
+    is_new = sys.version_info >= _OLDEST_PYTHON
+    yield Finding(
         subject="python",
-        state="ok" if good else "bad",
-        seen=version,
-        remedy=remedy,
+        state="ok" if is_new else "bad",
+        seen=f"{platform.python_version()} on {platform.machine()}",
+        remedy="" if is_new else "install Python 3.11 or newer",
         exit_code=ExitCode.BUG,
     )
 
 
-def _packages() -> Iterator[Finding]:
-    """One line for all that fit, one for each that does not."""
-    fitting, odd = checks.packages()
-    yield Finding(subject="packages", state="ok" if fitting else "note", seen=", ".join(fitting))
-    for name, needed, found in odd:
+def _packages(home: Path) -> Iterator[Finding]:
+    """Compare installed packages with the declared ones: one line for all that fit."""
+    fitting = [f"forecaster {importlib.metadata.version('forecaster')}"]
+    wrong = []
+    for text in importlib.metadata.requires("forecaster") or ():
+        wanted = Requirement(text)
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing, {wanted.specifier} is needed")
+            continue
+        if wanted.specifier.contains(found, prereleases=True):
+            fitting.append(f"{wanted.name} {found}")
+        else:
+            wrong.append(f"{wanted.name} {found}, {wanted.specifier} is needed")
+    yield Finding(subject="packages", state="ok", seen=", ".join(fitting))
+    for seen in wrong:
         yield Finding(
             subject="packages",
             state="bad",
-            seen=f"{name} {found or 'is missing'}, {needed} is needed",
+            seen=seen,
             remedy="pip install -c constraints.txt . in the checkout, or make setup",
             exit_code=ExitCode.BUG,
         )
 
 
-def _home(home: Path) -> Finding:
-    try:
-        checks.refuse_unwritable_home(home)
-    except ForecasterError as error:
-        return _bad("home", error)
-    if checks.is_open_to_others(home):
-        return Finding(
+def _home(home: Path) -> Iterator[Finding]:
+    for path in (store_rows.store_path(home), registry_path(home)):
+        if not home.is_dir() or path.parent.exists():
+            database.refuse_unwritable(home, path)
+        elif not os.access(home, os.W_OK):  # checked without creating any folder
+            database.refuse_unwritable(home, home / path.name)
+    if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding(
             subject="home",
             state="note",
             seen=f"{home}: others may write in it",
             remedy=f"chmod go-w {home}",
         )
-    return Finding(subject="home", state="ok", seen=str(home))
+    else:
+        yield Finding(subject="home", state="ok", seen=str(home))
 
 
-def _disk(home: Path) -> Finding:
-    free = checks.free_bytes(home)
-    state: State = "bad" if free < checks.TOO_LITTLE else "ok"
-    if state == "ok" and free < checks.LITTLE:
-        state = "note"
-    return Finding(
+def _disk(home: Path) -> Iterator[Finding]:
+    place = next(one for one in (home, *home.parents) if one.exists())
+    free = shutil.disk_usage(place).free
+    state: State = "bad" if free < FULL_DISK else "note" if free < LOW_DISK else "ok"
+    yield Finding(
         subject="disk",
         state=state,
         seen=f"{free / 1e9:.1f} GB free",
-        remedy="" if state == "ok" else "free some space; forecaster models prune, data/cache/",
+        remedy="" if state == "ok" else "free some space; forecaster models prune",
         exit_code=ExitCode.IO_ERROR,
     )
 
 
-def _settings(error: ForecasterError | None) -> Finding:
-    if error is not None:
-        return _bad("settings", error)
-    return Finding(subject="settings", state="ok", seen="forecaster config show lists them")
+def _settings(home: Path) -> Iterator[Finding]:
+    load_settings(home)
+    yield Finding(subject="settings", state="ok", seen="forecaster config show lists them")
 
 
-def _clock(home: Path) -> Finding:
-    now, newest = clock.now(), checks.newest_fetch(home)
-    behind = newest is not None and now < newest - checks.SKEW
-    return Finding(
+def _clock(home: Path) -> Iterator[Finding]:
+    now, newest = clock.now(), _newest_fetch(home)
+    is_behind = newest is not None and now < newest - _CLOCK_SKEW
+    yield Finding(
         subject="clock",
-        state="bad" if behind else "ok",
-        seen=f"{now:%Y-%m-%d %H:%M} UTC" + (f", before prices of {newest}" if behind else ""),
-        remedy="set the clock; nothing is forecast with a clock set back" if behind else "",
+        state="bad" if is_behind else "ok",
+        seen=f"{now:%Y-%m-%d %H:%M} UTC" + (f", before prices of {newest}" if is_behind else ""),
+        remedy="set the clock; nothing is forecast with a clock set back" if is_behind else "",
         exit_code=ExitCode.TRY_LATER,
     )
 
 
-def _calendars(home: Path) -> Iterator[Finding]:
+def _newest_fetch(home: Path) -> datetime | None:
     try:
-        found = checks.calendars(home, clock.now())
-    except ForecasterError as error:
-        yield _bad("calendars", error)
-        return
-    for name, last in found.items():
+        with PriceStore.open_for_reading(home) as store:
+            fetched = store.summary()["fetched_at"]
+    except ForecasterError:
+        return None
+    return datetime.fromisoformat(str(fetched.max())) if len(fetched) else None
+
+
+def _calendars(home: Path) -> Iterator[Finding]:
+    """Read the calendars of all stored tickers, or New York's if there are none."""
+    try:
+        with PriceStore.open_for_reading(home) as store:
+            names = {store.listing(ticker).calendar for ticker in store.tickers()}
+    except UnknownNameError:
+        names = set()
+    for name in sorted(names or {"XNYS"}):
+        last = sessions.last_final_session(name, clock.now())
         yield Finding(subject="calendar", state="ok", seen=f"{name}: last final session {last}")
 
 
-def _store(home: Path) -> Finding:
-    return _checked("store", lambda: checks.store(home))
+def _store(home: Path) -> Iterator[Finding]:
+    with PriceStore.open_for_reading(home) as opened:
+        names, path = opened.tickers(), opened.path
+    yield _intact("store", path, f"{len(names):,} tickers")
 
 
-def _registry(home: Path) -> Finding:
-    return _checked("registry", lambda: checks.registry(home))
-
-
-def _checked(subject: str, look: Callable[[], str]) -> Finding:
-    """Say what was seen; there being nothing yet is worth a note, being damaged is bad."""
-    try:
-        return Finding(subject=subject, state="ok", seen=look())
-    except UnknownNameError as error:
-        return Finding(subject=subject, state="note", seen=str(error))
-    except ForecasterError as error:
-        return _bad(subject, error)
-
-
-def _doubts(home: Path) -> Iterator[Finding]:
-    held = checks.held(home)
-    if held:
+def _quarantine(home: Path) -> Iterator[Finding]:
+    found = quarantined_tickers(home)
+    if found:
         yield Finding(
             subject="prices",
             state="note",
-            seen=f"{len(held):,} bars in quarantine: {', '.join(sorted(set(held))[:5])}",
+            seen=f"{len(found):,} bars in quarantine: {name_some(sorted(set(found)))}",
             remedy="forecaster data quarantine list, then release or drop",
         )
 
 
+def _registry(home: Path) -> Iterator[Finding]:
+    path = registry_path(home)
+    if not path.exists():
+        raise UnknownNameError("none yet; run: forecaster train, or forecaster retrain")
+    names = [one.name for one in champion_statuses(home)]
+    yield _intact("registry", path, f"models {', '.join(names) or 'none'}")
+
+
+def _intact(subject: str, path: Path, content: str) -> Finding:
+    """Read every page of a database.
+
+    Raises:
+        StorageError: it is corrupt.
+    """
+    wrong = database.integrity_error(path)
+    if wrong:
+        raise StorageError(
+            f"{path}: corrupt: {wrong}. Restore a backup, or save what is readable with "
+            f"`sqlite3 {path} .recover`."
+        )
+    seen = f"{content}, {path.stat().st_size / 1e6:.1f} MB, intact"
+    return Finding(subject=subject, state="ok", seen=seen)
+
+
 def _versions(home: Path) -> Iterator[Finding]:
-    whole, damaged, champions = checks.versions(home)
-    yield Finding(subject="versions", state="ok", seen=f"{whole} whole{_named(champions)}")
-    for name, error in damaged.items():
-        crowned = name in champions.values()
+    """Verify every version; a corrupt champion is bad, another corrupt version a note."""
+    names, corrupt = list_versions(home), {}
+    for name in names:
+        try:
+            verify(home, name)
+        except ArtifactError as error:
+            corrupt[name] = str(error)
+    try:
+        champions = {one.name: one.champion for one in champion_statuses(home)}
+    except ForecasterError:
+        champions = {}
+    listed = ", ".join(f"{name}: {one or 'the baseline'}" for name, one in champions.items())
+    seen = f"{len(names) - len(corrupt)} intact" + (f"; champion of {listed}" if listed else "")
+    yield Finding(subject="versions", state="ok", seen=seen)
+    for name, text in corrupt.items():
+        is_champion = name in champions.values()
         yield Finding(
             subject="versions",
-            state="bad" if crowned else "note",
-            seen=f"{'champion ' if crowned else ''}{error}",
+            state="bad" if is_champion else "note",
+            seen=f"{'champion ' if is_champion else ''}{text}",
             remedy=f"forecaster models rollback, or remove models/{name}",
             exit_code=ExitCode.BAD_DATA,
         )
 
 
-def _named(champions: dict[str, str | None]) -> str:
-    told = [f"{name}: {version or 'the baseline'}" for name, version in champions.items()]
-    return f"; champion of {', '.join(told)}" if told else ""
-
-
-def _lock(home: Path) -> Finding:
-    who = checks.who_writes(home)
-    return Finding(subject="lock", state="note" if who else "ok", seen=who or "nobody is writing")
-
-
-def _nights(home: Path) -> Finding:
-    last = last_beat(home)
-    if last is None:
-        return Finding(
-            subject="nights",
-            state="note",
-            seen="no night was done yet",
-            remedy="forecaster schedule",
-        )
-    hours = (clock.now() - last).total_seconds() / 3600
-    return Finding(
-        subject="nights", state="ok", seen=f"the last good run ended {hours:.1f} hours ago"
+def _lock(home: Path) -> Iterator[Finding]:
+    found = holder(home)
+    yield Finding(
+        subject="lock", state="note" if found else "ok", seen=found or "no process is writing"
     )
 
 
-def _network() -> Finding:
-    return _checked("network", lambda: check_source("yahoo"))
+def _daily_runs(home: Path) -> Iterator[Finding]:
+    last = read_heartbeat(home)
+    if last is None:
+        yield Finding(
+            subject="daily run",
+            state="note",
+            seen="none has ended well yet",
+            remedy="forecaster schedule",
+        )
+    else:
+        hours = (clock.now() - last).total_seconds() / 3600
+        seen = f"the last good run ended {hours:.1f} hours ago"
+        yield Finding(subject="daily run", state="ok", seen=seen)
 
 
-def _bad(subject: str, error: ForecasterError) -> Finding:
-    """Turn an error into a finding; its sentence carries the remedy."""
-    return Finding(subject=subject, state="bad", seen=str(error), exit_code=error.exit_code)
+def _source(home: Path) -> Iterator[Finding]:
+    """Ask the source of the settings for a few bars; nothing is stored."""
+    try:
+        settings = load_settings(home).fetch
+    except ForecasterError:  # a finding of its own
+        settings = FetchSettings()
+    yield Finding(subject="source", state="ok", seen=check_source(settings.source))
+
+
+CHECKS: Final[dict[str, Callable[[Path], Iterator[Finding]]]] = {
+    "python": _python,
+    "packages": _packages,
+    "home": _home,
+    "disk": _disk,
+    "settings": _settings,
+    "clock": _clock,
+    "calendar": _calendars,
+    "store": _store,
+    "prices": _quarantine,
+    "registry": _registry,
+    "versions": _versions,
+    "lock": _lock,
+    "daily run": _daily_runs,
+}

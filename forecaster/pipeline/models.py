@@ -1,6 +1,6 @@
-"""The registry as a person sees it: versions with their status, two side by side, changes by hand.
+"""`forecaster models`: versions with their status, a comparison of two, changes by hand.
 
-Whatever changes something is the home's only writer while it does.
+Every change takes the writers' lock of the home.
 """
 
 import json
@@ -31,7 +31,7 @@ __all__ = [
     "VERSION_COLUMNS",
     "ChampionStatus",
     "Shown",
-    "champions",
+    "champion_statuses",
     "compare_versions",
     "promote_by_hand",
     "prune_by_hand",
@@ -48,7 +48,7 @@ VERSION_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One version: its manifest, verified, and what the registry knows of it, if anything."""
+    """One version: its verified manifest, its registry entry, if any, and its decisions."""
 
     manifest: Manifest
     entry: Registered | None
@@ -56,24 +56,19 @@ class Shown:
 
 
 def version_table(home: Path) -> pd.DataFrame:
-    """List every version, oldest first; a damaged one is listed as such, not left out.
+    """List every version, oldest first; a corrupt one is listed as such.
 
     Raises:
         SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is damaged.
+        StorageError: the registry is corrupt.
         UnknownNameError: there is no such home.
     """
     if not home.is_dir():
         raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
     known = registered(home)
     rows = [{**_row(home, name), **_entry(known.get(name))} for name in list_versions(home)]
-    # Objects, so that a count stays whole beside the gap of a damaged version.
+    # Objects, so that counts stay integers beside the missing ones of a corrupt version.
     return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
-
-
-def champions(home: Path) -> list[ChampionStatus]:
-    """Tell who is champion of each model name; see `registry/standing.py`."""
-    return champion_statuses(home)
 
 
 def _entry(entry: Registered | None) -> dict[str, object]:
@@ -85,7 +80,7 @@ def _row(home: Path, name: str) -> dict[str, object]:
         manifest = read_manifest(home, name)
         load_weights(home, manifest)
     except ArtifactError:
-        return {"version": name, "state": "damaged"}
+        return {"version": name, "state": "corrupt"}
     return {
         "version": name,
         "model": manifest.network.model,
@@ -93,15 +88,15 @@ def _row(home: Path, name: str) -> dict[str, object]:
         "tickers": len(manifest.data.tickers),
         "lookback": str(manifest.network.lookback),
         "validation_until": str(manifest.data.blocks.validation_until),
-        "state": "good",
+        "state": "intact",
     }
 
 
 def shown_version(home: Path, version: str | None) -> Shown:
-    """Read a version, or the newest, with every file checked, and what was decided of it.
+    """Read a version, or the newest, verify every file, and find its decisions.
 
     Raises:
-        ArtifactError: a file is damaged.
+        ArtifactError: a file is corrupt.
         UnknownNameError: no such version.
     """
     manifest = find_version(home, version)
@@ -121,18 +116,18 @@ def shown_version(home: Path, version: str | None) -> Shown:
 
 
 def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
-    """Lay two versions side by side: what differs between them, then their select scores.
+    """Compare two versions: their differences in settings, data and validation scores.
 
     Returns:
-        A row per fact: `what`, and a column for each version; empty where one has no such fact.
+        A row per fact: `what`, and a column for each version; empty if one has no such fact.
 
     Raises:
-        ArtifactError: one is damaged.
+        ArtifactError: one is corrupt.
         UnknownNameError: no such version.
         UsageError: both are the same.
     """
     if one == other:
-        raise UsageError(f"{one}: name two versions; both are the same.")
+        raise UsageError(f"{one}: give two versions; both are the same.")
     known = registered(home)
     left, right = (_facts(verify(home, name), known.get(name)) for name in (one, other))
     names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
@@ -141,7 +136,7 @@ def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
 
 
 def _facts(manifest: Manifest, entry: Registered | None) -> dict[str, Any]:
-    """Flatten a manifest to what two versions are compared by."""
+    """Return the facts by which two versions are compared."""
     data, blocks = manifest.data, manifest.data.blocks
     settings = {name: value for name, value in manifest.training.items() if name != "validations"}
     return {
@@ -168,16 +163,16 @@ def _facts(manifest: Manifest, entry: Registered | None) -> dict[str, Any]:
 def promote_by_hand(
     version: str, *, name: str | None = None, reason: str = "", home: Home | None = None
 ) -> ChampionStatus:
-    """Make a version champion although no gate has asked for it; its files are verified.
+    """Make a version champion without a promotion test; its files are verified.
 
     Args:
         version: which.
         name: of which model name; None for the one it is registered for, or its targets.
-        reason: kept beside the decision.
+        reason: stored with the decision.
         home: the workspace; None as the command line resolves it.
 
     Raises:
-        ArtifactError: it is damaged.
+        ArtifactError: it is corrupt.
         TryLaterError: another process is writing.
         UnknownNameError: no such version.
         UsageError: it is registered under another name.
@@ -198,31 +193,31 @@ def rollback_by_hand(
 
     Args:
         name: of which model name; None where only one has a champion.
-        reason: kept beside the decision.
+        reason: stored with the decision.
         home: the workspace; None as the command line resolves it.
 
     Raises:
         TryLaterError: another process is writing.
-        UnknownNameError: nobody but the baseline is champion.
+        UnknownNameError: the baseline is champion everywhere.
         UsageError: several names have champions, and none is given.
     """
     where = resolve_home(home)
-    reigning = [one.name for one in champion_statuses(where) if one.champion]
-    if name is None and len(reigning) > 1:
+    with_champion = [one.name for one in champion_statuses(where) if one.champion]
+    if name is None and len(with_champion) > 1:
         raise UsageError(
-            f"{', '.join(reigning)}: each has a champion; name one, such as --name {reigning[0]}."
+            f"{', '.join(with_champion)}: each has a champion; choose one, such as --name "
+            f"{with_champion[0]}."
         )
-    if not reigning:
+    if not with_champion:
         raise UnknownNameError(
-            "No version is champion of anything; there is nothing to return from. See: forecaster "
-            "models list"
+            "No version is champion; there is nothing to roll back. See: forecaster models list"
         )
     with writer(where, "forecaster models rollback"):
-        return rollback(where, name or reigning[0], reason or "by hand")
+        return rollback(where, name or with_champion[0], reason or "by hand")
 
 
 def prune_by_hand(keep: int, *, dry_run: bool = False, home: Home | None = None) -> tuple[str, ...]:
-    """Remove the oldest versions but those in use; see `registry/pruning.py`.
+    """Remove the oldest versions except those in use; see `registry/pruning.py`.
 
     Raises:
         TryLaterError: another process is writing.

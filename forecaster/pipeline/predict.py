@@ -16,8 +16,8 @@ from forecaster.forecasting.next_session import (
     forecast_next_session,
     load_forecaster,
 )
-from forecaster.operations.due_sessions import accepted_age
-from forecaster.operations.forecast_recording import Maker, recorded
+from forecaster.operations.due_sessions import check_age
+from forecaster.operations.forecast_recording import record_by_hand
 from forecaster.registry.champion import (
     Choice,
     find_champion,
@@ -41,7 +41,7 @@ def predict(
     home: Home | None = None,
     as_of: date | None = None,
     settings: PredictSettings | None = None,
-    record_as: Maker | None = "by-hand",
+    record: bool = True,
 ) -> Prediction:
     """Forecast the session after each ticker's last final bar, and record it.
 
@@ -56,9 +56,8 @@ def predict(
         home: the workspace; None as the command line resolves it.
         as_of: forecast as after the close of this day; None for now.
         settings: when to refuse; None for the defaults.
-        record_as: who makes these forecasts, for the forecast log of the home; None to record
-            nothing. Forecasts from a caller's own bars are not recorded. Those by hand are
-            returned even where they cannot be recorded.
+        record: whether to record the forecasts in the forecast log of the home. Those from a
+            caller's own bars never are. Those that cannot be recorded are returned all the same.
 
     Returns:
         One row per ticker and target. `forecast` and the quantiles are in the target's
@@ -84,8 +83,7 @@ def predict(
         model = load_forecaster(where, choice.manifest, targets)
         part = forecast_next_session(model, choice.name, targets, request)
         part = replace(part, troubles=(choice.trouble,) if choice.trouble else ())
-        recording = bars is None and record_as is not None
-        parts.append(recorded(where, part, record_as) if recording and record_as else part)
+        parts.append(record_by_hand(where, part) if record and bars is None else part)
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
@@ -107,7 +105,7 @@ def _check_age(choice: Choice, request: ForecastRequest, most: int) -> None:
     if choice.manifest is not None:
         calendars = {history.listing.calendar for history in request.histories}
         newest = max(history.bars["session"].iloc[-1] for history in request.histories).date()
-        accepted_age(choice.manifest, calendars, newest, most)
+        check_age(choice.manifest, calendars, newest, most)
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:

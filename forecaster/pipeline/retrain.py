@@ -1,51 +1,84 @@
-"""Every night that is due, in order: `forecaster retrain`, at any hour, as often as one likes."""
+"""`forecaster retrain`: the daily runs of all due sessions, at any hour, any number of times."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
+from forecaster.data.exchanges import calendar_for
+from forecaster.data.history import normalise_tickers
 from forecaster.data.ingest import FetchReport
 from forecaster.data.sources import Source
-from forecaster.errors import ExitCode, ForecasterError, UnknownNameError
+from forecaster.data.store import PriceStore
+from forecaster.errors import (
+    ExitCode,
+    ForecasterError,
+    SourceDownError,
+    TryLaterError,
+    UnknownNameError,
+    name_some,
+)
 from forecaster.operations import due_sessions
-from forecaster.operations.due_sessions import Due, StoreState
-from forecaster.operations.late_bars import ask_again, lacking
+from forecaster.operations.due_sessions import (
+    Due,
+    SessionWork,
+    StoreState,
+    find_due,
+    newest_final,
+    store_state,
+)
 from forecaster.operations.lock import writer
-from forecaster.operations.run_log import RunLog, beat, run_log
+from forecaster.operations.run_log import RunLog, run_log, write_heartbeat
 from forecaster.pipeline.data_check import check_prices
 from forecaster.pipeline.fetch import fetch
+from forecaster.registry.champion import champion_of
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
 
 if TYPE_CHECKING:
-    from forecaster.operations.daily_run import SessionReport, SessionWork
-    from forecaster.operations.retraining import Plan
+    from forecaster.operations.daily_run import SessionReport
 
 log = logging.getLogger(__name__)
 
-# The session's forecasts are there.
-_WELL: Final = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.NO_DECISION)
+_FORECASTS_MADE: Final = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.NO_DECISION)
+_SOURCE_FAILS: Final = (SourceDownError, TryLaterError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do, as far as calendars and stored bars show.
+
+    `fetch` are the tickers to ask the source for, `sessions` those whose bars are stored,
+    `expected` those that a fetch should bring; `challenger` is waiting for its promotion test,
+    `train` is why a training is due.
+    """
+
+    fetch: tuple[str, ...]
+    sessions: tuple[date, ...]
+    expected: tuple[date, ...]
+    champion: str
+    challenger: str | None
+    train: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainReport:
-    """What a run did: its nights, oldest first; what it would do, after `dry_run`.
+    """What a run did: its sessions, oldest first; what it would do, after `dry_run`.
 
-    `late` are tickers whose bar of the last night came only now; they were forecast from it.
-    `waiting_for` is a final session of which no bar has come. `exit_code` and `reason` tell the
-    gravest trouble; 0 and "" where there is none.
+    `late` are tickers whose bar of the last session came only now; they were forecast from it.
+    `waiting_for` is a final session without any bar. `exit_code` and `reason` are those of the
+    worst trouble; 0 and "" if there is none.
     """
 
     name: str
     sessions: "tuple[SessionReport, ...]" = ()
     late: tuple[str, ...] = ()
-    plan: "Plan | None" = None
+    plan: Plan | None = None
     waiting_for: date | None = None
-    exit_code: ExitCode = ExitCode.OK
+    exit_code: int = ExitCode.OK
     reason: str = ""
 
 
@@ -60,31 +93,31 @@ def retrain(
     dry_run: bool = False,
     source: Source | None = None,
 ) -> RetrainReport:
-    """Do all nights since the last one that was done, or on the first run the newest alone.
+    """Run all sessions since the last finished one, or on the first run the newest alone.
 
-    A night forecasts with the champion, scores what came, and every so many sessions trains a
-    challenger and lets the gate decide. What is done is never done again: a second run does
-    nothing. A run that was killed or stopped is taken up where it was.
+    A session's run forecasts with the champion, scores past forecasts, and every so many sessions
+    trains a challenger and makes its promotion test. Idempotent: a second run does nothing. An
+    interrupted run is resumed.
 
     Args:
         tickers: which; none means all in the store.
-        settings: of fetching, training and the night; None for the defaults.
+        settings: of fetching, training and the daily run; None for the defaults.
         name: of the model; None for its targets.
         home: the workspace; None as the command line resolves it.
         as_of: as if this were the last day known; prices are then taken as they are stored.
         no_fetch: take prices as they are stored.
-        dry_run: only tell what would be done; nothing is written.
-        source: a source to use instead of the one that the settings name.
+        dry_run: only return the plan; nothing is written.
+        source: a source to use instead of the one in the settings.
 
     Returns:
         What was done. Troubles that leave the forecasts intact are in its exit code.
 
     Raises:
-        CannotWriteError: the home is missing or read-only; found out before any work.
-        StorageError: the disk failed; the next run goes on.
-        TryLaterError: another process writes, the source limits our rate and nothing could be
+        CannotWriteError: the home is missing or read-only; raised before any work.
+        StorageError: the disk failed; the next run resumes.
+        TryLaterError: another process is writing, the source limits our rate and nothing could be
             done without it, or the clock is behind the stored prices.
-        SourceDownError: likewise of a source that does not answer.
+        SourceDownError: likewise if the source does not answer.
         UnknownNameError: there are no prices.
         UsageError: a malformed ticker or name, `as_of` in the future.
     """
@@ -92,12 +125,11 @@ def retrain(
     where = resolve_home(home)
     name = check_name(name or ",".join(settings.train.target))
     clock.check_as_of(as_of)
-    wanted = [tickers] if isinstance(tickers, str) else list(tickers)
     run = _Run(
         home=where,
         name=name,
         settings=settings,
-        tickers=tuple(wanted),
+        tickers=tuple(normalise_tickers(tickers)),
         as_of=as_of,
         fetches=as_of is None and not no_fetch,
         source=source,
@@ -106,18 +138,18 @@ def retrain(
         return RetrainReport(name=name, plan=run.plan())
     with writer(where, "forecaster retrain"), run_log(where) as journal:
         try:
-            report = run.all_nights(journal)
+            report = run.all_sessions(journal)
         except ForecasterError as error:
             journal.write("stopped", name=name, exit_code=error.exit_code, reason=str(error))
             raise
-    if report.exit_code in _WELL:
-        beat(where)
+    if report.exit_code in _FORECASTS_MADE:
+        write_heartbeat(where)
     return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """One run: what was asked for, unpacked."""
+    """One run: its arguments, resolved."""
 
     home: Path
     name: str
@@ -127,34 +159,53 @@ class _Run:
     fetches: bool
     source: Source | None
 
-    def plan(self) -> "Plan":
-        """Tell what would be done, from calendars and what is stored."""
-        from forecaster.operations.retraining import plan_sessions
-
-        stored = due_sessions.held(self.home, self.tickers)
-        due, wanted = self._due(stored), self._to_fetch(stored)
-        if wanted is None and self.fetches:
-            wanted = lacking(self.home, self.name, stored, due) or None
-        return plan_sessions(
-            self.home,
-            self.name,
-            self.settings,
-            stored,
-            due,
-            asked=due_sessions.asked(self.tickers),
-            fetches=wanted,
+    def plan(self) -> Plan:
+        """Return what would be done."""
+        from forecaster.operations.retraining import (
+            TrainingDay,
+            training_due,
+            untested_challenger,
         )
 
-    def all_nights(self, journal: RunLog) -> RetrainReport:
-        """Fetch what is missing, then do one night after another."""
+        stored = store_state(self.home, self.tickers)
+        due, wanted = self._due(stored), self._to_fetch(stored)
+        new = sorted(set(self.tickers) - set(stored.tickers))
+        calendars = (*stored.calendars.values(), *map(calendar_for, new))
+        expected = () if wanted is None else _expected(calendars, due)
+        if wanted is None:
+            wanted = self._lacking(stored, due)
+        elif not wanted:
+            wanted = stored.tickers
+        manifest, challenger, train = champion_of(self.home, self.name).manifest, None, None
+        if due.sessions or expected:
+            training = TrainingDay(
+                home=self.home,
+                name=self.name,
+                day=(*due.sessions, *expected)[-1],
+                tickers=stored.tickers,
+                calendars=calendars,
+            )
+            challenger = untested_challenger(training, record=False)
+            train = training_due(training, self.settings.retrain.every, ())
+        return Plan(
+            fetch=wanted,
+            sessions=due.sessions,
+            expected=expected,
+            champion=manifest.version if manifest else "baseline",
+            challenger=challenger,
+            train=train,
+        )
+
+    def all_sessions(self, journal: RunLog) -> RetrainReport:
+        """Fetch missing bars, then run one session after another."""
         check_registry(self.home)
-        stored = due_sessions.held(self.home, self.tickers)
+        stored = store_state(self.home, self.tickers)
         due_sessions.refuse_clock_set_back(stored)
         fetched, trouble = None, None
         wanted = self._to_fetch(stored)
         if wanted is not None:
             fetched, trouble = self._fetch(wanted)
-            stored = due_sessions.held(self.home, self.tickers)
+            stored = store_state(self.home, self.tickers)
         if not stored.newest:
             if fetched is not None:
                 fetched.raise_failures()
@@ -164,23 +215,33 @@ class _Run:
         due = self._due(stored)
         if due.left_out:
             log.warning(
-                "%d nights before %s are too long ago and left out (retrain.catch_up = %d)",
+                "%d sessions before %s are too long ago and left out (retrain.catch_up = %d)",
                 *(due.left_out, due.sessions[0], self.settings.retrain.catch_up),
             )
         if due.sessions and fetched is not None:
             self._check()
-        reports = [self._night(stored, day, journal) for day in due.sessions]
-        report = self._told(stored, due, reports, fetched, trouble)
-        return replace(report, late=self._made_up_for(stored, due, journal))
+        reports = tuple(self._session(stored, day, journal) for day in due.sessions)
+        waiting = due.newest if due.is_waiting else None
+        if waiting and self.as_of is None:
+            log.warning("no bar of %s has come yet; the next run asks again", waiting)
+        code, reason = self._worst(stored, waiting is not None, reports, fetched, trouble)
+        return RetrainReport(
+            name=self.name,
+            sessions=reports,
+            late=self._late_bars(stored, due, journal),
+            waiting_for=waiting,
+            exit_code=code,
+            reason=reason if code else "",
+        )
 
-    def _night(self, stored: StoreState, day: date, journal: RunLog) -> "SessionReport":
-        # Torch is imported here and not before: most runs of an hourly cron find no night.
+    def _session(self, stored: StoreState, day: date, journal: RunLog) -> "SessionReport":
+        # Torch is imported only here: most runs of an hourly cron have no session to do.
         from forecaster.operations.daily_run import run_session
 
-        log.info("night   %s", day)
+        log.info("session %s", day)
         report = run_session(self._work(stored), day)
         journal.write(
-            "night",
+            "session",
             name=self.name,
             session=day,
             exit_code=report.exit_code,
@@ -189,23 +250,32 @@ class _Run:
         )
         return report
 
-    def _made_up_for(self, stored: StoreState, due: Due, journal: RunLog) -> tuple[str, ...]:
-        """Ask again for bars that the last night lacked, if there was nothing else to do."""
-        wanted = lacking(self.home, self.name, stored, due) if self.fetches else ()
+    def _late_bars(self, stored: StoreState, due: Due, journal: RunLog) -> tuple[str, ...]:
+        """Fetch bars that the last session lacked, if nothing else was due; forecast from them."""
+        wanted = self._lacking(stored, due)
         if not wanted or due.last is None:
             return ()
-        ask_again(wanted, self._fetch)
-        if set(wanted) <= set(due_sessions.silent_for(self.home, stored, due.last)):
+        for ticker in wanted:  # one by one, without warnings: the session's run has reported them
+            fetched, trouble = self._fetch((ticker,))
+            failed = fetched.failures.get(ticker) if fetched is not None else trouble
+            if failed:
+                log.info("%s", failed)
+            if isinstance(failed, _SOURCE_FAILS):
+                break
+        if set(wanted) <= set(due_sessions.missed_sessions(self.home, stored, due.last)):
             return ()
-        from forecaster.operations.late_bars import forecast_latecomers
+        from forecaster.operations.daily_run import forecast_late_bars
 
-        late = forecast_latecomers(self._work(stored), due.last, wanted)
+        late = forecast_late_bars(self._work(stored), due.last, wanted)
         journal.write("late bars", name=self.name, session=due.last, tickers=late)
         return late
 
-    def _work(self, stored: StoreState) -> "SessionWork":
-        from forecaster.operations.daily_run import SessionWork
+    def _lacking(self, stored: StoreState, due: Due) -> tuple[str, ...]:
+        if not self.fetches:
+            return ()
+        return due_sessions.lacking_bars(self.home, self.name, stored, due)
 
+    def _work(self, stored: StoreState) -> SessionWork:
         return SessionWork(
             home=self.home,
             name=self.name,
@@ -214,87 +284,90 @@ class _Run:
             is_replay=self.as_of is not None,
         )
 
-    def _told(
+    def _worst(
         self,
         stored: StoreState,
-        due: Due,
-        reports: "list[SessionReport]",
+        is_waiting: bool,
+        reports: "tuple[SessionReport, ...]",
         fetched: FetchReport | None,
         trouble: ForecasterError | None,
-    ) -> RetrainReport:
-        """Sum up; a source that failed matters where a night waits for it."""
+    ) -> tuple[int, str]:
+        """Return the worst exit code and its reason; a source's failure counts while waiting."""
         codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
-        code, reason = max(codes, key=lambda pair: pair[0], default=(ExitCode.OK, ""))
-        waiting = due.newest if due.is_waiting else None
-        if waiting and trouble:
-            code, reason = max((code, reason), (trouble.exit_code, str(trouble)))
-        elif waiting and fetched is not None and fetched.failures:
-            code, reason = max((code, reason), _first_failure(fetched))
-        lost = sorted(set(due_sessions.asked(self.tickers)) - set(stored.tickers))
-        if lost:
-            code, reason = max(
-                (code, reason), (ExitCode.PARTIAL, f"no prices of {', '.join(lost)}")
-            )
-        if waiting and self.as_of is None:
-            log.warning("no bar of %s has come yet; the next run asks again", waiting)
-        return RetrainReport(
-            name=self.name,
-            sessions=tuple(reports),
-            waiting_for=waiting,
-            exit_code=code,
-            reason=reason if code else "",
-        )
+        worst = max(codes, key=lambda pair: pair[0], default=(int(ExitCode.OK), ""))
+        if is_waiting and trouble:
+            worst = max(worst, (trouble.exit_code, str(trouble)))
+        elif is_waiting and fetched is not None:
+            worst = max(worst, _first_failure(fetched))
+        absent = sorted(set(self.tickers) - set(stored.tickers))
+        if absent:
+            worst = max(worst, (int(ExitCode.PARTIAL), f"no prices of {', '.join(absent)}"))
+        return worst
 
     def _due(self, stored: StoreState) -> Due:
-        catch_up = self.settings.retrain.catch_up
-        return due_sessions.due(self.home, self.name, stored, self.as_of, catch_up)
+        return find_due(self.home, self.name, stored, self.as_of, self.settings.retrain.catch_up)
 
     def _to_fetch(self, stored: StoreState) -> tuple[str, ...] | None:
-        """Name what the source is asked for: all (none named), new tickers, or None for nothing."""
+        """Return the tickers to fetch: none means all, None means that nothing is fetched."""
         if not self.fetches:
             return None
-        newest = due_sessions.newest_final(stored.calendars.values())
-        done = self._due(stored).last
+        newest, done = newest_final(stored.calendars.values()), self._due(stored).last
         if not stored.newest or (newest is not None and (done is None or done < newest)):
             return self.tickers
-        unknown = set(due_sessions.asked(self.tickers)) - set(stored.tickers)
-        return tuple(sorted(unknown)) or None
+        return tuple(sorted(set(self.tickers) - set(stored.tickers))) or None
 
     def _fetch(self, tickers: tuple[str, ...]) -> tuple[FetchReport | None, ForecasterError | None]:
-        """Fetch; whatever the source does, what is stored can still be forecast from."""
+        """Fetch; if the source fails, stored bars can still be forecast from."""
         chosen = self.settings.fetch.source
-        if not (tickers or self.source or due_sessions.comes_from(self.home, chosen)):
+        if not (tickers or self.source or _comes_from(self.home, chosen)):
             log.info("fetch   nothing stored comes from %s", chosen)
             return None, None
         try:
-            return (
-                fetch(
-                    tickers,
-                    settings=self.settings.fetch,
-                    home=self.home,
-                    source=self.source,
-                    on_ticker=lambda one, number, of: log.info("fetch   %d/%d %s", number, of, one),
-                ),
-                None,
+            report = fetch(
+                tickers,
+                settings=self.settings.fetch,
+                home=self.home,
+                source=self.source,
+                on_ticker=lambda one, number, of: log.info("fetch   %d/%d %s", number, of, one),
             )
-        except due_sessions.SOURCE_FAILS as error:
+        except _SOURCE_FAILS as error:
             log.warning("%s", error)
             return None, error
+        return report, None
 
     def _check(self) -> None:
-        """Hold the stored prices against every rule; a person is told, and nothing stops."""
+        """Check the stored prices against every rule; errors are warned of and stop nothing."""
         found = check_prices(self.tickers, home=self.home)
         errors = found.table[found.table["severity"] == "error"]
         if len(errors):
             names = sorted(set(errors["ticker"]))
             log.warning(
                 "check   %d errors in %s; see: forecaster data check",
-                len(errors),
-                ", ".join(names[:5]),
+                *(len(errors), name_some(names)),
             )
 
 
-def _first_failure(fetched: FetchReport) -> tuple[ExitCode, str]:
+def _comes_from(home: Path, source: str) -> bool:
+    """Whether any stored bar comes from a source, or nothing is stored yet."""
+    try:
+        with PriceStore.open_for_reading(home) as store:
+            return bool(store.tickers(source)) or not store.tickers()
+    except UnknownNameError:
+        return True
+
+
+def _expected(calendars: Sequence[str], due: Due) -> tuple[date, ...]:
+    """List the final sessions without stored bars; if none was ever run, the newest."""
+    newest = newest_final(calendars)
+    if newest is None:
+        return ()
+    known = [*due.sessions, *([due.last] if due.last else [])]
+    if not known:
+        return (newest,)
+    return tuple(due_sessions.session_dates(calendars, max(known), newest))
+
+
+def _first_failure(fetched: FetchReport) -> tuple[int, str]:
     try:
         fetched.raise_failures()
     except ForecasterError as error:

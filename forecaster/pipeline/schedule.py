@@ -1,4 +1,4 @@
-"""What cron or systemd has to be told, so that every night is done; text in, text out.
+"""`forecaster schedule`: the cron line or systemd units of the scheduled daily run.
 
 Every path is absolute and every word quoted: cron starts with hardly any environment.
 """
@@ -15,14 +15,14 @@ from typing import Final
 from forecaster.data.history import normalise_tickers
 from forecaster.errors import ExitCode, UnknownNameError, UsageError
 
-LONGEST: Final = "6h"  # of one run; a training that is stopped goes on in the next
+TIMEOUT: Final = "6h"  # of one run; a training that is stopped resumes in the next
 MINUTES: Final = 60
 # The session's forecasts are there, or the next run makes up for it.
 _SUCCESS: Final = f"{ExitCode.PARTIAL} {ExitCode.NO_DECISION} {ExitCode.TRY_LATER}"
 
 
 def schedule_command(home: Path, tickers: Sequence[str] = ()) -> list[str]:
-    """Return the words that do the nights: the same that `make nightly` runs.
+    """Return the command of the daily run, word by word; `make daily` runs the same.
 
     Raises:
         UnknownNameError: there is no such home.
@@ -37,18 +37,18 @@ def schedule_command(home: Path, tickers: Sequence[str] = ()) -> list[str]:
 
 
 def cron_text(home: Path, tickers: Sequence[str] = (), at: tuple[int, int] | None = None) -> str:
-    """Write a crontab's line: every hour, or at an hour and minute of the machine's zone.
+    """Return a crontab line: every hour, or at an hour and minute of the machine's time zone.
 
-    Percent signs are escaped, which cron would turn into new lines.
+    Percent signs are escaped: cron would turn them into new lines.
     """
     minute, hour = (at[1], str(at[0])) if at else (_minute(home), "*")
-    words = [*_gently(), *schedule_command(home, tickers)]
+    words = [*_low_priority(), *schedule_command(home, tickers)]
     command = " ".join(map(shlex.quote, words)).replace("%", r"\%")
     return f"{minute} {hour} * * * {command}\n"
 
 
 def systemd_text(home: Path, tickers: Sequence[str] = (), at: tuple[int, int] | None = None) -> str:
-    """Write a user's service and timer, one after the other, each under the name of its file."""
+    """Return a user's service and timer, one after the other, each under its file name."""
     command = " ".join(map(_unit_word, schedule_command(home, tickers)))
     when = f"*-*-* {at[0]:02}:{at[1]:02}:00" if at else "hourly"
     return f"""\
@@ -62,7 +62,7 @@ Type=oneshot
 ExecStart={command}
 SuccessExitStatus={_SUCCESS}
 Nice=10
-TimeoutStartSec={LONGEST}
+TimeoutStartSec={TIMEOUT}
 ProtectSystem=strict
 ReadWritePaths={_unit_word(str(home))}
 PrivateTmp=yes
@@ -72,7 +72,7 @@ UMask=0077
 
 # ~/.config/systemd/user/forecaster.timer
 [Unit]
-Description=Next-session forecasts, whenever a session is final
+Description=Next-session forecasts once a session is final
 
 [Timer]
 OnCalendar={when}
@@ -85,10 +85,10 @@ WantedBy=timers.target
 
 
 def hour_and_minute(text: str) -> tuple[int, int]:
-    """Read HH:MM.
+    """Parse HH:MM.
 
     Raises:
-        UsageError: it is none.
+        UsageError: malformed.
     """
     hour, _, minute = text.partition(":")
     if not (hour.isdecimal() and minute.isdecimal() and int(hour) < 24 and int(minute) < MINUTES):
@@ -97,29 +97,29 @@ def hour_and_minute(text: str) -> tuple[int, int]:
 
 
 def unseen_variables(environment: Mapping[str, str]) -> list[str]:
-    """Name the variables set here that count for a run and that cron will not hand on."""
-    counts = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
+    """List the variables set here that matter to a run and that cron does not pass on."""
+    relevant = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
     return sorted(
         name
         for name, value in environment.items()
         if value
         and name != "FORECASTER_HOME"
-        and (name.startswith("FORECASTER_") or name.upper() in counts)
+        and (name.startswith("FORECASTER_") or name.upper() in relevant)
     )
 
 
 def _minute(home: Path) -> int:
-    """Choose a minute by the home's name, so that not everyone asks the source at once."""
+    """Choose a minute by the home's path, so that not all homes ask the source at once."""
     return int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:4], "big") % MINUTES
 
 
-def _gently() -> list[str]:
-    """Words that keep a run from being in anyone's way, where the machine has them."""
+def _low_priority() -> list[str]:
+    """Return the words for low priority and a time limit, if the machine has the commands."""
     nice, timeout = shutil.which("nice"), shutil.which("timeout")
-    return [*([nice, "-n", "10"] if nice else []), *([timeout, LONGEST] if timeout else [])]
+    return [*([nice, "-n", "10"] if nice else []), *([timeout, TIMEOUT] if timeout else [])]
 
 
 def _unit_word(word: str) -> str:
-    """Quote a word for a unit file, in which % and $ have a meaning of their own."""
+    """Quote a word for a unit file, in which % and $ are special."""
     plain = word.replace("%", "%%").replace("$", "$$").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{plain}"' if set(plain) & set(" \t\"'\\;") else plain

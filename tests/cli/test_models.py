@@ -41,7 +41,7 @@ def test_a_person_promotes_and_returns_and_predict_follows(
     run: Run, home: Path, two: tuple[str, str]
 ) -> None:
     first, second = two
-    assert served(run, home) == second, "nothing judged: the newest"
+    assert served(run, home) == second, "nothing decided: the newest"
     found = content(run("models", "promote", first, "--reason", "seen", "--json", "--home", home))
     assert (found["champion"], found["predecessor"]) == (first, "baseline")
     assert served(run, home) == first
@@ -89,7 +89,7 @@ def test_a_damaged_registry_stops_changes_and_not_forecasts(
     assert run("train", *QUICK, "--home", home).exit_code == 74
     assert sorted((home / "models").iterdir()) == there, "found out before any work"
     done = run("predict", "AAA", *EVENING, "--home", home)
-    assert done.exit_code == 3 and "who is champion cannot be told" in done.stderr
+    assert done.exit_code == 3 and "the champion is unknown" in done.stderr
     assert "not recorded" in done.stderr and "AAA" in done.stdout
 
 
@@ -98,9 +98,9 @@ def test_compare_shows_what_differs_and_not_what_is_alike(
 ) -> None:
     first, second = two
     rows = content(run("models", "compare", *two, "--json", "--home", home))["differences"]
-    told = {row["what"]: (row[first], row[second]) for row in rows}
-    assert told["seed"] == (0, 1) and "select_mse_return" in told
-    assert "hidden" not in told and "fingerprint" not in told
+    differences = {row["what"]: (row[first], row[second]) for row in rows}
+    assert differences["seed"] == (0, 1) and "validation_mse_return" in differences
+    assert "hidden" not in differences and "fingerprint" not in differences
     text = run("models", "compare", *two, "--home", home).stdout
     assert "seed" in text and "do not compare" not in text
     assert run("models", "compare", first, first, "--home", home).exit_code == 2
@@ -121,7 +121,7 @@ def test_prune_removes_the_oldest_and_says_so_first(
     assert run("models", "prune", "--keep", "0", "--home", home).exit_code == 2
 
 
-def test_predict_remembers_once_and_not_what_it_is_told_not_to(run: Run, home: Path) -> None:
+def test_predict_records_once_and_not_with_no_record(run: Run, home: Path) -> None:
     def count(*options: str) -> int | None:
         return content(run("predict", *EVENING, *options, "--json", "--home", home))["recorded"]
 
@@ -157,7 +157,7 @@ def test_a_name_is_asked_for_where_several_have_champions(
     assert refused.exit_code == 2 and "mine, return,range" in refused.stderr
     assert served(run, home, "--name", "mine") == third
     assert served(run, home) == first
-    keep(home, "mine", "nobody", reason="worse")
+    keep(home, "mine", "unknown", reason="worse")
     assert run("models", "rollback", "--name", "mine", "--home", home).exit_code == 0
     assert served(run, home, "--name", "mine") == "baseline"
     asked = run("predict", "--name", "none", *EVENING, "--home", home)

@@ -1,4 +1,4 @@
-"""The gate: not worse than a margin, calibrated, finite; and how often it errs."""
+"""The promotion test: not worse than a margin, calibrated, finite; and how often it errs."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from scipy import stats
 
 from forecaster.errors import SettingsError
 from forecaster.evaluation.coverage import coverage_error
-from forecaster.evaluation.promotion_test import PromotionResult, Rule, Trial, verdict
+from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
 from forecaster.evaluation.significance import newey_west_error, newey_west_t
 
 DAYS = np.arange(126)
@@ -52,14 +52,14 @@ def noisy(excess: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.n
     return champion + excess + gap * spread / newey_west_error(gap), champion
 
 
-def judged(*trials: Trial, **options: object) -> PromotionResult:
-    return verdict(trials, **options)  # type: ignore[arg-type]
+def tested(*trials: Trial, **options: object) -> PromotionResult:
+    return promotion_test(trials, **options)  # type: ignore[arg-type]
 
 
 def test_the_upper_bound_by_hand():
     """Half a percent worse with an error of a third of one: 0.5 + 1.2885 / 3 = 0.93 %."""
     challenger, champion = noisy(0.005, 1 / 300)
-    found = judged(trial(challenger, champion))
+    found = tested(trial(challenger, champion))
     numbers = found.evidence["targets"]["return"]["against"]["champion"]
     expected = 0.005 + stats.t.ppf(0.9, 125) / 300
     assert numbers["upper"] == pytest.approx(expected) and expected < 0.01
@@ -73,33 +73,33 @@ def test_the_upper_bound_by_hand():
         (0.0, 1e-6, True),  # equal
         (0.009, 1e-6, True),  # worse, but surely by less than the margin
         (0.011, 1e-6, False),  # surely worse by more
-        (0.0, 0.02, False),  # perhaps worse by more: nobody knows
+        (0.0, 0.02, False),  # perhaps worse by more: unknown
         (-0.02, 0.02, True),  # better, and unlikely to be that much worse
     ],
 )
 def test_what_counts_is_how_bad_it_may_be(excess: float, spread: float, promoted: bool):
-    found = judged(trial(*noisy(excess, spread)))
+    found = tested(trial(*noisy(excess, spread)))
     assert found.promoted is promoted and found.able
 
 
 def test_the_baseline_must_be_matched_too():
     """A champion that has itself fallen behind is no measure."""
     challenger, champion = noisy(0.0, 1e-6)
-    found = judged(trial(2.1 * challenger, 2.1 * champion))
+    found = tested(trial(2.1 * challenger, 2.1 * champion))
     assert not found.promoted and found.able
     assert "against baseline" in found.reason and "champion" not in found.reason
 
 
 def test_one_bad_target_is_enough():
     good, bad = trial(np.ones(126)), trial(np.full(126, 1.2), np.ones(126))
-    assert judged(good).promoted
-    assert not judged(good, bad).promoted
+    assert tested(good).promoted
+    assert not tested(good, bad).promoted
 
 
 def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
-    """Repeating each row by ticker changes neither the bound nor the verdict."""
+    """Repeating each row by ticker changes neither the bound nor the decision."""
     challenger, champion = noisy(0.004, 0.02)
-    alone = judged(trial(challenger, champion))
+    alone = tested(trial(challenger, champion))
     many = Trial(
         target="return",
         loss="CRPS",
@@ -108,8 +108,8 @@ def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
         benchmarks={"champion": np.repeat(champion, 200), "baseline": np.full(126 * 200, 2.0)},
         inside={},
     )
-    told = [found.evidence["targets"]["return"]["against"] for found in (alone, judged(many))]
-    assert told[0]["champion"]["upper"] == pytest.approx(told[1]["champion"]["upper"])
+    against = [found.evidence["targets"]["return"]["against"] for found in (alone, tested(many))]
+    assert against[0]["champion"]["upper"] == pytest.approx(against[1]["champion"]["upper"])
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
         *[(0.95, 0.96, True), (0.95, 0.85, False), (0.95, 1.0, True)],
     ],
 )
-def test_intervals_must_hold_what_they_promise(coverage: float, share: float, good: bool):
+def test_intervals_must_have_their_nominal_coverage(coverage: float, share: float, good: bool):
     """On one ticker chance alone moves 80 % by nine points, and 95 % by five."""
-    found = judged(trial(np.ones(126), inside={coverage: hits(share)}))
+    found = tested(trial(np.ones(126), inside={coverage: hits(share)}))
     assert found.promoted is good
     if not good:
         came = hits(share).mean()
-        assert f"the {coverage:.0%} interval held {came:.1%} of 126 outcomes" in found.reason
+        assert f"the {coverage:.0%} interval covered {came:.1%} of 126 outcomes" in found.reason
 
 
 def test_a_crisis_that_all_tickers_miss_together_is_one_event():
@@ -139,19 +139,19 @@ def test_a_crisis_that_all_tickers_miss_together_is_one_event():
 
 
 def test_missing_intervals_are_no_intervals():
-    found = judged(trial(np.ones(126), inside={0.8: np.full(126, np.nan)}))
+    found = tested(trial(np.ones(126), inside={0.8: np.full(126, np.nan)}))
     assert not found.promoted and "no 80% interval" in found.reason
 
 
 def test_forecasts_that_are_not_finite_are_refused_not_skipped():
     losses = np.ones(126)
     losses[7] = np.nan
-    found = judged(trial(losses, np.ones(126)))
+    found = tested(trial(losses, np.ones(126)))
     assert not found.promoted and found.able and "1 of 126 forecasts are not finite" in found.reason
 
 
 def test_a_flaw_is_enough():
-    found = judged(trial(np.ones(126)), flaws=["it does not reproduce"])
+    found = tested(trial(np.ones(126)), flaws=["it does not reproduce"])
     assert not found.promoted and found.able and found.reason == "it does not reproduce"
 
 
@@ -160,15 +160,15 @@ def test_a_flaw_is_enough():
     [
         (trial(np.ones(62), days=np.arange(62)), "62 days .* 63 are needed"),
         (trial(np.ones(126), np.full(126, np.nan)), "champion has no finite CRPS"),
-        (trial(np.zeros(126)), "champion makes no error at all"),
+        (trial(np.zeros(126)), "champion has no error at all"),
         (trial(np.ones(0), days=np.arange(0)), "0 days"),
     ],
 )
-def test_what_cannot_be_judged_is_not_promoted(case: Trial, words: str):
-    found = judged(case)
+def test_what_cannot_be_tested_is_not_promoted(case: Trial, words: str):
+    found = tested(case)
     assert not found.able and not found.promoted
     assert re.search(words, found.reason)
-    assert not judged().able
+    assert not tested().able
 
 
 def test_the_evidence_is_json_of_numbers():
@@ -176,7 +176,7 @@ def test_the_evidence_is_json_of_numbers():
     losses[3] = np.inf
     for case in (trial(np.ones(126), inside={0.8: hits(0.8)}), trial(losses), trial(np.ones(5))):
         if len(case.challenger) == len(case.days):
-            json.dumps(judged(case).evidence, allow_nan=False)
+            json.dumps(tested(case).evidence, allow_nan=False)
 
 
 def test_the_error_behind_the_bound_is_that_of_the_test():
@@ -188,10 +188,10 @@ def test_the_error_behind_the_bound_is_that_of_the_test():
 @pytest.mark.parametrize("name", ["margin", "confidence", "slack", "chance", "least_days"])
 def test_a_rule_that_asks_for_nothing_is_refused(name: str):
     with pytest.raises(SettingsError, match=name):
-        Rule(**{name: -1})
+        Limits(**{name: -1})
 
 
-def test_the_gate_errs_as_often_as_it_says():
+def test_the_promotion_test_errs_as_often_as_its_confidence_says():
     """At the margin itself one in ten passes; an equal one nearly always, of this noise."""
     draw = np.random.default_rng(1)
     passed = {0.0: 0, 0.01: 0, 0.02: 0}
@@ -200,5 +200,5 @@ def test_the_gate_errs_as_often_as_it_says():
         base /= base.mean()
         noise = draw.normal(0.0, 0.04, 126)
         for excess in passed:
-            passed[excess] += judged(trial(base + excess + noise, base)).promoted
+            passed[excess] += tested(trial(base + excess + noise, base)).promoted
     assert passed[0.0] > 270 and 15 < passed[0.01] < 50 and passed[0.02] == 0

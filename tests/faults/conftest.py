@@ -37,7 +37,7 @@ class Stage:
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Do the night before, and the night unharmed."""
-    from tests.faults.evening import TODAY, YESTERDAY, state
+    from tests.faults.daily_run import TODAY, YESTERDAY, state
 
     folder = tmp_path_factory.mktemp("stage")
     before, after = folder / "before", folder / "after"
@@ -66,7 +66,7 @@ def _answer(there: "IO[str] | None", here: "IO[str] | None", **order: object) ->
 
 @pytest.fixture
 def draw(request: pytest.FixtureRequest, aloud: Callable[[str], None]) -> random.Random:
-    """Draw at random, from a seed that is told."""
+    """Draw at random, from a printed seed."""
     seed = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
     aloud(f"FAULTS_SEED={seed}")
     return random.Random(f"{seed} {request.node.name}")

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from forecaster.errors import ForecasterError
-from tests.faults import evening, troubles
+from tests.faults import daily_run, troubles
 
 HANGS = 120.0  # seconds without a word, however busy the machine
 PR_SET_PTRACER, ANYONE = 0x59616D61, ctypes.c_ulong(2**64 - 1)
@@ -40,7 +40,7 @@ class Child:
         self._ours, theirs = socket.socketpair()
         self.number = os.fork()
         if self.number == 0:
-            os.setpgid(0, 0)  # so that the gate's fresh process is killed with it
+            os.setpgid(0, 0)  # so that the promotion test's fresh process is killed with it
             self._ours.close()
             _work(theirs, order)
             os._exit(0)
@@ -125,10 +125,10 @@ def _work(ear: socket.socket, order: Order) -> None:
     if sys.platform == "linux":  # where only ancestors may trace (Yama)
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYONE, 0, 0, 0)
     patch = pytest.MonkeyPatch()
-    evening.arrange_fork(patch, on_edge)
-    settings = troubles.arrange(patch, order.get("trouble"), evening.SETTINGS)
+    daily_run.arrange_fork(patch, on_edge)
+    settings = troubles.arrange(patch, order.get("trouble"), daily_run.SETTINGS)
     try:
-        report = evening.do(date.fromisoformat(order["day"]), Path(order["home"]), settings)
+        report = daily_run.do(date.fromisoformat(order["day"]), Path(order["home"]), settings)
         tell(code=report.exit_code, reason=report.reason)
     except ForecasterError as error:
         tell(code=error.exit_code, reason=str(error))
@@ -137,7 +137,7 @@ def _work(ear: socket.socket, order: Order) -> None:
 
 
 if __name__ == "__main__":
-    evening.warm_up()
+    daily_run.warm_up()
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

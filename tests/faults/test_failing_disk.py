@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.faults.conftest import ALL, Stage
-from tests.faults.evening import PHASES, flaws
+from tests.faults.daily_run import PHASES, flaws
 from tests.faults.test_killed import compare, serves
 
 DRAWN = 40

@@ -9,12 +9,13 @@ import pytest
 
 from forecaster.registry.champion_history import champion_status, decisions, registered
 from forecaster.registry.forecast_log import read_forecasts
-from forecaster.registry.run_history import last_night, trainings
+from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import load_weights, read_manifest
-from tests.faults import evening, troubles
+from tests.faults import daily_run, troubles
 from tests.faults.conftest import Stage
-from tests.faults.evening import TODAY, YESTERDAY, do
+from tests.faults.daily_run import TODAY, YESTERDAY, do
 from tests.faults.test_killed import serves
+from tests.operations.sessions import last_session
 
 WORDS = {
     "nan": r"met a gradient of norm nan",
@@ -25,7 +26,7 @@ WORDS = {
 
 def check(home: Path, champion: str | None, trouble: str) -> None:
     """The reason is stored thrice, the night is done, and its forecasts are the champion's."""
-    run, decided, done = trainings(home)[-1], decisions(home)[-1], last_night(home)
+    run, decided, done = trainings(home)[-1], decisions(home)[-1], last_session(home)
     assert done and (done.session, done.outcome, done.exit_code) == (TODAY, "done", 5)
     assert (run.state, decided.outcome, decided.session) == ("failed", "failed", TODAY)
     assert WORDS[trouble] in run.reason == decided.reason
@@ -45,7 +46,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion, in which a night is to be done."""
     home = tmp_path_factory.mktemp("before")
     with pytest.MonkeyPatch.context() as patch:
-        evening.arrange(patch)
+        daily_run.arrange(patch)
         do(YESTERDAY, home)
     return home
 
@@ -57,13 +58,13 @@ def test_numbers_that_go_wild_fail_the_run_alone(
     """Fault 47: the weights of the look before are kept, and the next night trains again."""
     home, champion = tmp_path / "home", champion_status(before, "return").champion
     shutil.copytree(before, home)
-    evening.arrange(monkeypatch)
+    daily_run.arrange(monkeypatch)
     with monkeypatch.context() as patch:
-        settings = troubles.arrange(patch, trouble, evening.SETTINGS)
+        settings = troubles.arrange(patch, trouble, daily_run.SETTINGS)
         report = do(TODAY, home, settings)
     assert report.exit_code == 5 and champion
     check(home, champion, trouble)
-    assert do(TODAY, home).session_records == ()
+    assert do(TODAY, home).sessions == ()
 
 
 @pytest.mark.slow

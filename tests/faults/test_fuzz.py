@@ -176,8 +176,8 @@ def test_any_manifest_forecasts_or_is_refused(
         version = rehashed(content, manifest.version)
         folder = tmp_path / "models" / version
         shutil.copytree(home / "models" / manifest.version, folder)
-        told = {**content, "version": version} if isinstance(content, dict) else content
-        (folder / "manifest.json").write_text(json.dumps(told))
+        document = {**content, "version": version} if isinstance(content, dict) else content
+        (folder / "manifest.json").write_text(json.dumps(document))
         try:
             made = predict(version=version, bars=BARS, home=tmp_path, as_of=LAST, record_as=None)
         except ForecasterError:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.operations import challenger as train_night
-from forecaster.operations import retraining as nightly_training
+from forecaster.operations import challenger as challenger_training
+from forecaster.operations import retraining
 from forecaster.pipeline.predict import predict
 from forecaster.registry.run_history import trainings
-from tests.faults import evening
+from tests.faults import daily_run
 from tests.faults.conftest import ALL, Stage
-from tests.faults.evening import TODAY, YESTERDAY, do, flaws, state
+from tests.faults.daily_run import TODAY, YESTERDAY, do, flaws, state
 
 KILLS = 25 if ALL else 6
 HIT = 0.8  # of them, provably
@@ -35,7 +35,7 @@ def compare(home: Path, expected: dict[str, object]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", evening.PHASES)
+@pytest.mark.parametrize("phase", daily_run.PHASES)
 def test_a_night_killed_at_any_moment_is_ended_by_the_next_run(
     phase: str, stage: Stage, draw: random.Random, aloud: Callable[[str], None]
 ) -> None:
@@ -62,7 +62,7 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """A night's end state."""
     home = tmp_path_factory.mktemp("unharmed")
     with pytest.MonkeyPatch.context() as patch:
-        evening.arrange(patch=patch)
+        daily_run.arrange(patch=patch)
         do(TODAY, home)
     return state(home)
 
@@ -70,9 +70,9 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("module", "step", "when"),
     [
-        (train_night, "save_version", "after"),
-        (train_night, "register", "after"),
-        (nightly_training, "promote", "after"),
+        (challenger_training, "save_version", "after"),
+        (challenger_training, "register", "after"),
+        (retraining, "promote", "after"),
     ],
 )
 def test_a_night_that_ends_between_two_steps_is_ended_by_the_next_run(
@@ -84,7 +84,7 @@ def test_a_night_that_ends_between_two_steps_is_ended_by_the_next_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a random moment seldom falls: between two files, or two transactions."""
-    evening.arrange(patch=monkeypatch)
+    daily_run.arrange(patch=monkeypatch)
     own = getattr(module, step)
 
     def ends(*arguments: object, **options: object) -> None:

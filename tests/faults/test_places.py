@@ -200,12 +200,12 @@ def test_streams_that_the_caller_has_closed_are_no_error(tmp_path: Path, closed:
 def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Trainings take no time and decide nothing."""
 
-    def train_nothing(evening, chosen):
-        number = begin_training(evening.home, evening.name, "cold", evening.day)
-        finish_training(evening.home, number, state="done", updates=1)
+    def train_nothing(training, chosen):
+        number = begin_training(training.home, training.name, "cold", training.day)
+        finish_training(training.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
-    monkeypatch.setattr(daily_run, "train_and_judge", train_nothing)
+    monkeypatch.setattr(daily_run, "train_and_decide", train_nothing)
     yield
 
 
@@ -221,7 +221,7 @@ def test_the_night_on_which_clocks_change_is_no_other(
     for hour in range(24 * 4):
         now = datetime(2010, 3, 12, 12, tzinfo=UTC) + timedelta(hours=hour)
         with clock.as_if(now):
-            for one in retrain(home=tmp_path, settings=chosen, source=source).session_records:
+            for one in retrain(home=tmp_path, settings=chosen, source=source).sessions:
                 assert one.session not in done and one.exit_code == 0
                 done[one.session] = now
     monkeypatch.undo()
@@ -283,14 +283,14 @@ def test_five_readers_beside_a_writer_see_whole_nights(home: Path) -> None:
 LOOKS = """
 import sys; from pathlib import Path
 from forecaster.registry.forecast_log import read_forecasts
-from forecaster.registry.champion_history import standings
+from forecaster.registry.champion_history import champion_statuses
 from forecaster.data.store import PriceStore
 home, count = Path(sys.argv[1]), 0
 print("reads", flush=True)
 while not (home / "done").exists():
     rows = read_forecasts(home, "return")
     assert (rows.groupby("as_of")["ticker"].nunique() == 2).all(), rows
-    assert standings(home)[0].champion
+    assert champion_statuses(home)[0].champion
     with PriceStore.open_for_reading(home) as store:
         assert store.tickers() == ["AAA", "BBB"]
     count += 1

@@ -139,8 +139,8 @@ def test_a_quarter_of_faults_ends_like_one_without(
     assert bars(home, "ENDED")["session"].dt.date.tolist() == [
         day for day in series("ENDED").days if FIRST <= day <= quarter[ENDED_AFTER - 1]
     ]
-    told = stderr.read_text() + (home / "logs" / "forecaster.log").read_text()
-    assert "Traceback" not in told and "a bug" not in told
+    logged = stderr.read_text() + (home / "logs" / "forecaster.log").read_text()
+    assert "Traceback" not in logged and "a bug" not in logged
     assert set(codes) <= ALLOWED
     assert set(yahoo.played) == set(WIRE | CHARTS)
     assert not [run.reason for run in trainings(home) if run.state != "done"]
@@ -151,7 +151,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
 def tell(
     home: Path, codes: Counter[int], yahoo: LoopbackYahoo, asked: int, took: float, unlike: int
 ) -> None:
-    """Print the quarter's figures, as docs/nightly.md has them."""
+    """Print the quarter's figures, as docs/daily.md has them."""
     known = session_records(home, "return")
     with PriceStore.open_for_reading(home) as store:
         revisions = sum(len(store.revisions(ticker)) for ticker in TICKERS) - len(TICKERS)

@@ -12,27 +12,27 @@ from forecaster.forecasting import fitting
 from forecaster.models.network import Network
 from forecaster.settings import Settings
 
-AFTER = 8  # updates, the first look being at the 6th
+AFTER = 8  # optimizer steps; the first validation is after the 6th
 HEADROOM = 1 << 26  # bytes that may still be had
 BEYOND = 1e19  # an error whose square is still a float32, and the square of its gradient is not
 
 
 def arrange(patch: pytest.MonkeyPatch, trouble: str | None, settings: Settings) -> Settings:
-    """Let the trainings of this process meet a trouble; return the settings that it needs."""
+    """Make the trainings of this process fail; return the settings that it needs."""
     if trouble is None:
         return settings
     happens, changes = TROUBLES[trouble]
     run = fitting.run_training
 
     def troubled(network: Network, *arguments: Any, **options: Any) -> object:
-        told = options["on_update"]
+        on_step = options["on_step"]
 
-        def on_step(update: int, look: object) -> None:
-            told(update, look)
-            if update == AFTER:
+        def troubled_step(step: int, validation: object) -> None:
+            on_step(step, validation)
+            if step == AFTER:
                 happens(network)
 
-        return run(network, *arguments, **{**options, "on_update": on_step})
+        return run(network, *arguments, **{**options, "on_step": troubled_step})
 
     patch.setattr(fitting, "run_training", troubled)
     return settings.model_copy(update={"train": settings.train.model_copy(update=changes)})

@@ -1,4 +1,4 @@
-"""Homes whose bars come day by day, and what is compared of two of them."""
+"""Homes whose bars come day by day, and what is compared between them."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -9,11 +9,11 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.errors import SourceDownError
-from forecaster.operations.due_sessions import evening
+from forecaster.operations.due_sessions import settled_at
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.champion_history import champion_status, decisions
 from forecaster.registry.forecast_log import read_forecasts
-from forecaster.registry.run_history import session_records
+from forecaster.registry.run_history import SessionRecord, session_records
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
 from tests.synthetic import bars_of
 
@@ -22,7 +22,7 @@ QUICK = TrainSettings(hidden=4, max_steps=20, evaluate_every=10)
 
 @dataclass(slots=True)
 class Daily:
-    """A source that serves the bars of all sessions that have closed; down if told so."""
+    """A source that serves the bars of all closed sessions; down if `is_down`."""
 
     days: int
     names: tuple[str, ...] = ("AAA", "BBB")
@@ -56,19 +56,25 @@ def settings(every: int = 21, **train: object) -> Settings:
     return Settings(train=QUICK.model_copy(update=train), retrain=RetrainSettings(every=every))
 
 
-def evening_of(day: date) -> datetime:
-    """Tell when all of a day's sessions are final."""
-    return evening(["XNYS"], day)
+def end_of(day: date) -> datetime:
+    """When all of a day's sessions are final."""
+    return settled_at(["XNYS"], day)
 
 
 def on(day: date, home: Path, source: Daily, chosen: Settings, **options: object) -> RetrainReport:
-    """Run on the evening of a day, with the bars that there are then."""
-    with clock.as_if(evening_of(day)):
+    """Run at the end of a day, with the bars of that time."""
+    with clock.as_if(end_of(day)):
         return retrain(home=home, settings=chosen, source=source, **options)
 
 
-def told(home: Path, name: str = "return") -> dict[str, object]:
-    """What must be alike: forecasts, decisions, who is champion; not when it was done."""
+def last_session(home: Path, name: str = "return") -> SessionRecord | None:
+    """The newest finished daily run."""
+    finished = [one for one in session_records(home, name) if one.finished_at]
+    return finished[-1] if finished else None
+
+
+def results(home: Path, name: str = "return") -> dict[str, object]:
+    """What must be equal: forecasts, decisions, champion; not the times of the runs."""
     rows = read_forecasts(home, name).drop(columns=["made_at", "late"])
     taken = [
         (one.session, one.outcome, one.challenger, one.before, one.after, one.reason, one.evidence)

@@ -1,10 +1,11 @@
-"""A challenger's training: its blocks, stopped and resumed, failed without harm."""
+"""A challenger's training: its split, stopped and resumed, failed without harm."""
 
 import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from forecaster import clock
 from forecaster.errors import DataError, DivergedError, OutOfMemoryError, StorageError
 from forecaster.forecasting import fitting
-from forecaster.operations import challenger as train_night
+from forecaster.operations import challenger as challenger_training
 from forecaster.operations.challenger import RollingSplit, train_challenger
 from forecaster.operations.checkpoint_file import CheckpointFile
 from forecaster.pipeline.data_import import import_files
@@ -20,13 +21,13 @@ from forecaster.registry.champion_history import champion_status, decisions, reg
 from forecaster.registry.promotion import promote
 from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
-from forecaster.settings import TrainSettings
+from forecaster.settings import RetrainSettings, Settings, TrainSettings
 from forecaster.training.checkpoint import Checkpoint
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 420, "BBB": 330})
 LAST = BARS["session"].max().date()
-BLOCKS = RollingSplit(gate=60, select=90)
+SPLIT = RollingSplit(test=60, validation=90)
 SETTINGS = TrainSettings(hidden=4, max_steps=30, evaluate_every=6, members=2, seed=3, dropout=0.3)
 
 
@@ -44,9 +45,16 @@ def home(prices: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def trained(home: Path, settings: TrainSettings = SETTINGS, **options: object) -> str:
-    told = {"as_of": LAST, "blocks": BLOCKS, "checkpoint_every": 7, **options}
-    return train_challenger(home, "return", settings, **told)  # type: ignore[arg-type]
+def trained(
+    home: Path,
+    train: TrainSettings = SETTINGS,
+    start: Literal["cold", "warm"] = "cold",
+    **options: object,
+) -> str:
+    retrain = RetrainSettings(start=start, checkpoint_every=7)
+    chosen = {"as_of": LAST, "split": SPLIT, **options}
+    settings = Settings(train=train, retrain=retrain)
+    return train_challenger(home, "return", settings, **chosen)  # type: ignore[arg-type]
 
 
 def weights(home: Path, version: str) -> list[dict[str, np.ndarray]]:
@@ -54,24 +62,24 @@ def weights(home: Path, version: str) -> list[dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def whole(prices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def uninterrupted(prices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The same training without a stop."""
-    home = tmp_path_factory.mktemp("whole")
+    home = tmp_path_factory.mktemp("uninterrupted")
     import_files([prices], home=home, basis="split-adjusted", calendar="XNYS")
     return home, trained(home)
 
 
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
-    """Send a signal to this process after so many updates of all members together."""
+    """Send a signal to this process after so many steps of all members together."""
     seen = 0
     boundary = CheckpointFile.boundary
 
-    def arrange(updates: int, number: int) -> None:
+    def arrange(steps: int, number: int) -> None:
         def watched(self: CheckpointFile, checkpoint: Callable[[], Checkpoint]) -> None:
             nonlocal seen
             seen += 1
-            if seen == updates:
+            if seen == steps:
                 os.kill(os.getpid(), number)
             boundary(self, checkpoint)
 
@@ -90,24 +98,26 @@ def checkpoint_of(home: Path) -> Path:
     return home / "models" / ".unfinished" / "return.checkpoint"
 
 
-def test_the_blocks_are_counted_back_from_the_evening(whole: tuple[Path, str]) -> None:
-    home, version = whole
+def test_the_split_is_counted_back_from_the_last_day(uninterrupted: tuple[Path, str]) -> None:
+    home, version = uninterrupted
     blocks, days = read_manifest(home, version).data.blocks, np.unique(BARS["session"])
     assert blocks.last == LAST
     assert (days > np.datetime64(blocks.validation_until)).sum() == 60
     assert (days > np.datetime64(blocks.train_until)).sum() == 150
 
 
-def test_the_night_decides_the_blocks_not_the_settings(home: Path) -> None:
+def test_the_last_day_decides_the_split_not_the_settings(home: Path) -> None:
     fixed = SETTINGS.model_copy(update={"train_until": date(2010, 6, 1), "max_steps": 1})
     version = trained(home, fixed)
     assert read_manifest(home, version).data.blocks.train_until != date(2010, 6, 1)
 
 
-def test_it_becomes_the_challenger_and_leaves_nothing_unfinished(whole: tuple[Path, str]) -> None:
-    home, version = whole
+def test_it_becomes_the_challenger_and_leaves_nothing_unfinished(
+    uninterrupted: tuple[Path, str],
+) -> None:
+    home, version = uninterrupted
     assert champion_status(home, "return").challenger == version
-    assert [(run.state, run.version, run.updates) for run in trainings(home)] == [
+    assert [(run.state, run.version, run.steps) for run in trainings(home)] == [
         ("done", version, 30)
     ]
     assert not list((home / "models" / ".unfinished").iterdir())
@@ -117,21 +127,21 @@ def test_it_becomes_the_challenger_and_leaves_nothing_unfinished(whole: tuple[Pa
 DRAWN = sorted(np.random.default_rng(6).choice(np.arange(1, 58), 4, replace=False).tolist())
 
 
-@pytest.mark.parametrize("updates", DRAWN)
-def test_stopped_at_a_random_update_it_ends_with_the_same_bits(
-    updates: int, home: Path, whole: tuple[Path, str], stop_after: Callable[[int, int], None]
+@pytest.mark.parametrize("steps", DRAWN)
+def test_stopped_at_a_random_step_it_ends_with_the_same_bits(
+    steps: int, home: Path, uninterrupted: tuple[Path, str], stop_after: Callable[[int, int], None]
 ) -> None:
-    """Weights, looks, belief and calibration, the version's name but for its second too."""
-    number = (signal.SIGTERM, signal.SIGINT)[updates % 2]
-    stop_after(updates, number)
+    """Weights, validations, shrinkage, calibration and, except for its second, the version's id."""
+    number = (signal.SIGTERM, signal.SIGINT)[steps % 2]
+    stop_after(steps, number)
     with pytest.raises(SystemExit) as left:
         trained(home)
     assert left.value.code == 128 + number
     assert checkpoint_of(home).exists() and not list_versions(home)
     assert [run.state for run in trainings(home)] == ["stopped"]
     version = trained(home)
-    first, again = read_manifest(*whole), read_manifest(home, version)
-    for one, same in zip(weights(*whole), weights(home, version), strict=True):
+    first, again = read_manifest(*uninterrupted), read_manifest(home, version)
+    for one, same in zip(weights(*uninterrupted), weights(home, version), strict=True):
         for name, value in one.items():
             np.testing.assert_array_equal(same[name], value)
     drop = {"created_at", "version"}
@@ -139,7 +149,7 @@ def test_stopped_at_a_random_update_it_ends_with_the_same_bits(
     assert not checkpoint_of(home).exists() and list_versions(home) == [version]
 
 
-def test_the_members_that_were_done_are_not_trained_again(
+def test_finished_members_are_not_trained_again(
     home: Path, stop_after: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(40, signal.SIGTERM)
@@ -158,7 +168,7 @@ def test_the_members_that_were_done_are_not_trained_again(
 
 
 def killed_after(count: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """End as kill -9 does: without a word, some updates after the last checkpoint."""
+    """End as kill -9 does, some steps after the last checkpoint."""
     boundary, seen = CheckpointFile.boundary, 0
 
     class Killed(BaseException):
@@ -176,17 +186,17 @@ def killed_after(count: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         trained(home)
 
 
-def test_killed_between_two_checkpoints_it_goes_on_from_the_first(
+def test_killed_between_two_checkpoints_it_resumes_from_the_first(
     home: Path,
-    whole: tuple[Path, str],
+    uninterrupted: tuple[Path, str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     killed_after(17, home, monkeypatch)
     with caplog.at_level("INFO"):
         version = trained(home)
-    assert "stopped after update 14" in caplog.text
-    for one, same in zip(weights(*whole), weights(home, version), strict=True):
+    assert "stopped after step 14" in caplog.text
+    for one, same in zip(weights(*uninterrupted), weights(home, version), strict=True):
         for name, value in one.items():
             np.testing.assert_array_equal(same[name], value)
 
@@ -203,7 +213,7 @@ def test_killed_between_writing_and_registering_nothing_is_doubled(
         raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(train_night, "register", killed)
+        patched.setattr(challenger_training, "register", killed)
         trained(home)
     (before,) = list_versions(home)
     assert trained(home) == before and list_versions(home) == [before]
@@ -213,12 +223,12 @@ def test_killed_between_writing_and_registering_nothing_is_doubled(
 @pytest.mark.parametrize(
     ("change", "subject"),
     [
-        ({"settings": SETTINGS.model_copy(update={"seed": 8})}, "settings"),
+        ({"train": SETTINGS.model_copy(update={"seed": 8})}, "settings"),
         ({"tickers": ["AAA"]}, "prices"),
         ({"as_of": date(2011, 8, 26)}, "prices and settings"),
     ],
 )
-def test_what_was_left_of_another_training_is_put_aside_aloud(
+def test_the_checkpoint_of_another_training_is_set_aside_with_a_warning(
     change: dict[str, object],
     subject: str,
     home: Path,
@@ -232,7 +242,7 @@ def test_what_was_left_of_another_training_is_put_aside_aloud(
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None])
-def test_a_damaged_checkpoint_is_put_aside_aloud(
+def test_a_corrupt_checkpoint_is_set_aside_with_a_warning(
     content: bytes | None, home: Path, monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]
 ) -> None:
     killed_after(10, home, monkeypatch)
@@ -240,24 +250,24 @@ def test_a_damaged_checkpoint_is_put_aside_aloud(
     file.write_bytes(file.read_bytes()[:-9] if content is None else content)
     short = SETTINGS.model_copy(update={"max_steps": 2, "members": 1})
     assert trained(home, short) in list_versions(home)
-    assert any("is damaged" in text for text in logged_warnings)
+    assert any("is corrupt" in text for text in logged_warnings)
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, at: int, error: Exception, member: int = 0) -> None:
-    """Let a member's training fail after so many updates."""
+    """Make a member's training fail after so many steps."""
     run, begun = fitting.run_training, 0
 
     def failing(*arguments: object, **options: object) -> object:
         nonlocal begun
         begun += 1
-        told = options["on_update"]
+        on_step = options["on_step"]
 
-        def on_step(update: int, look: object) -> None:
-            told(update, look)  # type: ignore[operator]
-            if update == at and begun == member + 1:
+        def failing_at(step: int, validation: object) -> None:
+            on_step(step, validation)  # type: ignore[operator]
+            if step == at and begun == member + 1:
                 raise error
 
-        return run(*arguments, **{**options, "on_update": on_step})  # type: ignore[arg-type]
+        return run(*arguments, **{**options, "on_step": failing_at})  # type: ignore[arg-type]
 
     monkeypatch.setattr(fitting, "run_training", failing)
 
@@ -274,10 +284,10 @@ def test_a_training_that_fails_keeps_its_best_and_touches_no_champion(
     error: Exception,
     kind: type[Exception],
     home: Path,
-    whole: tuple[Path, str],
+    uninterrupted: tuple[Path, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The second member fails after its first look: one member and a half are kept, as failed."""
+    """The second member fails after its first validation: both are kept, as failed."""
     champion = trained(home, SETTINGS.model_copy(update={"members": 1, "max_steps": 2}))
     promote(home, "return", champion, reason="for the test")
     diverging(monkeypatch, 8, error, member=1)
@@ -287,14 +297,14 @@ def test_a_training_that_fails_keeps_its_best_and_touches_no_champion(
     assert champion_status(home, "return").challenger is None
     (failed,) = [name for name, one in registered(home).items() if one.status == "failed"]
     kept = weights(home, failed)
-    for name, value in weights(*whole)[0].items():
+    for name, value in weights(*uninterrupted)[0].items():
         np.testing.assert_array_equal(kept[0][name], value)
     assert len(kept) == 2 and trainings(home)[-1].state == "failed"
     assert decisions(home)[-1].outcome == "failed" and decisions(home)[-1].session == LAST
     assert not checkpoint_of(home).exists()
 
 
-def test_failing_before_the_first_look_leaves_the_reason_alone(
+def test_failing_before_the_first_validation_leaves_the_reason_alone(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverging(monkeypatch, 2, DivergedError("a loss of nan"))
@@ -303,7 +313,7 @@ def test_failing_before_the_first_look_leaves_the_reason_alone(
     assert not list_versions(home) and "a loss of nan" in trainings(home)[-1].reason
 
 
-def test_other_failures_are_not_taken_for_want_of_memory(
+def test_other_failures_are_not_taken_for_lack_of_memory(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverging(monkeypatch, 2, RuntimeError("a bug"))
@@ -312,14 +322,14 @@ def test_other_failures_are_not_taken_for_want_of_memory(
     assert trainings(home)[-1].state == "failed"
 
 
-def test_too_short_a_history_says_what_is_needed(home: Path) -> None:
+def test_the_error_of_a_short_history_says_what_is_needed(home: Path) -> None:
     with pytest.raises(DataError, match=r"420 trading days; a challenger needs 630: 126 for the"):
-        trained(home, blocks=RollingSplit())
+        trained(home, split=RollingSplit())
     assert trainings(home)[-1].state == "failed"
 
 
-def test_a_warm_start_begins_at_the_champion_and_says_so(home: Path) -> None:
-    """So small a rate moves nothing: what comes out is what went in."""
+def test_a_warm_start_begins_at_the_champion_and_is_logged(home: Path) -> None:
+    """With so small a learning rate the weights stay."""
     champion = trained(home)
     promote(home, "return", champion, reason="for the test")
     still = SETTINGS.model_copy(update={"lr": 1e-12, "max_steps": 1, "seed": 90})
@@ -331,7 +341,7 @@ def test_a_warm_start_begins_at_the_champion_and_says_so(home: Path) -> None:
 
 
 @pytest.mark.parametrize("hidden", [None, 5])
-def test_without_weights_that_fit_a_warm_start_is_cold_and_says_so(
+def test_without_fitting_weights_a_warm_start_is_cold_and_is_logged(
     hidden: int | None, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     quick = SETTINGS.model_copy(update={"max_steps": 1})
@@ -344,10 +354,10 @@ def test_without_weights_that_fit_a_warm_start_is_cold_and_says_so(
     assert ("is another network" if hidden else "the baseline is champion") in caplog.text
 
 
-def test_a_checkpoint_that_cannot_be_written_is_told_of_once_and_leaves_no_piece(
+def test_a_checkpoint_that_cannot_be_written_is_reported_once_and_leaves_no_part(
     home: Path, monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]
 ) -> None:
-    """Training goes on; of a disk that is still full at the end, the version's own error tells."""
+    """Training goes on; if the disk is still full at the end, saving the version fails."""
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -358,13 +368,13 @@ def test_a_checkpoint_that_cannot_be_written_is_told_of_once_and_leaves_no_piece
             patched.setattr(os, "fsync", full)
             return fitting.fit_ensemble(*arguments, **options)  # type: ignore[arg-type]
 
-        patched.setattr(train_night, "fit_members", from_here)
+        patched.setattr(challenger_training, "fit_ensemble", from_here)
         trained(home)
-    assert sum("if it is stopped now, it begins anew" in text for text in logged_warnings) == 1
+    assert sum("a training stopped now will start again" in text for text in logged_warnings) == 1
     assert not list(checkpoint_of(home).parent.iterdir()) and not list_versions(home)
 
 
-def test_the_version_is_dated_by_the_evening_it_was_begun(home: Path) -> None:
+def test_the_version_is_dated_by_the_start_of_its_training(home: Path) -> None:
     with clock.as_if(datetime(2026, 1, 2, 22, 0, tzinfo=UTC)):
         version = trained(home, SETTINGS.model_copy(update={"max_steps": 1}))
     assert version.startswith("20260102-220000-lstm-")

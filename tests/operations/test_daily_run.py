@@ -1,16 +1,131 @@
-"""The proof of the nights: thirty done one by one, in a replay, and after weeks off, end alike.
+"""Daily runs: late bars; thirty sessions one by one, in a replay, and after weeks off end alike."""
 
-Real trainings, real judgements; a small network.
-"""
-
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
 from forecaster import clock
+from forecaster.data.history import History
+from forecaster.errors import SourceDownError
+from forecaster.operations import daily_run
+from forecaster.operations.retraining import Decided
 from forecaster.pipeline.fetch import fetch
-from forecaster.pipeline.retrain import retrain
-from tests.operations.sessions import Daily, evening_of, on, settings, told
+from forecaster.pipeline.retrain import RetrainReport, retrain
+from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.run_history import begin_training, finish_training
+from tests.operations.sessions import Daily, end_of, last_session, on, results, settings
+
+LATE_DAYS = 60
+
+
+class Patchy(Daily):
+    """A source that lacks the newest bar of some tickers, or fails for them."""
+
+    lacks: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve, lack or fail."""
+        if ticker in self.fails:
+            self.asked += 1
+            raise SourceDownError(f"{ticker}: down")
+        served = super().history(ticker, start, end)
+        if ticker in self.lacks:
+            return replace(served, bars=served.bars.iloc[:-1])
+        return served
+
+
+@pytest.fixture
+def source() -> Patchy:
+    return Patchy(LATE_DAYS)
+
+
+@pytest.fixture(autouse=True)
+def trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings take no time and decide nothing."""
+
+    def train(training, chosen):
+        number = begin_training(training.home, training.name, "cold", training.day)
+        finish_training(training.home, number, state="done")
+        return Decided(outcome="kept", version=None, reason="no better")
+
+    monkeypatch.setattr(daily_run, "train_and_decide", train)
+
+
+def hours_after(hours: int, day: date, home: Path, source: Patchy, **options) -> RetrainReport:
+    with clock.as_if(end_of(day) + timedelta(hours=hours)):
+        return retrain(home=home, settings=settings(), source=source, **options)
+
+
+def forecasts_of(home: Path, ticker: str) -> list[dict]:
+    return [row for row in results(home)["forecasts"] if row["ticker"] == ticker]
+
+
+@pytest.mark.parametrize("trouble", ["lacks", "fails"])
+def test_a_bar_that_comes_an_hour_later_is_forecast_from(tmp_path, source, trouble):
+    """As if it had come in time; what was forecast of the others without it stays."""
+    late, other = tmp_path / "late", tmp_path / "other"
+    for home in (late, other):
+        home.mkdir()
+        on(source.sessions[-6], home, source, settings())
+    day = source.sessions[-5]
+    on(day, other, Daily(LATE_DAYS), settings())
+    setattr(source, trouble, ("BBB",))
+    first = hours_after(0, day, late, source)
+    assert (first.exit_code, first.late) == (3, ())
+    setattr(source, trouble, ())
+    asked = source.asked
+    second = hours_after(1, day, late, source)
+    assert (second.exit_code, second.late, second.sessions) == (0, ("BBB",), ())
+    assert source.asked == asked + 1, "only the ticker that was lacking is asked for"
+    assert forecasts_of(late, "BBB") == forecasts_of(other, "BBB")
+    assert len(results(late)["forecasts"]) == len(results(other)["forecasts"]) == 4
+    mended, well = last_session(late, "return"), last_session(other, "return")
+    assert {**mended.summary, "scores": well.summary["scores"]} == well.summary
+    assert mended.exit_code == 0
+    assert not read_forecasts(late, "return")["late"].any()
+    assert hours_after(2, day, late, source).late == () and source.asked == asked + 1
+
+
+def test_one_that_still_fails_is_asked_for_again_in_silence(tmp_path, source, logged_warnings):
+    """The session has reported it; once the source is down no other ticker is asked for."""
+    on(source.sessions[-6], tmp_path, source, settings())
+    day, source.fails = source.sessions[-5], ("AAA", "BBB")
+    source.fails = ("BBB",)
+    hours_after(0, day, tmp_path, source)
+    before, asked = results(tmp_path), source.asked
+    logged_warnings.clear()
+    for hour in (1, 2):
+        report = hours_after(hour, day, tmp_path, source)
+        assert (report.exit_code, report.late, logged_warnings) == (0, (), [])
+    assert source.asked == asked + 2 and results(tmp_path) == before
+    assert last_session(tmp_path, "return").summary["behind"] == ["BBB"]
+
+
+def test_without_fetching_and_in_a_dry_run_the_source_is_not_asked(tmp_path, source):
+    """A dry run lists the tickers it would ask for."""
+    on(source.sessions[-6], tmp_path, source, settings())
+    day, source.lacks = source.sessions[-5], ("BBB",)
+    hours_after(0, day, tmp_path, source)
+    asked = source.asked
+    hours_after(1, day, tmp_path, source, no_fetch=True)
+    plan = hours_after(1, day, tmp_path, source, dry_run=True).plan
+    assert source.asked == asked and plan.fetch == ("BBB",) and plan.sessions == ()
+
+
+def test_a_newer_session_leaves_the_older_one_as_it_was(tmp_path, source):
+    """Its forecasts would come after their session."""
+    on(source.sessions[-6], tmp_path, source, settings())
+    source.lacks = ("BBB",)
+    hours_after(0, source.sessions[-5], tmp_path, source)
+    source.lacks = ()
+    report = hours_after(0, source.sessions[-4], tmp_path, source)
+    assert report.late == () and len(report.sessions) == 1
+    rows = read_forecasts(tmp_path, "return")
+    assert len(rows) == 5 and not rows["late"].any()
+
 
 DAYS = 700
 NIGHTS = 30
@@ -18,26 +133,26 @@ NIGHTS = 30
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["cold", "warm"])
-def test_thirty_nights_replayed_equal_thirty_nights_one_by_one(tmp_path, start):
-    """Forecasts, decisions and champion per night, bit for bit: three trainings and judgements."""
+def test_thirty_sessions_replayed_equal_thirty_sessions_one_by_one(tmp_path, start):
+    """Forecasts, decisions and champion per session, bit for bit: three trainings and tests."""
     source, chosen = Daily(DAYS), settings(every=10)
     chosen = chosen.model_copy(
         update={"retrain": chosen.retrain.model_copy(update={"start": start})}
     )
-    nightly, replayed, off = (tmp_path / name for name in ("nightly", "replayed", "off"))
-    for home in (nightly, replayed, off):
+    daily, replayed, off = (tmp_path / name for name in ("daily", "replayed", "off"))
+    for home in (daily, replayed, off):
         home.mkdir()
     session_records = source.sessions[-NIGHTS:]
     for day in session_records:
-        (done,) = on(day, nightly, source, chosen).session_records
+        (done,) = on(day, daily, source, chosen).sessions
         assert done.exit_code in (0, 4), done.reason
-    with clock.as_if(evening_of(session_records[-1]) + timedelta(days=90)):
+    with clock.as_if(end_of(session_records[-1]) + timedelta(days=90)):
         fetch(home=replayed, source=source)
         for day in (session_records[0], session_records[11], session_records[-1]):
             retrain(home=replayed, settings=chosen, as_of=day)
     for day in (session_records[0], session_records[9], session_records[19], session_records[-1]):
         on(day, off, source, chosen)
-    expected = told(nightly)
+    expected = results(daily)
     assert len(expected["decisions"]) == 3 and len(expected["forecasts"]) == NIGHTS * 2
-    assert told(replayed) == expected
-    assert told(off) == expected
+    assert results(replayed) == expected
+    assert results(off) == expected

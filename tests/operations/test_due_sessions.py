@@ -1,4 +1,4 @@
-"""Which nights there are to do, at any hour, in any mix of exchanges."""
+"""The due sessions, at any hour, in any mix of exchanges."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -22,7 +22,7 @@ def at(day, hour, minute=0):
 def stored(home, days=6, calendar="XNYS", ticker="AAPL", first="2024-01-02"):
     with clock.as_if(at(2, 0)), PriceStore.open_for_writing(home) as store:
         store.upsert(history(ticker, calendar=calendar, first=first, close=np.ones(days)), at(2, 0))
-    return due_sessions.held(home)
+    return due_sessions.store_state(home)
 
 
 def done(home, *days):
@@ -31,90 +31,88 @@ def done(home, *days):
         finish_session(home, "return", JAN[day], outcome="done")
 
 
-def due(home, held, now, as_of=None, catch_up=63):
+def due(home, stored_now, now, as_of=None, catch_up=63):
     with clock.as_if(now):
-        return due_sessions.due(home, "return", held, as_of, catch_up)
+        return due_sessions.find_due(home, "return", stored_now, as_of, catch_up)
 
 
-def test_the_first_run_does_the_newest_night_alone(tmp_path):
-    """Sessions of 2024-01-02, 03, 04, 05, 08, 09; nobody asks for a forecast of last week."""
-    held = stored(tmp_path)
-    assert due(tmp_path, held, at(10, 3)).session_records == (JAN[9],)
-    assert due(tmp_path, held, at(10, 3), as_of=JAN[7]).session_records == (JAN[5],)
+def test_the_first_run_does_the_newest_session_alone(tmp_path):
+    """Sessions of 2024-01-02, 03, 04, 05, 08, 09; last week needs no forecast."""
+    stored_now = stored(tmp_path)
+    assert due(tmp_path, stored_now, at(10, 3)).sessions == (JAN[9],)
+    assert due(tmp_path, stored_now, at(10, 3), as_of=JAN[7]).sessions == (JAN[5],)
 
 
 @pytest.mark.parametrize(
-    ("now", "nights", "why"),
+    ("now", "days", "why"),
     [
         (at(8, 21, 59), (3, 4, 5), "closed at 21:00, but not settled before 22:00"),
         (at(8, 22, 0), (3, 4, 5, 8), "final to the minute"),
-        (at(20, 0), (3, 4, 5, 8, 9), "after a week off; no bar, no night"),
+        (at(20, 0), (3, 4, 5, 8, 9), "after a week off; without a bar no session"),
     ],
 )
-def test_every_night_since_the_last_one_is_due_in_order(tmp_path, now, session_records, why):
-    held = stored(tmp_path)
+def test_every_session_since_the_last_one_is_due_in_order(tmp_path, now, days, why):
+    stored_now = stored(tmp_path)
     done(tmp_path, 2)
-    assert due(tmp_path, held, now).session_records == tuple(JAN[day] for day in session_records), (
-        why
-    )
+    assert due(tmp_path, stored_now, now).sessions == tuple(JAN[day] for day in days), why
 
 
 def test_what_is_done_is_not_due_again(tmp_path):
-    held = stored(tmp_path)
+    stored_now = stored(tmp_path)
     done(tmp_path, 9)
-    found = due(tmp_path, held, at(10, 3))
-    assert found.session_records == () and not found.is_waiting
-    assert due(tmp_path, held, at(10, 3), as_of=JAN[4]).session_records == ()
+    found = due(tmp_path, stored_now, at(10, 3))
+    assert found.sessions == () and not found.is_waiting
+    assert due(tmp_path, stored_now, at(10, 3), as_of=JAN[4]).sessions == ()
 
 
-def test_a_night_that_was_begun_is_done_again_and_those_after_it(tmp_path):
-    """Killed in the first night of all: not only the newest is owed."""
-    held = stored(tmp_path)
+def test_an_unfinished_session_is_due_again_with_those_after_it(tmp_path):
+    """Killed in the very first run: not only the newest is due."""
+    stored_now = stored(tmp_path)
     begin_session(tmp_path, "return", JAN[4])
-    assert due(tmp_path, held, at(10, 3)).session_records == tuple(JAN[day] for day in (4, 5, 8, 9))
+    assert due(tmp_path, stored_now, at(10, 3)).sessions == tuple(JAN[day] for day in (4, 5, 8, 9))
 
 
 def test_a_session_without_a_bar_is_waited_for(tmp_path):
-    """The source is late: the night of the 10th is final, and nobody has seen its bar."""
-    held = stored(tmp_path)
+    """The source is late: the session of the 10th is final, without any bar."""
+    stored_now = stored(tmp_path)
     done(tmp_path, 9)
-    found = due(tmp_path, held, at(10, 23))
-    assert found.session_records == () and found.is_waiting and found.newest == JAN[10]
+    found = due(tmp_path, stored_now, at(10, 23))
+    assert found.sessions == () and found.is_waiting and found.newest == JAN[10]
 
 
-def test_too_many_nights_are_cut_to_the_newest(tmp_path):
-    held = stored(tmp_path)
+def test_too_many_sessions_are_cut_to_the_newest(tmp_path):
+    stored_now = stored(tmp_path)
     done(tmp_path, 2)
-    found = due(tmp_path, held, at(10, 3), catch_up=2)
-    assert (found.session_records, found.left_out) == ((JAN[8], JAN[9]), 3)
+    found = due(tmp_path, stored_now, at(10, 3), catch_up=2)
+    assert (found.sessions, found.left_out) == ((JAN[8], JAN[9]), 3)
 
 
-def test_a_night_waits_for_every_exchange_that_was_open(tmp_path):
+def test_a_session_is_due_once_every_open_exchange_has_closed(tmp_path):
     """New York closes at 21:00, bitcoin's day at midnight, and only then is all of it known."""
     stored(tmp_path, 1, ticker="AAPL")
-    held = stored(tmp_path, 2, calendar="24/7", ticker="BTC-USD")
+    stored_now = stored(tmp_path, 2, calendar="24/7", ticker="BTC-USD")
     done(tmp_path, 1)
-    assert due(tmp_path, held, at(2, 23)).session_records == ()
-    assert due(tmp_path, held, at(3, 1)).session_records == (JAN[2],)
-    assert due(tmp_path, held, at(4, 1)).session_records == (JAN[2], JAN[3])
+    assert due(tmp_path, stored_now, at(2, 23)).sessions == ()
+    assert due(tmp_path, stored_now, at(3, 1)).sessions == (JAN[2],)
+    assert due(tmp_path, stored_now, at(4, 1)).sessions == (JAN[2], JAN[3])
 
 
-def test_the_evening_of_a_day_is_that_of_its_own_sessions():
-    """Tokyo's next session does not belong to the night; a holiday in New York does not hold it."""
+def test_a_day_settles_with_its_own_sessions():
+    """Tokyo's next session belongs to the next day; a holiday in New York delays nothing."""
     both = ("XNYS", "XTKS")
-    assert due_sessions.evening(both, JAN[9]) == at(9, 22)
-    assert due_sessions.evening(both, JAN[15]) == at(15, 7), "Martin Luther King's day"
+    assert due_sessions.settled_at(both, JAN[9]) == at(9, 22)
+    assert due_sessions.settled_at(both, JAN[15]) == at(15, 7), "Martin Luther King's day"
 
 
 def test_a_clock_set_back_is_refused(tmp_path):
-    held = stored(tmp_path)
+    stored_now = stored(tmp_path)
     with clock.as_if(at(2, 0) - timedelta(hours=2)), pytest.raises(TryLaterError, match="set it"):
-        due_sessions.refuse_clock_set_back(held)
+        due_sessions.refuse_clock_set_back(stored_now)
     with clock.as_if(at(2, 0)):
-        due_sessions.refuse_clock_set_back(held)
+        due_sessions.refuse_clock_set_back(stored_now)
 
 
-def test_night_dates_by_hand():
+def test_session_dates_by_hand():
     """After one day, until another, of any exchange."""
     assert due_sessions.session_dates(["XNYS"], JAN[12], JAN[17]) == [JAN[16], JAN[17]]
     assert due_sessions.session_dates(["XNYS", "24/7"], JAN[12], JAN[14]) == [JAN[13], JAN[14]]

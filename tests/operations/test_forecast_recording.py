@@ -1,4 +1,4 @@
-"""What the ledger is told of a forecast: from which bars, when, and whether in time."""
+"""What is recorded of a forecast: from which bars, when, and whether in time."""
 
 import os
 from datetime import UTC, date, datetime
@@ -10,13 +10,16 @@ from forecaster import clock
 from forecaster.data.history import fingerprint
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, StorageError
+from forecaster.operations.due_sessions import SessionWork, store_state
+from forecaster.operations.forecast_recording import SessionForecasts, forecast_session
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
 from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.promotion import keep
 from forecaster.registry.registry_file import registry_path
-from forecaster.settings import TrainSettings
+from forecaster.registry.versions import list_versions
+from forecaster.settings import Settings, TrainSettings
 from tests.synthetic import ragged_bars
 
 FRIDAY = date(2011, 3, 4)
@@ -41,9 +44,17 @@ def home(made: Path) -> Path:
 
 
 def known(home: Path) -> str:
-    """Hash all bars of that evening."""
+    """Hash all bars known on that day."""
     with PriceStore.open_for_reading(home) as store:
         return fingerprint([store.history(ticker, FRIDAY) for ticker in store.tickers()])
+
+
+def scheduled(home: Path) -> SessionForecasts:
+    """Forecast as a daily run does, at the present time."""
+    stored = store_state(home)
+    work = SessionWork(home=home, name="return", settings=Settings(), stored=stored)
+    (version,) = list_versions(home)
+    return forecast_session(work, FRIDAY, clock.now(), version)
 
 
 @pytest.mark.parametrize(
@@ -51,48 +62,53 @@ def known(home: Path) -> str:
     [(CLOSE.replace(hour=20, minute=59), False), (CLOSE, True)],
     ids=["a minute before the close", "at the close"],
 )
+@pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "daily run"])
 def test_a_forecast_of_a_session_that_has_closed_is_late(
-    home: Path, at: datetime, late: bool
+    home: Path, at: datetime, late: bool, by_hand: bool
 ) -> None:
     with clock.as_if(at):
-        found = predict(home=home, as_of=FRIDAY, record_as="daily-run")
-    assert found.recorded == 2
+        if by_hand:
+            found = predict(home=home, as_of=FRIDAY)
+            assert found.recorded == 2
+        else:
+            found = scheduled(home)
+            assert found.new == 2
     rows = read_forecasts(home)
     assert rows["late"].tolist() == [late] * 2 and rows["made_at"].tolist() == [at] * 2
-    assert rows["night"].all() and set(rows["name"]) == {"return"}
+    assert rows["scheduled"].eq(not by_hand).all() and set(rows["name"]) == {"return"}
     assert set(rows["version"]) == {found.version}
 
 
-def test_the_fingerprint_is_that_of_the_bars_known_that_evening(home: Path) -> None:
+def test_the_fingerprint_is_that_of_the_bars_known_that_day(home: Path) -> None:
     """Of the universe too, which the forecast of one ticker reads."""
     predict(["AAA"], home=home, as_of=FRIDAY)
     (row,) = read_forecasts(home).to_dict("records")
     assert row["fingerprint"] == known(home)
-    assert (row["ticker"], row["night"]) == ("AAA", False)
+    assert (row["ticker"], row["scheduled"]) == ("AAA", False)
 
 
 def test_the_baselines_forecasts_are_recorded_alike(home: Path) -> None:
-    keep(home, "return", "nobody", reason="worse")
+    keep(home, "return", "unknown", reason="worse")
     assert predict(home=home, as_of=FRIDAY).version == "baseline"
     rows = read_forecasts(home)
     assert set(rows["version"]) == {"baseline"} and set(rows["name"]) == {"return"}
     assert set(rows["fingerprint"]) == {known(home)} and rows["forecast"].eq(0.0).all()
 
 
-def test_a_night_that_cannot_remember_fails_and_a_person_is_told(
+def test_a_daily_run_that_cannot_record_fails_and_a_forecast_by_hand_warns(
     home: Path, logged_warnings: list[str]
 ) -> None:
     registry_path(home).write_bytes(b"junk" * 999)
-    with pytest.raises(StorageError, match="damaged"):
-        predict(home=home, as_of=FRIDAY, record_as="daily-run")
+    with pytest.raises(StorageError, match="corrupt"):
+        scheduled(home)
     found = predict(home=home, as_of=FRIDAY)
     assert found.recorded is None and "these forecasts are not recorded" in found.troubles
     assert any("not recorded: " in text for text in logged_warnings)
 
 
-def test_a_night_in_a_read_only_home_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person's forecast does not; see `tests/cli/test_models.py`."""
+def test_a_daily_run_in_a_read_only_home_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forecast by hand does not; see `tests/cli/test_models.py`."""
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
     with pytest.raises(CannotWriteError, match="read-only"):
-        predict(home=home, as_of=FRIDAY, record_as="daily-run")
+        scheduled(home)
     assert predict(home=home, as_of=FRIDAY).recorded is None

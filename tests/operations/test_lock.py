@@ -1,4 +1,4 @@
-"""One writer at a time, and the next one is told who it is."""
+"""One writer at a time; the error of the next one describes it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from forecaster.pipeline.fetch import fetch
 HOLD = (
     "import sys; from pathlib import Path; from forecaster.operations.lock import writer\n"
     "with writer(Path(sys.argv[1]), 'forecaster retrain'):\n"
-    "    print('held', flush=True); sys.stdin.read()\n"
+    "    print('locked', flush=True); sys.stdin.read()\n"
 )
 
 
@@ -28,7 +28,7 @@ def other(tmp_path: Path):
     """Another process that writes."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], text=True, **pipes) as it:
-        assert it.stdout and it.stdout.readline() == "held\n"
+        assert it.stdout and it.stdout.readline() == "locked\n"
         yield it
         it.kill()
 
@@ -42,20 +42,20 @@ def other(tmp_path: Path):
     ],
     ids=["fetch", "import", "release"],
 )
-def test_a_second_writer_is_told_who_the_first_is(
+def test_the_error_of_a_second_writer_describes_the_first(
     tmp_path: Path, other: subprocess.Popen, write: Callable[[Path], object]
 ) -> None:
     """By command, process and time, before any work; exit code 75."""
     words = rf"forecaster retrain \(process {other.pid}\) is writing since \d{{4}}-"
-    with pytest.raises(TryLaterError, match=words) as told:
+    with pytest.raises(TryLaterError, match=words) as caught:
         write(tmp_path)
-    assert told.value.exit_code == 75
-    assert holder(tmp_path) == str(told.value).partition(": ")[2].partition(". ")[0]
+    assert caught.value.exit_code == 75
+    assert holder(tmp_path) == str(caught.value).partition(": ")[2].partition(". ")[0]
     assert not (tmp_path / "data").exists()
 
 
 def test_the_lock_dies_with_its_process(tmp_path: Path, other: subprocess.Popen) -> None:
-    """Even kill -9 leaves no lock behind, only a note that nobody believes."""
+    """Even kill -9 leaves no lock behind, only a note without effect."""
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
     assert json.loads((tmp_path / HOLDER).read_text())["pid"] == other.pid
@@ -66,7 +66,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path, other: subprocess.Popen)
 
 
 def test_a_writer_inside_a_writer_is_the_same_one(tmp_path: Path) -> None:
-    """A night fetches while it holds the lock, and holds it still afterwards."""
+    """A daily run fetches while it has the lock, and still has it afterwards."""
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     with writer(tmp_path, "forecaster retrain"):

@@ -1,4 +1,4 @@
-"""The gate at work: the right days, the right rivals, the weights on disk, in a fresh process."""
+"""The promotion test: the right days and benchmarks, the weights on disk, a fresh process."""
 
 import shutil
 from collections.abc import Callable
@@ -16,31 +16,31 @@ from forecaster.errors import (
     UsageError,
 )
 from forecaster.evaluation.distributions import StudentT
-from forecaster.evaluation.promotion_test import Rule
+from forecaster.evaluation.promotion_test import Limits
 from forecaster.forecasting.baseline import BASELINE
 from forecaster.operations import promotion, reproduction
 from forecaster.operations.challenger import RollingSplit, train_challenger
-from forecaster.operations.promotion import judge
-from forecaster.operations.reproduction import digest, flaw_in_fresh_process
+from forecaster.operations.promotion import run_promotion_test
+from forecaster.operations.reproduction import digest, reproduction_flaw
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.train import train
 from forecaster.registry.promotion import promote
 from forecaster.registry.versions import read_manifest
-from forecaster.settings import TrainSettings
+from forecaster.settings import Settings, TrainSettings
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 900, "BBB": 700})
 LAST = BARS["session"].max().date()
 DAYS = np.unique(BARS["session"].to_numpy("datetime64[D]"))
-BLOCKS = RollingSplit(gate=80, select=150)
+SPLIT = RollingSplit(test=80, validation=150)
 NAME = "return,range"
 SETTINGS = TrainSettings(hidden=4, max_steps=60, evaluate_every=20, target="return,range")
-LAX = Rule(margin=0.9, slack=0.9)  # whatever is learnt in a second passes
+LAX = Limits(margin=0.9, slack=0.9)  # whatever is learned in a second passes
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two challengers of the same evening, of different seeds."""
+    """A store with two challengers of the same day, of different seeds."""
     made = tmp_path_factory.mktemp("home")
     file = tmp_path_factory.mktemp("prices") / "bars.csv"
     BARS.to_csv(file, index=False)
@@ -50,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(home: Path, **changes: object) -> str:
     settings = SETTINGS.model_copy(update=changes)
-    return train_challenger(home, NAME, settings, as_of=LAST, blocks=BLOCKS)
+    return train_challenger(home, NAME, Settings(train=settings), as_of=LAST, split=SPLIT)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def second(home: Path) -> str:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds of a new Python where it is not what is tested."""
-    monkeypatch.setattr(promotion, "flaw_in_fresh_process", lambda *told: None)
+    monkeypatch.setattr(promotion, "reproduction_flaw", lambda *arguments: None)
 
 
 def altered(
@@ -85,32 +85,32 @@ def altered(
 
 
 def test_the_first_challenger_meets_the_baseline_alone_and_reproduces(home: Path, first: str):
-    """In a real fresh process; on the gate's days, of the loss that its head allows."""
-    found = judge(home, NAME, first, LAST, LAX)
+    """In a real fresh process; on the test's days, with the loss that its head allows."""
+    found = run_promotion_test(home, NAME, first, LAST, LAX)
     assert found.promoted and found.able and found.evidence["flaws"] == []
     assert found.evidence["champion"] == BASELINE and found.evidence["challenger"] == first
     for target, loss in (("return", "CRPS"), ("range", "MSE")):
-        told = found.evidence["targets"][target]
-        assert set(told["against"]) == {BASELINE} and told["loss"] == loss
-        assert (told["days"], told["first"], told["last"]) == (80, str(DAYS[-80]), str(DAYS[-1]))
-        assert told["forecasts"] == 160 and set(told["coverage"]) == {"80%", "95%"}
-        assert 0.1 < found.evidence["promised"][target]["mean"] < 1.0
+        facts = found.evidence["targets"][target]
+        assert set(facts["against"]) == {BASELINE} and facts["loss"] == loss
+        assert (facts["days"], facts["first"], facts["last"]) == (80, str(DAYS[-80]), str(DAYS[-1]))
+        assert facts["forecasts"] == 160 and set(facts["coverage"]) == {"80%", "95%"}
+        assert 0.1 < found.evidence["expected"][target]["mean"] < 1.0
 
 
 def test_a_challenger_meets_the_champion_on_the_same_days(
     home: Path, first: str, second: str, in_this_process: None
 ):
     promote(home, NAME, first, reason="for the test")
-    found = judge(home, NAME, second, LAST, LAX)
+    found = run_promotion_test(home, NAME, second, LAST, LAX)
     assert set(found.evidence["targets"]["return"]["against"]) == {first, BASELINE}
     with pytest.raises(UsageError, match="is the champion of return,range; there is nothing"):
-        judge(home, NAME, first, LAST)
+        run_promotion_test(home, NAME, first, LAST)
 
 
-def test_the_days_begin_after_what_either_was_selected_on(
+def test_the_days_begin_after_what_either_was_validated_on(
     home: Path, first: str, second: str, in_this_process: None
 ):
-    """A champion trained by hand on later days leaves too few: nobody can judge."""
+    """A champion trained by hand on later days leaves too few days for a test."""
     promote(home, NAME, first, reason="for the test")
     late = train(
         settings=SETTINGS.model_copy(
@@ -119,13 +119,17 @@ def test_the_days_begin_after_what_either_was_selected_on(
         home=home,
     ).version
     promote(home, NAME, late, reason="for the test")
-    found = judge(home, NAME, second, LAST)
-    assert not found.able and "49 days that nobody was fitted on, 63 are needed" in found.reason
-    assert judge(home, NAME, second, LAST, Rule(margin=0.9, slack=0.9, least_days=49)).able
+    found = run_promotion_test(home, NAME, second, LAST)
+    assert (
+        not found.able and "49 days that no version was trained on, 63 are needed" in found.reason
+    )
+    assert run_promotion_test(
+        home, NAME, second, LAST, Limits(margin=0.9, slack=0.9, least_days=49)
+    ).able
     promote(home, NAME, first, reason="for the test")
 
 
-def test_the_gate_days_are_the_last_ones_and_the_baseline_has_not_seen_them(
+def test_the_days_are_the_last_ones_and_the_baseline_has_not_seen_them(
     home: Path, second: str, in_this_process: None, monkeypatch: pytest.MonkeyPatch
 ):
     fitted: list[np.datetime64] = []
@@ -135,17 +139,17 @@ def test_the_gate_days_are_the_last_ones_and_the_baseline_has_not_seen_them(
         fitted.append(panel.outcome_days[fit].max())
         return stated(panel, target, fit, rows)
 
-    monkeypatch.setattr(promotion, "stated_by_baseline", watched)
-    monkeypatch.setattr(promotion, "GATE_DAYS", 70)
-    told = judge(home, NAME, second, LAST, LAX).evidence["targets"]["return"]
-    assert (told["days"], told["first"]) == (70, str(DAYS[-70]))
+    monkeypatch.setattr(promotion, "forecast_baseline", watched)
+    monkeypatch.setattr(promotion, "TEST_DAYS", 70)
+    facts = run_promotion_test(home, NAME, second, LAST, LAX).evidence["targets"]["return"]
+    assert (facts["days"], facts["first"]) == (70, str(DAYS[-70]))
     assert fitted == [DAYS[-81], DAYS[-81]]
 
 
-def test_as_of_an_earlier_evening_nothing_later_is_read(
-    home: Path, second: str, in_this_process: None
-):
-    found = judge(home, NAME, second, DAYS[-10].item(), Rule(margin=0.9, least_days=40))
+def test_as_of_an_earlier_day_nothing_later_is_read(home: Path, second: str, in_this_process: None):
+    found = run_promotion_test(
+        home, NAME, second, DAYS[-10].item(), Limits(margin=0.9, least_days=40)
+    )
     assert found.evidence["targets"]["return"]["last"] == str(DAYS[-10])
     assert found.evidence["targets"]["return"]["days"] == 71
 
@@ -153,7 +157,7 @@ def test_as_of_an_earlier_evening_nothing_later_is_read(
 def test_wild_forecasts_are_refused(
     home: Path, second: str, in_this_process: None, monkeypatch: pytest.MonkeyPatch
 ):
-    """On a gate day, and of tomorrow alone: level and inputs are there, the forecast is not."""
+    """On a tested day, and of tomorrow alone: level and inputs are there, the forecast is not."""
 
     def broken(found: StudentT) -> StudentT:
         loc = found.loc.copy()
@@ -161,24 +165,24 @@ def test_wild_forecasts_are_refused(
         return replace(found, loc=loc)
 
     altered(monkeypatch, second, broken)
-    found = judge(home, NAME, second, LAST, LAX)
+    found = run_promotion_test(home, NAME, second, LAST, LAX)
     assert not found.promoted and found.able
     assert "return: 1 forecasts of the next session are not finite" in found.reason
     assert "return: 2 of 160 forecasts are not finite" in found.reason
 
 
-def test_a_worse_challenger_is_kept_out_by_name_of_the_rival(
+def test_a_worse_challenger_is_kept_out_by_name_of_the_benchmark(
     home: Path, first: str, second: str, in_this_process: None, monkeypatch: pytest.MonkeyPatch
 ):
     """Intervals adapt to a scale that is off; the loss does not forgive it."""
     promote(home, NAME, first, reason="for the test")
     altered(monkeypatch, second, lambda found: replace(found, scale=3.0 * found.scale))
-    found = judge(home, NAME, second, LAST)
+    found = run_promotion_test(home, NAME, second, LAST)
     assert not found.promoted and found.able
     assert f"against {first}" in found.reason and f"against {BASELINE}" in found.reason
 
 
-def test_a_champion_that_is_damaged_is_stood_in_for(
+def test_a_corrupt_champion_is_replaced(
     home: Path, first: str, second: str, in_this_process: None, logged_warnings: list[str]
 ):
     champion = trained(home, seed=11, max_steps=5)
@@ -186,14 +190,14 @@ def test_a_champion_that_is_damaged_is_stood_in_for(
     promote(home, NAME, champion, reason="for the test")
     file = home / "models" / champion / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
-    found = judge(home, NAME, second, LAST, LAX)
+    found = run_promotion_test(home, NAME, second, LAST, LAX)
     assert found.evidence["champion"] == first and any(champion in text for text in logged_warnings)
 
 
 def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_this_process: None):
     promote(home, NAME, first, reason="for the test")
     lesser = trained(home, target=("return",), max_steps=5)
-    found = judge(home, NAME, lesser, LAST, LAX)
+    found = run_promotion_test(home, NAME, lesser, LAST, LAX)
     assert not found.promoted and "does not forecast range, which the champion does" in found.reason
 
 
@@ -210,7 +214,7 @@ def test_one_bit_of_one_weight_changes_the_digest(home: Path, second: str):
     ("child", "flaw"),
     [
         ("print('expected')", None),
-        ("print('other')", "in a fresh process its forecasts are other ones"),
+        ("print('other')", "in a fresh process its forecasts differ"),
         ("raise SystemExit('no memory')", "it cannot be used in a fresh process: no memory"),
         ("import os; os.abort()", "it cannot be used in a fresh process: exit -6"),
     ],
@@ -219,19 +223,19 @@ def test_a_process_that_differs_or_fails_is_a_flaw(
     child: str, flaw: str | None, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reproduction, "_CHILD", child)
-    assert flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected") == flaw
+    assert reproduction_flaw(home, "any", ["AAA"], LAST, "expected") == flaw
 
 
 @pytest.mark.slow
 def test_a_disk_that_fails_the_fresh_process_is_no_flaw_of_the_challenger(
     home: Path, first: str, tmp_path: Path
 ):
-    """Here its prices are damaged: the night waits, and the challenger stays what it is."""
+    """Here its prices are corrupt: the run is repeated, and the challenger stays what it is."""
     shutil.copytree(home / "models", tmp_path / "models")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "prices.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(StorageError, match="damaged"):
-        flaw_in_fresh_process(tmp_path, first, ["AAA"], LAST, "expected")
+    with pytest.raises(StorageError, match="corrupt"):
+        reproduction_flaw(tmp_path, first, ["AAA"], LAST, "expected")
 
 
 def test_no_room_for_a_fresh_process_is_no_flaw_of_the_challenger(
@@ -240,16 +244,16 @@ def test_no_room_for_a_fresh_process_is_no_flaw_of_the_challenger(
     """Killed by the system for want of memory, or never begun."""
     monkeypatch.setattr(reproduction, "_CHILD", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(OutOfMemoryError, match="it was killed"):
-        flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected")
+        reproduction_flaw(home, "any", ["AAA"], LAST, "expected")
 
-    def full(*told: object, **more: object) -> None:
+    def full(*arguments: object, **more: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(reproduction.subprocess, "run", full)
     with pytest.raises(OutOfMemoryError, match="Resource temporarily unavailable"):
-        flaw_in_fresh_process(home, "any", ["AAA"], LAST, "expected")
+        reproduction_flaw(home, "any", ["AAA"], LAST, "expected")
 
 
-def test_who_is_not_there_or_damaged_is_no_challenger(home: Path, first: str, tmp_path: Path):
+def test_an_unknown_or_corrupt_version_is_no_challenger(home: Path, first: str, tmp_path: Path):
     with pytest.raises((UnknownNameError, ArtifactError)):
-        judge(home, NAME, "20200101-000000-lstm-00000000", LAST)
+        run_promotion_test(home, NAME, "20200101-000000-lstm-00000000", LAST)

@@ -1,11 +1,11 @@
-"""The log of the nights: lines of JSON, bounded in size, never in the way of the work."""
+"""The log: lines of JSON, bounded in size; a log that fails stops no run."""
 
 import json
 import logging
 from datetime import UTC, date, datetime
 
 from forecaster import clock
-from forecaster.operations.run_log import RunLog, beat, last_beat, log_path, run_log
+from forecaster.operations.run_log import RunLog, log_path, read_heartbeat, run_log, write_heartbeat
 
 MADE_AT = datetime(2024, 3, 8, 23, 0, tzinfo=UTC)
 
@@ -14,12 +14,12 @@ def lines(home):
     return [json.loads(line) for line in log_path(home).read_text().splitlines()]
 
 
-def test_an_event_is_one_line_of_json_with_its_instant(tmp_path):
+def test_an_event_is_one_line_of_json_with_its_time(tmp_path):
     """Newlines in a text stay inside the line."""
     with clock.as_if(MADE_AT):
-        RunLog(tmp_path).write("night", session=date(2024, 3, 8), reason="two\nlines")
+        RunLog(tmp_path).write("session", session=date(2024, 3, 8), reason="two\nlines")
     assert lines(tmp_path) == [
-        {"at": "2024-03-08T23:00:00+00:00", "event": "night", "night": "2024-03-08"}
+        {"at": "2024-03-08T23:00:00+00:00", "event": "session", "session": "2024-03-08"}
         | {"reason": "two\nlines"}
     ]
 
@@ -45,10 +45,10 @@ def test_notices_of_the_package_reach_the_log_even_where_the_screen_is_quiet(
 
 
 def test_the_log_is_rotated_and_old_files_are_dropped(tmp_path):
-    """At most `kept` files beside the newest, none longer than asked."""
-    log = RunLog(tmp_path, most_bytes=200, kept=2)
+    """At most `backups` files beside the newest, none longer than asked."""
+    log = RunLog(tmp_path, max_bytes=200, backups=2)
     for number in range(30):
-        log.write("night", number=number)
+        log.write("session", number=number)
     files = sorted((tmp_path / "logs").iterdir())
     assert [file.name for file in files] == [f"forecaster.log{n}" for n in ("", ".1", ".2")]
     assert all(file.stat().st_size <= 200 for file in files)
@@ -56,21 +56,21 @@ def test_the_log_is_rotated_and_old_files_are_dropped(tmp_path):
     assert max(newest) == 29 and min(newest) > 20
 
 
-def test_a_log_moved_away_is_begun_anew(tmp_path):
+def test_a_log_moved_away_is_started_again(tmp_path):
     """As logrotate does, at any time."""
     log = RunLog(tmp_path)
-    log.write("night", number=1)
-    log.path.rename(tmp_path / "elsewhere")
-    log.write("night", number=2)
+    log.write("session", number=1)
+    log_path(tmp_path).rename(tmp_path / "elsewhere")
+    log.write("session", number=2)
     assert [one["number"] for one in lines(tmp_path)] == [2]
 
 
-def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path, logged_warnings):
+def test_a_log_that_cannot_be_written_is_reported_once_and_stops_nothing(tmp_path, logged_warnings):
     """A file where the folder should be: as good as a full disk."""
     (tmp_path / "logs").touch()
     with run_log(tmp_path) as log:
-        log.write("night")
-        log.write("night")
+        log.write("session")
+        log.write("session")
     assert len(logged_warnings) == 1 and "leaves no log" in logged_warnings[0]
 
 
@@ -79,16 +79,16 @@ def test_a_link_in_place_of_the_log_is_not_followed(tmp_path, logged_warnings):
     victim.write_text("mine\n")
     (tmp_path / "logs").mkdir()
     log_path(tmp_path).symlink_to(victim)
-    RunLog(tmp_path).write("night")
+    RunLog(tmp_path).write("session")
     assert victim.read_text() == "mine\n"
     assert len(logged_warnings) == 1
 
 
 def test_the_heartbeat_is_the_last_run_that_ended_well(tmp_path):
-    assert last_beat(tmp_path) is None
+    assert read_heartbeat(tmp_path) is None
     for hour in (21, 22):
         with clock.as_if(MADE_AT.replace(hour=hour)):
-            beat(tmp_path)
-    assert last_beat(tmp_path) == MADE_AT.replace(hour=22)
+            write_heartbeat(tmp_path)
+    assert read_heartbeat(tmp_path) == MADE_AT.replace(hour=22)
     (tmp_path / "logs" / "heartbeat").write_text("yesterday")
-    assert last_beat(tmp_path) is None
+    assert read_heartbeat(tmp_path) is None

@@ -1,4 +1,4 @@
-"""The nights: level-triggered, idempotent, and never without a forecast for a failed training."""
+"""Daily runs: level-triggered, idempotent, with forecasts even after a failed training."""
 
 import contextvars
 from datetime import timedelta
@@ -8,16 +8,15 @@ import pytest
 from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.errors import DivergedError, SourceDownError, StorageError, TryLaterError
-from forecaster.operations import daily_run
-from forecaster.operations import retraining as nightly_training
+from forecaster.operations import daily_run, retraining
 from forecaster.operations.lock import writer
-from forecaster.operations.retraining import Decided, TrainingDay, why_due
-from forecaster.operations.run_log import last_beat, log_path
+from forecaster.operations.retraining import Decided, TrainingDay, training_due
+from forecaster.operations.run_log import log_path, read_heartbeat
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import retrain
 from forecaster.registry.forecast_log import read_forecasts
-from forecaster.registry.run_history import begin_training, finish_training, last_night, sessions
-from tests.operations.sessions import Daily, evening_of, on, settings, told
+from forecaster.registry.run_history import begin_training, finish_training, session_records
+from tests.operations.sessions import Daily, end_of, last_session, on, results, settings
 
 DAYS = 60
 
@@ -32,13 +31,13 @@ def trainings(monkeypatch):
     """Trainings take no time and decide nothing, but are noted."""
     made = []
 
-    def train(evening, chosen):
-        made.append(evening.day)
-        number = begin_training(evening.home, evening.name, "cold", evening.day)
-        finish_training(evening.home, number, state="done", updates=1)
+    def train(training, chosen):
+        made.append(training.day)
+        number = begin_training(training.home, training.name, "cold", training.day)
+        finish_training(training.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
-    monkeypatch.setattr(daily_run, "train_and_judge", train)
+    monkeypatch.setattr(daily_run, "train_and_decide", train)
     return made
 
 
@@ -56,62 +55,62 @@ def test_a_second_run_does_nothing(tmp_path, source, trainings):
     first = on(day, tmp_path, source, settings())
     assert [one.session for one in first.sessions] == [day] and first.exit_code == 0
     before, asked = contents(tmp_path), source.asked
-    with clock.as_if(evening_of(day) + timedelta(hours=1)):
+    with clock.as_if(end_of(day) + timedelta(hours=1)):
         beat = clock.now()
     second = on(day, tmp_path, source, settings())
     assert (second.sessions, second.exit_code, source.asked) == ((), 0, asked)
     assert contents(tmp_path) == before
     with clock.as_if(beat):
         retrain(home=tmp_path, settings=settings(), source=source)
-    assert last_beat(tmp_path) == beat
+    assert read_heartbeat(tmp_path) == beat
 
 
-def test_a_night_forecasts_every_ticker_and_says_so(tmp_path, source, trainings):
-    """By the baseline, as long as nothing has passed the gate; in time, from that night's bars."""
+def test_a_daily_run_forecasts_every_ticker_and_logs_it(tmp_path, source, trainings):
+    """By the baseline, until a version passes the promotion test; in time, from that session's bars."""
     day = source.sessions[-5]
     (done,) = on(day, tmp_path, source, settings()).sessions
     rows = read_forecasts(tmp_path, "return")
     assert sorted(rows["ticker"]) == ["AAA", "BBB"] and done.new == 2
-    assert set(rows["version"]) == {"baseline"} and rows["night"].all()
+    assert set(rows["version"]) == {"baseline"} and rows["scheduled"].all()
     assert not rows["late"].any() and (rows["as_of"].dt.date == day).all()
     assert (rows["session"].dt.date == source.sessions[-4]).all()
-    assert last_night(tmp_path, "return").outcome == "done"
-    assert '"event": "night"' in log_path(tmp_path).read_text()
+    assert last_session(tmp_path, "return").outcome == "done"
+    assert '"event": "session"' in log_path(tmp_path).read_text()
 
 
-def test_a_week_off_ends_as_a_run_every_night(tmp_path, source, trainings):
-    """Forecasts, trainings, decisions; but what was made up for is late, and says so."""
-    nightly, off = tmp_path / "nightly", tmp_path / "off"
-    for home in (nightly, off):
+def test_a_week_off_ends_as_a_run_every_day(tmp_path, source, trainings):
+    """Forecasts, trainings, decisions; but what was caught up is marked late."""
+    daily, off = tmp_path / "daily", tmp_path / "off"
+    for home in (daily, off):
         home.mkdir()
         on(source.sessions[-8], home, source, settings(every=3))
     for day in source.sessions[-7:]:
-        on(day, nightly, source, settings(every=3))
+        on(day, daily, source, settings(every=3))
     each = list(trainings[2:])
     on(source.sessions[-1], off, source, settings(every=3))
-    assert told(off) == told(nightly)
+    assert results(off) == results(daily)
     assert trainings[2 + len(each) :] == each and len(each) == 2
     late = read_forecasts(off, "return").set_index("as_of")["late"]
-    assert late.sum() == 2 * 6 and not read_forecasts(nightly, "return")["late"].any()
+    assert late.sum() == 2 * 6 and not read_forecasts(daily, "return")["late"].any()
 
 
-def test_a_replay_ends_as_a_run_every_night_and_asks_no_source(tmp_path, source, trainings):
+def test_a_replay_ends_as_a_run_every_day_and_asks_no_source(tmp_path, source, trainings):
     """On a fresh home that has all bars."""
-    nightly, replayed = tmp_path / "nightly", tmp_path / "replayed"
-    for home in (nightly, replayed):
+    daily, replayed = tmp_path / "daily", tmp_path / "replayed"
+    for home in (daily, replayed):
         home.mkdir()
     for day in source.sessions[-4:]:
-        on(day, nightly, source, settings())
-    with clock.as_if(evening_of(source.sessions[-1]) + timedelta(days=30)):
+        on(day, daily, source, settings())
+    with clock.as_if(end_of(source.sessions[-1]) + timedelta(days=30)):
         fetch(home=replayed, source=source)
         asked = source.asked
         for day in (source.sessions[-4], source.sessions[-1]):
             retrain(home=replayed, settings=settings(), source=source, as_of=day)
     assert source.asked == asked
-    assert told(replayed) == told(nightly)
+    assert results(replayed) == results(daily)
 
 
-def test_a_dry_run_writes_nothing_and_tells_the_nights(tmp_path, source, trainings):
+def test_a_dry_run_writes_nothing_and_lists_the_sessions(tmp_path, source, trainings):
     """Neither into an empty home nor into one in use."""
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -130,26 +129,26 @@ def test_a_dry_run_writes_nothing_and_tells_the_nights(tmp_path, source, trainin
 def test_a_failed_training_leaves_the_forecasts_and_the_champion(
     tmp_path, source, monkeypatch, logged_warnings
 ):
-    """Exit 5; the night is done, and the next one tries again."""
+    """Exit 5; the session is finished, and the next one trains again."""
     tried = []
 
     def fail(home, name, *args, **kwargs):
         tried.append(name)
         raise DivergedError("update 3: the loss is not finite.")
 
-    monkeypatch.setattr(nightly_training, "train_challenger", fail)
+    monkeypatch.setattr(retraining, "train_challenger", fail)
     report = on(source.sessions[-5], tmp_path, source, settings())
     assert report.exit_code == 5 and "the loss is not finite" in report.reason
     assert len(read_forecasts(tmp_path, "return")) == 2
     assert on(source.sessions[-5], tmp_path, source, settings()).sessions == ()
     on(source.sessions[-4], tmp_path, source, settings())
     assert len(tried) == 2 and len(read_forecasts(tmp_path, "return")) == 4
-    assert last_beat(tmp_path) == evening_of(source.sessions[-5]), "a failed run is no heartbeat"
+    assert read_heartbeat(tmp_path) == end_of(source.sessions[-5]), "a failed run is no heartbeat"
     assert any("training failed, the champion stays" in text for text in logged_warnings)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143), StorageError("disk full")])
-def test_a_night_that_was_stopped_is_taken_up_and_nothing_is_doubled(
+def test_a_stopped_session_is_resumed_and_nothing_is_doubled(
     tmp_path, source, trainings, monkeypatch, error
 ):
     """Stopped after its forecasts, before its end: the next run finishes it, then goes on."""
@@ -159,19 +158,19 @@ def test_a_night_that_was_stopped_is_taken_up_and_nothing_is_doubled(
         def stop(*args):
             raise error
 
-        patch.setattr(daily_run, "train_and_judge", stop)
+        patch.setattr(daily_run, "train_and_decide", stop)
         with pytest.raises(BaseException):  # noqa: B017
             on(first, tmp_path, source, settings())
     rows = read_forecasts(tmp_path, "return")
-    assert len(rows) == 2 and last_night(tmp_path, "return") is None
+    assert len(rows) == 2 and last_session(tmp_path, "return") is None
     report = on(second, tmp_path, source, settings())
     assert [one.session for one in report.sessions] == [first, second]
     assert len(read_forecasts(tmp_path, "return")) == 4
     assert read_forecasts(tmp_path, "return")["made_at"].iloc[0] == rows["made_at"].iloc[0]
-    assert all(one.finished_at for one in sessions(tmp_path, "return"))
+    assert all(one.finished_at for one in session_records(tmp_path, "return"))
 
 
-def test_a_second_writer_is_told_who_writes(tmp_path, source, trainings):
+def test_a_second_writer_gets_an_error_with_the_first(tmp_path, source, trainings):
     with (
         writer(tmp_path, "forecaster fetch"),
         pytest.raises(TryLaterError, match="forecaster fetch"),
@@ -181,7 +180,7 @@ def test_a_second_writer_is_told_who_writes(tmp_path, source, trainings):
 
 
 def test_a_source_that_is_down_is_asked_again_by_the_next_run(tmp_path, source, trainings):
-    """What is stored was forecast from already: the night waits for its bars, exit 69."""
+    """What is stored was forecast from already: the session waits for its bars, exit 69."""
     on(source.sessions[-5], tmp_path, source, settings())
     source.is_down = True
     report = on(source.sessions[-4], tmp_path, source, settings())
@@ -192,7 +191,7 @@ def test_a_source_that_is_down_is_asked_again_by_the_next_run(tmp_path, source, 
     assert report.exit_code == 0
 
 
-def test_a_source_that_is_down_from_the_start_is_told(tmp_path, source):
+def test_a_source_that_is_down_from_the_start_is_an_error(tmp_path, source):
     source.is_down = True
     with pytest.raises(SourceDownError):
         on(source.sessions[-5], tmp_path, source, settings())
@@ -221,19 +220,19 @@ def test_a_clock_set_back_changes_nothing(tmp_path, source, trainings):
     assert after == {k: v for k, v in before.items() if not k.endswith("forecaster.log")}
 
 
-def test_only_so_many_nights_are_made_up_for(tmp_path, source, trainings, logged_warnings):
+def test_only_so_many_sessions_are_caught_up(tmp_path, source, trainings, logged_warnings):
     on(source.sessions[-9], tmp_path, source, settings())
     chosen = settings()
     few = chosen.model_copy(update={"retrain": chosen.retrain.model_copy(update={"catch_up": 3})})
     report = on(source.sessions[-1], tmp_path, source, few)
     assert [one.session for one in report.sessions] == source.sessions[-3:]
-    assert any("5 nights before" in text for text in logged_warnings)
+    assert any("5 sessions before" in text for text in logged_warnings)
 
 
 def test_prices_of_another_source_are_not_asked_for(tmp_path, source, trainings):
-    """Imported ones: the night takes them as they are."""
+    """Imported ones are taken as they are."""
     day = source.sessions[-5]
-    with clock.as_if(evening_of(day)):
+    with clock.as_if(end_of(day)):
         with PriceStore.open_for_writing(tmp_path) as store:
             for ticker in source.names:
                 store.upsert(source.history(ticker, None, None), clock.now())
@@ -241,7 +240,7 @@ def test_prices_of_another_source_are_not_asked_for(tmp_path, source, trainings)
     assert [one.session for one in report.sessions] == [day] and report.exit_code == 0
 
 
-def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
+def test_drift_brings_a_training_forward_but_not_every_session(tmp_path):
     """After a third of the sessions between two trainings, no sooner."""
     source = Daily(DAYS)
     begun = begin_training(tmp_path, "return", "cold", source.sessions[0])
@@ -250,14 +249,14 @@ def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
     finish_training(tmp_path, failed, state="failed", reason="does not count")
 
     def due(sessions, drift):
-        evening = TrainingDay(
+        training = TrainingDay(
             home=tmp_path,
             name="return",
             day=source.sessions[sessions],
             tickers=("AAA",),
             calendars=("XNYS",),
         )
-        return why_due(evening, 21, drift)
+        return training_due(training, 21, drift)
 
     assert due(21, ()) and not due(20, ())
     assert due(7, ("coverage",)) == "drift: coverage" and not due(6, ("coverage",))
@@ -266,7 +265,7 @@ def test_drift_brings_a_training_forward_but_not_every_night(tmp_path):
 def test_a_new_ticker_is_asked_for_alone_and_missed_if_it_does_not_come(
     tmp_path, source, trainings, monkeypatch
 ):
-    """The night is done: nothing else needs the source."""
+    """The session is finished: nothing else needs the source."""
     day = source.sessions[-5]
     on(day, tmp_path, source, settings())
     asked = []
@@ -284,7 +283,7 @@ def test_a_new_ticker_is_asked_for_alone_and_missed_if_it_does_not_come(
     assert (report.exit_code, report.reason) == (3, "no prices of NEW")
 
 
-def test_a_dry_run_of_an_empty_home_knows_the_night_of_a_named_ticker(tmp_path, source):
+def test_a_dry_run_of_an_empty_home_knows_the_session_of_a_given_ticker(tmp_path, source):
     """By its calendar alone: nothing is asked."""
     plan = on(source.sessions[-5], tmp_path, source, settings(), tickers=["AAA"], dry_run=True).plan
     assert plan.expected == (source.sessions[-5],) and plan.fetch == ("AAA",)

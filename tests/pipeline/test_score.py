@@ -8,7 +8,7 @@ import pytest
 
 from forecaster.data.store import PriceStore
 from forecaster.errors import UnknownNameError
-from forecaster.operations.forecast_recording import with_outcomes
+from forecaster.operations.scoring import with_outcomes
 from forecaster.pipeline.score import score
 from forecaster.registry.forecast_log import record_forecasts
 from tests.data.histories import history
@@ -56,10 +56,10 @@ def test_outcomes_are_those_of_the_session_that_was_forecast(home):
     assert row["persistence"] == 0.0
     found = score(home=home).table.iloc[0]
     assert found["mse"] == pytest.approx((0.05 - np.log(0.9)) ** 2)
-    assert (found["made"], found["cover80"], found["cover95"]) == ("live", 0.0, 1.0)
+    assert (found["made"], found["coverage_80"], found["coverage_95"]) == ("live", 0.0, 1.0)
 
 
-def test_a_range_is_held_against_the_days_own_range(home):
+def test_a_range_is_compared_with_the_days_own_range(home):
     """Persistence is the range of the day it was made as of."""
     made(home, forecast("2024-01-04", "2024-01-05", 0.0, "range"), name="range")
     (row,) = with_outcomes(home).to_dict("records")
@@ -84,7 +84,7 @@ def test_late_forecasts_stand_apart(home):
 
 
 def test_a_forecast_made_twice_counts_once_and_as_the_better_proof(home):
-    """A person asked on the evening, the night came a week later, or the other way round."""
+    """By hand at the close and by the daily run a week later, or the other way round."""
     made(home, forecast("2024-01-03", "2024-01-04", 0.1), late=True, scheduled=True)
     made(home, forecast("2024-01-03", "2024-01-04", 0.1), scheduled=False, at=MADE + timedelta(1))
     table = score(home=home).table
@@ -106,7 +106,7 @@ def test_as_of_a_day_nothing_later_is_known(home):
     assert (len(found.forecasts), found.waiting) == (0, 1)
 
 
-def test_nothing_forecast_is_told(home):
+def test_no_forecast_is_an_error(home):
     with pytest.raises(UnknownNameError, match="No forecast under"):
         score(home=home)
     made(home, forecast("2024-01-03", "2024-01-04", 0.0))

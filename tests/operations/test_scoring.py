@@ -1,4 +1,4 @@
-"""Whether what a champion promised still holds, and what it reads is what it learnt on."""
+"""Drift of a champion: errors, coverage and inputs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.operations.drift import drift_flags, inputs_flag, promise_of
-from forecaster.operations.due_sessions import held
+from forecaster.operations.due_sessions import store_state
+from forecaster.operations.scoring import drift_flags, expected_error, input_flag
 from forecaster.registry.champion_history import Decision
 from forecaster.registry.versions import list_versions, read_manifest
 
@@ -19,13 +19,13 @@ def rows(actual, *, version=VERSION, session=True):
     count = len(actual)
     days = pd.bdate_range("2024-01-01", periods=count)
     ends = {"q025": -1.96, "q10": -1.28, "q90": 1.28, "q975": 1.96}
-    known = {"version": version, "night": session, "target": "return", "forecast": 0.0}
+    known = {"version": version, "scheduled": session, "target": "return", "forecast": 0.0}
     return pd.DataFrame({"session": days, "actual": actual, **known, **ends})
 
 
 def promoted(mean, error):
-    """The decision of a gate that promised so much."""
-    told = {"promised": {"return": {"mean": mean, "error": error}}}
+    """A promotion with this expected error."""
+    evidence = {"expected": {"return": {"mean": mean, "error": error}}}
     return Decision(
         id=1,
         name="return",
@@ -36,7 +36,7 @@ def promoted(mean, error):
         before=None,
         after=VERSION,
         reason="",
-        evidence=told,
+        evidence=evidence,
     )
 
 
@@ -45,13 +45,13 @@ def calm():
     return np.random.default_rng(0).standard_normal(63)
 
 
-def test_a_champion_that_keeps_its_promise_is_not_flagged(calm):
+def test_a_champion_with_expected_errors_is_not_flagged(calm):
     expected = np.abs(calm).mean() / 2.56
     assert drift_flags(rows(calm), VERSION, promoted(expected, 0.01)) == []
 
 
 def test_errors_and_coverage_that_drift_are_flagged(calm):
-    """Outcomes twice as wide as promised: errors, and both intervals."""
+    """Outcomes twice as wide as expected: errors, and both intervals."""
     expected = np.abs(calm).mean() / 2.56
     flags = drift_flags(rows(2.5 * calm), VERSION, promoted(expected, 0.01))
     assert [flag.kind for flag in flags] == ["error", "coverage", "coverage"]
@@ -63,24 +63,24 @@ def test_only_the_last_quarter_counts(calm):
 
 
 def test_forecasts_of_others_do_not_count(calm):
-    """Neither those of an earlier champion nor what a person asked for."""
+    """Neither those of an earlier champion nor forecasts by hand."""
     assert drift_flags(rows(9.0 * calm, version="baseline"), VERSION, None) == []
     assert drift_flags(rows(9.0 * calm, session=False), VERSION, None) == []
 
 
-def test_a_champion_made_by_hand_promised_nothing():
-    assert promise_of(None, "return") is None
-    assert promise_of(promoted(None, 0.1), "return") is None
-    assert promise_of(promoted(0.3, 0.1), "range") is None
-    assert promise_of(promoted(0.3, 0.1), "return").mean == 0.3
+def test_a_champion_promoted_by_hand_has_no_expected_error():
+    assert expected_error(None, "return") is None
+    assert expected_error(promoted(None, 0.1), "return") is None
+    assert expected_error(promoted(0.3, 0.1), "range") is None
+    assert expected_error(promoted(0.3, 0.1), "return").mean == 0.3
 
 
-def test_inputs_that_left_the_fit_block_are_flagged(home):
-    """As if the version had learnt on days of another size."""
+def test_inputs_that_left_the_training_range_are_flagged(home):
+    """As if the version had been trained on inputs of another size."""
     (version,) = list_versions(home)
     manifest = read_manifest(home, version)
-    day = max(held(home).newest.values())
-    assert inputs_flag(home, manifest, day) is None
+    day = max(store_state(home).newest.values())
+    assert input_flag(home, manifest, day) is None
     moved = manifest.scaler.model_copy(
         update={
             "mean": [
@@ -89,6 +89,6 @@ def test_inputs_that_left_the_fit_block_are_flagged(home):
             ]
         }
     )
-    flag = inputs_flag(home, manifest.model_copy(update={"scaler": moved}), day)
+    flag = input_flag(home, manifest.model_copy(update={"scaler": moved}), day)
     assert flag is not None and flag.kind == "inputs"
-    assert inputs_flag(home, manifest, day - timedelta(days=9000)) is None
+    assert input_flag(home, manifest, day - timedelta(days=9000)) is None

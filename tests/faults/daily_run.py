@@ -24,9 +24,8 @@ import pytest
 from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.database import integrity_error
-from forecaster.evaluation.promotion_test import Rule
-from forecaster.operations import daily_run, promotion, reproduction
-from forecaster.operations import retraining as nightly_training
+from forecaster.evaluation.promotion_test import Limits
+from forecaster.operations import daily_run, promotion, reproduction, retraining
 from forecaster.pipeline import retrain as nights_of
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.champion_history import decisions, registered
@@ -35,20 +34,20 @@ from forecaster.registry.registry_file import registry_path
 from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import list_versions
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
-from tests.operations.sessions import Daily, evening_of, told
+from tests.operations.sessions import Daily, end_of, results
 
 SOURCE = Daily(700)
 YESTERDAY, TODAY = SOURCE.sessions[-2:]
 TRAIN = TrainSettings(hidden=4, max_steps=24, evaluate_every=6)
 SETTINGS = Settings(train=TRAIN, retrain=RetrainSettings(every=1, checkpoint_every=4))
-LAX = Rule(margin=0.9, slack=0.9)  # whatever is learnt in a second passes
+LAX = Limits(margin=0.9, slack=0.9)  # whatever is learned in a second passes
 # Where each phase begins and ends: the function that does it, and where its caller finds it.
 PHASES: dict[str, tuple[Any, str]] = {
     "fetch": (nights_of, "fetch"),
-    "predict": (daily_run, "forecast_night"),
-    "train": (nightly_training, "train_challenger"),
-    "gate": (nightly_training, "judge"),
-    "promote": (nightly_training, "promote"),
+    "predict": (daily_run, "forecast_session"),
+    "train": (retraining, "train_challenger"),
+    "gate": (retraining, "run_promotion_test"),
+    "promote": (retraining, "promote"),
 }
 # Hears of a phase's beginning and end.
 OnEdge = Callable[[str, str], None]
@@ -56,13 +55,17 @@ OnEdge = Callable[[str, str], None]
 
 def arrange(patch: pytest.MonkeyPatch) -> None:
     """Make a night cheap: a lax gate, no fresh process."""
-    patch.setattr(nightly_training, "judge", partial(promotion.judge, rule=LAX))
-    patch.setattr(promotion, "flaw_in_fresh_process", lambda *told: None)
+    patch.setattr(
+        retraining, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
+    )
+    patch.setattr(promotion, "reproduction_flaw", lambda *arguments: None)
 
 
 def arrange_fork(patch: pytest.MonkeyPatch, on_edge: OnEdge) -> None:
     """Make a night attackable: a lax gate, a fork for its fresh process, phases with edges."""
-    patch.setattr(nightly_training, "judge", partial(promotion.judge, rule=LAX))
+    patch.setattr(
+        retraining, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
+    )
     patch.setattr(reproduction.subprocess, "run", _forked)
     for phase, (module, name) in PHASES.items():
         patch.setattr(module, name, _edged(getattr(module, name), phase, on_edge))
@@ -81,39 +84,39 @@ def _edged(step: Callable[..., Any], phase: str, on_edge: OnEdge) -> Callable[..
 
 
 def _forked(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-    """Stand in for `subprocess.run` of the gate's fresh process; speaks, but not by write(2)."""
+    """Stand in for `subprocess.run` of the promotion test's fresh process; speaks, but not by write(2)."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
         code = 1
         sys.argv, sys.stdout, sys.stderr = ["-c", command[-1]], io.StringIO(), io.StringIO()
         try:
-            reproduction.speak()
+            reproduction.print_digest()
             code = 0
         except SystemExit as ended:
             code = int(str(ended.code))
         finally:
-            told = {"stdout": sys.stdout.getvalue(), "stderr": sys.stderr.getvalue()}
-            theirs.sendall(json.dumps(told).encode())
+            output = {"stdout": sys.stdout.getvalue(), "stderr": sys.stderr.getvalue()}
+            theirs.sendall(json.dumps(output).encode())
             os._exit(code)
     theirs.close()
     with ours, ours.makefile("rb") as answer:
-        told = json.load(answer)
+        output = json.load(answer)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return subprocess.CompletedProcess(command, code, **told)
+    return subprocess.CompletedProcess(command, code, **output)
 
 
 def warm_up() -> None:
     """Import and compute, once for all forks, what a night would."""
     import_module("torch._dynamo")  # which the first optimizer of a process imports
-    evening_of(TODAY)
+    end_of(TODAY)
     # No handler here: what is told aloud is in the log of the night.
     logging.lastResort = None
 
 
 def do(day: date, home: Path, settings: Settings = SETTINGS) -> RetrainReport:
     """Run the command on the evening of a day, with the bars that there are then."""
-    with clock.as_if(evening_of(day)):
+    with clock.as_if(end_of(day)):
         return retrain(home=home, settings=settings, source=SOURCE)
 
 
@@ -124,12 +127,10 @@ def state(home: Path) -> dict[str, object]:
             name: (store.revision(name).number, store.bars(name).to_dict("records"))
             for name in store.tickers()
         }
-    done = [
-        (one.session, one.version, one.updates) for one in trainings(home) if one.state == "done"
-    ]
+    done = [(one.session, one.version, one.steps) for one in trainings(home) if one.state == "done"]
     statuses = {version: one.status for version, one in registered(home).items()}
     return {
-        **told(home),
+        **results(home),
         "prices": prices,
         "trainings": done,
         "versions": (list_versions(home), statuses),
