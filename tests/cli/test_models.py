@@ -13,7 +13,7 @@ from forecaster.registry.registry_file import registry_path
 from tests.cli.conftest import QUICK
 
 Run = Callable[..., Result]
-EVENING = ("--as-of", "2012-10-12")
+AS_OF = ("--as-of", "2012-10-12")
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def content(done: Result, code: int = 0) -> dict:
 
 
 def served(run: Run, home: Path, *options: str, code: int = 0) -> str:
-    return content(run("predict", "AAA", *EVENING, *options, "--json", "--home", home), code)[
-        "version"
-    ]
+    done = run("predict", "AAA", *AS_OF, *options, "--json", "--home", home)
+    (model,) = content(done, code)["models"]
+    return model["version"]
 
 
-def test_a_person_promotes_and_returns_and_predict_follows(
+def test_predict_follows_promotion_and_rollback_by_hand(
     run: Run, home: Path, two: tuple[str, str]
 ) -> None:
     first, second = two
@@ -56,13 +56,11 @@ def test_a_person_promotes_and_returns_and_predict_follows(
     done = run("models", "rollback", "--home", home)
     assert done.exit_code == 0 and "champion return,range: baseline" in done.stdout
     assert served(run, home) == "baseline"
-    assert (
-        "the baseline, champion of return,range" in run("predict", *EVENING, "--home", home).stdout
-    )
+    assert "return,range: baseline" in run("predict", *AS_OF, "--home", home).stdout
     assert run("models", "rollback", "--home", home).exit_code == 66
 
 
-def test_a_damaged_champion_exits_3_and_its_predecessor_forecasts(
+def test_a_corrupt_champion_exits_3_and_its_predecessor_forecasts(
     run: Run, home: Path, two: tuple[str, str]
 ) -> None:
     first, second = two
@@ -70,15 +68,15 @@ def test_a_damaged_champion_exits_3_and_its_predecessor_forecasts(
         assert run("models", "promote", version, "--home", home).exit_code == 0
     weights = home / "models" / second / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    done = run("predict", "AAA", *EVENING, "--json", "--home", home)
-    assert content(done, 3)["version"] == first
-    assert "WARNING the champion of return,range is damaged" in done.stderr
+    done = run("predict", "AAA", *AS_OF, "--json", "--home", home)
+    assert content(done, 3)["models"] == [{"name": "return,range", "version": first}]
+    assert "WARNING the champion of return,range is corrupt" in done.stderr
     assert "models rollback --name return,range" in done.stderr and second in done.stderr
     assert run("models", "rollback", "--home", home).exit_code == 0
     assert served(run, home) == first
 
 
-def test_a_damaged_registry_stops_changes_and_not_forecasts(
+def test_a_corrupt_registry_stops_changes_and_not_forecasts(
     run: Run, home: Path, two: tuple[str, str]
 ) -> None:
     registry_path(home).write_bytes(b"junk" * 999)
@@ -87,8 +85,8 @@ def test_a_damaged_registry_stops_changes_and_not_forecasts(
         assert done.exit_code == 74 and "registry.db: corrupt" in done.stderr
     there = sorted((home / "models").iterdir())
     assert run("train", *QUICK, "--home", home).exit_code == 74
-    assert sorted((home / "models").iterdir()) == there, "found out before any work"
-    done = run("predict", "AAA", *EVENING, "--home", home)
+    assert sorted((home / "models").iterdir()) == there, "found before any work"
+    done = run("predict", "AAA", *AS_OF, "--home", home)
     assert done.exit_code == 3 and "the champion is unknown" in done.stderr
     assert "not recorded" in done.stderr and "AAA" in done.stdout
 
@@ -102,17 +100,17 @@ def test_compare_shows_what_differs_and_not_what_is_alike(
     assert differences["seed"] == (0, 1) and "validation_mse_return" in differences
     assert "hidden" not in differences and "fingerprint" not in differences
     text = run("models", "compare", *two, "--home", home).stdout
-    assert "seed" in text and "do not compare" not in text
+    assert "seed" in text and "not comparable" not in text
     assert run("models", "compare", first, first, "--home", home).exit_code == 2
     assert run("models", "compare", first, "nope", "--home", home).exit_code == 66
 
 
-def test_prune_removes_the_oldest_and_says_so_first(
+def test_prune_removes_the_oldest_after_a_dry_run(
     run: Run, home: Path, two: tuple[str, str]
 ) -> None:
     first, second = two
-    said = run("models", "prune", "--keep", "1", "--dry-run", "--home", home)
-    assert said.stdout == f"would remove  {first}\n" and (home / "models" / first).exists()
+    dry = run("models", "prune", "--keep", "1", "--dry-run", "--home", home)
+    assert dry.stdout == f"would remove  {first}\n" and (home / "models" / first).exists()
     done = run("models", "prune", "--keep", "1", "--home", home)
     assert done.stdout == f"removed  {first}\n" and not (home / "models" / first).exists()
     assert served(run, home) == second
@@ -123,11 +121,11 @@ def test_prune_removes_the_oldest_and_says_so_first(
 
 def test_predict_records_once_and_not_with_no_record(run: Run, home: Path) -> None:
     def count(*options: str) -> int | None:
-        return content(run("predict", *EVENING, *options, "--json", "--home", home))["recorded"]
+        return content(run("predict", *AS_OF, *options, "--json", "--home", home))["recorded"]
 
     assert count("--no-record") is None
-    assert count() == 3 and count() == 0
-    assert count("--target", "range") == 3
+    assert count("--target", "return") == 3 and count("--target", "return") == 0
+    assert count() == 3
 
 
 def test_a_home_that_cannot_be_written_forecasts_all_the_same(
@@ -135,7 +133,7 @@ def test_a_home_that_cannot_be_written_forecasts_all_the_same(
 ) -> None:
     """And reports in one line that nothing is recorded."""
     monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
-    done = run("predict", "AAA", *EVENING, "--home", home)
+    done = run("predict", "AAA", *AS_OF, "--home", home)
     assert done.exit_code == 0 and done.stderr.count("not recorded") == 1
     assert run("models", "promote", "x", "--home", home).exit_code == 66
     assert run("models", "prune", "--home", home).exit_code == 0
@@ -156,11 +154,13 @@ def test_a_name_is_asked_for_where_several_have_champions(
     refused = run("models", "rollback", "--home", home)
     assert refused.exit_code == 2 and "mine, return,range" in refused.stderr
     assert served(run, home, "--name", "mine") == third
-    assert served(run, home) == first
+    assert served(run, home, "--target", "return") == first
+    several = run("predict", *AS_OF, "--home", home)
+    assert several.exit_code == 2 and "--name" in several.stderr
     keep(home, "mine", "unknown", reason="worse")
     assert run("models", "rollback", "--name", "mine", "--home", home).exit_code == 0
     assert served(run, home, "--name", "mine") == "baseline"
-    asked = run("predict", "--name", "none", *EVENING, "--home", home)
+    asked = run("predict", "--name", "none", *AS_OF, "--home", home)
     assert asked.exit_code == 66 and "--name none" in asked.stderr
     both = run("predict", "--name", "mine", "--version", first, "--home", home)
     assert both.exit_code == 2

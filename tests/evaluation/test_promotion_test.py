@@ -52,14 +52,14 @@ def noisy(excess: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.n
     return champion + excess + gap * spread / newey_west_error(gap), champion
 
 
-def tested(*trials: Trial, **options: object) -> PromotionResult:
+def decision_on(*trials: Trial, **options: object) -> PromotionResult:
     return promotion_test(trials, **options)  # type: ignore[arg-type]
 
 
 def test_the_upper_bound_by_hand():
     """Half a percent worse with an error of a third of one: 0.5 + 1.2885 / 3 = 0.93 %."""
     challenger, champion = noisy(0.005, 1 / 300)
-    found = tested(trial(challenger, champion))
+    found = decision_on(trial(challenger, champion))
     numbers = found.evidence["targets"]["return"]["against"]["champion"]
     expected = 0.005 + stats.t.ppf(0.9, 125) / 300
     assert numbers["upper"] == pytest.approx(expected) and expected < 0.01
@@ -78,28 +78,28 @@ def test_the_upper_bound_by_hand():
     ],
 )
 def test_what_counts_is_how_bad_it_may_be(excess: float, spread: float, promoted: bool):
-    found = tested(trial(*noisy(excess, spread)))
+    found = decision_on(trial(*noisy(excess, spread)))
     assert found.promoted is promoted and found.able
 
 
 def test_the_baseline_must_be_matched_too():
     """A champion that has itself fallen behind is no measure."""
     challenger, champion = noisy(0.0, 1e-6)
-    found = tested(trial(2.1 * challenger, 2.1 * champion))
+    found = decision_on(trial(2.1 * challenger, 2.1 * champion))
     assert not found.promoted and found.able
     assert "against baseline" in found.reason and "champion" not in found.reason
 
 
 def test_one_bad_target_is_enough():
     good, bad = trial(np.ones(126)), trial(np.full(126, 1.2), np.ones(126))
-    assert tested(good).promoted
-    assert not tested(good, bad).promoted
+    assert decision_on(good).promoted
+    assert not decision_on(good, bad).promoted
 
 
 def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
     """Repeating each row by ticker changes neither the bound nor the decision."""
     challenger, champion = noisy(0.004, 0.02)
-    alone = tested(trial(challenger, champion))
+    alone = decision_on(trial(challenger, champion))
     many = Trial(
         target="return",
         loss="CRPS",
@@ -108,7 +108,9 @@ def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
         benchmarks={"champion": np.repeat(champion, 200), "baseline": np.full(126 * 200, 2.0)},
         inside={},
     )
-    against = [found.evidence["targets"]["return"]["against"] for found in (alone, tested(many))]
+    against = [
+        found.evidence["targets"]["return"]["against"] for found in (alone, decision_on(many))
+    ]
     assert against[0]["champion"]["upper"] == pytest.approx(against[1]["champion"]["upper"])
 
 
@@ -121,7 +123,7 @@ def test_two_hundred_tickers_with_one_shock_are_one_observation_a_day():
 )
 def test_intervals_must_have_their_nominal_coverage(coverage: float, share: float, good: bool):
     """On one ticker chance alone moves 80 % by nine points, and 95 % by five."""
-    found = tested(trial(np.ones(126), inside={coverage: hits(share)}))
+    found = decision_on(trial(np.ones(126), inside={coverage: hits(share)}))
     assert found.promoted is good
     if not good:
         came = hits(share).mean()
@@ -139,19 +141,19 @@ def test_a_crisis_that_all_tickers_miss_together_is_one_event():
 
 
 def test_missing_intervals_are_no_intervals():
-    found = tested(trial(np.ones(126), inside={0.8: np.full(126, np.nan)}))
+    found = decision_on(trial(np.ones(126), inside={0.8: np.full(126, np.nan)}))
     assert not found.promoted and "no 80% interval" in found.reason
 
 
 def test_forecasts_that_are_not_finite_are_refused_not_skipped():
     losses = np.ones(126)
     losses[7] = np.nan
-    found = tested(trial(losses, np.ones(126)))
+    found = decision_on(trial(losses, np.ones(126)))
     assert not found.promoted and found.able and "1 of 126 forecasts are not finite" in found.reason
 
 
 def test_a_flaw_is_enough():
-    found = tested(trial(np.ones(126)), flaws=["it does not reproduce"])
+    found = decision_on(trial(np.ones(126)), flaws=["it does not reproduce"])
     assert not found.promoted and found.able and found.reason == "it does not reproduce"
 
 
@@ -165,10 +167,10 @@ def test_a_flaw_is_enough():
     ],
 )
 def test_what_cannot_be_tested_is_not_promoted(case: Trial, words: str):
-    found = tested(case)
+    found = decision_on(case)
     assert not found.able and not found.promoted
     assert re.search(words, found.reason)
-    assert not tested().able
+    assert not decision_on().able
 
 
 def test_the_evidence_is_json_of_numbers():
@@ -176,7 +178,7 @@ def test_the_evidence_is_json_of_numbers():
     losses[3] = np.inf
     for case in (trial(np.ones(126), inside={0.8: hits(0.8)}), trial(losses), trial(np.ones(5))):
         if len(case.challenger) == len(case.days):
-            json.dumps(tested(case).evidence, allow_nan=False)
+            json.dumps(decision_on(case).evidence, allow_nan=False)
 
 
 def test_the_error_behind_the_bound_is_that_of_the_test():
@@ -200,5 +202,5 @@ def test_the_promotion_test_errs_as_often_as_its_confidence_says():
         base /= base.mean()
         noise = draw.normal(0.0, 0.04, 126)
         for excess in passed:
-            passed[excess] += tested(trial(base + excess + noise, base)).promoted
+            passed[excess] += decision_on(trial(base + excess + noise, base)).promoted
     assert passed[0.0] > 270 and 15 < passed[0.01] < 50 and passed[0.02] == 0

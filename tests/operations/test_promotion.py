@@ -18,6 +18,8 @@ from forecaster.errors import (
 from forecaster.evaluation.distributions import StudentT
 from forecaster.evaluation.promotion_test import Limits
 from forecaster.forecasting.baseline import BASELINE
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.loading import load_model
 from forecaster.operations import promotion, reproduction
 from forecaster.operations.challenger import RollingSplit, train_challenger
 from forecaster.operations.promotion import run_promotion_test
@@ -72,16 +74,16 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def altered(
     monkeypatch: pytest.MonkeyPatch, version: str, change: Callable[[StudentT], StudentT]
 ) -> None:
-    """Let a version state other returns than its weights do."""
-    stated = promotion.stated_since_fit
+    """Make a version forecast other returns than its weights do."""
+    forecast = FittedModel.distributions
 
-    def other(trained, panel):  # type: ignore[no-untyped-def]
-        found = stated(trained, panel)
-        if trained.manifest.version == version:
+    def other(self, panel, rows):  # type: ignore[no-untyped-def]
+        found = forecast(self, panel, rows)
+        if self.version == version:
             found["return"] = change(found["return"])
         return found
 
-    monkeypatch.setattr(promotion, "stated_since_fit", other)
+    monkeypatch.setattr(FittedModel, "distributions", other)
 
 
 def test_the_first_challenger_meets_the_baseline_alone_and_reproduces(home: Path, first: str):
@@ -202,12 +204,13 @@ def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_
 
 
 def test_one_bit_of_one_weight_changes_the_digest(home: Path, second: str):
-    trained = reproduction.load_model(home, read_manifest(home, second))
-    panel = trained.panel(reproduction.histories_of(home, ["AAA", "BBB"], LAST))
-    honest = [digest(reproduction.stated_since_fit(trained, panel)) for _ in range(2)]
-    weight = next(iter(trained.networks[0].parameters()))
+    model = load_model(home, read_manifest(home, second))
+    panel = model.panel(reproduction.histories_of(home, ["AAA", "BBB"], LAST))
+    rows = model.rows_since_training(panel)
+    intact = [digest(model.distributions(panel, rows)) for _ in range(2)]
+    weight = next(iter(model.networks[0].parameters()))
     weight.data.view(-1)[0] *= 1.0 + 1e-6
-    assert honest[0] == honest[1] != digest(reproduction.stated_since_fit(trained, panel))
+    assert intact[0] == intact[1] != digest(model.distributions(panel, rows))
 
 
 @pytest.mark.parametrize(

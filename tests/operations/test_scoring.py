@@ -8,8 +8,12 @@ import pytest
 
 from forecaster.operations.due_sessions import store_state
 from forecaster.operations.scoring import drift_flags, expected_error, input_flag
+from forecaster.pipeline.data_import import import_files
+from forecaster.pipeline.train import train
 from forecaster.registry.champion_history import Decision
 from forecaster.registry.versions import list_versions, read_manifest
+from forecaster.settings import TrainSettings
+from tests.synthetic import ragged_bars
 
 VERSION = "20240101-000000-lstm-00000000"
 
@@ -73,6 +77,15 @@ def test_a_champion_promoted_by_hand_has_no_expected_error():
     assert expected_error(promoted(None, 0.1), "return") is None
     assert expected_error(promoted(0.3, 0.1), "range") is None
     assert expected_error(promoted(0.3, 0.1), "return").mean == 0.3
+
+
+@pytest.fixture
+def home(tmp_path):
+    file = tmp_path / "bars.csv"
+    ragged_bars({"AAA": 700, "BBB": 500}).to_csv(file, index=False)
+    import_files([file], home=tmp_path)
+    train(settings=TrainSettings(hidden=4, max_steps=5), home=tmp_path)
+    return tmp_path
 
 
 def test_inputs_that_left_the_training_range_are_flagged(home):

@@ -67,15 +67,15 @@ def test_a_range_is_compared_with_the_days_own_range(home):
     assert row["persistence"] == pytest.approx(np.log(np.log(113.0 / 99.0)))
 
 
-def test_what_has_not_come_yet_waits_and_what_never_came_is_lost(home):
+def test_forecasts_without_outcome_are_pending_or_unscorable(home):
     """The session of the 10th is still to come; the 6th was none, though later bars are there."""
     made(home, forecast("2024-01-09", "2024-01-10", 0.0), forecast("2024-01-05", "2024-01-06", 0.0))
     made(home, forecast("2024-01-03", "2024-01-04", 0.0))
     found = score(home=home)
-    assert (found.waiting, found.lost, len(found.forecasts)) == (1, 1, 1)
+    assert (found.pending, found.unscorable, len(found.forecasts)) == (1, 1, 1)
 
 
-def test_late_forecasts_stand_apart(home):
+def test_late_forecasts_are_scored_separately(home):
     """Hindsight is no live score."""
     made(home, forecast("2024-01-02", "2024-01-03", 0.1), late=True)
     made(home, forecast("2024-01-03", "2024-01-04", 0.1))
@@ -103,7 +103,7 @@ def test_as_of_a_day_nothing_later_is_known(home):
     """Neither forecasts made later nor outcomes."""
     made(home, forecast("2024-01-03", "2024-01-04", 0.0), forecast("2024-01-08", "2024-01-09", 0.0))
     found = score(home=home, as_of=date(2024, 1, 3))
-    assert (len(found.forecasts), found.waiting) == (0, 1)
+    assert (len(found.forecasts), found.pending) == (0, 1)
 
 
 def test_no_forecast_is_an_error(home):
