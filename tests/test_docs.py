@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,32 @@ def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     quick = block.replace("TrainSettings(target", "TrainSettings(max_steps=25, target")
     monkeypatch.chdir(tmp_path)
     exec(compile(quick, "guide.md", "exec"), {})
+
+
+def shape(text: str) -> list[str]:
+    """The first word of each line, numbers masked; alarms depend on the numbers."""
+    words = [line.split()[0] for line in text.splitlines() if line.strip()]
+    return [
+        re.sub(r"\d[\d,.]*", "#", word) for word in words if word[0] != "!" and word != "WARNING"
+    ]
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_is_what_the_commands_print(tmp_path: Path) -> None:
+    """Line by line, but for numbers, which differ between machines."""
+    block = (ROOT / "README.md").read_text().split("```\n$ mkdir demo\n")[1].split("```")[0]
+    parts = re.split(r"(?m)^\$ \.venv/bin/forecaster (.*)\n", block)[1:]
+    (tmp_path / "demo").mkdir()
+    for line, expected in zip(parts[::2], parts[1::2], strict=True):
+        done = subprocess.run(
+            [sys.executable, "-m", "forecaster", *shlex.split(line)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        )
+        assert sorted(shape(done.stdout)) == sorted(shape(expected)), line
 
 
 def test_links_between_documents_lead_somewhere() -> None:
