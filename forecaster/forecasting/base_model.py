@@ -1,7 +1,7 @@
-"""What a network starts from: a linear forecaster fitted first, whose residual it then learns.
+"""The base model: a linear forecaster fitted first, whose residual the network then learns.
 
 A base is plain numbers: inputs by name, their scales, and a weight for each raw output of the
-head. It is fitted on fit days, stored with the version and added to the network's output.
+head. It is fitted on training days, stored with the version and added to the network's output.
 
 Shape letters: N rows of the panel, C inputs, K targets, R raw outputs of all targets together.
 """
@@ -56,18 +56,21 @@ def fit_base(
 ) -> Base:
     """Fit every target on its scored rows.
 
-    The mean of a return is its drift: no line in any of these inputs has been found to hold.
+    The mean of a return is its drift: no linear relation to these inputs has been found to last.
     A target that never moves, or has fewer rows than numbers to fit, has no base (zeros).
 
     Args:
         kind: "har", or "linear" for every input that can be derived.
-        panel: with its targets.
-        scored: (N, K) rows to learn from: of the fit block only.
+        scored: (N, K) rows to learn from: training days only.
         scaled_y: (N, K) outcomes in the network's units, NaN where unknown.
-        forms: (K,) what is said of each target.
+        forms: (K,) the output of each target.
     """
-    chosen = _thinned(np.flatnonzero(scored.any(axis=1)))
-    inputs = {target: _inputs_of(kind, panel, target) for target in panel.targets}
+    chosen = np.flatnonzero(scored.any(axis=1))
+    chosen = chosen[:: max(1, -(-len(chosen) // MOST_ROWS))]
+    inputs = {
+        target: feature_names(panel) if kind == "linear" else HAR_INPUTS[target]
+        for target in panel.targets
+    }
     names = tuple(dict.fromkeys(name for part in inputs.values() for name in part))
     x = _gathered(panel, names, chosen)
     scaler = Scaler.fit(x, np.ones(len(x), dtype=np.bool_))
@@ -83,14 +86,6 @@ def fit_base(
         weights[mine, columns] = found
         first += form.width
     return Base(kind=kind, names=names, scaler=scaler, weights=weights, intercepts=intercepts)
-
-
-def _thinned(rows: np.ndarray) -> np.ndarray:
-    return rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) else rows
-
-
-def _inputs_of(kind: Kind, panel: Panel, target: str) -> tuple[str, ...]:
-    return feature_names(panel) if kind == "linear" else HAR_INPUTS[target]
 
 
 def _gathered(panel: Panel, names: Sequence[str], chosen: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 The forecast return is 0 with a Student-t around it, as wide as the last days were (EWMA). Range
 and volume are Corsi's regression on the day, week and month, with its residuals' quantiles.
-It is fitted anew for each forecast, on all days known.
+It is fitted for each forecast, on all days known.
 
 Shape letters: N rows of the panel, n rows forecast, S series.
 """

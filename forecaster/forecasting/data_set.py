@@ -63,13 +63,13 @@ class Dataset:
 
     @property
     def base_outputs(self) -> NDArray[np.float64] | float:
-        """(N, R) raw outputs of the base; 0 without one."""
+        """Raw outputs of the base, (N, R); 0 without one."""
         if self.model.reader.base is None:
             return 0.0
         return self.inputs[:, len(self.model.reader.names) :].astype(np.float64)
 
     def rows(self, part: int) -> NDArray[np.bool_]:
-        """(N, K) True where part 0 (train), 1 (validation) or 2 (test) has a known outcome."""
+        """Select (N, K) the known outcomes of part 0 (train), 1 (validation) or 2 (test)."""
         chosen = self.model.split.masks(self.panel.outcome_days)[part] & self.usable
         scored: NDArray[np.bool_] = chosen[:, None] & np.isfinite(self.panel.y)
         return scored
@@ -201,7 +201,7 @@ def longest_history(dataset: Dataset) -> int:
 
 
 def last_stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(S,) flat row after each series' last scored row; its first row where there is none."""
+    """Find the flat row after each series' last scored row, (S,); its first row without any."""
     last = np.where(scored, np.arange(1, len(scored) + 1), 0)
     stops: NDArray[np.int64] = np.maximum(np.maximum.reduceat(last, offsets[:-1]), offsets[:-1])
     return stops
@@ -237,7 +237,7 @@ def validation_loss(
 
 
 def _any(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) True where any target of a row (N, K) is scored."""
+    """Select the rows (N,) of which any target (N, K) is scored."""
     return np.asarray(rows.any(axis=1))
 
 

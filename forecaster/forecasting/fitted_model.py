@@ -137,11 +137,11 @@ class FittedModel:
         return ticker in self.tickers
 
     def forecastable(self, panel: Panel) -> NDArray[np.bool_]:
-        """(N,) True on rows that can be forecast: a complete window lies behind them."""
+        """Select the rows (N,) that can be forecast: a complete window lies behind them."""
         return forecastable_rows(panel.offsets, self.lookback)
 
     def rows_since_training(self, panel: Panel) -> NDArray[np.bool_]:
-        """(N,) True on rows with an outcome after the training days, and on the newest ones."""
+        """Select the rows (N,) with an outcome after the training days, and the newest ones."""
         rows: NDArray[np.bool_] = panel.outcome_days > self.split.train_until
         rows[panel.newest] = True
         return rows
@@ -176,7 +176,7 @@ class FittedModel:
         return [shrink(raw, base, self.forms, self.shrinkage) for raw in each]
 
     def calibrated(self, target: str, forecast: Predictive, tickers: np.ndarray) -> Quantiles:
-        """Recalibrate n distributions by their ranks on the validation days.
+        """Calibrate n distributions by their ranks on the validation days.
 
         Args:
             target: what is forecast.
@@ -249,7 +249,7 @@ def forms_of(heads: Sequence[str], point_loss: PointLoss) -> tuple[Form, ...]:
 def shrink(
     raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], factors: np.ndarray
 ) -> np.ndarray:
-    """Shrink locations towards those of the base.
+    """Multiply the distances of locations from those of the base by factors.
 
     Args:
         raw: (N, R) raw outputs, the base's included.
@@ -264,7 +264,7 @@ def shrink(
 
 
 def location_columns(forms: Sequence[Form]) -> NDArray[np.int64]:
-    """(K,) number of the raw output that is each target's location: its first."""
+    """Return the number of each target's raw output that is its location, the first: (K,)."""
     return np.cumsum([0, *(form.width for form in forms)])[:-1]
 
 
@@ -288,7 +288,7 @@ def _distributions(
 
 
 def forecastable_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
-    """(N,) True on rows with a complete window behind them; all rows for whole histories."""
+    """Select the rows (N,) with a complete window behind them; all rows for whole histories."""
     rows = np.ones(offsets[-1], dtype=np.bool_)
     if isinstance(lookback, int):
         ends = window_ends(offsets, lookback, rows)

@@ -150,8 +150,7 @@ def fit_ensemble(
 
     Args:
         dataset: what to fit on.
-        settings: with `bptt_k2` a number (see `forecasting/memory.py`); member m has the seed of the
-            settings plus m.
+        settings: with `bptt_k2` a number; member m has the settings' seed plus m.
         device: where to compute; the networks come back to the CPU.
         start: weights to start from, named as by `ensemble_weights`; None for fresh ones.
         on_step: called after each optimizer step of each member.
@@ -319,7 +318,7 @@ def _where(panel: Panel, error: DivergedError) -> str:
 def calibrate(
     members: Sequence[FittedMember], dataset: Dataset, settings: TrainSettings
 ) -> FitResult:
-    """Shrink and calibrate the forecasts of all members together by the validation outcomes."""
+    """Calibrate the shrunk forecasts of all members together, by the validation outcomes."""
     networks = [new_network(dataset, settings, done.weights).eval() for done in members]
     panel, scored, forms = dataset.panel, dataset.rows(1), dataset.model.forms
     rows = np.asarray(scored.any(axis=1))

@@ -158,7 +158,7 @@ def _columns(
 
 
 def _price(panel: Panel, target: str, rows: np.ndarray) -> np.ndarray:
-    """(n,) the price that a return applies to; NaN for other targets."""
+    """Return the prices (n,) that returns apply to; NaN for other targets."""
     return panel.close[rows] if target == "return" else np.full(len(rows), np.nan)
 
 
@@ -200,7 +200,7 @@ def adaptive_intervals(
 def _without_width(
     part: Predictive, y: np.ndarray, made: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-    """(n,) True where neither a distribution nor enough outcomes determine a width."""
+    """Find the rows (n,) where neither a distribution nor enough outcomes determine a width."""
     if not isinstance(part, Point):
         return np.zeros(len(y), dtype=np.bool_)
     arrived = np.sort(known[np.isfinite(y)])

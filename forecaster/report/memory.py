@@ -62,7 +62,7 @@ def _lags_drawn(report: "MemoryReport") -> int:
 
 
 def _by_date_and_lag(report: "MemoryReport") -> Section:
-    """Colour each anchor's lags and outline those that the plan keeps."""
+    """Plot each anchor's gradient by lag and outline the lags that the plan keeps."""
     lags = _lags_drawn(report)
     relative = report.profile.by_lag[:, :lags] / report.profile.by_lag[:, :1]
     names = _names(report.days[report.profile.anchors])

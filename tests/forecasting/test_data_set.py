@@ -96,7 +96,7 @@ def test_an_epoch_is_drawn_the_same_again() -> None:
     assert len(lengths) > 1
 
 
-def test_windows_are_shuffled_anew_in_each_pass() -> None:
+def test_windows_are_shuffled_again_in_each_pass() -> None:
     prepared = dataset_of(load_histories(BARS, Path(), (), None), SETTINGS)
     one, other = (drawn(prepared, number, lookback=20) for number in (1, 2))
     ends = [np.concatenate([rows[-1] for rows in passed]) for passed in (one, other)]
@@ -115,13 +115,13 @@ def test_windows_are_shuffled_anew_in_each_pass() -> None:
     ],
 )
 def test_a_hundred_weights_need_five_years(days: int, asked: str, kind: str | None) -> None:
-    """Counted in days of the fit block, a day of two tickers once."""
+    """Counted in days of the training days, a day of two tickers once."""
     train_days = np.repeat(np.datetime64("2000-01-01") + np.arange(days), 2)
     settings = TrainSettings(base=asked)  # type: ignore[arg-type]
     assert _kind_of_base(settings, train_days) == kind
 
 
-def test_a_base_is_fitted_on_fit_days_and_without_one_nothing_is_read_of_it() -> None:
+def test_a_base_is_fitted_on_training_days_alone() -> None:
     """Validation days and later ones change no number of the base."""
     histories = load_histories(BARS, Path(), (), None)
     calm = dataset_of(histories, SETTINGS)

@@ -186,7 +186,7 @@ def test_a_ticker_that_was_not_trained_on_is_forecast_without_changing_the_other
     assert made.loc["AAA":"CCC", "forecast"].tolist() == alone["forecast"].tolist()
 
 
-def test_the_interval_holds_about_its_share_of_report_days_it_never_saw(
+def test_the_interval_holds_about_its_share_of_test_days_it_never_saw(
     result: Evaluation,
 ) -> None:
     """And no tail holds all the misses: both ends are where they should be."""
@@ -197,7 +197,7 @@ def test_the_interval_holds_about_its_share_of_report_days_it_never_saw(
         assert below.any() and above.any()
 
 
-def test_the_interval_holds_its_share_of_the_select_block(home: Path) -> None:
+def test_the_interval_holds_its_share_of_the_validation_days(home: Path) -> None:
     """By construction: as many outcomes lie below as above, a tenth less one in each tail."""
     version = find_version(home)
     blocks, trained = version.data.blocks, load_model(home, version)
@@ -272,7 +272,7 @@ def test_changed_bars_are_noticed(
 
 
 def test_a_dividend_and_a_split_are_no_crash(tmp_path: Path) -> None:
-    """The same company, told as traded and split-adjusted, gets the same forecasts."""
+    """The same company, as-traded and split-adjusted, gets the same forecasts."""
     adjusted = bars_of("AAA", 400).assign(basis="split-adjusted")
     adjusted.loc[200, "dividend"] = 0.5
     traded = adjusted.assign(basis="as-traded")

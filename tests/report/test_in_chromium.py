@@ -13,7 +13,7 @@ from forecaster.report.evaluation import evaluation_page
 from tests.report.chromium import BINARY, Tab, chromium
 from tests.report.drawn import figures
 from tests.report.samples import LEARNING, forecast_rows, page_of, part_sample, sample
-from tests.report.test_memory_page import page as memory_page_of_samples
+from tests.report.test_memory import page as memory_page_of_samples
 
 WIDTHS, SCHEMES = (1280, 390), (False, True)
 

@@ -1,4 +1,4 @@
-"""A hole of years in a ticker's bars: nothing is learnt, scored or forecast across it."""
+"""A gap of years in a ticker's bars: nothing is learned, scored or forecast across it."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from forecaster.pipeline.train import TrainReport, train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
 
-WHOLE = ragged_bars({"AAA": 900, "BBB": 900})
-LAST = WHOLE["session"].max().date()
-# AAA lacks its days 560 to 760: its last bars of the select block and its first report days.
-DAYS = WHOLE["session"].unique()
-LOST = (WHOLE["ticker"] == "AAA") & WHOLE["session"].between(DAYS[560], DAYS[759])
-BARS = WHOLE[~LOST].reset_index(drop=True)
+COMPLETE = ragged_bars({"AAA": 900, "BBB": 900})
+LAST = COMPLETE["session"].max().date()
+# AAA lacks its days 560 to 760: its last validation and its first test days.
+DAYS = COMPLETE["session"].unique()
+MISSING = (COMPLETE["ticker"] == "AAA") & COMPLETE["session"].between(DAYS[560], DAYS[759])
+BARS = COMPLETE[~MISSING].reset_index(drop=True)
 QUICKLY = {"benchmarks": "quick", "walk": Walk(same_inputs=False)}
 
 
@@ -32,8 +32,8 @@ def made(
     return train(BARS, settings=settings, home=home), home
 
 
-def test_no_outcome_crosses_the_hole(made: tuple[TrainReport, Path]) -> None:
-    """The first forecast after the hole is that of its 23rd day; none spans 200 sessions."""
+def test_no_outcome_crosses_the_gap(made: tuple[TrainReport, Path]) -> None:
+    """The first forecast after the gap is that of its 23rd day; none spans 200 sessions."""
     report, home = made
     rows = evaluate(report.version, bars=BARS, home=home, **QUICKLY).forecasts
     own = rows[rows["ticker"] == "AAA"]
@@ -42,8 +42,8 @@ def test_no_outcome_crosses_the_hole(made: tuple[TrainReport, Path]) -> None:
     assert own["session"].min() == DAYS[760 + warm]
 
 
-def test_the_bars_before_a_hole_change_no_forecast_after_it(made: tuple[TrainReport, Path]) -> None:
-    """Trebled prices before the hole leave every forecast after it as it was, to the bit."""
+def test_the_bars_before_a_gap_change_no_forecast_after_it(made: tuple[TrainReport, Path]) -> None:
+    """Trebled prices before the gap leave every forecast after it as it was, to the bit."""
     report, home = made
     other = BARS.copy()
     before = (other["ticker"] == "AAA") & (other["session"] < DAYS[560])
@@ -56,7 +56,7 @@ def test_the_bars_before_a_hole_change_no_forecast_after_it(made: tuple[TrainRep
     np.testing.assert_array_equal(*(table["forecast"] for table in network))
 
 
-def test_a_ticker_with_a_hole_gets_one_forecast_from_its_newest_bar(
+def test_a_ticker_with_a_gap_gets_one_forecast_from_its_newest_bar(
     made: tuple[TrainReport, Path],
 ) -> None:
     report, home = made
@@ -65,7 +65,7 @@ def test_a_ticker_with_a_hole_gets_one_forecast_from_its_newest_bar(
     assert (rows["as_of"] == pd.Timestamp(LAST)).all()
 
 
-def test_memory_names_the_tickers_of_its_stretches(made: tuple[TrainReport, Path]) -> None:
+def test_memory_lists_the_tickers_of_its_segments(made: tuple[TrainReport, Path]) -> None:
     report, home = made
     if report.manifest.network.lookback == "all":
         newer = BARS[BARS["session"] >= DAYS[350]]
