@@ -72,7 +72,6 @@ def import_command(
     Example: forecaster data import prices.csv --ticker ACME --map close=Last
     """
     from forecaster.pipeline.data_import import import_files
-    from forecaster.settings import resolve_home
 
     report = import_files(
         files,
@@ -81,7 +80,7 @@ def import_command(
         basis=basis,
         calendar=calendar,
         dates=dates,
-        home=resolve_home(home),
+        home=home,
     )
     print_report(report, "data.import", home, json=json)
 
@@ -108,9 +107,8 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
     Example: forecaster data list --json
     """
     from forecaster.pipeline.data_show import stored_tickers
-    from forecaster.settings import resolve_home
 
-    table = stored_tickers(resolve_home(home))
+    table = stored_tickers(home=home)
     if json:
         print_json("data.list", {"tickers": table})
     else:
@@ -138,9 +136,8 @@ def show_command(
     from dataclasses import asdict
 
     from forecaster.pipeline.data_show import stored_ticker
-    from forecaster.settings import resolve_home
 
-    stored = stored_ticker(resolve_home(home), ticker, day(until))
+    stored = stored_ticker(ticker, home=home, until=day(until))
     history, revision = stored.history, asdict(stored.revision)
     revision["raised_at"] = stored.revision.raised_at.isoformat()
     facts = {**asdict(history.listing), "revision": revision}
@@ -179,9 +176,8 @@ def check_command(
     Example: forecaster data check AAPL
     """
     from forecaster.pipeline.data_check import check_prices
-    from forecaster.settings import resolve_home
 
-    report = check_prices(tickers or (), home=resolve_home(home))
+    report = check_prices(tickers or (), home=home)
     counts = {
         "tickers": report.tickers,
         "bars": report.bars,
@@ -212,9 +208,8 @@ def export_command(
     Example: forecaster data export prices.csv AAPL MSFT
     """
     from forecaster.pipeline.data_show import export_file
-    from forecaster.settings import resolve_home
 
-    count = export_file(file, tickers or (), home=resolve_home(home))
+    count = export_file(file, tickers or (), home=home)
     if json:
         print_json("data.export", {"file": str(file), "rows": count})
     else:
@@ -235,9 +230,8 @@ def quarantine_list_command(
     Example: forecaster data quarantine list AAPL
     """
     from forecaster.pipeline.data_check import quarantine_table
-    from forecaster.settings import resolve_home
 
-    table = quarantine_table(tickers or (), home=resolve_home(home))
+    table = quarantine_table(tickers or (), home=home)
     if json:
         print_json("data.quarantine.list", {"entries": table})
     else:
@@ -261,13 +255,10 @@ def release_command(
     Example: forecaster data quarantine release AAPL 2024-01-05
     """
     from forecaster.pipeline.data_check import release
-    from forecaster.settings import resolve_home
 
     days = [moment.date() for moment in sessions or ()]
-    count = release(ticker, days, home=resolve_home(home))
-    _print_decision("released", ticker, count, json=json)
-    if not json:
-        print_next(f"fetch {ticker.upper()}", home)
+    count = release(ticker, days, home=home)
+    _print_decision("released", ticker, count, "fetch", home, json=json)
 
 
 @quarantine.command("drop")
@@ -285,17 +276,17 @@ def drop_command(
     Example: forecaster data quarantine drop AAPL 2024-01-05 2024-01-08
     """
     from forecaster.pipeline.data_check import drop
-    from forecaster.settings import resolve_home
 
     days = [moment.date() for moment in sessions]
-    count = drop(ticker, days, home=resolve_home(home))
-    _print_decision("dropped", ticker, count, json=json)
-    if not json:
-        print_next(f"data check {ticker.upper()}", home)
+    count = drop(ticker, days, home=home)
+    _print_decision("dropped", ticker, count, "data check", home, json=json)
 
 
-def _print_decision(done: str, ticker: str, count: int, *, json: bool) -> None:
+def _print_decision(
+    done: str, ticker: str, count: int, following: str, home: Path | None, *, json: bool
+) -> None:
     if json:
         print_json(f"data.quarantine.{done}", {"ticker": ticker.upper(), "findings": count})
-    else:
-        print(f"{done:<9} {count:,} findings of {ticker.upper()}")
+        return
+    print(f"{done:<9} {count:,} findings of {ticker.upper()}")
+    print_next(f"{following} {ticker.upper()}", home)

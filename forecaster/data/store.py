@@ -36,6 +36,7 @@ class PriceStore:
 
     def __init__(self, connection: sqlite3.Connection, file: database.Database) -> None:
         self.path = file.path
+        self.quarantine = Quarantine(connection, file)
         self._connection, self._file = connection, file
 
     @classmethod
@@ -43,10 +44,7 @@ class PriceStore:
         """Open the store of an existing home; create it where there is none.
 
         Raises:
-            CannotWriteError: the home is missing or read-only.
-            SettingsError: the store was written by a newer version.
-            StorageError: the file is corrupt or the disk failed.
-            TryLaterError: another process is writing.
+            ForecasterError: see `database.connect_for_writing`.
         """
         file = store_rows.price_database(home)
         return cls(database.connect_for_writing(file, home), file)
@@ -56,9 +54,7 @@ class PriceStore:
         """Open the store of a home, which may be read-only.
 
         Raises:
-            UnknownNameError: no prices are stored there.
-            SettingsError: the store was written by another version.
-            StorageError: the file is corrupt.
+            ForecasterError: see `database.connect_for_reading`.
         """
         file = store_rows.price_database(home)
         return cls(database.connect_for_reading(file, home), file)
@@ -87,13 +83,8 @@ class PriceStore:
         with database.translated_errors(self._file):
             self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    @property
-    def quarantine(self) -> Quarantine:
-        """The quarantined bars of this store."""
-        return Quarantine(self._connection, self._file)
-
     def upsert(self, history: History, fetched_at: datetime, reason: str = "") -> int:
-        """Store one ticker's bars; see `upsert_all`. Return how many were new or different."""
+        """Store one ticker's bars; see `upsert_all`."""
         return self.upsert_all([history], fetched_at, reason)[0]
 
     def upsert_all(
@@ -215,15 +206,7 @@ class PriceStore:
     def bars(
         self, ticker: str, until: date | None = None, since: date | None = None
     ) -> pd.DataFrame:
-        """Read one ticker's bars, oldest first.
-
-        Args:
-            ticker: as stored.
-            until: last session wanted, inclusive; None for all.
-            since: first session wanted, inclusive; None for all.
-
-        Returns:
-            (D,) rows of BAR_COLUMNS.
+        """Read one ticker's bars (D,), oldest first, from `since` to `until`, both included.
 
         Raises:
             UnknownNameError: nothing is stored of the ticker.
@@ -236,12 +219,7 @@ class PriceStore:
     def all_bars(
         self, tickers: Sequence[str], until: date | None = None, since: date | None = None
     ) -> pd.DataFrame:
-        """Read the bars of several tickers at once.
-
-        Args:
-            tickers: as stored; the order does not matter.
-            until: last session wanted, inclusive; None for all.
-            since: first session wanted, inclusive; None for all.
+        """Read the bars of several tickers at once, from `since` to `until`, both included.
 
         Returns:
             A column `ticker` and BAR_COLUMNS, sorted by ticker and session.
@@ -281,8 +259,9 @@ class PriceStore:
         Returns:
             SUMMARY_COLUMNS: `first` and `last` are ISO dates, `fetched_at` is an ISO instant.
         """
-        names = list(store_rows.SUMMARY_COLUMNS)
-        return pd.DataFrame(self._query(store_rows.SUMMARY), columns=names)
+        return pd.DataFrame(
+            self._query(store_rows.SUMMARY), columns=list(store_rows.SUMMARY_COLUMNS)
+        )
 
     def _of_ticker(self, sql: str, ticker: str) -> list[Any]:
         rows = self._query(sql, ticker)

@@ -145,13 +145,7 @@ def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> 
             found = _decidable(store.history(name), state, days)
             known = {entry.key: entry for entry in found} | known
         chosen = [entry for entry in known.values() if not days or entry.session in days]
-        lacking = sorted(days - {entry.session for entry in chosen})
-        if lacking or not chosen:
-            where = f" of {lacking[0]}" if lacking else ""
-            raise UnknownNameError(
-                f"{name}: nothing{where} is in quarantine or found wrong; see: forecaster data "
-                f"quarantine list, forecaster data check {name}"
-            )
+        _refuse_missing(name, days, chosen)
         if state == "released":
             _refuse_flaws(chosen)
         store.quarantine.decide(chosen, state, clock.now())
@@ -170,6 +164,16 @@ def _decidable(history: History, state: State, days: set[date]) -> list[Entry]:
             if session in other
         ]
     return entries
+
+
+def _refuse_missing(ticker: str, days: set[date], chosen: Sequence[Entry]) -> None:
+    lacking = sorted(days - {entry.session for entry in chosen})
+    if lacking or not chosen:
+        where = f" of {lacking[0]}" if lacking else ""
+        raise UnknownNameError(
+            f"{ticker}: nothing{where} is in quarantine or found wrong; see: forecaster data "
+            f"quarantine list, forecaster data check {ticker}"
+        )
 
 
 def _refuse_flaws(chosen: Sequence[Entry]) -> None:

@@ -15,11 +15,11 @@ from forecaster.data.sources.file_table import MARKS
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
 from forecaster.errors import DataError
-from forecaster.settings import resolve_home
+from forecaster.settings import Home, resolve_home
 
 
 def load_bars(
-    tickers: str | Sequence[str] = (), *, home: Path | None = None, until: date | None = None
+    tickers: str | Sequence[str] = (), *, home: Home | None = None, until: date | None = None
 ) -> pd.DataFrame:
     """Load stored bars as the long table that `train`, `evaluate` and `predict` take.
 
@@ -37,9 +37,9 @@ def load_bars(
     return as_table(load_histories(None, resolve_home(home), tickers, until))
 
 
-def stored_tickers(home: Path) -> pd.DataFrame:
+def stored_tickers(*, home: Home | None = None) -> pd.DataFrame:
     """List the tickers in the store, one row per ticker."""
-    with PriceStore.open_for_reading(home) as store:
+    with PriceStore.open_for_reading(resolve_home(home)) as store:
         return store.summary()
 
 
@@ -52,14 +52,16 @@ class StoredTicker:
     fingerprint: str
 
 
-def stored_ticker(home: Path, ticker: str, until: date | None = None) -> StoredTicker:
+def stored_ticker(
+    ticker: str, *, home: Home | None = None, until: date | None = None
+) -> StoredTicker:
     """Read one ticker's listing, bars and newest revision.
 
     Raises:
         UnknownNameError: nothing is stored of it.
         DataError: none of its bars is on or before `until`.
     """
-    with PriceStore.open_for_reading(home) as store:
+    with PriceStore.open_for_reading(resolve_home(home)) as store:
         history = store.history(normalise_ticker(ticker), until)
         revision = store.revision(history.listing.ticker)
     if history.bars.empty:
@@ -69,9 +71,9 @@ def stored_ticker(home: Path, ticker: str, until: date | None = None) -> StoredT
     return StoredTicker(history=history, revision=revision, fingerprint=fingerprint([history]))
 
 
-def export_file(file: Path, tickers: Sequence[str] = (), *, home: Path) -> int:
+def export_file(file: Path, tickers: Sequence[str] = (), *, home: Home | None = None) -> int:
     """Write bars in long form, with the metadata of each ticker; return the number of rows."""
-    histories = load_histories(None, home, tickers, None)
+    histories = load_histories(None, resolve_home(home), tickers, None)
     table = as_table(histories)
     for mark in MARKS:
         values = [getattr(history.listing, mark) for history in histories]
