@@ -43,7 +43,7 @@ def retrain_command(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Daily job: fetch prices, check them, forecast, score, and retrain when due.
+    """Run the daily job: fetch prices, check them, forecast, score, and retrain when due.
 
     A session is due once it is final; the first run does the newest alone, later ones all since.
     A finished session is never repeated, so it may run at any hour, any number of times. --as-of

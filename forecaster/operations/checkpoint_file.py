@@ -41,7 +41,7 @@ class DeferredSignals:
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Start to defer signals; only the main thread receives any."""
+        """Install the handlers that defer signals; only the main thread receives any."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._store) for number in SIGNALS}
 
@@ -65,7 +65,7 @@ class DeferredSignals:
 
 @contextmanager
 def deferred_signals() -> Iterator[DeferredSignals]:
-    """Defer the first SIGINT or SIGTERM inside a `with` block, at most until its end."""
+    """Yield signals: the first SIGINT or SIGTERM is deferred, at most until the end of the block."""
     signals = DeferredSignals()
     signals.install()
     try:

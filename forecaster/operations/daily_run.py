@@ -98,7 +98,7 @@ class SessionReport:
 
 
 def run_session(work: SessionWork, day: date) -> SessionReport:
-    """Do the daily run of a session and record that it is finished.
+    """Run everything that is due for a session and record that it is finished.
 
     What an interrupted run of it has done is not repeated: forecasts, a training's decision.
 

@@ -66,7 +66,7 @@ class _Comparison:
         return max(one.model.known_until for one in both)
 
     def candidates(self, target: str) -> np.ndarray:
-        """(N,) True on the last rows with an outcome that both versions can forecast."""
+        """Select the last rows, (N,) True: with an outcome that both versions can forecast."""
         own, panel = self.challenger.model, self.challenger.panel
         rows = np.isfinite(panel.y[:, panel.targets.index(target)])
         rows &= (panel.outcome_days > self.since) & own.forecastable(panel)

@@ -135,7 +135,7 @@ def keep(
     session: date | None = None,
     evidence: Mapping[str, Any] | None = None,
 ) -> ChampionStatus:
-    """Retire a challenger that failed the promotion test; the champion stays."""
+    """Record that a challenger failed the promotion test and is retired; the champion stays."""
     decision = _NewDecision(
         name=name,
         outcome="kept",

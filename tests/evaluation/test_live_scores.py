@@ -43,7 +43,7 @@ def test_the_quantile_loss_by_hand():
 
 
 def test_the_wrong_forecast_loses():
-    """One that is always on the other side, against one that says what came."""
+    """One that is always on the other side, against one that is right."""
     right = live_scores(rows(forecast=[0.5, -1.5]), ("name",)).iloc[0]
     wrong = live_scores(rows(forecast=[-0.5, 1.5]), ("name",)).iloc[0]
     assert right["skill"] == 1.0 and wrong["skill"] == pytest.approx(-3.0)

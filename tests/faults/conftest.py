@@ -1,4 +1,4 @@
-"""The attacked night before, the same one unharmed, and the process whose children do it."""
+"""Homes before and after an undisturbed daily run, and the process whose children repeat it."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Stage:
     ask: Callable[..., dict[str, Any]]
 
     def home(self) -> Path:
-        """Return a fresh home, in which the last night is to be done."""
+        """Return a fresh home, in which the last session is due."""
         home = self.folder / "home"
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(self.yesterday, home)
@@ -36,7 +36,7 @@ class Stage:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Do the night before, and the night unharmed."""
+    """Run the session before, and the last one undisturbed."""
     from tests.faults.daily_run import TODAY, YESTERDAY, state
 
     folder = tmp_path_factory.mktemp("stage")
@@ -65,21 +65,21 @@ def _answer(there: "IO[str] | None", here: "IO[str] | None", **order: object) ->
 
 
 @pytest.fixture
-def draw(request: pytest.FixtureRequest, aloud: Callable[[str], None]) -> random.Random:
+def draw(request: pytest.FixtureRequest, shown: Callable[[str], None]) -> random.Random:
     """Draw at random, from a printed seed."""
     seed = int(os.environ.get("FAULTS_SEED", random.SystemRandom().randrange(10**6)))
-    aloud(f"FAULTS_SEED={seed}")
+    shown(f"FAULTS_SEED={seed}")
     return random.Random(f"{seed} {request.node.name}")
 
 
 @pytest.fixture
-def aloud(
+def shown(
     request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str], None]:
     """Print figures even where the test passes."""
 
-    def tell(text: str) -> None:
+    def show(text: str) -> None:
         with capsys.disabled():
             print(f"\n{request.node.name}: {text}", end="")
 
-    return tell
+    return show

@@ -1,6 +1,6 @@
-"""The night that is attacked: bars of a new session, a forecast, a training, a gate, a promotion.
+"""The daily run under test: bars of a new session, a forecast, a training, a test, a promotion.
 
-Every piece is the product's own but the prices, the strictness of the gate and how its fresh
+Every part is the product's own except the prices, the limits of the promotion test and how its fresh
 process begins: a fork, which costs no imports.
 """
 
@@ -26,7 +26,7 @@ from forecaster.data.store import PriceStore
 from forecaster.database import integrity_error
 from forecaster.evaluation.promotion_test import Limits
 from forecaster.operations import daily_run, promotion, reproduction, retraining
-from forecaster.pipeline import retrain as nights_of
+from forecaster.pipeline import retrain as retrain_module
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.champion_history import decisions, registered
 from forecaster.registry.forecast_log import read_forecasts
@@ -43,18 +43,18 @@ SETTINGS = Settings(train=TRAIN, retrain=RetrainSettings(every=1, checkpoint_eve
 LAX = Limits(margin=0.9, slack=0.9)  # whatever is learned in a second passes
 # Where each phase begins and ends: the function that does it, and where its caller finds it.
 PHASES: dict[str, tuple[Any, str]] = {
-    "fetch": (nights_of, "fetch"),
+    "fetch": (retrain_module, "fetch"),
     "predict": (daily_run, "forecast_session"),
     "train": (retraining, "train_challenger"),
-    "gate": (retraining, "run_promotion_test"),
+    "test": (retraining, "run_promotion_test"),
     "promote": (retraining, "promote"),
 }
-# Hears of a phase's beginning and end.
+# Called at the beginning and end of a phase.
 OnEdge = Callable[[str, str], None]
 
 
 def arrange(patch: pytest.MonkeyPatch) -> None:
-    """Make a night cheap: a lax gate, no fresh process."""
+    """Make a run cheap: a lax promotion test, no fresh process."""
     patch.setattr(
         retraining, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
     )
@@ -62,7 +62,7 @@ def arrange(patch: pytest.MonkeyPatch) -> None:
 
 
 def arrange_fork(patch: pytest.MonkeyPatch, on_edge: OnEdge) -> None:
-    """Make a night attackable: a lax gate, a fork for its fresh process, phases with edges."""
+    """Make a run interruptible: a lax promotion test, a fork for its process, phases with edges."""
     patch.setattr(
         retraining, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
     )
@@ -107,15 +107,15 @@ def _forked(command: list[str], **_: object) -> subprocess.CompletedProcess[str]
 
 
 def warm_up() -> None:
-    """Import and compute, once for all forks, what a night would."""
+    """Import and compute, once for all forks, what a run would."""
     import_module("torch._dynamo")  # which the first optimizer of a process imports
     end_of(TODAY)
-    # No handler here: what is told aloud is in the log of the night.
+    # No handler here: warnings are in the log of the run.
     logging.lastResort = None
 
 
 def do(day: date, home: Path, settings: Settings = SETTINGS) -> RetrainReport:
-    """Run the command on the evening of a day, with the bars that there are then."""
+    """Run the command at the end of a day, with the bars of that time."""
     with clock.as_if(end_of(day)):
         return retrain(home=home, settings=settings, source=SOURCE)
 

@@ -1,7 +1,7 @@
-"""A process whose children do a night while something happens to them.
+"""A process whose children do a daily run while something happens to them.
 
 `python -m tests.faults.driver`, then a JSON object per line: the `home`, the `day`, and perhaps a
-`phase` of the night together with what happens in it: `seconds` after which the child is killed,
+`phase` of the run together with what happens in it: `seconds` after which the child is killed,
 `strace` options that spoil its system calls. `trouble` is one of its training. One JSON object
 per line comes back. Imports and calendar are paid once, not by each child.
 """
@@ -34,7 +34,7 @@ Order = dict[str, Any]
 
 
 class Child:
-    """A fork that does the night; it stops at both edges of its phase until told to go on."""
+    """A fork that does the run; it stops at both edges of its phase until `go_on`."""
 
     def __init__(self, order: Order) -> None:
         self._ours, theirs = socket.socketpair()
@@ -77,7 +77,7 @@ class Child:
 
 
 def answer(order: Order) -> dict[str, Any]:
-    """Fork a child for one order and tell what became of it."""
+    """Fork a child for one order and return how it ended."""
     child, said, begun_at = Child(order), {"hit": False, "lasted": math.inf}, 0.0
     with ExitStack() as stack:
         for heard in child.words():
@@ -112,14 +112,14 @@ def traced(number: int, order: Order) -> Iterator[None]:
 
 
 def _work(ear: socket.socket, order: Order) -> None:
-    """Do the night; whatever comes of it is said, not by write(2), which may be what fails."""
+    """Do the run; its result is sent, not by write(2), which may be what fails."""
 
-    def tell(**facts: object) -> None:
+    def send(**facts: object) -> None:
         ear.sendall(json.dumps(facts).encode() + b"\n")
 
     def on_edge(phase: str, edge: str) -> None:
         if phase == order.get("phase"):
-            tell(edge=edge)
+            send(edge=edge)
             ear.recv(1)
 
     if sys.platform == "linux":  # where only ancestors may trace (Yama)
@@ -129,11 +129,11 @@ def _work(ear: socket.socket, order: Order) -> None:
     settings = troubles.arrange(patch, order.get("trouble"), daily_run.SETTINGS)
     try:
         report = daily_run.do(date.fromisoformat(order["day"]), Path(order["home"]), settings)
-        tell(code=report.exit_code, reason=report.reason)
+        send(code=report.exit_code, reason=report.reason)
     except ForecasterError as error:
-        tell(code=error.exit_code, reason=str(error))
+        send(code=error.exit_code, reason=str(error))
     except BaseException:
-        tell(code=1, reason=traceback.format_exc()[-3000:])
+        send(code=1, reason=traceback.format_exc()[-3000:])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ WORDS = {
 
 
 def check(home: Path, champion: str | None, trouble: str) -> None:
-    """The reason is stored thrice, the night is done, and its forecasts are the champion's."""
+    """The reason is stored thrice, the session is finished, its forecasts are the champion's."""
     run, decided, done = trainings(home)[-1], decisions(home)[-1], last_session(home)
     assert done and (done.session, done.outcome, done.exit_code) == (TODAY, "done", 5)
     assert (run.state, decided.outcome, decided.session) == ("failed", "failed", TODAY)
@@ -43,7 +43,7 @@ def check(home: Path, champion: str | None, trouble: str) -> None:
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a champion, in which a night is to be done."""
+    """A home with a champion, in which a session is due."""
     home = tmp_path_factory.mktemp("before")
     with pytest.MonkeyPatch.context() as patch:
         daily_run.arrange(patch)
@@ -55,7 +55,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_numbers_that_go_wild_fail_the_run_alone(
     trouble: str, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 47: the weights of the look before are kept, and the next night trains again."""
+    """Fault 47: the weights of the validation before are kept; the next session trains again."""
     home, champion = tmp_path / "home", champion_status(before, "return").champion
     shutil.copytree(before, home)
     daily_run.arrange(monkeypatch)

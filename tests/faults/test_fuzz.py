@@ -164,7 +164,7 @@ BARS = ragged_bars({"AAA": 200, "BBB": 180})
 def test_any_manifest_forecasts_or_is_refused(
     made: tuple[Path, Manifest], tmp_path: Path, examples: int
 ) -> None:
-    """Even one whose hash is right: whoever changed it has hashed it anew."""
+    """Even one whose hash is right: its change was hashed, too."""
     home, manifest = made
     good = json.loads(manifest.document())
 

@@ -1,4 +1,4 @@
-"""kill -9 at any moment of a night: the next run ends it as if nothing had happened."""
+"""kill -9 at any moment of a run: the next one ends it as if nothing had happened."""
 
 import random
 import signal
@@ -36,10 +36,10 @@ def compare(home: Path, expected: dict[str, object]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", daily_run.PHASES)
-def test_a_night_killed_at_any_moment_is_ended_by_the_next_run(
-    phase: str, stage: Stage, draw: random.Random, aloud: Callable[[str], None]
+def test_a_run_killed_at_any_moment_is_ended_by_the_next_one(
+    phase: str, stage: Stage, draw: random.Random, shown: Callable[[str], None]
 ) -> None:
-    """Fault 36: files sound, champion serving, and in the end bit for bit the unharmed night."""
+    """Fault 36: files sound, champion forecasting, and in the end bit for bit the undisturbed run."""
     lasted = min(stage.ask(stage.home(), phase=phase)["lasted"] for _ in range(3))
     hits = kills = 0
     # A machine that was busy a moment ago lets kills come too late; more are drawn then.
@@ -53,13 +53,13 @@ def test_a_night_killed_at_any_moment_is_ended_by_the_next_run(
         ended = stage.ask(home)
         assert (ended["status"], ended["code"]) == (0, 0), ended["reason"]
         compare(home, stage.done)
-    aloud(f"{hits} of {kills} kills within the {lasted:.3f} s of {phase}")
+    shown(f"{hits} of {kills} kills within the {lasted:.3f} s of {phase}")
     assert hits >= HIT * KILLS
 
 
 @pytest.fixture(scope="module")
 def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """A night's end state."""
+    """The state after an undisturbed run."""
     home = tmp_path_factory.mktemp("unharmed")
     with pytest.MonkeyPatch.context() as patch:
         daily_run.arrange(patch=patch)
@@ -75,7 +75,7 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         (retraining, "promote", "after"),
     ],
 )
-def test_a_night_that_ends_between_two_steps_is_ended_by_the_next_run(
+def test_a_run_that_ends_between_two_steps_is_ended_by_the_next_one(
     module: object,
     step: str,
     when: str,

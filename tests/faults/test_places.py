@@ -49,8 +49,8 @@ MORE_CLOSED = ("2>&-", "<&-", "<&- >&- 2>&-")
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
-def can_be_nobody() -> bool:
-    """Tell whether another user may run this checkout."""
+def can_be_another_user() -> bool:
+    """Whether another user may run this checkout."""
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         return False
     command = [*AS_NOBODY, sys.executable, "-c", "import tests.forked"]
@@ -59,7 +59,7 @@ def can_be_nobody() -> bool:
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A champion, one night done, and no training due: only to be copied."""
+    """A champion, one session finished, and no training due: only to be copied."""
     home = tmp_path_factory.mktemp("pristine")
     BARS.to_csv(home / "bars.csv", index=False)
     import_files([home / "bars.csv"], home=home, basis="split-adjusted", calendar="XNYS")
@@ -83,7 +83,7 @@ class Done:
     def __init__(self, stdout: str, stderr: str) -> None:
         texts = re.split(r"^exit (-?\d+)\n", stdout, flags=re.MULTILINE)
         self.codes = [int(code) for code in texts[1::2]]
-        self.told, self.stderr = texts[:-1:2], stderr
+        self.printed, self.stderr = texts[:-1:2], stderr
         assert "Traceback" not in stderr and "a bug" not in stderr, stderr
 
 
@@ -108,7 +108,7 @@ MOUNTED = ("unshare", "--user", "--map-root-user", "--mount")
 
 @pytest.mark.slow
 @needs_mount
-def test_a_night_on_a_full_disk_exits_74_and_the_next_one_does_it(home: Path) -> None:
+def test_a_run_on_a_full_disk_exits_74_and_the_next_one_does_it(home: Path) -> None:
     """Fault 34: on what is left neither log, ledger nor registry fit; what is there is read."""
     done = shell(
         f"""
@@ -150,7 +150,7 @@ def test_a_read_only_home_exits_73_before_any_work_and_is_read(home: Path) -> No
 @pytest.mark.slow
 def test_a_home_of_somebody_else_exits_73_and_is_read(pristine: Path) -> None:
     """Fault 35: not a read-only disk, but no permission."""
-    if not can_be_nobody():
+    if not can_be_another_user():
         pytest.skip("needs root, setpriv, and a checkout that others may read")
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
         home = Path(shutil.copytree(pristine, Path(folder) / "home"))
@@ -209,10 +209,10 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_the_night_on_which_clocks_change_is_no_other(
+def test_the_day_on_which_clocks_change_is_like_any_other(
     tmp_path: Path, no_training: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run every hour where one is missing: Friday's and Monday's nights an hour after the close."""
+    """Run every hour where one is missing: Friday's and Monday's sessions an hour after the close."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     source, chosen = Daily(60), settings()
@@ -233,7 +233,7 @@ def test_the_night_on_which_clocks_change_is_no_other(
 
 
 def test_a_clock_set_back_by_a_month_writes_nothing(tmp_path: Path, no_training: None) -> None:
-    """Fault 48: no bar, no forecast, no night; and all goes on when it is set right."""
+    """Fault 48: no bar, no forecast, no session; and all goes on when it is set right."""
     source, chosen = Daily(60), settings()
     on(source.sessions[-5], tmp_path, source, chosen)
     before, asked = read_forecasts(tmp_path, "return"), source.asked
@@ -247,7 +247,7 @@ def test_a_clock_set_back_by_a_month_writes_nothing(tmp_path: Path, no_training:
 
 
 @pytest.mark.slow
-def test_a_second_night_is_told_of_the_first_and_five_readers_are_not_kept_waiting(
+def test_a_second_run_exits_75_and_five_readers_do_not_wait(
     home: Path,
 ) -> None:
     """Fault 38: while one writes, another exits 75, and readers see what was there before."""
@@ -259,8 +259,8 @@ def test_a_second_night_is_told_of_the_first_and_five_readers_are_not_kept_waiti
 
 
 @pytest.mark.slow
-def test_five_readers_beside_a_writer_see_whole_nights(home: Path) -> None:
-    """Every look finds the forecasts of a night all there, or none of them."""
+def test_five_readers_beside_a_writer_see_complete_sessions(home: Path) -> None:
+    """Every read finds all forecasts of a session, or none of them."""
     command = [sys.executable, "-c", LOOKS, str(home)]
     with (
         subprocess.Popen([*command, "0"], cwd=ROOT, text=True, stdout=subprocess.PIPE) as a,

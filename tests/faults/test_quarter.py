@@ -1,4 +1,4 @@
-"""A quarter of nights, simulated: Yahoo lies or fails at every tenth call, in every way there is.
+"""A simulated quarter: Yahoo lies or fails at every tenth call, in every way there is.
 
 63 sessions, 20 tickers, the real client and the real command line; only the clock is pretended.
 One ticker splits on the way, one pays a dividend, one is delisted.
@@ -69,8 +69,8 @@ def at(yahoo: LoopbackYahoo, stderr: Path) -> Iterator[At]:
 
         def run(day: date, hours: int, line: str) -> int:
             yahoo.newest = day
-            evening = datetime.combine(day, time_of_day(21, 15), UTC) + timedelta(hours=hours)
-            print(evening.isoformat(), line, file=child.stdin, flush=True)
+            moment = datetime.combine(day, time_of_day(21, 15), UTC) + timedelta(hours=hours)
+            print(moment.isoformat(), line, file=child.stdin, flush=True)
             return int(child.stdout.readline().removeprefix("exit "))
 
         yield run
@@ -130,12 +130,12 @@ def test_a_quarter_of_faults_ends_like_one_without(
     assert at(LAST, 0, f"forecaster retrain --quiet --home {home}") == 0
     with capsys.disabled():
         print()
-        tell(home, codes, yahoo, asked, took, len(in_doubt))
+        report(home, codes, yahoo, asked, took, len(in_doubt))
     assert unlike(home, clean) == []
     rows = read_forecasts(home, "return")
     assert not rows.duplicated(["ticker", "as_of"]).any()
-    of_nights = rows["as_of"].dt.date.isin(quarter) & (rows["ticker"] != "ENDED")
-    assert not rows.loc[of_nights, "late"].any()
+    of_sessions = rows["as_of"].dt.date.isin(quarter) & (rows["ticker"] != "ENDED")
+    assert not rows.loc[of_sessions, "late"].any()
     assert bars(home, "ENDED")["session"].dt.date.tolist() == [
         day for day in series("ENDED").days if FIRST <= day <= quarter[ENDED_AFTER - 1]
     ]
@@ -148,7 +148,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
         assert at(LAST, 1, f"forecaster {line} --home {home}") == 0, line
 
 
-def tell(
+def report(
     home: Path, codes: Counter[int], yahoo: LoopbackYahoo, asked: int, took: float, unlike: int
 ) -> None:
     """Print the quarter's figures, as docs/daily.md has them."""
@@ -163,10 +163,10 @@ def tell(
     print(f"calls     {asked:,}, of which {played:,} went wrong in {len(yahoo.played)} ways")
     print(f"runs      {sum(codes.values())}, {again} of them to ask again; exit {dict(codes)}")
     print(
-        f"forecasts {len(read_forecasts(home, 'return')):,} in {len(known)} nights; {late} were late"
+        f"forecasts {len(read_forecasts(home, 'return')):,} in {len(known)} sessions; {late} were late"
     )
     print(
         f"trainings {len(trainings(home))}: {dict(outcomes)}; {champion_status(home, 'return').champion}"
     )
-    print(f"store     {revisions} revisions; {unlike} tickers unlike before a clean evening")
+    print(f"store     {revisions} revisions; {unlike} tickers unlike before a clean run")
     print(f"time      {took:.0f} s")

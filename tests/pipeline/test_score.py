@@ -1,4 +1,4 @@
-"""The ledger against what came."""
+"""Recorded forecasts compared with their outcomes."""
 
 from datetime import UTC, date, datetime, timedelta
 
