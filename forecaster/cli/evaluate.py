@@ -24,8 +24,7 @@ from forecaster.cli.output import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
-    from forecaster.evaluation.splits import Walk
+    from forecaster.pipeline.evaluate import Evaluation, TargetEvaluation, Walk
 
 WIDTH, LABEL = 100, 12
 log = logging.getLogger(__name__)
@@ -102,9 +101,13 @@ def evaluate_command(
     """
     from dataclasses import replace
 
-    from forecaster.data.export import write_table
-    from forecaster.pipeline.evaluate import check_files, evaluate, save_report, version_details
-    from forecaster.report.evaluation import evaluation_page
+    from forecaster.pipeline.evaluate import (
+        check_files,
+        evaluate,
+        save_report,
+        version_details,
+        write_table,
+    )
     from forecaster.settings import resolve_home
 
     check_files(report, forecasts, no_report=no_report)
@@ -120,11 +123,9 @@ def evaluate_command(
     )
     if forecasts is not None:
         write_table(result.forecasts, forecasts)
-    learning, settings = version_details(result, home)
-    page = None
-    if not no_report:
-        page = save_report(evaluation_page(result, learning, settings), result, home, report)
+    page = None if no_report else save_report(result, home, report)
     if json:
+        learning, settings = version_details(result, home)
         details = {"learning": learning, "settings": settings, "report": page and str(page)}
         print_json("evaluate", {**json_content(result), **details})
     else:
@@ -143,7 +144,7 @@ def _walk(
 ) -> "Walk":
     """Parse the options of the walk."""
     from forecaster.errors import UsageError
-    from forecaster.evaluation.splits import Walk
+    from forecaster.pipeline.evaluate import Walk
 
     kind, _, days = train_window.partition(":")
     if train_window != "expanding" and kind != "rolling":

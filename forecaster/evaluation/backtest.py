@@ -44,7 +44,7 @@ def backtest(
     *,
     cost_bps: float = 5.0,
 ) -> Backtest:
-    """Hold each ticker long or short by the sign of its forecast.
+    """Compute the returns of holding each ticker long or short by the sign of its forecast.
 
     The book is spread evenly over the tickers that are forecast on a day. A position changes at
     the close before its day and costs `cost_bps` per unit traded, as every later change does,

@@ -19,55 +19,14 @@ from forecaster.evaluation.significance import newey_west_t
 MIN_SERIES = 5  # a correlation over fewer tickers is mostly noise
 
 
-def daily_correlations(
-    forecast: np.ndarray, outcome: np.ndarray, days: np.ndarray, *, ranks: bool = False
-) -> tuple[np.ndarray, str]:
-    """Correlate forecasts and outcomes across series on each day: the information coefficient.
-
-    Args:
-        forecast: (N,) finite forecasts.
-        outcome: (N,) finite outcomes.
-        days: (N,) the day of each outcome.
-        ranks: correlate ranks (Spearman) instead of values (Pearson).
-
-    Returns:
-        (D,) correlations in the order of the days, NaN on days with fewer than 5 series or
-        where all forecasts or all outcomes are equal, and the reason if every day is NaN.
-
-    Source: Grinold and Kahn (1999), "Active Portfolio Management", ch. 6.
-    """
-    _, place = np.unique(days, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    borders = np.flatnonzero(np.diff(place[order])) + 1
-    groups = np.split(order, borders) if len(order) else []
-    found = np.array([_correlation(forecast[here], outcome[here], ranks) for here in groups])
-    if np.isfinite(found).any():
-        return found, ""
-    if max((len(here) for here in groups), default=0) < MIN_SERIES:
-        return found, f"no day with at least {MIN_SERIES} series"
-    return found, "on every day all forecasts or all outcomes are equal"
-
-
-def _correlation(one: np.ndarray, other: np.ndarray, ranks: bool) -> float:
-    if len(one) < MIN_SERIES or _equal(one) or _equal(other):
-        return float("nan")
-    if ranks:
-        one, other = rankdata(one), rankdata(other)
-    one, other = one - one.mean(), other - other.mean()
-    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
-
-
-def _equal(values: np.ndarray) -> bool:
-    """Whether values differ by rounding at most."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-
-
 PINBALL_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 SCORES = (
     *("mse", "mae", "skill", "r2_over_zero", "directional_accuracy", "mcc"),
     *("ic", "ic_t", "rank_ic", "rank_ic_t", "crps", "log_score", "pinball"),
     *("coverage_80", "coverage_95", "width_80", "width_95"),
 )
+LEAK_LEVELS = {"skill": 0.01, "directional_accuracy": 0.55}
+LEAK_MIN_DAYS = 250  # a year; below that chance alone exceeds the levels
 
 Value = Callable[[np.ndarray], np.ndarray]
 
@@ -282,8 +241,47 @@ def _across_series(rows: Outcomes, weights: np.ndarray | None) -> dict[str, Scor
     return found
 
 
-LEAK_LEVELS = {"skill": 0.01, "directional_accuracy": 0.55}
-LEAK_MIN_DAYS = 250  # a year; below that chance alone exceeds the levels
+def daily_correlations(
+    forecast: np.ndarray, outcome: np.ndarray, days: np.ndarray, *, ranks: bool = False
+) -> tuple[np.ndarray, str]:
+    """Correlate forecasts and outcomes across series on each day: the information coefficient.
+
+    Args:
+        forecast: (N,) finite forecasts.
+        outcome: (N,) finite outcomes.
+        days: (N,) the day of each outcome.
+        ranks: correlate ranks (Spearman) instead of values (Pearson).
+
+    Returns:
+        (D,) correlations in the order of the days, NaN on days with fewer than 5 series or
+        where all forecasts or all outcomes are equal, and the reason if every day is NaN.
+
+    Source: Grinold and Kahn (1999), "Active Portfolio Management", ch. 6.
+    """
+    _, place = np.unique(days, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    borders = np.flatnonzero(np.diff(place[order])) + 1
+    groups = np.split(order, borders) if len(order) else []
+    found = np.array([_correlation(forecast[here], outcome[here], ranks) for here in groups])
+    if np.isfinite(found).any():
+        return found, ""
+    if max((len(here) for here in groups), default=0) < MIN_SERIES:
+        return found, f"no day with at least {MIN_SERIES} series"
+    return found, "on every day all forecasts or all outcomes are equal"
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, ranks: bool) -> float:
+    if len(one) < MIN_SERIES or _equal(one) or _equal(other):
+        return float("nan")
+    if ranks:
+        one, other = rankdata(one), rankdata(other)
+    one, other = one - one.mean(), other - other.mean()
+    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+
+
+def _equal(values: np.ndarray) -> bool:
+    """Whether values differ by rounding at most."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,7 @@ def newey_west_error(gap: np.ndarray) -> float:
 
 
 def adjust(comparisons: Sequence[Comparison], questions: int = 1) -> tuple[Comparison, ...]:
-    """Adjust the p-values of one family of comparisons by Holm, times the number of questions.
+    """Correct the p-values of one family of comparisons by Holm, times the number of questions.
 
     Args:
         comparisons: the family; one without p-value is not counted.

@@ -5,7 +5,7 @@ Dates in, dates out; knows no price and no network.
 Shape letters: N rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Literal
 
@@ -155,6 +155,10 @@ class Walk:
                 "--train-window and --weights apply to training again; without --refit-every the "
                 "version forecasts with the weights it has. Give --refit-every 252, or drop them."
             )
+
+    def result_settings(self) -> dict[str, object]:
+        """Return what changes results: not where and by how many processes they are computed."""
+        return {k: v for k, v in asdict(self).items() if k not in ("jobs", "backend")}
 
 
 def walk_folds(

@@ -65,7 +65,7 @@ def test_least_squares_survives_a_regressor_that_never_moves():
     [least_squares, lambda x, y, train: train_mean(y, train)],
     ids=["least squares", "mean"],
 )
-def test_outcomes_after_the_fit_block_change_no_baseline(fitter):
+def test_outcomes_after_the_training_days_change_no_forecast(fitter):
     """Corrupt them all: every forecast stays, bit for bit."""
     x, y, train = problem()
     corrupted = np.where(train, y, 1e6)

@@ -21,7 +21,7 @@ PATIENCE = 60.0  # seconds, for a machine that does other work beside
 
 
 class Tab:
-    """One tab: what it was told to show, and everything that it complained of."""
+    """One tab: what it shows, and every complaint of it."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket

@@ -95,12 +95,12 @@ def test_coverage_counts_what_lies_inside_and_below() -> None:
     assert by_ticker.to_dict() == pytest.approx({"80 %": 1 / 3, "95 %": 2 / 3})
 
 
-@pytest.mark.parametrize(("days", "stretches"), [(300, 5), (100, 5), (5, 1)])
-def test_coverage_over_time_is_told_in_equal_stretches(days: int, stretches: int) -> None:
-    """No stretch of two days stands beside one of sixty."""
+@pytest.mark.parametrize(("days", "periods"), [(300, 5), (100, 5), (5, 1)])
+def test_coverage_over_time_has_equal_periods(days: int, periods: int) -> None:
+    """No period of two days follows one of sixty."""
     found = curves.coverage_over_time(forecast_rows(days=days, tickers=1))
     counts = found[found["interval"] == "80 %"]["forecasts"]
-    assert len(counts) == stretches
+    assert len(counts) == periods
     assert counts.max() - counts.min() <= 1 and counts.sum() == days
     assert found["first"].iloc[0] == pd.Timestamp("2020-01-01")
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser: drawn, readable on a desk and on a phone, by day and by night."""
+"""The pages in a real browser: drawn, readable on a desk and on a phone, light and dark."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def test_a_wide_table_would_be_seen_to_overflow(tab: Tab, pages: dict[str, Path]
 
 
 def test_figures_follow_the_screen_from_light_to_dark(tab: Tab, pages: dict[str, Path]) -> None:
-    """Light paper with dark ink, then the reverse, without loading anew."""
+    """Light paper with dark ink, then the reverse, without loading again."""
     tab.open(pages["evaluation"], dark=False)
     day = tab.ask(COLOURS)
     assert day == ["rgb(255, 255, 255)", "rgb(34, 34, 34)", "rgb(34, 34, 34)"]
