@@ -22,15 +22,11 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from forecaster.pipeline.evaluate import Evaluation, TargetEvaluation, Walk
 
 WIDTH, LABEL = 100, 12
 log = logging.getLogger(__name__)
 
-METRICS = ("mse", "mae", "skill", "directional_accuracy")
-METRICS_OF_DISTRIBUTIONS = ("mse", "skill", "directional_accuracy", "crps", "log_score")
 FORMATS = {
     **{"mse": ".6g", "mae": ".6g", "crps": ".5g", "log_score": ".4f"},
     **{"skill": ".2%", "directional_accuracy": ".2%"},
@@ -254,20 +250,13 @@ def _print_target(result: "Evaluation", target: str) -> None:
         _print_line("backtest", line)
     for line in _by_seed(part):
         _print_line("seeds", line)
-    print_table(_scores(part.scores, "forecaster"), FORMATS)
+    print_table(part.scorecard(), FORMATS)
     for name, variant in part.choices.items():
         _print_line(name, f"fitted {variant}, chosen on the validation days")
-    own = part.scores_by_ticker[part.scores_by_ticker["forecaster"] == part.forecaster]
-    if own["ticker"].nunique() > 1:
+    by_ticker = part.scorecard(by_ticker=True)
+    if len(by_ticker) > 1:
         print(f"\n{part.forecaster} by ticker")
-        print_table(_scores(own, "ticker"), FORMATS)
-
-
-def _scores(table: "pd.DataFrame", key: str) -> "pd.DataFrame":
-    """Return a row per forecaster or ticker, the version first, a column per metric."""
-    wide = table.pivot(index=key, columns="metric", values="value")
-    metrics = METRICS_OF_DISTRIBUTIONS if wide["log_score"].notna().any() else METRICS
-    return wide.loc[table[key].unique(), list(metrics)].reset_index()
+        print_table(by_ticker, FORMATS)
 
 
 def _coverage(part: "TargetEvaluation") -> list[str]:

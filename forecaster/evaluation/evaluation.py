@@ -15,6 +15,9 @@ from forecaster.evaluation.scores import Alarm, implausible_scores
 from forecaster.evaluation.significance import Comparison
 from forecaster.evaluation.splits import Walk
 
+POINT_METRICS = ("mse", "mae", "skill", "directional_accuracy")
+DENSITY_METRICS = ("mse", "skill", "directional_accuracy", "crps", "log_score")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationCount:
@@ -80,6 +83,22 @@ class TargetEvaluation:
     pit: dict[str, list[int]]
     choices: dict[str, str]
     unscored: tuple[str, ...]
+
+    def scorecard(self, *, by_ticker: bool = False) -> pd.DataFrame:
+        """Return a row per forecaster, the version first, with a column per main score.
+
+        Args:
+            by_ticker: a row per ticker instead, with the version's own scores.
+        """
+        key = "ticker" if by_ticker else "forecaster"
+        table = self.scores
+        if by_ticker:
+            table = self.scores_by_ticker
+            table = table[table["forecaster"] == self.forecaster]
+        wide = table.pivot(index=key, columns="metric", values="value")
+        has_density = wide["log_score"].notna().any()
+        metrics = DENSITY_METRICS if has_density else POINT_METRICS
+        return wide.loc[table[key].unique(), list(metrics)].reset_index()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,8 +134,7 @@ def test_seeds_give_a_spread_and_an_ensemble(home: Path) -> None:
     seeds = part.scores_by_seed.set_index("metric").loc["log_score"]
     assert seeds["seeds"] == 2 and seeds["min"] < seeds["mean"] < seeds["max"]
     assert seeds["mean"] == pytest.approx((seeds["min"] + seeds["max"]) / 2)
-    scores = part.scores[part.scores["metric"] == "log_score"]
-    own = scores.set_index("forecaster")["value"]
+    own = part.scorecard().set_index("forecaster")["log_score"]
     assert own["lstm"] in (pytest.approx(seeds["min"]), pytest.approx(seeds["max"]))
     assert own["lstm-x2"] >= seeds["mean"]  # a mixture is better than its members on average
     assert any(one.forecaster == "lstm-x2" for one in part.comparisons.all)

@@ -230,4 +230,4 @@ def test_an_lstm_beats_har_on_the_range_of_real_prices_and_claims_nothing_on_ret
     against_zero = next(
         c for c in result.by_target["return"].comparisons.all if c.benchmark == "zero-return"
     )
-    assert against_zero.verdict == "not distinguishable"
+    assert against_zero.conclusion == "no significant difference"
