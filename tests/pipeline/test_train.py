@@ -154,7 +154,7 @@ def test_wrong_requests_are_refused_before_anything_is_written(tmp_path: Path) -
         train(bars.head(20), home=tmp_path)
     with pytest.raises(DataError, match="training days"):
         train(bars, settings=TrainSettings(train_until=date(2010, 1, 20)), home=tmp_path)
-    with pytest.raises(UsageError, match="report block"):
+    with pytest.raises(UsageError, match="No test day"):
         train(bars, settings=TrainSettings(validation_until=date(2020, 1, 20)), home=tmp_path)
     assert list_versions(tmp_path) == []
 
