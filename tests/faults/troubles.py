@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,15 @@ def arrange(patch: pytest.MonkeyPatch, trouble: str | None, settings: Settings) 
     happens, changes = TROUBLES[trouble]
     run = fitting.run_training
 
-    def troubled(network: Network, *arguments: Any, **options: Any) -> object:
-        on_step = options["on_step"]
+    def troubled(network: Network, *arguments: Any) -> object:
+        *others, callbacks, resume = arguments
 
         def troubled_step(step: int, validation: object) -> None:
-            on_step(step, validation)
+            callbacks.on_step(step, validation)
             if step == AFTER:
                 happens(network)
 
-        return run(network, *arguments, **{**options, "on_step": troubled_step})
+        return run(network, *others, replace(callbacks, on_step=troubled_step), resume)
 
     patch.setattr(fitting, "run_training", troubled)
     return settings.model_copy(update={"train": settings.train.model_copy(update=changes)})

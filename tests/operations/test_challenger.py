@@ -3,9 +3,10 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from forecaster.registry.run_history import trainings
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
 from forecaster.settings import RetrainSettings, Settings, TrainSettings
 from forecaster.training.checkpoint import Checkpoint
+from forecaster.training.trainer import Validation
 from tests.synthetic import ragged_bars
 
 BARS = ragged_bars({"AAA": 420, "BBB": 330})
@@ -257,17 +259,17 @@ def diverging(monkeypatch: pytest.MonkeyPatch, at: int, error: Exception, member
     """Make a member's training fail after so many steps."""
     run, begun = fitting.run_training, 0
 
-    def failing(*arguments: object, **options: object) -> object:
+    def failing(*arguments: Any) -> object:
         nonlocal begun
         begun += 1
-        on_step = options["on_step"]
+        *others, callbacks, resume = arguments
 
-        def failing_at(step: int, validation: object) -> None:
-            on_step(step, validation)  # type: ignore[operator]
+        def failing_at(step: int, validation: Validation | None) -> None:
+            callbacks.on_step(step, validation)
             if step == at and begun == member + 1:
                 raise error
 
-        return run(*arguments, **{**options, "on_step": failing_at})  # type: ignore[arg-type]
+        return run(*others, replace(callbacks, on_step=failing_at), resume)
 
     monkeypatch.setattr(fitting, "run_training", failing)
 

@@ -201,6 +201,8 @@ def test_a_named_version_forecasts_what_it_has(tmp_path):
     assert named_version(tmp_path, a.version)[1] == ("range",)
     with pytest.raises(UsageError, match="not return; train one with --target return"):
         named_version(tmp_path, a.version, "return")
+
+
 @pytest.fixture
 def warnings(monkeypatch, caplog):
     """Messages logged by the champion module."""
