@@ -30,6 +30,7 @@ OUTSIDE = {
 # Test files of a room about more than one module: why they are there.
 WHOLE_JOBS = {
     "bptt/verification_algebra": "gradient verification: plans against each other",
+    "bptt/verification_heads": "gradient verification: other heads, a base, input dropout",
     "bptt/verification_horizon": "gradient verification: what truncation cuts",
     "bptt/verification_learning": "gradient verification: whole trainings",
     "bptt/verification_memory": "gradient verification: recomputation and its memory",
@@ -44,6 +45,14 @@ WHOLE_JOBS = {
 }
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
+    "bptt/chunks": "bptt/test_gradients.py",
+    "bptt/recomputation": "bptt/test_gradients.py",
+    "bptt/truncation_bias": "bptt/test_memory_profile.py",
+    "models/elman": "models/test_base.py",
+    "models/gru": "models/test_base.py",
+    "models/lstm": "models/test_base.py",
+    "models/mlp": "models/test_network.py",
+    "training/epoch": "training/test_trainer.py",
     "cli/fetch": "cli/test_commands.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",

@@ -1,4 +1,4 @@
-"""What the states show, held against whole Jacobians and closed forms."""
+"""What the states show, compared with whole Jacobians and closed forms."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from tests.bptt.test_memory_profile import LANES, linear_network, make_days, mak
 
 
 def jacobian(network, path, day, batch_row):
-    """Write ds_t / ds_{t-1} of one lane down, all tensors and layers of the state in a row."""
+    """Write ds_t / ds_{t-1} of one batch row down, all tensors and layers of the state in a row."""
     before = [tensor[day][:, batch_row : batch_row + 1] for tensor in path.states]
 
     def one_day(flat):
@@ -67,7 +67,7 @@ def test_the_norm_is_that_of_the_state_after_the_day():
 
 
 def test_cold_and_warm_errors_are_those_of_the_same_days():
-    """Begun anew on days 6, 12 and 18 of 26; unscored outcomes, even unknown ones, do not count."""
+    """Started on days 6, 12 and 18 of 26; unscored outcomes, even unknown ones, do not count."""
     network = make_network("gru")
     x, y, mask = make_days(26)
     mask[9, 2] = False

@@ -205,7 +205,7 @@ def test_context_lends_its_days_but_has_no_errors(model, memory):
 def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, model, memory):
     """Its errors do not reach the series before it in its row, nor do other rows notice.
 
-    It begins once, however many recomputed chunks its segment is cut into.
+    It starts once, however many recomputed chunks its chunk is cut into.
     """
     monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", 3)
     network = make_network(model)
@@ -252,7 +252,7 @@ def last_days(mask):
 
 
 def test_a_grid_that_is_not_the_plans_is_refused():
-    """A segment longer than the k1 would let its errors reach too far."""
+    """In a chunk longer than k1 errors would travel too far."""
     network = make_network("lstm")
     days = make_days(network)
     for lengths in ((25, 25), (8, 8)):

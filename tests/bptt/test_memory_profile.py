@@ -1,4 +1,4 @@
-"""How far back the gradient reaches, held against whole graphs, closed forms and true bias."""
+"""How far back the gradient reaches, compared with whole graphs, closed forms and true bias."""
 
 import math
 from dataclasses import replace
@@ -302,7 +302,7 @@ def test_the_bias_table_is_the_difference_of_two_gradients(model: str) -> None:
 
 
 def test_the_standard_error_is_that_of_a_sum_of_lanes() -> None:
-    """Two lanes of gradients a and b: their sum has the standard error |a - b|."""
+    """Two batch rows of gradients a and b: their sum has the standard error |a - b|."""
     network = make_network("gru")
     x, y, mask = make_days(20, batch_rows=2)
     both = exact_gradient(network, Block.averaged(x, y, mask))

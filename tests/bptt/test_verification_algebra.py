@@ -1,4 +1,4 @@
-"""The battery's algebra: T1, T1b, T3, T4, T6, T8, T13, T14 (docs/battery.md)."""
+"""Algebra: T1, T1b, T3, T4, T6, T8, T13, T14 of docs/gradient-verification.md."""
 
 from itertools import pairwise, product
 from pathlib import Path
@@ -32,9 +32,9 @@ from tests.bptt.test_gradients import (
 from tests.bptt.textbook import elman_contributions, elman_deltas, kept_pairs
 from tests.bptt.verification import (
     arrays_of,
+    epochs_of,
     gradients_of,
     held_still,
-    lanes_of,
     offsets_of,
     watched_fit,
     within,
@@ -140,12 +140,12 @@ def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
     ],
 )
 def test_reach_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memory):
-    """T4: weights after each update of 5 passes and Adam's own memory, k = T and k = 10 T."""
+    """T4: weights after each step of 5 epochs and Adam's own memory, k = T and k = 10 T."""
     lengths, longest = (50, 33, 21, 9), 50
     generator = np.random.default_rng(1)
     inputs = generator.standard_normal((sum(lengths), 3)).astype(dtype)
     y = generator.standard_normal((sum(lengths), 2)).astype(dtype)
-    per_pass = len(lanes_of(lengths, 2, longest, phase=longest)(1))
+    per_epoch = len(epochs_of(lengths, 2, longest, phase=longest)(1))
     runs = []
     for plan in (
         BPTTPlan.full(memory=memory),
@@ -153,12 +153,12 @@ def test_reach_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memor
         BPTTPlan.truncated(k2=longest - 1, memory=memory),
     ):
         made = make_network(model, dtype=getattr(torch, dtype.__name__), dropout=0.2)
-        passes = lanes_of(lengths, 2, longest, phase=longest)
-        optimizer = watched_fit(made, arrays_of(inputs, y), passes, plan, 5 * per_pass)
+        epochs = epochs_of(lengths, 2, longest, phase=longest)
+        optimizer = watched_fit(made, arrays_of(inputs, y), epochs, plan, 5 * per_epoch)
         adam = optimizer.state_dict()["state"]
         memory_of_adam = [tensor for key in sorted(adam) for tensor in adam[key].values()]
         runs.append(([*made.state_dict().values(), *memory_of_adam], optimizer.seen))
-    assert per_pass > 1
+    assert per_epoch > 1
     full, *alike, other = runs
     for same in alike:
         assert equal(same[0], full[0])
@@ -234,14 +234,14 @@ def one_by_one(network, inputs, y, lengths, k2, k1):
 @pytest.mark.parametrize("batch_rows", [5, 3, 1])
 @pytest.mark.parametrize(("k2", "k1"), [(10, 10), (20, 10)])
 def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows, k2, k1):
-    """T13: series of 48, 31, 7, 20 and 1 days in lanes: gradients, states and outputs."""
+    """T13: series of 48, 31, 7, 20 and 1 days in batch rows: gradients, states and outputs."""
     lengths = (48, 31, 7, 20, 1)
     network = make_network(model)
     torch.manual_seed(7)
     inputs = torch.randn(sum(lengths), 3, dtype=torch.float64)
     y = torch.randn(sum(lengths), 2, dtype=torch.float64)
     expected, states = one_by_one(network, inputs, y, lengths, k2, k1)
-    passes, carried = lanes_of(lengths, batch_rows, k1, phase=k1), []
+    epochs, carried = epochs_of(lengths, batch_rows, k1, phase=k1), []
 
     def spy(made, *arguments):
         carried.append(block_gradients(made, *arguments))
@@ -249,13 +249,13 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
 
     monkeypatch.setattr(epoch_module, "block_gradients", spy)
     plan = BPTTPlan.truncated(k2=k2, k1=k1, step_per="epoch")
-    (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), passes, plan, 1)
+    (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), epochs, plan, 1)
     within(relative_error(found, expected), 1e-12)
-    # The same seed packs the same lanes again.
-    again, compared = lanes_of(lengths, batch_rows, k1, phase=k1)(1), 0
-    for block, segment in zip(carried, again, strict=True):
-        for batch_row, last in enumerate(segment.rows[-1]):
-            if last >= 0 and len(segment.rows) == k1:
+    # The same seed packs the same batch rows again.
+    again, compared = epochs_of(lengths, batch_rows, k1, phase=k1)(1), 0
+    for block, batch in zip(carried, again, strict=True):
+        for batch_row, last in enumerate(batch.rows[-1]):
+            if last >= 0 and len(batch.rows) == k1:
                 compared += 1
                 ours = block.state.rows(torch.tensor([batch_row])).tensors
                 within(relative_error(ours, states[int(last) + 1].tensors), 1e-12)
@@ -272,14 +272,14 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("plan", [FULL, *(BPTTPlan.truncated(k2=k, k1=8) for k in (8, 24))])
 def test_the_next_pass_begins_afresh(model, plan):
-    """T16: at weights that stay, a second pass has the gradients of the first, bit for bit."""
+    """T16: at weights that stay, a second epoch has the gradients of the first, bit for bit."""
     lengths, network = (50, 33, 21, 9), make_network(model)
     generator = np.random.default_rng(1)
     data = arrays_of(generator.standard_normal((113, 3)), generator.standard_normal((113, 2)))
     chunk = plan.k1 or max(lengths)
-    one_pass = lanes_of(lengths, 2, chunk, phase=min(chunk, 5) if plan.k1 else chunk)(1)
-    seen = held_still(network, data, lambda number: one_pass, plan, 2 * len(one_pass))
-    first, second = seen[: len(one_pass)], seen[len(one_pass) :]
+    one_epoch = epochs_of(lengths, 2, chunk, phase=min(chunk, 5) if plan.k1 else chunk)(1)
+    seen = held_still(network, data, lambda number: one_epoch, plan, 2 * len(one_epoch))
+    first, second = seen[: len(one_epoch)], seen[len(one_epoch) :]
     assert all(equal(a, b) for a, b in zip(first, second, strict=True))
     assert not equal(first[0], first[1])
 
@@ -339,8 +339,8 @@ def expectation(parts, chances):
 def test_randomly_cut_gradients_are_right_on_average_if_compensated(model, cut):
     """T14: all 256 ways to cut 9 days, weighted by their chances; not compensated, biased.
 
-    The uncompensated control cuts with the engine's own grid, so that it also shows that a
-    grid's segments are the units of truncation.
+    The uncompensated control cuts the engine's own chunks, so that it also shows that
+    chunks are the units of truncation.
     """
     days = 9
     network = make_network(model, layers=1)

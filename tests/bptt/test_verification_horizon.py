@@ -1,4 +1,4 @@
-"""How far errors reach, proven by exact zeros: T7, T9, T10 and T16 (docs/battery.md)."""
+"""The horizon, by exact zeros: T7, T9, T10 and T16 of docs/gradient-verification.md."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -24,10 +24,10 @@ from tests.bptt.test_gradients import (
 from tests.bptt.verification import (
     arrays_of,
     delay_line,
+    epochs_of,
     fit,
     gradients_of,
     lagged,
-    lanes_of,
     offsets_of,
     relative_mse,
     watched_fit,
@@ -55,11 +55,11 @@ def test_the_days_that_matter_are_exactly_those_in_reach(model, k2, k1, memory):
         assert touched_days(network, result) == list(range(first, day + 1))
 
 
-def trained_delay_line(plan, k1, updates=250):
+def trained_delay_line(plan, k1, steps=250):
     """The write-gate experiment through the whole training loop."""
     inputs, d = lagged(SERIES, LENGTH, LAG)
-    made, passes = delay_line(LAG), lanes_of([LENGTH] * SERIES, SERIES, k1)
-    optimizer = watched_fit(made, arrays_of(inputs, d), passes, plan, updates, learning_rate=0.05)
+    made, epochs = delay_line(LAG), epochs_of([LENGTH] * SERIES, SERIES, k1)
+    optimizer = watched_fit(made, arrays_of(inputs, d), epochs, plan, steps, learning_rate=0.05)
     forecast = forecast_histories(made, torch.from_numpy(inputs), OFFSETS)
     largest = max(float(part.abs().max()) for parts in optimizer.seen for part in parts)
     return made, largest, relative_mse(forecast, d)
@@ -70,7 +70,7 @@ def trained_delay_line(plan, k1, updates=250):
 def test_the_write_gate_stays_shut_below_the_lag(k2, k1, memory):
     """T9: reach <= L: no gradient is ever anything but 0 and no weight moves by a bit."""
     plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
-    made, largest, error = trained_delay_line(plan, k1, updates=60)
+    made, largest, error = trained_delay_line(plan, k1, steps=60)
     assert equal(made.parameters(), delay_line(LAG).parameters())
     assert largest == 0.0
     assert error == 1.0
@@ -89,7 +89,7 @@ def test_full_opens_the_write_gate():
     """T9: errors that reach the first day learn the lag, recomputed or not."""
     for memory in ("store", "recompute"):
         plan = BPTTPlan.full(memory=memory)
-        _, _, error = trained_delay_line(plan, LENGTH, updates=120)
+        _, _, error = trained_delay_line(plan, LENGTH, steps=120)
         within(error, 0.1)
 
 
@@ -105,12 +105,12 @@ def windows_of(days, lookback, batch=64):
     [(LAG, None, False), (LAG + 1, None, True), (30, LAG, False), (30, LAG + 1, True)],
 )
 def test_windows_open_the_write_gate_at_the_same_day(lookback, k2, opens):
-    """T9: with a last-day loss the cliff is at a look-back, and at a reach, of L + 1 days."""
+    """T9: with a last-day loss the cliff is at a look-back, and at a horizon, of L + 1 days."""
     inputs, d = lagged(1, 1000, LAG)
-    data, (ends, passes) = arrays_of(inputs, d), windows_of(1000, lookback)
+    data, (ends, epochs) = arrays_of(inputs, d), windows_of(1000, lookback)
     plan = BPTTPlan.truncated(k2=k2) if k2 else FULL
     made = delay_line(LAG)
-    watched = watched_fit(made, data, passes, plan, 200, learning_rate=0.05, last_day_only=True)
+    watched = watched_fit(made, data, epochs, plan, 200, learning_rate=0.05, last_day_only=True)
     forecast = forecast_windows(made, data.inputs, ends, lookback)
     if opens:
         within(relative_mse(forecast, d[ends]), 0.1)
@@ -128,8 +128,8 @@ def test_windows_no_longer_than_the_lag_forecast_no_better_than_the_mean():
     made = build_network(
         Architecture(model="lstm", inputs=1, forms=(PointForm(),), hidden=16, layers=1, dropout=0.0)
     )
-    _, passes = windows_of(days, lookback)
-    fit(made, arrays_of(inputs[:days], d[:days]), passes, FULL, 200, last_day_only=True)
+    _, epochs = windows_of(days, lookback)
+    fit(made, arrays_of(inputs[:days], d[:days]), epochs, FULL, 200, last_day_only=True)
     fresh = torch.from_numpy(inputs[days:])
     ends = np.arange(lag, days)
     error = relative_mse(forecast_windows(made, fresh, ends, lookback), d[days:][ends])
@@ -187,14 +187,14 @@ def test_a_look_replays_history_with_the_weights_of_that_moment(model):
     data = arrays_of(inputs, y)
     made = make_network(model, dtype=torch.float32)
 
-    def looked(update, look):
+    def validated(step, validation):
         fresh = make_network(model, dtype=torch.float32)
         fresh.load_state_dict(made.state_dict())
         kept = forecast_histories(made, data.inputs, offsets)
         np.testing.assert_array_equal(kept, forecast_histories(fresh, data.inputs, offsets))
         seen.append(kept)
 
-    fit(made, data, lanes_of(lengths, 2, 8), BPTTPlan.truncated(k2=8), 6, on_step=looked)
+    fit(made, data, epochs_of(lengths, 2, 8), BPTTPlan.truncated(k2=8), 6, on_step=validated)
     assert len(seen) == 6
     assert all((a != b).any() for a, b in pairwise(seen))
 
@@ -222,5 +222,5 @@ def test_the_experiment_can_fail():
     made = delay_line(LAG)
     torch.nn.init.constant_(made.core.write, 0.1)
     plan = replace(BPTTPlan.truncated(k2=LAG), step_per="epoch")
-    watched = watched_fit(made, arrays_of(inputs, d), lanes_of([LENGTH] * SERIES, 4, 10), plan, 2)
+    watched = watched_fit(made, arrays_of(inputs, d), epochs_of([LENGTH] * SERIES, 4, 10), plan, 2)
     assert any(part.any() for parts in watched.seen for part in parts)

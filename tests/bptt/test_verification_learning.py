@@ -1,4 +1,4 @@
-"""What is learnt, counted and kept apart: T11, T16, T17, T19 (docs/battery.md)."""
+"""Training and counting: T11, T16, T17, T19 of docs/gradient-verification.md."""
 
 import copy
 from dataclasses import replace
@@ -25,10 +25,10 @@ from tests.bptt.verification import (
     Readout,
     Watched,
     arrays_of,
+    epochs_of,
     fit,
     held_still,
     lagged,
-    lanes_of,
     offsets_of,
     relative_mse,
     watched_fit,
@@ -38,15 +38,15 @@ from tests.synthetic import ragged_bars
 
 
 @st.composite
-def passes(draw):
-    """Series, holes, lanes and plans of all kinds: T mod k, k1 < k2, jitter, one day."""
+def epochs(draw):
+    """Series, gaps, batch rows and plans of all kinds: T mod k, k1 < k2, jitter, one day."""
     k1, blocks = draw(st.integers(1, 12)), draw(st.integers(1, 4))
     return {
         "lengths": draw(st.lists(st.integers(1, 40), min_size=1, max_size=8)),
         "k1": k1,
         "k2": draw(st.sampled_from([None, k1 * blocks])),
         "phase": draw(st.integers(1, k1)),
-        "lanes": draw(st.integers(1, 5)),
+        "rows": draw(st.integers(1, 5)),
         "step_per": draw(st.sampled_from(["chunk", "epoch"])),
         "memory": draw(st.sampled_from(["store", "recompute", "auto"])),
         "known": draw(st.sampled_from([0.3, 0.9, 1.0])),
@@ -55,11 +55,11 @@ def passes(draw):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(passes())
+@given(epochs())
 def test_each_scored_day_counts_exactly_once_in_a_pass(case):
     """T17: 200 random passes; every known (series, day) once with weight 1/N, all else never.
 
-    A network of one weight per outcome tells: its gradient is how often that one was scored.
+    The network has one weight per outcome, whose gradient is how often that one was scored.
     """
     lengths, rows = case["lengths"], sum(case["lengths"])
     y = np.full((rows, 2), -0.5)
@@ -73,14 +73,14 @@ def test_each_scored_day_counts_exactly_once_in_a_pass(case):
     else:
         plan = BPTTPlan.truncated(k2=case["k2"], k1=case["k1"], **options)
         chunk, phase = case["k1"], case["phase"]
-    drawn = lanes_of(lengths, case["lanes"], chunk, phase=phase, seed=case["seed"])
-    one_pass = drawn(1)
-    updates = 1 if plan.step_per == "epoch" else len(one_pass)
+    drawn = epochs_of(lengths, case["rows"], chunk, phase=phase, seed=case["seed"])
+    one_epoch = drawn(1)
+    steps = 1 if plan.step_per == "epoch" else len(one_epoch)
     made = Network(CountingCore(rows, 2), Readout())
     data = arrays_of(np.arange(rows, dtype=np.float64)[:, None], y)
-    seen = held_still(made, data, lambda number: one_pass, plan, updates)
-    # The nominal count never falls below one outcome per update.
-    counted = torch.stack([table for (table,) in seen]).sum(dim=0) * max(scored.sum() / updates, 1)
+    seen = held_still(made, data, lambda number: one_epoch, plan, steps)
+    # The nominal count never falls below one outcome per step.
+    counted = torch.stack([table for (table,) in seen]).sum(dim=0) * max(scored.sum() / steps, 1)
     np.testing.assert_allclose(counted.numpy(), scored.astype(float), atol=1e-12)
 
 
@@ -104,8 +104,8 @@ def test_each_window_counts_exactly_once_in_a_pass(batch):
 
 
 @pytest.mark.parametrize("plan", [BPTTPlan.full(), BPTTPlan.truncated(k2=4, k1=2)])
-@pytest.mark.parametrize("update", ["chunk", "epoch"])
-def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, update):
+@pytest.mark.parametrize("step_per", ["chunk", "epoch"])
+def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, step_per):
     """T17: windows scored on each day: a day counts once for every window that holds it."""
     offsets, lookback, burn_in = offsets_of([20, 5, 12, 3]), 5, 2
     y = np.full((40, 1), -0.5)
@@ -115,18 +115,18 @@ def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, update):
     for end in ends:
         expected[end - lookback + 1 + burn_in : end + 1] += 1
     expected[::5] = 0
-    made, plan = Network(CountingCore(40, 1), Readout()), replace(plan, step_per=update)
+    made, plan = Network(CountingCore(40, 1), Readout()), replace(plan, step_per=step_per)
     drawn = WindowBatches.drawn(ends, lookback, 7, np.random.default_rng(0))
-    updates = 1 if update == "epoch" else len(drawn)
+    steps = 1 if step_per == "epoch" else len(drawn)
     data = arrays_of(np.arange(40.0)[:, None], y)
-    seen = held_still(made, data, lambda number: drawn, plan, updates, burn_in=burn_in)
+    seen = held_still(made, data, lambda number: drawn, plan, steps, burn_in=burn_in)
     counted = torch.stack([table for (table,) in seen]).mean(dim=0) * expected.sum()
     np.testing.assert_allclose(counted.numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(("k2", "k1"), [(8, 8), (8, 4), (12, 4), (6, 1), (None, 50)])
 def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(k2, k1):
-    """T17: `update="pass"` in 1, 2 and 4 lanes is numpy's sum over the series, one by one."""
+    """T17: one step per epoch in 1, 2 and 4 batch rows is numpy's sum over the series, one by one."""
     lengths = (50, 33, 21, 9)
     offsets, made = offsets_of(lengths), make_network("elman", layers=1)
     generator = np.random.default_rng(4)
@@ -145,7 +145,7 @@ def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(k2, k1):
     else:
         plan = BPTTPlan.truncated(k2=k2, k1=k1, step_per="epoch")
     for batch_rows in (1, 2, 4):
-        drawn = lanes_of(lengths, batch_rows, k1, phase=k1)
+        drawn = epochs_of(lengths, batch_rows, k1, phase=k1)
         (found,) = held_still(made, arrays_of(inputs, y, scored), drawn, plan, 1)
         within(relative_error(found, [w_x, w_s, b, b, w_y, b_y]), 1e-11)
 
@@ -159,7 +159,7 @@ def made_to_learn():
 
 LENGTHS = (50, 33, 21, 9)
 COMBINATIONS = [
-    BPTTPlan(kind=kind, k2=k2, k1=k1, step_per=update, memory=memory)
+    BPTTPlan(kind=kind, k2=k2, k1=k1, step_per=step_per, memory=memory)
     for kind, k2, k1 in (
         ("full", None, None),
         ("truncated", 1, None),
@@ -169,13 +169,13 @@ COMBINATIONS = [
         ("truncated", 500, None),
         ("truncated", 500, 250),
     )
-    for update in ("chunk", "epoch")
+    for step_per in ("chunk", "epoch")
     for memory in ("store", "recompute")
 ]
 
 
-def stride_of(plan):
-    """What the pipeline cuts lanes by."""
+def chunk_of(plan):
+    """The days of a batch, as the pipeline cuts them."""
     return min(plan.k1 or plan.k2 or max(LENGTHS), max(LENGTHS))
 
 
@@ -192,23 +192,23 @@ def test_every_plan_trains(plan):
     """T19: whatever is accepted moves all weights and lowers the loss, beyond T days too."""
     made, data = made_to_learn()
     before = copy.deepcopy(list(made.parameters()))
-    drawn = lanes_of(LENGTHS, 2, stride_of(plan), phase=stride_of(plan))
-    per_pass = 1 if plan.step_per == "epoch" else len(drawn(1))
-    (first,) = fit(made, data, drawn, plan, per_pass, learning_rate=0.0)
+    drawn = epochs_of(LENGTHS, 2, chunk_of(plan), phase=chunk_of(plan))
+    per_epoch = 1 if plan.step_per == "epoch" else len(drawn(1))
+    (first,) = fit(made, data, drawn, plan, per_epoch, learning_rate=0.0)
     assert equal(made.parameters(), before)
     fit(made, data, drawn, plan, 8, learning_rate=0.02)
-    (last,) = fit(made, data, drawn, plan, per_pass, learning_rate=0.0)
+    (last,) = fit(made, data, drawn, plan, per_epoch, learning_rate=0.0)
     assert not any(torch.equal(a, b) for a, b in zip(made.parameters(), before, strict=True))
     assert last.train_loss < first.train_loss
 
 
 def test_every_option_of_a_plan_changes_the_training():
-    """T19: other k2, strides and updates are other runs; memory changes rounding only."""
+    """T19: other k1, k2 and step_per are other runs; memory changes rounding only."""
     seen = {}
     for plan in COMBINATIONS:
         made, data = made_to_learn()
-        k1 = stride_of(plan)
-        drawn = lanes_of(LENGTHS, 2, k1, phase=k1)
+        k1 = chunk_of(plan)
+        drawn = epochs_of(LENGTHS, 2, k1, phase=k1)
         optimizer = watched_fit(made, data, drawn, plan, 3)
         seen[plan] = (optimizer.seen[-1], list(made.parameters()))
     for plan, (gradients, weights) in seen.items():
@@ -228,8 +228,8 @@ def test_every_option_of_a_plan_changes_the_training():
 
 
 def whole(plan):
-    """Whether errors reach through the longest series, in segments as long."""
-    return plan.k2 is None or stride_of(plan) == max(LENGTHS)
+    """Whether errors reach through the longest series, in batches as long."""
+    return plan.k2 is None or chunk_of(plan) == max(LENGTHS)
 
 
 class Stop(Exception):
@@ -249,7 +249,7 @@ class Stop(Exception):
     ],
 )
 def test_every_setting_reaches_the_training(monkeypatch, tmp_path, options, expected):
-    """T19: what `train` is told is the plan that the loop is given."""
+    """T19: what `train` is given is the plan that the loop is given."""
     given = []
 
     def stop(network, arrays, epochs, options, *rest):
@@ -281,7 +281,7 @@ COPY_LAG, HIDDEN, DAYS, SERIES, UPDATES = 8, 32, 160, 16, 1000
 
 
 def copied(model, plan, optimizer=Watched):
-    """Relative error on new days after 1,000 updates of learning to repeat day t - 8."""
+    """Relative error on new days after 1,000 steps of learning to repeat day t - 8."""
     inputs, d = (part.astype(np.float32) / 0.3 for part in lagged(2 * SERIES, DAYS, COPY_LAG))
     half = SERIES * DAYS
     torch.manual_seed(0)
@@ -294,7 +294,7 @@ def copied(model, plan, optimizer=Watched):
         with torch.no_grad():  # a forget gate that starts open
             made.core.fused.bias_ih_l0[HIDDEN : 2 * HIDDEN] += 2.0
     data = arrays_of(inputs[:half], d[:half])
-    drawn = lanes_of([DAYS] * SERIES, SERIES, plan.k2 or DAYS)
+    drawn = epochs_of([DAYS] * SERIES, SERIES, plan.k2 or DAYS)
     watched_fit(made, data, drawn, plan, UPDATES, learning_rate=6e-3, clip=1.0, optimizer=optimizer)
     fresh = torch.from_numpy(inputs[half:])
     return relative_mse(forecast_histories(made, fresh, offsets_of([DAYS] * SERIES)), d[half:])

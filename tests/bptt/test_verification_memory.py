@@ -1,4 +1,4 @@
-"""The activations that backward needs, counted in bytes and not in RSS: T18 (docs/battery.md)."""
+"""The activations that backward needs, in bytes: T18 of docs/gradient-verification.md."""
 
 from math import isqrt
 from weakref import finalize

@@ -50,7 +50,7 @@ def elman_gradients(weights, x, d, mask, s0, count, k2, k1=None):
 def elman_deltas(weights, x, d, mask, s0, count):
     """dE_t/ds_i for one row, every pair i <= t of days: (T, T, H), zero where i > t.
 
-    By rows it is each error looking back, by columns each state hearing from the future.
+    By rows it is each error looking back, by columns each state collecting from the future.
     """
     w_s, w_x, b, w_y, b_y = weights
     s = elman_states(w_s, w_x, b, x, s0)

@@ -47,17 +47,17 @@ def offsets_of(lengths) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def lanes_of(
+def epochs_of(
     lengths, batch_rows: int, chunk: int, *, phase: int | None = None, seed: int = 0
 ) -> Callable[[int], PackedSequences]:
-    """Passes over series; the phase is drawn anew in each unless it is given."""
+    """Epochs of packed series; the phase is drawn again in each unless it is given."""
     offsets, generator = offsets_of(lengths), np.random.default_rng(seed)
 
-    def one_pass(number: int) -> PackedSequences:
+    def one_epoch(number: int) -> PackedSequences:
         drawn = phase or int(generator.integers(1, chunk + 1))
         return pack_sequences(offsets[:-1], offsets[1:], batch_rows, chunk, generator, drawn)
 
-    return one_pass
+    return one_epoch
 
 
 def fit(
@@ -124,7 +124,7 @@ def watched_fit(*args, optimizer: type[Watched] = Watched, **kwargs) -> Watched:
 
 
 def held_still(*args, **kwargs) -> list[list[Tensor]]:
-    """The gradients of each update of `fit` at weights that never move."""
+    """The gradients of each step of `fit` at weights that never move."""
     return watched_fit(*args, optimizer=Still, **kwargs).seen
 
 

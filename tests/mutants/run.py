@@ -24,7 +24,7 @@ TESTS = (
     "tests/training/test_trainer.py",
     "tests/training/test_checkpoint.py",
     "tests/training/test_inference.py",
-    "tests/models/test_recurrent_state.py",
+    "tests/models/test_base.py",
     "tests/data/test_sequence_packing.py",
     "tests/bptt/test_verification_learning.py",
     "tests/bptt/test_verification_horizon.py",

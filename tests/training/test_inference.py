@@ -27,7 +27,7 @@ def network(model="lstm", dtype=torch.float64, dropout=0.3):
 
 
 def one_by_one(made, inputs):
-    """Each series alone, in one forward pass."""
+    """Each series alone, in one forward run."""
     made.eval()
     parts = []
     for start, stop in pairwise(OFFSETS):
@@ -73,7 +73,7 @@ def test_later_inputs_and_other_series_leave_forecasts_bit_identical(dtype):
 
 
 def test_a_cut_history_is_forecast_alike():
-    """The forecast of a night does not depend on the days that followed."""
+    """The forecast of a session does not depend on the days that followed."""
     made = network()
     whole = forecast_histories(made, INPUTS, OFFSETS)
     begin = int(OFFSETS[2])

@@ -725,7 +725,7 @@ def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
 
 @pytest.mark.parametrize(("k2", "k1"), [(3, 3), (4, 2), (6, 6)])
 def test_truncation_inside_each_day_windows_cuts_them_like_histories(k2, k1):
-    """A window is a short history that begins anew: the same pairs of days are kept."""
+    """A window is a short history that begins again: the same pairs of days are kept."""
     made, data = network(), arrays()
     batches = WindowBatches(np.array([9, 15]), lookback=6, batch=2)
     plan = BPTTPlan.truncated(k2=k2, k1=k1)
