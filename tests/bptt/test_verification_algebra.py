@@ -139,7 +139,7 @@ def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
         pytest.param(np.float64, "store", marks=pytest.mark.slow),
     ],
 )
-def test_reach_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memory):
+def test_a_horizon_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, memory):
     """T4: weights after each step of 5 epochs and Adam's own memory, k = T and k = 10 T."""
     lengths, longest = (50, 33, 21, 9), 50
     generator = np.random.default_rng(1)
@@ -271,7 +271,7 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
 
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize("plan", [FULL, *(BPTTPlan.truncated(k2=k, k1=8) for k in (8, 24))])
-def test_the_next_pass_begins_afresh(model, plan):
+def test_the_next_epoch_starts_from_the_initial_state(model, plan):
     """T16: at weights that stay, a second epoch has the gradients of the first, bit for bit."""
     lengths, network = (50, 33, 21, 9), make_network(model)
     generator = np.random.default_rng(1)

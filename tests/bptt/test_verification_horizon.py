@@ -43,7 +43,7 @@ LARGE = [(11, 11), (12, 12), (20, 20), (12, 4), (11, 1), (12, 2)]
 @pytest.mark.parametrize("model", CORES)
 @pytest.mark.parametrize(("k2", "k1"), [(6, 6), (8, 8), (8, 4), (12, 4), (6, 1), (40, 8), (39, 39)])
 @pytest.mark.parametrize("memory", ["store", pytest.param("recompute", marks=pytest.mark.slow)])
-def test_the_days_that_matter_are_exactly_those_in_reach(model, k2, k1, memory):
+def test_the_days_that_matter_are_exactly_those_within_the_horizon(model, k2, k1, memory):
     """T7: the set of days with dE_t/dx != 0 is {a, ..., t}, both inclusions, for (k1, k2)."""
     network, x, y, state = make_probed(model)
     for day in (39, 40):
@@ -178,7 +178,7 @@ def test_later_days_leave_earlier_errors_alone(model, plan):
 
 
 @pytest.mark.parametrize("model", CORES)
-def test_a_look_replays_history_with_the_weights_of_that_moment(model):
+def test_a_validation_replays_history_with_the_weights_of_that_moment(model):
     """T16d: forecasts inside `validate` are those of a fresh copy of the network."""
     lengths, seen = (30, 12, 8), []
     offsets = offsets_of(lengths)

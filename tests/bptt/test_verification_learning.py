@@ -56,7 +56,7 @@ def epochs(draw):
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(epochs())
-def test_each_scored_day_counts_exactly_once_in_a_pass(case):
+def test_each_scored_day_counts_exactly_once_in_an_epoch(case):
     """T17: 200 random passes; every known (series, day) once with weight 1/N, all else never.
 
     The network has one weight per outcome, whose gradient is how often that one was scored.
@@ -85,7 +85,7 @@ def test_each_scored_day_counts_exactly_once_in_a_pass(case):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 64])
-def test_each_window_counts_exactly_once_in_a_pass(batch):
+def test_each_window_counts_exactly_once_in_an_epoch(batch):
     """T17: with windows only their last days are scored, once each, in any batches."""
     offsets, lookback = offsets_of([20, 5, 12, 3]), 4
     y = np.full((40, 1), -0.5)
@@ -125,8 +125,8 @@ def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, step_per):
 
 
 @pytest.mark.parametrize(("k2", "k1"), [(8, 8), (8, 4), (12, 4), (6, 1), (None, 50)])
-def test_one_update_a_pass_is_the_truncated_gradient_however_grouped(k2, k1):
-    """T17: one step per epoch in 1, 2 and 4 batch rows is numpy's sum over the series, one by one."""
+def test_one_step_per_epoch_is_the_truncated_gradient_however_grouped(k2, k1):
+    """T17: one step per epoch, in 1, 2 and 4 batch rows, is numpy's sum over the series."""
     lengths = (50, 33, 21, 9)
     offsets, made = offsets_of(lengths), make_network("elman", layers=1)
     generator = np.random.default_rng(4)
@@ -302,7 +302,7 @@ def copied(model, plan, optimizer=Watched):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["elman", "lstm"])
-def test_a_lag_of_8_days_is_learnt_by_errors_that_reach_it(model):
+def test_a_lag_of_8_days_is_learned_by_errors_that_travel_to_it(model):
     """T11: full and k = 3 L learn it, k = L/2 no better than half as well as a frozen core."""
     error = {
         "full": copied(model, BPTTPlan.full()),

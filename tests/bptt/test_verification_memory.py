@@ -100,7 +100,7 @@ def test_recomputation_holds_one_chunk(monkeypatch, model):
 
 
 @pytest.mark.parametrize("model", CORES)
-def test_windows_scored_within_reach_hold_their_reach_only(model):
+def test_overlapping_chunks_keep_their_horizon_only(model):
     """T18: with (k1, k2) one block of k2 days is held, however many blocks there are."""
     plan = BPTTPlan.truncated(k2=120, k1=30, memory="store")
     one_block = peak_bytes(model, 120, BPTTPlan.full(memory="store"))
