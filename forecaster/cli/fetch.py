@@ -20,7 +20,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.data.ingest import FetchReport
+    from forecaster.pipeline.fetch import FetchReport
 
 
 @command

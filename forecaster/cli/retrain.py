@@ -19,8 +19,7 @@ from forecaster.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from forecaster.operations.daily_run import SessionReport
-    from forecaster.pipeline.retrain import Plan, RetrainReport
+    from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
 
 
 @command
@@ -55,8 +54,7 @@ def retrain_command(
 
     Example: forecaster retrain --as-of 2018-12-31
     """
-    from forecaster.operations.on_failure import on_failure
-    from forecaster.pipeline.retrain import retrain
+    from forecaster.pipeline.retrain import on_failure, retrain
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)

@@ -8,7 +8,8 @@ from typing import Final
 
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
-from forecaster.data.ingest import FetchReport, FetchRequest, refresh, report_of
+from forecaster.data.ingest import FetchReport as FetchReport
+from forecaster.data.ingest import FetchRequest, refresh, report_of
 from forecaster.data.sources import Source, open_source
 from forecaster.data.store import PriceStore
 from forecaster.errors import (

@@ -31,6 +31,7 @@ from forecaster.operations.due_sessions import (
     store_state,
 )
 from forecaster.operations.lock import writer
+from forecaster.operations.on_failure import on_failure
 from forecaster.operations.run_log import RunLog, run_log, write_heartbeat
 from forecaster.pipeline.data_check import check_prices
 from forecaster.pipeline.fetch import fetch
@@ -39,7 +40,9 @@ from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
 
 if TYPE_CHECKING:
-    from forecaster.operations.daily_run import SessionReport
+    from forecaster.operations.daily_run import SessionReport as SessionReport
+
+__all__ = ["Plan", "RetrainReport", "on_failure", "retrain"]
 
 log = logging.getLogger(__name__)
 
