@@ -64,6 +64,7 @@ COVERED_BY: dict[str, str] = {
     "settings/sections": "settings/test_settings_sources.py",
     "audit/fitted_values": "cli/test_audit.py",
     "data/exchanges": "data/test_sessions.py",
+    "data/market_means": "data/test_panel.py",
     "data/trading_calendar": "data/test_sessions.py",
     "data/store_rows": "data/test_store.py",
     "data/sources/cells": "data/sources/test_files.py",

@@ -8,7 +8,7 @@ to t of its own segment, and the exchange's calendar of the next session.
 Shape letters: D days of one segment of a series.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -16,9 +16,8 @@ import pandas as pd
 
 from forecaster.data import returns
 from forecaster.data.history import History
+from forecaster.data.market_means import MARKET_COLUMNS, Columns
 from forecaster.data.sessions import CALENDAR_INPUTS
-
-Columns = Mapping[str, np.ndarray]
 
 WEEK, MONTH, QUARTER, YEAR = 5, 22, 66, 250  # in sessions
 TRAILING_DAYS: Final = MONTH  # the longest of HAR's three horizons
@@ -65,17 +64,6 @@ def own_columns(history: History) -> dict[str, np.ndarray]:
         "range_missing": np.isnan(log_range),
         "volume_missing": np.isnan(log_volume),
     }
-
-
-# The day's mean over the tickers of one exchange, of these values of each ticker.
-MARKET_COLUMNS: Final[dict[str, Callable[[Columns], np.ndarray]]] = {
-    "panel_log_return": lambda own: own["log_return"],
-    "panel_overnight": lambda own: own["overnight"],
-    "panel_intraday": lambda own: own["intraday"],
-    "panel_range_deviation": lambda own: own["range_deviation"],
-    "panel_volume_deviation": lambda own: own["volume_deviation"],
-    "panel_abs_return": lambda own: np.abs(own["log_return"]),
-}
 
 
 def mean_over(values: np.ndarray, days: int) -> np.ndarray:
@@ -216,6 +204,10 @@ def _is_quarterly(rows: SegmentRows) -> np.ndarray:
     return found
 
 
+def _quarterly(name: str, flag: str) -> Feature:
+    return Feature(name, "calendar", "flag", lambda rows: rows[flag] * rows["is_quarterly"])
+
+
 def _is_year_end(rows: SegmentRows) -> np.ndarray:
     """Flag a next session from Christmas to New Year."""
     months = rows.next_days.astype("datetime64[M]")
@@ -319,15 +311,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
         _column(name, "calendar", "days" if name == "gap_days" else "flag")
         for name in CALENDAR_INPUTS
     ),
-    Feature(
-        "quarter_end", "calendar", "flag", lambda rows: rows["month_end"] * rows["is_quarterly"]
-    ),
-    Feature(
-        "triple_expiry",
-        "calendar",
-        "flag",
-        lambda rows: rows["option_expiry"] * rows["is_quarterly"],
-    ),
+    _quarterly("quarter_end", "month_end"),
+    _quarterly("triple_expiry", "option_expiry"),
     Feature("year_end", "calendar", "flag", _is_year_end),
     _season("sin", 1, np.sin),
     _season("cos", 1, np.cos),

@@ -6,17 +6,17 @@ across the border of a segment.
 Shape letters: N rows of the panel, S series, P segments, K targets, D days of one series.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 
 from forecaster.data.calendar_gaps import segments
 from forecaster.data.features import (
     FEATURES,
-    MARKET_COLUMNS,
     NETWORK_FEATURES,
     TRAILING_DAYS,
     SegmentRows,
@@ -24,8 +24,8 @@ from forecaster.data.features import (
     trailing_mean,
 )
 from forecaster.data.history import History
+from forecaster.data.market_means import MARKET_COLUMNS, DailyMeans, market_columns
 from forecaster.data.sessions import CALENDAR_INPUTS, scheduled_inputs
-from forecaster.data.trading_calendar import FIRST, LAST
 
 TARGETS = ("return", "range", "volume")
 _QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
@@ -100,21 +100,6 @@ class Panel:
         return columns
 
 
-class _Series(NamedTuple):
-    """The rows of one ticker, as in a `Panel`; `lengths` are those of its segments."""
-
-    ticker: str
-    calendar: str
-    lengths: list[int]
-    days: np.ndarray
-    outcome_days: np.ndarray
-    close: np.ndarray
-    columns: dict[str, np.ndarray]
-    today: np.ndarray
-    level: np.ndarray
-    y: np.ndarray
-
-
 def build_panel(
     histories: Iterable[History],
     targets: Sequence[str],
@@ -135,55 +120,85 @@ def build_panel(
         The panel; its columns are `own_columns`, `CALENDAR_INPUTS` and, with a universe,
         `MARKET_COLUMNS`.
     """
-    series = [_series(history, targets) for history in histories]
-    tickers = tuple(one.ticker for one in series)
-    if universe == "all":
-        universe = tickers if len(tickers) > 1 else None
-    if universe is not None:
-        _add_market_columns(series, set(universe))
+    tickers, calendars, lengths = list[str](), list[str](), list[list[int]]()
+    arrays: dict[str, _GrowingArray] = defaultdict(_GrowingArray)
+    columns: dict[str, _GrowingArray] = defaultdict(_GrowingArray)
+    means: dict[str, DailyMeans] = defaultdict(DailyMeans)
+    for history in histories:
+        ticker, calendar = history.listing.ticker, history.listing.calendar
+        parts = [own_columns(segment) for segment in segments(history)]
+        own = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        tickers.append(ticker)
+        calendars.append(calendar)
+        lengths.append([len(part["log_return"]) for part in parts])
+        rows = _rows(history, own, _offsets(lengths[-1]), targets)
+        for name, values in rows.items():
+            arrays[name].append(values)
+        for name, values in (own | _scheduled_columns(calendar, rows["days"])).items():
+            columns[name].append(values)
+        if universe == "all" or ticker in (universe or ()):
+            means[calendar].add(own, rows["days"])
+    made = {name: array.take() for name, array in arrays.items()}
+    table = {name: array.take() for name, array in columns.items()}
+    series_offsets = _offsets([sum(parts) for parts in lengths])
+    if universe is not None and (universe != "all" or len(tickers) > 1):
+        table |= market_columns(means, calendars, made["days"], series_offsets)
     return Panel(
-        tickers=tickers,
-        series_offsets=_offsets([len(one.days) for one in series]),
-        offsets=_offsets([length for one in series for length in one.lengths]),
-        days=np.concatenate([one.days for one in series]),
-        outcome_days=np.concatenate([one.outcome_days for one in series]),
-        close=np.concatenate([one.close for one in series]),
-        # Popped, so that a large panel is never in memory twice.
-        columns={
-            name: np.concatenate([one.columns.pop(name) for one in series])
-            for name in list(series[0].columns)
-        },
+        tickers=tuple(tickers),
+        series_offsets=series_offsets,
+        offsets=_offsets([length for parts in lengths for length in parts]),
+        columns=table,
         targets=tuple(targets),
-        today=np.concatenate([one.today for one in series]),
-        level=np.concatenate([one.level for one in series]),
-        y=np.concatenate([one.y for one in series]),
+        **made,
     )
 
 
-def _series(history: History, targets: Sequence[str]) -> _Series:
-    own = [own_columns(segment) for segment in segments(history)]
-    lengths = [len(part["log_return"]) for part in own]
-    columns = {name: np.concatenate([part[name] for part in own]) for name in own[0]}
-    offsets = _offsets(lengths)
-    today, level, y = _targets(columns, offsets, targets)
+class _GrowingArray:
+    """An array that grows at its end in place: a large panel is never in memory twice."""
+
+    def __init__(self) -> None:
+        self._values: np.ndarray | None = None
+        self._size = 0
+
+    def append(self, values: np.ndarray) -> None:
+        if self._values is None:
+            self._values = values.copy()
+        elif self._size + len(values) > len(self._values):
+            rows = max(self._size + len(values), self._size + self._size // 32)
+            self._values.resize((rows, *values.shape[1:]), refcheck=False)
+        self._values[self._size : self._size + len(values)] = values
+        self._size += len(values)
+
+    def take(self) -> np.ndarray:
+        """Return the array, cut to its size."""
+        assert self._values is not None
+        self._values.resize((self._size, *self._values.shape[1:]), refcheck=False)
+        return self._values
+
+
+def _scheduled_columns(calendar: str, days: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute `CALENDAR_INPUTS` (D,), all of them small whole numbers."""
+    scheduled = scheduled_inputs(calendar, days).T.astype(np.int16)
+    return dict(zip(CALENDAR_INPUTS, scheduled, strict=True))
+
+
+def _rows(
+    history: History, own: dict[str, np.ndarray], offsets: np.ndarray, targets: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Compute the arrays of a `Panel` other than its columns, for one series."""
     days = history.bars["session"].to_numpy("datetime64[D]")
     outcome_days = np.append(days[1:], np.datetime64("NaT", "D"))
     outcome_days[offsets[1:] - 1] = np.datetime64("NaT")
-    scheduled = scheduled_inputs(history.listing.calendar, days)
-    # All of them are small whole numbers.
-    columns |= dict(zip(CALENDAR_INPUTS, scheduled.T.astype(np.int16), strict=True))
-    return _Series(
-        ticker=history.listing.ticker,
-        calendar=history.listing.calendar,
-        lengths=lengths,
-        days=days,
-        outcome_days=outcome_days,
-        close=history.bars["close"].to_numpy(np.float64),
-        columns=columns,
-        today=today,
-        level=level,
-        y=y,
-    )
+    today, level, y = _targets(own, offsets, targets)
+    close = history.bars["close"].to_numpy(np.float64)
+    return {
+        "days": days,
+        "outcome_days": outcome_days,
+        "close": close,
+        "today": today,
+        "level": level,
+        "y": y,
+    }
 
 
 def _targets(
@@ -206,45 +221,6 @@ def _means(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
     """Average each day with those before it in its segment; see `trailing_mean`."""
     parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
     return np.concatenate(parts)
-
-
-def _add_market_columns(series: Sequence[_Series], universe: set[str]) -> None:
-    """Add each day's means over the universe's tickers of the same exchange calendar."""
-    means = {
-        calendar: _daily_means([one for one in series if one.calendar == calendar], universe)
-        for calendar in {one.calendar for one in series}
-    }
-    for one in series:
-        rows = means[one.calendar][_day_numbers(one.days)]
-        one.columns.update(zip(MARKET_COLUMNS, rows.T.copy(), strict=True))
-
-
-def _daily_means(series: Sequence[_Series], universe: set[str]) -> np.ndarray:
-    """Average `MARKET_COLUMNS` by day number; NaN where no ticker has a value.
-
-    Source: Kahan (1965), "Further remarks on reducing truncation errors": sums that carry what
-    rounding has lost, so that thousands of tickers add up as exactly as two.
-    """
-    shape = (int((LAST - FIRST).astype(np.int64)) + 1, len(MARKET_COLUMNS))
-    total, lost, count = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
-    for one in series:
-        if one.ticker not in universe:
-            continue
-        values = np.column_stack([compute(one.columns) for compute in MARKET_COLUMNS.values()])
-        rows, known = _day_numbers(one.days), np.isfinite(values)
-        rest = values - lost[rows]
-        added = total[rows] + rest
-        lost[rows] = np.where(known, added - total[rows] - rest, lost[rows])
-        total[rows] = np.where(known, added, total[rows])
-        count[rows] += known
-    means = np.full(shape, np.nan)
-    np.divide(total, count, out=means, where=count > 0)
-    return means
-
-
-def _day_numbers(days: np.ndarray) -> np.ndarray:
-    numbers: np.ndarray = (days.astype("datetime64[D]") - FIRST).astype(np.int64)
-    return numbers
 
 
 def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:

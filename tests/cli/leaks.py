@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from forecaster.backtesting import benchmarks, fold
-from forecaster.data import features, ingest, loading, panel
+from forecaster.data import features, ingest, loading, market_means, panel
 from forecaster.data.history import History
 from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import CALENDAR_INPUTS
@@ -89,15 +89,10 @@ def centred_mean(patch: pytest.MonkeyPatch) -> None:
 
 
 def market_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
-    real = panel._daily_means
-
-    def daily_means(series: object, universe: object) -> np.ndarray:
-        means = real(series, universe)  # type: ignore[arg-type]
-        known = np.flatnonzero(np.isfinite(means).any(axis=1))
-        means[known[:-1]] = means[known[1:]]
-        return means
-
-    patch.setattr(panel, "_daily_means", daily_means)
+    real = market_means.DailyMeans.at
+    patch.setattr(
+        market_means.DailyMeans, "at", lambda self, days: real(self, np.append(days[1:], days[-1]))
+    )
 
 
 def calendar_of_the_next_row(patch: pytest.MonkeyPatch) -> None:
