@@ -86,7 +86,7 @@ def trajectory(network: Network, block: Block) -> Trajectory:
 def lag_gradients(
     network: Network, path: Trajectory, anchors: Sequence[int], lags: int
 ) -> LagGradients:
-    """Carry the errors of the anchor days back through `lags` days, all of them together.
+    """Follow the errors of the anchor days back through `lags` days, all of them together.
 
     Args:
         network: without dropout.
@@ -165,7 +165,7 @@ def _error_gradients(network: Network, path: Trajectory, day: Tensor) -> tuple[T
 def _day_before(
     network: Network, path: Trajectory, day: Tensor, adjoint: Tensors
 ) -> tuple[Tensors, Tensors]:
-    """Carry adjoints over one day; return those of the state before, and the parameters'."""
+    """Move adjoints back over one day; return those of the state before and the parameters'."""
     leaves = tuple(tensor.requires_grad_() for tensor in path.before(day).tensors)
     _, after = network.core(path.inputs(day), RecurrentState(leaves))
     found = torch.autograd.grad(after.tensors, (*leaves, *network.core.parameters()), adjoint)

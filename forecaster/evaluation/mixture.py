@@ -4,7 +4,7 @@ Shape letters: N rows of the panel, n rows of one part, K targets, M members of 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import special
@@ -149,8 +149,11 @@ class Mixture(Predictive):
 
 
 Arrays = dict[str, np.ndarray]
-STUDENT = ("loc", "scale", "df")
 Part = tuple[np.ndarray, tuple[Predictive, ...]]
+# The distributions that networks forecast, by the names of their arrays.
+KINDS: dict[frozenset[str], type[Predictive]] = {
+    frozenset(field.name for field in fields(kind)): kind for kind in (Point, StudentT, Quantiles)
+}
 
 
 def arrays_of(predictive: Predictive) -> Arrays:
@@ -161,15 +164,12 @@ def arrays_of(predictive: Predictive) -> Arrays:
     Raises:
         TypeError: a kind that no network forecasts.
     """
-    if isinstance(predictive, StudentT):
-        return {name: getattr(predictive, name) for name in STUDENT}
     if isinstance(predictive, Mixture):
         parts = [arrays_of(member) for member in predictive.members]
-        return {name: np.column_stack([part[name] for part in parts]) for name in STUDENT}
-    if isinstance(predictive, Quantiles):
-        return {"levels": predictive.levels, "values": predictive.values}
-    if isinstance(predictive, Point):
-        return {"value": predictive.value}
+        return {name: np.column_stack([part[name] for part in parts]) for name in parts[0]}
+    for names, kind in KINDS.items():
+        if isinstance(predictive, kind):
+            return {name: getattr(predictive, name) for name in sorted(names)}
     raise TypeError(f"{type(predictive).__name__} has no arrays")
 
 
@@ -179,16 +179,15 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictive:
     Raises:
         ArtifactError: no distribution has arrays of these names.
     """
-    if set(arrays) == set(STUDENT):
-        columns = [np.atleast_2d(arrays[name].T) for name in STUDENT]
-        return mixture([StudentT(*member) for member in zip(*columns, strict=True)])
-    if set(arrays) == {"levels", "values"}:
-        return Quantiles(**arrays)
-    if set(arrays) == {"value"}:
-        return Point(**arrays)
-    raise ArtifactError(
-        f"Arrays {sorted(arrays)} are not a forecast; delete the file and run again."
-    )
+    kind = KINDS.get(frozenset(arrays))
+    if kind is None:
+        raise ArtifactError(
+            f"Arrays {sorted(arrays)} are not a forecast; delete the file and run again."
+        )
+    if kind is not StudentT:
+        return kind(**arrays)
+    members = zip(*(np.atleast_2d(column.T) for column in arrays.values()), strict=True)
+    return mixture([StudentT(**dict(zip(arrays, member, strict=True))) for member in members])
 
 
 def assemble(parts: Iterable[Part], rows: int) -> tuple[Predictive, ...]:

@@ -94,7 +94,7 @@ class BufferPool:
 
     @contextmanager
     def lent(self, days: int, windows: int, columns: int, core: LSTMCore) -> Iterator[Buffers]:
-        """Lend buffers of these sizes, made if none are free; to several threads at once."""
+        """Yield unused buffers of these sizes, to several threads at once."""
         sizes = (days, windows, columns, core.hidden_size, core.fused.all_weights[0][0].dtype)
         free = self._free.setdefault(sizes, [])
         try:

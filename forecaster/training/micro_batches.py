@@ -230,7 +230,7 @@ def _is_shared(learner: Learner, days: int, half: int) -> bool:
 
 @contextmanager
 def _intra_op_threads(number: int) -> Iterator[None]:
-    """Lend the workers to torch, whose split of an LSTM's one large kernel changes no bit."""
+    """Use the workers as torch's threads, whose split of an LSTM's kernel changes no bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(number, before))
     try:
