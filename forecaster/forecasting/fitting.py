@@ -86,17 +86,11 @@ class Checkpointer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
-    """A fitted model with the course of its fitting.
-
-    `residuals` (N, K) are actual minus mean forecast in the targets' own units, `scores` (N, K)
-    the places of outcomes in their distributions (see `evaluation/recalibration.py`); both NaN
-    outside the validation days.
-    """
+    """A fitted model, its mean squared error on validation days by target, each validation."""
 
     model: FittedModel
     validations_by_member: tuple[tuple[Validation, ...], ...]
-    residuals: np.ndarray
-    scores: np.ndarray
+    validation_mse: dict[str, float]
 
     @property
     def validations(self) -> tuple[Validation, ...]:
@@ -332,10 +326,10 @@ def calibrate(
     shrunk = [shrink(one, base, forms, factors) for one in each]
     forecasts = mixture_of_members(shrunk, forms, dataset.model.target_scaler)
     y = np.where(scored, panel.y, np.nan)
-    scores = np.column_stack([scores_of(*pair) for pair in zip(forecasts, y.T, strict=True)])
+    residuals = y - np.column_stack([part.mean() for part in forecasts])
     calibration = {
-        name: scores_by_series(scores[:, k], panel.series, panel.tickers, LEVELS)
-        for k, name in enumerate(panel.targets)
+        name: scores_by_series(scores_of(part, outcome), panel.series, panel.tickers, LEVELS)
+        for name, part, outcome in zip(panel.targets, forecasts, y.T, strict=True)
     }
     return FitResult(
         model=replace(
@@ -345,6 +339,7 @@ def calibrate(
             calibration=calibration,
         ),
         validations_by_member=tuple(done.validations for done in members),
-        residuals=y - np.column_stack([part.mean() for part in forecasts]),
-        scores=scores,
+        validation_mse={
+            name: float(np.nanmean(residuals[:, k] ** 2)) for k, name in enumerate(panel.targets)
+        },
     )

@@ -39,7 +39,7 @@ def make_manifest(
     created: datetime,
 ) -> Manifest:
     """Return everything that a later evaluation or forecast needs, without the weights."""
-    panel, residuals = dataset.panel, fit.residuals
+    panel = dataset.panel
     return Manifest(
         created_at=created.isoformat(timespec="microseconds"),
         code_version=forecaster.__version__,
@@ -71,10 +71,7 @@ def make_manifest(
         shrinkage=fit.model.shrinkage.tolist(),
         data=_data_part(dataset, bars_hash),
         training=_training_part(settings, fit.validations_by_member, dataset.model.reader.base),
-        metrics={
-            f"validation_mse_{target}": float(np.nanmean(residuals[:, k] ** 2))
-            for k, target in enumerate(panel.targets)
-        },
+        metrics={f"validation_mse_{name}": mse for name, mse in fit.validation_mse.items()},
         levels=list(LEVELS),
         calibration={
             target: {ticker: list(scores) for ticker, scores in by_ticker.items()}

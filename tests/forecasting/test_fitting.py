@@ -14,7 +14,7 @@ from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.mixture import Mixture, arrays_of, assemble, from_arrays, mixture
-from forecaster.evaluation.recalibration import scores_of, shrinkage
+from forecaster.evaluation.recalibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.splits import split_by_time
 from forecaster.forecasting.data_set import Dataset
 from forecaster.forecasting.fitted_model import (
@@ -26,6 +26,7 @@ from forecaster.forecasting.fitted_model import (
 from forecaster.forecasting.fitting import FitResult, fit, fit_panel
 from forecaster.forecasting.loading import load_model
 from forecaster.forecasting.model_manifest import recipe_of
+from forecaster.models.heads import LEVELS
 from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.memory import memory
 from forecaster.pipeline.train import TrainReport, train
@@ -147,13 +148,17 @@ def test_forecasts_are_the_mean_of_the_members_before_calibration(
 
 
 def test_the_calibration_is_of_the_ensemble(dataset: Dataset, ensemble: FitResult) -> None:
-    """Residuals and scores are those of the ensemble, not of any member."""
+    """Errors and scores are those of the ensemble, not of any member."""
     panel = dataset.panel
     rows = np.asarray(dataset.rows(1).any(axis=1))
-    for k, part in enumerate(ensemble.model.distributions(panel, rows).values()):
+    for k, (target, part) in enumerate(ensemble.model.distributions(panel, rows).items()):
         y = np.where(dataset.rows(1)[:, k], panel.y[:, k], np.nan)
-        np.testing.assert_allclose(ensemble.residuals[:, k], y - part.mean(), rtol=1e-9)
-        np.testing.assert_allclose(ensemble.scores[:, k], scores_of(part, y), rtol=1e-9)
+        mse = np.nanmean((y - part.mean()) ** 2)
+        assert ensemble.validation_mse[target] == pytest.approx(mse, rel=1e-9)
+        found = scores_by_series(scores_of(part, y), panel.series, panel.tickers, LEVELS)
+        assert set(found) == set(ensemble.model.calibration[target]) >= {""}
+        for ticker, scores in ensemble.model.calibration[target].items():
+            np.testing.assert_allclose(found[ticker], scores, rtol=1e-9)
 
 
 def test_the_shrinkage_is_that_of_the_members_together() -> None:
