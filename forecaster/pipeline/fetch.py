@@ -22,6 +22,8 @@ from forecaster.errors import (
 from forecaster.operations.lock import writer
 from forecaster.settings import FetchSettings, resolve_home
 
+__all__ = ["FetchReport", "fetch"]
+
 log = logging.getLogger(__name__)
 
 MOST_DOWN: Final = 5  # tickers in a row for which the source itself failed, before giving up
