@@ -42,6 +42,7 @@ WHOLE_JOBS = {
     "pipeline/gaps": "a gap of years, over training, evaluation and forecasts",
     "pipeline/fetch_killed": "kill -9, a full disk and a read-only home in the middle of a fetch",
     "pipeline/fetch_machine": "any order of fetches, changes and crashes",
+    "registry/registry_machine": "any order of promotions, prunes and crashes",
 }
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
@@ -61,6 +62,15 @@ COVERED_BY: dict[str, str] = {
     "forecasting/forecast_tables": "pipeline/test_evaluate_and_predict.py",
     "forecasting/model_manifest": "forecasting/test_loading.py",
     "forecasting/next_session": "pipeline/test_predict.py",
+    "operations/checkpoint_file": "operations/test_challenger.py",
+    "operations/reproduction": "operations/test_promotion.py",
+    "operations/retraining": "pipeline/test_retrain.py",
+    "pipeline/doctor": "cli/test_operations.py",
+    "pipeline/models": "cli/test_models.py",
+    "pipeline/status": "cli/test_retrain.py",
+    "registry/champion_history": "registry/test_promotion.py",
+    "registry/manifest": "registry/test_versions.py",
+    "registry/registry_file": "registry/test_promotion.py",
     "settings/sections": "settings/test_settings_sources.py",
     "audit/fitted_values": "cli/test_audit.py",
     "data/exchanges": "data/test_sessions.py",

@@ -42,7 +42,7 @@ from forecaster.settings import Home, Settings, resolve_home
 if TYPE_CHECKING:
     from forecaster.operations.daily_run import SessionReport as SessionReport
 
-__all__ = ["Plan", "RetrainReport", "on_failure", "retrain"]
+__all__ = ["Plan", "RetrainReport", "SessionReport", "on_failure", "retrain"]
 
 log = logging.getLogger(__name__)
 

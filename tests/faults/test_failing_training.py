@@ -18,8 +18,8 @@ from tests.faults.test_killed import serves
 from tests.operations.sessions import last_session
 
 WORDS = {
-    "nan": r"met a gradient of norm nan",
-    "explode": r"met a gradient of norm inf",
+    "nan": r"had a gradient of norm nan",
+    "explode": r"had a gradient of norm inf",
     "memory": r"too little memory after update 8",
 }
 

@@ -179,7 +179,7 @@ def test_any_manifest_forecasts_or_is_refused(
         document = {**content, "version": version} if isinstance(content, dict) else content
         (folder / "manifest.json").write_text(json.dumps(document))
         try:
-            made = predict(version=version, bars=BARS, home=tmp_path, as_of=LAST, record_as=None)
+            made = predict(version=version, bars=BARS, home=tmp_path, as_of=LAST, record=False)
         except ForecasterError:
             assert content != good
         else:
@@ -192,12 +192,12 @@ LAST = BARS["session"].max().date()
 
 
 def rehashed(content: Any, version: str) -> str:
-    """Name the version that such a manifest would be whole as; the old name where it is none."""
+    """Return the id that such a manifest would have; the old one if it is no manifest."""
     try:
-        piece = Manifest.model_validate(content).content_hash()[:HASH_LENGTH]
+        digest = Manifest.model_validate(content).content_hash()[:HASH_LENGTH]
     except ValueError:
         return version
-    return version[:-HASH_LENGTH] + piece
+    return version[:-HASH_LENGTH] + digest
 
 
 TOML = b"""

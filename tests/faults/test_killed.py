@@ -21,7 +21,7 @@ HIT = 0.8  # of them, provably
 
 def serves(home: Path) -> None:
     """The champion is loaded, verified, and forecasts every ticker."""
-    found = predict(home=home, as_of=YESTERDAY, record_as=None)
+    found = predict(home=home, as_of=YESTERDAY, record=False)
     assert len(found.forecasts) == 2 and found.version != "baseline" and not found.troubles
 
 
