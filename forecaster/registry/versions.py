@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from forecaster.database import sync_folder
+from forecaster.database import atomic_file, sync_folder
 from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
 from forecaster.registry.manifest import (
     HASH_LENGTH,
@@ -90,12 +90,14 @@ def save_version(
         for member, weights in zip(manifest.members, members, strict=True):
             content = save_tensors(weights)
             hashes[member.weights] = hashlib.sha256(content).hexdigest()
-            _write(side / member.weights, content)
+            with atomic_file(side / member.weights) as file:
+                file.write(content)
         written = manifest.model_copy(update={"files": hashes})
         digest = written.content_hash()[:HASH_LENGTH]
         name = f"{created:%Y%m%d-%H%M%S}-{manifest.network.model}-{digest}"
         written = written.model_copy(update={"version": name})
-        _write(side / MANIFEST, written.document().encode())
+        with atomic_file(side / MANIFEST) as file:
+            file.write(written.document().encode())
         sync_folder(side)
         if not (folder / name).exists():  # a resumed training writes the same again
             os.replace(side, folder / name)
@@ -243,10 +245,3 @@ def _corrupt(version: str, what: str) -> ArtifactError:
         f"Version {version} is corrupt: {what}. Train again, or name another "
         "version; see: forecaster models list"
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
