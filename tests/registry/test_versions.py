@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+from contextlib import contextmanager
 from datetime import date
 
 import numpy as np
@@ -357,14 +358,16 @@ def test_the_probe_leaves_nothing_behind(tmp_path):
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, failing):
     """Neither half a version nor an unfinished folder; earlier versions stay; exit code 74."""
     before = saved(tmp_path)
-    write = versions._write
+    atomic_file = versions.atomic_file
 
-    def full(path, content):
-        write(path, content[:10])
-        if path.name == failing:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    @contextmanager
+    def full(path):
+        with atomic_file(path) as file:
+            yield file
+            if path.name == failing:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(versions, "_write", full)
+    monkeypatch.setattr(versions, "atomic_file", full)
     with pytest.raises(StorageError, match="No space left on device; free some") as caught:
         saved(tmp_path, created=MADE_AT.replace(year=2025))
     assert caught.value.exit_code == 74
