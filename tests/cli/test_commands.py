@@ -177,19 +177,8 @@ def test_evaluate_writes_the_forecast_table(evaluated: tuple[dict, pd.DataFrame]
 
 def test_predict_gives_the_next_session_of_each_ticker(run: Run, home: Path) -> None:
     # Friday 5 October 2012: Columbus Day is a session, so the next one is Monday the 8th.
-    content = parsed(
-        run(
-            "predict",
-            "bbb",
-            "--target",
-            "return",
-            "--as-of",
-            "2012-10-05",
-            "--home",
-            home,
-            "--json",
-        )
-    )
+    words = ["--target", "return", "--as-of", "2012-10-05", "--home", home, "--json"]
+    content = parsed(run("predict", "bbb", *words))
     (row,) = content["forecasts"]
     assert (row["ticker"], row["as_of"], row["session"]) == ("BBB", "2012-10-05", "2012-10-08")
     assert row["target"] == "return"
@@ -200,7 +189,7 @@ def test_predict_gives_the_next_session_of_each_ticker(run: Run, home: Path) -> 
 
 def test_models_list_and_show(run: Run, home: Path) -> None:
     (made,) = parsed(run("models", "list", "--home", home, "--json"))["versions"]
-    assert (made["state"], made["targets"]) == ("good", "return,range")
+    assert (made["state"], made["targets"]) == ("intact", "return,range")
     shown = parsed(run("models", "show", "--home", home, "--json"))["manifest"]
     assert shown["version"] == made["version"]
     weights = home / "models" / made["version"] / "weights.safetensors"
@@ -214,10 +203,10 @@ def test_models_list_counts_tickers_beside_a_corrupt_version(run: Run, home: Pat
     (made,) = versions(home)
     shutil.copytree(home / "models" / made, home / "models" / f"{made[:-8]}00000000")
     rows = parsed(run("models", "list", "--home", home, "--json"))["versions"]
-    assert {row["state"]: row["tickers"] for row in rows} == {"corrupt": None, "good": 3}
+    assert {row["state"]: row["tickers"] for row in rows} == {"corrupt": None, "intact": 3}
     names, *lines = run("models", "list", "--home", home).stdout.splitlines()
     at = names.index("tickers")
-    assert [line[at:].split()[0] for line in lines if line.endswith("good")] == ["3"]
+    assert [line[at:].split()[0] for line in lines if line.endswith("intact")] == ["3"]
 
 
 def test_a_corrupt_newest_version_is_passed_over(run: Run, home: Path) -> None:
