@@ -60,7 +60,7 @@ def as_date(day: np.datetime64) -> date:
 
 
 def after_day(history: History, day: np.datetime64) -> NDArray[np.bool_]:
-    """(D,) True on the bars after a day."""
+    """Return (D,) True on the bars after a day."""
     later: NDArray[np.bool_] = history.bars["session"].to_numpy("datetime64[D]") > day
     return later
 

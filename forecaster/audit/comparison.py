@@ -189,7 +189,7 @@ def first_difference(
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """(C,) standard deviations of known values; the size of a constant column."""
+    """Return (C,) standard deviations of known values; the size of a constant column."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, values, 0.0).sum(axis=0) / count

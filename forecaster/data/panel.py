@@ -311,7 +311,7 @@ def cut(
 
 
 def _warming_up(kept: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(N,) True on the first rows of segments that lost those before."""
+    """Return (N,) True on the first rows of segments that lost those before."""
     cold = np.zeros(len(kept), dtype=np.bool_)
     for start, stop in pairwise(offsets.tolist()):
         if not kept[start] and kept[start:stop].any():

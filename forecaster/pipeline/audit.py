@@ -1,4 +1,4 @@
-"""The look-ahead audit: change what came after a date, and require the same bits before it.
+"""The look-ahead audit: change everything after a date, and require the same bits before it.
 
 Everything after a date is cut off, blanked or corrupted, at several dates; bars, features,
 inputs, scales, the base, a short training, its calibration, the benchmarks and the forecasts

@@ -301,7 +301,7 @@ def test_the_bias_table_is_the_difference_of_two_gradients(model: str) -> None:
     assert plan_bias(network, Block.averaged(x, y, mask), guaranteed(40), exact).bias < 1e-14
 
 
-def test_the_standard_error_is_that_of_a_sum_of_lanes() -> None:
+def test_the_standard_error_is_that_of_a_sum_of_batch_rows() -> None:
     """Two batch rows of gradients a and b: their sum has the standard error |a - b|."""
     network = make_network("gru")
     x, y, mask = make_days(20, batch_rows=2)

@@ -1,4 +1,4 @@
-"""Every kind of forecast distribution, held against numbers by hand and against integration."""
+"""Every kind of forecast distribution, compared with numbers by hand and with integration."""
 
 from itertools import pairwise
 

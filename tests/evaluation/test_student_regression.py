@@ -1,4 +1,4 @@
-"""The linear twin of a Student-t network, held against known truth and scipy's own fit."""
+"""The linear Student-t regression, compared with known truth and with scipy's fit."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_without_inputs_it_is_scipys_own_fit():
 
 
 def test_a_column_that_never_moves_or_repeats_another_changes_nothing():
-    """No half day in the fit block; a lag given twice (whose weight a ridge would halve)."""
+    """No half day in the training rows; a lag given twice (whose weight a ridge would halve)."""
     x, y = problem(2000)
     fit = np.arange(len(y)) < 1500
     more = np.column_stack([x, np.where(fit, 1.0, 2.0), x[:, 0]])

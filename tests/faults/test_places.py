@@ -1,4 +1,4 @@
-"""Nights in places not made for them: full, read-only, somebody else's, without a terminal.
+"""Daily runs in unusual places: a full or read-only disk, another user's home, no terminal.
 
 Each test runs command lines as a shell does, in children of one process.
 """
