@@ -14,7 +14,7 @@ from forecaster.bptt.gradient_by_lag import (
 )
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import CORES
-from tests.bptt.test_memory_profile import LANES, linear_network, make_days, make_network
+from tests.bptt.test_memory_profile import ROWS, linear_network, make_days, make_network
 
 
 def jacobian(network, path, day, batch_row):
@@ -41,7 +41,7 @@ def test_a_day_stretches_by_the_largest_singular_value_of_its_jacobian(model, la
     expected = [
         [
             torch.linalg.matrix_norm(jacobian(network, path, day, batch_row), 2)
-            for batch_row in range(LANES)
+            for batch_row in range(ROWS)
         ]
         for day in (3, 13)
     ]
@@ -59,9 +59,9 @@ def test_the_norm_is_that_of_the_state_after_the_day():
     network = make_network("lstm", layers=2)
     x, y, mask = make_days(6)
     norms = state_norms(trajectory(network, Block.averaged(x, y, mask)))
-    assert norms.shape == (6, LANES)
+    assert norms.shape == (6, ROWS)
     for day in range(6):
-        _, state = network.core(x[: day + 1], network.initial_state(LANES))
+        _, state = network.core(x[: day + 1], network.initial_state(ROWS))
         whole = torch.cat([tensor.transpose(0, 1).flatten(1) for tensor in state.tensors], dim=1)
         np.testing.assert_allclose(norms[day], whole.norm(dim=1).detach(), rtol=1e-12)
 
@@ -74,11 +74,11 @@ def test_cold_and_warm_errors_are_those_of_the_same_days():
     y[9, 2] = torch.nan
     found = cold_start(network, trajectory(network, Block.averaged(x, y, mask)), 8, starts=3)
     network.requires_grad_(False)
-    warm, _ = network(x, network.initial_state(LANES))
+    warm, _ = network(x, network.initial_state(ROWS))
     for since in range(8):
         cold_errors, warm_errors = [], []
         for begin in (6, 12, 18):
-            cold, _ = network(x[begin : begin + since + 1], network.initial_state(LANES))
+            cold, _ = network(x[begin : begin + since + 1], network.initial_state(ROWS))
             day = begin + since
             cold_errors.append((cold[-1] - y[day])[mask[day]] ** 2)
             warm_errors.append((warm[day] - y[day])[mask[day]] ** 2)
@@ -91,7 +91,7 @@ def test_a_network_that_forgets_pays_for_a_cold_start_while_it_remembers():
     network = linear_network(0.5)
     x, y, mask = make_days(200, targets=1)
     with torch.no_grad():
-        y, _ = network(x, network.initial_state(LANES))
+        y, _ = network(x, network.initial_state(ROWS))
     found = cold_start(network, trajectory(network, Block.averaged(x, y, mask)), 6)
     assert (found.warm < 1e-25).all()
     np.testing.assert_allclose(found.cold[1:] / found.cold[:-1], 0.25, rtol=1e-9)

@@ -27,7 +27,7 @@ from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import CORES, Architecture, Network, build_network
 from tests.bptt.verification import gradients_of, window_gradients_of
 
-LANES, INPUTS, TARGETS, HIDDEN = 4, 3, 2, 6
+ROWS, INPUTS, TARGETS, HIDDEN = 4, 3, 2, 6
 
 
 class LinearCore(RecurrentCore):
@@ -78,7 +78,7 @@ def make_network(model: str, *, layers: int = 1, hidden: int = HIDDEN, gate_bias
     return network
 
 
-def make_days(days: int, batch_rows: int = LANES, targets: int = TARGETS):
+def make_days(days: int, batch_rows: int = ROWS, targets: int = TARGETS):
     torch.manual_seed(4)
     x = torch.randn(days, batch_rows, INPUTS, dtype=torch.float64)
     y = torch.randn(days, batch_rows, targets, dtype=torch.float64)
@@ -285,7 +285,7 @@ def test_the_bias_table_is_the_difference_of_two_gradients(model: str) -> None:
     network = make_network(model)
     x, y, mask = make_days(40)
     exact = exact_gradient(network, Block.averaged(x, y, mask))
-    state, count = network.initial_state(LANES), float(mask.sum())
+    state, count = network.initial_state(ROWS), float(mask.sum())
 
     def vector(plan: BPTTPlan) -> torch.Tensor:
         found = gradients_of(network, x, y, mask, state, plan, count)
@@ -373,7 +373,7 @@ def test_the_growth_of_a_vector_is_the_norm_of_the_product_of_jacobians(model: s
     x, y, mask = make_days(10)
     growth = local_growth(network, trajectory(network, Block.averaged(x, y, mask)))
     generator = torch.Generator().manual_seed(0)
-    leaves = tuple(t.clone().requires_grad_() for t in network.initial_state(LANES).tensors)
+    leaves = tuple(t.clone().requires_grad_() for t in network.initial_state(ROWS).tensors)
     _, after = network.core(x, RecurrentState(leaves))
     seeds = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in after.tensors]
     found = torch.autograd.grad(after.tensors, leaves, seeds)
