@@ -26,13 +26,13 @@ ENDS = ("q025", "q10", "q90", "q975")
 PRICES = ("last_close", "price_forecast", *(f"price_{end}" for end in ENDS))
 UNITS = {
     "return": "log total return, so price = last_close x exp(forecast)",
-    "range": "log(log(high / low)), so high / low = exp(exp(forecast))",
-    "volume": "log(close x volume), so turnover = exp(forecast) in the listing's currency",
+    "range": "log(high / low) of the session, in per cent",
+    "volume": "close x volume of the session, in the listing's currency",
 }
 FORMATS = {
-    **dict.fromkeys(("forecast", *ENDS), "+.5f"),
-    "prob_up": ".1%",
-    **dict.fromkeys(PRICES, ",.2f"),
+    "return": "+.5f",
+    "range": ".2%",
+    "volume": ",.0f",
 }
 
 
@@ -110,17 +110,26 @@ def _print_json(result: "Prediction") -> None:
 
 
 def _print(result: "Prediction") -> None:
+    import numpy as np
+
     hidden = ["version", "forecaster", "trained_on"]
     if (result.forecasts["interval"] == "own").all():
         hidden.append("interval")
-    print_table(result.forecasts.drop(columns=hidden).dropna(axis=1, how="all"), FORMATS)
-    print()
+    for target, rows in result.forecasts.groupby("target", sort=False):
+        values = ["forecast", *ENDS]
+        if target != "return":  # its forecasts are logarithms
+            rows = rows.assign(**{name: np.exp(rows[name]) for name in values})
+        formats = {
+            **dict.fromkeys(values, FORMATS[str(target)]),
+            "prob_up": ".1%",
+            **dict.fromkeys(PRICES, ",.2f"),
+        }
+        print_table(rows.drop(columns=hidden).dropna(axis=1, how="all"), formats)
+        print(f"{target:<8}{UNITS[str(target)]}\n")
     for name, version in result.models.items():
         whose = "baseline" if version == "baseline" else f"version {version}"
         print(f"model   {name}: {whose}")
     print("coverage  q10..q90 is the 80 %, q025..q975 the 95 % prediction interval, conformal")
-    for target in result.forecasts["target"].unique():
-        print(f"{target:<7} {UNITS[target]}")
     print("Not advice.")
 
 

@@ -254,7 +254,7 @@ def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_
     returns = run("predict", "--target", "return", *until).stdout
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
     ranges = run("predict", "--target", "range", *until).stdout
-    assert "high / low = exp(exp(forecast))" in ranges and "price" not in ranges
+    assert "log(high / low) of the session, in per cent" in ranges and "price" not in ranges
     assert "price" not in ranges and "prob_up" not in ranges and "  interval" not in ranges
 
 
