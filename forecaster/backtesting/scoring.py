@@ -134,21 +134,16 @@ def evaluate_target(
         questions: different questions asked of these test days so far.
         costs_bps: of the backtest, per side.
     """
-    parts = [
-        forecast_table(given.panel, given.target, n, f, given.rows, given.intervals.get(n))
-        for n, f in given.forecasters.items()
-    ]
-    forecasts = pd.concat(parts, ignore_index=True)
-    forecasts = forecasts[forecasts["forecast"].notna()].reset_index(drop=True)
+    forecasts = _forecasts(given)
     scored = set(forecasts["ticker"])
     unscored = tuple(ticker for ticker in given.panel.tickers if ticker not in scored)
     if unscored:
         log.warning("%s: no test day can be scored for %s", name_some(unscored), given.target)
     naive = given.forecasters[given.naive].mean()
     means = {name: given.forecasters[name].mean() for name in given.subjects}
-    traded = {} if given.target != "return" else {**means}
-    if traded and "mean" in given.forecasters:
-        traded["mean"] = given.forecasters["mean"].mean()  # mostly buy and hold
+    traded = {}
+    if given.target == "return":  # by the mean: mostly buy and hold
+        traded = means | {"mean": given.forecasters["mean"].mean()}
     return TargetEvaluation(
         target=given.target,
         forecaster=given.own,
@@ -174,6 +169,16 @@ def evaluate_target(
         choices=choices,
         unscored=unscored,
     )
+
+
+def _forecasts(given: ForecastSet) -> pd.DataFrame:
+    """Return a row per forecast and forecaster."""
+    parts = [
+        forecast_table(given.panel, given.target, name, one, given.rows, given.intervals.get(name))
+        for name, one in given.forecasters.items()
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return table[table["forecast"].notna()].reset_index(drop=True)
 
 
 def _scores(given: ForecastSet, *, seed: int = 0) -> pd.DataFrame:
