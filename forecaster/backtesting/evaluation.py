@@ -131,8 +131,12 @@ class Evaluator:
             target=target,
             panel=self.panel,
             rows=rows,
+            y=self.panel.y[rows, k],
+            days=self.panel.outcome_days[rows],
+            series=self.panel.series[rows],
             forecasters={name: forecast.take(rows) for name, forecast in everyone.items()},
             subjects=tuple(subjects),
+            naive=next(iter(others.forecasts[target])),
             intervals=intervals,
         )
 

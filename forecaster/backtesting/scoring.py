@@ -47,48 +47,29 @@ COVERAGE_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ForecastSet:
-    """One target's forecasters on the rows that all of them are scored on.
+    """One target's forecasters on the n rows that all of them are scored on.
 
-    `forecasters` by name, n rows each, the version's own first, then the naive forecast;
-    `subjects` are those that are compared with all others: the version, its ensemble;
-    `intervals` the conformal ones of some. `rows` (n,) number the panel's rows, whose outcomes
-    are `y`, as deviation from the panel's level.
+    `forecasters` by name, the version's own first, then the `naive` one; `subjects` are those that
+    are compared with all others: the version, its ensemble; `intervals` the conformal ones of
+    some. `rows` (n,) number the panel's rows; `y`, `days` and `series` (n,) are their outcomes, as
+    deviation from the panel's level, the days of these and the numbers of their tickers.
     """
 
     target: str
     panel: Panel
     rows: np.ndarray
+    y: np.ndarray
+    days: np.ndarray
+    series: np.ndarray
     forecasters: dict[str, Predictive]
     subjects: tuple[str, ...]
+    naive: str
     intervals: dict[str, Intervals]
-
-    @property
-    def y(self) -> np.ndarray:
-        """(n,) outcomes."""
-        values: np.ndarray = self.panel.y[self.rows, self.panel.targets.index(self.target)]
-        return values
-
-    @property
-    def days(self) -> np.ndarray:
-        """(n,) days of the outcomes."""
-        days: np.ndarray = self.panel.outcome_days[self.rows]
-        return days
-
-    @property
-    def series(self) -> np.ndarray:
-        """(n,) numbers of the tickers."""
-        numbers: np.ndarray = self.panel.series[self.rows]
-        return numbers
 
     @property
     def own(self) -> str:
         """Name of the version's network."""
         return self.subjects[0]
-
-    @property
-    def naive(self) -> str:
-        """Name of the naive forecast, "tomorrow = today"."""
-        return list(self.forecasters)[len(self.subjects)]
 
     def outcomes(self, name: str) -> Outcomes:
         """Return one forecaster's forecasts with their outcomes."""
