@@ -200,7 +200,7 @@ def test_days_with_few_series_are_left_out_of_the_correlation():
     assert found[0] == pytest.approx(1.0) and np.isnan(found[1]) and reason == ""
 
 
-def test_pits_and_mean_by_hand():
+def test_pits_and_coverage_by_hand():
     counts = pit_histogram(np.array([0.0, 0.04, 0.5, 1.0, nan]), bins=10)
     assert counts.tolist() == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
     found = mean_by(np.array([1.0, 0.0, 1.0, nan, 1.0]), np.array([7, 7, 7, 7, 3]))
