@@ -115,9 +115,9 @@ def load(home: Path) -> float:
     from forecaster.settings import TrainSettings
 
     began = time.perf_counter()
-    found = training_panel(None, home, (), None, TrainSettings())
+    panel, _, _ = training_panel(None, home, (), None, TrainSettings())
     seconds = time.perf_counter() - began
-    if not np.isfinite(found.panel.close).all():
+    if not np.isfinite(panel.close).all():
         raise SystemExit("a close of the panel is not finite")
     return seconds
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -18,22 +17,13 @@ from forecaster.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPanel:
-    """A panel, the hash of its bars, and the tickers left out as too short."""
-
-    panel: Panel
-    fingerprint: str
-    skipped: tuple[str, ...]
-
-
 def training_panel(
     bars: pd.DataFrame | None,
     home: Path,
     tickers: Sequence[str],
     as_of: date | None,
     settings: TrainSettings,
-) -> TrainingPanel:
+) -> tuple[Panel, str, tuple[str, ...]]:
     """Build the panel for a training.
 
     Args:
@@ -43,6 +33,9 @@ def training_panel(
         as_of: last session to be read; None for all.
         settings: the targets, and how many days a ticker needs.
 
+    Returns:
+        The panel, the hash of its bars, and the tickers left out as too short.
+
     Raises:
         DataError: a bar cannot be, or no ticker is long enough.
         UnknownNameError: a ticker is not there, or nothing is.
@@ -51,7 +44,7 @@ def training_panel(
     digest, skipped = Fingerprint(), list[str]()
     found = long_enough(iter_histories(bars, home, tickers, as_of), settings, skipped)
     panel = build_panel(digest.watch(found), settings.target, universe="all")
-    return TrainingPanel(panel=panel, fingerprint=digest.text, skipped=tuple(skipped))
+    return panel, digest.text, tuple(skipped)
 
 
 def long_enough(

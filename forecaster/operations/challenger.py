@@ -189,9 +189,9 @@ def _task(
 ) -> _Task:
     """Load the prices, split them, choose the weights to start from."""
     device = choose_device(settings.train.device)
-    loaded = training_panel(None, home, tickers, as_of, settings.train)
-    own = split.settings(loaded.panel.days, settings.train)
-    dataset = prepare_dataset(loaded.panel, own)
+    panel, fingerprint, _ = training_panel(None, home, tickers, as_of, settings.train)
+    own = split.settings(panel.days, settings.train)
+    dataset = prepare_dataset(panel, own)
     own = with_bptt_horizon(dataset, own, device)
     start, weights = "cold", None
     if settings.retrain.start == "warm":
@@ -205,7 +205,7 @@ def _task(
         dataset=dataset,
         settings=own,
         device=device,
-        fingerprint=loaded.fingerprint,
+        fingerprint=fingerprint,
         start=start,
         weights=weights,
     )

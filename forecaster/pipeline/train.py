@@ -80,14 +80,14 @@ def train(
     check_writable(where)
     check_registry(where)
     device = choose_device(settings.device)
-    seen = training_panel(bars, where, tickers, as_of, settings)
-    dataset = prepare_dataset(seen.panel, settings)
+    panel, fingerprint, skipped = training_panel(bars, where, tickers, as_of, settings)
+    dataset = prepare_dataset(panel, settings)
     started = time.monotonic()
     settings = with_bptt_horizon(dataset, settings, device)
     log_header(dataset, settings, device, plan_of(settings))
     made = fit(dataset, settings, device, on_step=on_step)
     created = clock.now()
-    manifest = make_manifest(dataset, settings, seen.fingerprint, made, created)
+    manifest = make_manifest(dataset, settings, fingerprint, made, created)
     saved = save_version(where, manifest, list(map(weights_of, made.model.networks)), created)
     register(where, saved.version, name)
     log_result(made, settings)
@@ -99,4 +99,4 @@ def train(
             for validation in mine
         ]
     )
-    return TrainReport(manifest=saved, validations=table, skipped=seen.skipped)
+    return TrainReport(manifest=saved, validations=table, skipped=skipped)

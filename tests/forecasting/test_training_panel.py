@@ -46,11 +46,11 @@ def test_the_panel_is_that_of_the_histories_that_are_long_enough(
     """Bit for bit, with their hash, and with the market's means of these tickers alone."""
     histories = load_histories(None, home, LONG, as_of)
     expected = build_panel(histories, SETTINGS.target, universe=LONG)
-    found = training_panel(None, home, (), as_of, SETTINGS)
-    assert found.fingerprint == fingerprint(histories)
-    assert found.skipped == (("DDD",) if as_of is None else ())
+    found, digest, skipped = training_panel(None, home, (), as_of, SETTINGS)
+    assert digest == fingerprint(histories)
+    assert skipped == (("DDD",) if as_of is None else ())
     for field in dataclasses.fields(Panel):
-        mine, other = getattr(found.panel, field.name), getattr(expected, field.name)
+        mine, other = getattr(found, field.name), getattr(expected, field.name)
         if field.name == "columns":
             assert list(mine) == list(other)
             assert all(mine[name].tobytes() == other[name].tobytes() for name in other)
@@ -62,9 +62,9 @@ def test_the_panel_is_that_of_the_histories_that_are_long_enough(
 
 
 def test_one_ticker_has_no_market_columns(home: Path) -> None:
-    found = training_panel(None, home, ["AAA"], None, SETTINGS)
-    assert len(found.panel.days) == 300
-    assert list(found.panel.columns)[-1] == "holiday_before"
+    panel, _, _ = training_panel(None, home, ["AAA"], None, SETTINGS)
+    assert len(panel.days) == 300
+    assert list(panel.columns)[-1] == "holiday_before"
 
 
 def test_short_tickers_are_logged(home: Path, caplog: pytest.LogCaptureFixture) -> None:
