@@ -160,6 +160,21 @@ def test_the_tree_gives_about_four_words_per_file() -> None:
         assert 1 <= len(words.split()) <= 5, path
 
 
+def walk(heading: str) -> list[tuple[str, str]]:
+    """Return type and file of each row of a table in docs/architecture.md."""
+    section = TREE.read_text().split(f"## {heading}")[1].split("\n## ")[0]
+    return re.findall(r"^\| \d+ \| .*\| `(\w+)` \| `([\w/]+\.py)` \|$", section, re.M)
+
+
+@pytest.mark.parametrize(("heading", "most"), [("One price", 9), ("One forecast", 5)])
+def test_the_values_on_the_way_are_where_the_page_says(heading: str, most: int) -> None:
+    found = walk(heading)
+    assert 3 < len(found) <= most
+    for name, file in found:
+        text = (ROOT / "forecaster" / file).read_text()
+        assert re.search(rf"^class {name}\b|CREATE TABLE {name}\b", text, re.M), f"{file}: {name}"
+
+
 def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is written, with a smaller training."""
     block = (ROOT / "docs" / "guide.md").read_text().split("```python")[1].split("```")[0]
