@@ -206,7 +206,7 @@ def test_a_target_without_days_in_one_part_is_reported_by_part(tmp_path: Path) -
 def test_a_diverged_training_names_tickers_and_days_and_writes_nothing(tmp_path: Path) -> None:
     """Clipped gradients never explode by themselves, so the learning rate is made absurd."""
     settings = TrainSettings(hidden=4, max_steps=200, target="range", lr=1e30, clip_grad=1e30)
-    words = r"(AAA|BBB|CCC).*, 20\d\d-\d\d-\d\d\.\.20\d\d-\d\d-\d\d: Update"
+    words = r"(AAA|BBB|CCC).*, 20\d\d-\d\d-\d\d\.\.20\d\d-\d\d-\d\d: Optimizer step"
     with pytest.raises(DivergedError, match=words) as caught:
         train(ragged_bars(PANEL), settings=settings, home=tmp_path)
     assert "last finite gradient" in str(caught.value)
