@@ -20,7 +20,7 @@ from tests.operations.sessions import last_session
 WORDS = {
     "nan": r"had a gradient of norm nan",
     "explode": r"had a gradient of norm inf",
-    "memory": r"too little memory after update 8",
+    "memory": r"out of memory after step 8",
 }
 
 
@@ -36,7 +36,7 @@ def check(home: Path, champion: str | None, trouble: str) -> None:
     assert np.isfinite(rows["forecast"]).all()
     (failed,) = [name for name, one in registered(home).items() if one.status == "failed"]
     manifest = read_manifest(home, failed)
-    assert manifest.training["updates"] == 6, "the update of the best look"
+    assert manifest.training["steps"] == 6, "the step of the best validation"
     for weights in load_weights(home, manifest):
         assert all(np.isfinite(value).all() for value in weights.values())
 
@@ -70,7 +70,7 @@ def test_numbers_that_go_wild_fail_the_run_alone(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS binds on Linux alone")
 def test_too_little_memory_fails_the_run_alone(stage: Stage) -> None:
-    """Fault 46, by RLIMIT_AS: what was learnt before is kept, though memory stays short."""
+    """Fault 46, by RLIMIT_AS: the weights before are kept, though memory stays short."""
     home, champion = stage.home(), champion_status(stage.yesterday, "return").champion
     ended = stage.ask(home, trouble="memory")
     assert (ended["status"], ended["code"]) == (0, 5), ended["reason"]

@@ -42,9 +42,9 @@ def source() -> Patchy:
     return Patchy(LATE_DAYS)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings take no time and decide nothing."""
+    """Trainings that take no time and decide nothing."""
 
     def train(training, chosen):
         number = begin_training(training.home, training.name, "cold", training.day)
@@ -63,6 +63,7 @@ def forecasts_of(home: Path, ticker: str) -> list[dict]:
     return [row for row in results(home)["forecasts"] if row["ticker"] == ticker]
 
 
+@pytest.mark.usefixtures("trainings")
 @pytest.mark.parametrize("trouble", ["lacks", "fails"])
 def test_a_bar_that_comes_an_hour_later_is_forecast_from(tmp_path, source, trouble):
     """As if it had come in time; what was forecast of the others without it stays."""
@@ -89,6 +90,7 @@ def test_a_bar_that_comes_an_hour_later_is_forecast_from(tmp_path, source, troub
     assert hours_after(2, day, late, source).late == () and source.asked == asked + 1
 
 
+@pytest.mark.usefixtures("trainings")
 def test_one_that_still_fails_is_asked_for_again_in_silence(tmp_path, source, logged_warnings):
     """The session has reported it; once the source is down no other ticker is asked for."""
     on(source.sessions[-6], tmp_path, source, settings())
@@ -104,6 +106,7 @@ def test_one_that_still_fails_is_asked_for_again_in_silence(tmp_path, source, lo
     assert last_session(tmp_path, "return").summary["behind"] == ["BBB"]
 
 
+@pytest.mark.usefixtures("trainings")
 def test_without_fetching_and_in_a_dry_run_the_source_is_not_asked(tmp_path, source):
     """A dry run lists the tickers it would ask for."""
     on(source.sessions[-6], tmp_path, source, settings())
@@ -115,6 +118,7 @@ def test_without_fetching_and_in_a_dry_run_the_source_is_not_asked(tmp_path, sou
     assert source.asked == asked and plan.fetch == ("BBB",) and plan.sessions == ()
 
 
+@pytest.mark.usefixtures("trainings")
 def test_a_newer_session_leaves_the_older_one_as_it_was(tmp_path, source):
     """Its forecasts would come after their session."""
     on(source.sessions[-6], tmp_path, source, settings())
