@@ -89,7 +89,6 @@ COVERED_BY: dict[str, str] = {
     "report/evaluation_figures": "report/test_evaluation.py",
     "report/evaluation_tables": "report/test_evaluation.py",
     "report/page": "report/test_memory.py",
-    "settings/sections": "settings/test_settings_sources.py",
     "training/epoch": "training/test_trainer.py",
 }
 

@@ -6,10 +6,10 @@ options of `forecaster train` are made from these fields, their descriptions and
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic.config import JsonDict
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BATCH_ROWS = 64
@@ -18,11 +18,11 @@ DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then
 
 HeadName = Literal["point", "student-t", "quantiles"]
 
-NETWORK: JsonDict = {"group": "Network"}
-GRADIENT: JsonDict = {"group": "Gradient"}
-DAYS: JsonDict = {"group": "Data"}
-OPTIMIZER: JsonDict = {"group": "Optimizer"}
-MACHINE: JsonDict = {"group": "Machine"}
+_network = partial(Field, json_schema_extra={"group": "Network"})
+_gradient = partial(Field, json_schema_extra={"group": "Gradient"})
+_days = partial(Field, json_schema_extra={"group": "Data"})
+_optimizer = partial(Field, json_schema_extra={"group": "Optimizer"})
+_machine = partial(Field, json_schema_extra={"group": "Machine"})
 
 
 class Contradiction(ValueError):
@@ -42,166 +42,96 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: Literal["elman", "gru", "lstm", "mlp"] = Field(
-        "lstm", description="Recurrent cell; mlp has no memory.", json_schema_extra=NETWORK
+    model: Literal["elman", "gru", "lstm", "mlp"] = _network(
+        "lstm", description="Recurrent cell; mlp has no memory."
     )
-    hidden: int = Field(
-        64, ge=1, le=4096, description="Hidden units per layer.", json_schema_extra=NETWORK
+    hidden: int = _network(64, ge=1, le=4096, description="Hidden units per layer.")
+    layers: int = _network(1, ge=1, le=16, description="Recurrent layers.")
+    dropout: float = _network(
+        0.2, ge=0.0, lt=1.0, description="Share of outputs dropped while training."
     )
-    layers: int = Field(1, ge=1, le=16, description="Recurrent layers.", json_schema_extra=NETWORK)
-    dropout: float = Field(
-        0.2,
-        ge=0.0,
-        lt=1.0,
-        description="Share of outputs dropped while training.",
-        json_schema_extra=NETWORK,
+    input_dropout: float = _network(
+        0.1, ge=0.0, lt=1.0, description="Share of inputs dropped while training."
     )
-    input_dropout: float = Field(
-        0.1,
-        ge=0.0,
-        lt=1.0,
-        description="Share of inputs dropped while training.",
-        json_schema_extra=NETWORK,
-    )
-    base: Literal["auto", "none", "har", "linear"] = Field(
+    base: Literal["auto", "none", "har", "linear"] = _network(
         "auto",
-        description="Linear model that the network corrects; auto: linear from 5 years on, else "
-        "har.",
-        json_schema_extra=NETWORK,
+        description="Base that the network corrects; auto: linear from 5 years on, else har.",
     )
-    head: tuple[HeadName, ...] | None = Field(
+    head: tuple[HeadName, ...] | None = _network(
         None,
-        description="One for all targets, or one for each [student-t for return, point for the "
-        "others].",
-        json_schema_extra=NETWORK,
+        description="One for all targets, or one for each [student-t for return, else point].",
     )
-    point_loss: Literal["mse", "huber"] = Field(
-        "mse", description="Loss of point heads.", json_schema_extra=NETWORK
+    point_loss: Literal["mse", "huber"] = _network("mse", description="Loss of point heads.")
+    target: tuple[Literal["return", "range", "volume"], ...] = _days(
+        ("return",), description="Several, comma-separated, share one network."
     )
-    target: tuple[Literal["return", "range", "volume"], ...] = Field(
-        ("return",),
-        description="Several, comma-separated, share one network.",
-        json_schema_extra=DAYS,
+    lookback: int | Literal["all"] = _days(
+        "all", description="Days of a stateless window, or all: whole histories, state carried."
     )
-    lookback: int | Literal["all"] = Field(
-        "all",
-        description="Days of a stateless window, or all: whole histories, state carried.",
-        json_schema_extra=DAYS,
+    bptt: Literal["full", "truncated"] = _gradient(
+        "truncated", description="Gradient over the whole history, or cut."
     )
-    bptt: Literal["full", "truncated"] = Field(
-        "truncated",
-        description="Gradient over the whole history, or cut.",
-        json_schema_extra=GRADIENT,
-    )
-    bptt_k2: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+    bptt_k2: Annotated[int, Field(ge=1)] | Literal["auto"] | None = _gradient(
         None,
         description="Gradient horizon in days, truncated only; auto measures it [21, windows 63].",
-        json_schema_extra=GRADIENT,
     )
-    bptt_tolerance: float | None = Field(
+    bptt_tolerance: float | None = _gradient(
         None,
         gt=0.0,
         lt=1.0,
         description="Relative bias of the gradient that --bptt-k2 auto allows [0.1].",
-        json_schema_extra=GRADIENT,
     )
-    bptt_k1: int | None = Field(
-        None,
-        ge=1,
-        description="Days of a chunk; divides --bptt-k2 [equal to it].",
-        json_schema_extra=GRADIENT,
+    bptt_k1: int | None = _gradient(
+        None, ge=1, description="Days of a chunk; divides --bptt-k2 [equal to it]."
     )
-    step_per: Literal["chunk", "epoch"] = Field(
-        "chunk",
-        description="Optimizer step after each chunk, or once per epoch.",
-        json_schema_extra=GRADIENT,
+    step_per: Literal["chunk", "epoch"] = _gradient(
+        "chunk", description="Optimizer step after each chunk, or once per epoch."
     )
-    bptt_memory: Literal["auto", "store", "recompute"] = Field(
-        "auto",
-        description="Store activations, or recompute them: same gradient.",
-        json_schema_extra=GRADIENT,
+    bptt_memory: Literal["auto", "store", "recompute"] = _gradient(
+        "auto", description="Store activations, or recompute them: same gradient."
     )
-    loss: Literal["each-day", "last-day"] | None = Field(
-        None,
-        description="Days of a window that are scored, --lookback W only [last-day].",
-        json_schema_extra=DAYS,
+    loss: Literal["each-day", "last-day"] | None = _days(
+        None, description="Days of a window that are scored, --lookback W only [last-day]."
     )
-    burn_in: int | None = Field(
-        None,
-        ge=0,
-        description="Unscored first days of windows, each-day only [20].",
-        json_schema_extra=DAYS,
+    burn_in: int | None = _days(
+        None, ge=0, description="Unscored first days of windows, each-day only [20]."
     )
-    initial_state: Literal["zeros", "learned"] = Field(
-        "zeros", description="State that a series starts from.", json_schema_extra=NETWORK
+    initial_state: Literal["zeros", "learned"] = _network(
+        "zeros", description="State that a series starts from."
     )
-    bidirectional: bool = Field(
-        False,
-        description="Read windows from both ends, last-day loss only.",
-        json_schema_extra=NETWORK,
+    bidirectional: bool = _network(
+        False, description="Read windows from both ends, last-day loss only."
     )
-    train_until: date | None = Field(
-        None, description="Last day of the training rows [70 %].", json_schema_extra=DAYS
+    train_until: date | None = _days(None, description="Last day of the training rows [70 %].")
+    validation_until: date | None = _days(
+        None, description="Last day of the validation rows [85 %]."
     )
-    validation_until: date | None = Field(
-        None, description="Last day of the validation rows [85 %].", json_schema_extra=DAYS
+    max_steps: int = _optimizer(1500, ge=1, description="Optimizer steps at most.")
+    lr: float = _optimizer(2e-3, gt=0.0, description="Peak learning rate.")
+    weight_decay: float = _optimizer(1e-3, ge=0.0, description="Decoupled (AdamW) weight decay.")
+    clip_grad: float = _optimizer(1.0, gt=0.0, description="Largest gradient norm.")
+    batch_rows: int = _optimizer(
+        DEFAULT_BATCH_ROWS, ge=1, description="Whole histories trained side by side, at most."
     )
-    max_steps: int = Field(
-        1500, ge=1, description="Optimizer steps at most.", json_schema_extra=OPTIMIZER
+    batch: int = _optimizer(256, ge=1, description="Windows per optimizer step.")
+    evaluate_every: int = _optimizer(50, ge=1, description="Optimizer steps between validations.")
+    patience: int = _optimizer(
+        10, ge=1, description="Validations without improvement before training stops."
     )
-    lr: float = Field(2e-3, gt=0.0, description="Peak learning rate.", json_schema_extra=OPTIMIZER)
-    weight_decay: float = Field(
-        1e-3, ge=0.0, description="Decoupled (AdamW) weight decay.", json_schema_extra=OPTIMIZER
+    seed: int = _optimizer(0, ge=0, lt=2**32, description="Same seed, same weights on CPU.")
+    members: int = _optimizer(
+        1, ge=1, le=32, description="Networks of an ensemble, with the seeds from --seed on."
     )
-    clip_grad: float = Field(
-        1.0, gt=0.0, description="Largest gradient norm.", json_schema_extra=OPTIMIZER
+    threads: int = _machine(
+        1, ge=1, description="Threads of torch; one stays fast when the machine is shared."
     )
-    batch_rows: int = Field(
-        DEFAULT_BATCH_ROWS,
-        ge=1,
-        description="Whole histories trained side by side, at most.",
-        json_schema_extra=OPTIMIZER,
-    )
-    batch: int = Field(
-        256, ge=1, description="Windows per optimizer step.", json_schema_extra=OPTIMIZER
-    )
-    evaluate_every: int = Field(
-        50, ge=1, description="Optimizer steps between validations.", json_schema_extra=OPTIMIZER
-    )
-    patience: int = Field(
-        10,
-        ge=1,
-        description="Validations without improvement before training stops.",
-        json_schema_extra=OPTIMIZER,
-    )
-    seed: int = Field(
-        0,
-        ge=0,
-        lt=2**32,
-        description="Same seed, same weights on CPU.",
-        json_schema_extra=OPTIMIZER,
-    )
-    members: int = Field(
-        1,
-        ge=1,
-        le=32,
-        description="Networks of an ensemble, with the seeds from --seed on.",
-        json_schema_extra=OPTIMIZER,
-    )
-    threads: int = Field(
-        1,
-        ge=1,
-        description="Threads of torch; one stays fast when the machine is shared.",
-        json_schema_extra=MACHINE,
-    )
-    workers: int = Field(
+    workers: int = _machine(
         2,
         ge=1,
         description="Threads that share a step's windows on a CPU; any number, same weights.",
-        json_schema_extra=MACHINE,
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="auto takes a GPU if there is one.", json_schema_extra=MACHINE
+    device: Literal["auto", "cpu", "cuda", "mps"] = _machine(
+        "auto", description="auto takes a GPU if there is one."
     )
 
     @field_validator("target", "head", mode="before")

@@ -1,10 +1,10 @@
-"""How often the gate promotes challengers that are equal to the champion, or known to be worse.
+"""Pass rates of the promotion test for challengers equal to the champion, or known to be worse.
 
-Usage: python -m benchmarks.gate [--worlds 2000]
+Usage: python -m benchmarks.promotion_test [--worlds 2000]
 
-Returns are drawn around volatilities that wander; forecasters know these up to a noise of their
-own, which wanders too. A worse one has more of it, so much that its expected CRPS is worse by the
-share said. Prints Markdown. Four minutes.
+Returns are drawn around volatilities that follow an autoregression; forecasters know these up to a
+noise of their own, an autoregression too. A worse one has more noise, so that its expected CRPS is
+worse by a given share. Prints Markdown. Four minutes.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 from forecaster.evaluation.distributions import StudentT
-from forecaster.evaluation.promotion_test import Trial, verdict
+from forecaster.evaluation.promotion_test import Trial, promotion_test
 
 DAYS, DF = 126, 6.0
 UNIT = np.sqrt(1.0 - 2.0 / DF)
@@ -82,12 +82,12 @@ def promoted(count: int, tickers: int, base: float, own: float) -> tuple[float, 
             days=days,
             challenger=own_loss,
             benchmarks={"champion": champions, "baseline": baselines},
-            inside={name: held.ravel().astype(float) for name, held in inside.items()},
+            inside={name: is_in.ravel().astype(float) for name, is_in in inside.items()},
         )
-        found = verdict([trial])
-        told = found.evidence["targets"]["return"]["against"]["champion"]
+        found = promotion_test([trial])
+        against = found.evidence["targets"]["return"]["against"]["champion"]
         passed += found.promoted
-        errors.append((told["upper"] - told["difference"]) / 1.29)
+        errors.append((against["upper"] - against["difference"]) / 1.29)
     return passed / count, float(np.median(errors))
 
 
