@@ -65,7 +65,7 @@ class DeferredSignals:
 
 @contextmanager
 def deferred_signals() -> Iterator[DeferredSignals]:
-    """Yield signals: the first SIGINT or SIGTERM is deferred, at most until the end of the block."""
+    """Yield signals: the first SIGINT or SIGTERM is deferred, at most to the end of the block."""
     signals = DeferredSignals()
     signals.install()
     try:

@@ -1,7 +1,7 @@
 """The daily run under test: bars of a new session, a forecast, a training, a test, a promotion.
 
-Every part is the product's own except the prices, the limits of the promotion test and how its fresh
-process begins: a fork, which costs no imports.
+Every part is the product's own except the prices, the limits of the promotion test and how its
+fresh process begins: a fork, which costs no imports.
 """
 
 import io
@@ -84,7 +84,7 @@ def _edged(step: Callable[..., Any], phase: str, on_edge: OnEdge) -> Callable[..
 
 
 def _forked(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-    """Stand in for `subprocess.run` of the promotion test's fresh process; speaks, but not by write(2)."""
+    """Stand in for `subprocess.run` of the promotion test; it prints, but not by write(2)."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:

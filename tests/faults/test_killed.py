@@ -39,7 +39,7 @@ def compare(home: Path, expected: dict[str, object]) -> None:
 def test_a_run_killed_at_any_moment_is_ended_by_the_next_one(
     phase: str, stage: Stage, draw: random.Random, shown: Callable[[str], None]
 ) -> None:
-    """Fault 36: files sound, champion forecasting, and in the end bit for bit the undisturbed run."""
+    """Fault 36: sound files, champion forecasting, at the end bit for bit the undisturbed run."""
     lasted = min(stage.ask(stage.home(), phase=phase)["lasted"] for _ in range(3))
     hits = kills = 0
     # A machine that was busy a moment ago lets kills come too late; more are drawn then.

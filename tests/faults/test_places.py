@@ -212,7 +212,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_day_on_which_clocks_change_is_like_any_other(
     tmp_path: Path, no_training: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run every hour where one is missing: Friday's and Monday's sessions an hour after the close."""
+    """Run every hour, one missing: Friday's and Monday's sessions an hour after the close."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     source, chosen = Daily(60), settings()

@@ -163,10 +163,11 @@ def report(
     print(f"calls     {asked:,}, of which {played:,} went wrong in {len(yahoo.played)} ways")
     print(f"runs      {sum(codes.values())}, {again} of them to ask again; exit {dict(codes)}")
     print(
-        f"forecasts {len(read_forecasts(home, 'return')):,} in {len(known)} sessions; {late} were late"
+        f"forecasts {len(read_forecasts(home, 'return')):,} in {len(known)} sessions; {late} late"
     )
     print(
-        f"trainings {len(trainings(home))}: {dict(outcomes)}; {champion_status(home, 'return').champion}"
+        f"trainings {len(trainings(home))}: {dict(outcomes)}; "
+        f"{champion_status(home, 'return').champion}"
     )
     print(f"store     {revisions} revisions; {unlike} tickers unlike before a clean run")
     print(f"time      {took:.0f} s")

@@ -31,11 +31,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     [
         (
             {},
-            "truncated: errors reach back up to 21 days (mean 11); one optimizer step every 21 days",
+            "truncated: errors reach back up to 21 days (mean 11); "
+            "one optimizer step every 21 days",
         ),
         (
             {"bptt_k2": 126, "bptt_k1": 63},
-            "truncated: errors reach back up to 126 days (mean 95); one optimizer step every 63 days",
+            "truncated: errors reach back up to 126 days (mean 95); "
+            "one optimizer step every 63 days",
         ),
         ({"bptt_k2": 1}, "truncated: errors reach back up to 1 day; one optimizer step every day"),
         ({"step_per": "epoch"}, "(mean 11); one optimizer step per epoch"),

@@ -66,7 +66,7 @@ def test_a_second_run_does_nothing(tmp_path, source, trainings):
 
 
 def test_a_daily_run_forecasts_every_ticker_and_logs_it(tmp_path, source, trainings):
-    """By the baseline, until a version passes the promotion test; in time, from that session's bars."""
+    """By the baseline until a version passes the promotion test; in time, from that day's bars."""
     day = source.sessions[-5]
     (done,) = on(day, tmp_path, source, settings()).sessions
     rows = read_forecasts(tmp_path, "return")

@@ -170,7 +170,7 @@ def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -
 def test_a_target_without_its_quantity_is_reported_by_ticker(
     tmp_path: Path, logged_warnings: list[str]
 ) -> None:
-    """A file without a volume column stores zeros; one such ticker is warned of, all are refused."""
+    """A file without volumes stores zeros; one such ticker is warned of, all are refused."""
     bars = ragged_bars({"AAA": 300, "BBB": 300})
     bars.loc[bars["ticker"] == "AAA", "volume"] = 0.0
     settings = TrainSettings(**{**QUICK, "target": "range,volume"})
