@@ -115,7 +115,7 @@ def append(home: Path, tickers: int, days: int) -> float:
 
 def load(home: Path) -> float:
     """Build the panel for a training on all tickers; return the seconds that it took."""
-    from forecaster.forecasting.training_panel import training_panel
+    from forecaster.forecasting.data_set import training_panel
     from forecaster.settings import TrainSettings
 
     began = time.perf_counter()

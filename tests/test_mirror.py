@@ -56,8 +56,6 @@ COVERED_BY: dict[str, str] = {
     "cli/fetch": "cli/test_commands.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
-    "data/exchanges": "data/test_sessions.py",
-    "data/market_means": "data/test_panel.py",
     "data/sources/cells": "data/sources/test_files.py",
     "data/sources/file_reading": "data/sources/test_files.py",
     "data/sources/file_table": "data/sources/test_files.py",

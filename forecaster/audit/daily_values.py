@@ -18,12 +18,12 @@ import pandas as pd
 from forecaster import clock
 from forecaster.audit.alterations import after_day, as_date, up_to
 from forecaster.audit.comparison import Stages, Values
+from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS
 from forecaster.data.history import BAR_COLUMNS, History
 from forecaster.data.ingest import admit, store_news
 from forecaster.data.loading import as_table, load_histories
-from forecaster.data.market_means import MARKET_COLUMNS
 from forecaster.data.panel import Panel, compute_features, feature_names
-from forecaster.data.sessions import CALENDAR_INPUTS, next_session, timezone_of
+from forecaster.data.sessions import next_session, timezone_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive

@@ -17,15 +17,17 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.data.calendar_gaps import (
+from forecaster.data.columns import log_total_return
+from forecaster.data.history import PRICE_COLUMNS, History
+from forecaster.data.sessions import (
     MAX_MISSED_SESSIONS,
+    count_sessions,
     describe_gaps,
     describe_off_calendar,
     gaps,
+    last_final_session,
+    missed_sessions,
 )
-from forecaster.data.history import PRICE_COLUMNS, History
-from forecaster.data.returns import log_total_return
-from forecaster.data.sessions import count_sessions, last_final_session, missed_sessions
 
 Severity = Literal["error", "warning"]
 Daily = NDArray[np.float64]

@@ -1,69 +1,23 @@
 """Every number that a model reads, in one list.
 
-A panel stores a few columns per row: a ticker's own, the exchange's schedule and the market's
-means. FEATURES are computed from these when a model needs them, and stored nowhere. The linear
-base reads all of them, a network those of NETWORK_FEATURES. All are causal: row t reads rows up
-to t of its own segment, and the exchange's calendar of the next session.
+FEATURES are computed from a panel's columns when a model needs them, and stored nowhere. The
+linear base reads all of them, a network those of NETWORK_FEATURES. All are causal: row t reads
+rows up to t of its own segment, and the exchange's calendar of the next session.
 
 Shape letters: D days of one segment of a series.
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import numpy as np
-import pandas as pd
 
-from forecaster.data import returns
-from forecaster.data.history import History
-from forecaster.data.market_means import MARKET_COLUMNS, Columns
-from forecaster.data.sessions import CALENDAR_INPUTS
+from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS, TRAILING_DAYS, Columns
 
-WEEK, MONTH, QUARTER, YEAR = 5, 22, 66, 250  # in sessions
-TRAILING_DAYS: Final = MONTH  # the longest of HAR's three horizons
+WEEK, MONTH, QUARTER, YEAR = 5, TRAILING_DAYS, 66, 250  # in sessions
 ECHO_DAYS: Final = (91, 182, 273, 364)  # calendar days
 ECHO_AROUND: Final = 2  # sessions to either side; earnings reports move by a day or two
 _GARMAN_KLASS: Final = 2.0 * np.log(2.0) - 1.0
-
-
-def trailing_mean(values: np.ndarray, days: int) -> np.ndarray:
-    """Average each day with the `days - 1` before it, skipping missing days.
-
-    Args:
-        values: (D,) oldest first, NaN where missing.
-        days: length of the trailing window; fewer days count at the start.
-
-    Returns:
-        (D,) means; NaN only where every day of the window is missing.
-    """
-    return pd.Series(values).rolling(days, min_periods=1).mean().to_numpy()
-
-
-def own_columns(history: History) -> dict[str, np.ndarray]:
-    """Compute the columns that a segment's own bars give, each (D,).
-
-    Logs of ratios, so free of currency and basis, except `log_volume`, the log of close x
-    volume in the listing's currency. A value that does not exist (the first day's return, the
-    range of a day without one) is NaN.
-    """
-    bars = history.bars
-    price = {name: bars[name].to_numpy(np.float64) for name in bars.columns if name != "session"}
-    total = returns.log_total_return(
-        price["close"], price["dividend"], price["split"], history.listing.basis
-    )
-    log_range = returns.log_range(price["high"], price["low"])
-    log_volume = returns.log_dollar_volume(price["close"], price["volume"])
-    return {
-        "log_return": total,
-        "overnight": returns.overnight(total, price["open"], price["close"]),
-        "intraday": returns.intraday(price["open"], price["close"]),
-        "log_range": log_range,
-        "log_volume": log_volume,
-        "range_deviation": log_range - trailing_mean(log_range, MONTH),
-        "volume_deviation": log_volume - trailing_mean(log_volume, MONTH),
-        "range_missing": np.isnan(log_range),
-        "volume_missing": np.isnan(log_volume),
-    }
 
 
 def mean_over(values: np.ndarray, days: int) -> np.ndarray:
@@ -122,67 +76,48 @@ class SegmentRows:
         return lagged(self[name], days)
 
 
-Group = Literal["range", "volume", "return", "calendar", "echo", "market"]
-Scale = Literal["log", "flag", "days", "cycle"]
 Compute = Callable[[SegmentRows], np.ndarray]
 
 
-class Feature(NamedTuple):
-    """A feature: its name, its group, the unit before standardisation, what computes it.
-
-    Features of the group `market` exist where a panel has several tickers.
-    """
-
-    name: str
-    group: Group
-    scale: Scale
-    compute: Compute
+def _column(name: str) -> Compute:
+    return lambda rows: rows[name]
 
 
-def _column(name: str, group: Group, scale: Scale = "log") -> Feature:
-    return Feature(name, group, scale, lambda rows: rows[name])
+def _mean(name: str, days: int) -> Compute:
+    return lambda rows: rows.mean(name, days)
 
 
-def _mean(name: str, source: str, days: int, group: Group) -> Feature:
-    return Feature(name, group, "log", lambda rows: rows.mean(source, days))
+def _lag(name: str, days: int) -> Compute:
+    return lambda rows: rows.lag(name, days)
 
 
-def _lag(name: str, source: str, days: int, group: Group, scale: Scale = "log") -> Feature:
-    return Feature(name, group, scale, lambda rows: rows.lag(source, days))
+def _fall(name: str) -> Compute:
+    return lambda rows: np.minimum(rows[name], 0.0)
 
 
-def _less_month(name: str, group: Group, column: str, compute: Compute) -> Feature:
-    return Feature(name, group, "log", lambda rows: compute(rows) - rows.mean(column, MONTH))
+def _less_month(column: str, compute: Compute) -> Compute:
+    return lambda rows: compute(rows) - rows.mean(column, MONTH)
 
 
-def _deviations(group: Literal["range", "volume"]) -> list[Feature]:
+def _deviations(quantity: str) -> dict[str, Compute]:
     """List today, lags, week, quarter and year of a log quantity, less its trailing month."""
-    column = f"log_{group}"
-
-    def lag(days: int) -> Feature:
-        return _less_month(f"{group}_lag{days}", group, column, lambda r: r.lag(column, days))
-
-    def mean(name: str, days: int) -> Feature:
-        return _less_month(f"{group}_{name}", group, column, lambda r: r.mean(column, days))
-
-    return [
-        _less_month(f"{group}_today", group, column, lambda rows: rows[column]),
-        *(lag(days) for days in range(1, WEEK)),
-        mean("week", WEEK),
-        mean("quarter", QUARTER),
-        mean("year", YEAR),
-    ]
+    column = f"log_{quantity}"
+    found = {"today": _column(column)}
+    found |= {f"lag{days}": _lag(column, days) for days in range(1, WEEK)}
+    found |= {"week": _mean(column, WEEK), "quarter": _mean(column, QUARTER)}
+    found |= {"year": _mean(column, YEAR)}
+    return {f"{quantity}_{name}": _less_month(column, compute) for name, compute in found.items()}
 
 
-def _signed_and_absolute(name: str) -> list[Feature]:
+def _signed_and_absolute(name: str) -> dict[str, Compute]:
     """List a part of the return and its absolute value, with trailing means."""
-    return [
-        _column(name, "return"),
-        _mean(f"{name}_week", name, WEEK, "return"),
-        Feature(f"abs_{name}", "return", "log", lambda rows: np.abs(rows[name])),
-        _mean(f"abs_{name}_week", f"abs_{name}", WEEK, "return"),
-        _mean(f"abs_{name}_month", f"abs_{name}", MONTH, "return"),
-    ]
+    return {
+        name: _column(name),
+        f"{name}_week": _mean(name, WEEK),
+        f"abs_{name}": lambda rows: np.abs(rows[name]),
+        f"abs_{name}_week": _mean(f"abs_{name}", WEEK),
+        f"abs_{name}_month": _mean(f"abs_{name}", MONTH),
+    }
 
 
 def _garman_klass(rows: SegmentRows) -> np.ndarray:
@@ -204,10 +139,6 @@ def _is_quarterly(rows: SegmentRows) -> np.ndarray:
     return found
 
 
-def _quarterly(name: str, flag: str) -> Feature:
-    return Feature(name, "calendar", "flag", lambda rows: rows[flag] * rows["is_quarterly"])
-
-
 def _is_year_end(rows: SegmentRows) -> np.ndarray:
     """Flag a next session from Christmas to New Year."""
     months = rows.next_days.astype("datetime64[M]")
@@ -216,17 +147,17 @@ def _is_year_end(rows: SegmentRows) -> np.ndarray:
     return found
 
 
-def _season(name: str, harmonic: int, function: Callable[[np.ndarray], np.ndarray]) -> Feature:
+def _season(harmonic: int, function: Callable[[np.ndarray], np.ndarray]) -> Compute:
     """Return a harmonic of the year at the next session."""
 
     def compute(rows: SegmentRows) -> np.ndarray:
         day = (rows.next_days - rows.next_days.astype("datetime64[Y]")).astype(np.int64)
         return function(2.0 * np.pi * harmonic * day / 365.25)
 
-    return Feature(f"season_{name}{harmonic}", "calendar", "cycle", compute)
+    return compute
 
 
-def _echoes(quantity: Literal["range", "volume"]) -> list[Feature]:
+def _echoes(quantity: str) -> dict[str, Compute]:
     """List abnormal range or volume so many calendar days before the next session.
 
     Abnormal is the deviation from the mean of the 22 days before. For each distance the
@@ -235,24 +166,19 @@ def _echoes(quantity: Literal["range", "volume"]) -> list[Feature]:
     """
     source, names = f"abnormal_{quantity}", [f"{quantity}_echo{days}" for days in ECHO_DAYS]
 
-    def on_the_day(days: int) -> Feature:
+    def echo(days: int, around: int) -> Compute:
         def compute(rows: SegmentRows) -> np.ndarray:
-            return _picked(rows[source], _rows_before(rows, days), 0)
+            values = rows.mean(source, 2 * around + 1) if around else rows[source]
+            return _picked(values, _rows_before(rows, days), around)
 
-        return Feature(f"{quantity}_echo{days}", "echo", "log", compute)
+        return compute
 
-    def around_the_day(days: int) -> Feature:
-        def compute(rows: SegmentRows) -> np.ndarray:
-            week = rows.mean(source, 2 * ECHO_AROUND + 1)
-            return _picked(week, _rows_before(rows, days), ECHO_AROUND)
-
-        return Feature(f"{quantity}_echo{days}_around", "echo", "log", compute)
-
-    pairs = [(on_the_day(days), around_the_day(days)) for days in ECHO_DAYS]
-    mean = Feature(
-        f"{quantity}_echo", "echo", "log", lambda rows: _mean_known([rows[name] for name in names])
-    )
-    return [*(feature for pair in pairs for feature in pair), mean]
+    found: dict[str, Compute] = {}
+    for name, days in zip(names, ECHO_DAYS, strict=True):
+        found |= {name: echo(days, 0), f"{name}_around": echo(days, ECHO_AROUND)}
+    return found | {
+        f"{quantity}_echo": lambda rows: _mean_known([rows[name] for name in names]),
+    }
 
 
 def _abnormal(column: str) -> Compute:
@@ -280,69 +206,69 @@ def _mean_known(columns: list[np.ndarray]) -> np.ndarray:
     return means
 
 
-def _market_means(name: str) -> list[Feature]:
-    return [
-        _column(name, "market"),
-        _mean(f"{name}_week", name, WEEK, "market"),
-        _mean(f"{name}_month", name, MONTH, "market"),
-    ]
+def _market_means(name: str) -> dict[str, Compute]:
+    return {
+        name: _column(name),
+        f"{name}_week": _mean(name, WEEK),
+        f"{name}_month": _mean(name, MONTH),
+    }
 
 
-_TODAY = ("holiday_gap", "half_day", "month_end", "option_expiry", "holiday_before")
-
-# The order is that of the weights of stored models.
-FEATURES: Final[tuple[Feature, ...]] = (
-    *_deviations("range"),
-    _mean("range_level", "log_range", MONTH, "range"),
-    _column("range_missing", "range", "flag"),
-    _less_month("gk", "range", "log_range", lambda rows: rows["garman_klass"]),
-    _less_month("gk_week", "range", "log_range", lambda rows: rows.mean("garman_klass", WEEK)),
-    _less_month("gk_month", "range", "log_range", lambda rows: rows.mean("garman_klass", MONTH)),
-    *_deviations("volume"),
-    _column("volume_missing", "volume", "flag"),
-    *_signed_and_absolute("log_return"),
-    *_signed_and_absolute("overnight"),
-    *_signed_and_absolute("intraday"),
-    _mean("log_return_month", "log_return", MONTH, "return"),
-    Feature("fall", "return", "log", lambda rows: np.minimum(rows["log_return"], 0.0)),
-    _mean("fall_week", "fall", WEEK, "return"),
-    _mean("fall_month", "fall", MONTH, "return"),
-    *(
-        _column(name, "calendar", "days" if name == "gap_days" else "flag")
-        for name in CALENDAR_INPUTS
-    ),
-    _quarterly("quarter_end", "month_end"),
-    _quarterly("triple_expiry", "option_expiry"),
-    Feature("year_end", "calendar", "flag", _is_year_end),
-    _season("sin", 1, np.sin),
-    _season("cos", 1, np.cos),
-    _season("sin", 2, np.sin),
-    _season("cos", 2, np.cos),
-    *(
-        _lag(f"today_{name}", name, 1, "calendar", "flag")
-        for name in (*_TODAY, "quarter_end", "triple_expiry", "year_end")
-    ),
-    *_echoes("range"),
-    *_echoes("volume"),
-    _column("panel_log_return", "market"),
-    _column("panel_overnight", "market"),
-    _column("panel_intraday", "market"),
-    *_market_means("panel_range_deviation"),
-    *_market_means("panel_volume_deviation"),
-    *_market_means("panel_abs_return"),
-    _lag("panel_range_deviation_lag1", "panel_range_deviation", 1, "market"),
-    _lag("panel_volume_deviation_lag1", "panel_volume_deviation", 1, "market"),
-    Feature("panel_fall", "market", "log", lambda rows: np.minimum(rows["panel_log_return"], 0.0)),
+_TODAY = (
+    *("holiday_gap", "half_day", "month_end", "option_expiry", "holiday_before"),
+    *("quarter_end", "triple_expiry", "year_end"),
 )
 
-# Values that several features share.
-_SHARED: Final[dict[str, Compute]] = {
+# The order, here and in MARKET_FEATURES, is that of the weights of stored models.
+OWN_FEATURES: Final[dict[str, Compute]] = {
+    **_deviations("range"),
+    "range_level": _mean("log_range", MONTH),
+    "range_missing": _column("range_missing"),
+    "gk": _less_month("log_range", _column("garman_klass")),
+    "gk_week": _less_month("log_range", _mean("garman_klass", WEEK)),
+    "gk_month": _less_month("log_range", _mean("garman_klass", MONTH)),
+    **_deviations("volume"),
+    "volume_missing": _column("volume_missing"),
+    **_signed_and_absolute("log_return"),
+    **_signed_and_absolute("overnight"),
+    **_signed_and_absolute("intraday"),
+    "log_return_month": _mean("log_return", MONTH),
+    "fall": _fall("log_return"),
+    "fall_week": _mean("fall", WEEK),
+    "fall_month": _mean("fall", MONTH),
+    **{name: _column(name) for name in CALENDAR_INPUTS},
+    "quarter_end": lambda rows: rows["month_end"] * rows["is_quarterly"],
+    "triple_expiry": lambda rows: rows["option_expiry"] * rows["is_quarterly"],
+    "year_end": _is_year_end,
+    "season_sin1": _season(1, np.sin),
+    "season_cos1": _season(1, np.cos),
+    "season_sin2": _season(2, np.sin),
+    "season_cos2": _season(2, np.cos),
+    **{f"today_{name}": _lag(name, 1) for name in _TODAY},
+    **_echoes("range"),
+    **_echoes("volume"),
+}
+# Of panels with several tickers.
+MARKET_FEATURES: Final[dict[str, Compute]] = {
+    "panel_log_return": _column("panel_log_return"),
+    "panel_overnight": _column("panel_overnight"),
+    "panel_intraday": _column("panel_intraday"),
+    **_market_means("panel_range_deviation"),
+    **_market_means("panel_volume_deviation"),
+    **_market_means("panel_abs_return"),
+    "panel_range_deviation_lag1": _lag("panel_range_deviation", 1),
+    "panel_volume_deviation_lag1": _lag("panel_volume_deviation", 1),
+    "panel_fall": _fall("panel_log_return"),
+}
+FEATURES: Final = OWN_FEATURES | MARKET_FEATURES
+
+# With the values that several features share.
+_COMPUTE: Final[dict[str, Compute]] = FEATURES | {
     "garman_klass": _garman_klass,
     "is_quarterly": _is_quarterly,
     "abnormal_range": _abnormal("log_range"),
     "abnormal_volume": _abnormal("log_volume"),
 }
-_COMPUTE: Final = _SHARED | {feature.name: feature.compute for feature in FEATURES}
 
 # Today, the week and the level; the network's memory covers what lies between. A third of all
 # features, since with more it overfits.

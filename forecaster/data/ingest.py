@@ -9,11 +9,17 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.calendar_gaps import describe_gaps, describe_guess, final_part, new_gaps
 from forecaster.data.history import History, Listing
 from forecaster.data.revisions import Overlap, describe_change, keep_known
 from forecaster.data.screening import check_served, in_order, screen
-from forecaster.data.sessions import last_final_session, sessions_between
+from forecaster.data.sessions import (
+    describe_gaps,
+    describe_guess,
+    final_part,
+    last_final_session,
+    new_gaps,
+    sessions_between,
+)
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import TickerState

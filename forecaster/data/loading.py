@@ -10,13 +10,13 @@ from typing import Final
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.calendar_gaps import describe_guess, describe_off_calendar, final_part
 from forecaster.data.history import (
     BAR_COLUMNS,
     History,
     normalise_ticker,
     normalise_tickers,
 )
+from forecaster.data.sessions import describe_guess, describe_off_calendar, final_part
 from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore

@@ -14,18 +14,19 @@ from typing import Final, Literal
 
 import numpy as np
 
-from forecaster.data.calendar_gaps import segments
-from forecaster.data.features import (
-    FEATURES,
-    NETWORK_FEATURES,
+from forecaster.data.columns import (
+    CALENDAR_INPUTS,
+    MARKET_COLUMNS,
     TRAILING_DAYS,
-    SegmentRows,
+    DailyMeans,
+    market_columns,
     own_columns,
+    scheduled_inputs,
     trailing_mean,
 )
+from forecaster.data.features import FEATURES, NETWORK_FEATURES, OWN_FEATURES, SegmentRows
 from forecaster.data.history import History
-from forecaster.data.market_means import MARKET_COLUMNS, DailyMeans, market_columns
-from forecaster.data.sessions import CALENDAR_INPUTS, scheduled_inputs
+from forecaster.data.sessions import segments
 
 TARGETS = ("return", "range", "volume")
 _QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
@@ -109,8 +110,7 @@ def build_panel(
     """Concatenate histories of unequal length and pair each day with the next session's bar.
 
     Args:
-        histories: at least one, each with at least one bar, oldest first. Read once, so that
-            they need not be in memory together.
+        histories: at least one, each with at least one bar; read once.
         targets: names out of `TARGETS`, in the order of the columns of `y`.
         universe: tickers whose daily means become the market columns; "all" for those of the
             panel where they are several; None for a panel without market columns. Tickers of
@@ -134,7 +134,10 @@ def build_panel(
         rows = _rows(history, own, _offsets(lengths[-1]), targets)
         for name, values in rows.items():
             arrays[name].append(values)
-        for name, values in (own | _scheduled_columns(calendar, rows["days"])).items():
+        # Scheduled inputs are small integers.
+        scheduled = scheduled_inputs(calendar, rows["days"]).T.astype(np.int16)
+        stored = own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True))
+        for name, values in stored.items():
             columns[name].append(values)
         if universe == "all" or ticker in (universe or ()):
             means[calendar].add(own, rows["days"])
@@ -176,12 +179,6 @@ class _GrowingArray:
         return self._values
 
 
-def _scheduled_columns(calendar: str, days: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute `CALENDAR_INPUTS` (D,), all of them small whole numbers."""
-    scheduled = scheduled_inputs(calendar, days).T.astype(np.int16)
-    return dict(zip(CALENDAR_INPUTS, scheduled, strict=True))
-
-
 def _rows(
     history: History, own: dict[str, np.ndarray], offsets: np.ndarray, targets: Sequence[str]
 ) -> dict[str, np.ndarray]:
@@ -189,16 +186,10 @@ def _rows(
     days = history.bars["session"].to_numpy("datetime64[D]")
     outcome_days = np.append(days[1:], np.datetime64("NaT", "D"))
     outcome_days[offsets[1:] - 1] = np.datetime64("NaT")
-    today, level, y = _targets(own, offsets, targets)
     close = history.bars["close"].to_numpy(np.float64)
-    return {
-        "days": days,
-        "outcome_days": outcome_days,
-        "close": close,
-        "today": today,
-        "level": level,
-        "y": y,
-    }
+    today, level, y = _targets(own, offsets, targets)
+    known = {"days": days, "outcome_days": outcome_days, "close": close}
+    return known | {"today": today, "level": level, "y": y}
 
 
 def _targets(
@@ -230,8 +221,7 @@ def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
 
 def feature_names(panel: Panel) -> tuple[str, ...]:
     """List the features that can be computed from this panel: the inputs of the linear base."""
-    market = "panel_log_return" in panel.columns
-    return tuple(feature.name for feature in FEATURES if market or feature.group != "market")
+    return tuple(FEATURES if "panel_log_return" in panel.columns else OWN_FEATURES)
 
 
 def network_feature_names(panel: Panel) -> tuple[str, ...]:
@@ -241,15 +231,7 @@ def network_feature_names(panel: Panel) -> tuple[str, ...]:
 
 
 def features_by_segment(panel: Panel, names: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Compute features segment by segment.
-
-    Args:
-        panel: with or without market columns.
-        names: of features, from `feature_names`.
-
-    Yields:
-        The rows of a segment and their features (D, C), float64, NaN where missing.
-    """
+    """Yield each segment's rows and their features (D, C), float64, NaN where missing."""
     for start, stop in pairwise(panel.offsets.tolist()):
         rows = slice(start, stop)
         columns = {name: values[rows] for name, values in panel.columns.items()}
@@ -272,11 +254,6 @@ def cut(
 
     An outcome after `last` is not known yet. A segment that loses its beginning warms up again:
     its first 22 rows are not scored, as those of any segment.
-
-    Args:
-        panel: its columns were computed from complete histories, and stay as they are.
-        first: None for the beginning.
-        last: None for the end.
 
     Returns:
         The smaller panel and the numbers (n,) of its rows in the larger.

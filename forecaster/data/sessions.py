@@ -1,31 +1,40 @@
-"""Sessions of an exchange: which comes next, which is final, what is scheduled.
+"""Sessions of an exchange, and a history compared with them.
 
-Calendar names and dates in, dates and arrays out; knows no bars, no clock and no calendar
-library. A session is an exchange-local date from 1900 to 2100.
+Which session comes next, which is final; bars not final, sessions missing, bars off the calendar.
+Repairs nothing; knows no clock, no store and no calendar library. A session is an exchange-local
+date from 1900 to 2100.
 
-Shape letters: D days asked about, S sessions of a calendar, C calendar inputs.
+Shape letters: D days asked about or bars of a history, S sessions of a calendar, G gaps.
 """
 
+import logging
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.trading_calendar import DAY, FIRST, LAST, Days, trading_calendar
+from forecaster.data.history import History
+from forecaster.data.trading_calendar import (
+    ALWAYS_OPEN,
+    DAY,
+    FIRST,
+    LAST,
+    WEEKDAYS,
+    Days,
+    trading_calendar,
+)
 from forecaster.errors import DataError
 
+# How long after the close a source needs to correct itself.
 SETTLE: Final = timedelta(minutes=60)
-CALENDAR_INPUTS: Final = (
-    *("next_mon", "next_tue", "next_wed", "next_thu", "next_fri"),
-    "gap_days",
-    "holiday_gap",
-    "half_day",
-    "month_end",
-    "option_expiry",
-    "holiday_before",
-)
+# As many sessions as a last bar may lack before a forecast from it is refused (`max_stale`).
+MAX_MISSED_SESSIONS: Final = 5
+
+_log = logging.getLogger(__name__)
 
 
 def next_session(calendar: str, day: date) -> date:
@@ -34,13 +43,8 @@ def next_session(calendar: str, day: date) -> date:
     return _as_date(sessions[np.searchsorted(sessions, _as_day(day), side="right")])
 
 
-def last_final_session(calendar: str, now: datetime, settle: timedelta = SETTLE) -> date:
-    """Return the newest session that had closed and settled at the instant `now`.
-
-    Args:
-        calendar: a name that `calendar_for` returns.
-        now: aware instant.
-        settle: how long after the close the source needs to correct itself.
+def last_final_session(calendar: str, now: datetime) -> date:
+    """Return the newest session that had closed and settled at an aware instant.
 
     Raises:
         ValueError: `now` carries no timezone.
@@ -48,7 +52,7 @@ def last_final_session(calendar: str, now: datetime, settle: timedelta = SETTLE)
     if now.tzinfo is None:
         raise ValueError(f"an instant needs a timezone, got {now.isoformat()}")
     table = trading_calendar(calendar)
-    limit = np.datetime64(int((now - settle).timestamp()), "s")
+    limit = np.datetime64(int((now - SETTLE).timestamp()), "s")
     closed = int(np.searchsorted(table.closes, limit, side="right"))
     if closed == 0:
         raise DataError(f"{calendar}: no session had closed by {now.isoformat()}.")
@@ -61,16 +65,6 @@ def close_of(calendar: str, session: date) -> datetime:
     place = int(np.searchsorted(table.sessions, _as_day(session)))
     seconds = int(table.closes[place].astype("datetime64[s]").astype(np.int64))
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def is_final(
-    calendar: str, session: date, fetched_at: datetime, settle: timedelta = SETTLE
-) -> bool:
-    """Whether a bar fetched at an instant will no longer change.
-
-    A bar on a day that is no session counts as final once a later session is.
-    """
-    return session <= last_final_session(calendar, fetched_at, settle)
 
 
 def sessions_between(calendar: str, first: date, last: date) -> Days:
@@ -98,80 +92,12 @@ def timezone_of(calendar: str) -> str:
     return trading_calendar(calendar).timezone
 
 
-def scheduled_inputs(calendar: str, days: Days) -> NDArray[np.float64]:
-    """Describe the next scheduled session, as it was known at the close of each day.
-
-    Surprise closures are sessions here: on 2001-09-10 the next one was the 11th.
-
-    Args:
-        calendar: a name that `calendar_for` returns.
-        days: (D,) dates, in any order; they need not be sessions.
-
-    Returns:
-        `CALENDAR_INPUTS` (D, C). `next_mon` .. `next_fri`: weekday of the next
-        session, all 0 on a weekend. `gap_days`: days without trading until then.
-        `holiday_gap`: one of these is no ordinary day off. `half_day`: it closes early.
-        `month_end`: it is the last session of its month. `option_expiry`: it is the third
-        Friday, or the session before where that is a holiday. `holiday_before`: a holiday
-        gap follows it.
+def check_days(days: Days) -> None:
+    """Refuse days outside of every calendar.
 
     Raises:
         DataError: a day lies outside 1900..2100.
     """
-    days = days.astype("datetime64[D]")
-    _refuse_outside(days)
-    sessions, described, weekmask = _scheduled(calendar)
-    following = np.searchsorted(sessions, days, side="right")
-    gap_days, holiday_gap = _gaps(days, sessions[following], weekmask)
-    next_inputs = described[following]
-    return np.column_stack([next_inputs[:, :5], gap_days, holiday_gap, next_inputs[:, 5:]])
-
-
-@lru_cache(maxsize=128)
-def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], str]:
-    """Return scheduled sessions (S,) and what is known of each in advance (S, C - 2)."""
-    table = trading_calendar(calendar)
-    sessions = np.union1d(table.sessions, table.surprises)
-    half_day = np.isin(sessions, table.sessions[table.half_days])
-    months = sessions.astype("datetime64[M]")
-    month_end = np.append(months[1:] != months[:-1], True)
-    _, holiday_gap = _gaps(sessions[:-1], sessions[1:], table.weekmask)
-    columns = [
-        _weekdays_one_hot(sessions),
-        half_day,
-        month_end,
-        _is_option_expiry(sessions),
-        np.append(holiday_gap, 0.0),
-    ]
-    return sessions, np.column_stack(columns).astype(np.float64), table.weekmask
-
-
-def _gaps(
-    days: Days, following: Days, weekmask: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Count the days strictly between, and flag those gaps that hold a day of the week's trade."""
-    gap_days = (following - days).astype(np.float64) - 1
-    holidays = np.busday_count(days + DAY, following, weekmask=weekmask)
-    return gap_days, (holidays > 0).astype(np.float64)
-
-
-def _weekdays_one_hot(sessions: Days) -> NDArray[np.bool_]:
-    # The epoch, 1970-01-01, was a Thursday.
-    weekday = (sessions.astype(np.int64) + 3) % 7
-    one_hot: NDArray[np.bool_] = weekday[:, None] == np.arange(5)
-    return one_hot
-
-
-def _is_option_expiry(sessions: Days) -> NDArray[np.bool_]:
-    months = np.unique(sessions.astype("datetime64[M]"))
-    fridays = np.busday_offset(months.astype("datetime64[D]"), 2, roll="forward", weekmask="Fri")
-    expiries = np.searchsorted(sessions, fridays, side="right") - 1
-    flags = np.zeros(len(sessions), dtype=np.bool_)
-    flags[expiries[expiries >= 0]] = True
-    return flags
-
-
-def _refuse_outside(days: Days) -> None:
     outside = ~((days >= FIRST) & (days < LAST - 31 * DAY))
     if outside.any():
         raise DataError(
@@ -182,10 +108,103 @@ def _refuse_outside(days: Days) -> None:
 
 def _as_day(day: date) -> np.datetime64:
     days = np.array([day], dtype="datetime64[D]")
-    _refuse_outside(days)
+    check_days(days)
     found: np.datetime64 = days[0]
     return found
 
 
 def _as_date(day: np.datetime64) -> date:
     return date.fromisoformat(str(day))
+
+
+def final_part(history: History, now: datetime) -> History:
+    """Remove the bars whose session had not closed and settled at an instant, and log how many.
+
+    Raises:
+        DataError: a bar lies in the future.
+    """
+    ticker, bars = history.listing.ticker, history.bars
+    if bars.empty:
+        return history
+    newest = bars["session"].iloc[-1].date()
+    if newest > (now + timedelta(days=1)).date():
+        raise DataError(
+            f"{ticker}: a bar of {newest} lies in the future (today is {now.date()}). "
+            "Correct its date, or the clock of this machine."
+        )
+    last = pd.Timestamp(last_final_session(history.listing.calendar, now))
+    unfinished = int((bars["session"] > last).sum())
+    if unfinished:
+        _log.info("%s: %d unfinished bar left out", ticker, unfinished)
+        bars = bars[bars["session"] <= last]
+    return replace(history, bars=bars.reset_index(drop=True))
+
+
+def gaps(history: History) -> NDArray[np.intp]:
+    """Find the bars (G,) before which more than `MAX_MISSED_SESSIONS` in a row have none."""
+    return np.flatnonzero(_missed(history) > MAX_MISSED_SESSIONS) + 1
+
+
+def new_gaps(before: History | None, now: History) -> NDArray[np.intp]:
+    """Find the gaps (G,) that were not there before bars were added."""
+    found, days = gaps(now), _days(now)
+    if before is None:
+        return found
+    known = _days(before)
+    there = {(known[row - 1], known[row]) for row in gaps(before)}
+    return np.array([row for row in found if (days[row - 1], days[row]) not in there], np.intp)
+
+
+def segments(history: History) -> list[History]:
+    """Split a history at its gaps, oldest segment first."""
+    cuts = [0, *gaps(history).tolist(), len(history.bars)]
+    return [replace(history, bars=history.bars.iloc[begin:end]) for begin, end in pairwise(cuts)]
+
+
+def describe_gaps(history: History, after: NDArray[np.intp]) -> str:
+    """Describe in a sentence the gaps before some bars, (G,) of those that `gaps` returns."""
+    ticker, calendar = history.listing.ticker, history.listing.calendar
+    longest = int(after[np.argmax(_missed(history)[after - 1])])
+    last, following = _days(history)[longest - 1 : longest + 1]
+    missing = sessions_between(calendar, _as_date(last + 1), _as_date(following - 1))
+    what = f"no bars from {missing[0]} to {missing[-1]} ({len(missing):,} sessions of {calendar})"
+    if len(after) > 1:
+        what = f"{len(after)} gaps, the longest: {what}"
+    return (
+        f"{ticker}: {what}; the series is split into segments there, and each is trained on and "
+        "forecast by itself. Import the missing bars if they exist."
+    )
+
+
+def describe_guess(history: History) -> str:
+    """Describe in a sentence that no calendar is known; empty where one is."""
+    if history.listing.calendar != WEEKDAYS:
+        return ""
+    return (
+        f"{history.listing.ticker}: no calendar is known for its exchange; every weekday counts as "
+        "a session, holidays too."
+    )
+
+
+def describe_off_calendar(history: History) -> str:
+    """Describe in a sentence how many bars are on days without a session; empty if none is."""
+    ticker, calendar = history.listing.ticker, history.listing.calendar
+    days = _days(history)
+    found = days[~np.isin(days, sessions_between(calendar, _as_date(days[0]), _as_date(days[-1])))]
+    if len(found) == 0:
+        return ""
+    on_weekends = not np.is_busday(found).all()
+    better = ALWAYS_OPEN if on_weekends else "XLON"
+    return (
+        f"{ticker}: {len(found):,} of {len(days):,} bars are on no session of {calendar} "
+        f"(first {found[0]}). If it trades by another calendar, set that, such as {better}: "
+        "--calendar NAME, or a column calendar."
+    )
+
+
+def _days(history: History) -> Days:
+    return history.bars["session"].to_numpy("datetime64[D]")
+
+
+def _missed(history: History) -> NDArray[np.int64]:
+    return missed_sessions(history.listing.calendar, _days(history))

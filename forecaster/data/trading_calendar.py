@@ -1,13 +1,15 @@
-"""Trading calendars: every session of an exchange from 1900 to 2100, as cached arrays.
+"""Trading calendars: which one a ticker follows, and every session from 1900 to 2100.
 
 The only module that uses exchange_calendars. Where it has no answer (before its records
-begin, after they end, no calendar at all) every weekday is a session.
+begin, after they end, no calendar at all) every weekday is a session. Calendars are identified by
+market identifier code (MIC) as exchange_calendars spells it.
 
 Shape letters: S sessions of a calendar.
 """
 
+import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -15,13 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.data.exchanges import (
-    ALWAYS_OPEN,
-    SURPRISE_CLOSURES,
-    SURPRISING_ADHOC_HOLIDAYS,
-    WEEKDAYS,
-    WEEKDAYS_AROUND_THE_CLOCK,
-)
 from forecaster.errors import UsageError
 
 Days = NDArray[np.datetime64]
@@ -30,8 +25,136 @@ FIRST: Final = np.datetime64("1900-01-01", "D")
 # Fixed, so that an answer never depends on the day on which it was asked.
 LAST: Final = np.datetime64("2100-12-31", "D")
 DAY: Final = np.timedelta64(1, "D")
-_MONDAY_TO_FRIDAY: Final = "1111100"
 _MIDNIGHT: Final = timedelta(hours=23, minutes=59)
+
+ALWAYS_OPEN: Final = "24/7"
+WEEKDAYS_AROUND_THE_CLOCK: Final = "24/5"
+# Our own name for an exchange of which no calendar is known.
+WEEKDAYS: Final = "weekdays"
+DEFAULT: Final = "XNYS"
+# Days of the week with a session, and the close after midnight UTC.
+_EVERY_WEEK: Final = {
+    ALWAYS_OPEN: ("1111111", timedelta(days=1)),
+    WEEKDAYS_AROUND_THE_CLOCK: ("1111100", timedelta(days=1)),
+    WEEKDAYS: ("1111100", _MIDNIGHT),
+}
+
+# Yahoo's suffixes, from yfinance's table of MICs, and the time zones of indices, by calendar. A
+# second market of a country follows the first (XNSE -> XBOM, XSHE -> XSHG). Athens (AT), Bucharest
+# (RO) and Tel Aviv (TA) are left out: exchange_calendars 4.13 cannot build them on pandas 3.
+_EXCHANGES: Final = {
+    "BVMF": ("SA", "America/Sao_Paulo"),
+    "XAMS": ("AS", "Europe/Amsterdam"),
+    "XASX": ("AX XA", "Australia/Melbourne Australia/Sydney"),
+    "XBKK": ("BK", "Asia/Bangkok"),
+    "XBOG": ("CL", "America/Bogota"),
+    "XBOM": ("BO NS", "Asia/Calcutta Asia/Kolkata"),
+    "XBRU": ("BR", "Europe/Brussels"),
+    "XBUD": ("BD", "Europe/Budapest"),
+    "XBUE": ("BA", "America/Argentina/Buenos_Aires America/Buenos_Aires"),
+    "XCSE": ("CO", "Europe/Copenhagen"),
+    "XDUB": ("IR", "Europe/Dublin"),
+    "XDUS": ("DU", ""),
+    "XETR": ("DE", "Europe/Berlin"),
+    "XFRA": ("BE BM F HA MU", ""),
+    "XHAM": ("HM", ""),
+    "XHEL": ("HE", "Europe/Helsinki"),
+    "XHKG": ("HK", "Asia/Hong_Kong"),
+    "XICE": ("IC", "Atlantic/Reykjavik"),
+    "XIDX": ("JK", "Asia/Jakarta"),
+    "XIST": ("IS", "Europe/Istanbul"),
+    "XJSE": ("JO", "Africa/Johannesburg"),
+    "XKAR": ("", "Asia/Karachi"),
+    "XKLS": ("KL", "Asia/Kuala_Lumpur"),
+    "XKRX": ("KQ KS", "Asia/Seoul"),
+    "XLIM": ("", "America/Lima"),
+    "XLIS": ("LS", "Europe/Lisbon"),
+    "XLIT": ("VS", "Europe/Vilnius"),
+    "XLON": ("AQ IL L XC", "Europe/London"),
+    "XMAD": ("MC", "Europe/Madrid"),
+    "XMEX": ("MX", "America/Mexico_City"),
+    "XMIL": ("MI TI", "Europe/Rome"),
+    "XNYS": ("", "America/Chicago America/New_York"),
+    "XNZE": ("NZ", "Pacific/Auckland"),
+    "XOSL": ("OL", "Europe/Oslo"),
+    "XPAR": ("NX PA", "Europe/Paris"),
+    "XPHS": ("PS", "Asia/Manila"),
+    "XPRA": ("PR", "Europe/Prague"),
+    "XRIS": ("RG", "Europe/Riga"),
+    "XSAU": ("SR", "Asia/Riyadh"),
+    "XSES": ("SI", "Asia/Singapore"),
+    "XSGO": ("SN", "America/Santiago"),
+    "XSHG": ("SS SZ", "Asia/Shanghai"),
+    "XSTO": ("ST", "Europe/Stockholm"),
+    "XSTU": ("SG", ""),
+    "XSWX": ("SW", "Europe/Zurich"),
+    "XTAI": ("TW TWO", "Asia/Taipei"),
+    "XTAL": ("TL", "Europe/Tallinn"),
+    "XTKS": ("T", "Asia/Tokyo"),
+    "XTSE": ("CN NE TO V", "America/Toronto"),
+    "XWAR": ("WA", "Europe/Warsaw"),
+    "XWBO": ("VI", "Europe/Vienna"),
+}
+_BY_SUFFIX: Final = {
+    suffix: calendar
+    for calendar, (suffixes, _) in _EXCHANGES.items()
+    for suffix in suffixes.split()
+}
+_BY_TIMEZONE: Final = {
+    zone: calendar for calendar, (_, zones) in _EXCHANGES.items() for zone in zones.split()
+}
+# BRK.B, a spelling that files use: a class of a US share, not an exchange.
+_SHARE_CLASSES: Final = frozenset({"A", "B", "C", "U", "WS"})
+# BTC-USD is a coin, BRK-B a share: only a currency after the hyphen makes a pair.
+_CRYPTO_PAIR: Final = re.compile(
+    r"[A-Z0-9]+-(AUD|BRL|BTC|CAD|CHF|CNY|ETH|EUR|GBP|INR|JPY|KRW|TRY|USD|USDC|USDT)"
+)
+
+# Exchanges whose ad hoc holidays, in exchange_calendars, are attacks, storms and funerals.
+# In Asian calendars that list has the lunar holidays, which are known in advance.
+SURPRISING_ADHOC_HOLIDAYS: Final = frozenset({"XNYS", "XTSE"})
+# Storms, snow, and Tokyo's failed trading system, among otherwise planned ad hoc holidays.
+SURPRISE_CLOSURES: Final = {
+    "XDUB": ("2018-03-02",),
+    "XHKG": (
+        *("1992-07-22", "1993-09-17", "1999-09-16", "2001-07-06", "2001-07-25"),
+        *("2008-08-06", "2008-08-22", "2011-09-29", "2013-08-14", "2016-08-02"),
+        *("2016-10-21", "2017-08-23", "2020-10-13", "2021-10-13", "2023-07-17", "2024-09-06"),
+    ),
+    "XTAI": (
+        *("2002-09-06", "2004-08-24", "2004-08-25", "2004-10-25", "2005-07-18", "2005-08-05"),
+        *("2007-09-18", "2008-07-28", "2008-09-29", "2009-08-07", "2012-08-02", "2013-08-21"),
+        *("2014-07-23", "2015-07-10", "2015-09-29", "2016-07-08", "2016-09-27", "2016-09-28"),
+        *("2019-08-09", "2019-09-30", "2023-08-03", "2024-07-24", "2024-07-25"),
+        *("2024-10-02", "2024-10-03"),
+    ),
+    "XTKS": ("2020-10-01",),
+}
+
+
+def calendar_for(ticker: str, exchange_timezone: str = "") -> str:
+    """Return the calendar whose sessions a ticker's bars follow.
+
+    Args:
+        ticker: Yahoo's spelling, upper case: `AAPL`, `VOD.L`, `^N225`, `BTC-USD`, `EURUSD=X`.
+        exchange_timezone: IANA name; read for indices only, which carry no suffix.
+
+    Returns:
+        A name for `trading_calendar`; `weekdays` where no calendar is known, of which the
+        caller must warn.
+    """
+    if ticker.startswith("^"):
+        return _BY_TIMEZONE.get(exchange_timezone or "America/New_York", WEEKDAYS)
+    if ticker.endswith("=X"):
+        return WEEKDAYS_AROUND_THE_CLOCK
+    if ticker.endswith("=F"):
+        return "CMES"
+    if _CRYPTO_PAIR.fullmatch(ticker):
+        return ALWAYS_OPEN
+    _, dot, suffix = ticker.rpartition(".")
+    if not dot or suffix in _SHARE_CLASSES:
+        return DEFAULT
+    return _BY_SUFFIX.get(suffix, WEEKDAYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +175,9 @@ class TradingCalendar:
 @lru_cache(maxsize=128)
 def trading_calendar(calendar: str) -> TradingCalendar:
     """Load a calendar, with weekdays before its records begin and after they end."""
-    if calendar == ALWAYS_OPEN:
-        return _every_week("1111111", timedelta(days=1))
-    if calendar == WEEKDAYS_AROUND_THE_CLOCK:
-        return _every_week(_MONDAY_TO_FRIDAY, timedelta(days=1))
-    if calendar == WEEKDAYS:
-        return _every_week(_MONDAY_TO_FRIDAY, _MIDNIGHT)
-    return _extend(_from_library(calendar))
+    if calendar in _EVERY_WEEK:
+        return _every_week(*_EVERY_WEEK[calendar])
+    return _extend(*_from_library(calendar))
 
 
 def calendar_name(calendar: str) -> str:
@@ -67,7 +186,7 @@ def calendar_name(calendar: str) -> str:
     Raises:
         UsageError: no calendar has this name.
     """
-    if calendar in (ALWAYS_OPEN, WEEKDAYS_AROUND_THE_CLOCK, WEEKDAYS):
+    if calendar in _EVERY_WEEK:
         return calendar
     import exchange_calendars
 
@@ -142,18 +261,18 @@ def _surprises(calendar: str, known: Any, sessions: Days) -> Days:
     return closures[np.is_busday(closures, weekmask=known.weekmask)]
 
 
-def _extend(known: tuple[TradingCalendar, Days]) -> TradingCalendar:
+def _extend(table: TradingCalendar, bounds: Days) -> TradingCalendar:
     """Add plain weeks before and after the days that a calendar has records of."""
-    table, (start, end) = known
     plain = _every_week(table.weekmask, _MIDNIGHT)
-    before, after = plain.sessions < start, plain.sessions > end
-    return TradingCalendar(
-        sessions=np.concatenate([plain.sessions[before], table.sessions, plain.sessions[after]]),
-        closes=np.concatenate([plain.closes[before], table.closes, plain.closes[after]]),
-        half_days=np.concatenate(
-            [plain.half_days[before], table.half_days, plain.half_days[after]]
-        ),
-        surprises=table.surprises,
-        weekmask=table.weekmask,
-        timezone=table.timezone,
+    before, after = plain.sessions < bounds[0], plain.sessions > bounds[1]
+
+    def joined(name: str) -> np.ndarray:
+        own = getattr(plain, name)
+        return np.concatenate([own[before], getattr(table, name), own[after]])
+
+    return replace(
+        table,
+        sessions=joined("sessions"),
+        closes=joined("closes"),
+        half_days=joined("half_days"),
     )

@@ -1,4 +1,4 @@
-"""The data set of one training: a panel, its split in time, its scales, its segments.
+"""The data set of one training: its panel, split in time, scales and segments.
 
 Histories and settings in, arrays and callables for the trainer out; trains nothing.
 
@@ -6,15 +6,20 @@ Shape letters: N rows of the panel, F inputs, K targets, R raw outputs, S series
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from forecaster.data.features import TRAILING_DAYS
-from forecaster.data.panel import Panel
+from forecaster.data.columns import TRAILING_DAYS
+from forecaster.data.history import Fingerprint, History
+from forecaster.data.loading import iter_histories
+from forecaster.data.panel import Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import (
     PackedSequences,
@@ -45,6 +50,67 @@ _NEEDED = {
     "range": "a high above the low",
     "volume": "a volume above 0",
 }
+
+
+def training_panel(
+    bars: pd.DataFrame | None,
+    home: Path,
+    tickers: Sequence[str],
+    as_of: date | None,
+    settings: TrainSettings,
+) -> tuple[Panel, str, tuple[str, ...]]:
+    """Build the panel for a training, reading histories once; see `iter_histories`.
+
+    Returns:
+        The panel, the hash of its bars, and the tickers left out as too short.
+
+    Raises:
+        DataError: a bar cannot be, or no ticker is long enough.
+        UnknownNameError: a ticker is not there, or nothing is.
+        UsageError: `as_of` lies in the future, or a ticker is malformed.
+    """
+    digest, skipped = Fingerprint(), list[str]()
+    found = long_enough(iter_histories(bars, home, tickers, as_of), settings, skipped)
+    panel = build_panel(digest.watch(found), settings.target, universe="all")
+    return panel, digest.text, tuple(skipped)
+
+
+def long_enough(
+    histories: Iterable[History], settings: TrainSettings, skipped: list[str] | None = None
+) -> Iterator[History]:
+    """Yield the histories that are long enough for one scored window; warn of the others.
+
+    Args:
+        histories: read once.
+        settings: the lookback.
+        skipped: receives the tickers of the others.
+
+    Raises:
+        DataError: none is long enough.
+    """
+    lookback = settings.lookback if isinstance(settings.lookback, int) else 0
+    needed = max(lookback, TRAILING_DAYS) + 1
+    remedy = "Fetch a longer period" + (" or lower --lookback." if lookback else ".")
+    short: dict[str, int] = {}
+    some = False
+    for history in histories:
+        if len(history.bars) >= needed:
+            some = True
+            yield history
+        else:
+            short[history.listing.ticker] = len(history.bars)
+    if not some:
+        texts = [f"{ticker}: {days} trading days" for ticker, days in short.items()]
+        raise DataError(
+            f"{'; '.join(texts[:3])}; --lookback {settings.lookback} needs at least {needed}. "
+            f"{remedy}"
+        )
+    for ticker, days in short.items():
+        log.warning(
+            "%s: %d trading days, too few for %d; left out. %s", ticker, days, needed, remedy
+        )
+    if skipped is not None:
+        skipped.extend(short)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

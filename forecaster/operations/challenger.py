@@ -23,7 +23,7 @@ from forecaster.errors import (
     OutOfMemoryError,
     TrainingFailedError,
 )
-from forecaster.forecasting.data_set import Dataset, prepare_dataset
+from forecaster.forecasting.data_set import Dataset, prepare_dataset, training_panel
 from forecaster.forecasting.fitted_model import Weights, ensemble_weights, weights_of
 from forecaster.forecasting.fitting import (
     FittedMember,
@@ -36,7 +36,6 @@ from forecaster.forecasting.loading import load_model
 from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
-from forecaster.forecasting.training_panel import training_panel
 from forecaster.operations.checkpoint_file import CheckpointFile, deferred_signals
 from forecaster.registry.champion_history import champion_status
 from forecaster.registry.manifest import Manifest

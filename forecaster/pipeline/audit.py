@@ -15,9 +15,9 @@ from forecaster.audit.comparison import Leak, StageResult
 from forecaster.audit.look_ahead import Subject, compare_all, select_dates, select_histories
 from forecaster.data.loading import load_histories
 from forecaster.errors import LeakError, UsageError
+from forecaster.forecasting.data_set import long_enough
 from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.model_manifest import recipe_of
-from forecaster.forecasting.training_panel import long_enough
 from forecaster.registry.champion import find_version
 from forecaster.registry.versions import list_versions
 from forecaster.settings import Home, TrainSettings, resolve_home

@@ -7,11 +7,11 @@ from os import PathLike
 from pathlib import Path
 
 from forecaster import clock
-from forecaster.data.calendar_gaps import describe_off_calendar
 from forecaster.data.history import Basis, History
 from forecaster.data.ingest import FetchReport, admit, report_of, warn_of_calendar
 from forecaster.data.revisions import Overlap, keep_known
 from forecaster.data.screening import check_served
+from forecaster.data.sessions import describe_off_calendar
 from forecaster.data.sources.cells import DateOrder
 from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.data.store import PriceStore

@@ -9,13 +9,12 @@ from datetime import date
 import pandas as pd
 
 from forecaster import clock
-from forecaster.forecasting.data_set import prepare_dataset
+from forecaster.forecasting.data_set import prepare_dataset, training_panel
 from forecaster.forecasting.fitted_model import weights_of
 from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of
 from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_manifest import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
-from forecaster.forecasting.training_panel import training_panel
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register
 from forecaster.registry.registry_file import check_name, check_registry

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from forecaster.backtesting import benchmarks, fold
-from forecaster.data import features, ingest, loading, market_means, panel
+from forecaster.data import columns, features, ingest, loading, panel
+from forecaster.data.columns import CALENDAR_INPUTS
 from forecaster.data.history import History
 from forecaster.data.scaling import Scaler
-from forecaster.data.sessions import CALENDAR_INPUTS
 from forecaster.evaluation import conformal
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting import data_set, fitted_model, fitting, forecast_tables
@@ -78,20 +78,20 @@ def _adjusted_close(history: History, own: Columns) -> Columns:
     adjusted = bars.assign(
         **{name: bars[name] * later for name in ("open", "high", "low", "close")}
     )
-    return features.own_columns(replace(history, bars=adjusted))
+    return columns.own_columns(replace(history, bars=adjusted))
 
 
 def centred_mean(patch: pytest.MonkeyPatch) -> None:
     def mean(values: np.ndarray, days: int) -> np.ndarray:
         return pd.Series(values).rolling(days, min_periods=1, center=True).mean().to_numpy()
 
-    patch.setattr(features, "trailing_mean", mean)
+    patch.setattr(columns, "trailing_mean", mean)
 
 
 def market_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
-    real = market_means.DailyMeans.at
+    real = columns.DailyMeans.at
     patch.setattr(
-        market_means.DailyMeans, "at", lambda self, days: real(self, np.append(days[1:], days[-1]))
+        columns.DailyMeans, "at", lambda self, days: real(self, np.append(days[1:], days[-1]))
     )
 
 

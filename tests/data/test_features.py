@@ -8,16 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster.data import panel as panel_module
-from forecaster.data.features import (
-    ECHO_DAYS,
-    FEATURES,
-    NETWORK_FEATURES,
-    TRAILING_DAYS,
-    lagged,
-    mean_over,
-    own_columns,
-    trailing_mean,
-)
+from forecaster.data.columns import CALENDAR_INPUTS, own_columns
+from forecaster.data.features import ECHO_DAYS, FEATURES, NETWORK_FEATURES, lagged, mean_over
 from forecaster.data.history import History
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import (
@@ -27,7 +19,6 @@ from forecaster.data.panel import (
     feature_names,
     network_feature_names,
 )
-from tests.data.histories import drawn, history, with_bars
 from tests.synthetic import ragged_bars
 
 TARGETS = ("return", "range", "volume")
@@ -185,87 +176,26 @@ def test_every_column_of_a_panel_is_read_by_a_feature(
     assert not np.array_equal(compute_features(panel, NAMES), INPUTS, equal_nan=True)
 
 
-def test_every_feature_is_listed_once_and_the_networks_are_among_them() -> None:
-    names = [feature.name for feature in FEATURES]
-    assert len(names) == len(set(names)) and tuple(names) == NAMES
-    assert set(NETWORK_FEATURES) <= set(names)
+def test_every_feature_is_listed_and_the_networks_are_among_them() -> None:
+    assert tuple(FEATURES) == NAMES
+    assert set(NETWORK_FEATURES) <= set(NAMES)
+
+
+FLAGS = (
+    *("range_missing", "volume_missing"),
+    *(name for name in CALENDAR_INPUTS if name != "gap_days"),
+    *("quarter_end", "triple_expiry", "year_end"),
+    *(name for name in NAMES if name.startswith("today_")),
+)
+CYCLES = ("season_sin1", "season_cos1", "season_sin2", "season_cos2")
 
 
 def test_flags_are_zero_or_one_and_days_are_counted() -> None:
-    for number, feature in enumerate(FEATURES):
+    for number, name in enumerate(NAMES):
         values = INPUTS[:, number][np.isfinite(INPUTS[:, number])]
-        if feature.scale == "flag":
-            assert set(values) <= {0.0, 1.0}, feature.name
-        if feature.scale == "days":
-            assert (values == values.round()).all() and values.max() > 1, feature.name
-        if feature.scale == "cycle":
-            assert np.abs(values).max() <= 1.0, feature.name
-
-
-def test_trailing_mean_by_hand():
-    """Three days: 1, (1+2)/2, (1+2+6)/3, (2+6+4)/3."""
-    found = trailing_mean(np.array([1.0, 2.0, 6.0, 4.0]), 3)
-    assert found == pytest.approx([1.0, 1.5, 3.0, 4.0])
-
-
-def test_trailing_mean_skips_missing_days():
-    """A missing day counts nowhere: nothing, 1, 1, 3, and nothing again."""
-    nan = np.nan
-    found = trailing_mean(np.array([nan, 1.0, nan, 3.0, nan, nan]), 2)
-    np.testing.assert_array_equal(found, [nan, 1.0, 1.0, 3.0, 3.0, nan])
-
-
-def test_features_by_hand():
-    """Three days: a return of 10 %, half of it overnight; then 2 paid on a share."""
-    features = own_columns(
-        history(
-            open=[100.0, 105.0, 110.0],
-            high=[100.0 * np.e, 120.0, 130.0],
-            low=[100.0, 120.0, 130.0 / np.exp(np.exp(2.0))],
-            close=[100.0, 110.0, 108.0],
-            volume=[1.0, 0.0, 100.0],
-            dividend=[0.0, 0.0, 2.0],
-        )
-    )
-    expected = {
-        "log_return": [np.nan, np.log(1.1), np.log(110 / 110)],
-        "overnight": [np.nan, np.log(105 / 100), np.log(110 / 108)],
-        "intraday": [0.0, np.log(110 / 105), np.log(108 / 110)],
-        "log_range": [0.0, np.nan, 2.0],
-        "log_volume": [np.log(100.0), np.nan, np.log(10800.0)],
-        "range_deviation": [0.0, np.nan, 1.0],
-        "volume_deviation": [0.0, np.nan, np.log(108.0) / 2],
-        "range_missing": [0.0, 1.0, 0.0],
-        "volume_missing": [0.0, 1.0, 0.0],
-    }
-    assert list(expected) == list(features)
-    for name, values in expected.items():
-        np.testing.assert_allclose(features[name], values, atol=1e-14, err_msg=name)
-
-
-def test_the_basis_of_the_listing_decides_what_a_split_does():
-    """One share of 100 becomes two of 55: +10 % as traded, -45 % if adjusted already."""
-    bars = {"close": [100.0, 55.0], "split": [1.0, 2.0]}
-    traded = own_columns(history(basis="as-traded", **bars))
-    adjusted = own_columns(history(basis="split-adjusted", **bars))
-    assert traded["log_return"][1] == pytest.approx(np.log(1.1))
-    assert adjusted["log_return"][1] == pytest.approx(np.log(0.55))
-
-
-def test_deviations_look_back_22_days():
-    """Ranges of 0, then 22 days of 1: on the 22nd of these the 0 is outside the mean."""
-    log_range = np.ones(TRAILING_DAYS + 1)
-    log_range[0] = 0.0
-    found = own_columns(history(high=np.exp(np.exp(log_range))))["range_deviation"]
-    assert TRAILING_DAYS == 22
-    assert found[TRAILING_DAYS - 1] == pytest.approx(1 / 22)
-    assert found[TRAILING_DAYS] == pytest.approx(0.0, abs=1e-15)
-
-
-@pytest.mark.parametrize("day", [1, 22, 40, 59])
-def test_a_day_reads_no_later_bar(day):
-    """Rows up to a day are equal, bit for bit, whatever comes after it."""
-    whole = drawn("AAPL", 60, seed=1, basis="as-traded")
-    before = own_columns(with_bars(whole, whole.bars[:day]))
-    for name, values in own_columns(whole).items():
-        np.testing.assert_array_equal(before[name], values[:day])
+        if name in FLAGS:
+            assert set(values) <= {0.0, 1.0}, name
+        if name == "gap_days":
+            assert (values == values.round()).all() and values.max() > 1, name
+        if name in CYCLES:
+            assert np.abs(values).max() <= 1.0, name

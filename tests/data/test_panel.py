@@ -6,12 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.data.features import TRAILING_DAYS, own_columns
+from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS, TRAILING_DAYS, own_columns
 from forecaster.data.loading import load_histories
-from forecaster.data.market_means import MARKET_COLUMNS
 from forecaster.data.panel import TARGETS, Panel, build_panel
 from forecaster.data.panel import cut as cut_panel
-from forecaster.data.sessions import CALENDAR_INPUTS
 from tests.data.histories import drawn, history, with_bars
 from tests.synthetic import ragged_bars
 

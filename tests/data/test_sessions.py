@@ -1,23 +1,28 @@
+"""Sessions as they were and as they were scheduled; gaps found, described and cut."""
+
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
 
-from forecaster.data import exchanges
-from forecaster.data.exchanges import calendar_for
+from forecaster.data import trading_calendar as calendars
 from forecaster.data.sessions import (
-    CALENDAR_INPUTS,
+    MAX_MISSED_SESSIONS,
     close_of,
     count_sessions,
-    is_final,
+    describe_gaps,
+    describe_off_calendar,
+    gaps,
     last_final_session,
     next_session,
-    scheduled_inputs,
+    segments,
     sessions_between,
     timezone_of,
 )
-from forecaster.data.trading_calendar import trading_calendar
-from forecaster.errors import DataError, UsageError
+from forecaster.data.trading_calendar import calendar_for, trading_calendar
+from forecaster.errors import UsageError
+from tests.data.histories import history, with_bars
 
 TICKERS = [
     ("AAPL", "", "XNYS", "no suffix is New York"),
@@ -53,7 +58,7 @@ def test_a_ticker_names_its_calendar(ticker, zone, calendar, why):
 
 @pytest.mark.slow  # 8 s: fifty calendars
 def test_every_calendar_of_the_tables_can_be_built():
-    names = {*exchanges._BY_SUFFIX.values(), *exchanges._INDEX_BY_TIMEZONE.values()}
+    names = {*calendars._BY_SUFFIX.values(), *calendars._BY_TIMEZONE.values()}
     for name in sorted(names | {"CMES", "24/5", "24/7", "weekdays"}):
         assert len(sessions_between(name, date(2024, 1, 1), date(2024, 12, 31))) > 230, name
 
@@ -125,17 +130,10 @@ def test_a_naive_instant_is_refused():
         last_final_session("XNYS", datetime(2026, 3, 7))
 
 
-def test_a_bar_is_final_when_its_session_had_settled():
-    fetched = datetime(2026, 3, 6, 22, 0, tzinfo=UTC)
-    assert is_final("XNYS", date(2026, 3, 6), fetched)
-    assert not is_final("XNYS", date(2026, 3, 6), fetched, settle=timedelta(hours=2))
-    assert not is_final("XNYS", date(2026, 3, 9), fetched)
-
-
-def test_a_bar_on_no_session_is_final_once_a_later_session_is():
-    saturday = date(2026, 3, 7)
-    assert not is_final("XNYS", saturday, datetime(2026, 3, 8, 23, 0, tzinfo=UTC))
-    assert is_final("XNYS", saturday, datetime(2026, 3, 9, 21, 0, tzinfo=UTC))
+def test_a_weekend_has_no_later_final_session():
+    friday, monday = date(2026, 3, 6), date(2026, 3, 9)
+    assert last_final_session("XNYS", datetime(2026, 3, 8, 23, 0, tzinfo=UTC)) == friday
+    assert last_final_session("XNYS", datetime(2026, 3, 9, 21, 0, tzinfo=UTC)) == monday
 
 
 def test_sessions_between_includes_both_ends():
@@ -161,78 +159,6 @@ def test_sessions_given_out_are_a_copy():
     assert sessions_between("XNYS", date(2024, 1, 2), date(2024, 1, 5))[0].item().year == 2024
 
 
-def _inputs(calendar: str, *days: str) -> list[dict[str, float]]:
-    values = scheduled_inputs(calendar, np.array(days, dtype="datetime64[D]"))
-    assert values.shape == (len(days), len(CALENDAR_INPUTS))
-    return [dict(zip(CALENDAR_INPUTS, row, strict=True)) for row in values.tolist()]
-
-
-# day, weekday of the next session, gap days, and the flags that are set
-SCHEDULE = [
-    ("XNYS", "2024-06-10", "tue", 0, set(), "an ordinary Monday"),
-    ("XNYS", "2024-06-07", "mon", 2, set(), "a weekend is no holiday gap"),
-    ("XNYS", "2024-03-27", "thu", 0, {"month_end", "holiday_before"}, "before Good Friday"),
-    ("XNYS", "2024-03-28", "mon", 3, {"holiday_gap"}, "over Good Friday and Easter"),
-    ("XNYS", "2023-06-30", "mon", 2, {"half_day", "holiday_before"}, "July 3rd closes early"),
-    ("XNYS", "2023-07-03", "wed", 1, {"holiday_gap"}, "over the Fourth, a Tuesday"),
-    ("XNYS", "2026-11-24", "wed", 0, {"holiday_before"}, "Thanksgiving follows the next"),
-    ("XNYS", "2026-11-25", "fri", 1, {"holiday_gap", "half_day"}, "over Thanksgiving"),
-    ("XNYS", "2024-12-30", "tue", 0, {"month_end", "holiday_before"}, "year end"),
-    ("XNYS", "2024-05-30", "fri", 0, {"month_end"}, "a month ends on a Friday"),
-    ("XNYS", "2024-06-20", "fri", 0, {"option_expiry"}, "third Friday"),
-    ("XNYS", "2024-06-13", "fri", 0, set(), "second Friday"),
-    ("XNYS", "2008-03-19", "thu", 0, {"option_expiry", "holiday_before"}, "third is Good Friday"),
-    ("XNYS", "2008-03-20", "mon", 3, {"holiday_gap"}, "no expiry on Good Friday itself"),
-    ("XNYS", "2001-09-10", "tue", 0, set(), "not known of the 11th"),
-    ("XNYS", "2001-09-11", "wed", 0, set(), "a bar on a day that became none"),
-    ("XNYS", "2012-10-26", "mon", 2, set(), "Sandy was not scheduled"),
-    ("XNYS", "2012-10-25", "fri", 0, set(), "nor that it would follow the weekend"),
-    ("XNYS", "1968-12-24", "thu", 1, {"holiday_gap"}, "Christmas, in the crisis' list too"),
-    ("XNYS", "2024-06-08", "mon", 1, set(), "a bar on a Saturday"),
-    ("XNYS", "2024-07-04", "fri", 0, set(), "a bar on a holiday"),
-    ("XTKS", "2020-09-30", "thu", 0, set(), "Tokyo's trading system failed on the day"),
-    ("XTKS", "2024-05-02", "tue", 4, {"holiday_gap"}, "Golden Week is known in advance"),
-    ("XHKG", "2024-09-05", "fri", 0, set(), "typhoon Yagi struck on the day"),
-    ("XHKG", "2024-02-09", "wed", 4, {"holiday_gap"}, "lunar new year is known in advance"),
-    ("XSAU", "2024-06-06", "", 2, set(), "Riyadh: Sunday follows Thursday as always"),
-    ("24/7", "2024-06-14", "", 0, set(), "the next day is a Saturday"),
-    ("24/5", "2024-06-14", "mon", 2, set(), "currencies rest on weekends"),
-]
-
-
-@pytest.mark.parametrize(("calendar", "day", "weekday", "gap", "flags", "why"), SCHEDULE)
-def test_scheduled_inputs(calendar, day, weekday, gap, flags, why):
-    (found,) = _inputs(calendar, day)
-    expected = dict.fromkeys(CALENDAR_INPUTS, 0.0) | {"gap_days": float(gap)}
-    expected |= {f"next_{weekday}": 1.0} if weekday else {}
-    expected |= dict.fromkeys(flags, 1.0)
-    assert found == expected, why
-
-
-def test_scheduled_inputs_do_not_depend_on_the_other_days():
-    days = np.arange("2012-10-20", "2012-11-05", dtype="datetime64[D]")
-    together = scheduled_inputs("XNYS", days)
-    backwards = scheduled_inputs("XNYS", days[::-1])
-    alone = scheduled_inputs("XNYS", days[6:7])
-    np.testing.assert_array_equal(together, backwards[::-1])
-    np.testing.assert_array_equal(together[6:7], alone)
-
-
-def test_scheduled_inputs_take_any_unit_and_no_days_at_all():
-    seconds = np.array(["2024-06-10"], dtype="datetime64[s]")
-    np.testing.assert_array_equal(
-        scheduled_inputs("XNYS", seconds),
-        scheduled_inputs("XNYS", seconds.astype("datetime64[D]")),
-    )
-    assert scheduled_inputs("XNYS", seconds[:0]).shape == (0, len(CALENDAR_INPUTS))
-
-
-@pytest.mark.parametrize("day", ["1899-12-31", "2107-01-03", "NaT"])
-def test_days_that_no_calendar_knows_are_refused(day):
-    with pytest.raises(DataError, match=r"days from 1900 to 2100"):
-        scheduled_inputs("XNYS", np.array([day], dtype="datetime64[D]"))
-
-
 def test_surprises_are_no_sessions_and_sessions_are_in_order():
     for calendar in ("XNYS", "XTSE", "XTKS", "XHKG", "XTAI", "XDUB"):
         table = trading_calendar(calendar)
@@ -254,3 +180,82 @@ def test_surprises_are_no_sessions_and_sessions_are_in_order():
 def test_the_close_of_a_session(calendar, session, close, why):
     expected = datetime.fromisoformat(close).replace(tzinfo=UTC)
     assert close_of(calendar, date.fromisoformat(session)) == expected, why
+
+
+def without(*lost, days=40, **listing):
+    """Forty bars of 2024 less those at the places given."""
+    whole = history(close=np.arange(1.0, days + 1), **listing)
+    return with_bars(whole, whole.bars.drop(index=list(lost)))
+
+
+def on(one, calendar):
+    """The same bars, on another calendar."""
+    return replace(one, listing=replace(one.listing, calendar=calendar))
+
+
+@pytest.mark.parametrize(
+    ("lost", "found"),
+    [
+        ([], []),
+        (range(10, 10 + MAX_MISSED_SESSIONS), []),
+        (range(10, 11 + MAX_MISSED_SESSIONS), [10]),
+        ([*range(10, 20), *range(25, 35)], [10, 15]),
+    ],
+)
+def test_a_gap_is_more_than_five_missed_sessions(lost, found):
+    """Five may be missing, as they may after the last bar of a forecast."""
+    assert gaps(without(*lost)).tolist() == found
+
+
+def test_holidays_and_closures_are_no_gaps():
+    """After 11 September 2001 New York was shut for four sessions, and for a weekend."""
+    assert len(gaps(history(first="2001-08-01", close=np.ones(100)))) == 0
+
+
+def test_the_calendar_counts_the_sessions():
+    """5 to 10 January 2024 are six days of a coin and four of a share."""
+    coin = without(*range(3, 9), calendar="24/7")
+    assert gaps(coin).tolist() == [3]
+    assert len(gaps(on(coin, "weekdays"))) == 0
+
+
+def test_segments_have_all_bars_in_order():
+    parts = segments(without(*range(10, 20), *range(25, 35)))
+    assert [part.bars["close"].tolist() for part in parts] == [
+        [*map(float, range(1, 11))],
+        [*map(float, range(21, 26))],
+        [*map(float, range(36, 41))],
+    ]
+    assert {part.listing.ticker for part in parts} == {"AAPL"}
+
+
+def test_a_gap_is_described_with_its_days():
+    """Bars 11 to 20 of 2024: 2024-01-17 to 2024-01-30, ten sessions."""
+    one = without(*range(10, 20))
+    sentence = describe_gaps(one, gaps(one))
+    assert sentence.startswith(
+        "AAPL: no bars from 2024-01-17 to 2024-01-30 (10 sessions of XNYS); "
+    )
+
+
+def test_several_gaps_are_described_by_the_longest():
+    one = without(*range(5, 12), *range(20, 30))
+    sentence = describe_gaps(one, gaps(one))
+    assert "2 gaps, the longest: no bars from 2024-01-31 to 2024-02-13 (10 sessions" in sentence
+
+
+def test_bars_on_no_session_are_counted():
+    """A coin's year on New York's calendar: every weekend and holiday is off the calendar."""
+    coin = history("BTC", calendar="24/7", close=np.ones(14))
+    assert describe_off_calendar(coin) == ""
+    sentence = describe_off_calendar(on(coin, "XNYS"))
+    # 2 to 15 January 2024: four weekend days and Martin Luther King's.
+    assert "BTC: 5 of 14 bars are on no session of XNYS (first 2024-01-06)" in sentence
+    assert "such as 24/7: --calendar NAME" in sentence
+
+
+def test_off_calendar_bars_on_weekdays_only_suggest_another_exchange():
+    """London trades on Washington's birthday, and never on a weekend."""
+    london = history("VOD", calendar="XLON", first="2024-02-12", close=np.ones(8))
+    sentence = describe_off_calendar(on(london, "XNYS"))
+    assert "1 of 8 bars" in sentence and "such as XLON" in sentence

@@ -18,7 +18,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.checks import describe_basis
-from forecaster.data.exchanges import calendar_for
 from forecaster.data.history import (
     BAR_COLUMNS,
     BASES,
@@ -34,7 +33,7 @@ from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.cells import DateOrder, is_empty, parse_days
 from forecaster.data.sources.file_reading import read_table
 from forecaster.data.sources.file_table import FileTable, Places, compact, table_of
-from forecaster.data.trading_calendar import calendar_name
+from forecaster.data.trading_calendar import calendar_for, calendar_name
 from forecaster.errors import DataError, UsageError
 
 SOURCE: Final = "files"

@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.exchanges import calendar_for
 from forecaster.data.history import PRICE_COLUMNS, History, Listing, normalise_ticker
 from forecaster.data.sources.yahoo_session import (
     Question,
@@ -32,6 +31,7 @@ from forecaster.data.sources.yahoo_session import (
     retry_seconds,
     shared_session,
 )
+from forecaster.data.trading_calendar import calendar_for
 from forecaster.errors import (
     CannotWriteError,
     SourceDownError,

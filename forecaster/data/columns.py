@@ -1,0 +1,255 @@
+"""The columns that a panel stores: a ticker's own, the exchange's schedule, the market's means.
+
+Histories and dates in, arrays out; knows no store. Point-in-time: a later bar, split or dividend
+changes no earlier value.
+
+Shape letters: D days of one series, oldest first, S sessions of a calendar, N rows of the panel,
+C columns.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecaster.data.history import BASES, Basis, History
+from forecaster.data.sessions import check_days
+from forecaster.data.trading_calendar import DAY, FIRST, LAST, Days, trading_calendar
+from forecaster.errors import UsageError
+
+Daily = NDArray[np.float64]
+Columns = Mapping[str, np.ndarray]
+
+TRAILING_DAYS: Final = 22  # sessions; the longest of HAR's three horizons
+
+
+def log_total_return(close: Daily, dividend: Daily, split: Daily, basis: Basis) -> Daily:
+    """Return the log total return from each close to the next, (D,); the first is NaN.
+
+    Split-adjusted: log((C_t + D_t) / C_{t-1}). As-traded: log(split_t (C_t + D_t) / C_{t-1}),
+    where one old share has become split_t new ones and D_t is paid on each of these.
+
+    Raises:
+        UsageError: `basis` is none of the two.
+    """
+    if basis not in BASES:
+        raise UsageError(f"basis {basis!r} is not known; use one of {', '.join(BASES)}.")
+    worth = close + dividend
+    if basis == "as-traded":
+        worth = split * worth
+    earned = np.full(len(close), np.nan)
+    earned[1:] = np.log(worth[1:] / close[:-1])
+    return earned
+
+
+def intraday(open_price: Daily, close: Daily) -> Daily:
+    """Return log(C/O), the part of each day's return earned while the exchange was open."""
+    return np.log(close / open_price)
+
+
+def overnight(total: Daily, open_price: Daily, close: Daily) -> Daily:
+    """Return the part of each total return earned while the exchange was closed.
+
+    It is the total less the intraday part, not log(O_t/C_{t-1}): only so do the parts add up to
+    the total on an ex-date too.
+    """
+    return total - intraday(open_price, close)
+
+
+def log_range(high: Daily, low: Daily) -> Daily:
+    """Return log(log(H/L)), the day's volatility on a scale without bounds; NaN where H = L."""
+    return _log_above_zero(np.log(high / low))
+
+
+def log_dollar_volume(close: Daily, volume: Daily) -> Daily:
+    """Return log(C x V), which no split changes; NaN where nothing was traded."""
+    return _log_above_zero(close * volume)
+
+
+def _log_above_zero(values: Daily) -> Daily:
+    found: Daily = np.log(values, out=np.full(len(values), np.nan), where=values > 0)
+    return found
+
+
+def trailing_mean(values: np.ndarray, days: int) -> np.ndarray:
+    """Average each day with the `days - 1` before it, (D,), fewer at the start.
+
+    Missing days are skipped: NaN only where every day of the window is missing.
+    """
+    return pd.Series(values).rolling(days, min_periods=1).mean().to_numpy()
+
+
+def own_columns(history: History) -> dict[str, np.ndarray]:
+    """Compute the columns that a segment's own bars give, each (D,).
+
+    Logs of ratios, so free of currency and basis, except `log_volume`, the log of close x
+    volume in the listing's currency. A value that does not exist (the first day's return, the
+    range of a day without one) is NaN.
+    """
+    bars = history.bars
+    price = {name: bars[name].to_numpy(np.float64) for name in bars.columns if name != "session"}
+    total = log_total_return(
+        price["close"], price["dividend"], price["split"], history.listing.basis
+    )
+    ranges = log_range(price["high"], price["low"])
+    volumes = log_dollar_volume(price["close"], price["volume"])
+    return {
+        "log_return": total,
+        "overnight": overnight(total, price["open"], price["close"]),
+        "intraday": intraday(price["open"], price["close"]),
+        "log_range": ranges,
+        "log_volume": volumes,
+        "range_deviation": ranges - trailing_mean(ranges, TRAILING_DAYS),
+        "volume_deviation": volumes - trailing_mean(volumes, TRAILING_DAYS),
+        "range_missing": np.isnan(ranges),
+        "volume_missing": np.isnan(volumes),
+    }
+
+
+CALENDAR_INPUTS: Final = (
+    *("next_mon", "next_tue", "next_wed", "next_thu", "next_fri"),
+    "gap_days",
+    "holiday_gap",
+    "half_day",
+    "month_end",
+    "option_expiry",
+    "holiday_before",
+)
+
+
+def scheduled_inputs(calendar: str, days: Days) -> NDArray[np.float64]:
+    """Describe the next scheduled session, as it was known at the close of each day.
+
+    Surprise closures are sessions here: on 2001-09-10 the next one was the 11th.
+
+    Args:
+        calendar: a name that `calendar_for` returns.
+        days: (D,) dates, in any order; they need not be sessions.
+
+    Returns:
+        `CALENDAR_INPUTS` (D, C). `next_mon` .. `next_fri`: weekday of the next
+        session, all 0 on a weekend. `gap_days`: days without trading until then.
+        `holiday_gap`: one of these is no ordinary day off. `half_day`: it closes early.
+        `month_end`: it is the last session of its month. `option_expiry`: it is the third
+        Friday, or the session before where that is a holiday. `holiday_before`: a holiday
+        gap follows it.
+
+    Raises:
+        DataError: a day lies outside 1900..2100.
+    """
+    days = days.astype("datetime64[D]")
+    check_days(days)
+    sessions, described, weekmask = _scheduled(calendar)
+    following = np.searchsorted(sessions, days, side="right")
+    gap_days, holiday_gap = _gaps(days, sessions[following], weekmask)
+    next_inputs = described[following]
+    return np.column_stack([next_inputs[:, :5], gap_days, holiday_gap, next_inputs[:, 5:]])
+
+
+@lru_cache(maxsize=128)
+def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], str]:
+    """Return scheduled sessions (S,) and what is known of each in advance (S, C - 2)."""
+    table = trading_calendar(calendar)
+    sessions = np.union1d(table.sessions, table.surprises)
+    # The epoch, 1970-01-01, was a Thursday.
+    weekday = (sessions.astype(np.int64) + 3) % 7
+    months = sessions.astype("datetime64[M]")
+    _, holiday_gap = _gaps(sessions[:-1], sessions[1:], table.weekmask)
+    columns = [
+        weekday[:, None] == np.arange(5),
+        np.isin(sessions, table.sessions[table.half_days]),
+        np.append(months[1:] != months[:-1], True),
+        _is_option_expiry(sessions),
+        np.append(holiday_gap, 0.0),
+    ]
+    return sessions, np.column_stack(columns).astype(np.float64), table.weekmask
+
+
+def _gaps(days: Days, following: Days, weekmask: str) -> tuple[Daily, Daily]:
+    """Count the days strictly between, and flag those gaps that hold a day of the week's trade."""
+    gap_days = (following - days).astype(np.float64) - 1
+    holidays = np.busday_count(days + DAY, following, weekmask=weekmask)
+    return gap_days, (holidays > 0).astype(np.float64)
+
+
+def _is_option_expiry(sessions: Days) -> NDArray[np.bool_]:
+    months = np.unique(sessions.astype("datetime64[M]"))
+    fridays = np.busday_offset(months.astype("datetime64[D]"), 2, roll="forward", weekmask="Fri")
+    expiries = np.searchsorted(sessions, fridays, side="right") - 1
+    flags = np.zeros(len(sessions), dtype=np.bool_)
+    flags[expiries[expiries >= 0]] = True
+    return flags
+
+
+# What is averaged over the tickers of one exchange, from each ticker's own columns.
+MARKET_COLUMNS: Final[dict[str, Callable[[Columns], np.ndarray]]] = {
+    "panel_log_return": lambda own: own["log_return"],
+    "panel_overnight": lambda own: own["overnight"],
+    "panel_intraday": lambda own: own["intraday"],
+    "panel_range_deviation": lambda own: own["range_deviation"],
+    "panel_volume_deviation": lambda own: own["volume_deviation"],
+    "panel_abs_return": lambda own: np.abs(own["log_return"]),
+}
+
+
+class DailyMeans:
+    """Means of `MARKET_COLUMNS` by day over the tickers of one exchange, added one by one.
+
+    Source: Kahan (1965), "Further remarks on reducing truncation errors": sums that carry what
+    rounding has lost, so that thousands of tickers add up as exactly as two.
+    """
+
+    def __init__(self) -> None:
+        shape = (int((LAST - FIRST).astype(np.int64)) + 1, len(MARKET_COLUMNS))
+        self._total, self._lost = np.zeros(shape), np.zeros(shape)
+        self._count = np.zeros(shape, dtype=np.int64)
+
+    def add(self, own: Columns, days: np.ndarray) -> None:
+        """Add a ticker's own columns on its days; a missing value does not count."""
+        values = np.column_stack([compute(own) for compute in MARKET_COLUMNS.values()])
+        rows, known = _day_numbers(days), np.isfinite(values)
+        rest = values - self._lost[rows]
+        added = self._total[rows] + rest
+        self._lost[rows] = np.where(known, added - self._total[rows] - rest, self._lost[rows])
+        self._total[rows] = np.where(known, added, self._total[rows])
+        self._count[rows] += known
+
+    def at(self, days: np.ndarray) -> np.ndarray:
+        """Return the means of days (D, C); NaN where no ticker has a value."""
+        rows = _day_numbers(days)
+        means = np.full((len(days), len(MARKET_COLUMNS)), np.nan)
+        count = self._count[rows]
+        np.divide(self._total[rows], count, out=means, where=count > 0)
+        return means
+
+
+def _day_numbers(days: np.ndarray) -> np.ndarray:
+    numbers: np.ndarray = (days.astype("datetime64[D]") - FIRST).astype(np.int64)
+    return numbers
+
+
+def market_columns(
+    means: Mapping[str, DailyMeans],
+    calendars: Sequence[str],
+    days: np.ndarray,
+    series_offsets: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Look up the market's columns (N,) of every row; NaN for a calendar without means.
+
+    Args:
+        means: by exchange calendar.
+        calendars: of each series.
+        days: (N,) dates of the rows.
+        series_offsets: first row of each series, and N.
+    """
+    columns = {name: np.full(len(days), np.nan) for name in MARKET_COLUMNS}
+    for calendar, (start, stop) in zip(calendars, pairwise(series_offsets.tolist()), strict=True):
+        if calendar in means:
+            found = means[calendar].at(days[start:stop])
+            for column, values in zip(columns.values(), found.T, strict=True):
+                column[start:stop] = values
+    return columns
