@@ -104,3 +104,15 @@ def test_its_test_set_evaluations_are_taken_over_once(home: Path) -> None:
     found = [count_evaluation(home, "another question", first, last) for _ in range(2)]
     assert [(one.same, one.total, one.questions) for one in found] == [(1, 3, 3), (2, 4, 3)]
     assert not (home / "models" / "looks.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "option"), [(CHAMPION, ()), (PREDECESSOR, ("--no-same-inputs",))]
+)
+def test_an_evaluation_repeated_now_is_the_same_question(
+    run: Run, home: Path, version: str, option: tuple[str, ...]
+) -> None:
+    """The names of the walk's settings have changed; what was counted before has not."""
+    words = ("evaluate", version, "--benchmarks", "quick", "--no-report", *option)
+    found = content(run, home, LAST, *words, "--as-of", date(2017, 11, 3))["test_set_evaluations"]
+    assert (found["same"], found["total"], found["questions"]) == (2, 3, 2)

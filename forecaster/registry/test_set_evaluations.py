@@ -10,6 +10,7 @@ import os
 import sqlite3
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 from forecaster.errors import ForecasterError
 from forecaster.evaluation.evaluation import EvaluationCount
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 # Where 0.1.0 counted evaluations; taken over once, then renamed.
 OLD_FILE, OLD_SCHEMA, TAKEN_OVER = "looks.json", "forecaster.looks/1", ".taken-over"
+_RENAMED: Final = {" fit_days=": " train_days=", " twins=": " same_inputs="}
 
 _COUNT = """
     INSERT INTO test_set_evaluations VALUES (?1, ?2, ?3, 1)
@@ -63,8 +65,12 @@ def _take_over(connection: sqlite3.Connection, old: Path) -> bool:
     content = json.loads(old.read_text())
     if content.get("schema") != OLD_SCHEMA:
         raise ValueError(f"{old}: its schema is {content.get('schema')!r}, not {OLD_SCHEMA!r}")
-    connection.executemany(
-        "INSERT OR IGNORE INTO test_set_evaluations VALUES (?, ?, ?, ?)",
-        [(one["question"], one["first"], one["last"], one["count"]) for one in content["looks"]],
-    )
+    for one in content["looks"]:
+        question = one["question"]
+        for before, now in _RENAMED.items():
+            question = question.replace(before, now)
+        connection.execute(
+            "INSERT OR IGNORE INTO test_set_evaluations VALUES (?, ?, ?, ?)",
+            (question, one["first"], one["last"], one["count"]),
+        )
     return True
