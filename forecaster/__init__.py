@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
     "import_files": "forecaster.pipeline.data_import",
-    "FetchReport": "forecaster.data.ingest",
+    "FetchReport": "forecaster.pipeline.fetch",
     "load_bars": "forecaster.pipeline.data_show",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",

@@ -12,7 +12,7 @@ import typer.main
 from forecaster.cli import app
 from forecaster.data.checks import RULES, STALE
 from forecaster.data.history import FLAWS
-from forecaster.data.screening import DUPLICATE_DAY
+from forecaster.data.quarantine import DUPLICATE_DAY
 from forecaster.errors import ExitCode
 from forecaster.settings import SECTIONS
 from forecaster.settings.renamed_keys import RENAMED_KEYS

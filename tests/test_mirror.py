@@ -57,7 +57,6 @@ COVERED_BY: dict[str, str] = {
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
     "data/sources/cells": "data/sources/test_files.py",
-    "data/sources/file_reading": "data/sources/test_files.py",
     "data/sources/file_table": "data/sources/test_files.py",
     "data/sources/yahoo_session": "data/sources/test_yahoo.py",
     "data/store_rows": "data/test_store.py",

@@ -1,17 +1,20 @@
-"""The one road into the store: screen, compare with what is stored, check by all rules, write."""
+"""The one road into the store: screen, compare with what is stored, check by all rules, write.
+
+Shape letters: D stored bars, S served bars, C days that both have, V values of a bar.
+"""
 
 import logging
 import zlib
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from forecaster.data.history import History, Listing
-from forecaster.data.revisions import Overlap, describe_change, keep_known
-from forecaster.data.screening import check_served, in_order, screen
+from forecaster.data.history import BAR_COLUMNS, Basis, History, Listing, validate_bars
+from forecaster.data.quarantine import check_served, screen
 from forecaster.data.sessions import (
     describe_gaps,
     describe_guess,
@@ -23,67 +26,159 @@ from forecaster.data.sessions import (
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import TickerState
-from forecaster.errors import DataError, ForecasterError, PartialFailure, TryLaterError
+from forecaster.errors import DataError
+
+OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
+# Marks of a listing whose change may mean another security, and their names.
+_MARKS: Final = {
+    "name": "name",
+    "exchange": "exchange",
+    "currency": "currency",
+    "first_trade": "first trade date",
+}
+# Relative. Identical calls to Yahoo differ by less; a smaller difference is not written.
+SAME_PRICE: Final = 1e-4
+# Volume still moves by half a percent for weeks after the session.
+SAME_VOLUME: Final = 5e-3
+_VALUES: Final = BAR_COLUMNS[1:]
+_TOLERANCES: Final = np.array([SAME_VOLUME if n == "volume" else SAME_PRICE for n in _VALUES])
 
 log = logging.getLogger(__name__)
 
-FETCH_COLUMNS: Final = ("ticker", "rows_changed", "days", "first", "last", "error")
-OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
+Numbers = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchReport:
-    """The result for each ticker: a table (`FETCH_COLUMNS`), and the errors by ticker."""
+def describe_change(stored: Listing, served: Listing) -> str:
+    """Return which marks of a ticker have changed, in words; empty if none has.
 
-    table: pd.DataFrame
-    failures: dict[str, ForecasterError]
+    A mark that is missing on either side is no change; a name may change its case and its
+    punctuation. Currencies are compared to the letter: GBp is pence, GBP is pounds.
+    """
+    changes = []
+    for mark, word in _MARKS.items():
+        was, now = getattr(stored, mark), getattr(served, mark)
+        old, new = (_letters(was), _letters(now)) if mark == "name" else (was, now)
+        if old and new and old != new:
+            changes.append(f"{word} was {was}, is {now}")
+    return "; ".join(changes)
 
-    def raise_failures(self) -> None:
-        """Raise the error that decides the exit code; nothing if no ticker failed."""
-        if not self.failures:
-            return
-        errors = list(self.failures.values())
-        later = [error for error in errors if isinstance(error, TryLaterError)]
-        if later:
-            raise later[0]
-        if len(errors) == len(self.table):
-            raise errors[0]
-        raise PartialFailure(
-            f"{len(errors)} of {len(self.table)} tickers failed: {', '.join(self.failures)}."
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def keep_known(stored: Listing, served: Listing) -> Listing:
+    """Fill the marks that are missing in a served listing with the stored ones."""
+    known = {mark: getattr(served, mark) or getattr(stored, mark) for mark in _MARKS}
+    return replace(served, **known)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """Stored (D,) and served (S,) bars, and the values (C, V) of the days that both have."""
+
+    stored: pd.DataFrame
+    served: pd.DataFrame
+    stored_rows: NDArray[np.intp]
+    served_rows: NDArray[np.intp]
+    old: Numbers
+    new: Numbers
+
+    @classmethod
+    def of(cls, stored: pd.DataFrame, served: pd.DataFrame) -> Self:
+        """Find the days that both have."""
+        days = (stored["session"].to_numpy(), served["session"].to_numpy())
+        _, rows, served_rows = np.intersect1d(*days, return_indices=True)
+        old, new = _matrix(stored)[rows], _matrix(served)[served_rows]
+        return cls(stored, served, rows, served_rows, old, new)
+
+    def news(self) -> pd.DataFrame:
+        """Return the served bars that are not stored, or differ by more than jitter."""
+        is_news = np.ones(len(self.served), dtype=np.bool_)
+        is_news[self.served_rows] = ~_close(self.old, self.new, _TOLERANCES).all(axis=1)
+        return self.served[is_news].reset_index(drop=True)
+
+    def changed_past(self, basis: Basis) -> str:
+        """Return where closes or splits differ from those stored, in words; empty if nowhere.
+
+        A split on a day after the stored ones rescales them where closes are split-adjusted.
+        """
+        close, split = self._pair("close"), self._pair("split")
+        differ = ~(_close(*close, SAME_PRICE) & _close(*split, SAME_PRICE))
+        if differ.any():
+            row = int(differ.argmax())
+            return (
+                f"{differ.sum():,} of {len(differ):,} days differ (first {self._day(row)}: "
+                f"close {close[0][row]:.6g}, split {split[0][row]:g} stored; "
+                f"{close[1][row]:.6g} and {split[1][row]:g} served)"
+            )
+        if basis == "split-adjusted":
+            is_later = self.served["session"].to_numpy() > self.stored["session"].max()
+            splits = np.flatnonzero(is_later & (self.served["split"].to_numpy() != 1.0))
+            if len(splits):
+                day = self.served["session"].iloc[splits[0]]
+                return f"a split of {day:%Y-%m-%d} rescales what is stored"
+        return ""
+
+    def late_dividend(self) -> str:
+        """Return which stored day's dividend has changed, in words; empty if none has."""
+        stored, served = self._pair("dividend")
+        differ = ~_close(stored, served, SAME_PRICE)
+        if not differ.any():
+            return ""
+        row = int(differ.argmax())
+        return (
+            f"a late dividend of {self._day(row)}: {stored[row]:g} stored, {served[row]:g} served"
         )
 
+    def stranded(self) -> pd.DataFrame:
+        """Return the stored bars that the answer lacks and that would be on another scale.
 
-def report_of(
-    store: PriceStore, changed: dict[str, int], failures: dict[str, ForecasterError]
-) -> FetchReport:
-    """Build the report of a fetch or import.
+        A bar that the answer lacks stays stored. That is safe if the close of the nearest day
+        that both have, the earlier or else the later, is unchanged. The answer must be for the
+        complete stored span.
+        """
+        lacking = self.stored[~self.stored["session"].isin(self.served["session"])]
+        if not len(self.stored_rows):
+            return lacking
+        same = _close(*self._pair("close"), SAME_PRICE)
+        days = self.stored["session"].to_numpy()[self.stored_rows]
+        before = np.searchsorted(days, lacking["session"].to_numpy()) - 1
+        left: pd.DataFrame = lacking[~same[before.clip(min=0)]]
+        return left
 
-    Args:
-        store: as it is now.
-        changed: number of new or different bars by ticker, in the order of the table.
-        failures: errors by ticker.
-    """
-    rows = []
-    for ticker, count in changed.items():
-        span, error = store.span(ticker), failures.get(ticker)
-        ends = (pd.Timestamp(span.first), pd.Timestamp(span.last)) if span else (pd.NaT, pd.NaT)
-        days = span.days if span else 0
-        rows.append((ticker, count, days, *ends, str(error) if error else None))
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+    def _pair(self, column: str) -> tuple[Numbers, Numbers]:
+        number = _VALUES.index(column)
+        return self.old[:, number], self.new[:, number]
+
+    def _day(self, row: int) -> str:
+        return f"{self.stored['session'].iloc[int(self.stored_rows[row])]:%Y-%m-%d}"
+
+
+def _matrix(bars: pd.DataFrame) -> Numbers:
+    return np.column_stack([bars[name].to_numpy(np.float64) for name in _VALUES])
+
+
+def _close(old: Numbers, new: Numbers, tolerance: float | Numbers) -> NDArray[np.bool_]:
+    """Return which numbers differ by no more than a relative tolerance; NaN equals nothing."""
+    near: NDArray[np.bool_] = np.abs(new - old) <= tolerance * np.abs(old)
+    return near
 
 
 def admit(store: PriceStore, history: History, served_at: datetime) -> History:
-    """Return the bars of a served history that may be stored: final ones that can be bars.
+    """Return the bars of a history, straight from its source, that may be stored.
 
-    Args:
-        store: open for writing.
-        history: straight from its source.
-        served_at: aware instant before the source was asked.
+    Final ones that can be bars, sorted by day; `served_at` is before the source was asked.
 
     Raises:
         DataError: a bar of the future; rows that cannot be left out.
     """
-    return screen(store, final_part(in_order(history), served_at), served_at)
+    bars = history.bars
+    if not bars["session"].is_monotonic_increasing:
+        bars = bars.sort_values("session", kind="stable", ignore_index=True)
+        if bars["session"].isna().any():
+            validate_bars(history.listing.ticker, bars)
+    return screen(store, final_part(replace(history, bars=bars), served_at), served_at)
 
 
 def store_news(
@@ -93,7 +188,7 @@ def store_news(
     served_at: datetime,
     reason: str = "",
 ) -> int:
-    """Check admitted bars by all rules and store the new and different ones.
+    """Check admitted bars by all rules; store and count the new and different ones.
 
     Args:
         store: open for writing.
@@ -102,9 +197,6 @@ def store_news(
         served: the admitted bars.
         served_at: aware instant at which they were served.
         reason: why the past changes, if it does.
-
-    Returns:
-        The number of new or different bars.
 
     Raises:
         DataError: the ticker is quarantined and stays as stored.
@@ -151,12 +243,8 @@ def refresh(
 ) -> int:
     """Update one ticker; return the number of new or different bars.
 
-    Args:
-        store: open for writing.
-        source: asked for the overlap, and for all if that no longer agrees with the store.
-        ticker: in Yahoo's spelling.
-        request: what to fetch.
-        now: aware instant before the source is asked.
+    The source is asked for the overlap, and for all if that no longer agrees with the store;
+    `now` is before it is asked.
 
     Raises:
         DataError: the ticker is quarantined, or may be another security; it stays as stored.
@@ -166,7 +254,11 @@ def refresh(
         served = admit(store, source.history(ticker, request.start, request.end), now)
         return store_news(store, None, served, now)
     listing = state.listing
-    _refuse_other_source(listing, source)
+    if listing.source != source.name:
+        raise DataError(
+            f"{ticker}: is stored from {listing.source}, which does not mix with "
+            f"{source.name}. Keep the two in another --home each."
+        )
     begin = _first_to_ask(store, state, request, now)
     if begin is None:
         return 0
@@ -191,16 +283,12 @@ def refresh(
     return changed
 
 
-def _is_comparison_due(state: TickerState, request: FetchRequest, now: datetime) -> bool:
-    """Whether a ticker's complete past is to be compared again.
-
-    Tickers that were first fetched on one day are spread over several.
-    """
-    if not request.compare_all_days:
-        return False
-    spread = zlib.crc32(state.listing.ticker.encode()) % (request.compare_all_days // 4 + 1)
-    age = timedelta(days=request.compare_all_days + spread)
-    return state.compared_at is None or now - state.compared_at >= age
+def _is_comparison_due(state: TickerState, every: int, now: datetime) -> bool:
+    """Whether a ticker's complete past is to be compared again, every so many days."""
+    # Tickers that were first fetched on one day are spread over several.
+    spread = zlib.crc32(state.listing.ticker.encode()) % (every // 4 + 1)
+    age = timedelta(days=every + spread)
+    return every > 0 and (state.compared_at is None or now - state.compared_at >= age)
 
 
 def _first_to_ask(
@@ -222,7 +310,8 @@ def _first_to_ask(
         return None
     overlap = state.last - OVERLAP
     if request.start is None and request.end is None:
-        return state.first if _is_comparison_due(state, request, now) else overlap
+        is_due = _is_comparison_due(state, request.compare_all_days, now)
+        return state.first if is_due else overlap
     first = max(request.start or overlap, listing.first_trade or date.min)
     stored = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")
     wanted = sessions_between(listing.calendar, first, min(request.end or final, final))
@@ -230,14 +319,6 @@ def _first_to_ask(
     if len(missing):
         return min(date.fromisoformat(str(missing[0])), overlap)
     return None if request.end and request.end <= state.last else overlap
-
-
-def _refuse_other_source(listing: Listing, source: Source) -> None:
-    if listing.source != source.name:
-        raise DataError(
-            f"{listing.ticker}: is stored from {listing.source}, which does not mix with "
-            f"{source.name}. Keep the two in another --home each."
-        )
 
 
 def _accepted_identity(stored: Listing, served: Listing, *, accept: bool) -> str:

@@ -1,33 +1,51 @@
-"""Bars in quarantine: the rule that each broke, and the decision of a manual review.
+"""Bars that break a rule: checked between source and store, and kept until a review decides.
 
-Entries in, entries out; knows no rules and no source.  A table of the price store (see
-`store_rows.py`).  An entry is *held* until a review *releases* it (the bar is accepted) or
-*drops* it (the bar is rejected and left out from then on), or until the source corrects it.
+A row that cannot be a bar is left out and quarantined.  A ticker with bars that break a rule of
+severity `error` stays as it is stored.  An entry is *held* until a review *releases* it (the bar
+is accepted) or *drops* it (the bar is rejected and left out from then on), or until the source
+corrects it.  Entries are a table of the price store (see `store_rows.py`).
 """
 
+import logging
 import math
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, datetime
-from typing import Any, Final, Literal
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
 from forecaster import database
-from forecaster.data import store_rows
-from forecaster.data.history import BAR_COLUMNS
+from forecaster.data import checks, store_rows
+from forecaster.data.history import (
+    BAD_DATE,
+    BAR_COLUMNS,
+    FLAWS,
+    History,
+    flaws,
+    is_too_flawed,
+    validate_bars,
+)
+from forecaster.errors import DataError
+
+if TYPE_CHECKING:
+    from forecaster.data.store import PriceStore
 
 State = Literal["held", "released", "dropped"]
 
+DUPLICATE_DAY: Final = "duplicate-day"
+# No rule looks further back than a split's ten sessions; 45 days contain them over any holidays.
+CONTEXT: Final = timedelta(days=45)
+_ROW_RULES: Final = frozenset({DUPLICATE_DAY, *FLAWS})
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = f"ticker, session, rule, reason, state, {', '.join(_VALUES)}, noted_at"
-_SELECT: Final = f"SELECT {_COLUMNS} FROM quarantine {{}} ORDER BY ticker, session, rule"
-_OF_ALL: Final = _SELECT.format("")
-_OF_TICKER: Final = _SELECT.format("WHERE ticker = ?")
+_SELECT: Final = f"""
+    SELECT {_COLUMNS} FROM quarantine WHERE ?1 IN ('', ticker) ORDER BY ticker, session, rule
+"""
 # Rules of 0.1.0: read under their new names, and renamed with the first write.
-_RENAMED: Final = {"doubled-day": "duplicate-day"}
+_RENAMED: Final = {"doubled-day": DUPLICATE_DAY}
 _RENAME: Final = "UPDATE OR REPLACE quarantine SET rule = ? WHERE rule = ?"
 _WRITE: Final = f"""
     INSERT OR REPLACE INTO quarantine ({_COLUMNS})
@@ -38,6 +56,8 @@ _BAR: Final = f"SELECT {', '.join(_VALUES)} FROM bars WHERE ticker = ? AND sessi
 _DELETE_BAR: Final = "DELETE FROM bars WHERE ticker = ? AND session = ?"
 # Identical calls to a source differ by less.
 _SAME_VALUE: Final = 1e-4
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +103,21 @@ class Scope:
 def entry_of(ticker: str, bars: pd.DataFrame, row: int, rule: str, reason: str) -> Entry:
     """Build the entry of one bar."""
     session: date = bars["session"].iloc[row].date()
-    values = values_of(bars, row)
+    values = _values_of(bars, row)
     return Entry(ticker=ticker, session=session, rule=rule, reason=reason, values=values)
 
 
-def values_of(bars: pd.DataFrame, row: int) -> tuple[float, ...]:
-    """Read one bar's values, in the order of BAR_COLUMNS without the session."""
+def entries_of(history: History, findings: Sequence[checks.Finding]) -> list[Entry]:
+    """Convert findings about the bars of a history to entries."""
+    sessions = history.bars["session"]
+    rows = [int(sessions.searchsorted(pd.Timestamp(one.session))) for one in findings]
+    return [
+        entry_of(one.ticker, history.bars, row, one.rule, one.reason)
+        for one, row in zip(findings, rows, strict=True)
+    ]
+
+
+def _values_of(bars: pd.DataFrame, row: int) -> tuple[float, ...]:
     return tuple(bars[name].iloc[row].item() for name in _VALUES)
 
 
@@ -101,19 +130,13 @@ class Quarantine:
     def entries(self, ticker: str = "") -> list[Entry]:
         """List the entries of one ticker, or of all, by ticker, day and rule."""
         with database.translated_errors(self._file):
-            found = self._connection.execute(*((_OF_TICKER, (ticker,)) if ticker else (_OF_ALL,)))
-            return [_entry(row) for row in found]
+            return [_entry(row) for row in self._connection.execute(_SELECT, (ticker,))]
 
     def record(self, found: Sequence[Entry], scope: Scope, now: datetime) -> list[Entry]:
         """Replace the held entries of a scope by what a check found in it.
 
         What is no longer found was corrected by the source.  Decisions stay, unless the prices
         differ from those that were decided on.
-
-        Args:
-            found: what the check found.
-            scope: which bars it checked, by which rules.
-            now: aware instant.
 
         Returns:
             The entries that were not known before.
@@ -137,17 +160,25 @@ class Quarantine:
         return new
 
     def decide(self, entries: Collection[Entry], state: State, now: datetime) -> None:
-        """Record a decision; a stored bar that is dropped is removed from the store.
-
-        Args:
-            entries: those decided on; they need not have been held.
-            state: the decision.
-            now: aware instant.
-        """
+        """Record a decision on entries, held or not; remove stored bars that are dropped."""
         with self._writing():
             self._write([replace(entry, state=state) for entry in entries], now)
             if state == "dropped":
                 self._remove_bars(entries, store_rows.instant_text(now))
+
+    def unreleased(self, found: Sequence[Entry]) -> list[Entry]:
+        """Return the entries that were not released with the prices that they have now."""
+        released = {
+            entry.key: entry
+            for ticker in sorted({entry.ticker for entry in found})
+            for entry in self.entries(ticker)
+            if entry.state == "released"
+        }
+        return [
+            entry
+            for entry in found
+            if entry.key not in released or not released[entry.key].is_about(entry.values)
+        ]
 
     def _remove_bars(self, entries: Collection[Entry], instant: str) -> None:
         gone: dict[str, list[str]] = {}
@@ -185,3 +216,120 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         values=tuple(math.nan if value is None else value for value in values),
         noted_at=noted_at,
     )
+
+
+def screen(store: "PriceStore", history: History, now: datetime) -> History:
+    """Quarantine and leave out rows that cannot be bars, and bars that were dropped by hand.
+
+    The rows are in order; of two rows of one day the later is kept.
+
+    Raises:
+        DataError: an impossible date; more flaws than a good source has; a flaw on the day of a
+            dividend or split, which would be lost with it.
+    """
+    ticker, quarantine = history.listing.ticker, store.quarantine
+    if history.bars.empty:
+        return history
+    bars, duplicates = _one_bar_per_day(ticker, history.bars)
+    found = flaws(bars)
+    if any(flaw.rule == BAD_DATE for flaw in found) or is_too_flawed(bars, found):
+        validate_bars(ticker, bars)
+    bad = [entry_of(ticker, bars, flaw.row, flaw.rule, flaw.reason) for flaw in found]
+    new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, _ROW_RULES), now)
+    rejected = [entry for entry in quarantine.entries(ticker) if entry.state == "dropped"]
+    sessions = bars["session"].dt.date.tolist() if rejected else []
+    at = [(sessions.index(one.session), one) for one in rejected if one.session in sessions]
+    dropped = {row for row, entry in at if entry.is_about(_values_of(bars, row))}
+    out = {flaw.row for flaw in found}
+    _refuse_lost_action(ticker, bars, sorted(out - dropped))
+    if new:
+        log.warning(
+            "%s: %s rows left out and put in quarantine (first %s, %s: %s). See: forecaster data "
+            "quarantine list",
+            *(ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
+        )
+    if out | dropped:
+        bars = bars.drop(index=sorted(out | dropped)).reset_index(drop=True)
+    return replace(history, bars=bars)
+
+
+def check_served(store: "PriceStore", served: History, now: datetime) -> None:
+    """Check screened bars, together with the stored ones before them, by every rule.
+
+    Of warnings about the prices of new bars the first is logged; gaps and the calendar have
+    sentences of their own.
+
+    Raises:
+        DataError: a bar breaks a rule of severity `error`; the findings are in quarantine.
+    """
+    if served.bars.empty:
+        return
+    ticker, span = served.listing.ticker, store.span(served.listing.ticker)
+    last = span.last if span else None
+    both = _with_context(store, served, last)
+    errors = frozenset(rule.name for rule in checks.RULES if rule.severity == "error")
+    scope = _scope(ticker, served.bars, errors)
+    findings = [
+        one for one in checks.check_history(both, rules=checks.RULES) if one.session >= scope.first
+    ]
+    found = entries_of(both, [one for one in findings if one.severity == "error"])
+    store.quarantine.record(found, scope, now)
+    wrong = store.quarantine.unreleased(found)
+    if wrong:
+        kept = f"kept as stored, up to {last}" if last else "not stored"
+        more = f" ({len(wrong):,} such)" if len(wrong) > 1 else ""
+        raise DataError(
+            f"{ticker}: quarantined, {kept}: {wrong[0].session} {wrong[0].rule}: "
+            f"{wrong[0].reason}{more}. If the bars are right: forecaster data quarantine release "
+            f"{ticker}; if not, drop them by date, or wait until the source corrects them."
+        )
+    of_days = {rule.name for rule in checks.DAY_RULES}
+    new = [one for one in findings if last is None or one.session > last]
+    odd = [one for one in new if one.severity == "warning" and one.rule not in of_days]
+    if odd:
+        log.warning("%s (%d such). See: forecaster data check %s", odd[0], len(odd), ticker)
+
+
+def _with_context(store: "PriceStore", served: History, last: date | None) -> History:
+    """Return the bars in their place in the store, with some stored ones before them.
+
+    Bars that begin with enough stored ones have their own context, as those of a fetch do.
+    """
+    sessions = served.bars["session"]
+    if last is None or sessions.searchsorted(pd.Timestamp(last), "right") >= checks.SPLIT_SESSIONS:
+        return served
+    stored = store.bars(served.listing.ticker, since=(sessions.iloc[0] - CONTEXT).date())
+    kept = stored[~stored["session"].isin(sessions)]
+    bars = pd.concat([kept, served.bars]).sort_values("session", ignore_index=True)
+    return replace(served, bars=bars)
+
+
+def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[Entry]]:
+    """Return the last row of each day, and entries for earlier rows with other values."""
+    days = bars["session"].to_numpy()
+    if (days[1:] > days[:-1]).all():
+        return bars, []
+    earlier = bars["session"].duplicated(keep="last") & bars["session"].notna()
+    same = bars.duplicated(keep="last")
+    duplicates = [
+        entry_of(ticker, bars, row, DUPLICATE_DAY, "a later row of this day has other numbers")
+        for row in (earlier & ~same).to_numpy().nonzero()[0].tolist()
+    ]
+    return bars[~earlier].reset_index(drop=True), duplicates
+
+
+def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> None:
+    flawed = bars.iloc[rows]
+    lost = flawed[(flawed["dividend"] > 0) | (flawed["split"].notna() & flawed["split"].ne(1.0))]
+    if len(lost):
+        day = f"{lost['session'].iloc[0]:%Y-%m-%d}"
+        raise DataError(
+            f"{ticker}: quarantined, kept as stored: the bar of {day} cannot be used, and a "
+            "dividend or split would be lost with it. Fetch again tomorrow, or leave it out "
+            f"anyway: forecaster data quarantine drop {ticker} {day}"
+        )
+
+
+def _scope(ticker: str, bars: pd.DataFrame, rules: frozenset[str]) -> Scope:
+    first, last = bars["session"].iloc[0].date(), bars["session"].iloc[-1].date()
+    return Scope(ticker=ticker, first=first, last=last, rules=rules)

@@ -13,7 +13,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +30,8 @@ from forecaster.errors import DataError, UnknownNameError
 class PriceStore:
     """The prices of one home; a context manager that closes its file.
 
-    A store that is open for reading is a snapshot, whatever another process writes.
+    A store that is open for reading is a snapshot, whatever another process writes. Methods that
+    take a ticker raise UnknownNameError where nothing is stored of it, unless they return None.
     """
 
     def __init__(self, connection: sqlite3.Connection, file: database.Database) -> None:
@@ -41,37 +41,20 @@ class PriceStore:
 
     @classmethod
     def open_for_writing(cls, home: Path) -> Self:
-        """Open the store of an existing home; create it where there is none.
-
-        Raises:
-            ForecasterError: see `database.connect_for_writing`.
-        """
+        """Open the store of an existing home, or create it; see `database.connect_for_writing`."""
         file = store_rows.price_database(home)
         return cls(database.connect_for_writing(file, home), file)
 
     @classmethod
     def open_for_reading(cls, home: Path) -> Self:
-        """Open the store of a home, which may be read-only.
-
-        Raises:
-            ForecasterError: see `database.connect_for_reading`.
-        """
+        """Open the store of a home, which may be read-only; see `database.connect_for_reading`."""
         file = store_rows.price_database(home)
         return cls(database.connect_for_reading(file, home), file)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def defer_sync(self) -> None:
@@ -155,11 +138,7 @@ class PriceStore:
         return [row[0] for row in self._query(sql, source)]
 
     def listing(self, ticker: str) -> Listing:
-        """Return the listing of a ticker.
-
-        Raises:
-            UnknownNameError: nothing is stored of it.
-        """
+        """Return the listing of a ticker."""
         return store_rows.listing_of(self._of_ticker(store_rows.LISTING, ticker)[0])
 
     def revision(self, ticker: str) -> Revision:
@@ -167,11 +146,7 @@ class PriceStore:
         return self.revisions(ticker)[-1]
 
     def revisions(self, ticker: str) -> list[Revision]:
-        """List the revisions of a ticker's past, oldest first.
-
-        Raises:
-            UnknownNameError: nothing is stored of it.
-        """
+        """List the revisions of a ticker's past, oldest first."""
         return [
             Revision(number=number, reason=reason, raised_at=datetime.fromisoformat(instant))
             for number, reason, instant in self._of_ticker(store_rows.REVISIONS, ticker)
@@ -182,11 +157,6 @@ class PriceStore:
         rows = self._query(store_rows.STATE, ticker)
         return store_rows.state_of(rows[0]) if rows else None
 
-    def newest_session(self, ticker: str) -> date | None:
-        """Return the session of a ticker's newest stored bar; None if there is no bar."""
-        newest = self._query(store_rows.NEWEST_SESSION, ticker)[0][0]
-        return date.fromisoformat(newest) if newest else None
-
     def span(self, ticker: str) -> Span | None:
         """Return the stored sessions of a ticker; None if there is no bar."""
         ((days, first, last),) = self._query(store_rows.SPAN, ticker)
@@ -195,22 +165,14 @@ class PriceStore:
         return Span(days=days, first=date.fromisoformat(first), last=date.fromisoformat(last))
 
     def fetched_at(self, ticker: str) -> datetime:
-        """Return when a ticker's source last served something new, in UTC.
-
-        Raises:
-            UnknownNameError: nothing is stored of it.
-        """
+        """Return when a ticker's source last served something new, in UTC."""
         rows = self._of_ticker("SELECT fetched_at FROM listings WHERE ticker = ?", ticker)
         return datetime.fromisoformat(rows[0][0])
 
     def bars(
         self, ticker: str, until: date | None = None, since: date | None = None
     ) -> pd.DataFrame:
-        """Read one ticker's bars (D,), oldest first, from `since` to `until`, both included.
-
-        Raises:
-            UnknownNameError: nothing is stored of the ticker.
-        """
+        """Read one ticker's bars (D,), oldest first, from `since` to `until`, both included."""
         rows = self._read_bars(json.dumps([ticker]), until, since)
         if not len(rows):
             self._of_ticker(store_rows.LISTING, ticker)
@@ -219,14 +181,7 @@ class PriceStore:
     def all_bars(
         self, tickers: Sequence[str], until: date | None = None, since: date | None = None
     ) -> pd.DataFrame:
-        """Read the bars of several tickers at once, from `since` to `until`, both included.
-
-        Returns:
-            A column `ticker` and BAR_COLUMNS, sorted by ticker and session.
-
-        Raises:
-            UnknownNameError: nothing is stored of one of the tickers.
-        """
+        """Read the bars of several tickers: `ticker` and BAR_COLUMNS, sorted by both."""
         wanted = sorted(set(tickers))
         names = json.dumps(wanted)
         unknown = self._query(store_rows.UNKNOWN, names)
@@ -246,22 +201,13 @@ class PriceStore:
             return np.fromiter(rows, dtype=store_rows.BAR_ROW)
 
     def history(self, ticker: str, until: date | None = None) -> History:
-        """Read one ticker's listing and bars.
-
-        Raises:
-            UnknownNameError: nothing is stored of the ticker.
-        """
+        """Read one ticker's listing and bars."""
         return History(listing=self.listing(ticker), bars=self.bars(ticker, until))
 
     def summary(self) -> pd.DataFrame:
-        """Return a table of what is stored: one row per ticker.
-
-        Returns:
-            SUMMARY_COLUMNS: `first` and `last` are ISO dates, `fetched_at` is an ISO instant.
-        """
-        return pd.DataFrame(
-            self._query(store_rows.SUMMARY), columns=list(store_rows.SUMMARY_COLUMNS)
-        )
+        """Return SUMMARY_COLUMNS, one row per ticker; dates and instants as ISO text."""
+        rows = self._query(store_rows.SUMMARY)
+        return pd.DataFrame(rows, columns=list(store_rows.SUMMARY_COLUMNS))
 
     def _of_ticker(self, sql: str, ticker: str) -> list[Any]:
         rows = self._query(sql, ticker)

@@ -187,9 +187,9 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickerState:
-    """A stored ticker: its listing, and its first and last stored session.
+    """A stored ticker: its listing, its first and last session, and its last comparison.
 
-    `compared_at` is when its complete past was last compared with the source, None if never.
+    `compared_at` is when the complete past was compared with the source, None if never.
     """
 
     listing: Listing

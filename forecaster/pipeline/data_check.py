@@ -11,8 +11,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.checks import check_history
 from forecaster.data.history import FLAWS, History, normalise_ticker, normalise_tickers
-from forecaster.data.quarantine import Entry, State, entry_of
-from forecaster.data.screening import entries_of, unreleased
+from forecaster.data.quarantine import Entry, State, entries_of, entry_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.operations.lock import writer
@@ -72,7 +71,7 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
             severities = {(one.session, one.rule): one.severity for one in findings}
             rows += [
                 _row(one, severities[one.session, one.rule], "store")
-                for one in unreleased(store.quarantine, entries_of(history, findings))
+                for one in store.quarantine.unreleased(entries_of(history, findings))
                 if one.key not in known
             ]
     table = pd.DataFrame(rows, columns=list(CHECK_COLUMNS))
@@ -119,13 +118,7 @@ def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = N
 def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> int:
     """Reject bars: remove them from the store, and leave them out while served unchanged.
 
-    Args:
-        ticker: whose.
-        sessions: which days, at least one; any that are stored or in quarantine.
-        home: the workspace; None as the command line resolves it.
-
-    Returns:
-        The number of findings decided.
+    Args and return value are those of `release`, for at least one day, stored or in quarantine.
 
     Raises:
         UnknownNameError: a day is neither stored nor in quarantine.
@@ -145,11 +138,29 @@ def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> 
             found = _decidable(store.history(name), state, days)
             known = {entry.key: entry for entry in found} | known
         chosen = [entry for entry in known.values() if not days or entry.session in days]
-        _refuse_missing(name, days, chosen)
-        if state == "released":
-            _refuse_flaws(chosen)
+        _refuse_undecidable(name, state, days, chosen)
         store.quarantine.decide(chosen, state, clock.now())
     return len(chosen)
+
+
+def _refuse_undecidable(
+    ticker: str, state: State, days: set[date], chosen: Sequence[Entry]
+) -> None:
+    """Refuse days without a finding, and to release a row that cannot be a bar."""
+    lacking = sorted(days - {entry.session for entry in chosen})
+    if lacking or not chosen:
+        where = f" of {lacking[0]}" if lacking else ""
+        raise UnknownNameError(
+            f"{ticker}: nothing{where} is in quarantine or found wrong; see: forecaster data "
+            f"quarantine list, forecaster data check {ticker}"
+        )
+    flawed = [entry for entry in chosen if entry.rule in FLAWS]
+    if flawed and state == "released":
+        day = flawed[0].session
+        raise UsageError(
+            f"{ticker}: {day} cannot be a bar ({flawed[0].reason}), so it cannot be released. "
+            f"Drop it: forecaster data quarantine drop {ticker} {day}"
+        )
 
 
 def _decidable(history: History, state: State, days: set[date]) -> list[Entry]:
@@ -164,26 +175,6 @@ def _decidable(history: History, state: State, days: set[date]) -> list[Entry]:
             if session in other
         ]
     return entries
-
-
-def _refuse_missing(ticker: str, days: set[date], chosen: Sequence[Entry]) -> None:
-    lacking = sorted(days - {entry.session for entry in chosen})
-    if lacking or not chosen:
-        where = f" of {lacking[0]}" if lacking else ""
-        raise UnknownNameError(
-            f"{ticker}: nothing{where} is in quarantine or found wrong; see: forecaster data "
-            f"quarantine list, forecaster data check {ticker}"
-        )
-
-
-def _refuse_flaws(chosen: Sequence[Entry]) -> None:
-    for entry in chosen:
-        if entry.rule in FLAWS:
-            raise UsageError(
-                f"{entry.ticker}: {entry.session} cannot be a bar ({entry.reason}), so it cannot "
-                f"be released. Drop it: forecaster data quarantine drop {entry.ticker} "
-                f"{entry.session}"
-            )
 
 
 def _names(store: PriceStore, wanted: Sequence[str], held: Sequence[Entry]) -> set[str]:

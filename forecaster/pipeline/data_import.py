@@ -8,15 +8,15 @@ from pathlib import Path
 
 from forecaster import clock
 from forecaster.data.history import Basis, History
-from forecaster.data.ingest import FetchReport, admit, report_of, warn_of_calendar
-from forecaster.data.revisions import Overlap, keep_known
-from forecaster.data.screening import check_served
+from forecaster.data.ingest import Overlap, admit, keep_known, warn_of_calendar
+from forecaster.data.quarantine import check_served
 from forecaster.data.sessions import describe_off_calendar
 from forecaster.data.sources.cells import DateOrder
 from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, ForecasterError, UsageError
 from forecaster.operations.lock import writer
+from forecaster.pipeline.fetch import FetchReport, report_of
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,7 @@ def import_files(
     that is rescaled in part would look like a crash.
 
     Args:
-        files: one or several; CSV or parquet, in long form with a ticker column or one ticker
-            each.
+        files: CSV or parquet, in long form with a ticker column or one ticker each.
         ticker: name of the one ticker in the files.
         mapping: column names by field, where they are not the usual ones.
         basis: how the closes are expressed; None for a column's value, else as traded.
@@ -70,41 +69,43 @@ def import_files(
         )
         given = [files] if isinstance(files, str | PathLike) else files
         read = [
-            one
-            for file in map(Path, given)
-            for one in read_file(file, ticker, mapping or {}, options)
+            one for file in given for one in read_file(Path(file), ticker, mapping or {}, options)
         ]
-        _refuse_repeated([history.listing.ticker for history in read])
-        admitted = [_admit(store, history) for history in read]
+        admitted = _admit_all(store, read)
         failures = _check(store, admitted)
-        pairs = [
-            (_stored_history(store, history.listing.ticker), history)
-            for history in admitted
-            if history.listing.ticker not in failures
-        ]
-        pairs = [(before, _compare(before, history)) for before, history in pairs]
+        pairs = []
+        for history in admitted:
+            name = history.listing.ticker
+            if name not in failures:
+                before = store.history(name) if store.span(name) else None
+                pairs.append((before, _compare(before, history)))
         counts = store.upsert_all([history for _, history in pairs], clock.now())
         for before, history in pairs:
-            _warn(before, history, store.history(history.listing.ticker))
+            off_calendar = describe_off_calendar(history)
+            if off_calendar:
+                log.warning("%s", off_calendar)
+            warn_of_calendar(before, store.history(history.listing.ticker))
         names = [history.listing.ticker for _, history in pairs]
         changed = dict(zip(names, counts, strict=True)) | dict.fromkeys(failures, 0)
         return report_of(store, changed, failures)
 
 
-def _refuse_repeated(names: list[str]) -> None:
+def _admit_all(store: PriceStore, read: Sequence[History]) -> list[History]:
+    """Return the bars that may be stored; refuse a repeated ticker, and one without such bars."""
+    names = [history.listing.ticker for history in read]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise UsageError(f"{', '.join(repeated)}: in more than one file; join the files first.")
-
-
-def _admit(store: PriceStore, history: History) -> History:
-    final = admit(store, history, clock.now())
-    if final.bars.empty:
-        raise DataError(
-            f"{history.listing.ticker}: no session of its bars has closed and settled yet; "
-            "import them again tomorrow."
-        )
-    return final
+    admitted = []
+    for history in read:
+        final = admit(store, history, clock.now())
+        if final.bars.empty:
+            raise DataError(
+                f"{history.listing.ticker}: no session of its bars has closed and settled yet; "
+                "import them again tomorrow."
+            )
+        admitted.append(final)
+    return admitted
 
 
 def _check(store: PriceStore, histories: Sequence[History]) -> dict[str, ForecasterError]:
@@ -118,10 +119,6 @@ def _check(store: PriceStore, histories: Sequence[History]) -> dict[str, Forecas
                 log.warning("%s", error)
             failures[history.listing.ticker] = error
     return failures
-
-
-def _stored_history(store: PriceStore, ticker: str) -> History | None:
-    return store.history(ticker) if store.newest_session(ticker) else None
 
 
 def _compare(before: History | None, history: History) -> History:
@@ -143,10 +140,3 @@ def _compare(before: History | None, history: History) -> History:
         )
     log.warning("%s: %s; all of them are replaced", ticker, change)
     return history
-
-
-def _warn(before: History | None, history: History, stored: History) -> None:
-    off_calendar = describe_off_calendar(history)
-    if off_calendar:
-        log.warning("%s", off_calendar)
-    warn_of_calendar(before, stored)

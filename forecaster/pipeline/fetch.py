@@ -2,32 +2,73 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
+
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
-from forecaster.data.ingest import FetchReport as FetchReport
-from forecaster.data.ingest import FetchRequest, refresh, report_of
+from forecaster.data.ingest import FetchRequest, refresh
 from forecaster.data.sources import Source, open_source
 from forecaster.data.store import PriceStore
 from forecaster.errors import (
     CannotWriteError,
     ForecasterError,
+    PartialFailure,
     SourceDownError,
     StorageError,
+    TryLaterError,
     UsageError,
 )
 from forecaster.operations.lock import writer
 from forecaster.settings import FetchSettings, resolve_home
 
-__all__ = ["FetchReport", "fetch"]
-
 log = logging.getLogger(__name__)
 
 MOST_DOWN: Final = 5  # tickers in a row for which the source itself failed, before giving up
+FETCH_COLUMNS: Final = ("ticker", "rows_changed", "days", "first", "last", "error")
 OnTicker = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """The result for each ticker: a table (`FETCH_COLUMNS`), and the errors by ticker."""
+
+    table: pd.DataFrame
+    failures: dict[str, ForecasterError]
+
+    def raise_failures(self) -> None:
+        """Raise the error that decides the exit code; nothing if no ticker failed."""
+        if not self.failures:
+            return
+        errors = list(self.failures.values())
+        later = [error for error in errors if isinstance(error, TryLaterError)]
+        if later:
+            raise later[0]
+        if len(errors) == len(self.table):
+            raise errors[0]
+        raise PartialFailure(
+            f"{len(errors)} of {len(self.table)} tickers failed: {', '.join(self.failures)}."
+        )
+
+
+def report_of(
+    store: PriceStore, changed: dict[str, int], failures: dict[str, ForecasterError]
+) -> FetchReport:
+    """Build the report of a fetch or import from the store as it is now.
+
+    `changed` has the number of new or different bars by ticker, in the order of the table.
+    """
+    rows = []
+    for ticker, count in changed.items():
+        span, error = store.span(ticker), failures.get(ticker)
+        ends = (pd.Timestamp(span.first), pd.Timestamp(span.last)) if span else (pd.NaT, pd.NaT)
+        days = span.days if span else 0
+        rows.append((ticker, count, days, *ends, str(error) if error else None))
+    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
 
 
 def fetch(

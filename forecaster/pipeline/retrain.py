@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
-from forecaster.data.ingest import FetchReport
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.trading_calendar import calendar_for
@@ -34,7 +33,7 @@ from forecaster.operations.lock import writer
 from forecaster.operations.on_failure import on_failure
 from forecaster.operations.run_log import RunLog, run_log, write_heartbeat
 from forecaster.pipeline.data_check import check_prices
-from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.fetch import FetchReport, fetch
 from forecaster.registry.champion import champion_of
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home

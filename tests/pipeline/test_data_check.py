@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.data.screening import screen
+from forecaster.data.quarantine import screen
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.data_check import check_prices, drop, quarantine_table, release

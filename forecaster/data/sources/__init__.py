@@ -31,10 +31,8 @@ class Source(Protocol):
     def history(self, ticker: str, start: date | None, end: date | None) -> "History":
         """Return one ticker's bars, oldest first, only the rows that the source has.
 
-        Args:
-            ticker: name in the source's own spelling, upper case.
-            start: first exchange-local date wanted, inclusive; None for the oldest there is.
-            end: last exchange-local date wanted, inclusive; None for the newest there is.
+        `ticker` is in the source's own spelling, upper case; `start` and `end` are exchange-local
+        dates, both included, None for the oldest and the newest there is.
 
         Raises:
             ForecasterError: one of its subclasses, by what the caller can do about it.
@@ -79,10 +77,8 @@ def check_source(name: str) -> str:
     """Ask a source for a few bars; return what it answered, in words.
 
     Raises:
-        UsageError: no source of this name.
-        SettingsError: its access key is not in the environment.
-        SourceDownError: it does not answer.
-        TryLaterError: it limits our rate.
+        SourceDownError, TryLaterError: it does not answer, or limits our rate; and as for
+            `open_source`.
     """
     answer: str = _module(name).check()
     return answer

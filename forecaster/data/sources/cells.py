@@ -29,6 +29,7 @@ _YEAR_LAST: Final = rf"^(?P<a>{_ONE_OR_TWO})([-/.])(?P<b>{_ONE_OR_TWO})\2{_YEAR}
 _DAY_NAMED: Final = rf"^(?P<d>{_ONE_OR_TWO})[- ]{_NAME}[- ,]+{_YEAR}{_TIME}$"
 _MONTH_NAMED: Final = rf"^{_NAME}\.? (?P<d>{_ONE_OR_TWO}),? {_YEAR}{_TIME}$"
 _MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTH_NUMBERS: Final = {month: str(number) for number, month in enumerate(_MONTHS, start=1)}
 
 # Of dates that end in their year.
 DateOrder = Literal["mdy", "dmy"]
@@ -55,14 +56,10 @@ def is_empty(cells: "Texts[str]") -> Flags:
 
 
 def parse_numbers(cells: "Texts[str]", *, decimal_comma: bool) -> tuple[NDArray[np.float64], Flags]:
-    """Parse numbers with thousands separators; NaN where a cell is empty.
-
-    Args:
-        cells: (R,) text.
-        decimal_comma: 1.234,5 is meant instead of 1,234.5.
+    """Parse text (R,) with thousands separators; 1.234,5 with a decimal comma.
 
     Returns:
-        Values (R,), and flags (R,) of cells that are not a number.
+        Values (R,), NaN where a cell is empty, and flags (R,) of cells that are not a number.
     """
     text = cells.str.strip()
     if decimal_comma:
@@ -84,10 +81,6 @@ def parse_days(cells: "Texts[str]", order: DateOrder | None = None) -> ParsedDay
 
     Year first, or the month by name; with the year last and the month as a number only if a day
     above 12 in some row shows which of the two numbers it is, or the order is given.
-
-    Args:
-        cells: (R,) text.
-        order: of day and month where the year is last; None to infer it from the dates.
     """
     # A long table has each date once per ticker; parsing it once is 20 times faster.
     kinds = cells.astype("category").cat
@@ -104,20 +97,15 @@ def _parse_distinct(cells: "Texts[str]", order: DateOrder | None) -> ParsedDays:
     text = cells.str.strip()
     parts = _split(text, _YEAR_FIRST)
     for pattern in (_DAY_NAMED, _MONTH_NAMED):
-        parts = parts.fillna(_month_number(_split(text, pattern)))
+        named = _split(text, pattern)
+        numbers = named["m"].str.lower().str[:3].map(_MONTH_NUMBERS)
+        parts = parts.fillna(named.assign(m=numbers))
     year_last, ambiguous = _ordered(_split(text, _YEAR_LAST), order)
     parts = parts.fillna(year_last)
-    days = pd.to_datetime(
-        pd.DataFrame(
-            {
-                "year": pd.to_numeric(parts["y"]),
-                "month": pd.to_numeric(parts["m"]),
-                "day": pd.to_numeric(parts["d"]),
-            }
-        ),
-        errors="coerce",
-    ).to_numpy()
-    days = days.astype("datetime64[D]")
+    fields = pd.DataFrame(
+        {unit: pd.to_numeric(parts[unit[0]]) for unit in ("year", "month", "day")}
+    )
+    days = pd.to_datetime(fields, errors="coerce").to_numpy().astype("datetime64[D]")
     return ParsedDays(days=days, instants=_utc_instants(days, parts), ambiguous=ambiguous)
 
 
@@ -125,11 +113,6 @@ def _split(text: "Texts[str]", pattern: str) -> pd.DataFrame:
     found = text.str.extract(pattern)
     wanted = [name for name in ("y", "m", "d", "a", "b", "time", "zone") if name in found]
     return found[wanted].astype(object)
-
-
-def _month_number(parts: pd.DataFrame) -> pd.DataFrame:
-    numbers = {month: str(number) for number, month in enumerate(_MONTHS, start=1)}
-    return parts.assign(m=parts["m"].str.lower().str[:3].map(numbers))
 
 
 def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame, Flags]:

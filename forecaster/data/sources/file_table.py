@@ -1,13 +1,17 @@
-"""The columns of one part of a table: numbers parsed, each text stored once, other rows left out.
+"""Tables from files: the dialects of CSV, some rows at a time, and parquet.
 
-Tables in, tables out; knows no file and no ticker.
+Paths and frames in; columns by field out, with numbers parsed and each text stored once.  Of a
+large file only some rows are text at any time, so a table takes a hundred bytes a row.
 
-Shape letters: R rows of a part.
+Shape letters: R rows of a table or of a part of it.
 """
 
+import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -16,30 +20,33 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS
-from forecaster.data.sources.cells import is_empty, is_time_of_day, parse_numbers
-from forecaster.errors import DataError, UsageError
+from forecaster.data.sources.cells import Flags, is_empty, is_time_of_day, parse_numbers
+from forecaster.errors import DataError, StorageError, UsageError
 
-REQUIRED: Final = ("session", "open", "high", "low", "close")
+REQUIRED: Final = ("session", *PRICE_COLUMNS)
 # Metadata of a ticker: read where it is the same in all rows of a ticker.
 MARKS: Final = ("name", "exchange", "currency")
-FIELDS: Final = (*REQUIRED, "volume", "dividend", "split", "ticker", "basis", "calendar", *MARKS)
-
-# Spellings without case, spaces, underscores and the like.
-_SYNONYMS: Final = {
-    "session": ("date", "session", "datetime", "timestamp", "day", "tradedate", "tradingday"),
-    "open": ("open", "openprice"),
-    "high": ("high", "highprice"),
-    "low": ("low", "lowprice"),
-    "close": ("close", "closeprice", "closelast"),
-    "volume": ("volume", "vol"),
-    "dividend": ("dividend", "dividends", "dividendamount", "divcash"),
-    "split": ("split", "splits", "stocksplits", "splitfactor", "splitcoefficient"),
-    "ticker": ("ticker", "symbol", "tic"),
-    "basis": ("basis",),
-    "calendar": ("calendar",),
-    **{mark: (mark,) for mark in MARKS},
+# Other spellings of each field, without case, spaces, underscores and the like.
+_SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
+    "session": ("date", "datetime", "timestamp", "day", "tradedate", "tradingday"),
+    "open": ("openprice",),
+    "high": ("highprice",),
+    "low": ("lowprice",),
+    "close": ("closeprice", "closelast"),
+    "volume": ("vol",),
+    "dividend": ("dividends", "dividendamount", "divcash"),
+    "split": ("splits", "stocksplits", "splitfactor", "splitcoefficient"),
+    "ticker": ("symbol", "tic"),
+    **dict.fromkeys(("basis", "calendar", *MARKS), ()),
 }
-_FIELD_OF: Final = {name: field for field, names in _SYNONYMS.items() for name in names}
+FIELDS: Final = tuple(_SYNONYMS)
+_FIELD_OF: Final = {name: field for field in FIELDS for name in (field, *_SYNONYMS[field])}
+_DELIMITERS: Final = ",;\t|"
+_LARGEST_BYTES: Final = 2**32
+CHUNK_ROWS: Final = 200_000
+# Usual ones: the running price of the day among the dates, a holiday without prices.
+_MOST_LEFT_OUT: Final = 5
+_LARGEST_LEFT_OUT_SHARE: Final = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +70,11 @@ class FileTable:
         """The line or row number of each row (R,)."""
         return self.frame.index.to_numpy(np.intp)
 
-    def rows(self, kept: NDArray[np.bool_] | Places) -> "FileTable":
+    def rows(self, kept: Flags | Places) -> "FileTable":
         """Select some rows, by flags or by position, with their places."""
-        at = np.flatnonzero(kept) if kept.dtype == np.bool_ else kept
-        return replace(self, frame=self.frame.take(at))
+        return replace(self, frame=self.frame.iloc[kept])
 
-    def refuse(self, wrong: NDArray[np.bool_], field: str, needed: str) -> None:
+    def refuse(self, wrong: Flags, field: str, needed: str) -> None:
         """Raise DataError for the first wrong cell (R,) of a field, if there is any."""
         if not wrong.any():
             return
@@ -83,42 +89,133 @@ class FileTable:
         )
 
 
+def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
+    """Read a file, find its fields, and read its numbers.
+
+    Args:
+        path: parquet where it ends in .parquet or .pq, CSV otherwise.
+        mapping: column by field, where the column has no usual name.
+
+    Raises:
+        UsageError: no such file; a column is missing, named twice, or not there as mapped.
+        DataError: a file that cannot be read as a table; a cell that is no number.
+        StorageError: the disk failed.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise UsageError(f"{path}: {what}; name a CSV or parquet file.")
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise UsageError(f"{path}: larger than {_LARGEST_BYTES >> 20} MiB; split it by ticker.")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return _compact(with_fields(_read_parquet(path), mapping))
+        return _read_csv(path, mapping)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}. Check the disk.") from error
+
+
 def table_of(frame: pd.DataFrame, name: str) -> FileTable:
     """Build a table of a frame with columns named as fields; leave out others."""
     known = [field for field in FIELDS if field in frame.columns]
     numbered = frame[known].set_axis(pd.RangeIndex(len(frame)), axis=0)
     headers = {field: field for field in known}
-    return FileTable(path=name, frame=numbered, headers=headers, unit="iloc")
+    return _compact(FileTable(path=name, frame=numbered, headers=headers, unit="iloc"))
+
+
+def _read_parquet(path: Path) -> FileTable:
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise UsageError(
+            f'{path}: parquet needs pyarrow; run pip install "forecaster[parquet]", or '
+            "export the prices as CSV."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as parquet: {error}. Save it again.") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    frame.columns = [str(name) for name in frame.columns]
+    return FileTable(path=path, frame=frame, headers={}, unit="row")
+
+
+def _read_csv(path: Path, mapping: dict[str, str]) -> FileTable:
+    """Read text as text, without guessing; each row keeps its line number."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header = lines.readline(2**16)
+        cells = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _DELIMITERS}
+        delimiter = max(_DELIMITERS, key=lambda mark: len(cells[mark]))
+        # 1,5 is one and a half where commas occur in numbers and do not separate cells.
+        decimal_comma = delimiter == ";" and any(
+            part.frame[name].str.contains(",", regex=False).any()
+            for part in _parts(path, delimiter, mapping, quiet=True)
+            for name in BAR_COLUMNS[1:]
+            if name in part.frame
+        )
+        parts = _parts(path, delimiter, mapping)
+        # map keeps no part as text, as a loop variable would.
+        return _joined(list(map(partial(_compact, decimal_comma=decimal_comma), parts)))
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        why = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
+        raise DataError(
+            f"{path}: cannot be read as a table of text: {why}. Save it as CSV in UTF-8 with "
+            "as many cells in each line as the header has."
+        ) from error
+
+
+def _parts(
+    path: Path, delimiter: str, mapping: dict[str, str], *, quiet: bool = False
+) -> Iterator[FileTable]:
+    """Read the fields of a file as text, some rows at a time; yield at least one part."""
+    reader = pd.read_csv(
+        path,
+        sep=delimiter,
+        header=None,
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,
+        encoding="utf-8-sig",
+        compression=None,
+        chunksize=CHUNK_ROWS,
+    )
+    with reader:
+        first = next(iter(reader))
+        header = first.iloc[0].fillna("").str.strip().tolist()
+        for cells in chain([first.iloc[1:]], reader):
+            body = cells.fillna("").set_axis(header, axis=1)
+            body.index = body.index + 1
+            frame = body[~(body == "").all(axis=1)]
+            table = FileTable(path=path, frame=frame, headers={}, unit="line")
+            yield with_fields(table, mapping, quiet=quiet)
+            quiet = True
 
 
 def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = False) -> FileTable:
-    """Select and rename the columns that are fields; log which are left out.
-
-    Args:
-        table: columns by their names in the file.
-        mapping: column by field, where the column has no usual name.
-        quiet: log nothing.
+    """Select and rename the columns that are fields; unless quiet, log which are left out.
 
     Raises:
         UsageError: a column is missing, named twice, or not there as mapped.
     """
     columns = list(table.frame.columns)
-    found = _usual_columns(columns, set(mapping))
+    shown = ", ".join(name or "(no name)" for name in columns[:40])
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(columns):
+        field = _FIELD_OF.get("".join(filter(str.isalnum, name.casefold())))
+        if field and field not in mapping:
+            found.setdefault(field, []).append(place)
+    found = {name: at for name, at in found.items() if name not in MARKS or len(at) == 1}
+    folded = [name.casefold() for name in columns]
     for field, column in mapping.items():
-        found[field] = [_named_column(table.path, columns, field, column)]
-    for field, places in found.items():
-        if len(places) > 1:
-            names = " and ".join(columns[place] for place in places)
+        if field not in FIELDS:
+            raise UsageError(f"--map {field}={column}: {field} is none of {', '.join(FIELDS)}.")
+        if folded.count(column.casefold()) != 1:
             raise UsageError(
-                f"{table.path}: {names} could both be {field}; rename or remove one of them, "
-                f"or choose with --map {field}=COLUMN."
+                f"{table.path}: --map {field}={column} needs one column of this name; the file has "
+                f"{shown}."
             )
-    missing = [field for field in REQUIRED if field not in found]
-    if missing:
-        raise UsageError(
-            f"{table.path}: no column for {', '.join(missing)} among {_shown(columns)}. "
-            f"Name it with --map {missing[0]}=COLUMN."
-        )
+        found[field] = [folded.index(column.casefold())]
+    _refuse_unclear(table.path, columns, found, shown)
     used = {places[0] for places in found.values()}
     ignored = [name for place, name in enumerate(columns) if place not in used and name]
     if ignored and not quiet:
@@ -128,48 +225,27 @@ def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = Fals
     return replace(table, frame=frame, headers=headers)
 
 
-def _usual_columns(columns: list[str], mapped: set[str]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for place, name in enumerate(columns):
-        field = _FIELD_OF.get("".join(filter(str.isalnum, name.casefold())))
-        if field and field not in mapped:
-            found.setdefault(field, []).append(place)
-    return {name: at for name, at in found.items() if name not in MARKS or len(at) == 1}
-
-
-def _named_column(path: Path | str, columns: list[str], field: str, column: str) -> int:
-    if field not in FIELDS:
-        raise UsageError(f"--map {field}={column}: {field} is none of {', '.join(FIELDS)}.")
-    folded = [name.casefold() for name in columns]
-    if folded.count(column.casefold()) != 1:
+def _refuse_unclear(
+    path: Path | str, columns: list[str], found: dict[str, list[int]], shown: str
+) -> None:
+    """Refuse a field that several columns could be, and a required one without a column."""
+    for field, places in found.items():
+        if len(places) > 1:
+            names = " and ".join(columns[place] for place in places)
+            raise UsageError(
+                f"{path}: {names} could both be {field}; rename or remove one of them, "
+                f"or choose with --map {field}=COLUMN."
+            )
+    missing = [field for field in REQUIRED if field not in found]
+    if missing:
         raise UsageError(
-            f"{path}: --map {field}={column} needs one column of this name; the file has "
-            f"{_shown(columns)}."
+            f"{path}: no column for {', '.join(missing)} among {shown}. "
+            f"Name it with --map {missing[0]}=COLUMN."
         )
-    return folded.index(column.casefold())
 
 
-def _shown(columns: list[str]) -> str:
-    return ", ".join(name or "(no name)" for name in columns[:40])
-
-
-NUMBERS: Final = BAR_COLUMNS[1:]
-# Usual ones: the running price of the day among the dates, a holiday without prices.
-_MOST_LEFT_OUT: Final = 5
-_LARGEST_LEFT_OUT_SHARE: Final = 0.01
-
-Flags = NDArray[np.bool_]
-
-
-def compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
+def _compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
     """Parse a part's numbers, and store each distinct text of its other columns once.
-
-    Rows that are no bars, with a time instead of a date or without any price, are left out with
-    a warning, unless they are many.
-
-    Args:
-        table: (R,) rows of fields, as text or typed.
-        decimal_comma: 1.234,5 is meant instead of 1,234.5.
 
     Raises:
         DataError: a cell that is no number, or a price that is missing.
@@ -178,7 +254,7 @@ def compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
     columns: dict[str, pd.Series] = {}
     for name in table.frame.columns:
         cells = table.frame[name]
-        if name in NUMBERS:
+        if name in BAR_COLUMNS[1:]:
             numbers = _numbers(table, name, decimal_comma=decimal_comma)
             if name in PRICE_COLUMNS:
                 table.refuse(np.isnan(numbers), name, "a price")
@@ -188,13 +264,12 @@ def compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
     return replace(table, frame=pd.DataFrame(columns, index=table.frame.index))
 
 
-def joined(tables: Sequence[FileTable]) -> FileTable:
+def _joined(tables: Sequence[FileTable]) -> FileTable:
     """Join the parts of one table."""
     if len(tables) == 1:
         return tables[0]
-    first = tables[0]
     columns = {}
-    for name in first.frame.columns:
+    for name in tables[0].frame.columns:
         parts = [table.frame[name] for table in tables]
         columns[name] = (
             pd.api.types.union_categoricals(parts)
@@ -202,10 +277,11 @@ def joined(tables: Sequence[FileTable]) -> FileTable:
             else np.concatenate([part.to_numpy() for part in parts])
         )
     places = np.concatenate([table.places for table in tables])
-    return replace(first, frame=pd.DataFrame(columns, index=places))
+    return replace(tables[0], frame=pd.DataFrame(columns, index=places))
 
 
 def _without_other_rows(table: FileTable) -> FileTable:
+    """Leave out rows with a time instead of a date or without any price, unless they are many."""
     no_price = np.all([_is_missing(table.frame[name]) for name in PRICE_COLUMNS], axis=0)
     for name, neutral in (("dividend", "0"), ("split", "1")):
         if name in table.frame:
@@ -232,10 +308,8 @@ def _is_missing(cells: "pd.Series[str]") -> Flags:
 
 
 def _is_text(cells: "pd.Series[str]") -> bool:
-    return not (
-        pd.api.types.is_numeric_dtype(cells.dtype)
-        or pd.api.types.is_datetime64_any_dtype(cells.dtype)
-    )
+    kinds = pd.api.types
+    return not (kinds.is_numeric_dtype(cells.dtype) or kinds.is_datetime64_any_dtype(cells.dtype))
 
 
 def _numbers(table: FileTable, field: str, *, decimal_comma: bool) -> NDArray[np.float64]:

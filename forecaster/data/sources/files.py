@@ -31,8 +31,7 @@ from forecaster.data.history import (
 )
 from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.cells import DateOrder, is_empty, parse_days
-from forecaster.data.sources.file_reading import read_table
-from forecaster.data.sources.file_table import FileTable, Places, compact, table_of
+from forecaster.data.sources.file_table import FileTable, Places, read_table, table_of
 from forecaster.data.trading_calendar import calendar_for, calendar_name
 from forecaster.errors import DataError, UsageError
 
@@ -76,10 +75,9 @@ def read_file(
     Args:
         path: a CSV or parquet file.
         ticker: name of the one ticker in the file; where there are several, the one to read.
-        mapping: column by field (session, open, high, low, close, volume, dividend, split,
-            ticker, basis, calendar), where the column has no usual name.
-        options: basis and calendar where the file has no such columns; without either, closes
-            are as traded, and the calendar is that of the ticker. And the order of dates.
+        mapping: column by field (see `file_table.FIELDS`), where it has no usual name.
+        options: for what has no column; without either, closes are as traded, and the calendar
+            is that of the ticker.
 
     Raises:
         UsageError: no such file; a column or the ticker is missing; pyarrow is missing; a
@@ -104,7 +102,7 @@ def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
             dividend, split, basis and calendar, by these names.
         name: of the frame, for errors.
     """
-    return _histories(compact(table_of(frame, name)), None, FileOptions(), "table")
+    return _histories(table_of(frame, name), None, FileOptions(), "table")
 
 
 def _histories(
@@ -119,9 +117,16 @@ def _histories(
         sessions = _local_days(days[at], instants[at], listing.calendar)
         columns = {column: numbers[at] for column, numbers in values.items()}
         bars = pd.DataFrame({"session": sessions.astype("datetime64[s]"), **columns})
-        histories.append(History(listing=listing, bars=_oldest_first(rows, bars, name)))
-        is_given = options.basis is not None or "basis" in rows.frame
-        _check_basis(table, histories[-1], is_given=is_given)
+        history = History(listing=listing, bars=_oldest_first(rows, bars, name))
+        contradiction = describe_basis(history)
+        if contradiction and options.basis is None and "basis" not in rows.frame:
+            raise UsageError(
+                f"{table.path}: {contradiction}. No basis is given; add --basis "
+                f"{' or '.join(BASES)}, or a column basis."
+            )
+        if contradiction:
+            _log.warning("%s", contradiction)
+        histories.append(history)
     return histories
 
 
@@ -139,12 +144,21 @@ def _listing(rows: FileTable, ticker: str, options: FileOptions, source: str) ->
             needed = "a market code such as XNYS, or 24/7, 24/5, weekdays"
             rows.refuse(everywhere, "calendar", needed)
     wanted = calendar_name(options.calendar) if options.calendar else None
+    for column, found, option in (
+        ("basis", basis, options.basis),
+        ("calendar", calendar, wanted),
+    ):
+        if found and option and found != option:
+            raise UsageError(
+                f"{rows.path}: {ticker}: column {rows.headers[column]} is {found}, --{column} is "
+                f"{option}. Drop the option, or remove the column if it is wrong."
+            )
     known = options.calendars.get(ticker) or calendar_for(ticker)
     return Listing(
         ticker=ticker,
         source=source,
-        basis=cast(Basis, _agreed(rows, ticker, "basis", basis, options.basis) or "as-traded"),
-        calendar=_agreed(rows, ticker, "calendar", calendar, wanted) or known,
+        basis=cast(Basis, basis or options.basis or "as-traded"),
+        calendar=calendar or wanted or known,
         name=_mark(rows, "name"),
         exchange=_mark(rows, "exchange"),
         currency=_mark(rows, "currency"),
@@ -167,29 +181,6 @@ def _mark(rows: FileTable, column: str) -> str:
     found = rows.frame[column].astype(object).unique().tolist()
     # Our own export puts an apostrophe before what a spreadsheet would run.
     return str(found[0]).strip().removeprefix("'") if len(found) == 1 else ""
-
-
-def _agreed(
-    rows: FileTable, ticker: str, column: str, found: str | None, option: str | None
-) -> str | None:
-    if found and option and found != option:
-        raise UsageError(
-            f"{rows.path}: {ticker}: column {rows.headers[column]} is {found}, --{column} is "
-            f"{option}. Drop the option, or remove the column if it is wrong."
-        )
-    return found or option
-
-
-def _check_basis(table: FileTable, history: History, *, is_given: bool) -> None:
-    """Refuse to assume a basis that the splits contradict."""
-    contradiction = describe_basis(history)
-    if contradiction and not is_given:
-        raise UsageError(
-            f"{table.path}: {contradiction}. No basis is given; add --basis {' or '.join(BASES)}, "
-            "or a column basis."
-        )
-    if contradiction:
-        _log.warning("%s", contradiction)
 
 
 def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
@@ -216,23 +207,23 @@ def _local_days(days: Days, instants: Days, calendar: str) -> Days:
     in_utc = ~np.isnat(instants)
     if not in_utc.any():
         return days
-    zone = timezone_of(calendar)
-    local = pd.DatetimeIndex(instants[in_utc]).tz_localize("UTC").tz_convert(zone)
+    utc = pd.DatetimeIndex(instants[in_utc]).tz_localize("UTC")
     found = days.copy()
-    found[in_utc] = local.tz_localize(None).to_numpy().astype("datetime64[D]")
+    local = utc.tz_convert(timezone_of(calendar)).tz_localize(None)
+    found[in_utc] = local.to_numpy().astype("datetime64[D]")
     return found
 
 
 def _values(table: FileTable) -> dict[str, NDArray[np.float64]]:
     """Read the number columns (R,), each under its field."""
-    present = [name for name in BAR_COLUMNS[1:] if name in table.frame]
-    values = {name: table.frame[name].to_numpy(np.float64) for name in present}
-    for name, default in _EMPTY_VALUES.items():
-        column = values.get(name, np.full(len(table.frame), default))
-        values[name] = np.where(np.isnan(column), default, column)
+    values = {}
+    for name in BAR_COLUMNS[1:]:
+        default = _EMPTY_VALUES.get(name, np.nan)
+        numbers = table.frame.get(name, np.full(len(table.frame), default))
+        values[name] = np.where(np.isnan(numbers), default, numbers)
     # Yahoo writes 0 where there was no split.
     values["split"] = np.where(values["split"] == 0, 1.0, values["split"])
-    return {name: values[name] for name in BAR_COLUMNS[1:]}
+    return values
 
 
 def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
@@ -252,35 +243,23 @@ def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
     table.refuse(empty[codes], "ticker", "a ticker")
     if asked and written[codes].nunique() == 1:
         return [(asked, np.arange(len(codes)))]
-    known, first = np.unique(codes, return_index=True)
-    rows = zip(known.tolist(), first.tolist(), strict=True)
-    spelled = {code: _ticker(table, written[code], row) for code, row in rows}
-    return _chosen(table, spelled, codes, asked)
-
-
-def _ticker(table: FileTable, name: str, row: int) -> str:
-    try:
-        return normalise_ticker(name)
-    except UsageError as error:
-        raise DataError(f"{table.path}: {table.unit} {table.places[row]}: {error}") from error
-
-
-def _chosen(
-    table: FileTable, named: dict[int, str], codes: Places, asked: str | None
-) -> list[tuple[str, Places]]:
-    """Join spellings of one ticker; select the one that was asked for."""
-    chosen = sorted(set(named.values()))
+    spelled = {}
+    for code, row in zip(*np.unique(codes, return_index=True), strict=True):
+        try:
+            spelled[code] = normalise_ticker(written[code])
+        except UsageError as error:
+            raise DataError(f"{table.path}: {table.unit} {table.places[row]}: {error}") from error
+    chosen = sorted(set(spelled.values()))
     if asked and asked not in chosen:
         raise UsageError(f"{table.path}: no ticker {asked}; the file has {', '.join(chosen)}.")
-    number = {name: at for at, name in enumerate(chosen)}
-    whose = np.zeros(max(named) + 1, dtype=np.intp)
-    for code, name in named.items():
-        whose[code] = number[name]
+    whose = np.zeros(len(written), dtype=np.intp)
+    for code, name in spelled.items():
+        whose[code] = chosen.index(name)
     # One sort instead of one scan of all rows per ticker.
     by_ticker = np.argsort(whose[codes], kind="stable")
     ends = np.cumsum(np.bincount(whose[codes], minlength=len(chosen)))
-    parts = dict(zip(chosen, np.split(by_ticker, ends[:-1]), strict=True))
-    return [(name, parts[name]) for name in ([asked] if asked else chosen)]
+    parts = zip(chosen, np.split(by_ticker, ends[:-1]), strict=True)
+    return [(name, part) for name, part in parts if asked in (None, name)]
 
 
 def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataFrame:
@@ -299,14 +278,11 @@ def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataF
             *(table.path, ticker, table.unit, table.places[first], sessions[first].date()),
         )
     order = np.argsort(sessions.to_numpy(), kind="stable")
-    return _validated(table.rows(order), ticker, bars.take(order).reset_index(drop=True))
-
-
-def _validated(table: FileTable, ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
+    bars = bars.take(order).reset_index(drop=True)
     try:
         return validate_bars(ticker, bars)
     except DataError as error:
         found = flaws(bars)
-        place = f"{table.path}: {table.unit} {table.places[found[0].row]}"
+        place = f"{table.path}: {table.unit} {table.places[order[found[0].row]]}"
         hint = " Another column may be meant: --map." if is_too_flawed(bars, found) else ""
         raise DataError(f"{place}: {error}{hint}") from error

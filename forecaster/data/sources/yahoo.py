@@ -63,46 +63,39 @@ def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def within(bars: pd.DataFrame, start: date | None, end: date | None) -> pd.DataFrame:
-    """Select the span asked for: Yahoo adds the latest price even after its end."""
-    first = np.datetime64(start or OLDEST, "s")
-    last = np.datetime64(end or date.max, "s")
-    return bars[(bars["session"] >= first) & (bars["session"] <= last)]
+def _asked_for(
+    ticker: str, bars: pd.DataFrame, start: date | None, end: date | None
+) -> pd.DataFrame:
+    """Select the span asked for, without last rows that Yahoo has not filled in yet.
 
-
-def drop_null_tail(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
-    """Remove last rows without a price, which Yahoo has not filled in yet."""
-    complete = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
-    kept = int(complete.nonzero()[0].max(initial=-1)) + 1
+    Yahoo adds the latest price even after the end of the span.
+    """
+    first, last = pd.Timestamp(start or OLDEST), pd.Timestamp(end or date.max)
+    bars = bars[bars["session"].between(first, last)]
+    priced = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
+    kept = int(priced.nonzero()[0].max(initial=-1)) + 1
     if kept < len(bars):
         log.info("%s: dropped %d last rows without prices", ticker, len(bars) - kept)
     return bars.iloc[:kept].reset_index(drop=True)
 
 
-def listing_from(ticker: str, meta: dict[str, Any]) -> Listing:
+def _listing(ticker: str, meta: dict[str, Any]) -> Listing:
     """Read a ticker's listing from the header of its chart."""
-    zone = str(meta["exchangeTimezoneName"])
+    zone, first = str(meta["exchangeTimezoneName"]), meta.get("firstTradeDate")
+    first_day = datetime.fromtimestamp(first, ZoneInfo(zone)) if isinstance(first, int) else None
     return Listing(
         ticker=ticker,
         source=SOURCE,
         basis="split-adjusted",
         calendar=calendar_for(ticker, zone),
-        name=_text(meta.get("longName") or meta.get("shortName")),
-        exchange=_text(meta.get("exchangeName")),
-        currency=_text(meta.get("currency")),
-        first_trade=_local_date(meta.get("firstTradeDate"), zone),
+        name=_printable(meta.get("longName") or meta.get("shortName")),
+        exchange=_printable(meta.get("exchangeName")),
+        currency=_printable(meta.get("currency")),
+        first_trade=first_day.date() if first_day else None,
     )
 
 
-def _local_date(instant: object, zone: str) -> date | None:
-    """Convert seconds since 1970 to a date of the exchange; None if they are no number."""
-    if not isinstance(instant, int):
-        return None
-    return datetime.fromtimestamp(instant, ZoneInfo(zone)).date()
-
-
-def _text(value: object) -> str:
-    """Return the printable part of a text."""
+def _printable(value: object) -> str:
     return "".join(character for character in str(value or "") if character.isprintable())[:80]
 
 
@@ -112,6 +105,7 @@ _LONGEST_PAUSE = 300.0
 _FAILED_PAUSE = 2.0
 _CACHE_FILES = ("tkr-tz.db*", "cookies.db*", "isin-tkr.db*")
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
+_CHECKED: Final = "SPY"  # a ticker that Yahoo has always had
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +121,9 @@ class _Try:
         return ascii(self.error)[:160]
 
     @property
-    def cache_error(self) -> sqlite3.Error | None:
-        """The SQLite error that peewee wrapped, if any."""
-        cause = self.error.__context__ if self.error else None
-        return cause if isinstance(cause, sqlite3.Error) else None
+    def cause(self) -> BaseException | None:
+        """The error that the error wraps, such as peewee's one of SQLite."""
+        return self.error.__context__ if self.error else None
 
 
 class YahooSource:
@@ -169,10 +162,16 @@ class YahooSource:
             TryLaterError: Yahoo limits our rate, three times or for long.
             CannotWriteError, StorageError: yfinance's cache folder cannot be used.
         """
-        question = _question(ticker, start, end)
+        ticker = normalise_ticker(ticker)
+        if _ISIN.fullmatch(ticker):
+            raise UsageError(f"{ticker} is an ISIN; Yahoo is asked by ticker, for example AAPL.")
+        if start and end and start > end:
+            raise UsageError(f"{ticker}: start {start} is after end {end}. Swap them.")
+        span = f"between {start or 'the beginning'} and {end or 'today'}"
+        question = Question(ticker=ticker, span=span, is_complete=start is None)
         if self._is_limited:
             raise TryLaterError(
-                f"{question.ticker}: not asked, Yahoo limits our rate. Try again in an hour."
+                f"{ticker}: not asked, Yahoo limits our rate. Try again in an hour."
             )
         # A loop of our own: stamina cannot wait through an injected sleep.
         done = 0
@@ -180,23 +179,17 @@ class YahooSource:
             try:
                 return self._try(question, start, end)
             except (TryLaterError, SourceDownError) as error:
+                limited, answer = isinstance(error, TryLaterError), self._session.last_answer
+                pause = (_LIMITED_PAUSE if limited else _FAILED_PAUSE) * 2.0**done
+                if limited and answer:
+                    asked = retry_seconds(answer.retry_after, clock.now())
+                    pause = pause if asked is None else asked
                 done += 1
-                limited = isinstance(error, TryLaterError)
-                pause = self._pause(limited, done)
                 if done == _TRIES or pause > _LONGEST_PAUSE:
                     self._is_limited = limited
                     raise
                 log.info("%s Waiting %.0f s.", error, pause)
             self._sleep(pause)
-
-    def _pause(self, limited: bool, done: int) -> float:
-        """Return the seconds to wait: as Yahoo asks, or doubling."""
-        doubled = 2.0 ** (done - 1)
-        if not limited:
-            return _FAILED_PAUSE * doubled
-        answer = self._session.last_answer
-        asked = retry_seconds(answer.retry_after if answer else "", clock.now())
-        return _LIMITED_PAUSE * doubled if asked is None else asked
 
     def _try(self, question: Question, start: date | None, end: date | None) -> History:
         """Ask once; read the recorded answer, and raise the error that it stands for."""
@@ -215,18 +208,17 @@ class YahooSource:
             ) from tried.error
         if tried.frame.empty:  # it lacks columns then
             raise no_bars(question, answer)
-        bars = drop_null_tail(question.ticker, within(bars_from(tried.frame), start, end))
+        bars = _asked_for(question.ticker, bars_from(tried.frame), start, end)
         if bars.empty:
             raise no_bars(question, answer)
-        return History(listing=listing_from(question.ticker, chart["meta"]), bars=bars)
+        return History(listing=_listing(question.ticker, chart["meta"]), bars=bars)
 
     def _ask_past_broken_cache(self, ticker: str, start: date | None, end: date | None) -> _Try:
         """Ask; if yfinance's cache is broken, empty it and ask once more."""
         tried = self._ask(ticker, start, end)
         # A locked or full database is an OperationalError; deleting the files cures neither.
-        if self._is_cache_suspect(tried) and not isinstance(
-            tried.cache_error, sqlite3.OperationalError
-        ):
+        if self._is_cache_suspect(tried) and not isinstance(tried.cause, sqlite3.OperationalError):
+            log.info("rebuilding yfinance's cache in %s", self._cache_dir)
             self._drop_cache()
             tried = self._ask(ticker, start, end)
         if self._is_cache_suspect(tried):
@@ -238,10 +230,9 @@ class YahooSource:
 
     def _is_cache_suspect(self, tried: _Try) -> bool:
         """Whether a call failed on our own disk: before anything was sent, or in SQLite."""
-        return not self._session.requests_sent or tried.cache_error is not None
+        return not self._session.requests_sent or isinstance(tried.cause, sqlite3.Error)
 
     def _drop_cache(self) -> None:
-        log.info("rebuilding yfinance's cache in %s", self._cache_dir)
         self._is_placed = False
         try:
             for pattern in _CACHE_FILES:
@@ -266,29 +257,24 @@ class YahooSource:
             # It caches bad answers, too.
             yfinance.data.YfData.cache_get.cache_clear()
             try:
-                return _Try(frame=self._download(yfinance, ticker, start, end))
+                asset = yfinance.Ticker(ticker, session=self._session)
+                frame = asset.history(
+                    start=(start or OLDEST).isoformat(),
+                    end=(end + timedelta(days=1)).isoformat() if end else None,
+                    interval="1d",
+                    prepost=False,
+                    actions=True,
+                    auto_adjust=False,
+                    back_adjust=False,
+                    repair=False,
+                    keepna=False,
+                    rounding=False,
+                    timeout=self._session.timeout_seconds,
+                )
+                return _Try(frame=frame)
             # Any error is possible: KeyError, JSONDecodeError, peewee's and curl's.
             except Exception as error:
                 return _Try(error=error)
-
-    def _download(
-        self, yfinance: Any, ticker: str, start: date | None, end: date | None
-    ) -> pd.DataFrame:
-        asset = yfinance.Ticker(ticker, session=self._session)
-        frame: pd.DataFrame = asset.history(
-            start=(start or OLDEST).isoformat(),
-            end=(end + timedelta(days=1)).isoformat() if end else None,
-            interval="1d",
-            prepost=False,
-            actions=True,
-            auto_adjust=False,
-            back_adjust=False,
-            repair=False,
-            keepna=False,
-            rounding=False,
-            timeout=self._session.timeout_seconds,
-        )
-        return frame
 
     def _place_cache(self, cache: Any) -> None:
         """Set yfinance's cache to our folder, private because it unpickles the cookie in it."""
@@ -310,32 +296,13 @@ class YahooSource:
         self._is_placed = True
 
 
-def _question(ticker: str, start: date | None, end: date | None) -> Question:
-    """Check a request before anything is sent."""
-    ticker = normalise_ticker(ticker)
-    if _ISIN.fullmatch(ticker):
-        raise UsageError(f"{ticker} is an ISIN; Yahoo is asked by ticker, for example AAPL.")
-    if start and end and start > end:
-        raise UsageError(f"{ticker}: start {start} is after end {end}. Swap them.")
-    span = f"between {start or 'the beginning'} and {end or 'today'}"
-    return Question(ticker=ticker, span=span, is_complete=start is None)
-
-
-_CHECKED: Final = "SPY"  # a ticker that Yahoo has always had
-
-
 def open_source(home: Path) -> YahooSource:
     """Open Yahoo with the cache of a home."""
     return YahooSource(home / "data" / "yahoo")
 
 
 def check() -> str:
-    """Ask Yahoo for a few days of one ticker, as a fetch does; store nothing.
-
-    Raises:
-        SourceDownError: it does not answer.
-        TryLaterError: it limits our rate.
-    """
+    """Ask Yahoo for a few days of one ticker, as a fetch does; store nothing."""
     with tempfile.TemporaryDirectory() as folder:
         start = clock.now().date() - timedelta(days=14)
         bars = open_source(Path(folder)).history(_CHECKED, start, None).bars

@@ -70,18 +70,57 @@ def read_chart(question: Question, answer: Answer) -> dict[str, Any]:
         SourceDownError: no answer, another bad status, or not the JSON of a chart.
         DataError: another ticker's data, or no bars in the span asked for.
     """
-    _check_transport(question.ticker, answer)
-    payload = _parse(question.ticker, answer)
-    _check_status(question, answer, payload)
-    chart = _first_result(question, answer, payload)
+    ticker = question.ticker
+    if answer.trouble:
+        raise SourceDownError(
+            f"{ticker}: no answer from Yahoo ({answer.trouble}). Check the network, or try later."
+        )
+    if answer.status == 429:
+        asked = f" and asks to wait {answer.retry_after}" if answer.retry_after else ""
+        raise TryLaterError(
+            f"{ticker}: Yahoo limits our rate (answered 429{asked}). Try again in an hour."
+        )
+    if answer.status == 404:
+        raise _unknown(ticker, "answered 404")
+    chart = _first_result(question, answer)
     symbol = chart["meta"].get("symbol")
-    if symbol != question.ticker:
+    if symbol != ticker:
         raise DataError(
-            f"{question.ticker}: Yahoo answered with the data of {_short(symbol)}; nothing was "
+            f"{ticker}: Yahoo answered with the data of {_short(symbol)}; nothing was "
             "stored. The ticker may have been renamed: check it on finance.yahoo.com."
         )
     if answer.for_span and not chart.get("timestamp"):
         raise no_bars(question, answer)
+    return chart
+
+
+def _first_result(question: Question, answer: Answer) -> dict[str, Any]:
+    """Parse the chart of an answer; raise for a bad status and an error that Yahoo explains."""
+    ticker = question.ticker
+    try:
+        payload = json.loads(answer.body)["chart"]
+    # Too deep a nesting is a RecursionError.
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise _unreadable(ticker, answer) from error
+    if not isinstance(payload, dict):
+        raise _unreadable(ticker, answer)
+    reason = payload.get("error")
+    if answer.status >= 400 or reason:
+        reason = reason if isinstance(reason, dict) else {}
+        if reason.get("code") == "Not Found":
+            raise _unknown(ticker, f"answered {answer.status}, Not Found")
+        # Yahoo's 400 for a span before the first or after the last day of a listing.
+        if str(reason.get("description", "")).startswith("Data doesn't exist"):
+            raise no_bars(question, answer)
+        raise _unreadable(ticker, answer)
+    results = payload.get("result")
+    if not results:
+        if answer.for_span and not question.is_complete:
+            raise no_bars(question, answer)
+        raise _unknown(ticker, f"answered {answer.status} with an empty result")
+    chart = results[0] if isinstance(results, list) else None
+    if not isinstance(chart, dict) or not isinstance(chart.get("meta"), dict):
+        raise _unreadable(ticker, answer)
     return chart
 
 
@@ -103,57 +142,6 @@ def retry_seconds(text: str, now: datetime) -> float | None:
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max((until - now).total_seconds(), 0.0)
-
-
-def _check_transport(ticker: str, answer: Answer) -> None:
-    if answer.trouble:
-        raise SourceDownError(
-            f"{ticker}: no answer from Yahoo ({answer.trouble}). Check the network, or try later."
-        )
-    if answer.status == 429:
-        asked = f" and asks to wait {answer.retry_after}" if answer.retry_after else ""
-        raise TryLaterError(
-            f"{ticker}: Yahoo limits our rate (answered 429{asked}). Try again in an hour."
-        )
-    if answer.status == 404:
-        raise _unknown(ticker, "answered 404")
-
-
-def _parse(ticker: str, answer: Answer) -> dict[str, Any]:
-    """Parse the body to {"result": ..., "error": ...}; refuse too deep a nesting as well."""
-    try:
-        payload = json.loads(answer.body)["chart"]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise _unreadable(ticker, answer) from error
-    if not isinstance(payload, dict):
-        raise _unreadable(ticker, answer)
-    return payload
-
-
-def _check_status(question: Question, answer: Answer, payload: dict[str, Any]) -> None:
-    """Raise for a bad status and for an error that Yahoo explains."""
-    reason = payload.get("error")
-    if answer.status < 400 and not reason:
-        return
-    reason = reason if isinstance(reason, dict) else {}
-    if reason.get("code") == "Not Found":
-        raise _unknown(question.ticker, f"answered {answer.status}, Not Found")
-    # Yahoo's 400 for a span before the first or after the last day of a listing.
-    if str(reason.get("description", "")).startswith("Data doesn't exist"):
-        raise no_bars(question, answer)
-    raise _unreadable(question.ticker, answer)
-
-
-def _first_result(question: Question, answer: Answer, payload: dict[str, Any]) -> dict[str, Any]:
-    results = payload.get("result")
-    if not results:
-        if answer.for_span and not question.is_complete:
-            raise no_bars(question, answer)
-        raise _unknown(question.ticker, f"answered {answer.status} with an empty result")
-    chart = results[0] if isinstance(results, list) else None
-    if not isinstance(chart, dict) or not isinstance(chart.get("meta"), dict):
-        raise _unreadable(question.ticker, answer)
-    return chart
 
 
 def _unknown(ticker: str, answered: str) -> UnknownNameError:
@@ -216,8 +204,16 @@ class RecordingSession(Session[Response]):
         Raises:
             RefusedRequestError: another host than Yahoo's, or a pointless request.
         """
-        self._refuse_pointless(url)
-        self._wait_for_turn()
+        _check_host(url)
+        if urlsplit(url).path.startswith(_POINTLESS):
+            raise RefusedRequestError("not needed for prices")
+        # yfinance repeats every request that failed with a status >= 400.
+        if self.last_answer is not None and self.last_answer.is_final:
+            raise RefusedRequestError("this try is over")
+        wait = self._next_turn - self._clock()
+        if wait > 0:
+            self._sleep(wait)
+        self._next_turn = self._clock() + self._gap_seconds * random.uniform(1.0, 1.3)
         self.requests_sent += 1
         patience = options.get("timeout") or self.timeout_seconds
         options["timeout"] = min(patience, self.timeout_seconds)
@@ -227,7 +223,10 @@ class RecordingSession(Session[Response]):
             response = self._exchange(method, url, options)
         except OSError as error:
             if is_chart:
-                self.last_answer = Answer(for_span=for_span, trouble=_first_sentence(error))
+                # curl's message without its preamble and its link to the manual.
+                text = " ".join(str(error).split(" See https://")[0].split())
+                trouble = text.removeprefix("Failed to perform, ").rstrip(".")
+                self.last_answer = Answer(for_span=for_span, trouble=trouble)
             raise
         if is_chart:
             self.last_answer = Answer(
@@ -257,20 +256,6 @@ class RecordingSession(Session[Response]):
         response.content = bytes(body)
         return response
 
-    def _refuse_pointless(self, url: str) -> None:
-        _check_host(url)
-        if urlsplit(url).path.startswith(_POINTLESS):
-            raise RefusedRequestError("not needed for prices")
-        # yfinance repeats every request that failed with a status >= 400.
-        if self.last_answer is not None and self.last_answer.is_final:
-            raise RefusedRequestError("this try is over")
-
-    def _wait_for_turn(self) -> None:
-        wait = self._next_turn - self._clock()
-        if wait > 0:
-            self._sleep(wait)
-        self._next_turn = self._clock() + self._gap_seconds * random.uniform(1.0, 1.3)
-
 
 @cache
 def shared_session() -> RecordingSession:
@@ -282,9 +267,3 @@ def _check_host(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" or not (parts.hostname or "").endswith(".yahoo.com"):
         raise RefusedRequestError(f"unexpected address {url[:80]!a}")
-
-
-def _first_sentence(error: Exception) -> str:
-    """Return curl's message without its preamble and its link to the manual."""
-    text = " ".join(str(error).split(" See https://")[0].split())
-    return text.removeprefix("Failed to perform, ").rstrip(".")

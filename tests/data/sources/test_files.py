@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecaster.data.export import write_table
-from forecaster.data.sources import file_reading
+from forecaster.data.sources import file_table
 from forecaster.data.sources.cells import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
 from forecaster.data.sources.files import FileOptions, read_file
@@ -291,7 +291,7 @@ def test_a_file_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, caplog):
     lines[-1] = "AAPL;2/28/2024;x;1.000,5;1.002,5;999,5;1.001,5;28"
     path = _file(tmp_path, "\n".join(["Ticker;Date;Note;Open;High;Low;Close;Volume", *lines]))
     whole = read_file(path)
-    monkeypatch.setattr("forecaster.data.sources.file_reading.CHUNK_ROWS", 7)
+    monkeypatch.setattr("forecaster.data.sources.file_table.CHUNK_ROWS", 7)
     caplog.clear()
     with caplog.at_level(logging.INFO):
         pieces = read_file(path)
@@ -314,7 +314,7 @@ def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
         for name in ("AAA", "BBB")
         for i, day in enumerate(days.astype(str))
     )
-    texts, lengths, real = [], [], file_reading.with_fields
+    texts, lengths, real = [], [], file_table.with_fields
 
     def noting(*arguments, **options):
         assert not any(text() is not None for text in texts), "two pieces are text"
@@ -323,8 +323,8 @@ def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
         lengths.append(len(table.frame))
         return table
 
-    monkeypatch.setattr(file_reading, "with_fields", noting)
-    monkeypatch.setattr(file_reading, "CHUNK_ROWS", piece)
+    monkeypatch.setattr(file_table, "with_fields", noting)
+    monkeypatch.setattr(file_table, "CHUNK_ROWS", piece)
     histories = read_file(_file(tmp_path, "Ticker," + HEADER + body))
     assert sum(lengths) == rows and max(lengths) <= piece
     assert sum(len(one.bars) for one in histories) == rows
