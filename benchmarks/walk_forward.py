@@ -22,8 +22,7 @@ from forecaster.data.loading import load_histories
 from forecaster.data.sessions import sessions_between
 from forecaster.evaluation.splits import Walk, walk_folds
 from forecaster.forecasting.forecast_tables import adaptive_intervals
-from forecaster.forecasting.loading import load_model
-from forecaster.forecasting.model_manifest import recipe_of
+from forecaster.forecasting.model_version import load_model, recipe_of
 from forecaster.pipeline.train import train
 from forecaster.registry.champion import find_version
 from forecaster.settings import TrainSettings

@@ -68,8 +68,6 @@ COVERED_BY: dict[str, str] = {
     "forecasting/base_model": "forecasting/test_data_set.py",
     "forecasting/fitted_model": "forecasting/test_fitting.py",
     "forecasting/forecast_tables": "pipeline/test_evaluate_and_predict.py",
-    "forecasting/model_manifest": "forecasting/test_loading.py",
-    "forecasting/next_session": "pipeline/test_predict.py",
     "models/elman": "models/test_base.py",
     "models/gru": "models/test_base.py",
     "models/lstm": "models/test_base.py",

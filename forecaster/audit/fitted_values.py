@@ -121,9 +121,10 @@ def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages
         for member, network in enumerate(made.model.networks)
         for name, value in weights_of(network).items()
     }
-    trained["train loss"] = np.array([one.train_loss for one in made.validations])
+    validations = [one for mine in made.validations_by_member for one in mine]
+    trained["train loss"] = np.array([one.train_loss for one in validations])
     if validation:
-        trained["validation loss"] = np.array([one.validation_loss for one in made.validations])
+        trained["validation loss"] = np.array([one.validation_loss for one in validations])
     stages = dict(zip(TRAIN_STAGES, (scales, fitted, trained), strict=True))
     return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
 

@@ -81,7 +81,7 @@ class BPTTPlan:
 
     @classmethod
     def full(cls, *, step_per: StepPer = "chunk", memory: Memory = "auto") -> "BPTTPlan":
-        """Make a plan in which errors reach back to the first day."""
+        """Make a plan in which errors travel back to the first day."""
         return cls(kind="full", step_per=step_per, memory=memory)
 
     @classmethod
@@ -93,7 +93,7 @@ class BPTTPlan:
         step_per: StepPer = "chunk",
         memory: Memory = "auto",
     ) -> "BPTTPlan":
-        """Make a plan in which errors reach back at most k2 days, their own included."""
+        """Make a plan in which errors travel back at most k2 days, their own included."""
         return cls(kind="truncated", k2=k2, k1=k1, step_per=step_per, memory=memory)
 
     def horizon(self, days: int) -> int:
@@ -110,13 +110,14 @@ class BPTTPlan:
         return 0 if self.k2 is None else self.k2 // (self.k1 or self.k2) - 1
 
     def describe(self) -> str:
-        """Return one line on how far errors reach back."""
+        """Return one line on the gradient horizon: k1, k2, and the mean over errors."""
         if self.k2 is None:
-            return "full: errors reach back to each series' first day"
-        if self.k2 == 1:
-            return "truncated: errors reach back up to 1 day"
-        mean = self.k2 - ((self.k1 or self.k2) - 1) / 2
-        return f"truncated: errors reach back up to {self.k2:,} days (mean {mean:g})"
+            return "full: gradients flow back to each series' first day"
+        k1, k2 = self.k1 or self.k2, self.k2
+        if k2 == 1:
+            return "truncated, k1 = k2 = 1 day"
+        numbers = f"k1 = k2 = {k2:,}" if k1 == k2 else f"k1 = {k1:,}, k2 = {k2:,}"
+        return f"truncated, {numbers} days (mean horizon {k2 - (k1 - 1) / 2:g})"
 
 
 def _require_known(flag: str, value: str, known: tuple[str, ...]) -> None:

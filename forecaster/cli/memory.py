@@ -50,10 +50,10 @@ def memory_command(
 
     Example: forecaster memory --bptt-tolerance 0.05 --html memory.html
     """
-    from forecaster.pipeline.memory import check_page, memory, write_page
+    from forecaster.pipeline.memory import check_folder, memory, write_page
     from forecaster.settings import resolve_home
 
-    check_page(html)
+    check_folder("--html", html)
     result = memory(
         version, home=resolve_home(home), tolerance=bptt_tolerance, lags=lags, as_of=day(as_of)
     )
@@ -68,8 +68,8 @@ def memory_command(
 def _print_json(result: "MemoryReport") -> None:
     from dataclasses import asdict
 
-    profile = result.profile
-    advised, cold = profile.advised, profile.states.cold_start
+    profile, states = result.profile, result.profile.states
+    advised = profile.advised
     print_json(
         "memory",
         {
@@ -84,19 +84,14 @@ def _print_json(result: "MemoryReport") -> None:
             "half_life": profile.half_life,
             "lyapunov": profile.lyapunov,
             "gradient_by_lag": profile.curve.tolist(),
-            "largest_stretch": {
-                "mean": profile.states.stretch.mean(),
-                "max": profile.states.stretch.max(),
-            },
-            "cold_start": {"cold": cold.cold.tolist(), "warm": cold.warm.tolist()},
+            "largest_stretch": {"mean": states.stretch.mean(), "max": states.stretch.max()},
+            "cold_start": asdict(states.cold_start),
             "validations": result.validations,
             "relative_noise": profile.relative_noise,
             "bias": result.bias,
             "own": None if profile.own is None else asdict(profile.own),
             "tolerance": result.tolerance,
-            "advised": None
-            if advised is None
-            else {"k1": advised.k1, "k2": 2 * advised.k1, "bias": advised.bias},
+            "advised": advised and {"k1": advised.k1, "k2": 2 * advised.k1, "bias": advised.bias},
             "declined": profile.advice.declined,
             "advice": result.advice,
             "alarms": profile.alarms,
@@ -122,10 +117,9 @@ def _print(result: "MemoryReport", file: Path | None) -> None:
             print(f"cold    {excess:+.1%} squared error {since} days after a cold start")
     if profile.own is not None:
         print(f"bias    {profile.own.bias:.2%} with the plan of this version")
-    if profile.relative_noise == profile.relative_noise:
-        print(f"noise   {profile.relative_noise:.0%} standard error of the gradient over series")
-    else:
-        print("noise   unknown: one series alone")
+    share = profile.relative_noise
+    known = f"{share:.0%} standard error of the gradient over series"
+    print(f"noise   {known if share == share else 'unknown: one series alone'}")
     print("\nbias by guaranteed gradient horizon k (--bptt-k1 k --bptt-k2 2k)")
     print_table(result.bias, FORMATS)
     print()

@@ -1,4 +1,4 @@
-"""`forecaster score`."""
+"""`forecaster predict` and `forecaster score`."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,6 +7,7 @@ import typer
 from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     AsOfOption,
+    DateOption,
     HomeOption,
     JsonOption,
     QuietOption,
@@ -15,12 +16,10 @@ from forecaster.cli.output import (
     print_json,
     print_table,
 )
+from forecaster.errors import PartialFailure
 
 if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
-from forecaster.cli.output import (
-    DateOption,
-)
 
 ENDS = ("q025", "q10", "q90", "q975")
 PRICES = ("last_close", "price_forecast", *(f"price_{end}" for end in ENDS))
@@ -29,11 +28,7 @@ UNITS = {
     "range": "log(high / low) of the session, in per cent",
     "volume": "close x volume of the session, in the listing's currency",
 }
-FORMATS = {
-    "return": "+.5f",
-    "range": ".2%",
-    "volume": ",.0f",
-}
+FORMATS = {"return": "+.5f", "range": ".2%", "volume": ",.0f"}
 
 
 @command
@@ -84,20 +79,18 @@ def predict_command(
         _print_json(result)
     else:
         _print(result)
-    lacking = [f"no forecast for {', '.join(result.skipped)}"] if result.skipped else []
-    if lacking or result.troubles:
-        from forecaster.errors import PartialFailure
-
-        raise PartialFailure(f"Done, but {'; '.join([*result.troubles, *lacking])}.")
+    troubles = [*result.troubles]
+    if result.skipped:
+        troubles.append(f"no forecast for {', '.join(result.skipped)}")
+    if troubles:
+        raise PartialFailure(f"Done, but {'; '.join(troubles)}.")
 
 
 def _print_json(result: "Prediction") -> None:
     print_json(
         "predict",
         {
-            "models": [
-                {"name": name, "version": version} for name, version in result.models.items()
-            ],
+            "models": [{"name": name, "version": found} for name, found in result.models.items()],
             "coverage": {"q10..q90": 0.8, "q025..q975": 0.95},
             "forecasts": result.forecasts,
             "skipped": result.skipped,
@@ -165,15 +158,9 @@ def score_command(
 
     found = score(tickers or (), home=home, name=name, since=day(since), as_of=day(as_of))
     if json:
-        print_json(
-            "score",
-            {
-                "scores": found.table,
-                "per_ticker": found.per_ticker,
-                "pending": found.pending,
-                "unscorable": found.unscorable,
-            },
-        )
+        content = {"scores": found.table, "per_ticker": found.per_ticker}
+        counts = {"pending": found.pending, "unscorable": found.unscorable}
+        print_json("score", {**content, **counts})
         return
     print_table(found.table, SCORE_FORMATS)
     if len(found.per_ticker):

@@ -54,16 +54,12 @@ class Base:
 def fit_base(
     kind: Kind, panel: Panel, scored: np.ndarray, scaled_y: np.ndarray, forms: Sequence[Form]
 ) -> Base:
-    """Fit every target on its scored rows.
+    """Fit every target on its `scored` rows (N, K), the training days.
 
-    The mean of a return is its drift: no linear relation to these inputs has been found to last.
-    A target that never moves, or has fewer rows than numbers to fit, has no base (zeros).
-
-    Args:
-        kind: "har", or "linear" for every input that can be derived.
-        scored: (N, K) rows to learn from: training days only.
-        scaled_y: (N, K) outcomes in the network's units, NaN where unknown.
-        forms: (K,) the output of each target.
+    "har" reads Corsi's inputs, "linear" every input that can be derived. `scaled_y` (N, K) are in
+    the network's units, NaN where unknown. The mean of a return is its drift: no linear relation to
+    these inputs has been found to last. A target that never moves, or has fewer rows than numbers
+    to fit, has no base (zeros).
     """
     chosen = np.flatnonzero(scored.any(axis=1))
     chosen = chosen[:: max(1, -(-len(chosen) // MOST_ROWS))]
@@ -104,5 +100,4 @@ def _fit_target(
     known = np.isfinite(y)
     if known.sum() < 4 * x.shape[1] + 20 or np.ptp(y[known]) == 0.0:
         return np.zeros((x.shape[1], form.width)), np.zeros(form.width)
-    x, y = x[known].astype(np.float64), y[known]
-    return form.fit_base(x, y, drift_only=drift)
+    return form.fit_base(x[known].astype(np.float64), y[known], drift_only=drift)

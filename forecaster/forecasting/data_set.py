@@ -30,12 +30,8 @@ from forecaster.data.sequence_packing import (
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import Base, Kind, fit_base
-from forecaster.forecasting.fitted_model import (
-    FittedModel,
-    InputReader,
-    forecastable_rows,
-    forms_of,
-)
+from forecaster.forecasting.fitted_model import FittedModel, InputReader, forecastable_rows
+from forecaster.models.heads import form_of
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
 from forecaster.training.epoch import Epoch
@@ -159,11 +155,8 @@ def build_dataset(
 ) -> Dataset:
     """Fit the scales and the base of a panel on the training days of a split.
 
-    Args:
-        panel: of the settings' targets; rows after the validation days are not read.
-        split: overrides the dates in `settings`.
-        settings: what is trained.
-        base: one fitted on just these days with these settings, to save the work.
+    The split overrides the dates of the settings; rows after its validation days are not read. A
+    `base` fitted on just these days with these settings saves the work.
 
     Raises:
         DataError: a target has no training or no validation day to score.
@@ -180,7 +173,8 @@ def build_dataset(
                 "nothing is left. Fetch a longer period, lower --lookback or move --train-until."
             )
     target_scaler = Scaler.fit(panel.y, train & usable)
-    y, forms = target_scaler.apply_target(panel.y), forms_of(settings.heads, settings.point_loss)
+    y = target_scaler.apply_target(panel.y)
+    forms = tuple(form_of(head, settings.point_loss) for head in settings.heads)
     kind = _kind_of_base(settings, panel.days[train & usable])
     if kind is None:
         base = None
@@ -201,13 +195,7 @@ def build_dataset(
         shrinkage=np.zeros(len(forms)),
         calibration={},
     )
-    return Dataset(
-        panel=panel,
-        model=model,
-        inputs=reader.inputs(panel),
-        y=y,
-        usable=usable,
-    )
+    return Dataset(panel=panel, model=model, inputs=reader.inputs(panel), y=y, usable=usable)
 
 
 def _kind_of_base(settings: TrainSettings, train_days: NDArray[np.datetime64]) -> Kind | None:
@@ -231,33 +219,29 @@ def _require_quantities(panel: Panel) -> None:
 
 
 def epoch_batches(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Epoch]:
-    """Return a function that draws an epoch's segments: windows, or packed whole histories.
+    """Return a function that draws an epoch by number: windows, or packed whole histories.
 
-    The draw depends on the seed and the number of the epoch alone: a training resumed from a
-    checkpoint draws what it would have drawn.
+    The draw depends on the seed and that number alone: a training resumed from a checkpoint draws
+    what it would have drawn.
     """
-    panel, scored = dataset.panel, _any(dataset.rows(0))
-
-    def generator_of(number: int) -> np.random.Generator:
-        return np.random.default_rng((settings.seed, number))
-
-    if isinstance(settings.lookback, int):
-        ends, lookback = window_ends(panel.offsets, settings.lookback, scored), settings.lookback
+    panel, scored, lookback = dataset.panel, _any(dataset.rows(0)), settings.lookback
+    if isinstance(lookback, int):
+        ends = window_ends(panel.offsets, lookback, scored)
         return lambda number: WindowBatches.drawn(
-            ends, lookback, settings.batch, generator_of(number)
+            ends, lookback, settings.batch, np.random.default_rng((settings.seed, number))
         )
     first, stop = panel.offsets[:-1], last_stops(scored, panel.offsets)
     longest = longest_history(dataset)
     chunk = min(settings.bptt_k1 or settings.horizon or longest, longest)
 
-    def batch_rows(number: int) -> PackedSequences:
-        generator = generator_of(number)
+    def packed(number: int) -> PackedSequences:
+        generator = np.random.default_rng((settings.seed, number))
         # A new phase each epoch: else the same days always start a chunk, where errors go back 0.
         # A chunk that holds the longest history is full BPTT, which has no phase.
         phase = chunk if chunk == longest else int(generator.integers(1, chunk + 1))
         return pack_sequences(first, stop, settings.batch_rows, chunk, generator, phase)
 
-    return batch_rows
+    return packed
 
 
 def longest_history(dataset: Dataset) -> int:
@@ -278,18 +262,13 @@ def validation_loss(
 ) -> Callable[[Network], float]:
     """Return a function that computes the head's own loss on the validation days, in scaled units.
 
-    Args:
-        dataset: whose validation days are scored.
-        settings: windows or whole histories.
-        inputs: (N, F) the data set's, on the network's device.
-        y: (N, K) scaled outcomes.
+    `inputs` (N, F) are the data set's, on the network's device, and `y` (N, K) scaled outcomes.
     """
-    panel, rows = dataset.panel, dataset.rows(1)
-    if isinstance(settings.lookback, int):
-        ends = window_ends(panel.offsets, settings.lookback, _any(rows))
-        lookback, known, outcomes = settings.lookback, rows[ends], y[ends]
+    panel, rows, lookback = dataset.panel, dataset.rows(1), settings.lookback
+    if isinstance(lookback, int):
+        ends = window_ends(panel.offsets, lookback, _any(rows))
         return lambda network: _mean_loss(
-            network, forecast_windows(network, inputs, ends, lookback), outcomes, known
+            network, forecast_windows(network, inputs, ends, lookback), y[ends], rows[ends]
         )
     # Rows after the validation days would be forecast for nothing.
     stop = last_stops(_any(rows), panel.offsets)

@@ -1,6 +1,6 @@
 """A fitted model at work, without files: panels in, distributions in the targets' own units out.
 
-Walk-forward folds and registered versions forecast by the same code. Everything in it pickles.
+Walk-forward folds and registered versions forecast by the same code. It pickles.
 
 Shape letters: N rows of the panel, n chosen rows, S series, K targets, R raw outputs of all
 targets together.
@@ -33,14 +33,12 @@ from forecaster.evaluation.quantiles import Quantiles
 from forecaster.evaluation.recalibration import recalibrated
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
-from forecaster.forecasting.forecast_tables import TargetForecast, adaptive_intervals
-from forecaster.models.heads import (
-    LEVELS,
-    Form,
-    PointLoss,
-    form_of,
-    split_raw,
+from forecaster.forecasting.forecast_tables import (
+    TargetForecast,
+    adaptive_intervals,
+    interval_sources,
 )
+from forecaster.models.heads import LEVELS, Form, split_raw
 from forecaster.models.network import Network
 from forecaster.training.inference import forecast_histories, forecast_windows
 
@@ -63,16 +61,20 @@ class InputReader:
         scaler = Scaler.fit(compute_features(panel, names), panel.days <= train_until)
         return cls(names=names, scaler=scaler, base=base)
 
+    @property
+    def columns_read(self) -> tuple[str, ...]:
+        """Names of what the network reads, then of what the base reads."""
+        return (*self.names, *(self.base.names if self.base else ()))
+
     def inputs(self, panel: Panel) -> np.ndarray:
         """Compute the inputs of every row: (N, F) float32, or (N, F + R) with a base.
 
         Block by block: a hundred inputs of millions of rows would not fit into memory.
         """
         base, own = self.base, len(self.names)
-        names = (*self.names, *(base.names if base else ()))
         width = own + (len(base.intercepts) if base else 0)
         inputs = np.empty((len(panel.days), width), dtype=np.float32)
-        for rows, block in features_by_segment(panel, names):
+        for rows, block in features_by_segment(panel, self.columns_read):
             inputs[rows, :own] = self.scaler.apply(block[:, :own])
             if base is not None:
                 inputs[rows, own:] = base.outputs(block[:, own:])
@@ -123,8 +125,7 @@ class FittedModel:
             ArtifactError: this code computes other inputs than the model was trained on.
         """
         panel = build_panel(histories, self.targets, universe=self.universe)
-        base = self.reader.base
-        read = {*self.reader.names, *(base.names if base else ())}
+        read = set(self.reader.columns_read)
         if not read <= set(feature_names(panel)):
             raise ArtifactError(
                 f"Version {self.version} reads {len(read)} inputs, this "
@@ -147,16 +148,11 @@ class FittedModel:
         return rows
 
     def distributions(self, panel: Panel, rows: NDArray[np.bool_]) -> dict[str, Predictive]:
-        """Forecast the day after the chosen rows, as deviation from `panel.level`.
-
-        Args:
-            panel: of the inputs and targets that were trained on.
-            rows: (N,) True where a forecast is wanted.
+        """Forecast the day after the rows where `rows` (N,) is True, as deviation from the level.
 
         Returns:
             N uncalibrated distributions by target, in its own units; NaN where no forecast is
-            wanted or a window would start before the series. Of several members, their mixture
-            (see `evaluation/mixture.py`).
+            wanted or a window would start before the series. Of several members, their mixture.
         """
         raws = self.raw_by_member(panel, rows)
         mixed = mixture_of_members(raws, self.forms, self.target_scaler)
@@ -176,62 +172,44 @@ class FittedModel:
         return [shrink(raw, base, self.forms, self.shrinkage) for raw in each]
 
     def calibrated(self, target: str, forecast: Predictive, tickers: np.ndarray) -> Quantiles:
-        """Calibrate n distributions by their ranks on the validation days.
+        """Calibrate n distributions of some tickers (n,) by their ranks on the validation days.
 
-        Args:
-            target: what is forecast.
-            forecast: some of `distributions`' rows.
-            tickers: (n,) the ticker of each; one not calibrated by itself takes the pooled
-                scores, and NaN where there are none.
+        A ticker not calibrated by itself takes the pooled scores, and NaN where there are none.
         """
         return recalibrated(forecast, tickers, self.calibration.get(target, {}), self.levels)
 
     def served_intervals(
         self, panel: Panel, target: str, forecasts: Predictive, rows: np.ndarray
     ) -> Intervals:
-        """Compute the intervals that `predict` serves and the promotion test scores.
+        """Compute the intervals of some rows (n,) that `predict` serves, from N distributions.
 
-        Args:
-            panel: all N rows.
-            target: one of the panel's.
-            forecasts: N uncalibrated distributions.
-            rows: (n,) numbers of those that are wanted.
-
-        Returns:
-            n intervals: the adaptive ones, and those of the validation days where they have too
-            few outcomes to learn from.
+        Those of the validation days stand in where the adaptive ones have too few outcomes.
         """
-        drawn = adaptive_intervals(panel, target, forecasts, self.split.train_until)
+        drawn = adaptive_intervals(panel, target, forecasts, self.split.train_until).bounds
         tickers = np.array(panel.tickers)[panel.series[rows]]
-        fixed = uncalibrated_intervals(
-            self.calibrated(target, forecasts.take(rows), tickers)
-        ).bounds
+        fixed = uncalibrated_intervals(self.calibrated(target, forecasts.take(rows), tickers))
         return Intervals(
             {
-                coverage: np.where(np.isnan(ends[rows]), fixed[coverage], ends[rows])
-                for coverage, ends in drawn.bounds.items()
+                coverage: np.where(np.isnan(drawn[coverage][rows]), ends, drawn[coverage][rows])
+                for coverage, ends in fixed.bounds.items()
             }
         )
 
     def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
         """Forecast the session after each series' newest row, S forecasts by target."""
+        rows, tickers, made = panel.newest, np.array(panel.tickers), {}
         found = self.distributions(panel, self.rows_since_training(panel))
-        return {
-            target: self._served(panel, target, forecasts) for target, forecasts in found.items()
-        }
-
-    def _served(self, panel: Panel, target: str, forecasts: Predictive) -> TargetForecast:
-        rows, tickers = panel.newest, np.array(panel.tickers)
-        own, scores = forecasts.take(rows), self.calibration.get(target, {})
-        others = "pooled" if "" in scores else "none"
-        return TargetForecast(
-            forecaster=self.network_name,
-            center=own.mean(),
-            distribution=self.calibrated(target, own, tickers),
-            intervals=self.served_intervals(panel, target, forecasts, rows),
-            interval_source=np.array(["own" if t in scores else others for t in panel.tickers]),
-            trained_on=np.isin(tickers, self.tickers),
-        )
+        for target, forecasts in found.items():
+            newest = forecasts.take(rows)
+            made[target] = TargetForecast(
+                forecaster=self.network_name,
+                center=newest.mean(),
+                distribution=self.calibrated(target, newest, tickers),
+                intervals=self.served_intervals(panel, target, forecasts, rows),
+                interval_source=interval_sources(self.calibration.get(target, {}), tickers),
+                trained_on=np.isin(tickers, self.tickers),
+            )
+        return made
 
     def too_short(self, ticker: str, targets: Sequence[str]) -> str:
         """Explain why a ticker has no forecast of some targets."""
@@ -241,21 +219,12 @@ class FittedModel:
         )
 
 
-def forms_of(heads: Sequence[str], point_loss: PointLoss) -> tuple[Form, ...]:
-    """Make the form of each target from the names of its head."""
-    return tuple(form_of(name, point_loss) for name in heads)
-
-
 def shrink(
     raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], factors: np.ndarray
 ) -> np.ndarray:
-    """Multiply the distances of locations from those of the base by factors.
+    """Multiply the distances of locations in `raw` (N, R) from those of the base by factors (K,).
 
-    Args:
-        raw: (N, R) raw outputs, the base's included.
-        base: (N, R) those of the base alone; 0 without one.
-        forms: (K,) of the targets.
-        factors: (K,) from 0 (the base alone) to 1 (unchanged).
+    A factor of 0 leaves the base alone, 1 changes nothing; without a base it is 0.
     """
     columns, shrunk = location_columns(forms), raw.copy()
     base_locations = np.broadcast_to(base, raw.shape)[:, columns]
@@ -272,29 +241,22 @@ def mixture_of_members(
     raws: Sequence[np.ndarray], forms: Sequence[Form], target_scaler: Scaler
 ) -> tuple[Predictive, ...]:
     """Convert each member's raw outputs (N, R) to one distribution per target, of all members."""
-    each = [_distributions(raw, forms, target_scaler) for raw in raws]
-    return tuple(mixture(parts) for parts in zip(*each, strict=True))
-
-
-def _distributions(
-    raw: np.ndarray, forms: Sequence[Form], target_scaler: Scaler
-) -> tuple[Predictive, ...]:
-    parts = split_raw(torch.from_numpy(raw), forms)
+    by_target = zip(*(split_raw(torch.from_numpy(raw), forms) for raw in raws), strict=True)
     scales = zip(target_scaler.mean, target_scaler.scale, strict=True)
     return tuple(
-        form.distribution(part, mean, scale)
-        for form, part, (mean, scale) in zip(forms, parts, scales, strict=True)
+        mixture([form.distribution(part, mean, scale) for part in parts])
+        for form, parts, (mean, scale) in zip(forms, by_target, scales, strict=True)
     )
 
 
 def forecastable_rows(offsets: NDArray[np.int64], lookback: int | str) -> NDArray[np.bool_]:
     """Select the rows (N,) with a complete window behind them; all rows for whole histories."""
     rows = np.ones(offsets[-1], dtype=np.bool_)
-    if isinstance(lookback, int):
-        ends = window_ends(offsets, lookback, rows)
-        rows = np.zeros(offsets[-1], dtype=np.bool_)
-        rows[ends] = True
-    return rows
+    if not isinstance(lookback, int):
+        return rows
+    complete = np.zeros_like(rows)
+    complete[window_ends(offsets, lookback, rows)] = True
+    return complete
 
 
 def forecast_rows(
@@ -306,8 +268,7 @@ def forecast_rows(
 ) -> np.ndarray:
     """Forecast the chosen rows from their whole history, or from the window that ends there.
 
-    Returns:
-        (N, R) raw outputs, NaN on rows not chosen and on those without a complete window.
+    Raw outputs (N, R) are NaN on rows not chosen and on those without a complete window.
     """
     if not isinstance(lookback, int):
         return np.where(rows[:, None], forecast_histories(network, inputs, offsets), np.nan)
@@ -345,13 +306,10 @@ def weights_of(network: Network) -> Weights:
 
 
 def ensemble_weights(networks: Sequence[Network]) -> Weights:
-    """Copy all members' weights into one set of arrays; `member_weights` selects one's.
-
-    The first member's have their own names, those of the others start with "2/", "3/".
-    """
+    """Copy all members' weights into one set; names of the later members start with "2/", "3/"."""
     return {
-        _prefix(member) + name: value
-        for member, network in enumerate(networks)
+        f"{member}/{name}" if member > 1 else name: value
+        for member, network in enumerate(networks, start=1)
         for name, value in weights_of(network).items()
     }
 
@@ -360,13 +318,9 @@ def member_weights(member: int, weights: Weights | None) -> Weights | None:
     """Select the weights of a member, counted from 0, from `ensemble_weights`'."""
     if weights is None:
         return None
-    mine = _prefix(member)
+    if member == 0:
+        return {name: value for name, value in weights.items() if "/" not in name}
+    mine = f"{member + 1}/"
     return {
-        name.removeprefix(mine): value
-        for name, value in weights.items()
-        if (name.startswith(mine) if mine else "/" not in name)
+        name.removeprefix(mine): value for name, value in weights.items() if name.startswith(mine)
     }
-
-
-def _prefix(member: int) -> str:
-    return f"{member + 1}/" if member else ""

@@ -18,12 +18,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.recalibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.data_set import (
-    Dataset,
-    build_dataset,
-    epoch_batches,
-    validation_loss,
-)
+from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_batches, validation_loss
 from forecaster.forecasting.fitted_model import (
     FittedModel,
     Weights,
@@ -92,23 +87,13 @@ class FitResult:
     validations_by_member: tuple[tuple[Validation, ...], ...]
     validation_mse: dict[str, float]
 
-    @property
-    def validations(self) -> tuple[Validation, ...]:
-        """All validations, member after member."""
-        return tuple(one for mine in self.validations_by_member for one in mine)
-
 
 def fit_panel(
     panel: Panel, split: Split, settings: TrainSettings, *, start: Weights | None = None
 ) -> FitResult:
     """Fit on the training days of a split; stop and calibrate on its validation days.
 
-    Args:
-        panel: of the settings' targets; rows after the validation days change nothing.
-        split: overrides the dates in `settings`.
-        settings: what to fit, with `bptt_k2` a number; the seed too.
-        start: weights to start from (a warm start), named as by `ensemble_weights`; None for
-            fresh ones.
+    The split overrides the dates of the settings, rows after its validation days change nothing.
 
     Raises:
         DataError: there is no training or no validation day to score.
@@ -145,7 +130,7 @@ def fit_ensemble(
     Args:
         dataset: what to fit on.
         settings: with `bptt_k2` a number; member m has the settings' seed plus m.
-        device: where to compute; the networks come back to the CPU.
+        device: where to compute.
         start: weights to start from, named as by `ensemble_weights`; None for fresh ones.
         on_step: called after each optimizer step of each member.
         checkpointer: where finished members and checkpoints are stored; None for nowhere.
@@ -248,7 +233,8 @@ def _fit_member(
         )
     except DivergedError as error:
         checkpointer.fail(progress.best)
-        raise DivergedError(f"{_where(dataset.panel, error)}{error}", error.rows) from error
+        where = _rows_read(dataset.panel, error.rows) if len(error.rows) else ""
+        raise DivergedError(f"{where}{error}", error.rows) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -299,14 +285,13 @@ def _options(settings: TrainSettings) -> Options:
     )
 
 
-def _where(panel: Panel, error: DivergedError) -> str:
-    """Describe the tickers and days that the failing step had read."""
-    if not len(error.rows):
-        return ""
-    rows = np.array(error.rows)
+def _rows_read(panel: Panel, numbers: Sequence[int]) -> str:
+    """Describe the tickers and days of some rows."""
+    rows = np.array(numbers)
     tickers = [panel.tickers[number] for number in np.unique(panel.series[rows])]
-    named = ", ".join(tickers[:3]) + (f" and {len(tickers) - 3} more" if len(tickers) > 3 else "")
-    return f"{named}, {panel.days[rows].min()}..{panel.days[rows].max()}: "
+    more = f" and {len(tickers) - 3} more" if len(tickers) > 3 else ""
+    days = panel.days[rows]
+    return f"{', '.join(tickers[:3])}{more}, {days.min()}..{days.max()}: "
 
 
 def calibrate(
@@ -315,8 +300,7 @@ def calibrate(
     """Calibrate the shrunk forecasts of all members together, by the validation outcomes."""
     networks = [new_network(dataset, settings, done.weights).eval() for done in members]
     panel, scored, forms = dataset.panel, dataset.rows(1), dataset.model.forms
-    rows = np.asarray(scored.any(axis=1))
-    inputs = torch.from_numpy(dataset.inputs)
+    rows, inputs = np.asarray(scored.any(axis=1)), torch.from_numpy(dataset.inputs)
     each = [forecast_rows(n, inputs, panel.offsets, settings.lookback, rows) for n in networks]
     raw, base, columns = np.mean(each, axis=0), dataset.base_outputs, location_columns(forms)
     base_locations = np.broadcast_to(base, raw.shape)[:, columns]
@@ -333,13 +317,11 @@ def calibrate(
     }
     return FitResult(
         model=replace(
-            dataset.model,
-            networks=tuple(networks),
-            shrinkage=factors,
-            calibration=calibration,
+            dataset.model, networks=tuple(networks), shrinkage=factors, calibration=calibration
         ),
         validations_by_member=tuple(done.validations for done in members),
         validation_mse={
-            name: float(np.nanmean(residuals[:, k] ** 2)) for k, name in enumerate(panel.targets)
+            name: float(np.nanmean(column**2))
+            for name, column in zip(panel.targets, residuals.T, strict=True)
         },
     )

@@ -6,7 +6,7 @@ Adaptive intervals learn from a model's own forecasts since its training days, d
 Shape letters: N rows of the panel, n chosen rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -67,6 +67,15 @@ class TargetForecast:
         )
 
 
+def interval_sources(by_ticker: Collection[str], tickers: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Return whether each ticker's interval is its own, pooled or none, from the calibrated ones.
+
+    The calibration of all other tickers goes by the name "".
+    """
+    others = "pooled" if "" in by_ticker else "none"
+    return np.array(["own" if ticker in by_ticker else others for ticker in tickers])
+
+
 def next_session_table(
     panel: Panel,
     target: str,
@@ -75,17 +84,10 @@ def next_session_table(
     made: TargetForecast,
     version: str,
 ) -> pd.DataFrame:
-    """Make the table (`PREDICTION_COLUMNS`) of next-session forecasts of one target.
+    """Make the table (`PREDICTION_COLUMNS`) of n next-session forecasts of one target.
 
-    Prices and probabilities of a positive return belong to returns alone.
-
-    Args:
-        panel: what the rows are of.
-        target: what is forecast.
-        rows: (n,) numbers of the rows that are forecast from.
-        sessions: (n,) the session after each.
-        made: n forecasts.
-        version: whose forecasts they are.
+    `sessions` (n,) are those after the `rows` (n,) forecast from. Prices and probabilities of a
+    positive return belong to returns alone.
     """
     columns = _columns(panel, target, rows, made.center, made.intervals)
     price = _price(panel, target, rows)
@@ -110,17 +112,11 @@ def forecast_table(
     rows: np.ndarray,
     intervals: Intervals | None = None,
 ) -> pd.DataFrame:
-    """Make the table (`FORECAST_COLUMNS`) of one forecaster's past forecasts of one target.
+    """Make the table (`FORECAST_COLUMNS`) of one forecaster's n past forecasts of one target.
 
-    `log_score` is the log density at the outcome, in nats; NaN where there is no density.
-
-    Args:
-        panel: what the rows are of.
-        target: what is forecast.
-        name: of the forecaster.
-        forecast: n forecasts as deviation from the panel's level.
-        rows: (n,) numbers of the rows to write.
-        intervals: n of the same; None for the uncalibrated ones of the forecaster, if any.
+    `forecast` and `intervals` are deviations from the panel's level on the `rows` (n,); without
+    intervals the forecaster's uncalibrated ones are taken, if any. `log_score` is the log density
+    at the outcome, in nats; NaN where there is no density.
     """
     k = panel.targets.index(target)
     if intervals is None and not isinstance(forecast, Point):
@@ -140,7 +136,7 @@ def forecast_table(
 def _columns(
     panel: Panel, target: str, rows: np.ndarray, center: np.ndarray, intervals: Intervals | None
 ) -> dict[str, Any]:
-    """Return the columns that both tables have; interval ends are NaN where there is none."""
+    """Return the columns of both tables; prices and interval ends are NaN where there are none."""
     level = panel.level[rows, panel.targets.index(target)]
     forecast, ends = center + level, dict.fromkeys(ENDS, np.full(len(rows), np.nan))
     if intervals is not None:
@@ -173,15 +169,8 @@ def adaptive_intervals(
 ) -> Intervals:
     """Calibrate the intervals of a target, each by outcomes known when it was forecast.
 
-    Args:
-        panel: all N rows.
-        target: one of the panel's.
-        forecasts: N distributions, as deviation from the panel's level; NaN where there is none.
-        train_until: last training day: outcomes until then are not learned from.
-
-    Returns:
-        Intervals of N rows; NaN where there is no forecast, or where a number alone was forecast
-        and fewer than 100 outcomes were known.
+    Outcomes until the last training day are not learned from. Of N rows, NaN where there is no
+    forecast, or where a number alone was forecast and fewer than 100 outcomes were known.
     """
     days = panel.outcome_days
     wanted = np.isfinite(forecasts.mean()) & (np.isnat(days) | (days > train_until))
@@ -189,20 +178,12 @@ def adaptive_intervals(
     part, y = forecasts.take(rows), panel.y[rows, panel.targets.index(target)]
     made, known = panel.days[rows], days[rows]
     found = adaptive_conformal(part, y, panel.series[rows], made, known)
-    unknown = _without_width(part, y, made, known)
+    unknown = np.zeros(len(rows), dtype=np.bool_)
+    if isinstance(part, Point):  # nothing but outcomes determines a width
+        arrived = np.sort(known[np.isfinite(y)])
+        unknown = np.searchsorted(arrived, made, side="right") < Adaptive().least
     bounds = {}
     for coverage, ends in found.bounds.items():
         bounds[coverage] = np.full((len(days), 2), np.nan)
         bounds[coverage][rows] = np.where(unknown[:, None], np.nan, ends)
     return Intervals(bounds)
-
-
-def _without_width(
-    part: Predictive, y: np.ndarray, made: np.ndarray, known: np.ndarray
-) -> np.ndarray:
-    """Find the rows (n,) where neither a distribution nor enough outcomes determine a width."""
-    if not isinstance(part, Point):
-        return np.zeros(len(y), dtype=np.bool_)
-    arrived = np.sort(known[np.isfinite(y)])
-    few: np.ndarray = np.searchsorted(arrived, made, side="right") < Adaptive().least
-    return few

@@ -5,8 +5,7 @@ Shape letters: N rows of the panel, S series, T days measured, F inputs, K targe
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,12 +43,12 @@ class MemoryReport:
     training, the first, and of others on the same data, by name.
     """
 
-    version: str
     tickers: tuple[str, ...]
     days: NDArray[np.datetime64]
     plan: BPTTPlan
     tolerance: float
     profile: MemoryProfile
+    version: str = ""
     validations: Mapping[str, ValidationLosses] = field(default_factory=dict)
 
     @property
@@ -68,9 +67,12 @@ class MemoryReport:
         """One sentence: the gradient horizon for the tolerance, or why none is advised."""
         advice, advised = self.profile.advice, self.profile.advised
         if advice.days is None or advised is None:
+            remedy = "Measure more --lags, or train with --bptt full."
+            if self.profile.lyapunov > 0.0:
+                remedy = "Gradients grow on their way back: keep BPTT truncated, and lower --lr."
             return (
                 f"No --bptt-k2 can be advised for a tolerance of {self.tolerance:.0%}: "
-                f"{advice.declined}. {self._remedy}"
+                f"{advice.declined}. {remedy}"
             )
         ratio = advised.noise_ratio
         noise = f", {ratio:.2g} of the sampling noise" if ratio == ratio else ""
@@ -80,21 +82,22 @@ class MemoryReport:
             f"(measured bias {advised.bias:.2%}{noise})."
         )
 
-    @property
-    def _remedy(self) -> str:
-        if self.profile.lyapunov > 0.0:
-            return "Gradients grow on their way back: keep BPTT truncated, and lower --lr."
-        return "Measure more --lags, or train with --bptt full."
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryOptions:
+    """The relative bias that the advised horizon may have, and the days back that are measured."""
 
-def check_options(tolerance: float, lags: int) -> None:
-    """Refuse numbers out of range, before any work."""
-    if not 0.0 < tolerance < 1.0:
-        raise UsageError(
-            f"--bptt-tolerance {tolerance:g}: give a share above 0 and below 1, such as 0.1."
-        )
-    if lags < 1:
-        raise UsageError(f"--lags {lags}: give at least 1 day.")
+    tolerance: float = TOLERANCE
+    lags: int = LAGS
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.tolerance < 1.0:
+            raise UsageError(
+                f"--bptt-tolerance {self.tolerance:g}: give a share above 0 and below 1, such as "
+                "0.1."
+            )
+        if self.lags < 1:
+            raise UsageError(f"--lags {self.lags}: give at least 1 day.")
 
 
 def measure(
@@ -103,10 +106,7 @@ def measure(
     arrays: tuple[np.ndarray, np.ndarray],
     train: NDArray[np.bool_],
     plan: BPTTPlan,
-    *,
-    version: str,
-    tolerance: float,
-    lags: int,
+    options: MemoryOptions,
 ) -> MemoryReport:
     """Measure a network on the last training days.
 
@@ -116,9 +116,7 @@ def measure(
         arrays: (N, F) inputs and (N, K) outcomes, scaled.
         train: (N,) True on rows whose outcome belongs to the training days.
         plan: what the network was trained with.
-        version: the network's name in the report.
-        tolerance: relative bias of the gradient that the advised horizon may have.
-        lags: days back that are measured; fewer where the histories are short.
+        options: tolerance and lags; fewer lags where the histories are short.
 
     Raises:
         DataError: no series has enough training days.
@@ -128,38 +126,28 @@ def measure(
     rows = stops[series] - days + np.arange(days)[:, None]  # (T, B)
     x, y = arrays[0][rows], arrays[1][rows]
     mask = train[rows][..., None] & np.isfinite(y)
-    with _one_thread():
+    lags, threads = _lags_within(options.lags, days), torch.get_num_threads()
+    # On a shared machine two threads wait for each other after every day: 100 times slower.
+    torch.set_num_threads(1)
+    try:
         profile = memory_profile(
             copy.deepcopy(network).cpu().double(),  # gradients at long lags are small
             Block.averaged(
                 torch.from_numpy(x).double(), torch.from_numpy(y).double(), torch.from_numpy(mask)
             ),
-            lags=_lags_within(lags, days),
-            tolerance=tolerance,
+            lags=lags,
+            tolerance=options.tolerance,
             plan=plan,
         )
+    finally:
+        torch.set_num_threads(threads)
     return MemoryReport(
-        version=version,
         tickers=tuple(panel.tickers[s] for s in panel.series[panel.offsets[series]]),
         days=panel.days[rows[:, 0]],
         plan=plan,
-        tolerance=tolerance,
+        tolerance=options.tolerance,
         profile=profile,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread inside a `with` block.
-
-    On a shared machine two threads wait for each other after every day: 100 times slower.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _lags_within(lags: int, days: int) -> int:
@@ -201,13 +189,17 @@ def with_bptt_horizon(
         (dataset.inputs, dataset.y),
         np.asarray(dataset.rows(0).any(axis=1)),
         BPTTPlan.truncated(k2=DEFAULT_BPTT_K2),
-        version="first stage",
-        tolerance=settings.bptt_tolerance or TOLERANCE,
-        lags=LAGS,
+        MemoryOptions(tolerance=settings.bptt_tolerance or TOLERANCE),
     )
-    days = report.profile.advice.days
+    days, lags = report.profile.advice.days, report.profile.lags
     if days is None:
-        raise UsageError(_refusal(report))
+        remedy = f"Use --bptt full, or --bptt-k1 {lags} --bptt-k2 {2 * lags}"
+        if report.profile.lyapunov > 0.0:
+            remedy = f"Gradients explode: use --bptt-k2 {DEFAULT_BPTT_K2} and a lower --lr"
+        raise UsageError(
+            f"--bptt-k2 auto declines: {report.profile.advice.declined}. {remedy}, or raise "
+            "--bptt-tolerance."
+        )
     k1 = max(days, LEAST_K1)
     log.info(
         "bptt    auto: after %d steps a gradient horizon of %d days keeps the bias below %.3g %%: "
@@ -215,11 +207,3 @@ def with_bptt_horizon(
         *(steps, days, 100 * report.tolerance, k1, 2 * k1),
     )
     return settings.model_copy(update={"bptt_k2": 2 * k1, "bptt_k1": k1})
-
-
-def _refusal(report: MemoryReport) -> str:
-    lags, why = report.profile.lags, report.profile.advice.declined
-    remedy = f"Use --bptt full, or --bptt-k1 {lags} --bptt-k2 {2 * lags}"
-    if report.profile.lyapunov > 0.0:
-        remedy = f"Gradients explode: use --bptt-k2 {DEFAULT_BPTT_K2} and a lower --lr"
-    return f"--bptt-k2 auto declines: {why}. {remedy}, or raise --bptt-tolerance."

@@ -1,13 +1,16 @@
 """Forecasts of each ticker's next session, by a fitted model or the baseline alike.
 
-`predict` and the daily run forecast by this code; it records nothing.
+The baseline is champion until a version passes the promotion test. Without a network, it is fitted
+for each forecast, on all days known: a return of 0 with a Student-t as wide as the last days were
+(EWMA) around it; range and volume by Corsi's regression on the day, week and month, with its
+residuals' quantiles. Nothing is recorded here.
 
-Shape letters: S series of the panel.
+Shape letters: N rows of the panel, n rows forecast, S series of the panel.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -18,15 +21,115 @@ from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.history import History, fingerprint, normalise_tickers
 from forecaster.data.loading import known_tickers, load_histories
-from forecaster.data.panel import Panel
+from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import NAMED_AT_MOST, DataError, name_some
-from forecaster.forecasting.baseline import Baseline
+from forecaster.evaluation.benchmark_models import least_squares
+from forecaster.evaluation.conformal import uncalibrated_intervals
+from forecaster.evaluation.distributions import Point, StudentT
+from forecaster.evaluation.recalibration import recalibrated, scores_by_series
+from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.forecast_tables import TargetForecast, next_session_table
-from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.forecast_tables import (
+    TargetForecast,
+    interval_sources,
+    next_session_table,
+)
+from forecaster.forecasting.model_version import load_model
+from forecaster.models.heads import LEVELS
 from forecaster.registry.manifest import Manifest
 
 log = logging.getLogger(__name__)
+
+BASELINE = "baseline"  # in place of a version's name
+LEAST_ROWS = 50  # to fit Corsi's regression; with fewer, the forecast is today's value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """The baseline of some targets, as a model beside `FittedModel`."""
+
+    targets: tuple[str, ...]
+    version: str = BASELINE
+    tickers: tuple[str, ...] = ()  # it was trained on none before
+    cross_section: bool = False
+
+    @property
+    def known_until(self) -> np.datetime64:
+        """NaT: no day is in-sample, for it is fitted on days before each forecast."""
+        return np.datetime64("NaT", "D")
+
+    def panel(self, histories: Sequence[History]) -> Panel:
+        """Build the panel of its targets."""
+        return build_panel(histories, self.targets, universe=None)
+
+    def reads(self, ticker: str) -> bool:
+        """Whether forecasts of other tickers depend on this one: it is fitted on all."""
+        return True
+
+    def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
+        """Forecast the session after each series' newest row, S forecasts by target.
+
+        A series without forecasts of all targets has none (NaN).
+        """
+        rows, known = panel.newest, ~np.isnat(panel.outcome_days)
+        made = {name: forecast_baseline(panel, name, known, rows) for name in panel.targets}
+        centers = np.column_stack([one.center for one in made.values()])
+        complete = np.isfinite(centers + panel.level[rows]).all(axis=1)
+        return {
+            name: replace(one, center=np.where(complete, one.center, np.nan))
+            for name, one in made.items()
+        }
+
+    def too_short(self, ticker: str, targets: Sequence[str]) -> str:
+        """Explain why a ticker has no forecast of some targets."""
+        return (
+            f"{ticker}: no forecast of {', '.join(targets)}; the baseline of "
+            f"{', '.join(self.targets)} needs {WARM_UP} days, the last ones without a gap"
+        )
+
+
+def forecast_baseline(
+    panel: Panel, target: str, train: np.ndarray, rows: np.ndarray
+) -> TargetForecast:
+    """Fit the baseline of a target on the rows where `train` (N,) is True; forecast `rows` (n,)."""
+    return _ewma(panel, train, rows) if target == "return" else _har(panel, target, train, rows)
+
+
+def _ewma(panel: Panel, train: np.ndarray, rows: np.ndarray) -> TargetForecast:
+    k = panel.targets.index("return")
+    returns, y, series = panel.today[:, k], panel.y[:, k], panel.series
+    try:
+        found = ewma_student(returns, series, y, train)
+    except DataError:  # too few days to tell a Student-t's tails from a normal's
+        found = ewma_normal(returns, series)
+    center = np.where(np.isfinite(found.scale), 0.0, np.nan)
+    distribution = StudentT(center, found.scale, found.df).take(rows)
+    return TargetForecast(
+        forecaster="ewma-t",
+        center=center[rows],
+        distribution=distribution,
+        intervals=uncalibrated_intervals(distribution),
+        interval_source=np.where(np.isfinite(center[rows]), "own", "none"),
+        trained_on=np.ones(len(rows), dtype=np.bool_),
+    )
+
+
+def _har(panel: Panel, target: str, train: np.ndarray, rows: np.ndarray) -> TargetForecast:
+    y, terms = panel.y[:, panel.targets.index(target)], panel.har_terms(target)
+    learned = train & np.isfinite(y)
+    enough = int(learned.sum()) >= LEAST_ROWS
+    center = least_squares(terms, y, learned) if enough else terms[:, 0]
+    scores = scores_by_series((y - center)[learned], panel.series[learned], panel.tickers, LEVELS)
+    tickers = np.array(panel.tickers)[panel.series[rows]]
+    distribution = recalibrated(Point(center[rows]), tickers, scores, LEVELS)
+    return TargetForecast(
+        forecaster="har" if enough else "persistence",
+        center=center[rows],
+        distribution=distribution,
+        intervals=uncalibrated_intervals(distribution),
+        interval_source=interval_sources(scores, tickers),
+        trained_on=np.ones(len(rows), dtype=np.bool_),
+    )
 
 
 Model = FittedModel | Baseline
@@ -72,14 +175,13 @@ class ForecastRequest:
             UsageError: `as_of` is no date or lies in the future; a malformed ticker.
         """
         wanted = normalise_tickers(tickers)
-        histories = tuple(load_histories(bars, home, wanted, as_of))
         return cls(
             home=home,
             tickers=tuple(wanted),
             bars=bars,
             as_of=as_of,
             max_stale=max_stale,
-            histories=histories,
+            histories=tuple(load_histories(bars, home, wanted, as_of)),
         )
 
     def histories_for(self, model: Model) -> list[History]:
@@ -144,31 +246,24 @@ class Prediction:
 def forecast_next_session(
     model: Model, name: str, targets: Sequence[str], request: ForecastRequest
 ) -> Prediction:
-    """Forecast the session after each ticker's last final bar.
-
-    Args:
-        model: a version or the baseline.
-        name: the model name that the forecasts belong to.
-        targets: some of the model's.
-        request: tickers and prices.
+    """Forecast the session after each ticker's last final bar, some targets of a model.
 
     Raises:
         DataError: no ticker can be forecast: stale, or too short.
     """
-    histories = request.histories_for(model)
-    panel, stale = model.panel(histories), request.stale()
-    fresh = [history.listing.ticker for history in request.histories]
-    fresh = [ticker for ticker in fresh if ticker not in stale]
+    histories, stale = request.histories_for(model), request.stale()
+    wanted = [history.listing.ticker for history in request.histories]
+    fresh = [ticker for ticker in wanted if ticker not in stale]
+    panel = model.panel(histories)
     made = model.next_session(panel)
     tables = [_table(model, panel, histories, target, made[target], fresh) for target in targets]
     table = pd.concat(tables, ignore_index=True)
     done = set(zip(table["ticker"], table["target"], strict=True))
     lacking = {
-        ticker: [target for target in targets if (ticker, target) not in done]
-        for ticker in (history.listing.ticker for history in request.histories)
+        ticker: [target for target in targets if (ticker, target) not in done] for ticker in wanted
     }
-    skipped = tuple(ticker for ticker, left in lacking.items() if left)
-    reasons = [stale.get(name) or model.too_short(name, lacking[name]) for name in skipped]
+    skipped = tuple(ticker for ticker in wanted if lacking[ticker])
+    reasons = [stale.get(one) or model.too_short(one, lacking[one]) for one in skipped]
     if table.empty:
         more = f" (and {len(reasons) - 1} more tickers)" if len(reasons) > 1 else ""
         raise DataError(reasons[0] + more)

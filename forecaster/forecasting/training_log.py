@@ -33,15 +33,23 @@ def log_header(
         *(len(panel.tickers), f"{len(panel.days):,}", panel.days.min(), panel.days.max()),
         *(f"{train:,}", split.train_until, f"{validation:,}", split.validation_until, f"{test:,}"),
     )
+    networks, count = settings.model.upper(), settings.members
+    if count > 1:
+        seeds = f"{settings.seed}..{settings.seed + count - 1}"
+        networks = f"{count} members {networks}, seeds {seeds}"
+    pairs = zip(settings.target, settings.heads, strict=True)
+    no_gpu = settings.device == "auto" and device.type == "cpu"
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
-        *(_networks(settings), settings.hidden, len(dataset.model.reader.names)),
-        *(_heads(settings), device),
-        " (--device auto found no GPU)"
-        if settings.device == "auto" and device.type == "cpu"
-        else "",
+        *(networks, settings.hidden, len(dataset.model.reader.names)),
+        *(", ".join(f"{target} ({head})" for target, head in pairs), device),
+        " (--device auto found no GPU)" if no_gpu else "",
     )
-    log.info("base    %s", _base(dataset))
+    if (base := dataset.model.reader.base) is None:
+        log.info("base    none: the network forecasts alone")
+    else:
+        words = "base    %s: %d inputs; the network forecasts the residual"
+        log.info(words, base.kind, len(base.names))
     log.info("bptt    %s", describe_horizon(settings, plan))
     log.info("        %s", _schedule(dataset, settings, plan))
     _log_full(dataset, settings, plan)
@@ -52,30 +60,11 @@ def log_header(
         )
 
 
-def _networks(settings: TrainSettings) -> str:
-    name, last = settings.model.upper(), settings.seed + settings.members - 1
-    if settings.members == 1:
-        return name
-    return f"{settings.members} members {name}, seeds {settings.seed}..{last}"
-
-
-def _heads(settings: TrainSettings) -> str:
-    pairs = zip(settings.target, settings.heads, strict=True)
-    return ", ".join(f"{target} ({head})" for target, head in pairs)
-
-
-def _base(dataset: Dataset) -> str:
-    base = dataset.model.reader.base
-    if base is None:
-        return "none: the network forecasts alone"
-    return f"{base.kind}: {len(base.names)} inputs; the network forecasts the residual"
-
-
 def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
     """Describe the gradient horizon in words; a window may end it before the plan does."""
     if settings.lookback == "all":
         return f"{plan.describe()}; one optimizer step {_step_per(plan)}"
-    days = int(settings.lookback)
+    days = settings.lookback
     if plan.k2 is None or plan.k2 >= days:
         return f"full: gradients flow back to the first of a window's {days} days"
     if settings.scores_each_day:
@@ -133,16 +122,12 @@ def log_result(made: FitResult, settings: TrainSettings) -> None:
     """Log the shrinkage and the clipped gradients; warn of several gradient spikes."""
     for target, share in zip(made.model.targets, made.model.shrinkage, strict=True):
         log.info("shrinkage  %s %.2f (Mincer–Zarnowitz slope on validation)", target, share)
-    _log_gradients(made.validations_by_member, settings)
+    _log_gradients([validations[-1] for validations in made.validations_by_member], settings)
 
 
-def _log_gradients(
-    validations_by_member: Sequence[Sequence[Validation]], settings: TrainSettings
-) -> None:
-    several = len(validations_by_member) > 1
-    for number, validations in enumerate(validations_by_member, start=1):
-        last = validations[-1]
-        member = f"member {number}: " if several else ""
+def _log_gradients(lasts: Sequence[Validation], settings: TrainSettings) -> None:
+    for number, last in enumerate(lasts, start=1):
+        member = f"member {number}: " if len(lasts) > 1 else ""
         often = last.clipped > CLIPPED_OFTEN * last.step
         log.info(
             "clipping  %s%s of %s gradients at --clip-grad %g%s",

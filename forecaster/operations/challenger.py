@@ -32,9 +32,8 @@ from forecaster.forecasting.fitting import (
     fit_ensemble,
     plan_of,
 )
-from forecaster.forecasting.loading import load_model
 from forecaster.forecasting.memory import with_bptt_horizon
-from forecaster.forecasting.model_manifest import make_manifest
+from forecaster.forecasting.model_version import load_model, make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.operations.checkpoint_file import CheckpointFile, deferred_signals
 from forecaster.registry.champion_history import champion_status

@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.errors import ArtifactError, DataError, ExitCode, TooOldError, UnknownNameError
-from forecaster.forecasting.baseline import BASELINE
+from forecaster.forecasting.next_session import BASELINE
 from forecaster.operations.due_sessions import SessionWork, missed_sessions, settled_at
 from forecaster.operations.forecast_recording import forecast_session
 from forecaster.operations.retraining import (

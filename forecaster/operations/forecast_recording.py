@@ -13,8 +13,8 @@ from forecaster import clock
 from forecaster.data.sessions import close_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
-from forecaster.forecasting.baseline import BASELINE
 from forecaster.forecasting.next_session import (
+    BASELINE,
     ForecastRequest,
     Prediction,
     forecast_next_session,

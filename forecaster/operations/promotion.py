@@ -22,9 +22,9 @@ from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import mean_error, scaled_errors
 from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
-from forecaster.forecasting.baseline import BASELINE, forecast_baseline
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.model_version import load_model
+from forecaster.forecasting.next_session import BASELINE, forecast_baseline
 from forecaster.operations.reproduction import digest, histories_of, reproduction_flaw
 from forecaster.registry.champion import champion_of
 from forecaster.registry.manifest import Manifest

@@ -22,7 +22,7 @@ from forecaster.data.loading import load_histories
 from forecaster.errors import OutOfMemoryError, StorageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import arrays_of
-from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.model_version import load_model
 from forecaster.registry.versions import read_manifest
 
 _CHILD = "from forecaster.operations.reproduction import print_digest; print_digest()"

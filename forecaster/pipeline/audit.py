@@ -16,8 +16,7 @@ from forecaster.audit.look_ahead import Subject, compare_all, select_dates, sele
 from forecaster.data.loading import load_histories
 from forecaster.errors import LeakError, UsageError
 from forecaster.forecasting.data_set import long_enough
-from forecaster.forecasting.loading import load_model, version_histories
-from forecaster.forecasting.model_manifest import recipe_of
+from forecaster.forecasting.model_version import load_model, recipe_of, version_histories
 from forecaster.registry.champion import find_version
 from forecaster.registry.versions import list_versions
 from forecaster.settings import Home, TrainSettings, resolve_home

@@ -22,8 +22,12 @@ from forecaster.data.history import fingerprint
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
 from forecaster.evaluation.splits import Walk
-from forecaster.forecasting.loading import load_model, version_histories, warn_of_changed_bars
-from forecaster.forecasting.model_manifest import recipe_of
+from forecaster.forecasting.model_version import (
+    load_model,
+    recipe_of,
+    version_histories,
+    warn_of_changed_bars,
+)
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest

@@ -11,15 +11,15 @@ import pandas as pd
 from forecaster.bptt.plan import BPTTPlan, StepPer
 from forecaster.data.export import check_folder, output_file
 from forecaster.errors import ArtifactError, UsageError
-from forecaster.forecasting.loading import load_model, version_histories
 from forecaster.forecasting.memory import (
     LAGS,
     TOLERANCE,
+    MemoryOptions,
     MemoryReport,
     ValidationLosses,
-    check_options,
     measure,
 )
+from forecaster.forecasting.model_version import load_model, version_histories
 from forecaster.models.network import MEMORYLESS
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
@@ -27,7 +27,7 @@ from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.report.memory import memory_page
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["MemoryReport", "check_page", "memory", "plan_of", "write_page"]
+__all__ = ["MemoryReport", "check_folder", "memory", "plan_of", "write_page"]
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,7 @@ def memory(
         UnknownNameError: no such version.
         UsageError: the version reads windows, or a number is out of range.
     """
-    check_options(tolerance, lags)
-    where = resolve_home(home)
+    options, where = MemoryOptions(tolerance=tolerance, lags=lags), resolve_home(home)
     manifest = find_version(where, version)
     _refuse_short_memory(manifest)
     if (members := len(manifest.members)) > 1:
@@ -78,11 +77,9 @@ def memory(
         (model.reader.inputs(panel), model.target_scaler.apply_target(panel.y)),
         train,
         plan_of(manifest),
-        version=manifest.version,
-        tolerance=tolerance,
-        lags=lags,
+        options,
     )
-    return replace(report, validations=_validations(where, manifest))
+    return replace(report, version=manifest.version, validations=_validations(where, manifest))
 
 
 def _refuse_short_memory(manifest: Manifest) -> None:
@@ -119,9 +116,8 @@ def _others(home: Path, manifest: Manifest) -> Iterator[Manifest]:
             other = read_manifest(home, version)
         except ArtifactError:  # reported when that version is asked for
             continue
-        alike = (other.network, other.targets, other.data) == (
-            *(manifest.network, manifest.targets, manifest.data),
-        )
+        network, targets, data = other.network, other.targets, other.data
+        alike = (network, targets, data) == (manifest.network, manifest.targets, manifest.data)
         if alike and version != manifest.version:
             yield other
 
@@ -136,15 +132,6 @@ def plan_of(manifest: Manifest) -> BPTTPlan:
     return BPTTPlan.truncated(k2=k2, k1=k1 if isinstance(k1, int) else None, step_per=step_per)
 
 
-def check_page(file: Path | None) -> None:
-    """Refuse, before any work, a page that cannot be written.
-
-    Raises:
-        CannotWriteError: its folder is not there.
-    """
-    check_folder("--html", file)
-
-
 def write_page(report: MemoryReport, file: Path) -> None:
     """Write the report as one page that needs no network, complete or not at all.
 
@@ -152,6 +139,6 @@ def write_page(report: MemoryReport, file: Path) -> None:
         CannotWriteError: the folder is missing or read-only.
         StorageError: the disk is full or failed.
     """
-    page = memory_page(report).encode()
+    page = memory_page(report).encode()  # before the file is touched
     with output_file(file) as stream:
         stream.write(page)

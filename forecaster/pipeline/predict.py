@@ -18,12 +18,7 @@ from forecaster.forecasting.next_session import (
 )
 from forecaster.operations.due_sessions import check_age
 from forecaster.operations.forecast_recording import record_by_hand
-from forecaster.registry.champion import (
-    Choice,
-    find_champion,
-    find_champions,
-    named_version,
-)
+from forecaster.registry.champion import Choice, find_champion, find_champions, named_version
 from forecaster.settings import Home, PredictSettings, resolve_home
 
 __all__ = ["PREDICTION_COLUMNS", "Prediction", "predict"]
@@ -90,7 +85,7 @@ def predict(
 def _choices(
     home: Path, version: str | None, target: str | None, as_of: date | None, name: str | None
 ) -> list[tuple[Choice, tuple[str, ...]]]:
-    """Choose who forecasts which targets."""
+    """Choose the version or the baseline that forecasts which targets."""
     if version is None:
         if target is not None:
             return [(find_champion(home, target, as_of, name), (target,))]

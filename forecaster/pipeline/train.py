@@ -13,7 +13,7 @@ from forecaster.forecasting.data_set import prepare_dataset, training_panel
 from forecaster.forecasting.fitted_model import weights_of
 from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of
 from forecaster.forecasting.memory import with_bptt_horizon
-from forecaster.forecasting.model_manifest import make_manifest
+from forecaster.forecasting.model_version import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register

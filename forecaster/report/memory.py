@@ -68,13 +68,9 @@ def _by_date_and_lag(report: "MemoryReport") -> Section:
     names = _names(report.days[report.profile.anchors])
     figure = blank_figure("days back", "")
     figure.add_heatmap(
-        z=np.log10(np.maximum(relative, DEEPEST)),
-        x=np.arange(lags),
-        y=np.arange(len(names)),
+        z=np.log10(np.maximum(relative, DEEPEST)), x=np.arange(lags), y=np.arange(len(names)),
         customdata=np.repeat(np.array(names)[:, None], lags, axis=1),
-        colorscale="Viridis",
-        zmax=0.0,
-        zmin=float(np.log10(DEEPEST)),
+        colorscale="Viridis", zmax=0.0, zmin=float(np.log10(DEEPEST)),
         colorbar={"title": {"text": "of lag 0", "side": "right"}, "thickness": 14,
                   "tickvals": [0, -2, -4, -6], "ticktext": ["1", "1 %", "10⁻⁴", "10⁻⁶"]},
         hovertemplate="error of %{customdata}<br>%{x} days back: 10^%{z:.2f}<extra></extra>",
@@ -100,12 +96,9 @@ def _outline(figure: go.Figure, depth: np.ndarray) -> None:
     figure.add_scatter(
         x=np.concatenate([[-0.5], edge_x, [-0.5, -0.5]]),
         y=np.concatenate([[-0.5], edge_y, [len(depth) - 0.5, -0.5]]),
-        mode="lines",
-        line={"color": "#ff5a36", "width": 2.5},
-        name="kept",
-        hoverinfo="skip",
-        showlegend=False,
-    )
+        mode="lines", line={"color": "#ff5a36", "width": 2.5}, name="kept",
+        hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
 
 
 def _kept(days: np.ndarray, k1: int, k2: int) -> np.ndarray:
@@ -125,12 +118,9 @@ def _curve(report: "MemoryReport") -> Section:
         tail = lags[len(lags) // 2 :]
         middle = tail[len(tail) // 2]
         figure.add_scatter(
-            x=tail,
-            y=relative[middle] * decay ** (tail - middle),
-            mode="lines",
-            line={"color": INK, "dash": "dot"},
-            name=f"falls by a factor of {decay:.4f} a day",
-        )
+            x=tail, y=relative[middle] * decay ** (tail - middle), mode="lines",
+            line={"color": INK, "dash": "dot"}, name=f"falls by a factor of {decay:.4f} a day",
+        )  # fmt: skip
     for name, span in SPANS.items():
         if span < len(lags):
             figure.add_scatter(
@@ -214,12 +204,9 @@ def _states(report: "MemoryReport") -> Section:
     """Plot the norm of the state on each day."""
     figure = blank_figure("", "norm of the state")
     figure.add_scatter(
-        x=_names(report.days),
-        y=report.profile.states.norms,
-        mode="lines",
-        line={"color": BLUE},
-        name="state",
-    )
+        x=_names(report.days), y=report.profile.states.norms, mode="lines",
+        line={"color": BLUE}, name="state",
+    )  # fmt: skip
     figure.update_xaxes(type="date")
     figure.update_yaxes(rangemode="tozero")
     return Section(

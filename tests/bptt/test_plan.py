@@ -43,9 +43,9 @@ def test_unknown_kind_is_a_usage_error():
 @pytest.mark.parametrize(
     ("plan", "line"),
     [
-        (BPTTPlan.full(), "full: errors reach back to each series' first day"),
-        (BPTTPlan.truncated(k2=63), "truncated: errors reach back up to 63 days (mean 32)"),
-        (BPTTPlan.truncated(k2=1), "truncated: errors reach back up to 1 day"),
+        (BPTTPlan.full(), "full: gradients flow back to each series' first day"),
+        (BPTTPlan.truncated(k2=63), "truncated, k1 = k2 = 63 days (mean horizon 32)"),
+        (BPTTPlan.truncated(k2=1), "truncated, k1 = k2 = 1 day"),
     ],
 )
 def test_description_says_how_far(plan, line):
@@ -104,4 +104,4 @@ def test_chunks_have_k1_days(k2, k1, chunk):
 def test_overlapping_chunks_show_their_mean_horizon():
     """Between k2 - k1 + 1 and k2 days, on average half way."""
     line = BPTTPlan.truncated(k2=126, k1=63).describe()
-    assert line == "truncated: errors reach back up to 126 days (mean 95)"
+    assert line == "truncated, k1 = 63, k2 = 126 days (mean horizon 95)"

@@ -81,7 +81,7 @@ def test_train_writes_one_verified_version(run: Run, home: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"next    forecaster evaluate {made} --home {home}"
     assert sorted(os.listdir(home / "models" / made)) == ["manifest.json", "weights.safetensors"]
     assert not any((home / "models" / ".unfinished").iterdir())
-    assert "errors reach back up to 21 days" in done.stderr
+    assert "k1 = k2 = 21 days" in done.stderr
 
 
 def test_train_json_prints_one_object_and_nothing_else(run: Run, home: Path) -> None:

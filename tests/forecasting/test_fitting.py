@@ -24,8 +24,7 @@ from forecaster.forecasting.fitted_model import (
     weights_of,
 )
 from forecaster.forecasting.fitting import FitResult, fit, fit_panel
-from forecaster.forecasting.loading import load_model
-from forecaster.forecasting.model_manifest import recipe_of
+from forecaster.forecasting.model_version import load_model, recipe_of
 from forecaster.models.heads import LEVELS
 from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.memory import memory
@@ -64,7 +63,7 @@ def test_what_goes_in_and_comes_out_pickles(panel: Panel) -> None:
     made = fitted(pickle.loads(pickle.dumps(panel)))
     again = pickle.loads(pickle.dumps(made))
     np.testing.assert_array_equal(means(made.model, panel), means(again.model, panel))
-    assert again.validations == made.validations
+    assert again.validations_by_member == made.validations_by_member
 
 
 def test_a_warm_start_begins_from_the_weights_given(panel: Panel) -> None:

@@ -31,16 +31,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     [
         (
             {},
-            "truncated: errors reach back up to 21 days (mean 11); "
-            "one optimizer step every 21 days",
+            "truncated, k1 = k2 = 21 days (mean horizon 11); one optimizer step every 21 days",
         ),
         (
             {"bptt_k2": 126, "bptt_k1": 63},
-            "truncated: errors reach back up to 126 days (mean 95); "
-            "one optimizer step every 63 days",
+            "truncated, k1 = 63, k2 = 126 days (mean horizon 95); one optimizer step every 63 days",
         ),
-        ({"bptt_k2": 1}, "truncated: errors reach back up to 1 day; one optimizer step every day"),
-        ({"step_per": "epoch"}, "(mean 11); one optimizer step per epoch"),
+        ({"bptt_k2": 1}, "truncated, k1 = k2 = 1 day; one optimizer step every day"),
+        ({"step_per": "epoch"}, "(mean horizon 11); one optimizer step per epoch"),
         (
             {"bptt": "full"},
             "to each series' first day; one optimizer step per batch of whole histories",
@@ -56,7 +54,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         ),
         (
             {**EACH_DAY, "bptt_k2": 9},
-            "truncated: errors reach back up to 9 days (mean 5) inside windows of 30",
+            "truncated, k1 = k2 = 9 days (mean horizon 5) inside windows of 30",
         ),
     ],
 )
@@ -142,7 +140,7 @@ def logged(
 def test_clipping_is_logged_and_a_single_spike_is_chance(
     logged_warnings: list[str], logged: pytest.LogCaptureFixture
 ) -> None:
-    _log_gradients([[replace(CALM, clipped=0), CALM]], CLIPPING)
+    _log_gradients([CALM], CLIPPING)
     assert logged.messages == ["clipping  110 of 1,100 gradients at --clip-grad 0.5"]
     assert logged_warnings == []
 
@@ -150,7 +148,7 @@ def test_clipping_is_logged_and_a_single_spike_is_chance(
 def test_clipping_in_more_than_a_tenth_of_the_steps_is_called_often(
     logged_warnings: list[str], logged: pytest.LogCaptureFixture
 ) -> None:
-    _log_gradients([[CALM], [replace(CALM, clipped=111)]], CLIPPING)
+    _log_gradients([CALM, replace(CALM, clipped=111)], CLIPPING)
     first, second = logged.messages
     assert first.startswith("clipping  member 1: 110") and "pace" not in first
     assert second.startswith("clipping  member 2: 111") and second.endswith("and not --lr")
@@ -158,6 +156,6 @@ def test_clipping_in_more_than_a_tenth_of_the_steps_is_called_often(
 
 
 def test_spikes_are_warned_of(logged_warnings: list[str]) -> None:
-    _log_gradients([[CALM], [replace(CALM, spikes=2)]], CLIPPING)
+    _log_gradients([CALM, replace(CALM, spikes=2)], CLIPPING)
     (text,) = logged_warnings
     assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")

@@ -17,9 +17,9 @@ from forecaster.errors import (
 )
 from forecaster.evaluation.distributions import StudentT
 from forecaster.evaluation.promotion_test import Limits
-from forecaster.forecasting.baseline import BASELINE
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.model_version import load_model
+from forecaster.forecasting.next_session import BASELINE
 from forecaster.operations import promotion, reproduction
 from forecaster.operations.challenger import RollingSplit, train_challenger
 from forecaster.operations.promotion import run_promotion_test

@@ -13,7 +13,7 @@ from forecaster.data.loading import load_histories
 from forecaster.errors import ArtifactError
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.fitting import FitResult, fit
-from forecaster.forecasting.loading import load_model
+from forecaster.forecasting.model_version import load_model
 from forecaster.pipeline.train import train
 from forecaster.registry.manifest import Manifest
 from forecaster.settings import TrainSettings

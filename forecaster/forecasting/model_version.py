@@ -1,23 +1,37 @@
-"""A fitted model as a manifest, and back: what a version stores beside its weights.
+"""A fitted model as a registered version, and back: its manifest, its weights, its prices.
 
 Shape letters: K targets, R raw outputs of all targets together.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import ValidationError
 
 import forecaster
+from forecaster.data.history import History, fingerprint
+from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import TARGETS
 from forecaster.data.scaling import Scaler
-from forecaster.errors import ArtifactError
+from forecaster.errors import ArtifactError, DataError, name_some
+from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset
+from forecaster.forecasting.fitted_model import (
+    FittedModel,
+    InputReader,
+    Weights,
+    check_shapes,
+    set_weights,
+)
 from forecaster.forecasting.fitting import FitResult
-from forecaster.models.heads import LEVELS, Form
+from forecaster.models.heads import LEVELS, Form, form_of
+from forecaster.models.network import Architecture, Network, build_network
 from forecaster.registry.manifest import (
     BasePart,
     BlocksPart,
@@ -27,25 +41,24 @@ from forecaster.registry.manifest import (
     NetworkPart,
     ScalerPart,
 )
+from forecaster.registry.versions import load_weights
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import Validation
 
+log = logging.getLogger(__name__)
+
 
 def make_manifest(
-    dataset: Dataset,
-    settings: TrainSettings,
-    bars_hash: str,
-    fit: FitResult,
-    created: datetime,
+    dataset: Dataset, settings: TrainSettings, bars_hash: str, fit: FitResult, created: datetime
 ) -> Manifest:
     """Return everything that a later evaluation or forecast needs, without the weights."""
-    panel = dataset.panel
+    model = dataset.model
     return Manifest(
         created_at=created.isoformat(timespec="microseconds"),
         code_version=forecaster.__version__,
         torch_version=str(torch.__version__),
-        targets=list(panel.targets),
-        inputs=list(dataset.model.reader.names),
+        targets=list(model.targets),
+        inputs=list(model.reader.names),
         network=NetworkPart(
             model=settings.model,
             hidden=settings.hidden,
@@ -65,12 +78,12 @@ def make_manifest(
             )
             for member in range(settings.members)
         ],
-        base=_base_part(dataset.model.reader.base),
-        scaler=_scaler_part(dataset.model.reader.scaler),
-        target_scaler=_scaler_part(dataset.model.target_scaler),
+        base=_base_part(model.reader.base),
+        scaler=_scaler_part(model.reader.scaler),
+        target_scaler=_scaler_part(model.target_scaler),
         shrinkage=fit.model.shrinkage.tolist(),
         data=_data_part(dataset, bars_hash),
-        training=_training_part(settings, fit.validations_by_member, dataset.model.reader.base),
+        training=_training_part(settings, fit.validations_by_member, model.reader.base),
         metrics={f"validation_mse_{name}": mse for name, mse in fit.validation_mse.items()},
         levels=list(LEVELS),
         calibration={
@@ -85,7 +98,7 @@ def _data_part(dataset: Dataset, bars_hash: str) -> DataPart:
     panel, split = dataset.panel, dataset.model.split
     return DataPart(
         tickers=list(panel.tickers),
-        cross_section=len(panel.tickers) > 1,
+        cross_section=dataset.model.cross_section,
         fingerprint=bars_hash,
         days=len(panel.days),
         blocks=BlocksPart(
@@ -123,8 +136,7 @@ def _scaler_part(scaler: Scaler) -> ScalerPart:
     return ScalerPart(mean=scaler.mean.tolist(), scale=scaler.scale.tolist())
 
 
-def scaler_of(part: ScalerPart) -> Scaler:
-    """Read a scaler back from the manifest."""
+def _scaler_of(part: ScalerPart) -> Scaler:
     return Scaler(mean=np.array(part.mean), scale=np.array(part.scale))
 
 
@@ -140,14 +152,13 @@ def _base_part(base: Base | None) -> BasePart | None:
     )
 
 
-def base_of(part: BasePart | None) -> Base | None:
-    """Read a base back from the manifest."""
+def _base_of(part: BasePart | None) -> Base | None:
     if part is None:
         return None
     return Base(
         kind=part.kind,
         names=tuple(part.inputs),
-        scaler=scaler_of(part.scaler),
+        scaler=_scaler_of(part.scaler),
         weights=np.array(part.weights),
         intercepts=np.array(part.intercepts),
     )
@@ -180,16 +191,75 @@ def recipe_of(manifest: Manifest) -> TrainSettings:
         ) from error
 
 
-def check_numbers(manifest: Manifest, forms: Sequence[Form]) -> None:
-    """Refuse a manifest whose lists have another length than needed or are not finite.
+def load_model(home: Path, manifest: Manifest) -> FittedModel:
+    """Load a version: rebuild its networks and set their verified weights.
 
-    Args:
-        manifest: as read.
-        forms: (K,) of its heads.
+    Torch then works on as many threads as it was trained with: by default it takes one per core,
+    and on a shared machine those wait for each other.
 
     Raises:
-        ArtifactError: what does not fit, and what would.
+        ArtifactError: the manifest contradicts itself; a weights file is corrupt or does not fit
+            the network described.
     """
+    network, blocks = manifest.network, manifest.data.blocks
+    forms = tuple(form_of(head, network.point_loss) for head in network.heads)
+    _check_numbers(manifest, forms)
+    members = load_weights(home, manifest)
+    threads = manifest.training.get("threads")
+    torch.set_num_threads(threads if isinstance(threads, int) else 1)
+    return FittedModel(
+        targets=tuple(manifest.targets),
+        tickers=tuple(manifest.data.tickers),
+        cross_section=manifest.data.cross_section,
+        split=Split(
+            train_until=np.datetime64(blocks.train_until, "D"),
+            validation_until=np.datetime64(blocks.validation_until, "D"),
+        ),
+        network_name=network.model,
+        networks=tuple(_network_of(manifest, forms, weights) for weights in members),
+        lookback=network.lookback,
+        reader=InputReader(
+            names=tuple(manifest.inputs),
+            scaler=_scaler_of(manifest.scaler),
+            base=_base_of(manifest.base),
+        ),
+        target_scaler=_scaler_of(manifest.target_scaler),
+        forms=forms,
+        shrinkage=np.array(manifest.shrinkage),
+        calibration=manifest.calibration,
+        levels=tuple(manifest.levels),
+        version=manifest.version,
+    )
+
+
+def _network_of(manifest: Manifest, forms: tuple[Form, ...], weights: Weights) -> Network:
+    """Build the network described and set its weights, once the shapes match.
+
+    They are compared on torch's meta device first, which stores shapes and no numbers: a forged
+    manifest cannot make us allocate the memory of its network.
+    """
+    part, subject = manifest.network, f"Version {manifest.version} is corrupt"
+    architecture = Architecture(
+        model=part.model,
+        inputs=len(manifest.inputs),
+        hidden=part.hidden,
+        layers=part.layers,
+        dropout=part.dropout,
+        input_dropout=part.input_dropout,
+        forms=forms,
+        has_base=manifest.base is not None,
+        learned_start=part.learned_start,
+        bidirectional=part.bidirectional,
+    )
+    with torch.device("meta"):
+        check_shapes(build_network(architecture), weights, subject)
+    network = build_network(architecture)
+    set_weights(network, weights, subject)
+    return network.eval()
+
+
+def _check_numbers(manifest: Manifest, forms: Sequence[Form]) -> None:
+    """Refuse a manifest whose lists have another length than needed or are not finite."""
     targets = manifest.targets
     if not set(targets) <= set(TARGETS) or not targets or len(set(targets)) < len(targets):
         raise _corrupt(manifest, f"targets {', '.join(targets)}", f"some of {', '.join(TARGETS)}")
@@ -199,35 +269,34 @@ def check_numbers(manifest: Manifest, forms: Sequence[Form]) -> None:
         if not _fits(values, shape):
             words = " x ".join(map(str, shape))
             raise _corrupt(manifest, f"{subject} of another shape", f"{words} finite numbers")
-    parts = [("scaler", manifest.scaler), ("target_scaler", manifest.target_scaler)]
-    parts += [("base.scaler", manifest.base.scaler)] if manifest.base else []
-    for subject, part in parts:
+    for name, part, _ in _scalers(manifest):
         if min(part.scale, default=1.0) <= 0.0:
-            raise _corrupt(manifest, f"{subject}.scale of {min(part.scale)}", "all above 0")
+            raise _corrupt(manifest, f"{name}.scale of {min(part.scale)}", "all above 0")
+
+
+def _scalers(manifest: Manifest) -> list[tuple[str, ScalerPart, int]]:
+    """List the scalers with their names and numbers of columns."""
+    base = manifest.base
+    return [
+        ("scaler", manifest.scaler, len(manifest.inputs)),
+        ("target_scaler", manifest.target_scaler, len(manifest.targets)),
+        *([("base.scaler", base.scaler, len(base.inputs))] if base else []),
+    ]
 
 
 def _shapes(manifest: Manifest, raw: int) -> Iterator[tuple[str, object, tuple[int, ...]]]:
     """Yield each list of numbers with its name and the shape that it must have."""
-    targets, levels = len(manifest.targets), len(manifest.levels)
-    yield from _scaler_shapes("scaler", manifest.scaler, len(manifest.inputs))
-    yield from _scaler_shapes("target_scaler", manifest.target_scaler, targets)
-    yield "shrinkage", manifest.shrinkage, (targets,)
-    yield "levels", manifest.levels, (levels,)
+    for name, part, columns in _scalers(manifest):
+        yield f"{name}.mean", part.mean, (columns,)
+        yield f"{name}.scale", part.scale, (columns,)
+    yield "shrinkage", manifest.shrinkage, (len(manifest.targets),)
+    yield "levels", manifest.levels, (len(manifest.levels),)
     for target, numbers in manifest.calibration.items():
         for ticker, values in numbers.items():
-            yield f"calibration.{target}.{ticker}", values, (levels,)
+            yield f"calibration.{target}.{ticker}", values, (len(manifest.levels),)
     if manifest.base:
-        inputs = len(manifest.base.inputs)
-        yield from _scaler_shapes("base.scaler", manifest.base.scaler, inputs)
-        yield "base.weights", manifest.base.weights, (inputs, raw)
+        yield "base.weights", manifest.base.weights, (len(manifest.base.inputs), raw)
         yield "base.intercepts", manifest.base.intercepts, (raw,)
-
-
-def _scaler_shapes(
-    name: str, part: ScalerPart, columns: int
-) -> Iterator[tuple[str, object, tuple[int, ...]]]:
-    yield f"{name}.mean", part.mean, (columns,)
-    yield f"{name}.scale", part.scale, (columns,)
 
 
 def _fits(values: object, shape: tuple[int, ...]) -> bool:
@@ -243,3 +312,37 @@ def _corrupt(manifest: Manifest, found: str, needed: str) -> ArtifactError:
         f"Version {manifest.version} is corrupt: its manifest has {found}, needed: {needed}. "
         "Train again, or choose another version; see: forecaster models list"
     )
+
+
+def version_histories(
+    manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
+) -> tuple[list[History], tuple[str, ...]]:
+    """Load the tickers that a version was trained on; list those that are no longer stored.
+
+    Raises:
+        DataError: none is left.
+    """
+    seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
+    trained, stored = manifest.data.tickers, known_tickers(bars, home)
+    if not any(ticker in seen for ticker in trained):
+        raise DataError(
+            f"Version {manifest.version} was trained on {name_some(trained)}; none of them has "
+            f"prices here{f' until {as_of}' if as_of else ''}. Fetch them."
+        )
+    missing = tuple(ticker for ticker in trained if ticker not in stored)
+    if missing:
+        log.warning(
+            "%s: trained on, but without prices here any more; left out", name_some(missing)
+        )
+    return [seen[ticker] for ticker in trained if ticker in seen], missing
+
+
+def warn_of_changed_bars(manifest: Manifest, histories: list[History]) -> None:
+    """Warn where the bars that the version was trained on have changed since."""
+    last = pd.Timestamp(manifest.data.blocks.last)
+    seen = [History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories]
+    if fingerprint(seen) != manifest.data.fingerprint:
+        log.warning(
+            "the bars until %s are not the ones that version %s was trained on",
+            *(last.date(), manifest.version),
+        )

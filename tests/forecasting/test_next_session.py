@@ -12,11 +12,13 @@ from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError, UnknownNameError
 from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.volatility import ewma_student
-from forecaster.forecasting.baseline import BASELINE, Baseline, forecast_baseline
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
+    BASELINE,
+    Baseline,
     ForecastRequest,
     Prediction,
+    forecast_baseline,
     forecast_next_session,
 )
 from tests.synthetic import ragged_bars
