@@ -15,7 +15,7 @@ from forecaster.data.history import FLAWS
 from forecaster.data.quarantine import DUPLICATE_DAY
 from forecaster.errors import ExitCode
 from forecaster.settings import SECTIONS
-from forecaster.settings.renamed_keys import RENAMED_KEYS
+from forecaster.settings.settings_file import RENAMED_KEYS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()

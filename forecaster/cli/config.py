@@ -25,7 +25,8 @@ def show_command(home: HomeOption = None, json: JsonOption = False) -> None:
     import pandas as pd
 
     from forecaster.settings import resolve_home
-    from forecaster.settings.settings_sources import FILE, sourced_settings
+    from forecaster.settings.settings_file import FILE
+    from forecaster.settings.settings_sources import sourced_settings
 
     where = resolve_home(home)
     rows = [
@@ -65,8 +66,7 @@ def init_command(
     Example: forecaster config init
     """
     from forecaster.settings import resolve_home
-    from forecaster.settings.settings_file import migrate_file, write_default_file
-    from forecaster.settings.settings_sources import FILE
+    from forecaster.settings.settings_file import FILE, migrate_file, write_default_file
 
     where = resolve_home(home)
     path = where / FILE

@@ -80,7 +80,7 @@ class _SettingsCommand(TyperCommand):
         return super().parse_args(ctx, [self._present(one, args) for one in args])
 
     def _present(self, word: str, args: list[str]) -> str:
-        from forecaster.settings.renamed_keys import RENAMED_KEYS
+        from forecaster.settings.settings_file import RENAMED_KEYS
 
         flag, equals, value = word.partition("=")
         for (section, old), new in RENAMED_KEYS.items():

@@ -7,21 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from forecaster.data.sources import SOURCES, describe_sources
-from forecaster.settings.train import (
-    DEFAULT_BATCH_ROWS,
-    DEFAULT_BPTT_K2,
-    DEFAULT_BPTT_K2_IN_WINDOWS,
-    DEFAULT_BURN_IN,
-    Contradiction,
-    HeadName,
-    TrainSettings,
-)
+from forecaster.settings.train import DEFAULT_BPTT_K2, Contradiction, HeadName, TrainSettings
 
 __all__ = [
-    "DEFAULT_BATCH_ROWS",
     "DEFAULT_BPTT_K2",
-    "DEFAULT_BPTT_K2_IN_WINDOWS",
-    "DEFAULT_BURN_IN",
     "SECTIONS",
     "Contradiction",
     "FetchSettings",

@@ -1,4 +1,4 @@
-"""The text of forecaster.toml: written with commented defaults, or migrated from 0.1.0."""
+"""The text of forecaster.toml: read, written with commented defaults, or migrated from 0.1.0."""
 
 import json
 import re
@@ -9,13 +9,22 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from forecaster.database import atomic_file
 from forecaster.errors import SettingsError, UsageError
 from forecaster.settings import SECTIONS
-from forecaster.settings.renamed_keys import renamed
-from forecaster.settings.settings_sources import FILE, read_toml
+
+FILE: Final = "forecaster.toml"
+# Settings of 0.1.0 and the names and values that replaced them; the only place that knows.
+RENAMED_KEYS: Final = {
+    ("train", "bptt_steps"): "bptt_k2",
+    ("train", "bptt_stride"): "bptt_k1",
+    ("train", "bptt_update"): "step_per",
+    ("train", "fit_until"): "train_until",
+    ("train", "select_until"): "validation_until",
+    ("train", "max_updates"): "max_steps",
+    ("train", "lanes"): "batch_rows",
+}
+RENAMED_VALUES: Final = {("train", "step_per"): {"pass": "epoch"}}
 
 _HEADER: Final = """\
 # Settings of forecaster. Command line > FORECASTER_TRAIN__HIDDEN=32 > this file > default.
@@ -26,6 +35,25 @@ _SETTING: Final = re.compile(
     r"(?P<before>\s*(?:#\s*)?(?:(?P<section>\w+)\.)?)(?P<name>\w+)(?P<equals>\s*=\s*)"
     r"(?P<value>\"[^\"]*\"|'[^']*')?"
 )
+
+
+def renamed(section: str, name: str, value: Any) -> tuple[str, Any]:
+    """Return the present name and value of a setting; those given if they are present ones."""
+    present = RENAMED_KEYS.get((section, name), name)
+    values = RENAMED_VALUES.get((section, present), {})
+    return present, values.get(value, value) if isinstance(value, str) else value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        SettingsError: it cannot be opened, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}; correct the file.") from error
 
 
 def value_form(annotation: Any) -> str:
@@ -42,27 +70,20 @@ def value_form(annotation: Any) -> str:
 
 def default_text() -> str:
     """Return a forecaster.toml in which every setting is a comment with its default."""
-    parts = [_HEADER]
+    lines = [_HEADER]
     for section, settings in SECTIONS.items():
-        lines = [_default_line(name, field) for name, field in settings.model_fields.items()]
-        parts.append("\n".join([f"[{section}]", *lines, ""]))
-    return "\n".join(parts)
-
-
-def _default_line(name: str, field: FieldInfo) -> str:
-    value = "" if field.default is None else json.dumps(field.default)
-    form = value_form(field.annotation).replace("|", ", ")
-    takes = f"({form}) " if ", " in form else ""
-    return f"# {name} = {value}".ljust(28) + f"  # {takes}{field.description}"
+        lines.append(f"[{section}]")
+        for name, field in settings.model_fields.items():
+            value = "" if field.default is None else json.dumps(field.default)
+            form = value_form(field.annotation).replace("|", ", ")
+            takes = f"({form}) " if ", " in form else ""
+            lines.append(f"# {name} = {value}".ljust(28) + f"  # {takes}{field.description}")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def write_default_file(home: Path) -> Path:
-    """Write a forecaster.toml with commented defaults and return its path.
-
-    Raises:
-        UsageError: there is one already.
-        OSError: it cannot be written.
-    """
+    """Write a forecaster.toml with commented defaults, unless there is one; return its path."""
     path = home / FILE
     if path.exists():
         raise UsageError(
@@ -82,7 +103,6 @@ def migrate_file(home: Path) -> tuple[list[str], Path | None]:
     Raises:
         UsageError: there is no such file.
         SettingsError: it is not TOML, or cannot be changed line by line.
-        OSError: it cannot be written.
     """
     path = (home / FILE).resolve()
     if not path.is_file():
@@ -115,16 +135,13 @@ def _migrated_text(text: str) -> str:
     for line in text.splitlines(keepends=True):
         if header := _SECTION.match(line):
             section = header[1]
-        found = _SETTING.match(line)
-        lines.append(_migrated_line(found, section) + line[found.end() :] if found else line)
+        if found := _SETTING.match(line):
+            value = found["value"] or ""
+            name, new = renamed(found["section"] or section, found["name"], value[1:-1])
+            quoted = f"{value[0]}{new}{value[0]}" if value else ""
+            line = f"{found['before']}{name}{found['equals']}{quoted}{line[found.end() :]}"
+        lines.append(line)
     return "".join(lines)
-
-
-def _migrated_line(found: re.Match[str], section: str) -> str:
-    value = found["value"] or ""
-    name, new = renamed(found["section"] or section, found["name"], value[1:-1])
-    text = f"{value[0]}{new}{value[0]}" if value else ""
-    return f"{found['before']}{name}{found['equals']}{text}"
 
 
 def _is_migrated(before: dict[str, Any], text: str) -> bool:

@@ -1,12 +1,10 @@
 """Where settings come from: command line > FORECASTER_* > forecaster.toml > defaults.
 
-`settings/` defines what may be set and what contradicts what. Here the sources are merged; an
-error names the option, variable or key that is wrong.
+An error names the option, variable or key that is wrong.
 """
 
 import logging
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,17 +15,16 @@ from pydantic import ValidationError
 
 from forecaster.errors import ForecasterError, SettingsError, UsageError
 from forecaster.settings import SECTIONS, Contradiction, Settings
-from forecaster.settings.renamed_keys import RENAMED_KEYS, renamed
+from forecaster.settings.settings_file import FILE, RENAMED_KEYS, read_toml, renamed
 
 log = logging.getLogger(__name__)
 
 PREFIX, HOME_VARIABLE = "FORECASTER_", "FORECASTER_HOME"
 # Set for the command of --on-failure, which may call forecaster in turn.
 REPORTED = ("FORECASTER_EXIT", "FORECASTER_REASON")
-FILE = "forecaster.toml"
-_NAMES: dict[str, Iterable[str]] = {
-    section: settings.model_fields for section, settings in SECTIONS.items()
-}
+_PLACES = [
+    (section, name) for section, settings in SECTIONS.items() for name in settings.model_fields
+]
 _LINE, _ENVIRONMENT, _FILE, _DEFAULT = range(4)  # ranks of the sources, the highest first
 
 Values = dict[tuple[str, str], Any]  # by section and name
@@ -63,13 +60,7 @@ def load_settings(
         UsageError: an option of the command line is not valid.
         SettingsError: a value of the file or the environment is not valid or not known.
     """
-    line = {
-        (section, name): value
-        for section, values in (given or {}).items()
-        for name, value in values.items()
-        if value is not None
-    }
-    return _settle([line, _environment(interactive), _file(home / FILE, interactive)])
+    return _merge(home, given or {}, interactive)[0]
 
 
 def sourced_settings(home: Path, *, interactive: bool = False) -> list[Sourced]:
@@ -78,8 +69,7 @@ def sourced_settings(home: Path, *, interactive: bool = False) -> list[Sourced]:
     Raises:
         SettingsError: a value of the file or the environment is not valid or not known.
     """
-    layers = [{}, _environment(interactive), _file(home / FILE, interactive)]
-    settings = _settle(layers)
+    settings, layers = _merge(home, {}, interactive)
     return [
         Sourced(
             section=section,
@@ -87,23 +77,37 @@ def sourced_settings(home: Path, *, interactive: bool = False) -> list[Sourced]:
             value=getattr(getattr(settings, section), name),
             source=_source((section, name), _rank(layers, (section, name))),
         )
-        for section, names in _NAMES.items()
-        for name in names
+        for section, name in _PLACES
     ]
 
 
-def _settle(layers: list[Values]) -> Settings:
-    """Make the settings of these sources, without those that have to give way."""
+def _merge(
+    home: Path, given: Mapping[str, Mapping[str, Any]], interactive: bool
+) -> tuple[Settings, list[Values]]:
+    """Return the settings and the values of each source, without those that have to give way."""
+    line = {
+        (section, name): value
+        for section, values in given.items()
+        for name, value in values.items()
+        if value is not None
+    }
+    environment = _present(_read_environment(), _ENVIRONMENT, interactive)
+    file = _present(_read_file(home / FILE), _FILE, interactive)
+    layers = [line, environment, file]
     while True:
+        merged: dict[str, dict[str, Any]] = {}
+        for layer in reversed(layers):
+            for (section, name), value in layer.items():
+                merged.setdefault(section, {})[name] = value
         try:
-            return Settings(**_merged(layers))
+            return Settings(**merged), layers
         except ValidationError as error:
             if not _drop_needless(layers, error):
                 raise _explained(error, layers) from error
 
 
-def _environment(interactive: bool) -> Values:
-    known = {_variable(section, name): (section, name) for section, name in _places()}
+def _read_environment() -> Values:
+    known = {_source(place, _ENVIRONMENT): place for place in [*_PLACES, *RENAMED_KEYS]}
     found: Values = {}
     for variable, text in os.environ.items():
         name = variable.upper()
@@ -114,83 +118,54 @@ def _environment(interactive: bool) -> Values:
             near = _nearest(name, [*present, HOME_VARIABLE], cutoff=0.9)  # they begin alike
             raise SettingsError(f"{variable}={text}: no such setting; {near}")
         found[known[name]] = text
-    return _present(found, _ENVIRONMENT, interactive)
+    return found
 
 
-def _places() -> list[tuple[str, str]]:
-    present = [(section, name) for section, names in _NAMES.items() for name in names]
-    return [*present, *RENAMED_KEYS]
-
-
-def _file(path: Path, interactive: bool) -> Values:
-    """Read the file of a home, if there is one."""
+def _read_file(path: Path) -> Values:
     found: Values = {}
     for section, values in read_toml(path).items() if path.is_file() else ():
-        if section not in _NAMES:
-            near = _nearest(section, _NAMES)
+        if section not in SECTIONS:
+            near = _nearest(section, SECTIONS)
             raise SettingsError(f"{path}: no such section [{section}]; {near}")
         if not isinstance(values, dict):
             raise SettingsError(
                 f"{path}: {section} = {values!r}; a section is needed. Write [{section}] and a "
                 "line for each setting."
             )
+        names = SECTIONS[section].model_fields
         for name, value in values.items():
-            if name not in _NAMES[section] and (section, name) not in RENAMED_KEYS:
-                near = _nearest(name, _NAMES[section])
+            if name not in names and (section, name) not in RENAMED_KEYS:
+                near = _nearest(name, names)
                 raise SettingsError(
                     f"{path}: {section}.{name} = {value!r}: no such setting; {near}"
                 )
             found[section, name] = value
-    return _present(found, _FILE, interactive)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        SettingsError: it cannot be opened, or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_bytes().decode())
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}; correct the file.") from error
+    return found
 
 
 def _present(found: Values, rank: int, interactive: bool) -> Values:
     """Replace names and values of 0.1.0; a present name beside an old one counts."""
     present: Values = {}
-    for (section, name), value in found.items():
-        place, new = (section, (named := renamed(section, name, value))[0]), named[1]
-        if (place[1], new) == (name, value):
-            present[place] = value
-            continue
-        old = f"{section}.{name} = {value!r} of {_source((section, name), rank)}"
-        text = f"{old} is now {'.'.join(place)} = {new!r}"
-        if interactive:
-            raise SettingsError(f"{text}. {_remedy(place, rank)}")
-        log.warning("config  %s; it is read as that", text)
-        if place == (section, name) or place not in found:
-            present[place] = new
+    for place, value in found.items():
+        name, new = renamed(*place, value)
+        now = (place[0], name)
+        if (now, new) != (place, value):
+            old = f"{'.'.join(place)} = {value!r} of {_source(place, rank)}"
+            text = f"{old} is now {'.'.join(now)} = {new!r}"
+            if interactive:
+                remedy = "Rewrite the file with: forecaster config init --migrate"
+                if rank == _ENVIRONMENT:
+                    remedy = f"Set {_source(now, rank)} instead."
+                raise SettingsError(f"{text}. {remedy}")
+            log.warning("config  %s; it is read as that", text)
+        if now == place or now not in found:
+            present[now] = new
     return present
-
-
-def _remedy(place: tuple[str, str], rank: int) -> str:
-    if rank == _FILE:
-        return "Rewrite the file with: forecaster config init --migrate"
-    return f"Set {_variable(*place)} instead."
 
 
 def _nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     found = get_close_matches(name, list(names), n=1, cutoff=cutoff)
     return f"did you mean {found[0]}?" if found else "docs/commands.md lists them."
-
-
-def _merged(layers: list[Values]) -> dict[str, dict[str, Any]]:
-    merged: dict[str, dict[str, Any]] = {}
-    for layer in reversed(layers):
-        for (section, name), value in layer.items():
-            merged.setdefault(section, {})[name] = value
-    return merged
 
 
 def _rank(layers: list[Values], place: tuple[str, str]) -> int:
@@ -236,23 +211,15 @@ def _explained(error: ValidationError, layers: list[Values]) -> ForecasterError:
             return UsageError(f"{contradiction}.")
         return SettingsError(f"{section}: {contradiction}.")
     first = error.errors()[0]
-    place = (str(first["loc"][0]), str(first["loc"][1]))
+    place, value = (str(first["loc"][0]), str(first["loc"][1])), first["input"]
     text = first["msg"].removeprefix("Value error, ").rstrip(".")
     rank = _rank(layers, place)
     if rank == _LINE:
-        return UsageError(f"--{place[1].replace('_', '-')} {_shown(first['input'])}: {text}.")
-    return SettingsError(
-        f"{'.'.join(place)} = {first['input']!r} of {_source(place, rank)}: {text}."
-    )
+        shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+        return UsageError(f"--{place[1].replace('_', '-')} {shown}: {text}.")
+    return SettingsError(f"{'.'.join(place)} = {value!r} of {_source(place, rank)}: {text}.")
 
 
 def _source(place: tuple[str, str], rank: int) -> str:
-    return {_DEFAULT: "default", _FILE: FILE}.get(rank, _variable(*place))
-
-
-def _variable(section: str, name: str) -> str:
-    return f"{PREFIX}{section}__{name}".upper()
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    """Return the variable, the file or "default"."""
+    return {_DEFAULT: "default", _FILE: FILE}.get(rank, f"{PREFIX}{'__'.join(place)}".upper())

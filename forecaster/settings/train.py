@@ -1,13 +1,13 @@
 """What one training does, and which of its settings contradict each other.
 
-No behaviour beyond checks: contradictions are refused here, before any work. The command-line
-options of `forecaster train` are made from these fields, their descriptions and groups.
+The command-line options of `forecaster train` are made from these fields, their descriptions and
+groups.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import date
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -34,11 +34,7 @@ class Contradiction(ValueError):
 
 
 class TrainSettings(BaseModel):
-    """What one training does; the defaults are a sound start for daily prices.
-
-    Raises:
-        pydantic.ValidationError: an invalid value, or a `Contradiction`; a ValueError.
-    """
+    """What one training does; the defaults are a sound start for daily prices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -157,9 +153,19 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> "TrainSettings":
-        for check in (_of_network, _of_horizon, _of_auto, _of_windows, _of_chunks):
-            for found in check(self):
-                raise found
+        for rule in _RULES:
+            if rule.is_broken(self):
+                k2, k1 = self.horizon or 0, self.bptt_k1 or 1
+                text = rule.text.format(
+                    it=self,
+                    option=f"--{rule.needless.replace('_', '-')}",
+                    heads=len(self.head or ()),
+                    targets=len(self.target),
+                    names=", ".join(self.target),
+                    untrained=k1 - k2,
+                    multiple=-(-k2 // k1) * k1,
+                )
+                raise Contradiction(text, rule.needless, *rule.beside)
         return self
 
     @property
@@ -191,144 +197,147 @@ class TrainSettings(BaseModel):
         return self.bptt_k2 if isinstance(self.bptt_k2, int) else default
 
 
-def _of_network(given: TrainSettings) -> Iterator[Contradiction]:
-    if given.head is not None and len(given.head) not in (1, len(given.target)):
-        yield Contradiction(
-            f"--head lists {len(given.head)} heads for {len(given.target)} targets: "
-            f"{', '.join(given.target)}. Use one for all, or one for each",
-            "head",
-            "target",
-        )
-    if given.model != "mlp":
-        return
-    for name, default in (("initial_state", "zeros"), ("bidirectional", False)):
-        if getattr(given, name) != default:
-            yield Contradiction(
-                f"--{name.replace('_', '-')} has no meaning with --model mlp, which reads each "
-                "day by itself. Drop one of them",
-                name,
-                "model",
-            )
+class _Rule(NamedTuple):
+    """A setting that has no meaning beside others, when that is so, and the message."""
+
+    needless: str
+    beside: tuple[str, ...]
+    is_broken: Callable[[TrainSettings], bool]
+    text: str
 
 
-def _of_horizon(given: TrainSettings) -> Iterator[Contradiction]:
-    if given.bptt == "full":
-        for name in ("bptt_k2", "bptt_k1"):
-            if getattr(given, name) is not None:
-                yield Contradiction(
-                    f"--{name.replace('_', '-')} applies only to --bptt truncated; full BPTT "
-                    "reaches back to each series' first day. Drop one of them",
-                    name,
-                    "bptt",
-                )
-
-
-def _of_auto(given: TrainSettings) -> Iterator[Contradiction]:
-    if given.bptt_k2 != "auto":
-        if given.bptt_tolerance is not None:
-            yield Contradiction(
-                "--bptt-tolerance applies only to --bptt-k2 auto. Drop it, or add that",
-                "bptt_tolerance",
-                *("bptt_k2", "bptt", "lookback"),
-            )
-        return
-    if given.lookback != "all":
-        yield Contradiction(
-            "--bptt-k2 auto measures memory over whole histories. Use a number of days, or "
-            "--lookback all",
-            "bptt_k2",
-            "lookback",
-        )
-    if given.bptt_k1 is not None:
-        yield Contradiction(
-            "--bptt-k2 auto sets --bptt-k1 too. Drop one of them", "bptt_k1", "bptt_k2"
-        )
-
-
-def _of_windows(given: TrainSettings) -> Iterator[Contradiction]:
-    if given.lookback == "all":
-        yield from _of_histories(given)
-    elif not given.scores_each_day:
-        yield from _of_last_day(given, int(given.lookback))
-    elif (given.burn_in or 0) >= int(given.lookback):
-        yield Contradiction(
-            f"--burn-in {given.burn_in} is not below --lookback {given.lookback}: no day would be "
-            "scored",
-            "burn_in",
-            "lookback",
-        )
-    if given.lookback != "all" and given.batch_rows != DEFAULT_BATCH_ROWS:
-        yield Contradiction(
-            "--batch-rows applies only to whole histories; windows are taken batch by batch. Use "
-            "--lookback all, or drop it",
-            "batch_rows",
-            "lookback",
-        )
-    if given.bidirectional and (given.lookback == "all" or given.scores_each_day):
-        yield Contradiction(
-            "--bidirectional: a bidirectional network reads days after the one it predicts. "
-            "Allowed only with --lookback and --loss last-day",
-            "bidirectional",
-            *("lookback", "loss"),
-        )
-
-
-def _of_histories(given: TrainSettings) -> Iterator[Contradiction]:
-    if given.loss == "last-day":
-        yield Contradiction(
-            "--loss last-day is for windows; a whole history is scored on each day. Set "
-            "--lookback to a number of days, or drop it",
-            "loss",
-            "lookback",
-        )
-    if given.burn_in:
-        yield Contradiction(
-            "--burn-in is for windows; a whole history starts cold once. Set --lookback to a "
-            "number of days, or drop it",
-            "burn_in",
-            "lookback",
-        )
-
-
-def _of_last_day(given: TrainSettings, lookback: int) -> Iterator[Contradiction]:
-    if given.bptt_k1 is not None:
-        yield Contradiction(
-            "Only the last day of a window has an error; --bptt-k1 has no meaning there. Drop it, "
-            "or use --loss each-day or --lookback all",
-            "bptt_k1",
-            *("lookback", "loss"),
-        )
-    if given.burn_in:
-        yield Contradiction(
-            "--burn-in has no meaning with --loss last-day: only the last day is scored. Drop it, "
-            "or use --loss each-day",
-            "burn_in",
-            *("lookback", "loss"),
-        )
-    if given.bidirectional and given.horizon is not None and given.horizon < lookback:
-        yield Contradiction(
-            f"--bidirectional: a bidirectional network cannot be cut at {given.horizon} days "
-            f"inside windows of {lookback}. Use --bptt full",
-            "bptt_k2",
-            *("bidirectional", "lookback"),
-        )
-
-
-def _of_chunks(given: TrainSettings) -> Iterator[Contradiction]:
-    """Yield what `BPTTPlan` refuses, in its words: here a lower source can give way."""
-    k2, k1 = given.horizon, given.bptt_k1
-    if k2 is None or k1 is None:
-        return
-    if k2 < k1:
-        yield Contradiction(
-            f"--bptt-k2 {k2} is shorter than --bptt-k1 {k1}: the errors of the {k1 - k2} oldest "
-            f"days of every chunk would never be trained on. Use --bptt-k2 {k1} or more",
-            "bptt_k1",
-            "bptt_k2",
-        )
-    if k2 % k1:
-        yield Contradiction(
-            f"--bptt-k2 must be a multiple of --bptt-k1 ({k1}): try {-(-k2 // k1) * k1}",
-            "bptt_k1",
-            "bptt_k2",
-        )
+_NO_MEMORY = (
+    "{option} has no meaning with --model mlp, which reads each day by itself. Drop one of them"
+)
+_NOT_CUT = (
+    "{option} applies only to --bptt truncated; full BPTT reaches back to each series' first day. "
+    "Drop one of them"
+)
+# The first broken rule is reported. The last two are those of `BPTTPlan`, in its words: here a
+# lower source can give way.
+_RULES = (
+    _Rule(
+        "head",
+        ("target",),
+        lambda it: it.head is not None and len(it.head) not in (1, len(it.target)),
+        "--head lists {heads} heads for {targets} targets: {names}. Use one for all, or one for "
+        "each",
+    ),
+    _Rule(
+        "initial_state",
+        ("model",),
+        lambda it: it.model == "mlp" and it.initial_state != "zeros",
+        _NO_MEMORY,
+    ),
+    _Rule(
+        "bidirectional",
+        ("model",),
+        lambda it: it.model == "mlp" and it.bidirectional,
+        _NO_MEMORY,
+    ),
+    _Rule(
+        "bptt_k2",
+        ("bptt",),
+        lambda it: it.bptt == "full" and it.bptt_k2 is not None,
+        _NOT_CUT,
+    ),
+    _Rule(
+        "bptt_k1",
+        ("bptt",),
+        lambda it: it.bptt == "full" and it.bptt_k1 is not None,
+        _NOT_CUT,
+    ),
+    _Rule(
+        "bptt_tolerance",
+        ("bptt_k2", "bptt", "lookback"),
+        lambda it: it.bptt_k2 != "auto" and it.bptt_tolerance is not None,
+        "--bptt-tolerance applies only to --bptt-k2 auto. Drop it, or add that",
+    ),
+    _Rule(
+        "bptt_k2",
+        ("lookback",),
+        lambda it: it.bptt_k2 == "auto" and it.lookback != "all",
+        "--bptt-k2 auto measures memory over whole histories. Use a number of days, or "
+        "--lookback all",
+    ),
+    _Rule(
+        "bptt_k1",
+        ("bptt_k2",),
+        lambda it: it.bptt_k2 == "auto" and it.bptt_k1 is not None,
+        "--bptt-k2 auto sets --bptt-k1 too. Drop one of them",
+    ),
+    _Rule(
+        "loss",
+        ("lookback",),
+        lambda it: it.lookback == "all" and it.loss == "last-day",
+        "--loss last-day is for windows; a whole history is scored on each day. Set --lookback to "
+        "a number of days, or drop it",
+    ),
+    _Rule(
+        "burn_in",
+        ("lookback",),
+        lambda it: it.lookback == "all" and bool(it.burn_in),
+        "--burn-in is for windows; a whole history starts cold once. Set --lookback to a number "
+        "of days, or drop it",
+    ),
+    _Rule(
+        "bptt_k1",
+        ("lookback", "loss"),
+        lambda it: not it.scores_each_day and it.bptt_k1 is not None,
+        "Only the last day of a window has an error; --bptt-k1 has no meaning there. Drop it, or "
+        "use --loss each-day or --lookback all",
+    ),
+    _Rule(
+        "burn_in",
+        ("lookback", "loss"),
+        lambda it: not it.scores_each_day and bool(it.burn_in),
+        "--burn-in has no meaning with --loss last-day: only the last day is scored. Drop it, or "
+        "use --loss each-day",
+    ),
+    _Rule(
+        "bptt_k2",
+        ("bidirectional", "lookback"),
+        lambda it: (
+            it.bidirectional
+            and not it.scores_each_day
+            and it.horizon is not None
+            and it.horizon < int(it.lookback)
+        ),
+        "--bidirectional: a bidirectional network cannot be cut at {it.horizon} days inside "
+        "windows of {it.lookback}. Use --bptt full",
+    ),
+    _Rule(
+        "burn_in",
+        ("lookback",),
+        lambda it: it.lookback != "all" and (it.burn_in or 0) >= int(it.lookback),
+        "--burn-in {it.burn_in} is not below --lookback {it.lookback}: no day would be scored",
+    ),
+    _Rule(
+        "batch_rows",
+        ("lookback",),
+        lambda it: it.lookback != "all" and it.batch_rows != DEFAULT_BATCH_ROWS,
+        "--batch-rows applies only to whole histories; windows are taken batch by batch. Use "
+        "--lookback all, or drop it",
+    ),
+    _Rule(
+        "bidirectional",
+        ("lookback", "loss"),
+        lambda it: it.bidirectional and it.scores_each_day,
+        "--bidirectional: a bidirectional network reads days after the one it predicts. Allowed "
+        "only with --lookback and --loss last-day",
+    ),
+    _Rule(
+        "bptt_k1",
+        ("bptt_k2",),
+        lambda it: (it.horizon or 0) < (it.bptt_k1 or 0),
+        "--bptt-k2 {it.horizon} is shorter than --bptt-k1 {it.bptt_k1}: the errors of the "
+        "{untrained} oldest days of every chunk would never be trained on. Use --bptt-k2 "
+        "{it.bptt_k1} or more",
+    ),
+    _Rule(
+        "bptt_k1",
+        ("bptt_k2",),
+        lambda it: (it.horizon or 0) % (it.bptt_k1 or 1) > 0,
+        "--bptt-k2 must be a multiple of --bptt-k1 ({it.bptt_k1}): try {multiple}",
+    ),
+)
