@@ -60,19 +60,17 @@ def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
         StorageError: the file is corrupt, or the disk failed.
         TryLaterError: another process holds it.
     """
-    path = database.path
-    refuse_unwritable(home, path)
+    refuse_unwritable(home, database.path)
     with translated_errors(database):
-        if not path.exists():
+        if not database.path.exists():
             _create(database)
         _refuse_empty(database)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(database.path, timeout=_BUSY_SECONDS, isolation_level=None)
         with _closed_on_error(connection):
-            version = _version(connection, database, path)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            _migrate(connection, database, path, version)
+            version = _version(connection, database, database.path)
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {setting}")
+            _migrate(connection, database, database.path, version)
     return connection
 
 
@@ -123,9 +121,9 @@ def translated_errors(database: Database) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError as error:
         raise DataError(f"{path}: refused a row: {error}. {database.wrong_row}") from error
-    except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-        if isinstance(error, sqlite3.ProgrammingError | sqlite3.NotSupportedError):
-            raise
+    except (sqlite3.ProgrammingError, sqlite3.NotSupportedError):
+        raise
+    except sqlite3.DatabaseError as error:
         raise _translate(database, error) from error
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}. Free or check the disk.") from error
@@ -164,11 +162,7 @@ def refuse_unwritable(home: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the entries of a folder through to the disk, so that a power failure keeps them.
-
-    Raises:
-        OSError: the disk failed.
-    """
+    """Write the entries of a folder through to the disk, so that a power failure keeps them."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -214,19 +208,15 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     if isinstance(value, date):
-        is_missing = value != value  # NaT
-        return None if is_missing else _date_text(value)
+        if value != value:  # NaT
+            return None
+        is_instant = isinstance(value, datetime) and value.tzinfo is not None
+        return value.isoformat() if is_instant else value.strftime("%Y-%m-%d")
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numbers and arrays of numpy
         return to_plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _date_text(value: date) -> str:
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.isoformat()
-    return value.strftime("%Y-%m-%d")
 
 
 def _translate(database: Database, error: sqlite3.DatabaseError) -> ForecasterError:

@@ -53,7 +53,6 @@ COVERED_BY: dict[str, str] = {
     "bptt/chunks": "bptt/test_gradients.py",
     "bptt/recomputation": "bptt/test_gradients.py",
     "bptt/truncation_bias": "bptt/test_memory_profile.py",
-    "cli/fetch": "cli/test_commands.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
     "data/sources/cells": "data/sources/test_files.py",

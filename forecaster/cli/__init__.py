@@ -16,7 +16,6 @@ from forecaster.cli import (
     config,
     data,
     evaluate,
-    fetch,
     memory,
     models,
     operations,
@@ -60,7 +59,7 @@ def _options(
     output.set_defaults(debug=debug, home=home, json=json)
 
 
-app.command("fetch", cls=with_settings(fetch=("source",)))(fetch.fetch_command)
+app.command("fetch", cls=with_settings(fetch=("source",)))(data.fetch_command)
 app.add_typer(data.app, name="data")
 app.command("train", cls=with_settings(train=ALL))(train.train_command)
 app.command("evaluate")(evaluate.evaluate_command)

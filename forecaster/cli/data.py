@@ -1,13 +1,14 @@
-"""`forecaster data`: import, show, check and export prices; review the quarantine."""
+"""`forecaster fetch` and `forecaster data`: prices in, shown, checked; the quarantine."""
 
 import math
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from forecaster.cli.fetch import print_report
+from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     DateOption,
     HomeOption,
@@ -23,6 +24,8 @@ from forecaster.cli.output import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from forecaster.pipeline.fetch import FetchReport
+
 app = typer.Typer(
     help="Prices in the store: import, list, show, check, export.", no_args_is_help=True
 )
@@ -33,6 +36,63 @@ TickersArgument = Annotated[list[str] | None, typer.Argument(metavar="TICKER")]
 TickerArgument = Annotated[str, typer.Argument(metavar="TICKER", help="Whose bars.")]
 _DAYS = {"metavar": "DATE", "formats": ["%Y-%m-%d"]}
 PRICES = ["open", "high", "low", "close"]
+
+
+@command
+def fetch_command(
+    context: typer.Context,
+    tickers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TICKER", help="Such as AAPL BRK-B ^GSPC; none: all stored."),
+    ] = None,
+    start: DateOption = None,
+    end: DateOption = None,
+    accept_identity: Annotated[
+        bool,
+        typer.Option(
+            "--accept-identity",
+            help="Continue with tickers whose name, exchange, currency or first trade has changed.",
+        ),
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download missing daily prices, check and store them.
+
+    Reads: the source, data/prices.db. Creates: bars in data/prices.db.
+
+    Example: forecaster fetch AAPL MSFT --start 2010-01-01
+    """
+    from forecaster.pipeline.fetch import fetch
+    from forecaster.settings import resolve_home
+
+    def announce(ticker: str, number: int, of: int) -> None:
+        if not quiet:
+            print(f"fetch   {number}/{of} {ticker}", file=sys.stderr)
+
+    where = resolve_home(home)
+    report = fetch(
+        tickers or (),
+        settings=read_settings(context, where).fetch,
+        start=day(start),
+        end=day(end),
+        accept_identity=accept_identity,
+        home=where,
+        on_ticker=announce,
+    )
+    _print_report(report, "fetch", home, json=json)
+
+
+def _print_report(report: "FetchReport", schema: str, home: Path | None, *, json: bool) -> None:
+    """Print the result of a fetch or import, and raise its failures."""
+    if json:
+        print_json(schema, {"tickers": report.table})
+    else:
+        print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
+        if not report.failures:
+            print_next("train", home)
+    report.raise_failures()
 
 
 @app.command("import")
@@ -82,7 +142,7 @@ def import_command(
         dates=dates,
         home=home,
     )
-    print_report(report, "data.import", home, json=json)
+    _print_report(report, "data.import", home, json=json)
 
 
 def _pairs(mapping: list[str] | None) -> dict[str, str]:
@@ -165,9 +225,7 @@ def _price_format(bars: "pd.DataFrame") -> str:
 @app.command("check")
 @command
 def check_command(
-    tickers: TickersArgument = None,
-    home: HomeOption = None,
-    json: JsonOption = False,
+    tickers: TickersArgument = None, home: HomeOption = None, json: JsonOption = False
 ) -> None:
     """Check stored prices by every rule; exit 65 if manual review is needed.
 
@@ -219,9 +277,7 @@ def export_command(
 @quarantine.command("list")
 @command
 def quarantine_list_command(
-    tickers: TickersArgument = None,
-    home: HomeOption = None,
-    json: JsonOption = False,
+    tickers: TickersArgument = None, home: HomeOption = None, json: JsonOption = False
 ) -> None:
     """List bars in quarantine: held, released or dropped, with rule and reason.
 
@@ -256,8 +312,7 @@ def release_command(
     """
     from forecaster.pipeline.data_check import release
 
-    days = [moment.date() for moment in sessions or ()]
-    count = release(ticker, days, home=home)
+    count = release(ticker, [moment.date() for moment in sessions or ()], home=home)
     _print_decision("released", ticker, count, "fetch", home, json=json)
 
 
@@ -277,8 +332,7 @@ def drop_command(
     """
     from forecaster.pipeline.data_check import drop
 
-    days = [moment.date() for moment in sessions]
-    count = drop(ticker, days, home=home)
+    count = drop(ticker, [moment.date() for moment in sessions], home=home)
     _print_decision("dropped", ticker, count, "data check", home, json=json)
 
 

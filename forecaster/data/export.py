@@ -24,10 +24,6 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
     In CSV dates are YYYY-MM-DD, numbers read back equal, and text that a spreadsheet would run
     as a formula gets an apostrophe before it.
 
-    Args:
-        table: columns of numbers, dates or text.
-        file: made or replaced.
-
     Raises:
         UsageError: another ending, or pyarrow is not installed.
         CannotWriteError: the folder is missing or read-only.
@@ -44,20 +40,18 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
         if ending == ".parquet":
             table.to_parquet(stream, index=False)
         else:
-            text = table.apply(_escape).to_csv(
-                index=False, date_format="%Y-%m-%d", lineterminator="\n"
-            )
-            stream.write(text.encode())
+            text = table.apply(_escape)
+            text.to_csv(stream, index=False, date_format="%Y-%m-%d", lineterminator="\n")
 
 
 def _escape(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if pd.api.types.is_numeric_dtype(column.dtype) or column.dtype.kind in "Mm":
         return column
-    return column.map(_escape_cell)
-
-
-def _escape_cell(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+    return column.map(
+        lambda cell: (
+            f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+        )
+    )
 
 
 def check_folder(option: str, file: Path | None) -> None:

@@ -10,12 +10,7 @@ from typing import Final
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.history import (
-    BAR_COLUMNS,
-    History,
-    normalise_ticker,
-    normalise_tickers,
-)
+from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
 from forecaster.data.sessions import describe_guess, describe_off_calendar, final_part
 from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
@@ -72,29 +67,18 @@ def iter_histories(
 
 
 def _from_store(home: Path, wanted: list[str], until: date | None) -> Iterator[History]:
+    """Read sorted tickers, or all there are, some at a time; one may have no bar."""
     with PriceStore.open_for_reading(home) as store:
         names = wanted or store.tickers()
         if not names:
             raise UnknownNameError(f"No prices under {home / 'data'}; run: forecaster fetch TICKER")
-        yield from stored_histories(store, names, until)
-
-
-def stored_histories(
-    store: PriceStore, names: Sequence[str], until: date | None
-) -> Iterator[History]:
-    """Read histories in alphabetical order, some tickers at a time; one may have no bar.
-
-    Raises:
-        UnknownNameError: nothing is stored of one of the tickers.
-    """
-    wanted = sorted(set(names))
-    for begin in range(0, len(wanted), _AT_ONCE):
-        some = wanted[begin : begin + _AT_ONCE]
-        rows = dict(iter(store.all_bars(some, until).groupby("ticker", sort=False)))
-        for name in some:
-            bars = rows.get(name, pd.DataFrame(columns=list(BAR_COLUMNS)))
-            bars = bars[list(BAR_COLUMNS)].reset_index(drop=True)
-            yield History(listing=store.listing(name), bars=bars)
+        for begin in range(0, len(names), _AT_ONCE):
+            some = names[begin : begin + _AT_ONCE]
+            rows = dict(iter(store.all_bars(some, until).groupby("ticker", sort=False)))
+            for name in some:
+                bars = rows.get(name, pd.DataFrame(columns=list(BAR_COLUMNS)))
+                bars = bars[list(BAR_COLUMNS)].reset_index(drop=True)
+                yield History(listing=store.listing(name), bars=bars)
 
 
 def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> list[History]:
@@ -106,21 +90,16 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
     if unknown:
         raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
     chosen = [found[name] for name in wanted or sorted(found)]
-    if "calendar" not in bars:
-        for history in chosen:
-            _warn_of_calendar(history)
+    for history in chosen if "calendar" not in bars else []:
+        # A calendar that is known by the ticker alone.
+        odd = describe_guess(history) or (len(history.bars) and describe_off_calendar(history))
+        if odd:
+            log.warning("%s", odd)
     if until is None:
         return chosen
     return [
         replace(one, bars=one.bars[one.bars["session"] <= pd.Timestamp(until)]) for one in chosen
     ]
-
-
-def _warn_of_calendar(history: History) -> None:
-    """Log that a calendar, known by the ticker alone, is a guess or does not fit the bars."""
-    odd = describe_guess(history) or (describe_off_calendar(history) if len(history.bars) else "")
-    if odd:
-        log.warning("%s", odd)
 
 
 def _refuse_no_table(bars: object) -> None:
