@@ -60,7 +60,6 @@ COVERED_BY: dict[str, str] = {
     "data/sources/yahoo_session": "data/sources/test_yahoo.py",
     "data/store_rows": "data/test_store.py",
     "data/trading_calendar": "data/test_sessions.py",
-    "evaluation/coverage": "evaluation/test_scores.py",
     "evaluation/evaluation": "pipeline/test_evaluate.py",
     "evaluation/mixture": "evaluation/test_distributions.py",
     "evaluation/quantiles": "evaluation/test_distributions.py",

@@ -15,7 +15,9 @@ import numpy as np
 from forecaster.backtesting.fan_out import fan_out
 from forecaster.data.panel import Panel, compute_features
 from forecaster.errors import DataError
-from forecaster.evaluation.benchmark_models import (
+from forecaster.evaluation.distributions import Point, Predictive, StudentT
+from forecaster.evaluation.mixture import assemble
+from forecaster.evaluation.regression import (
     better_on_validation,
     boosted_trees,
     least_squares,
@@ -23,8 +25,6 @@ from forecaster.evaluation.benchmark_models import (
     ridge,
     train_mean,
 )
-from forecaster.evaluation.distributions import Point, Predictive, StudentT
-from forecaster.evaluation.mixture import assemble
 from forecaster.evaluation.splits import Fold, Split
 from forecaster.evaluation.volatility import (
     ewma_student,

@@ -14,20 +14,22 @@ import pandas as pd
 
 from forecaster.data.panel import Panel
 from forecaster.errors import name_some
-from forecaster.evaluation.backtest import backtest
+from forecaster.evaluation.calibration import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
-from forecaster.evaluation.coverage import interval_scores, mean_by, pit_histogram
-from forecaster.evaluation.direction import directional_accuracy_test
+from forecaster.evaluation.direction import backtest, directional_accuracy_test
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.evaluation import Comparisons, TargetEvaluation
-from forecaster.evaluation.multiple_comparisons import (
+from forecaster.evaluation.scores import Outcomes, Score, score
+from forecaster.evaluation.significance import (
+    Comparison,
+    adjust,
     block_length,
+    compare_losses,
+    daily,
     day_weights,
     model_confidence_set,
     superior_predictive_ability,
 )
-from forecaster.evaluation.scores import Outcomes, Score, score
-from forecaster.evaluation.significance import Comparison, adjust, compare_losses, daily
 from forecaster.forecasting.forecast_tables import forecast_table
 
 log = logging.getLogger(__name__)

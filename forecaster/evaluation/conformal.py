@@ -7,7 +7,7 @@ Shape letters: N forecasts, S series.
 """
 
 from bisect import bisect_left, insort
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,14 +101,22 @@ def adaptive_conformal(
             "an outcome comes after its forecast. Check the order of the arguments."
         )
     median = raw.quantile([0.5])[:, 0]
-    found = {}
+    away, found = y - median, {}
     for coverage in COVERAGES:
-        half_widths = _half_widths(raw, median, coverage)
-        score = _score(y, median, half_widths)
+        half_widths = np.abs(raw.interval(coverage) - median[:, None])
+        half_widths = np.where(half_widths == 0.0, 1.0, half_widths)
+        # In half-widths: -1 and 1 are the ends of the uncalibrated interval.
+        score = away / np.where(away < 0.0, half_widths[:, 0], half_widths[:, 1])
         tracker = _Tracker(settings, (1.0 - coverage) / 2.0)
         stretch = _stretches(tracker, score, series, made, known)
-        found[coverage] = _bounds(median, half_widths, stretch)
-    return _nested(found)
+        widths = np.where(stretch < 0.0, half_widths[:, :1], half_widths[:, 1:])
+        found[coverage] = median[:, None] + stretch * widths
+    narrow, wide = COVERAGES  # a wide interval contains the narrow one
+    low, high = found[narrow].T
+    found[wide] = np.column_stack(
+        [np.minimum(found[wide][:, 0], low), np.maximum(found[wide][:, 1], high)]
+    )
+    return Intervals(found)
 
 
 def _stretches(
@@ -153,73 +161,31 @@ class _Recent:
         return self.ordered[max(below, 0)], self.ordered[min(above, n - 1)]
 
 
-@dataclass(slots=True)
 class _Tracker:
-    """The state of every series for one nominal coverage."""
+    """The state of every series for one nominal coverage, with `tail` beyond either end."""
 
-    settings: Adaptive
-    tail: float
-    series: dict[int, _Recent] = field(default_factory=dict)
-    pool: _Recent | None = None
+    def __init__(self, settings: Adaptive, tail: float) -> None:
+        self.settings, self.tail = settings, tail
+        self.series: dict[int, _Recent] = defaultdict(
+            lambda: _Recent([tail, tail], settings.window)
+        )
+        self.pool = _Recent([tail, tail], 10 * settings.window)
 
     def update(self, name: int, score: float, bounds: np.ndarray) -> None:
         """Record an outcome's score and move the levels by whether its interval covered it."""
-        mine, rate = self._of(name), self.settings.rate * self.tail**0.5
+        mine, rate = self.series[name], self.settings.rate * self.tail**0.5
         if len(mine.queue) >= self.settings.least:
             for side, missed in enumerate((score < bounds[0], score > bounds[1])):
                 moved = mine.levels[side] + rate * (self.tail - float(missed))
                 mine.levels[side] = min(max(moved, 0.0), 0.5)
         mine.add(score)
-        self._pooled().add(score)
+        self.pool.add(score)
 
     def score_bounds(self, name: int) -> tuple[float, float]:
         """Return the lower and upper score of the series' next interval."""
-        mine, least = self._of(name), self.settings.least
+        mine, least = self.series[name], self.settings.least
         if len(mine.queue) >= least:
             return mine.bounds(*mine.levels)
-        if len(self._pooled().queue) >= least:
-            return self._pooled().bounds(self.tail, self.tail)
+        if len(self.pool.queue) >= least:
+            return self.pool.bounds(self.tail, self.tail)
         return -1.0, 1.0
-
-    def _of(self, name: int) -> _Recent:
-        if name not in self.series:
-            self.series[name] = _Recent([self.tail, self.tail], self.settings.window)
-        return self.series[name]
-
-    def _pooled(self) -> _Recent:
-        if self.pool is None:
-            self.pool = _Recent([self.tail, self.tail], 10 * self.settings.window)
-        return self.pool
-
-
-def _half_widths(raw: Predictive, median: np.ndarray, coverage: float) -> np.ndarray:
-    """Return the widths below and above the median, (N, 2); 0 becomes 1."""
-    half_widths = np.abs(raw.interval(coverage) - median[:, None])
-    return np.where(half_widths > 0.0, half_widths, np.where(np.isnan(half_widths), np.nan, 1.0))
-
-
-def _score(y: np.ndarray, median: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
-    """Return outcomes (N,) in half-widths: -1 and 1 are the uncalibrated interval's ends."""
-    away = y - median
-    score: np.ndarray = away / np.where(away < 0.0, half_widths[:, 0], half_widths[:, 1])
-    return score
-
-
-def _bounds(median: np.ndarray, half_widths: np.ndarray, stretch: np.ndarray) -> np.ndarray:
-    """Undo `_score` for a lower and an upper score, (N, 2)."""
-    widths = np.where(stretch < 0.0, half_widths[:, :1], half_widths[:, 1:])
-    bounds: np.ndarray = median[:, None] + stretch * widths
-    return bounds
-
-
-def _nested(bounds: dict[float, np.ndarray]) -> Intervals:
-    """Widen every interval to contain the narrower ones."""
-    widest: np.ndarray | None = None
-    found = {}
-    for coverage in sorted(bounds):
-        low, high = bounds[coverage].T
-        if widest is not None:
-            low, high = np.minimum(low, widest[:, 0]), np.maximum(high, widest[:, 1])
-        widest = np.column_stack([low, high])
-        found[coverage] = widest
-    return Intervals(found)

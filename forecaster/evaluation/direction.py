@@ -1,6 +1,9 @@
-"""Whether forecast and realised directions are independent.
+"""The directions of forecasts: a test of independence, and the backtest of a sign strategy.
 
-Shape letters: n forecasts.
+Arrays in, numbers out. The strategy shows the size of things and is not a way to trade: it is
+filled at the close that the forecast was made from, at any size.
+
+Shape letters: N forecasts, D days.
 """
 
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from scipy import stats
 from forecaster.evaluation.significance import daily, diebold_mariano
 
 MIN_FORECASTS = 20
+DAYS_A_YEAR = 252
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +39,31 @@ def directional_accuracy_test(
     With P the share of correct directions and P* = a b + (1 - a)(1 - b) what independent
     directions with the same shares of rises a (realised) and b (forecast) would reach, P - P* is
     twice the covariance of the two indicators of a rise. Its summands are added up by day, and
-    their mean is tested with the variance of `diebold_mariano`, which allows for the shock that a
-    day's tickers share and for autocorrelation.
+    their mean is tested with the variance of `diebold_mariano`.
 
     Args:
-        forecast: (n,) forecast moves.
-        outcome: (n,) realised moves; where either is exactly 0, or NaN, the row is left out.
-        days: (n,) the day of each outcome.
+        forecast: (N,) forecast moves.
+        outcome: (N,) realised moves; where either is exactly 0, or NaN, the row is left out.
+        days: (N,) the day of each outcome.
 
     Source: Pesaran and Timmermann (2009), "Testing Dependence Among Serially Correlated
         Multicategory Variables", for the regression form. Deviation: clustered by day.
     """
     kept = np.isfinite(forecast) & np.isfinite(outcome) & (forecast != 0.0) & (outcome != 0.0)
-    rises, forecast_rises = outcome[kept] > 0, forecast[kept] > 0
-    a, b = (float(side.sum()) / max(len(side), 1) for side in (rises, forecast_rises))
-    reason = _degenerate(int(kept.sum()), len(np.unique(days[kept])), a, b)
-    if reason:
-        return DirectionTest(reason=reason)
-    together = daily(2.0 * (rises - a) * (forecast_rises - b), days[kept])
+    rises, forecast_rises, days = outcome[kept] > 0, forecast[kept] > 0, days[kept]
+    count, distinct = len(days), len(np.unique(days))
+    a, b = (float(side.sum()) / max(count, 1) for side in (rises, forecast_rises))
+    needed = f"at least {MIN_FORECASTS} are needed"
+    problems = {
+        f"{count} forecasts with a direction; {needed}": count < MIN_FORECASTS,
+        "the forecaster always forecasts the same direction": b in (0.0, 1.0),
+        "the outcome always has the same direction": a in (0.0, 1.0),
+        f"{distinct} days; {needed}": distinct < MIN_FORECASTS,
+    }
+    for reason, is_so in problems.items():
+        if is_so:
+            return DirectionTest(reason=reason)
+    together = daily(2.0 * (rises - a) * (forecast_rises - b), days)
     two_sided = diebold_mariano(together)
     if np.isnan(two_sided):
         return DirectionTest(reason="the directions of the days do not vary")
@@ -65,11 +76,89 @@ def directional_accuracy_test(
     )
 
 
-def _degenerate(count: int, days: int, rises: float, forecast_rises: float) -> str:
-    if count < MIN_FORECASTS:
-        return f"{count} forecasts with a direction; at least {MIN_FORECASTS} are needed"
-    if forecast_rises in (0.0, 1.0):
-        return "the forecaster always forecasts the same direction"
-    if rises in (0.0, 1.0):
-        return "the outcome always has the same direction"
-    return "" if days >= MIN_FORECASTS else f"{days} days; at least {MIN_FORECASTS} are needed"
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Backtest:
+    """A strategy's outcome over D days, costs paid.
+
+    `daily_returns` (D,) are net simple returns of the equally weighted book and `days` (D,) their
+    days. `annualised_return` and `volatility` are per year (252 days), `sharpe_ratio` their ratio
+    without a riskless rate, `maximum_drawdown` the deepest fall of wealth below its peak (0..1),
+    `turnover` the mean share of the book traded a day, `cost` the total paid as a share of the
+    book, `invested` the mean share of tickers not flat. What is undefined is None: see `reason`.
+    """
+
+    days: np.ndarray
+    daily_returns: np.ndarray
+    annualised_return: float | None = None
+    volatility: float | None = None
+    sharpe_ratio: float | None = None
+    maximum_drawdown: float | None = None
+    turnover: float | None = None
+    cost: float | None = None
+    invested: float | None = None
+    reason: str = ""
+
+
+def backtest(
+    forecast: np.ndarray,
+    log_return: np.ndarray,
+    series: np.ndarray,
+    days: np.ndarray,
+    *,
+    cost_bps: float = 5.0,
+) -> Backtest:
+    """Compute the returns of holding each ticker long or short by the sign of its forecast.
+
+    The book is spread evenly over the tickers that are forecast on a day. A position changes at
+    the close before its day and costs `cost_bps` per unit traded, as every later change does,
+    and the sale of the last day; weights that drift within a day are not traded back.
+
+    Args:
+        forecast: (N,) forecast log returns, NaN where there is none; 0 is flat.
+        log_return: (N,) realised log returns; NaN leaves the row out.
+        series: (N,) number of the series of each row.
+        days: (N,) the day of each outcome.
+        cost_bps: basis points (hundredths of a percent) paid per side.
+    """
+    known = np.isfinite(forecast) & np.isfinite(log_return)
+    distinct, day = np.unique(days[known], return_inverse=True)
+    if not known.any():
+        reason = "no forecast with a known outcome"
+        return Backtest(days=distinct, daily_returns=np.empty(0), reason=reason)
+    _, column = np.unique(series[known], return_inverse=True)
+    book = np.zeros((len(distinct) + 2, int(column.max()) + 1))
+    book[day + 1, column] = np.sign(forecast[known]) / np.bincount(day)[day]
+    traded = np.abs(np.diff(book, axis=0)).sum(axis=1)
+    gross = np.bincount(day, book[day + 1, column] * np.expm1(log_return[known]))
+    paid = traded[:-1].copy()
+    paid[-1] += traded[-1]
+    cost = paid * cost_bps / 1e4
+    return _summary(distinct, gross - cost, paid, np.abs(book[1:-1]).sum(axis=1), cost)
+
+
+def _summary(
+    days: np.ndarray,
+    daily_returns: np.ndarray,
+    traded: np.ndarray,
+    invested: np.ndarray,
+    cost: np.ndarray,
+) -> Backtest:
+    """Compute the statistics of daily net returns (D,)."""
+    several = len(daily_returns) > 1
+    mean = float(daily_returns.mean())
+    deviation = float(daily_returns.std(ddof=1)) if several else 0.0
+    reason = "a single day, or equal ones" if invested.any() else "no position is ever taken"
+    wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + daily_returns, 0.0)])
+    peak = np.maximum.accumulate(wealth)
+    return Backtest(
+        days=days,
+        daily_returns=daily_returns,
+        annualised_return=mean * DAYS_A_YEAR,
+        volatility=float(deviation * np.sqrt(DAYS_A_YEAR)) if several else None,
+        sharpe_ratio=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
+        maximum_drawdown=float(np.max(1.0 - wealth / peak)),
+        turnover=float(traded.mean()),
+        cost=float(cost.sum()),
+        invested=float(invested.mean()),
+        reason="" if deviation > 0.0 else reason,
+    )

@@ -1,8 +1,7 @@
 """Forecast distributions: points and Student-t, with their quantiles, densities and scores.
 
-One value is N forecasts of one target. Arrays in, arrays out; knows no ticker, day or network. A
-row that cannot be forecast has NaN parameters and NaN results. Scores are those of scoringrules
-where it has them.
+One value is N forecasts of one target; knows no ticker, day or network. A row that cannot be
+forecast has NaN parameters and NaN results.
 
 Shape letters: N forecasts, Q levels, M members of an ensemble.
 """

@@ -8,11 +8,9 @@ from datetime import date
 
 import pandas as pd
 
-from forecaster.evaluation.backtest import Backtest
-from forecaster.evaluation.direction import DirectionTest
-from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
+from forecaster.evaluation.direction import Backtest, DirectionTest
 from forecaster.evaluation.scores import Alarm, implausible_scores
-from forecaster.evaluation.significance import Comparison
+from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import Walk
 
 POINT_METRICS = ("mse", "mae", "skill", "directional_accuracy")
@@ -87,8 +85,7 @@ class TargetEvaluation:
     def scorecard(self, *, by_ticker: bool = False) -> pd.DataFrame:
         """Return a row per forecaster, the version first, with a column per main score.
 
-        Args:
-            by_ticker: a row per ticker instead, with the version's own scores.
+        With `by_ticker` a row per ticker, with the version's own scores.
         """
         key = "ticker" if by_ticker else "forecaster"
         table = self.scores

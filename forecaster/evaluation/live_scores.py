@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from forecaster.evaluation.coverage import coverage_error
+from forecaster.evaluation.calibration import coverage_error
 from forecaster.evaluation.significance import daily, newey_west_error
 
 QUANTILES: Final = {"q025": 0.025, "q10": 0.10, "q90": 0.90, "q975": 0.975}
@@ -37,32 +37,27 @@ def live_scores(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         Rows of `by` and LIVE_COLUMNS, in the order of the groups. `mse`, `mae` and `pinball` in
-        the target's own units (squared); `skill` = 1 - mse / mse of persistence; `coverage_80`
-        and `coverage_95` are the shares of outcomes inside the intervals. NaN where undefined.
-        `days` counts distinct sessions.
+        the target's own units (squared); `skill` = 1 - mse / mse of persistence; NaN where
+        undefined. `days` counts distinct sessions.
     """
-    rows = [
-        {**dict(zip(by, key, strict=True)), **_score(group)}
-        for key, group in table.groupby(list(by), sort=False, dropna=False)
-    ]
+    rows = []
+    for key, group in table.groupby(list(by), sort=False, dropna=False):
+        actual = group["actual"].to_numpy(np.float64)
+        error = actual - group["forecast"].to_numpy(np.float64)
+        mse = float(np.mean(error**2))
+        persistence = float(np.mean((actual - group["persistence"].to_numpy(np.float64)) ** 2))
+        scores = {
+            "forecasts": len(group),
+            "days": group["session"].nunique(),
+            "mse": mse,
+            "mae": float(np.mean(np.abs(error))),
+            "skill": 1.0 - mse / persistence if persistence > 0.0 else float("nan"),
+            "pinball": _finite_mean(pinball(group, actual)),
+            "coverage_80": _finite_mean(inside(group, "q10", "q90", actual)),
+            "coverage_95": _finite_mean(inside(group, "q025", "q975", actual)),
+        }
+        rows.append(dict(zip(by, key, strict=True)) | scores)
     return pd.DataFrame(rows, columns=[*by, *LIVE_COLUMNS])
-
-
-def _score(group: pd.DataFrame) -> dict[str, float]:
-    actual = group["actual"].to_numpy(np.float64)
-    error = actual - group["forecast"].to_numpy(np.float64)
-    mse = float(np.mean(error**2))
-    persistence = float(np.mean((actual - group["persistence"].to_numpy(np.float64)) ** 2))
-    return {
-        "forecasts": len(group),
-        "days": group["session"].nunique(),
-        "mse": mse,
-        "mae": float(np.mean(np.abs(error))),
-        "skill": 1.0 - mse / persistence if persistence > 0.0 else float("nan"),
-        "pinball": _finite_mean(pinball(group, actual)),
-        "coverage_80": _finite_mean(inside(group, "q10", "q90", actual)),
-        "coverage_95": _finite_mean(inside(group, "q025", "q975", actual)),
-    }
 
 
 def pinball(table: pd.DataFrame, actual: np.ndarray) -> np.ndarray:
@@ -148,7 +143,7 @@ def error_drift(
         target: what was forecast.
         errors: (n,) `scaled_errors` of live forecasts; NaN left out.
         days: (n,) day of each outcome, of any kind that sorts.
-        expected: from `mean_error`.
+        expected: that of the promotion test.
     """
     live = mean_error(errors, days)
     if live is None or not (expected.mean > 0.0 and live.mean > 0.0):
@@ -176,11 +171,7 @@ def coverage_drift(
 ) -> Flag | None:
     """Flag an interval that misses its nominal coverage significantly, and by more than 5 points.
 
-    Args:
-        target: what was forecast.
-        inside: (n,) 1 if the interval covered the outcome, 0 if not; NaN left out.
-        days: (n,) day of each outcome.
-        coverage: nominal, such as .8.
+    Args as of `calibration.coverage_error`.
     """
     known = np.isfinite(inside)
     if len(np.unique(days[known])) < LEAST_DAYS:
@@ -212,8 +203,7 @@ def input_drift(
     Args:
         names: (C,) of the inputs.
         inputs: (m, C) unscaled, of the last sessions of all tickers; NaN where missing.
-        mean: (C,) over the training days.
-        scale: (C,) deviation over the training days.
+        mean: (C,) over the training days, and `scale` (C,) their deviation.
     """
     known = np.isfinite(inputs)
     count = known.sum(axis=0)

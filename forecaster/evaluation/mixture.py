@@ -26,7 +26,7 @@ def mixture(members: Sequence[Predictive]) -> Predictive:
 
     Returns:
         The mixture of Student-t distributions, the mean of points, the mean by level of quantiles
-        at the same levels (a mixture of quantiles would widen the distribution).
+        (a mixture of quantiles would widen the distribution).
 
     Raises:
         DataError: no member, members of different kinds or lengths, or a kind without a mean.
@@ -90,11 +90,9 @@ class Mixture(Predictive):
         low, high = each.min(axis=0), each.max(axis=0)
         found = np.full(low.shape, np.nan)
         for column, level in enumerate(np.asarray(levels, dtype=float)):
-            open_rows = np.flatnonzero(high[:, column] > low[:, column])
+            rows = np.flatnonzero(high[:, column] > low[:, column])
             found[:, column] = low[:, column]
-            found[open_rows, column] = self._root(
-                open_rows, low[open_rows, column], high[open_rows, column], level
-            )
+            found[rows, column] = self._root(rows, low[rows, column], high[rows, column], level)
         return found
 
     def _root(
@@ -203,13 +201,14 @@ def assemble(parts: Iterable[Part], rows: int) -> tuple[Predictive, ...]:
             arrays = arrays_of(forecast)
             if k == len(assembled):
                 assembled.append(
-                    {name: _empty(name, array, rows) for name, array in arrays.items()}
+                    {
+                        name: array
+                        if name == "levels"
+                        else np.full((rows, *array.shape[1:]), np.nan)
+                        for name, array in arrays.items()
+                    }
                 )
             for name, array in arrays.items():
                 if name != "levels":
                     assembled[k][name][numbers] = array
     return tuple(from_arrays(arrays) for arrays in assembled)
-
-
-def _empty(name: str, array: np.ndarray, rows: int) -> np.ndarray:
-    return array if name == "levels" else np.full((rows, *array.shape[1:]), np.nan)

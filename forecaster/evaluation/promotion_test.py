@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from forecaster.errors import SettingsError
-from forecaster.evaluation.coverage import coverage_error
+from forecaster.evaluation.calibration import coverage_error
 from forecaster.evaluation.significance import daily, newey_west_error
 
 
@@ -39,15 +39,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything passes."""
-        for name in ("margin", "slack"):
-            if not 0.0 <= getattr(self, name) < 1.0:
+        bounds = dict.fromkeys(("margin", "slack"), (0.0, 1.0))
+        bounds |= dict.fromkeys(("confidence", "chance"), (0.5, 1.0))
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if not least <= value < most:
                 raise SettingsError(
-                    f"Promotion test: {name} {getattr(self, name):g}; needed is 0 to 1."
-                )
-        for name in ("confidence", "chance"):
-            if not 0.5 <= getattr(self, name) < 1.0:
-                raise SettingsError(
-                    f"Promotion test: {name} {getattr(self, name):g}; needed is 0.5 to 1."
+                    f"Promotion test: {name} {value:g}; needed is {least:g} to {most:g}."
                 )
         if self.least_days < 10:
             raise SettingsError(
@@ -165,34 +163,32 @@ def promotion_test(
         limits: None for the defaults.
     """
     limits = limits or Limits()
-    missing = _missing(trials, limits)
     targets = {trial.target: _facts(trial) for trial in trials}
     evidence: dict[str, Any] = {"limits": asdict(limits), "flaws": list(flaws), "targets": targets}
-    if missing:
+    if missing := _missing(trials, limits):
         return PromotionResult(promoted=False, able=False, reason=missing, evidence=evidence)
-    not_finite = [_not_finite(one) for one in trials if not np.isfinite(one.challenger).all()]
+    not_finite = [
+        f"{one.target}: {count:,} of {len(one.challenger):,} forecasts are not finite"
+        for one in trials
+        if (count := int((~np.isfinite(one.challenger)).sum()))
+    ]
     if flaws or not_finite:
         reason = "; ".join([*flaws, *not_finite])
         return PromotionResult(promoted=False, able=True, reason=reason, evidence=evidence)
-    findings = []
+    findings: list[list[Finding]] = []
     for rule in RULES:
-        findings.append([found for trial in trials for found in _run(rule, trial, limits, targets)])
+        findings.append([])
+        for trial in trials:
+            for found in rule(trial, limits):
+                kind, subject = found.place
+                targets[trial.target].setdefault(kind, {})[subject] = found.numbers
+                findings[-1].append(found)
     failed = [[one for one in found if not one.passed] for found in findings]
     passed = not any(failed)
     cited = findings[0] if passed else [one for found in failed for one in found]
     limit = f" ({limits.confidence:.0%} confidence; {limits.margin:.0%} is allowed)"
     reason = "; ".join(one.sentence for one in cited) + (limit if passed or failed[0] else "")
     return PromotionResult(promoted=passed, able=True, reason=reason, evidence=evidence)
-
-
-def _run(
-    rule: Rule, trial: Trial, limits: Limits, targets: dict[str, dict[str, Any]]
-) -> Iterator[Finding]:
-    """Apply a rule to a trial; its numbers enter the evidence."""
-    for found in rule(trial, limits):
-        kind, subject = found.place
-        targets[trial.target].setdefault(kind, {})[subject] = found.numbers
-        yield found
 
 
 def _missing(trials: Sequence[Trial], limits: Limits) -> str:
@@ -213,11 +209,6 @@ def _missing(trials: Sequence[Trial], limits: Limits) -> str:
             if not losses.mean() > 0.0:
                 return f"{trial.target}: {name} has no error at all; such days show nothing"
     return ""
-
-
-def _not_finite(trial: Trial) -> str:
-    count = int((~np.isfinite(trial.challenger)).sum())
-    return f"{trial.target}: {count:,} of {len(trial.challenger):,} forecasts are not finite"
 
 
 def _facts(trial: Trial) -> dict[str, Any]:

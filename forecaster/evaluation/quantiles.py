@@ -3,7 +3,7 @@
 Shape letters: N forecasts, Q levels, D days of the pool.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,29 +83,26 @@ class Quantiles(Predictive):
         p, q = self.levels, self.values
         y = np.broadcast_to(np.asarray(y, dtype=float), (len(q),))
         below, above = self._tails()
-        inner = self._inner_cdf(y)
+        left, start, stop = self._segment(y)
+        share = np.clip(_ratio(y - start, stop - start), 0.0, 1.0)
+        inner = p[left] + share * (p[left + 1] - p[left])
         low = p[0] * np.exp(-_ratio(np.maximum(q[:, 0] - y, 0.0), below))
         high = 1.0 - (1.0 - p[-1]) * np.exp(-_ratio(np.maximum(y - q[:, -1], 0.0), above))
         found = np.where(y < q[:, 0], low, np.where(y >= q[:, -1], high, inner))
         return np.where(np.isnan(y) | np.isnan(q).any(axis=1), np.nan, found)
 
-    def _inner_cdf(self, y: np.ndarray) -> np.ndarray:
-        """Interpolate between the outermost quantiles, clamped to them, (N,)."""
-        p, q = self.levels, self.values
-        left = np.clip((q <= y[:, None]).sum(axis=1) - 1, 0, len(p) - 2)
-        rows = np.arange(len(q))
-        start, stop = q[rows, left], q[rows, left + 1]
-        share = np.clip(_ratio(y - start, stop - start), 0.0, 1.0)
-        inner: np.ndarray = p[left] + share * (p[left + 1] - p[left])
-        return inner
+    def _segment(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the segment of each outcome, the nearest if outside, and its ends, each (N,)."""
+        q, rows = self.values, np.arange(len(self.values))
+        left = np.clip((q <= y[:, None]).sum(axis=1) - 1, 0, len(self.levels) - 2)
+        return left, q[rows, left], q[rows, left + 1]
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Return the log of the cdf's slope, (N,); NaN where adjacent quantiles coincide."""
         p, q = self.levels, self.values
         below, above = self._tails()
-        left = np.clip((q <= y[:, None]).sum(axis=1) - 1, 0, len(p) - 2)
-        rows = np.arange(len(q))
-        width = q[rows, left + 1] - q[rows, left]
+        left, start, stop = self._segment(y)
+        width = stop - start
         low, high = y < q[:, 0], y >= q[:, -1]
         slope = _ratio(np.diff(p)[left], width)
         out = np.where(low, _ratio(q[:, 0] - y, below), _ratio(y - q[:, -1], above))
@@ -186,21 +183,19 @@ class Samples(Predictive):
     def __len__(self) -> int:
         return len(self.starts)
 
-    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield rows of equal length with their values (n, length)."""
+    def _each(self, of: Callable[[np.ndarray, np.ndarray], np.ndarray], *shape: int) -> np.ndarray:
+        """Return `of(rows, values)` for every row, (N, ...); NaN where there is no forecast.
+
+        It is called with rows of equal length and their values (n, length).
+        """
+        found = np.full((len(self.starts), *shape), np.nan)
         lengths = self.stops - self.starts
         for length in np.unique(lengths[lengths > 0]):
             rows = np.flatnonzero(lengths == length)
             size = max(BATCH_VALUES // int(length), 1)
             for first in range(0, len(rows), size):
                 some = rows[first : first + size]
-                yield some, self.pool[self.starts[some, None] + np.arange(length)]
-
-    def _each(self, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return `of(rows, values)` for every row, (N,); NaN where there is no forecast."""
-        found = np.full(len(self.starts), np.nan)
-        for rows, values in self._batches():
-            found[rows] = of(rows, values)
+                found[some] = of(some, self.pool[self.starts[some, None] + np.arange(length)])
         return found
 
     def mean(self) -> np.ndarray:
@@ -209,10 +204,7 @@ class Samples(Predictive):
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return each window's linearly interpolated quantiles, (N, Q)."""
-        found = np.full((len(self.starts), len(levels)), np.nan)
-        for rows, values in self._batches():
-            found[rows] = np.quantile(values, levels, axis=1).T
-        return found
+        return self._each(lambda _, values: np.quantile(values, levels, axis=1).T, len(levels))
 
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
         """Return the share of each window that is at most `y`, (N,)."""

@@ -13,12 +13,9 @@ from scipy.stats import rankdata
 
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.evaluation.multiple_comparisons import MIN_DAYS, interval
-from forecaster.evaluation.significance import newey_west_t
+from forecaster.evaluation.significance import MIN_DAYS, interval, newey_west_t
 
 MIN_SERIES = 5  # a correlation over fewer tickers is mostly noise
-
-
 PINBALL_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 SCORES = (
     *("mse", "mae", "skill", "r2_over_zero", "directional_accuracy", "mcc"),
@@ -51,13 +48,8 @@ class Outcomes:
         bounds = self.intervals and Intervals(
             {coverage: ends[rows] for coverage, ends in self.intervals.bounds.items()}
         )
-        return Outcomes(
-            predictive=self.predictive.take(rows),
-            y=self.y[rows],
-            days=self.days[rows],
-            reference=self.reference[rows],
-            intervals=bounds,
-        )
+        parts = {name: getattr(self, name)[rows] for name in ("y", "days", "reference")}
+        return Outcomes(predictive=self.predictive.take(rows), intervals=bounds, **parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +98,7 @@ def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score,
     if not known.any():
         reason = "no outcome is known yet"
         return tuple(Score(metric=name, days=0, forecasts=0, reason=reason) for name in SCORES)
-    parts = {**_of_the_mean(rows), **_of_the_distribution(rows), **_of_the_intervals(rows)}
+    parts = {**_of_the_forecast(rows), **_of_the_intervals(rows)}
     distinct, place = np.unique(rows.days, return_inverse=True)
     found = {}
     for metric, sums in parts.items():
@@ -155,54 +147,43 @@ def _matthews(sums: np.ndarray) -> np.ndarray:
     return _ratio(np.stack([tp * tn - fp * fn, below], axis=-1))
 
 
-def _mean(values: np.ndarray, reason: str) -> _Sums:
-    """Return the sums of a mean over forecasts, undefined where one of them is."""
-    return _Sums(np.column_stack([values, np.ones(len(values))]), _ratio, reason)
-
-
-def _of_the_mean(rows: Outcomes) -> dict[str, _Sums]:
-    forecast, y = rows.predictive.mean(), rows.y
-    error, base = (forecast - y) ** 2, (rows.reference - y) ** 2
-    side, actual = np.sign(forecast - rows.reference), np.sign(y - rows.reference)
+def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
+    """Return the sums of the scores of points, and of distributions."""
+    predictive, y, reference = rows.predictive, rows.y, rows.reference
+    forecast = predictive.mean()
+    error, base = (forecast - y) ** 2, (reference - y) ** 2
+    side, actual = np.sign(forecast - reference), np.sign(y - reference)
     sided = (side != 0) & (actual != 0)
-    correct = sided & (side == actual)
-    up = side > 0
+    correct, up = sided & (side == actual), side > 0
     counts = [correct & up, correct & ~up, sided & ~correct & up, sided & ~correct & ~up]
-    return {
-        "mse": _mean(error, ""),
-        "mae": _mean(np.abs(forecast - y), ""),
-        "skill": _Sums(
-            np.column_stack([error, base]), _one_less_ratio, "the naive forecast makes no error"
-        ),
-        "r2_over_zero": _Sums(
-            np.column_stack([error, y * y]), _one_less_ratio, "every outcome is zero"
-        ),
-        "directional_accuracy": _Sums(
-            np.column_stack([correct, sided]).astype(float),
-            _ratio,
-            "the forecaster never forecasts a direction, or nothing moved",
-        ),
-        "mcc": _Sums(
-            np.column_stack(counts).astype(float),
-            _matthews,
-            "one of the directions is never forecast or never occurs",
-        ),
-    }
-
-
-def _of_the_distribution(rows: Outcomes) -> dict[str, _Sums]:
-    predictive, y = rows.predictive, rows.y
     quantiles = predictive.quantile(PINBALL_LEVELS)
     pinball = [
         np.asarray(scoringrules.quantile_score(y, quantiles[:, k], np.full(len(y), level)))
         for k, level in enumerate(PINBALL_LEVELS)
     ]
-    return {
-        "crps": _mean(predictive.crps(y), "the forecast has no CRPS"),
-        "log_score": _mean(
-            predictive.log_density(y), "the forecast has no density, or none at an outcome"
+    each = np.ones(len(y))
+    table: dict[str, tuple[list[np.ndarray], Value, str]] = {
+        "mse": ([error, each], _ratio, ""),
+        "mae": ([np.abs(forecast - y), each], _ratio, ""),
+        "skill": ([error, base], _one_less_ratio, "the naive forecast makes no error"),
+        "r2_over_zero": ([error, y * y], _one_less_ratio, "every outcome is zero"),
+        "directional_accuracy": (
+            [correct, sided],
+            _ratio,
+            "the forecaster never forecasts a direction, or nothing moved",
         ),
-        "pinball": _mean(np.mean(pinball, axis=0), "the forecast has no quantiles"),
+        "mcc": (counts, _matthews, "one of the directions is never forecast or never occurs"),
+        "crps": ([predictive.crps(y), each], _ratio, "the forecast has no CRPS"),
+        "log_score": (
+            [predictive.log_density(y), each],
+            _ratio,
+            "the forecast has no density, or none at an outcome",
+        ),
+        "pinball": ([np.mean(pinball, axis=0), each], _ratio, "the forecast has no quantiles"),
+    }
+    return {
+        metric: _Sums(np.column_stack(terms).astype(float), value, reason)
+        for metric, (terms, value, reason) in table.items()
     }
 
 
@@ -271,17 +252,15 @@ def daily_correlations(
 
 
 def _correlation(one: np.ndarray, other: np.ndarray, ranks: bool) -> float:
-    if len(one) < MIN_SERIES or _equal(one) or _equal(other):
+    # Equal values may differ by rounding.
+    if len(one) < MIN_SERIES or any(
+        np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (one, other)
+    ):
         return float("nan")
     if ranks:
         one, other = rankdata(one), rankdata(other)
     one, other = one - one.mean(), other - other.mean()
     return float(one @ other / np.sqrt((one @ one) * (other @ other)))
-
-
-def _equal(values: np.ndarray) -> bool:
-    """Whether values differ by rounding at most."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,13 +43,9 @@ class Split:
 def split_by_time(
     days: np.ndarray, *, train_until: date | None = None, validation_until: date | None = None
 ) -> Split:
-    """Split the panel's distinct days 70/15/15, or at given days.
+    """Split the panel's distinct days (N,) 70/15/15, or at given days.
 
-    Args:
-        days: (N,) datetime64[D] of every row, any order, repeats allowed.
-        train_until: last training day.
-        validation_until: last validation day; half of the days after `train_until` where only
-            that is given.
+    With `train_until` alone, half of the days after it are validation days.
 
     Raises:
         DataError: fewer than 20 distinct days.
@@ -73,7 +69,12 @@ def split_by_time(
         )
     second = np.datetime64(validation_until, "D")
     split = Split(train_until=first, validation_until=second)
-    _require_days(distinct, first, second)
+    for part, mask in zip(("training", "validation", "test"), split.masks(distinct), strict=True):
+        if not mask.any():
+            raise UsageError(
+                f"No {part} day with --train-until {first} and --validation-until {second}; the "
+                f"prices run {distinct[0]} to {distinct[-1]}."
+            )
     return split
 
 
@@ -87,22 +88,6 @@ def _at(days: np.ndarray, share: float, bound: date | None) -> date:
     count = min(max(round(len(days) * share), 1), len(days) - 1)
     day: date = days[count - 1].astype("datetime64[D]").item()
     return day
-
-
-def _require_days(
-    days: np.ndarray, train_until: np.datetime64, validation_until: np.datetime64
-) -> None:
-    counts = {
-        "training": int((days <= train_until).sum()),
-        "validation": int(((days > train_until) & (days <= validation_until)).sum()),
-        "test": int((days > validation_until).sum()),
-    }
-    for part, count in counts.items():
-        if count == 0:
-            raise UsageError(
-                f"No {part} day with --train-until {train_until} and --validation-until "
-                f"{validation_until}; the prices run {days[0]} to {days[-1]}."
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +149,15 @@ class Walk:
 def walk_folds(
     outcome_days: np.ndarray, split: Split, walk: Walk | None = None
 ) -> tuple[Fold, ...]:
-    """Cut the days after the validation days into folds.
+    """Cut the days after the validation days of `split` into folds; one fold without `walk`.
 
     Every fold's validation days end on the day before its first test day. They are the same share
-    of the days until then as those of `split`; with a rolling window as many days as those.
+    of the days until then as in the first fold; with a rolling window as many days.
 
     Args:
         outcome_days: (N,) day of every row's outcome, any order, NaT where there is none.
         split: that of the first fold.
-        walk: how often to train again, and on how many days; None for one fold.
+        walk: how often to train again, and on how many days.
 
     Raises:
         DataError: the rolling window is longer than the first training days.

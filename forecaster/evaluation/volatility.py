@@ -1,8 +1,7 @@
 """Volatility benchmarks of returns: EWMA, historical simulation, GARCH and EGARCH with Student-t.
 
 Arrays in panel order (each series in one run, oldest day first), a forecast for every row out.
-GARCH parameters are fitted on days before a refit date and frozen until the next; the variance is
-filtered daily. Rows before the first refit date are NaN.
+GARCH parameters are fitted on days before a refit date and frozen until the next.
 
 Shape letters: N rows, S series, R refit dates, n days of one series with a return.
 """
@@ -17,11 +16,13 @@ from scipy.signal import lfilter
 
 from forecaster.evaluation.distributions import StudentT, normal, student_scale
 from forecaster.evaluation.quantiles import Samples
-from forecaster.evaluation.student_regression import fit_student_regression
+from forecaster.evaluation.regression import LEAST_DF, fit_student_regression
 
 DECAY = 0.94
 WARM_UP = 22  # returns that a series needs before its first forecast
 WINDOW, LEAST = 500, 100  # days of historical simulation, and how many it needs
+MIN_TRAIN_DAYS = 250
+PLAUSIBLE = (1e-3, 1e3)  # forecast variance over that of the last year
 
 
 def ewma_deviation(returns: np.ndarray, series: np.ndarray, decay: float = DECAY) -> np.ndarray:
@@ -64,14 +65,10 @@ def ewma_normal(returns: np.ndarray, series: np.ndarray) -> StudentT:
 def ewma_student(
     returns: np.ndarray, series: np.ndarray, y: np.ndarray, fit: np.ndarray
 ) -> StudentT:
-    """Forecast by `ewma_deviation` with location, scale and tails fitted to outcomes.
-
-    Args:
-        y: (N,) the next day's return, NaN where unknown; only training rows are read.
-        fit: (N,) training rows, pooled over all series.
+    """Forecast by `ewma_deviation` with location, scale and tails fitted to outcomes y (N,).
 
     Raises:
-        DataError: too few training rows.
+        DataError: too few training rows `fit` (N,).
     """
     deviation = ewma_normal(returns, series).scale
     nothing = np.empty((len(y), 0))
@@ -97,11 +94,6 @@ def historical_simulation(returns: np.ndarray, series: np.ndarray, window: int =
     return Samples(returns[known], np.where(enough, starts, stops), stops)
 
 
-MIN_TRAIN_DAYS = 250
-PLAUSIBLE = (1e-3, 1e3)  # forecast variance over that of the last year
-LEAST_DF = 2.05
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolatilityForecasts:
     """Forecasts of every row, and how many fits and rows fell back.
@@ -117,13 +109,7 @@ class VolatilityForecasts:
 
 
 def refit_days(days: np.ndarray, first: np.datetime64, every: int = 252) -> np.ndarray:
-    """Return `first` and every `every`-th distinct day after it, (R,).
-
-    Args:
-        days: (N,) days of all rows.
-        first: day of the first fit, which reads the days before it.
-        every: trading days between fits; 252 is yearly.
-    """
+    """Return `first` and every `every`-th distinct one of `days` (N,) after it, (R,)."""
     distinct = np.unique(days)
     found: np.ndarray = distinct[distinct >= first][::every]
     return found
@@ -158,20 +144,20 @@ def garch(
         in Asset Returns"; by arch, maximum likelihood.
     """
     loc, deviation, df = (np.full(len(returns), np.nan) for _ in range(3))
-    counts = np.zeros(3, dtype=int)
+    counts = np.zeros(2, dtype=int)
+    requested = days >= refits[0] if len(refits) else np.zeros(len(days), dtype=bool)
     borders = np.flatnonzero(np.diff(series)) + 1
     for rows in np.split(np.arange(len(returns)), borders):
         known = np.isfinite(returns[rows])
         one = _Series(returns[rows][known], days[rows][known], kind)
         found = one.forecast(refits)
-        counts += (one.fits, one.failed, 0)
+        counts += (one.fits, one.failed)
         # A day without a return keeps the forecast made before it.
         last = np.cumsum(known) - 1
-        forecast_rows = (last >= 0) & (days[rows] >= refits[0]) if len(refits) else known & False
+        forecast_rows = (last >= 0) & requested[rows]
         for column, into in zip(found, (loc, deviation, df), strict=True):
             into[rows[forecast_rows]] = column[last[forecast_rows]]
     simple = ewma_deviation(returns, series)
-    requested = days >= refits[0] if len(refits) else np.zeros(len(days), dtype=bool)
     replaced = requested & ~np.isfinite(deviation) & (simple > 0.0)
     loc[replaced], deviation[replaced], df[replaced] = 0.0, simple[replaced], np.inf
     return VolatilityForecasts(
@@ -188,7 +174,11 @@ class _Series:
     def __init__(self, returns: np.ndarray, days: np.ndarray, kind: str) -> None:
         self.returns, self.days, self.kind = returns, days, kind
         self.fits = self.failed = 0
-        self.yearly = _trailing_variance(returns)
+        total = np.concatenate([[0.0], np.cumsum(returns**2)])
+        stop = np.arange(1, len(total))
+        start = np.maximum(stop - 252, 0)
+        # Mean square of the last year's returns, above 0.
+        self.yearly = np.maximum((total[stop] - total[start]) / (stop - start), 1e-300)
 
     def forecast(self, refits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return location, standard deviation and degrees of freedom, each (n,)."""
@@ -250,13 +240,3 @@ class _Series:
                 ahead = fixed.forecast(horizon=1, start=start, reindex=False)
         variance: np.ndarray = ahead.variance.to_numpy()[:, 0] * unit**2
         return variance
-
-
-def _trailing_variance(returns: np.ndarray, days: int = 252) -> np.ndarray:
-    """Return the mean square of the last year's returns, (n,), tiny but above 0."""
-    total = np.concatenate([[0.0], np.cumsum(returns**2)])
-    stop = np.arange(1, len(total))
-    start = np.maximum(stop - days, 0)
-    mean: np.ndarray = (total[stop] - total[start]) / (stop - start)
-    tiny: np.ndarray = np.maximum(mean, 1e-300)
-    return tiny

@@ -26,11 +26,11 @@ from forecaster.data.panel import (
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
 from forecaster.errors import ArtifactError
+from forecaster.evaluation.calibration import recalibrated
 from forecaster.evaluation.conformal import Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.quantiles import Quantiles
-from forecaster.evaluation.recalibration import recalibrated
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.forecast_tables import (

@@ -16,7 +16,7 @@ import torch
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
-from forecaster.evaluation.recalibration import scores_by_series, scores_of, shrinkage
+from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_batches, validation_loss
 from forecaster.forecasting.fitted_model import (

@@ -21,7 +21,7 @@ from torch.nn import functional
 from forecaster.errors import UsageError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.quantiles import Quantiles
-from forecaster.evaluation.student_regression import fit_student_regression
+from forecaster.evaluation.regression import fit_student_regression
 
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 HALF = len(LEVELS) // 2

@@ -85,7 +85,7 @@ class Manifest(_Part):
     optimizer step and validation loss. `inputs` are the network's; a `base` lists its own.
     `shrinkage` multiplies what the network adds to each target's scaled location. `calibration`
     maps target and ticker ("" for all others) to the scores that covered the shares `levels` of
-    the validation days (see `evaluation/recalibration.py`).
+    the validation days (see `evaluation/calibration.py`).
     """
 
     schema_name: str = Field(SCHEMA, alias="schema")

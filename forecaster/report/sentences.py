@@ -6,9 +6,8 @@ Values in, text out.
 import math
 
 from forecaster.evaluation.evaluation import Evaluation
-from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
 from forecaster.evaluation.scores import Alarm
-from forecaster.evaluation.significance import Comparison
+from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 
 ACRONYMS = ("lstm", "gru", "rnn", "mlp", "har", "ar", "garch", "egarch", "ewma")
 METRICS = {"skill": "R² over the naive forecast", "directional_accuracy": "directional accuracy"}

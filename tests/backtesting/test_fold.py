@@ -9,7 +9,7 @@ import pytest
 from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
-from forecaster.evaluation.benchmark_models import least_squares
+from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.forecasting.base_model import HAR_INPUTS
 from forecaster.forecasting.data_set import build_dataset

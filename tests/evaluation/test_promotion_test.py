@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from forecaster.errors import SettingsError
-from forecaster.evaluation.coverage import coverage_error
+from forecaster.evaluation.calibration import coverage_error
 from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
 from forecaster.evaluation.significance import newey_west_error, newey_west_t
 

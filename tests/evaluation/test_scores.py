@@ -6,10 +6,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
+from forecaster.evaluation.calibration import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.conformal import Intervals
-from forecaster.evaluation.coverage import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.distributions import Point, StudentT
-from forecaster.evaluation.multiple_comparisons import day_weights
 from forecaster.evaluation.quantiles import Quantiles
 from forecaster.evaluation.scores import (
     PINBALL_LEVELS,
@@ -19,7 +18,7 @@ from forecaster.evaluation.scores import (
     implausible_scores,
     score,
 )
-from forecaster.evaluation.significance import newey_west_t
+from forecaster.evaluation.significance import day_weights, newey_west_t
 
 nan = np.nan
 

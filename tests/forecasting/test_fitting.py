@@ -13,8 +13,8 @@ import torch
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import ArtifactError
+from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.mixture import Mixture, arrays_of, assemble, from_arrays, mixture
-from forecaster.evaluation.recalibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.splits import split_by_time
 from forecaster.forecasting.data_set import Dataset
 from forecaster.forecasting.fitted_model import (

@@ -11,8 +11,7 @@ from forecaster.evaluation.evaluation import (
     EvaluationCount,
     TargetEvaluation,
 )
-from forecaster.evaluation.multiple_comparisons import ConfidenceSet, SpaTest
-from forecaster.evaluation.significance import Comparison
+from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import Walk
 from forecaster.report.evaluation import evaluation_page
 

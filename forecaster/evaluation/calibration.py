@@ -1,8 +1,9 @@
-"""Recalibration on validation days: shrinkage of point forecasts, quantiles of distributions.
+"""Calibration of forecasts: corrected on validation days, measured on test days.
 
-Scores of calibration days in, numbers to be stored out; knows no ticker and no network.
+Scores of validation days in, numbers to be stored out; outcomes and intervals in, coverage out.
+Knows no ticker and no network.
 
-Shape letters: n calibration days, N forecasts, Q levels.
+Shape letters: n validation rows, N forecasts, Q levels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,20 +12,21 @@ import numpy as np
 
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.quantiles import Quantiles
+from forecaster.evaluation.significance import daily, newey_west_error
+
+MIN_SCORES = 100  # per series; with fewer the pooled scores are used
+EXTREME = 1e-4  # quantiles beyond are extrapolated by the tail of a formula, not observed
 
 
 def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-    """Return the shrinkage factor of each target's forecast, 0 to 1.
+    """Return the shrinkage factor of each target's forecast, (K,), 0 to 1.
 
     The least-squares slope of the outcome on the forecast, both as deviation from the training
-    mean, clipped to 0..1.
+    mean, clipped to 0..1; 0 without any scored outcome.
 
     Args:
         forecast: (n, K) in scaled units, so that the training mean is 0.
         outcome: (n, K) in the same units; NaN in either means not scored.
-
-    Returns:
-        (K,) factors; 0 without any scored outcome.
 
     Source: Mincer and Zarnowitz (1969), "The Evaluation of Economic Forecasts", whose
         regression also fits an intercept; here it is held at the mean.
@@ -35,10 +37,6 @@ def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     slope = np.divide((f * y).sum(axis=0), power, out=np.zeros_like(power), where=power > 0)
     clipped: np.ndarray = np.clip(slope, 0.0, 1.0)
     return clipped
-
-
-MIN_SCORES = 100  # per series; with fewer the pooled scores are used
-EXTREME = 1e-4  # quantiles beyond are extrapolated by the tail of a formula, not observed
 
 
 def scores_of(predictive: Predictive, outcome: np.ndarray) -> np.ndarray:
@@ -53,7 +51,7 @@ def score_quantiles(scores: np.ndarray, levels: Sequence[float]) -> list[float] 
     """Return conformal quantiles of scores at `levels`, widened for small samples.
 
     Args:
-        scores: (n,) of calibration days, finite.
+        scores: (n,) of validation rows, finite.
         levels: (Q,) rising, symmetric about one half.
 
     Returns:
@@ -82,21 +80,16 @@ def scores_by_series(
 
     Args:
         scores: (n,) NaN where unknown.
-        series: (n,) number of the series of each.
-        names: name of each series.
+        series: (n,) number of the series of each, an index of `names`.
         levels: (Q,) as in `score_quantiles`.
     """
     known = np.isfinite(scores)
-    found: dict[str, list[float]] = {}
-    pooled = score_quantiles(scores[known], levels)
-    if pooled is not None:
-        found[""] = pooled
+    found = {"": score_quantiles(scores[known], levels)}
     for number, name in enumerate(names):
         mine = scores[known & (series == number)]
-        own = score_quantiles(mine, levels) if len(mine) >= MIN_SCORES else None
-        if own is not None:
-            found[name] = own
-    return found
+        if len(mine) >= MIN_SCORES:
+            found[name] = score_quantiles(mine, levels)
+    return {name: quantiles for name, quantiles in found.items() if quantiles is not None}
 
 
 def recalibrated(
@@ -110,8 +103,7 @@ def recalibrated(
     Args:
         predictive: N forecasts of the forecaster that was scored.
         names: (N,) series of each forecast; one without numbers of its own uses the pooled.
-        numbers: from `scores_by_series`.
-        levels: the same.
+        numbers: from `scores_by_series`, at the same `levels`.
     """
     values = np.full((len(predictive), len(levels)), np.nan)
     for name in np.unique(names):
@@ -124,3 +116,60 @@ def recalibrated(
         else:
             values[mine] = part.quantile(np.clip(found, EXTREME, 1.0 - EXTREME))
     return Quantiles(np.array(levels), values)
+
+
+def pit_histogram(pit: np.ndarray, bins: int = 20) -> np.ndarray:
+    """Count probability integral transforms (N,) in equal bins of 0..1, (bins,); NaN left out.
+
+    Source: Diebold, Gunther and Tay (1998), "Evaluating Density Forecasts".
+    """
+    counts: np.ndarray = np.histogram(pit[np.isfinite(pit)], bins=bins, range=(0.0, 1.0))[0]
+    return counts
+
+
+def mean_by(values: np.ndarray, groups: np.ndarray) -> dict[object, tuple[float, int]]:
+    """Return the mean of values (N,) and their number, by group (N,) in sorted order.
+
+    NaN is left out, and so is a group without any value.
+    """
+    known = np.isfinite(values)
+    distinct, place = np.unique(groups[known], return_inverse=True)
+    sums, counts = np.bincount(place, values[known]), np.bincount(place)
+    means = (sums / np.maximum(counts, 1)).tolist()
+    return dict(zip(distinct.tolist(), zip(means, counts.tolist(), strict=True), strict=True))
+
+
+def coverage_error(inside: np.ndarray, days: np.ndarray, coverage: float) -> tuple[float, float]:
+    """Return the coverage and its standard error; both NaN on too few days.
+
+    The error is that of a binomial with `coverage`, or the Newey-West one over days where that is
+    larger: misses of one day, and of one crisis, come together.
+
+    Args:
+        inside: (N,) of `Intervals.inside`: 1, 0, or NaN where unknown, left out.
+        days: (N,) day of each outcome, of any kind that sorts.
+        coverage: the nominal one, such as .8.
+    """
+    known = np.isfinite(inside)
+    beyond = daily(inside[known] - coverage, days[known])
+    clustered = newey_west_error(beyond)
+    if np.isnan(clustered):
+        return float("nan"), float("nan")
+    binomial = np.sqrt(coverage * (1.0 - coverage) / known.sum())
+    return float(inside[known].mean()), float(max(clustered, binomial))
+
+
+def interval_scores(bounds: np.ndarray, y: np.ndarray, coverage: float) -> np.ndarray:
+    """Return interval scores (N,): width plus 2 / alpha times the distance of a miss.
+
+    Args:
+        bounds: (N, 2) lower and upper ends, NaN where unknown.
+        y: (N,) outcomes, NaN where unknown.
+        coverage: the nominal one, 1 - alpha.
+
+    Source: Gneiting and Raftery (2007), "Strictly Proper Scoring Rules", eq. 43.
+    """
+    low, high = bounds.T
+    miss = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
+    scores: np.ndarray = high - low + 2.0 / (1.0 - coverage) * miss
+    return scores

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from forecaster.evaluation.distributions import Point, StudentT
-from forecaster.evaluation.recalibration import (
+from forecaster.evaluation.calibration import (
     recalibrated,
     score_quantiles,
     scores_by_series,
     scores_of,
     shrinkage,
 )
+from forecaster.evaluation.distributions import Point, StudentT
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 

@@ -1,0 +1,302 @@
+"""Regressions on training rows: least squares, ridge, boosted trees, and Student-t with a scale.
+
+Arrays in, forecasts out; knows no ticker and no network. scikit-learn is imported by those that
+need it: a training does without.
+
+Shape letters: N rows, C regressors, P inputs of a location, R inputs of a scale.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+from scipy.optimize import minimize
+
+from forecaster.errors import DataError
+from forecaster.evaluation.distributions import StudentT
+
+MIN_ROWS_PER_SERIES = 252  # a year: below that a series' own coefficients are noise
+RIDGE_ALPHAS = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # as a share of the training rows
+TREES, TREE_STEP = 200, 0.05
+# On the weights of standardized inputs, added to the mean loss of a row. Strong, because relations
+# to volatility change over the years; docs/experiments.md compares weaker ones.
+RIDGE = 0.1
+LEAST_DF, MOST_DF = 2.05, 200.0  # a variance must exist; beyond 200 it is the normal
+COLLINEAR = 1e-9  # share of the largest variance below which a direction is dropped
+
+Fitter = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def train_mean(y: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Forecast the mean of the training rows on every row, (N,)."""
+    return np.full(len(y), float(np.nanmean(y[train])))
+
+
+def least_squares(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Forecast by ordinary least squares with intercept, pooled over all series, (N,).
+
+    Args:
+        x: (N, C) finite regressors, known when the forecast is made.
+        y: (N,) outcomes, NaN where unknown; only the training rows are read.
+        train: (N,) rows to fit on; rows without outcome are left out.
+    """
+    from sklearn.linear_model import LinearRegression
+
+    rows = train & np.isfinite(y)
+    forecast: np.ndarray = LinearRegression().fit(x[rows], y[rows]).predict(x)
+    return forecast
+
+
+def per_series(
+    fitter: Fitter, x: np.ndarray, y: np.ndarray, train: np.ndarray, series: np.ndarray
+) -> np.ndarray:
+    """Fit each series (N,) by itself and forecast, (N,).
+
+    One with under a year of training rows keeps the pooled fit.
+    """
+    forecast = fitter(x, y, train)
+    rows = train & np.isfinite(y)
+    grouped = np.argsort(series, kind="stable")
+    borders = np.flatnonzero(np.diff(series[grouped])) + 1
+    for here in np.split(grouped, borders):
+        if rows[here].sum() >= MIN_ROWS_PER_SERIES:
+            forecast[here] = fitter(x[here], y[here], train[here])
+    return forecast
+
+
+def better_on_validation(
+    candidates: dict[str, np.ndarray], y: np.ndarray, validation: np.ndarray
+) -> tuple[str, np.ndarray]:
+    """Return the name and forecasts (N,) with the lowest squared error on the validation rows."""
+    rows = validation & np.isfinite(y)
+    errors = {
+        name: float(np.mean((forecast[rows] - y[rows]) ** 2))
+        for name, forecast in candidates.items()
+    }
+    best = min(errors, key=errors.__getitem__)
+    return best, candidates[best]
+
+
+def ridge(x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarray) -> np.ndarray:
+    """Forecast by ridge regression, (N,); the validation rows choose among `RIDGE_ALPHAS`.
+
+    Args:
+        x: (N, C) regressors, NaN where missing: those count as their mean over the training rows.
+        y: (N,) outcomes, NaN where unknown; only training and validation rows are read.
+        train: (N,) rows to fit on.
+        validation: (N,) rows whose squared error chooses.
+
+    Source: Hoerl and Kennard (1970), "Ridge Regression". Inputs are standardized.
+    """
+    from sklearn.linear_model import Ridge
+
+    rows = train & np.isfinite(y)
+    standard = _standardized(x, rows)
+    candidates = {}
+    for alpha in RIDGE_ALPHAS:
+        model = Ridge(alpha=alpha * max(int(rows.sum()), 1), solver="cholesky")
+        model.fit(standard[rows], y[rows])
+        # Not predict: a matrix product rounds by how many rows it has, so that days to come would
+        # change the last bit of forecasts made before them.
+        forecast = np.einsum("nc,c->n", standard, model.coef_) + model.intercept_
+        candidates[f"{alpha:g}"] = forecast
+    return better_on_validation(candidates, y, validation)[1]
+
+
+def boosted_trees(
+    x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarray
+) -> np.ndarray:
+    """Forecast by gradient-boosted trees, (N,); validation rows choose how many, none to 200.
+
+    Args: as of `ridge`; a missing regressor takes the branch that fitted best.
+
+    Source: Friedman (2001), "Greedy Function Approximation: A Gradient Boosting Machine", by
+        scikit-learn's histograms.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rows, validated = train & np.isfinite(y), validation & np.isfinite(y)
+    x = x[:, np.isfinite(x[rows]).any(axis=0)]  # scikit-learn cannot bin what is never there
+    model = HistGradientBoostingRegressor(
+        max_iter=TREES, learning_rate=TREE_STEP, early_stopping=False, random_state=0
+    )
+    model.fit(x[rows], y[rows])
+    best = train_mean(y, rows)
+    error = np.mean((best[validated] - y[validated]) ** 2) if validated.any() else 0.0
+    count = 0
+    staged = model.staged_predict(x[validated]) if validated.any() else ()
+    for trees, forecast in enumerate(staged, 1):
+        now = np.mean((forecast - y[validated]) ** 2)
+        if now < error:
+            error, count = now, trees
+    for trees, forecast in enumerate(model.staged_predict(x), 1):
+        if trees == count:
+            best = forecast
+            break
+    return best
+
+
+def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Scale by the training rows to mean 0 and deviation 1; what is missing or never moves is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        known = np.isfinite(x[rows])
+        count = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, x[rows], 0.0).sum(axis=0) / count
+        deviation = np.sqrt((np.where(known, x[rows] - mean, 0.0) ** 2).sum(axis=0) / count)
+    moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    unit = np.where(moving, 1.0 / np.where(moving, deviation, 1.0), 0.0)
+    standard: np.ndarray = np.nan_to_num((x - mean) * unit, nan=0.0, posinf=0.0, neginf=0.0)
+    return standard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudentRegression:
+    """y ~ Student-t(loc = a + x_loc b, log scale = c + x_scale d, df), in raw units.
+
+    `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c, `scale_weights` d (R,), `df`,
+    mean `loss` of the training rows in nats, and whether the search `converged`.
+    """
+
+    loc_intercept: float
+    loc_weights: np.ndarray
+    scale_intercept: float
+    scale_weights: np.ndarray
+    df: float
+    loss: float
+    converged: bool
+
+    def predict(self, x_loc: np.ndarray, x_scale: np.ndarray) -> StudentT:
+        """Forecast rows from their inputs (N, P) and (N, R); a NaN input gives a NaN row."""
+        loc = self.loc_intercept + x_loc @ self.loc_weights
+        log_scale = self.scale_intercept + x_scale @ self.scale_weights
+        df = np.where(np.isnan(loc + log_scale), np.nan, self.df)
+        return StudentT(loc, np.exp(log_scale), df)
+
+
+def fit_student_regression(
+    x_loc: np.ndarray,
+    x_scale: np.ndarray,
+    y: np.ndarray,
+    fit: np.ndarray,
+    *,
+    ridge: float = RIDGE,
+) -> StudentRegression:
+    """Fit by penalized maximum likelihood with exact gradients and L-BFGS.
+
+    Both input matrices are first rotated to uncorrelated directions: the search then takes tens
+    of steps instead of hundreds, and constant or collinear directions are dropped.
+
+    Args:
+        x_loc: (N, P) inputs of the location, scaled and clipped; P may be 0.
+        x_scale: (N, R) inputs of the log scale; R may be 0.
+        y: (N,) outcomes, NaN where unknown; only training rows are read.
+        fit: (N,) training rows; rows without an outcome or with a NaN input are left out.
+        ridge: penalty on the squared weights of standardized inputs, added to the mean loss.
+
+    Raises:
+        DataError: fewer training rows than twice the parameters, or constant outcomes.
+
+    Source: Lange, Little and Taylor (1989), "Robust Statistical Modeling Using the t
+        Distribution". Deviation: the log scale is linear in inputs of its own.
+    """
+    known = np.isfinite(y) & np.isfinite(x_loc).all(axis=1) & np.isfinite(x_scale).all(axis=1)
+    rows = np.flatnonzero(fit & known)
+    center, spread = _center_and_spread(y[rows], x_loc.shape[1] + x_scale.shape[1] + 3)
+    loc, scale = _Rotation.of(x_loc[rows], ridge), _Rotation.of(x_scale[rows], ridge)
+    problem = _Problem((y[rows] - center) / spread, loc, scale)
+    start = np.zeros(len(loc.penalty) + len(scale.penalty) + 3)
+    start[-2:] = np.log(0.7), np.log(5.0 - LEAST_DF)
+    bounds = [(None, None)] * (len(start) - 1) + [(-10.0, np.log(MOST_DF - LEAST_DF))]
+    done = minimize(problem, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    b, d, (a, c, log_df) = problem.parts(done.x)
+    loc_weights, scale_weights = spread * (loc.back @ b), scale.back @ d
+    return StudentRegression(
+        loc_intercept=float(center + spread * a - loc.mean @ loc_weights),
+        loc_weights=loc_weights,
+        scale_intercept=float(np.log(spread) + c - scale.mean @ scale_weights),
+        scale_weights=scale_weights,
+        df=float(LEAST_DF + np.exp(log_df)),
+        loss=float(problem.loss(done.x)[0] + np.log(spread)),
+        converged=bool(done.success),
+    )
+
+
+def _center_and_spread(y: np.ndarray, numbers: int) -> tuple[float, float]:
+    if len(y) < 2 * numbers:
+        raise DataError(
+            f"Student-t regression: {len(y)} training rows for {numbers} parameters; at least "
+            f"{2 * numbers} are needed. Fetch a longer period or give fewer inputs."
+        )
+    center, spread = float(np.median(y)), float(np.std(y))
+    if spread == 0.0:
+        raise DataError(
+            f"Student-t regression: all {len(y)} outcomes of the training rows are {center:g}; "
+            "a constant has no scale. Leave the series out."
+        )
+    return center, spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rotation:
+    """Inputs (N, C) in uncorrelated directions of variance 1, and the matrix back (P, C)."""
+
+    mean: np.ndarray
+    back: np.ndarray
+    inputs: np.ndarray
+    penalty: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, ridge: float) -> "_Rotation":
+        """Rotate by the eigenvectors of the correlation matrix."""
+        mean, deviation = x.mean(axis=0), x.std(axis=0)
+        moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+        unit = np.where(moving, 1.0 / np.where(moving, deviation, 1.0), 0.0)
+        standard = (x - mean) * unit
+        variances, directions = np.linalg.eigh(standard.T @ standard / max(len(x), 1))
+        kept = variances > COLLINEAR * max(variances.max(initial=0.0), 1e-300)
+        way = directions[:, kept] / np.sqrt(variances[kept])
+        return cls(mean, unit[:, None] * way, standard @ way, ridge / variances[kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """The mean negative log-likelihood with its ridge, and its gradient."""
+
+    y: np.ndarray
+    loc: _Rotation
+    scale: _Rotation
+
+    def parts(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        """Return b, d and [a, c, log(df - 2.05)], in the order of the numbers."""
+        b, d, others = np.split(numbers, [len(self.loc.penalty), len(numbers) - 3])
+        return b, d, others.tolist()
+
+    def loss(self, numbers: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the mean loss without the ridge, in standardized nats, log scales and z."""
+        b, d, (a, c, log_df) = self.parts(numbers)
+        df = LEAST_DF + np.exp(log_df)
+        log_scale = np.clip(c + self.scale.inputs @ d, -20.0, 20.0)
+        z = (self.y - a - self.loc.inputs @ b) * np.exp(-log_scale)
+        constant = special.gammaln((df + 1) / 2) - special.gammaln(df / 2) - np.log(df * np.pi) / 2
+        loss = np.mean(log_scale + (df + 1) / 2 * np.log1p(z * z / df)) - constant
+        return float(loss), log_scale, z
+
+    def __call__(self, numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the penalized mean loss and its gradient."""
+        b, d, (_, _, log_df) = self.parts(numbers)
+        loss, log_scale, z = self.loss(numbers)
+        df = LEAST_DF + np.exp(log_df)
+        pull = (df + 1.0) * z / (df + z * z)
+        by_loc, by_scale = -pull * np.exp(-log_scale) / len(z), (1.0 - pull * z) / len(z)
+        digammas = special.digamma((df + 1) / 2) - special.digamma(df / 2) - 1.0 / df
+        by_df = np.mean(np.log1p(z * z / df) - pull * z / df) / 2.0 - digammas / 2.0
+        gradient = np.concatenate(
+            [
+                self.loc.inputs.T @ by_loc + self.loc.penalty * b,
+                self.scale.inputs.T @ by_scale + self.scale.penalty * d,
+                [by_loc.sum(), by_scale.sum(), by_df * (df - LEAST_DF)],
+            ]
+        )
+        ridge = (self.loc.penalty @ (b * b) + self.scale.penalty @ (d * d)) / 2.0
+        return loss + ridge, gradient
