@@ -24,8 +24,8 @@ import torch
 from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel, build_panel
-from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.distributions import Point, Predictive
+from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.significance import daily, diebold_mariano
 from forecaster.evaluation.splits import Fold, Split, Walk, walk_folds
 from forecaster.evaluation.volatility import garch, refit_days

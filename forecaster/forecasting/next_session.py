@@ -23,10 +23,10 @@ from forecaster.data.history import History, fingerprint, normalise_tickers
 from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import NAMED_AT_MOST, DataError, name_some
-from forecaster.evaluation.benchmark_models import least_squares
+from forecaster.evaluation.calibration import recalibrated, scores_by_series
 from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, StudentT
-from forecaster.evaluation.recalibration import recalibrated, scores_by_series
+from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import (
