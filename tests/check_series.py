@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecaster.data.checks import ERRORS, check_history
+from forecaster.data.checks import RULES, check_history
 from forecaster.data.history import History
 from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.errors import ForecasterError
+
+ERRORS = frozenset(rule.name for rule in RULES if rule.severity == "error")
 
 EXPECTED = {"bad-stock-split": "split-slip", "100x-error": "unit-slip"}
 ENDINGS = (".csv", ".parquet", ".pq")

@@ -47,7 +47,6 @@ WHOLE_JOBS = {
 }
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
-    "audit/fitted_values": "cli/test_audit.py",
     "backtesting/evaluation": "pipeline/test_evaluate.py",
     "backtesting/scoring": "pipeline/test_evaluate.py",
     "bptt/chunks": "bptt/test_gradients.py",

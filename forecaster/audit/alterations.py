@@ -40,18 +40,16 @@ class Alteration:
 
     def of(self, histories: Sequence[History]) -> list[History]:
         """Alter the bars after the date; a history without any bar left is dropped."""
-        altered = [self._one(number, history) for number, history in enumerate(histories)]
-        return [history for history in altered if len(history.bars)]
-
-    def _one(self, number: int, history: History) -> History:
-        after = after_day(history, self.cut)
-        if not after.any():
-            return history
         if self.kind == "cut":
-            return up_to(history, self.cut)
-        draw = np.random.default_rng((self.turn, number))
+            altered = [up_to(history, self.cut) for history in histories]
+            return [history for history in altered if len(history.bars)]
         alter = _blanked if self.kind == "blanked" else _corrupted
-        return alter(history, np.flatnonzero(after), draw)
+        found = []
+        for number, history in enumerate(histories):
+            rows = np.flatnonzero(after_day(history, self.cut))
+            draw = np.random.default_rng((self.turn, number))
+            found.append(alter(history, rows, draw) if len(rows) else history)
+        return found
 
 
 def as_date(day: np.datetime64) -> date:

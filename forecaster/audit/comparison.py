@@ -7,6 +7,7 @@ Shape letters: n rows, C columns.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,16 +30,6 @@ class Values:
     values: np.ndarray
     tickers: np.ndarray
     days: np.ndarray
-
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        """Day and ticker of each row."""
-        return list(zip(self.days.astype(str).tolist(), self.tickers.tolist(), strict=True))
-
-    def has_rows_of(self, other: "Values") -> bool:
-        """Whether two have the same rows, in the same order."""
-        alike = np.array_equal(self.days, other.days, equal_nan=True)
-        return alike and np.array_equal(self.tickers, other.tickers)
 
     @classmethod
     def of_rows(
@@ -74,27 +65,31 @@ class Values:
 Stages = dict[str, Values]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leak:
-    """The first value of a stage that the future has changed: oldest day, then ticker."""
+class Difference(NamedTuple):
+    """A value that is `before` on one side and `after` on the other; ticker and day as `Values`."""
 
-    stage: str
-    alteration: Alteration
     ticker: str
     day: np.datetime64
     column: str
     before: float
     after: float
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """The first value of a stage that the future has changed: oldest day, then ticker."""
+
+    stage: str
+    alteration: Alteration
+    difference: Difference
+
     def describe(self) -> str:
         """Describe in a sentence where it is and what was changed."""
-        where = ", ".join(
-            text for text in (self.ticker, "" if np.isnat(self.day) else str(self.day)) if text
-        )
+        ticker, day, column, before, after = self.difference
+        where = ", ".join(text for text in (ticker, "" if np.isnat(day) else str(day)) if text)
         return (
-            f"{self.stage}: {self.column}{f' of {where}' if where else ''} is {self.before:.9g}, "
-            f"but {self.after:.9g} with every bar after {self.alteration.cut} "
-            f"{self.alteration.kind}"
+            f"{self.stage}: {column}{f' of {where}' if where else ''} is {before:.9g}, "
+            f"but {after:.9g} with every bar after {self.alteration.cut} {self.alteration.kind}"
         )
 
 
@@ -127,65 +122,66 @@ class Comparison:
         """Compare values from the bars as they are with those from altered bars, by stage."""
         for stage, values in reference.items():
             rounds = stage in self._rounds and not alteration.keeps_rows
-            count, leak = first_difference(
-                stage, values, found[stage], alteration, ROUNDING if rounds else 0.0
-            )
+            tolerance = ROUNDING if rounds else 0.0
+            count, difference = first_difference(values, found[stage], tolerance)
             result = self._results[stage]
             result.values += count
-            result.leak = result.leak or leak
+            if difference is not None and result.leak is None:
+                result.leak = Leak(stage=stage, alteration=alteration, difference=difference)
             if count:
                 result.dates.add(alteration.cut)
 
 
 def first_difference(
-    stage: str, reference: Values, found: Values, alteration: Alteration, tolerance: float = 0.0
-) -> tuple[int, Leak | None]:
+    reference: Values, found: Values, tolerance: float = 0.0
+) -> tuple[int, Difference | None]:
     """Count the values compared, and find the first that differs.
 
     A row or a column of only one side differs, as 1 from 0. NaN equals NaN, and such a pair is
     not counted.
 
     Args:
-        stage: for the leak.
         reference: from the bars as they are.
         found: from altered bars.
-        alteration: for the leak.
         tolerance: in standard deviations of the reference's column; 0 for the same bits.
     """
-
-    def leak(ticker: str, day: np.datetime64, column: str, before: float, after: float) -> Leak:
-        return Leak(
-            stage=stage,
-            alteration=alteration,
-            ticker=ticker,
-            day=day,
-            column=column,
-            before=before,
-            after=after,
-        )
-
     if reference.columns != found.columns:
         name = sorted(set(reference.columns) ^ set(found.columns) or {"order of columns"})[0]
         there = float(name in reference.columns)
-        return 0, leak("", np.datetime64("NaT", "D"), f"the column {name}", there, 1.0 - there)
-    if not reference.has_rows_of(found):
-        rows, others = set(reference.rows), set(found.rows)
-        odd = min(rows ^ others, default=("NaT", ""))
-        there = float(odd in rows)
-        return 0, leak(odd[1], np.datetime64(odd[0], "D"), "the count of rows", there, 1.0 - there)
+        nowhere = np.datetime64("NaT", "D")
+        return 0, Difference("", nowhere, f"the column {name}", there, 1.0 - there)
+    if not (
+        np.array_equal(reference.days, found.days, equal_nan=True)
+        and np.array_equal(reference.tickers, found.tickers)
+    ):
+        rows, others = (
+            set(zip(one.days.astype(str).tolist(), one.tickers.tolist(), strict=True))
+            for one in (reference, found)
+        )
+        day, ticker = min(rows ^ others, default=("NaT", ""))
+        there = float((day, ticker) in rows)
+        return 0, Difference(
+            ticker, np.datetime64(day, "D"), "the count of rows", there, 1.0 - there
+        )
     a, b = reference.values, found.values
+    missing = np.isnan(a) & np.isnan(b)
     with np.errstate(invalid="ignore"):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        same = (a == b) | missing
         if tolerance:
             same |= np.abs(a - b) <= tolerance * _spread(a)
-    count = int(np.count_nonzero(~(np.isnan(a) & np.isnan(b))))
+    count = int(np.count_nonzero(~missing))
     if same.all():
         return count, None
     odd_rows = np.flatnonzero(~same.all(axis=1))
     row = odd_rows[np.argmin(reference.days[odd_rows])]
     column = int(np.flatnonzero(~same[row])[0])
-    name, before, after = reference.columns[column], float(a[row, column]), float(b[row, column])
-    return count, leak(str(reference.tickers[row]), reference.days[row], name, before, after)
+    return count, Difference(
+        str(reference.tickers[row]),
+        reference.days[row],
+        reference.columns[column],
+        float(a[row, column]),
+        float(b[row, column]),
+    )
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

@@ -5,46 +5,56 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from forecaster.audit import daily_values, fitted_values
+from forecaster.audit import values
 from forecaster.audit.alterations import KINDS, Alteration, with_gaps
 from forecaster.audit.comparison import Comparison, Stages, Values
-from forecaster.audit.daily_values import BARS, FORECASTS, INTERVALS, ROW_STAGES
-from forecaster.audit.fitted_values import (
+from forecaster.audit.values import (
+    BARS,
     BENCHMARKS,
     CALIBRATION,
+    FORECASTS,
+    INTERVALS,
+    ROW_STAGES,
     SPLIT,
     TRAIN_STAGES,
     WALK_FORWARD,
-    Recipe,
-    SecondFold,
 )
+from forecaster.backtesting.fold import FoldTask, run_fold
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import DataError
-from forecaster.evaluation.splits import Split, split_by_time
-from forecaster.forecasting.data_set import Dataset
+from forecaster.evaluation.splits import Split, Walk, split_by_time, walk_folds
+from forecaster.forecasting.base_model import Base
+from forecaster.forecasting.data_set import Dataset, build_dataset
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.fitting import FitResult
+from forecaster.forecasting.fitting import FitResult, fit
 from forecaster.settings import TrainSettings
 
 log = logging.getLogger(__name__)
+
+_VALIDATIONS = 8  # in a training that may stop early
+
+Trained = tuple[Dataset, FitResult]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """The bars as they are, and what is computed from them once.
 
-    `model` forecasts: the version, or the short training where there is none. `unselected` is a
-    training in which validation decides nothing, `selected` one in which it selects the weights.
+    `settings` are those of short trainings, on the CPU. `model` forecasts: the version, or the
+    short training where there is none. `unselected` is a training in which validation decides
+    nothing, `selected` one in which it selects the weights.
     """
 
     histories: list[History]
     panel: Panel
-    recipe: Recipe
+    settings: TrainSettings
+    split: Split
     model: FittedModel
-    unselected: tuple[Dataset, FitResult]
-    selected: tuple[Dataset, FitResult]
+    unselected: Trained
+    selected: Trained
 
     @classmethod
     def of(
@@ -64,13 +74,16 @@ class Subject:
         else:
             panel = build_panel(histories, settings.target, universe="all")
             split = split_by_time(panel.days)
-        recipe = Recipe.short(settings, split, max_steps)
-        unselected = recipe.train(panel, select=False)
-        selected = recipe.train(panel, select=True, base=unselected[0].model.reader.base)
+        changed = {"max_steps": max_steps, "train_until": None, "validation_until": None}
+        short = settings.model_copy(update=changed | {"device": "cpu"})
+        unselected = _train(panel, split, _validated(short, 1))
+        base = unselected[0].model.reader.base
+        selected = _train(panel, split, _validated(short), base)
         return cls(
             histories=histories,
             panel=panel,
-            recipe=recipe,
+            settings=short,
+            split=split,
             model=version or selected[1].model,
             unselected=unselected,
             selected=selected,
@@ -89,6 +102,20 @@ class Subject:
         base = self.unselected[0].model.reader.base
         yield from (stage for stage in TRAIN_STAGES if stage != "base" or base is not None)
         yield from (CALIBRATION, BENCHMARKS, FORECASTS, INTERVALS, WALK_FORWARD)
+
+
+def _validated(settings: TrainSettings, count: int = _VALIDATIONS) -> TrainSettings:
+    """Return the settings with so many validations; the only one, after the last step, is moot."""
+    every = max(settings.max_steps // count, 1)
+    return settings.model_copy(update={"evaluate_every": every})
+
+
+def _train(
+    panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
+) -> Trained:
+    """Train on a panel; a base fitted on the same training days saves work."""
+    dataset = build_dataset(panel, split, settings, base)
+    return dataset, fit(dataset, settings, torch.device("cpu"))
 
 
 def select_histories(histories: list[History], most: int) -> list[History]:
@@ -131,7 +158,7 @@ def compare_all(subject: Subject, cuts: Sequence[np.datetime64]) -> Comparison:
     for turn, cut in enumerate(cuts):
         _compare_rows(subject, cut, turn, comparison)
         log.info("rows    bars after %s cut, blanked, corrupted", cut)
-    split = subject.recipe.split
+    split = subject.split
     _compare_unselected(subject, comparison)
     log.info("fits    bars after the training days, %s, blanked, corrupted", split.train_until)
     for cut in [split.validation_until, *(cut for cut in cuts if cut > split.validation_until)]:
@@ -158,10 +185,9 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, comparison: C
 def _row_stages(subject: Subject, histories: Sequence[History], cut: np.datetime64) -> Stages:
     model, panel = subject.model, subject.model.panel(histories)
     made = model.distributions(panel, np.ones(len(panel.days), dtype=np.bool_))
-    train_until = subject.recipe.split.train_until
-    return daily_values.row_values(panel, cut) | {
-        FORECASTS: daily_values.forecast_values(panel, model, made, cut),
-        INTERVALS: daily_values.interval_values(panel, made, train_until, cut),
+    return values.row_values(panel, cut) | {
+        FORECASTS: values.forecast_values(panel, model, made, cut),
+        INTERVALS: values.interval_values(panel, made, subject.split.train_until, cut),
     }
 
 
@@ -177,82 +203,88 @@ def _compare_bars(
         comparison.compare({BARS: reference}, {BARS: found}, change)
 
     cut = change.cut
-    bars = daily_values.bars_up_to(histories, cut)
-    compare(bars, daily_values.bars_as_of(altered, cut))
+    bars = values.bars_up_to(histories, cut)
+    compare(bars, values.bars_as_of(altered, cut))
     if change.kind != "blanked":  # the others have no bar on the session after the date
         return
-    compare(bars, daily_values.bars_before_the_close(altered, cut))
+    compare(bars, values.bars_before_the_close(altered, cut))
     before = Alteration(kind="cut", cut=cut).of(histories)
-    stored = daily_values.bars_stored_before_the_close(before, cut)
+    stored = values.bars_stored_before_the_close(before, cut)
     if len(stored.days):
-        compare(stored, daily_values.bars_stored_before_the_close(altered, cut))
+        compare(stored, values.bars_stored_before_the_close(altered, cut))
 
 
 def _compare_split(
     subject: Subject, panel: Panel, change: Alteration, comparison: Comparison
 ) -> None:
     """Compare the split of the altered panel with that by the dates alone."""
-    split = subject.recipe.split
-    expected = fitted_values.expected_split(subject.panel, split, change.cut)
-    found = fitted_values.split_values(panel, split, change.cut)
+    expected = values.expected_split(subject.panel, subject.split, change.cut)
+    found = values.split_values(panel, subject.split, change.cut)
     comparison.compare({SPLIT: expected}, {SPLIT: found}, change)
 
 
 def _compare_unselected(subject: Subject, comparison: Comparison) -> None:
     """Compare what the training days alone may decide, when all after them is changed."""
-    reference = fitted_values.fit_values(*subject.unselected, validation=False)
+    reference = values.fit_values(*subject.unselected, validation=False)
     for kind in KINDS[1:]:  # without any validation day nothing can be trained
-        change = Alteration(kind=kind, cut=subject.recipe.split.train_until)
+        change = Alteration(kind=kind, cut=subject.split.train_until)
         panel = subject.altered_panel(change)
         _compare_split(subject, panel, change, comparison)
-        trained = subject.recipe.train(panel, select=False)
-        comparison.compare(reference, fitted_values.fit_values(*trained, validation=False), change)
+        trained = _train(panel, subject.split, _validated(subject.settings, 1))
+        comparison.compare(reference, values.fit_values(*trained, validation=False), change)
 
 
 def _compare_selected(subject: Subject, cut: np.datetime64, comparison: Comparison) -> None:
     """Compare what train and validation decide together, when test days are changed."""
-    split, model = subject.recipe.split, subject.model
+    split, model = subject.split, subject.model
     trains = cut == split.validation_until  # once: the days after it are all the test days
     reference = _selected_stages(*subject.selected)
-    made = fitted_values.fit_benchmarks(subject.panel, split, model)
+    made = values.quick_benchmarks(subject.panel, split, model)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut)
         panel = subject.altered_panel(change)
         if kind != "cut" or not trains:
             _compare_split(subject, panel, change, comparison)
-        again = fitted_values.fit_benchmarks(panel, split, model)
+        again = values.quick_benchmarks(panel, split, model)
         comparison.compare(
-            {BENCHMARKS: fitted_values.benchmark_values(subject.panel, made, change)},
-            {BENCHMARKS: fitted_values.benchmark_values(panel, again, change)},
+            {BENCHMARKS: values.benchmark_values(subject.panel, made, change)},
+            {BENCHMARKS: values.benchmark_values(panel, again, change)},
             change,
         )
         if trains:
             base = subject.unselected[0].model.reader.base
-            trained = subject.recipe.train(panel, select=True, base=base)
+            trained = _train(panel, split, _validated(subject.settings), base)
             comparison.compare(reference, _selected_stages(*trained), change)
 
 
 def _selected_stages(dataset: Dataset, made: FitResult) -> Stages:
-    calibration = fitted_values.calibration_values(made.model)
-    return fitted_values.fit_values(dataset, made, validation=True) | {CALIBRATION: calibration}
+    calibration = values.calibration_values(made.model)
+    return values.fit_values(dataset, made, validation=True) | {CALIBRATION: calibration}
 
 
 def _compare_walk(subject: Subject, comparison: Comparison) -> None:
-    """Compare what a fold of the test days fits, and its forecasts on its first day."""
-    walk = SecondFold.over(subject.panel, subject.recipe.split, subject.recipe.validated())
-    walked = walk.run(subject.panel)
-    weights, forecasts = Values.of_numbers(walked.weights), walk.forecasts(subject.panel, walked)
+    """Compare what the second of two folds of the test days fits and forecasts on its first day."""
+    outcome_days, split = subject.panel.outcome_days, subject.split
+    test_days = np.unique(outcome_days[split.masks(outcome_days)[2]])
+    walk = Walk(refit_every=-(-len(test_days) // 2))
+    fold = walk_folds(outcome_days, split, walk)[-1]
+    until = fold.split.validation_until  # the last day that the fold may read
+    task = FoldTask(kind="model", fold=fold, seed=subject.settings.seed, with_linear=True)
 
-    def compare(reference: Values, found: Values) -> None:
-        comparison.compare({WALK_FORWARD: reference}, {WALK_FORWARD: found}, change)
+    def run(panel: Panel, *, forecasts: bool) -> list[Values]:
+        made = run_fold(panel, task, _validated(subject.settings))
+        weights = Values.of_numbers(made.weights)
+        if not forecasts:
+            return [weights]
+        ends = values.fold_ends(panel, split, walk, until)
+        return [weights, ends, values.fold_forecasts(panel, made, until)]
 
+    reference = run(subject.panel, forecasts=True)
     # Weights are selected at a few validations: one other future may well select the same ones.
     for turn, kind in enumerate((*KINDS, KINDS[-1], KINDS[-1])):
-        change = Alteration(kind=kind, cut=walk.known_until, turn=turn)
-        panel = subject.altered_panel(change)
-        again = walk.run(panel)
-        compare(weights, Values.of_numbers(again.weights))
-        if kind != "cut":  # which leaves the fold no day to forecast
-            compare(walk.ends(subject.panel), walk.ends(panel))
-            compare(forecasts, walk.forecasts(panel, again))
-    log.info("fold    bars after %s cut, blanked, corrupted", walk.known_until)
+        change = Alteration(kind=kind, cut=until, turn=turn)
+        # A cut leaves the fold no day to forecast.
+        again = run(subject.altered_panel(change), forecasts=kind != "cut")
+        for before, after in zip(reference, again, strict=False):
+            comparison.compare({WALK_FORWARD: before}, {WALK_FORWARD: after}, change)
+    log.info("fold    bars after %s cut, blanked, corrupted", until)

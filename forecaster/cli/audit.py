@@ -68,33 +68,22 @@ def audit_command(
 
 
 def _print_json(report: "AuditReport") -> None:
-    print_json(
-        "audit",
+    fields = ("version", "tickers", "of_tickers", "first", "last", "dates", "max_steps", "values")
+    leaks = [
         {
-            "version": report.version,
-            "tickers": report.tickers,
-            "of_tickers": report.of_tickers,
-            "first": report.first,
-            "last": report.last,
-            "dates": report.dates,
-            "max_steps": report.max_steps,
-            "values": report.values,
-            "stages": report.table(),
-            "leaks": [
-                {
-                    "stage": leak.stage,
-                    "column": leak.column,
-                    "ticker": leak.ticker or None,
-                    "day": None if leak.day != leak.day else str(leak.day),
-                    "cut": str(leak.alteration.cut),
-                    "kind": leak.alteration.kind,
-                    "before": leak.before,
-                    "after": leak.after,
-                }
-                for leak in report.leaks
-            ],
-        },
-    )
+            "stage": leak.stage,
+            "column": leak.difference.column,
+            "ticker": leak.difference.ticker or None,
+            "day": None if leak.difference.day != leak.difference.day else str(leak.difference.day),
+            "cut": str(leak.alteration.cut),
+            "kind": leak.alteration.kind,
+            "before": leak.difference.before,
+            "after": leak.difference.after,
+        }
+        for leak in report.leaks
+    ]
+    facts = {name: getattr(report, name) for name in fields}
+    print_json("audit", facts | {"stages": report.table(), "leaks": leaks})
 
 
 def _print(report: "AuditReport") -> None:

@@ -1,14 +1,13 @@
 """Data validation: every rule for a history of sound bars, and what the rules find.
 
 Histories in, findings out. Repairs nothing; knows no source and no store. To add a rule, write
-the function that finds its rows and add it to MOVE_RULES or DAY_RULES; `docs/data-validation.md`
-says which rule catches which fault, and why its threshold is what it is. What a single bar must
-be is in `history.py`.
+the function that finds its rows and add it to MOVE_RULES or DAY_RULES. `docs/data-validation.md`
+explains each rule and threshold; what a single bar must be is in `history.py`.
 
 Shape letters: D bars of a history.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -120,19 +119,19 @@ def split_slips(series: Series) -> list[Hit]:
 
 def unit_slips(series: Series) -> list[Hit]:
     """Find factors of 100 between two closes, or between the prices of one bar."""
-    within = _is_unit(np.log(series.prices.max(axis=1) / series.prices.min(axis=1)))
-    across = _is_unit(np.abs(series.move))
+
+    def is_unit(log_factor: Daily) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = np.abs(log_factor - np.log(UNIT)) < np.log(UNIT_TOLERANCE)
+        return found
+
+    within = is_unit(np.log(series.prices.max(axis=1) / series.prices.min(axis=1)))
+    across = is_unit(np.abs(series.move))
     found = []
     for row in np.flatnonzero(within | across).tolist():
         shown = ", ".join(f"{price:.6g}" for price in series.prices[row])
         across_words = f"{series.describe_move(row)} is a factor of about 100"
         within_words = f"its prices {shown} are a factor of about 100 apart"
         found.append((row, across_words if across[row] else within_words))
-    return found
-
-
-def _is_unit(log_factor: Daily) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.abs(log_factor - np.log(UNIT)) < np.log(UNIT_TOLERANCE)
     return found
 
 
@@ -241,30 +240,32 @@ DAY_RULES: Final = (
 )
 RULES: Final = (*MOVE_RULES, *DAY_RULES)
 STALE: Final = "stale"
-ERRORS: Final = frozenset(rule.name for rule in RULES if rule.severity == "error")
 
 
-def check_history(
-    history: History, now: datetime | None = None, rules: Sequence[Rule] = RULES
-) -> list[Finding]:
-    """Apply rules to the bars of one ticker.
+def check_history(history: History, now: datetime | None = None) -> list[Finding]:
+    """Apply all rules to the bars of one ticker, which `validate_bars` accepts.
 
     Args:
-        history: bars that `validate_bars` accepts, oldest first.
+        history: at least one bar.
         now: aware instant by which a ticker is stale; None to leave that out.
-        rules: all by default.
 
     Returns:
         Findings, errors first, then by day.
     """
     series = Series(history)
-    found = [
-        _finding(series, rule.name, rule.severity, hit)
-        for rule in rules
-        for hit in rule.find(series)
-    ]
+    hits = [(rule.name, rule.severity, *hit) for rule in RULES for hit in rule.find(series)]
     if now is not None:
-        found += [_finding(series, STALE, "warning", hit) for hit in _staleness(series, now)]
+        hits += [(STALE, "warning", *hit) for hit in _staleness(series, now)]
+    found = [
+        Finding(
+            ticker=history.listing.ticker,
+            rule=rule,
+            severity=severity,
+            session=series.days[row].item(),
+            reason=reason,
+        )
+        for rule, severity, row, reason in hits
+    ]
     explained = {finding.session for finding in found if finding.severity == "error"}
     kept = [one for one in found if one.rule != "jump" or one.session not in explained]
     return sorted(kept, key=lambda finding: (finding.severity, finding.session))
@@ -278,17 +279,6 @@ def _staleness(series: Series, now: datetime) -> list[Hit]:
     if missed <= MAX_MISSED_SESSIONS:
         return []
     return [(len(series.days) - 1, f"the newest bar; {missed:,} sessions have passed since")]
-
-
-def _finding(series: Series, rule: str, severity: Severity, hit: Hit) -> Finding:
-    row, reason = hit
-    return Finding(
-        ticker=series.history.listing.ticker,
-        rule=rule,
-        severity=severity,
-        session=series.days[row].item(),
-        reason=reason,
-    )
 
 
 def describe_basis(history: History) -> str:

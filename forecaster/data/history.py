@@ -7,7 +7,7 @@ Shape letters: D bars of a history.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -57,10 +57,7 @@ class History:
 
 
 def normalise_ticker(text: str) -> str:
-    """Convert a ticker to upper case and refuse what cannot be one.
-
-    Args:
-        text: as typed, e.g. `brk-b`, `^GSPC`, `EURUSD=X`, `M&M.NS`.
+    """Convert a ticker as typed to upper case: `brk-b`, `^GSPC`, `EURUSD=X`, `M&M.NS`.
 
     Raises:
         UsageError: not 1-20 letters, digits or `.&=^-`, or the first is one of `.&=-`.
@@ -89,15 +86,6 @@ def normalise_tickers(tickers: str | Iterable[str]) -> list[str]:
     return [normalise_ticker(one) for one in ([tickers] if isinstance(tickers, str) else tickers)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
-    """A row (its position) that cannot be a bar: the rule it breaks, found and needed in words."""
-
-    row: int
-    rule: str
-    reason: str
-
-
 MISSING_VALUE: Final = "missing-value"
 IMPOSSIBLE_VALUE: Final = "impossible-value"
 IMPOSSIBLE_BAR: Final = "impossible-bar"
@@ -124,7 +112,28 @@ _BOUNDS: Final = {
 }
 
 Flags = NDArray[np.bool_]
-Columns = Mapping[str, NDArray[Any]]
+
+# By what is needed.
+_SESSION_RULES: Final[dict[str, Callable[[NDArray[Any]], Flags]]] = {
+    "a value": np.isnat,
+    "one bar per session": lambda days: pd.Series(days).duplicated().to_numpy(),
+    "sessions from old to new": lambda days: np.r_[False, days[1:] < days[:-1]],
+    "a date without time of day": lambda days: days.astype("datetime64[D]") < days,
+    "a day from 1900-01-01 on": lambda days: days < _OLDEST,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """A row (its position) that cannot be a bar, the first rule it breaks, the reason in words.
+
+    `such` counts the rows that break the rule in the same way.
+    """
+
+    row: int
+    rule: str
+    reason: str
+    such: int
 
 
 class _Checked(NamedTuple):
@@ -136,26 +145,12 @@ class _Checked(NamedTuple):
     broken: Flags
 
 
-# By what is needed. A missing value has its own rule and breaks no second one.
-_SESSION_RULES: Final[dict[str, Callable[[NDArray[Any]], Flags]]] = {
-    "a value": np.isnat,
-    "one bar per session": lambda days: pd.Series(days).duplicated().to_numpy(),
-    "sessions from old to new": lambda days: np.r_[False, days[1:] < days[:-1]],
-    "a date without time of day": lambda days: days.astype("datetime64[D]") < days,
-    "a day from 1900-01-01 on": lambda days: days < _OLDEST,
-}
-_SHAPE_RULES: Final[dict[str, Callable[[Columns], Flags]]] = {
-    "a high not below open and close": lambda bars: (
-        bars["high"] < np.maximum(bars["open"], bars["close"]) * (1 - _TOLERANCE)
-    ),
-    "a low not above open and close": lambda bars: (
-        bars["low"] > np.minimum(bars["open"], bars["close"]) * (1 + _TOLERANCE)
-    ),
-}
+def _check_bars(bars: pd.DataFrame) -> list[_Checked]:
+    """Apply every rule, in the order in which the flaws of one row are reported.
 
-
-def _check_bars(columns: Columns) -> list[_Checked]:
-    """Apply every rule, in the order in which the flaws of one row are reported."""
+    A missing value has its own rule and breaks no second one.
+    """
+    columns = {name: bars[name].to_numpy() for name in BAR_COLUMNS}
     checked = [
         _Checked(BAD_DATE, ("session",), needed, breaks(columns["session"]))
         for needed, breaks in _SESSION_RULES.items()
@@ -167,64 +162,28 @@ def _check_bars(columns: Columns) -> list[_Checked]:
             _Checked(MISSING_VALUE, (name,), "a value", np.isnan(values)),
             _Checked(IMPOSSIBLE_VALUE, (name,), f"a finite number {least}", outside),
         ]
-    shapes = [
-        _Checked(IMPOSSIBLE_BAR, PRICE_COLUMNS, needed, breaks(columns))
-        for needed, breaks in _SHAPE_RULES.items()
+    opening, high, low, close = (columns[name] for name in PRICE_COLUMNS)
+    sunken = high < np.maximum(opening, close) * (1 - _TOLERANCE)
+    raised = low > np.minimum(opening, close) * (1 + _TOLERANCE)
+    return [
+        *checked,
+        _Checked(IMPOSSIBLE_BAR, PRICE_COLUMNS, "a high not below open and close", sunken),
+        _Checked(IMPOSSIBLE_BAR, PRICE_COLUMNS, "a low not above open and close", raised),
     ]
-    return checked + shapes
-
-
-def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
-    """Return bars unchanged, or refuse them all with the oldest row that breaks a rule.
-
-    Whether the last bar is final is left to the caller, who knows the calendar.
-
-    Args:
-        ticker: for the error.
-        bars: one row per session, oldest first, with BAR_COLUMNS in this order.
-
-    Raises:
-        DataError: there is no row; a column or its type is wrong; a price, volume, dividend
-            or split that cannot be; sessions that repeat, go back or lie before 1900; a high
-            or low that the open or the close passes by more than 0.1 %.
-    """
-    types = [(name, str(kind)) for name, kind in bars.dtypes.items()]
-    if types != list(_COLUMN_TYPES.items()):
-        found = ", ".join(f"{name} {kind}" for name, kind in types)
-        raise DataError(
-            f"{ticker}: the table has columns {found}; session datetime64[s] and float64 "
-            f"{', '.join(BAR_COLUMNS[1:])} are needed, in this order."
-        )
-    if bars.empty:
-        raise DataError(f"{ticker}: no bars at all; at least one is needed. Check the source.")
-    checked = _check_bars({name: bars[name].to_numpy() for name in BAR_COLUMNS})
-    broken = np.array([one.broken for one in checked])
-    if broken.any():
-        row = int(broken.any(axis=0).argmax())
-        first = checked[int(broken[:, row].argmax())]
-        session = bars["session"].iloc[row]
-        where = f"row {row}" if pd.isna(session) else f"{session:%Y-%m-%d}"
-        raise DataError(
-            f"{ticker}: the bar of {where} has {_describe_flaw(bars, row, first)} "
-            f"({first.broken.sum()} such). Correct or leave out these bars."
-        )
-    return bars
 
 
 def flaws(bars: pd.DataFrame) -> list[Flaw]:
-    """List the rows that cannot be bars, each with the first rule that it breaks.
-
-    Args:
-        bars: one row per session, oldest first, with BAR_COLUMNS in this order.
-    """
+    """List the rows, oldest first, that cannot be bars; `bars` has BAR_COLUMNS in this order."""
     if bars.empty:
         return []
-    checked = _check_bars({name: bars[name].to_numpy() for name in BAR_COLUMNS})
+    checked = _check_bars(bars)
     broken = np.array([one.broken for one in checked])
     found = []
     for row in np.flatnonzero(broken.any(axis=0)).tolist():
-        first = checked[int(broken[:, row].argmax())]
-        found.append(Flaw(row=row, rule=first.rule, reason=_describe_flaw(bars, row, first)))
+        first, values = checked[int(broken[:, row].argmax())], bars.iloc[row]
+        shown = ", ".join(f"{name} {values[name]}" for name in first.columns)
+        reason = f"{shown}; {first.needed} is needed"
+        found.append(Flaw(row=row, rule=first.rule, reason=reason, such=int(first.broken.sum())))
     return found
 
 
@@ -233,10 +192,33 @@ def is_too_flawed(bars: pd.DataFrame, found: Sequence[Flaw]) -> bool:
     return len(found) > max(_MAX_FLAWS, _MAX_FLAWED_SHARE * len(bars))
 
 
-def _describe_flaw(bars: pd.DataFrame, row: int, checked: _Checked) -> str:
-    values = bars.iloc[row]
-    found = ", ".join(f"{name} {values[name]}" for name in checked.columns)
-    return f"{found}; {checked.needed} is needed"
+def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
+    """Return bars, one row per session with BAR_COLUMNS, unchanged, or refuse them all.
+
+    Whether the last bar is final is left to the caller, who knows the calendar.
+
+    Raises:
+        DataError: there is no row; a column or its type is wrong; a row has a flaw. The error
+            reports the oldest.
+    """
+    types = [(name, str(kind)) for name, kind in bars.dtypes.items()]
+    if types != list(_COLUMN_TYPES.items()):
+        shown = ", ".join(f"{name} {kind}" for name, kind in types)
+        raise DataError(
+            f"{ticker}: the table has columns {shown}; session datetime64[s] and float64 "
+            f"{', '.join(BAR_COLUMNS[1:])} are needed, in this order."
+        )
+    if bars.empty:
+        raise DataError(f"{ticker}: no bars at all; at least one is needed. Check the source.")
+    found = flaws(bars)
+    if found:
+        session = bars["session"].iloc[found[0].row]
+        where = f"row {found[0].row}" if pd.isna(session) else f"{session:%Y-%m-%d}"
+        raise DataError(
+            f"{ticker}: the bar of {where} has {found[0].reason} "
+            f"({found[0].such} such). Correct or leave out these bars."
+        )
+    return bars
 
 
 class Fingerprint:

@@ -269,9 +269,7 @@ def check_served(store: "PriceStore", served: History, now: datetime) -> None:
     both = _with_context(store, served, last)
     errors = frozenset(rule.name for rule in checks.RULES if rule.severity == "error")
     scope = _scope(ticker, served.bars, errors)
-    findings = [
-        one for one in checks.check_history(both, rules=checks.RULES) if one.session >= scope.first
-    ]
+    findings = [one for one in checks.check_history(both) if one.session >= scope.first]
     found = entries_of(both, [one for one in findings if one.severity == "error"])
     store.quarantine.record(found, scope, now)
     wrong = store.quarantine.unreleased(found)

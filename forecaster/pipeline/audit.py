@@ -1,9 +1,4 @@
-"""The look-ahead audit: change everything after a date, and require the same bits before it.
-
-Everything after a date is cut off, blanked or corrupted, at several dates; bars, features,
-inputs, scales, the base, a short training, its calibration, the benchmarks and the forecasts
-are computed again, and whatever was known on that date must not change.
-"""
+"""The look-ahead audit: change everything after a date, and require the same bits before it."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -59,15 +54,11 @@ class AuditReport:
 
     def table(self) -> pd.DataFrame:
         """Return a row per stage (`AUDIT_COLUMNS`): identical, LEAK or nothing compared."""
-        rows = [
-            (
-                one.stage,
-                len(one.dates),
-                one.values,
-                "LEAK" if one.leak else "identical" if one.values else "nothing compared",
-            )
-            for one in self.stages
-        ]
+        rows = []
+        for one in self.stages:
+            compared = "identical" if one.values else "nothing compared"
+            result = "LEAK" if one.leak else compared
+            rows.append((one.stage, len(one.dates), one.values, result))
         return pd.DataFrame(rows, columns=list(AUDIT_COLUMNS))
 
     def raise_leaks(self) -> None:
@@ -100,8 +91,7 @@ def audit(
     """Change everything after several dates, and compare all that may not depend on it.
 
     Args:
-        version: a model version; None for the newest, or for the default settings where
-            there is none yet.
+        version: None for the newest, or for the default settings where there is none yet.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
         dates: after which bars are changed, at least 3, spread over train, validation and test.
@@ -130,7 +120,7 @@ def audit(
         histories = list(long_enough(load_histories(bars, where, (), as_of), settings))
     subject = Subject.of(select_histories(histories, tickers), settings, model, max_steps)
     days = subject.panel.days
-    cuts = select_dates(days, subject.recipe.split, dates)
+    cuts = select_dates(days, subject.split, dates)
     return AuditReport(
         version=model.version if model else None,
         tickers=subject.panel.tickers,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forecaster.audit.alterations import Alteration
-from forecaster.audit.comparison import Comparison, Values, first_difference
+from forecaster.audit.comparison import Comparison, Leak, Values, first_difference
 
 CUT = np.datetime64("2024-03-01")
 
@@ -26,32 +26,32 @@ def test_the_oldest_difference_is_reported_and_missing_equals_missing() -> None:
     reference = values(
         [[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], ["2024-01-04", "2024-01-03", "2024-01-02"]
     )
-    assert first_difference("bars", reference, reference, WHOLE) == (5, None)
+    assert first_difference(reference, reference) == (5, None)
     changed = values(
         [[9.0, np.nan], [2.0, 3.5], [4.0, 5.0]], ["2024-01-04", "2024-01-03", "2024-01-02"]
     )
-    count, leak = first_difference("bars", reference, changed, WHOLE)
-    assert count == 5 and leak is not None
-    assert leak.describe() == (
+    count, found = first_difference(reference, changed)
+    assert count == 5 and found is not None
+    assert Leak(stage="bars", alteration=WHOLE, difference=found).describe() == (
         "bars: close of AAA, 2024-01-03 is 3, but 3.5 with every bar after 2024-03-01 corrupted"
     )
 
 
 def test_a_value_that_appears_or_goes_is_a_difference() -> None:
     reference = values([[1.0, np.nan]], ["2024-01-02"])
-    _, leak = first_difference("bars", reference, values([[1.0, 2.0]], ["2024-01-02"]), WHOLE)
-    assert leak is not None and leak.column == "close"
+    _, found = first_difference(reference, values([[1.0, 2.0]], ["2024-01-02"]))
+    assert found is not None and found.column == "close"
 
 
 def test_a_row_or_a_column_of_one_side_alone_is_a_difference() -> None:
     reference = values([[1.0], [2.0]], ["2024-01-02", "2024-01-03"])
-    _, leak = first_difference("bars", reference, values([[1.0]], ["2024-01-02"]), WHOLE)
-    assert leak is not None and str(leak.day) == "2024-01-03" and leak.before == 1.0
+    _, found = first_difference(reference, values([[1.0]], ["2024-01-02"]))
+    assert found is not None and str(found.day) == "2024-01-03" and found.before == 1.0
     more = values([[1.0, 1.0], [2.0, 1.0]], ["2024-01-02", "2024-01-03"])
-    _, leak = first_difference("bars", reference, more, WHOLE)
-    assert leak is not None and leak.column == "the column close"
+    _, found = first_difference(reference, more)
+    assert found is not None and found.column == "the column close"
     other = values([[1.0], [2.0]], ["2024-01-02", "2024-01-03"], "BBB")
-    assert first_difference("bars", reference, other, WHOLE)[1] is not None
+    assert first_difference(reference, other)[1] is not None
 
 
 @pytest.mark.parametrize(

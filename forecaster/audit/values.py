@@ -1,4 +1,4 @@
-"""What is read, stored and computed day by day, as values that no later bar may change.
+"""Everything that no later bar may change, as values by stage: daily ones, and what is fitted.
 
 Shape letters: N rows of the panel, n chosen rows.
 """
@@ -14,28 +14,46 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from forecaster import clock
-from forecaster.audit.alterations import after_day, as_date, up_to
+from forecaster.audit.alterations import Alteration, after_day, as_date, up_to
 from forecaster.audit.comparison import Stages, Values
+from forecaster.backtesting.benchmarks import (
+    BenchmarkForecasts,
+    BenchmarkOptions,
+    fit_benchmarks,
+)
+from forecaster.backtesting.fold import FoldForecasts
 from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS
 from forecaster.data.history import BAR_COLUMNS, History
 from forecaster.data.ingest import admit, store_news
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.panel import Panel, compute_features, feature_names
+from forecaster.data.scaling import Scaler
 from forecaster.data.sessions import next_session, timezone_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
-from forecaster.evaluation.distributions import Predictive
-from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.evaluation.distributions import Point, Predictive
+from forecaster.evaluation.splits import Split, Walk, split_by_time, walk_folds
+from forecaster.forecasting.data_set import Dataset
+from forecaster.forecasting.fitted_model import FittedModel, weights_of
+from forecaster.forecasting.fitting import FitResult
 from forecaster.forecasting.forecast_tables import adaptive_intervals
 
 BARS: Final = "bars"
 ROW_STAGES: Final = ("features", "cross-section", "calendar", "targets", "inputs")
+SPLIT: Final = "split"
+TRAIN_STAGES: Final = ("scales", "base", "training")
+CALIBRATION: Final = "calibration"
+BENCHMARKS: Final = "benchmarks"
 FORECASTS: Final = "forecasts"
 INTERVALS: Final = "intervals"
+WALK_FORWARD: Final = "walk-forward"
 LEVELS: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
 _STORED_DAYS: Final = 60  # of each ticker; older bars are stored alike
+
+Numbers = dict[str, np.ndarray | float]
 
 
 def bars_up_to(histories: Sequence[History], cut: np.datetime64) -> Values:
@@ -73,19 +91,19 @@ def bars_stored_before_the_close(histories: Sequence[History], cut: np.datetime6
     return _bar_values(found)
 
 
-def _store(home: Path, histories: Sequence[History], cut: np.datetime64, now: datetime) -> int:
-    """Store what may be stored; return the number of tickers."""
-    count = 0
+def _store(home: Path, histories: Sequence[History], cut: np.datetime64, now: datetime) -> bool:
+    """Store what may be stored; return whether anything was."""
+    stored = False
     with PriceStore.open_for_writing(home) as store:
         for history in histories:
             first = max(int((~after_day(history, cut)).sum()) - _STORED_DAYS, 0)
             recent = history.bars.iloc[first:].reset_index(drop=True)
             served = History(listing=history.listing, bars=recent)
             try:
-                count += store_news(store, None, admit(store, served, now), now) > 0
+                stored |= store_news(store, None, admit(store, served, now), now) > 0
             except DataError:
                 continue
-    return count
+    return stored
 
 
 def _sessions_after(
@@ -154,11 +172,7 @@ def forecast_values(
 ) -> Values:
     """Return mean and quantiles of each day's forecast up to a date, also as calibrated.
 
-    Args:
-        panel: all rows.
-        model: what forecasts.
-        made: its N uncalibrated distributions by target.
-        cut: the date.
+    `made` are the model's N uncalibrated distributions by target.
     """
     known = panel.days <= cut
     rows = np.flatnonzero(known)
@@ -196,3 +210,114 @@ def quantile_columns(name: str, distributions: Predictive) -> dict[str, np.ndarr
 
 def _by_target(panel: Panel, word: str, table: np.ndarray) -> dict[str, np.ndarray]:
     return {f"{name}{word}": table[:, k] for k, name in enumerate(panel.targets)}
+
+
+def split_values(panel: Panel, split: Split, cut: np.datetime64) -> Values:
+    """Split the panel at the split's dates; return the part of every outcome up to a date."""
+    found = split_by_time(
+        panel.days,
+        train_until=as_date(split.train_until),
+        validation_until=as_date(split.validation_until),
+    )
+    return _parts(panel, cut, found.masks(panel.outcome_days))
+
+
+def expected_split(panel: Panel, split: Split, cut: np.datetime64) -> Values:
+    """Return the part of every outcome up to a date, by its date alone."""
+    after_train = panel.outcome_days > split.train_until
+    after_validation = panel.outcome_days > split.validation_until
+    train = ~np.isnat(panel.outcome_days) & ~after_train
+    return _parts(panel, cut, (train, after_train & ~after_validation, after_validation))
+
+
+def _parts(panel: Panel, cut: np.datetime64, masks: tuple[NDArray[np.bool_], ...]) -> Values:
+    rows = panel.outcome_days <= cut
+    names = ("in train", "in validation", "in test")
+    columns = {name: mask[rows].astype(np.float64) for name, mask in zip(names, masks, strict=True)}
+    return Values.of_rows(panel, rows, columns)
+
+
+def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages:
+    """Return what a training has fitted, by stage; validation losses only where asked for."""
+    reader, base = dataset.model.reader, dataset.model.reader.base
+    scales = _scaler("input", reader.scaler) | _scaler("target", dataset.model.target_scaler)
+    fitted: Numbers = {}
+    if base is not None:
+        fitted = _scaler("base input", base.scaler)
+        fitted |= {"weight": base.weights, "intercept": base.intercepts}
+    trained: Numbers = {
+        f"{name} of member {member}": value
+        for member, network in enumerate(made.model.networks)
+        for name, value in weights_of(network).items()
+    }
+    validations = [one for mine in made.validations_by_member for one in mine]
+    trained["train loss"] = np.array([one.train_loss for one in validations])
+    if validation:
+        trained["validation loss"] = np.array([one.validation_loss for one in validations])
+    stages = dict(zip(TRAIN_STAGES, (scales, fitted, trained), strict=True))
+    return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
+
+
+def _scaler(name: str, scaler: Scaler) -> Numbers:
+    return {f"mean of {name}": scaler.mean, f"scale of {name}": scaler.scale}
+
+
+def calibration_values(model: FittedModel) -> Values:
+    """Return what was measured on validation days: shrinkage and quantiles of scores."""
+    numbers: Numbers = {"shrinkage": model.shrinkage}
+    for target, by_ticker in model.calibration.items():
+        numbers |= {
+            f"{target} of {ticker or 'all tickers'}": np.array(values)
+            for ticker, values in by_ticker.items()
+        }
+    return Values.of_numbers(numbers)
+
+
+def quick_benchmarks(panel: Panel, split: Split, model: FittedModel) -> BenchmarkForecasts:
+    """Fit every quick benchmark of `evaluate`, and forecast with it."""
+    folds, rows = walk_folds(panel.outcome_days, split), model.forecastable(panel)
+    options = BenchmarkOptions(kind="quick")
+    with quiet():
+        return fit_benchmarks(panel, panel.targets, folds, rows, model.reader.names, options)
+
+
+def benchmark_values(panel: Panel, made: BenchmarkForecasts, change: Alteration) -> Values:
+    """Return the benchmarks' forecasts made up to the date, where the outcome still exists."""
+    rows = panel.days <= change.cut
+    if not change.keeps_rows:
+        rows = panel.outcome_days <= change.cut
+    numbers = np.flatnonzero(rows)
+    columns = {
+        f"{target} {name}": column
+        for target, by_name in made.forecasts.items()
+        for benchmark, distributions in by_name.items()
+        for name, column in quantile_columns(benchmark, distributions.take(numbers)).items()
+        if not isinstance(distributions, Point) or name.endswith("mean")
+    }
+    return Values.of_rows(panel, rows, columns)
+
+
+def fold_ends(panel: Panel, split: Split, walk: Walk, until: np.datetime64) -> Values:
+    """Return the last training and validation days of a walk's folds known on a day."""
+    splits = [fold.split for fold in walk_folds(panel.outcome_days, split, walk)]
+    known = [split for split in splits if split.validation_until <= until]
+    ends = {
+        "last train days of the folds": [split.train_until for split in known],
+        "last validation days of the folds": [split.validation_until for split in known],
+    }
+    return Values.of_numbers(
+        {name: np.array(days, "datetime64[D]").astype(np.int64) for name, days in ends.items()}
+    )
+
+
+def fold_forecasts(panel: Panel, made: FoldForecasts, until: np.datetime64) -> Values:
+    """Return the forecasts of a fold, and of its linear model, made until a day."""
+    known = panel.days[made.rows] <= until
+    mask = np.zeros(len(panel.days), dtype=np.bool_)
+    mask[made.rows[known]] = True
+    columns: dict[str, np.ndarray] = {}
+    for word, parts in (("", made.forecasts), ("linear ", made.linear or ())):
+        for target, distributions in zip(panel.targets, parts, strict=False):
+            chosen = distributions.take(np.flatnonzero(known))
+            columns |= quantile_columns(f"{word}{target}", chosen)
+    return Values.of_rows(panel, mask, columns)

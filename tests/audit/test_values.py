@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from forecaster.audit.daily_values import row_values
+from forecaster.audit.values import row_values
 from forecaster.data.panel import build_panel
 from tests.data.histories import drawn
 
