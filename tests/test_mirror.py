@@ -74,7 +74,7 @@ COVERED_BY: dict[str, str] = {
     "operations/retraining": "pipeline/test_retrain.py",
     "pipeline/doctor": "cli/test_operations.py",
     "pipeline/models": "cli/test_models.py",
-    "pipeline/status": "cli/test_retrain.py",
+    "pipeline/status": "cli/test_operations.py",
     "registry/champion_history": "registry/test_promotion.py",
     "registry/manifest": "registry/test_versions.py",
     "registry/registry_file": "registry/test_promotion.py",

@@ -13,15 +13,14 @@ import typer
 from forecaster import __version__
 from forecaster.cli import (
     audit,
-    config,
     data,
     evaluate,
     memory,
     models,
     operations,
+    options,
     output,
     predict,
-    retrain,
     train,
 )
 from forecaster.cli.options import ALL, with_settings
@@ -75,12 +74,12 @@ app.command(
         predict=("max_model_age",),
         retrain=("every", "start", "keep", "on_failure"),
     ),
-)(retrain.retrain_command)
+)(operations.retrain_command)
 app.command("score")(predict.score_command)
 app.command("status")(operations.status_command)
 app.command("doctor")(operations.doctor_command)
 app.command("schedule")(operations.schedule_command)
-app.add_typer(config.app, name="config")
+app.add_typer(options.app, name="config")
 
 
 def main() -> None:

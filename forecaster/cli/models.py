@@ -72,19 +72,18 @@ def show_command(
     from forecaster.settings import resolve_home
 
     shown = shown_version(resolve_home(home), version)
+    names = ("session", "name", "outcome", "before", "after", "reason", "evidence")
     taken = [
         {
             "made_at": one.made_at.isoformat(timespec="seconds"),
-            **{"session": one.session, "name": one.name, "outcome": one.outcome},
-            **{"before": one.before, "after": one.after, "reason": one.reason},
-            "evidence": one.evidence,
+            **{name: getattr(one, name) for name in names},
         }
         for one in shown.decisions
     ]
     if json:
-        content = {"manifest": shown.manifest.model_dump(mode="json", by_alias=True)}
+        manifest = shown.manifest.model_dump(mode="json", by_alias=True)
         status = shown.entry.status if shown.entry else None
-        print_json("models.show", {**content, "status": status, "decisions": taken})
+        print_json("models.show", {"manifest": manifest, "status": status, "decisions": taken})
         return
     print(shown.manifest.document(), end="")
     if shown.entry:
@@ -183,8 +182,8 @@ def prune_command(
     where = resolve_home(home)
     removed = prune_by_hand(keep, dry_run=True, home=where)
     if removed and not (dry_run or yes or json) and sys.stdin.isatty():
-        asked = f"Remove {len(removed)} versions, {removed[0]} to {removed[-1]}?"
-        dry_run = not typer.confirm(asked)
+        question = f"Remove {len(removed)} versions, {removed[0]} to {removed[-1]}?"
+        dry_run = not typer.confirm(question)
     if removed and not dry_run:
         removed = prune_by_hand(keep, home=where)
     if json:

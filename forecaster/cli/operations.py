@@ -1,15 +1,147 @@
-"""`forecaster status`, `schedule` and `doctor`: the operation of scheduled runs."""
+"""`forecaster retrain`, `status`, `schedule` and `doctor`: the daily run and its operation."""
 
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forecaster.cli.output import HomeOption, JsonOption, command, print_json, print_next
+from forecaster.cli.options import read_settings
+from forecaster.cli.output import (
+    AsOfOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    command,
+    day,
+    print_error,
+    print_json,
+    print_next,
+)
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.status import NameStatus, Status
+    from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
+    from forecaster.pipeline.status import NameStatus
+
+TickersArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
+]
+
+
+@command
+def retrain_command(
+    context: typer.Context,
+    tickers: TickersArgument = None,
+    name: Annotated[
+        str | None, typer.Option(help="Model name that the champion is of [its targets].")
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch/--no-fetch", help="Ask the source for what is missing.")
+    ] = True,
+    as_of: AsOfOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the daily job: fetch prices, check them, forecast, score, and retrain when due.
+
+    A session is due once it is final; the first run does the newest alone, later ones all since.
+    A finished session is never repeated, so it may run at any hour, any number of times. --as-of
+    replays up to a day, on the stored prices. Training settings without an option here are read
+    from forecaster.toml.
+
+    Reads: the source, data/prices.db, forecaster.toml. Creates: bars, models/<version>/, rows in
+    models/registry.db, a line in logs/forecaster.log.
+
+    Example: forecaster retrain --as-of 2018-12-31
+    """
+    from forecaster.pipeline.retrain import on_failure, retrain
+    from forecaster.settings import resolve_home
+
+    where = resolve_home(home)
+    with on_failure(context.obj["retrain"]["on_failure"] or "") as failure:
+        settings = read_settings(context, where)
+        failure.command = settings.retrain.on_failure
+        report = retrain(
+            tickers or (),
+            settings=settings,
+            name=name,
+            home=where,
+            as_of=day(as_of),
+            no_fetch=not fetch,
+            dry_run=dry_run,
+        )
+        _show(report, json=json, quiet=quiet)
+        if report.exit_code:
+            print_error(report.reason)
+            failure.run(report.exit_code, report.reason)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+    if not (json or quiet or dry_run):
+        print_next("status", home)
+
+
+def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
+    if json:
+        sessions = [
+            {
+                "session": one.session,
+                "exit_code": one.exit_code,
+                "reason": one.reason,
+                **one.summary(),
+                "forecasts": [] if one.forecasts is None else one.forecasts,
+            }
+            for one in report.sessions
+        ]
+        print_json("retrain", {**asdict(report), "sessions": sessions})
+    elif report.plan is not None and not quiet:
+        _print_plan(report.plan)
+    elif not quiet:
+        for session in report.sessions:
+            _print_session(session)
+        if report.late:
+            print(f"late    bars of the last session, now forecast: {', '.join(report.late)}")
+        elif not report.sessions:
+            print("session nothing to do")
+        if report.waiting_for:
+            print(f"waiting {report.waiting_for}: no bar of it has come yet")
+
+
+def _print_plan(plan: "Plan") -> None:
+    if plan.fetch:
+        print(f"fetch   {len(plan.fetch):,} tickers: {', '.join(plan.fetch[:5])}")
+    for session in plan.sessions:
+        print(f"session {session}: due")
+    for session in plan.expected:
+        print(f"session {session}: due if its bars come")
+    if not plan.sessions and not plan.expected:
+        print("session nothing to do")
+        return
+    print(f"predict by {plan.champion}")
+    if plan.challenger:
+        print(f"test    {plan.challenger}")
+    print(f"train   {plan.train or 'not due'}")
+
+
+def _print_session(session: "SessionReport") -> None:
+    count = 0 if session.forecasts is None else len(session.forecasts)
+    by = f" by {session.version}" if session.version else ""
+    print(f"session {session.session}  {count:,} forecasts{by}")
+    for target, scores in session.scores.items():
+        print(
+            f"score   {target}: {scores['forecasts']:,.0f} forecasts, skill {scores['skill']:.2%}, "
+            f"coverage 80 %: {scores['coverage_80']:.1%}, 95 %: {scores['coverage_95']:.1%}"
+        )
+    for reason in session.drift:
+        print(f"drift   {reason}")
+    for one in session.decided:
+        print(f"{one.outcome:<7} {one.version or 'training'}: {one.reason}")
+    if session.pruned:
+        print(f"pruned  {len(session.pruned):,} versions")
 
 
 @command
@@ -36,42 +168,44 @@ def status_command(
     most = hours_of(max_age) if max_age else None
     found = status(home=home, name=name)
     if json:
-        _print_json(found)
+        print_json(
+            "status",
+            {
+                "last_good_run": found.heartbeat,
+                "hours": found.hours,
+                "writer": found.writer,
+                "quarantined": found.quarantined,
+                "names": [_content(one) for one in found.names],
+            },
+        )
     else:
         for one in found.names:
             _print_name(one)
-        _print_home(found)
+        last = f"{found.hours:.1f} hours ago" if found.heartbeat else "never"
+        print(f"run     the last good one ended {last}")
+        if found.quarantined:
+            print(f"prices  in quarantine: {', '.join(found.quarantined[:10])}")
+        if found.writer:
+            print(f"writer  {found.writer}")
         if not found.names:
             print_next("retrain", home)
     if most is not None:
         found.refuse_older(most)
 
 
-def _print_json(found: "Status") -> None:
-    print_json(
-        "status",
-        {
-            "last_good_run": found.heartbeat.isoformat() if found.heartbeat else None,
-            "hours": found.hours,
-            "writer": found.writer,
-            "quarantined": found.quarantined,
-            "names": [_content(one) for one in found.names],
-        },
-    )
-
-
 def _content(one: "NameStatus") -> dict[str, object]:
+    last = one.last
     return {
         "name": one.name,
         "champion": one.champion,
-        "since": one.since.isoformat() if one.since else None,
+        "since": one.since,
         "challenger": one.challenger,
         "model_age": one.model_age,
-        "session": one.last.session if one.last else None,
-        "outcome": one.last.outcome if one.last else None,
-        "exit_code": one.last.exit_code if one.last else None,
-        "summary": one.last.summary if one.last else {},
-        "unfinished": one.unfinished.session if one.unfinished else None,
+        "session": last and last.session,
+        "outcome": last and last.outcome,
+        "exit_code": last and last.exit_code,
+        "summary": last.summary if last else {},
+        "unfinished": one.unfinished and one.unfinished.session,
         "overdue_hours": one.overdue_hours,
         "drift": one.drift,
         "without_forecast": one.without_forecast,
@@ -107,20 +241,9 @@ def _print_name(one: "NameStatus") -> None:
         print(f"{run.state:<7} training of {run.session or 'no session'}: {run.reason}")
 
 
-def _print_home(found: "Status") -> None:
-    last = f"{found.hours:.1f} hours ago" if found.heartbeat else "never"
-    print(f"run     the last good one ended {last}")
-    if found.quarantined:
-        print(f"prices  in quarantine: {', '.join(found.quarantined[:10])}")
-    if found.writer:
-        print(f"writer  {found.writer}")
-
-
 @command
 def schedule_command(
-    tickers: Annotated[
-        list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
-    ] = None,
+    tickers: TickersArgument = None,
     cron: Annotated[bool, typer.Option("--cron", help="A line of a crontab [this].")] = False,
     systemd: Annotated[bool, typer.Option("--systemd", help="A service and its timer.")] = False,
     at: Annotated[
@@ -150,9 +273,8 @@ def schedule_command(
     text = make(where, tickers or (), when)
     if json:
         words = schedule.schedule_command(where, tickers or ())
-        print_json(
-            "schedule", {"kind": "systemd" if systemd else "cron", "text": text, "command": words}
-        )
+        kind = "systemd" if systemd else "cron"
+        print_json("schedule", {"kind": kind, "text": text, "command": words})
     else:
         print(text, end="")
         print(
@@ -194,10 +316,8 @@ def doctor_command(
 
     found = examine(home=resolve_home(home), offline=offline)
     if json:
-        rows = [
-            {"subject": f.subject, "state": f.state, "seen": f.seen, "remedy": f.remedy}
-            for f in found
-        ]
+        names = ("subject", "state", "seen", "remedy")
+        rows = [{name: getattr(one, name) for name in names} for one in found]
         print_json("doctor", {"good": exit_code(found) == 0, "findings": rows})
     else:
         for one in found:

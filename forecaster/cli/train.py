@@ -71,10 +71,11 @@ def train_command(
             name=name,
             on_step=show,
         )
+    path = where / "models" / report.version
     if json:
-        _print_json(report, where)
+        _print_json(report, path)
     else:
-        _print(report, where)
+        _print(report, path)
         print_next(f"evaluate {report.version}", home, as_of)
     if report.skipped:
         from forecaster.errors import PartialFailure
@@ -156,7 +157,7 @@ def _read_tickers(file: Path | None) -> list[str]:
     return found
 
 
-def _print_json(report: "TrainReport", home: Path) -> None:
+def _print_json(report: "TrainReport", path: Path) -> None:
     manifest = report.manifest
     print_json(
         "train",
@@ -165,22 +166,22 @@ def _print_json(report: "TrainReport", home: Path) -> None:
             "targets": manifest.targets,
             "members": [member.weights for member in manifest.members],
             "tickers": manifest.data.tickers,
-            "skipped": list(report.skipped),
+            "skipped": report.skipped,
             "split": manifest.data.blocks.model_dump(mode="json"),
             "training": manifest.training,
             "metrics": manifest.metrics,
             "validations": report.validations,
-            "path": str(home / "models" / report.version),
+            "path": path,
         },
     )
 
 
-def _print(report: "TrainReport", home: Path) -> None:
-    manifest, validations = report.manifest, report.validations
-    for member, mine in validations.groupby("member"):
+def _print(report: "TrainReport", path: Path) -> None:
+    manifest = report.manifest
+    for member, mine in report.validations.groupby("member"):
         of = f"member {member}, " if len(manifest.members) > 1 else ""
         best = mine.loc[mine["best"], "step"].max()
         print(f"best    {of}step {best} of {mine['step'].max()}")
     for name, value in manifest.metrics.items():
         print(f"score   {name} {value:.6g}")
-    print(f"saved   {shown(home / 'models' / report.version)}")
+    print(f"saved   {shown(path)}")
