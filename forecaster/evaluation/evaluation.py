@@ -9,12 +9,14 @@ from datetime import date
 import pandas as pd
 
 from forecaster.evaluation.direction import Backtest, DirectionTest
-from forecaster.evaluation.scores import Alarm, implausible_scores
+from forecaster.evaluation.scores import (
+    DENSITY_METRICS,
+    POINT_METRICS,
+    Alarm,
+    implausible_scores,
+)
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import Walk
-
-POINT_METRICS = ("mse", "mae", "skill", "directional_accuracy")
-DENSITY_METRICS = ("mse", "skill", "directional_accuracy", "crps", "log_score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,9 @@ SCORES = (
     *("ic", "ic_t", "rank_ic", "rank_ic_t", "crps", "log_score", "pinball"),
     *("coverage_80", "coverage_95", "width_80", "width_95"),
 )
+# Of these the columns of a scorecard, for points and for forecasters with a density.
+POINT_METRICS = ("mse", "mae", "skill", "directional_accuracy")
+DENSITY_METRICS = ("mse", "skill", "directional_accuracy", "crps", "log_score")
 LEAK_LEVELS = {"skill": 0.01, "directional_accuracy": 0.55}
 LEAK_MIN_DAYS = 250  # a year; below that chance alone exceeds the levels
 
