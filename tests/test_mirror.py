@@ -50,7 +50,6 @@ COVERED_BY: dict[str, str] = {
     "backtesting/evaluation": "pipeline/test_evaluate.py",
     "backtesting/scoring": "pipeline/test_evaluate.py",
     "bptt/chunks": "bptt/test_gradients.py",
-    "bptt/recomputation": "bptt/test_gradients.py",
     "bptt/truncation_bias": "bptt/test_memory_profile.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",

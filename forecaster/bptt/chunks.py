@@ -17,12 +17,10 @@ from forecaster.models.base import RecurrentState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockGradients:
-    """Gradients of one block of days at fixed weights.
+    """Gradients of one block of days at fixed weights, in the order of `network.parameters()`.
 
-    Args:
-        loss_sum: losses of the scored elements, summed and divided by the count; no graph.
-        gradients: d loss_sum / d parameter, in the order of `network.parameters()`.
-        states: the state after every chunk, detached.
+    `loss_sum` has the losses of the scored elements, summed and divided by the count; `states`
+    are those after every chunk. Nothing has a graph.
     """
 
     loss_sum: Tensor
@@ -107,12 +105,9 @@ def checked(block: Block) -> Block:
 class Chunking:
     """The chunks of a block, where they are not the plan's own.
 
-    Args:
-        lengths: days of each chunk, oldest first; they add up to the block.
-        resets: (C, B) bool, True where a series starts with the chunk: its row takes the
-            network's initial state.
-        context: number of first chunks whose errors are not scored; later errors travel
-            through their days.
+    `lengths` are the days of each chunk, oldest first. `resets` (C, B) are True where a series
+    starts with the chunk: its row takes the network's initial state. The errors of the first
+    `context` chunks are not scored; later errors travel through their days.
     """
 
     lengths: tuple[int, ...]

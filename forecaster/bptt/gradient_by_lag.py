@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forecaster.bptt.chunks import Block
-from forecaster.bptt.recomputation import scored_loss
+from forecaster.bptt.gradients import scored_loss
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
 
@@ -49,14 +49,11 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LagGradients:
-    """Gradients of the errors of some days, by lag.
+    """Gradients of the errors of some days, by lag k.
 
-    Args:
-        by_lag: (A, R + 1) norm of dE_t / ds_{t-k}, mean over the scored batch rows; NaN where
-            an anchor has none.
-        curve: (R + 1,) the same, mean over all scored batch rows of all anchors.
-        parts: (R + 1,) norm of lag k's contribution to the gradient of the parameters.
-        partial: (R + 2,) norm of the gradient of the parameters with the first k lags only.
+    `by_lag` (A, R + 1) is the norm of dE_t / ds_{t-k}, mean over the scored batch rows (NaN
+    without), `curve` (R + 1,) its mean over those of all anchors. `parts` (R + 1,) is the norm of
+    lag k's contribution to the gradient of the parameters, `partial` (R + 2,) that of the first k.
     """
 
     by_lag: Tensor
@@ -86,13 +83,9 @@ def trajectory(network: Network, block: Block) -> Trajectory:
 def lag_gradients(
     network: Network, path: Trajectory, anchors: Sequence[int], lags: int
 ) -> LagGradients:
-    """Follow the errors of the anchor days back through `lags` days, all of them together.
+    """Follow the errors of the anchor days back through R lags, all of them together.
 
-    Args:
-        network: without dropout.
-        path: from `trajectory`.
-        anchors: days whose errors are followed, each at least `lags`.
-        lags: R; lag 0 is the anchor itself.
+    Each anchor has R days behind it; lag 0 is the anchor itself. The network has no dropout.
 
     Source: the definition of BPTT: dE_t/ds_{i-1} = dE_t/ds_i J_i, and lag t - i adds
     dE_t/ds_i ds_i/dW, the second factor with s_{i-1} held fixed.
@@ -192,11 +185,8 @@ class ColdStart:
 class StateFacts:
     """Measurements of the states of a block, means over batch rows.
 
-    Args:
-        norms: (T,) norm of the state after each day.
-        stretched_days: (A,) days whose Jacobian was measured.
-        stretch: (A,) its largest singular value.
-        cold_start: loss after a cold start.
+    `norms` (T,) are of the state after each day, `stretch` (A,) the largest singular value of the
+    Jacobian of the `stretched_days`.
     """
 
     norms: np.ndarray
@@ -249,13 +239,9 @@ def stretches(network: Network, path: Trajectory, days: Sequence[int], seed: int
 
 
 def cold_start(network: Network, path: Trajectory, days: int, starts: int = 24) -> ColdStart:
-    """Compare the loss after a start in the initial state with that of the state carried on.
+    """Compare the loss on W days after a cold start with that of the state carried on.
 
-    Args:
-        network: without dropout.
-        path: from `trajectory`.
-        days: W, below T.
-        starts: about so many days to start on, evenly over the block.
+    About `starts` days to start on are taken, evenly over the block.
     """
     block = path.block
     first = np.unique(np.linspace(0, len(block.x) - days, starts + 1).astype(int)[1:])

@@ -45,14 +45,13 @@ FULL = BPTTPlan.full()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MemoryProfile:
-    """The memory of a network at its current weights.
+    """The memory of a network at its current weights, means over batch rows.
 
     Args:
         anchors: (A,) days whose errors were followed back.
-        by_lag: (A, R + 1) norm of the gradient of day t's error by the state k days before,
-            mean over batch rows.
+        by_lag: (A, R + 1) norm of the gradient of day t's error by the state k days before.
         curve: (R + 1,) its mean over anchors.
-        growth: (T,) log growth of an error carried back through each day, mean over batch rows.
+        growth: (T,) log growth of an error carried back through each day.
         lyapunov: top Lyapunov exponent per day.
         states: norms and stretch of the states, loss after a cold start.
         biases: exact bias at guaranteed horizons.
@@ -119,7 +118,13 @@ def memory_profile(
         ValueError: `lags`, `anchors` or `tolerance` is out of range, or no anchor is scored.
     """
     days = len(block.x)
-    _check(days, lags, anchors, tolerance)
+    if not 1 <= lags < days:
+        raise ValueError(f"lags is {lags}; give 1 to {days - 1} for a block of {days} days.")
+    if anchors < 1 or not 0.0 < tolerance < 1.0:
+        raise ValueError(
+            f"anchors is {anchors} and tolerance {tolerance}; give at least 1, and a share "
+            "between 0 and 1."
+        )
     network = _without_dropout(network)
     chosen = _anchor_days(block.mask, lags, anchors)
     path = trajectory(network, block)
@@ -144,16 +149,6 @@ def memory_profile(
         advised=advised,
         alarms=tuple(_alarms(curve, lyapunov, plan.k2)),
     )
-
-
-def _check(days: int, lags: int, anchors: int, tolerance: float) -> None:
-    if not 1 <= lags < days:
-        raise ValueError(f"lags is {lags}; give 1 to {days - 1} for a block of {days} days.")
-    if anchors < 1 or not 0.0 < tolerance < 1.0:
-        raise ValueError(
-            f"anchors is {anchors} and tolerance {tolerance}; give at least 1, and a share "
-            "between 0 and 1."
-        )
 
 
 def _without_dropout(network: Network) -> Network:

@@ -45,12 +45,9 @@ class BPTTPlan:
         _require_known("--bptt", self.kind, get_args(Kind))
         _require_known("--step-per", self.step_per, get_args(StepPer))
         _require_known("--bptt-memory", self.memory, get_args(Memory))
-        if self.kind == "full":
-            self._refuse_numbers()
-        else:
+        if self.kind == "truncated":
             self._check_numbers()
-
-    def _refuse_numbers(self) -> None:
+            return
         for flag, number in (("--bptt-k2", self.k2), ("--bptt-k1", self.k1)):
             if number is not None:
                 raise UsageError(

@@ -22,9 +22,8 @@ NEGLIGIBLE = 1e-12  # of a curve's peak; smaller values are rounding
 class PlanBias:
     """Distance of a plan's gradient from the exact one.
 
-    `bias` is the norm of the difference over the norm of the exact gradient, `cosine` that
-    of the angle between them, `noise_ratio` the difference over the standard error of the
-    exact gradient; NaN where a block of one batch row has none.
+    `bias` is the norm of the difference over that of the exact gradient, `cosine` of the angle
+    between them, `noise_ratio` the difference over the exact one's standard error (NaN without).
     """
 
     k1: int
@@ -130,15 +129,13 @@ def horizon_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Hor
 
     A horizon of k leaves out at most the sum of the parts from lag k on, plus a geometric
     tail beyond the last one measured; the exact gradient is at least as long as any partial
-    one less what that leaves out.
+    one less what that leaves out. None is chosen if the curve does not fall, or too much may
+    lie beyond R.
 
     Args:
         parts: (R + 1,) norm of each lag's contribution to the gradient.
         partial: (R + 2,) norm of the gradient with the first k lags.
         tolerance: relative bias allowed, above 0.
-
-    Returns:
-        A horizon in 1..R, or none: the curve does not fall, or too much may lie beyond R.
 
     Source: Aicher, Foti and Fox (2019), "Adaptively Truncating Backpropagation Through Time
     to Control Gradient Bias". Deviation: the decay is fitted to the parameters' gradient by

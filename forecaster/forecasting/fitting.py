@@ -34,8 +34,8 @@ from forecaster.models.heads import LEVELS
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
-from forecaster.training.device import choose_device, is_out_of_memory
 from forecaster.training.epoch import Sampling
+from forecaster.training.inference import choose_device, is_out_of_memory
 from forecaster.training.micro_batches import TrainingArrays
 from forecaster.training.trainer import Callbacks, Options, Validation
 from forecaster.training.trainer import train as run_training

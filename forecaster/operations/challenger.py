@@ -42,7 +42,7 @@ from forecaster.registry.promotion import fail, register
 from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import check_writable, read_manifest, save_version
 from forecaster.settings import Home, Settings, TrainSettings, resolve_home
-from forecaster.training.device import choose_device, is_out_of_memory
+from forecaster.training.inference import choose_device, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from forecaster.registry.promotion import register
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
-from forecaster.training.device import choose_device
+from forecaster.training.inference import choose_device
 
 __all__ = ["TrainReport", "Validation", "train"]
 

@@ -38,12 +38,9 @@ class Epoch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """The samples that batches hold.
+    """The samples of batches: windows scored on their last day, or whole histories.
 
-    Args:
-        last_day_only: windows of which only the last day is scored.
-        burn_in: windows of which every day is scored but so many first ones; None for whole
-            histories packed into batch rows.
+    With `burn_in` they are windows of which every day is scored but so many first ones.
     """
 
     last_day_only: bool = False
@@ -54,9 +51,8 @@ class Sampling:
 class Position:
     """The position of a training in an epoch, updated as gradients are taken.
 
-    Args:
-        done: batches whose gradients have been taken.
-        state: of histories, before the oldest batch that later errors may travel back to.
+    `done` counts the batches whose gradients have been taken; the `state` of histories is that
+    before the oldest batch that later errors may travel back to.
     """
 
     done: int = 0
@@ -68,12 +64,8 @@ def epoch_gradients(
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each step; every scored outcome weighs the same in an epoch.
 
-    Args:
-        learner: its weights may move between two gradients; any number of workers gives the
-            same bits.
-        epoch: its batches.
-        sampling: what they hold.
-        position: a new one, or that of an earlier call with an equal epoch to continue it.
+    The weights may move between two gradients. The position is a new one, or that of an earlier
+    call with an equal epoch to continue it.
 
     Raises:
         ValueError: the epoch has no batches.

@@ -1,6 +1,7 @@
-"""Forecasts of a trained network; the state is recomputed from each series' first day.
+"""Forecasts of a trained network, and the device that it computes on.
 
-Arrays in, scaled forecasts out; knows no ticker, no target and no scale.
+The state is recomputed from each series' first day. Arrays in, scaled forecasts out; knows no
+ticker, no target and no scale.
 
 Shape letters: N flat rows, S series, F inputs, K targets, L lookback days, M windows.
 """
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from forecaster.errors import UsageError
 from forecaster.models.network import Network
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 SERIES_AT_ONCE = 64
 DAYS_AT_ONCE = 512
 WINDOWS_AT_ONCE = 128  # on a CPU larger batches leave the cache and take twice as long
@@ -74,16 +77,10 @@ def _walk(
 def forecast_windows(
     network: Network, inputs: Tensor, ends: np.ndarray, lookback: int
 ) -> np.ndarray:
-    """Forecast the day after each window, started in the initial state.
+    """Forecast (M, K) the day after each window, started in the initial state.
 
-    Args:
-        network: on the device of `inputs`.
-        inputs: (N, F) scaled, finite.
-        ends: (M,) last row of each window; may be empty.
-        lookback: days per window; the rows up to an end are its window.
-
-    Returns:
-        (M, K) float64 scaled forecasts.
+    `ends` (M,) are the last rows of the windows, of `lookback` days each; see
+    `forecast_histories`.
     """
     parts = []
     back = torch.arange(1 - lookback, 1, device=inputs.device)[:, None]
@@ -94,3 +91,36 @@ def forecast_windows(
             prediction, _ = network(inputs[batch + back], network.initial_state(len(batch)))
             parts.append(prediction[-1].double().cpu().numpy())
     return np.concatenate(parts)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device with a name; `auto` takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        UsageError: the name is unknown, or the named device is absent.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"--device {name} is not known; choose one of {', '.join(DEVICES)}.")
+    present = ["cpu"]  # what torch can use here, fastest first
+    if torch.backends.mps.is_available():
+        present.insert(0, "mps")
+    if torch.cuda.is_available():
+        present.insert(0, "cuda")
+    if name == "auto":
+        return torch.device(present[0])
+    if name not in present:
+        raise UsageError(
+            f"--device {name} is not available: torch {torch.__version__} finds only "
+            f"{', '.join(present)} on this machine. Use --device auto or --device cpu, or "
+            f"install the driver and a torch build with {name.upper()}."
+        )
+    return torch.device(name)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is a lack of memory, of which torch may raise a plain RuntimeError."""
+    # The last one is oneDNN's, which says no more.
+    words = ("can't allocate memory", "not enough memory", "could not create a primitive")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        one in str(error) for one in words
+    )

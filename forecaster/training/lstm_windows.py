@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from forecaster.bptt.chunks import Block, BlockGradients
-from forecaster.bptt.recomputation import scored_loss
+from forecaster.bptt.gradients import scored_loss
 from forecaster.models.base import RecurrentState
 from forecaster.models.lstm import LSTMCore
 from forecaster.models.network import InputCore, Network

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.bptt.chunks import Block, BlockGradients, Chunking, sum_gradients
-from forecaster.bptt.gradients import bptt_gradients, window_gradients
+from forecaster.bptt.gradients import bptt_gradients, is_recomputed, window_gradients
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.bptt.recomputation import is_recomputed
 from forecaster.models.base import RecurrentState, join_rows
 from forecaster.models.network import Network
 from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
@@ -109,15 +108,10 @@ def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     """Choose how many windows are differentiated at a time on a CPU.
 
     A single LSTM layer with many windows goes by days (see `lstm_windows.py`), in two
-    micro-batches or as many as the buffers need.
-
-    Other LSTMs, and few windows, run in one kernel, whose buffers should stay small: of 1,024
-    windows of 60 days, 64 units, in one micro-batch two thirds of the time goes into fresh
-    pages. From 128 windows on, and for large networks, there are at least two.
-
-    The GRU and the Elman network call small operations for each day, whose fixed cost only
-    large micro-batches pay back: 256 windows of 16 units at a time take 1.5 times as long as
-    1,024.
+    micro-batches or as many as the buffers need. Other LSTMs, and few windows, run in one kernel,
+    whose buffers should stay small; from 128 windows on, and for large networks, there are at
+    least two. The GRU and the Elman network call small operations for each day, whose fixed cost
+    only large micro-batches pay back.
 
     The tables are in `docs/experiments.md`, "Training speed". The number of workers has no
     influence: it must not change a bit of the weights.
@@ -138,10 +132,8 @@ def windows_at_once(network: Network, lookback: int, windows: int) -> int:
 def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> BlockGradients:
     """Sum the gradients of one step's windows, a micro-batch at a time.
 
-    Args:
-        learner: any number of workers gives the same bits.
-        rows: (L, W) the windows' flat rows, oldest first.
-        count: divisor of the sum of the losses.
+    `rows` (L, W) are the windows' flat rows, oldest first, `count` the divisor of the sum of the
+    losses. Any number of workers gives the same bits.
     """
     network, arrays = learner.network, learner.arrays
     plan, workers = learner.plan, learner.workers
@@ -186,7 +178,7 @@ def block_gradients(
         scored: (T, B, K) bool, True where an outcome of the block counts.
         state: before the first day, B rows.
         count: divisor of the sum of the losses.
-        chunking: the block's chunks.
+        chunking: cuts the block into the plan's chunks.
     """
     network, arrays, plan = learner.network, learner.arrays, learner.plan
     days, batch_rows = rows.shape
@@ -265,9 +257,8 @@ def _room(network: Network, lookback: int) -> int:
 
 def _draws_between_layers(network: Network) -> bool:
     """Whether the core draws dropout of its own, which must keep its order."""
-    drawing = [
-        (module.p if isinstance(module, nn.Dropout) else module.dropout)
+    return any(
+        (module.p if isinstance(module, nn.Dropout) else module.dropout) > 0
         for module in network.core.modules()
         if isinstance(module, nn.RNNBase | nn.Dropout) and module.training
-    ]
-    return any(share > 0 for share in drawing)
+    )

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from forecaster.bptt.chunks import BlockGradients
+from forecaster.bptt.gradients import random_state, set_random_state
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.bptt.recomputation import random_state, set_random_state
 from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
@@ -67,12 +67,8 @@ class GradientNorms:
 
     def facts(self) -> dict[str, Any]:
         """Return what is needed to continue counting."""
-        return {
-            "recent": list(self._recent),
-            "uncounted": list(self._uncounted),
-            "clipped": self.clipped,
-            "spikes": self.spikes,
-        }
+        norms = {"recent": list(self._recent), "uncounted": list(self._uncounted)}
+        return {**norms, "clipped": self.clipped, "spikes": self.spikes}
 
     def restore(self, facts: dict[str, Any]) -> None:
         """Continue from `facts`."""
@@ -157,11 +153,7 @@ def train(
         epochs: returns the epoch with this number, first epoch 1; the same one every time.
         options: BPTT plan, samples, budget, optimizer and stopping.
         callbacks: validation and progress.
-        resume: where an equal training was stopped; continues as if it had never stopped, on
-            a CPU bit for bit.
-
-    Returns:
-        Every validation, in order.
+        resume: where an equal training was stopped; on a CPU it continues bit for bit.
 
     Raises:
         ArtifactError: `resume` is of another training.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from forecaster.bptt import recomputation
+from forecaster.bptt import gradients
 from forecaster.bptt.chunks import Chunking
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
@@ -207,7 +207,7 @@ def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, mode
 
     It starts once, however many recomputed chunks its chunk is cut into.
     """
-    monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", 3)
+    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", 3)
     network = make_network(model)
     x, y, mask, state = make_days(network, 24)
     mask[:] = True
@@ -405,7 +405,7 @@ def test_recomputation_is_exact(monkeypatch, model, chunk):
     network = make_network(model)
     x, y, mask, state = make_days(network, 300, lengths=(300, 233, 51, 9))
     loss, expected = plain_gradients(network, x, y, mask, state)
-    monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", chunk)
+    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", chunk)
     plan = BPTTPlan.full(memory="recompute")
     result = gradients_of(network, x, y, mask, state, plan, COUNT)
     assert relative_error(result.gradients, expected) < 1e-12
@@ -436,7 +436,7 @@ def test_long_blocks_hold_one_chunk_of_activations(model):
         lambda _, inputs: lengths.append(len(inputs[0])) if torch.is_grad_enabled() else None
     )
     gradients_of(network, *make_days(network, 300), FULL, COUNT)
-    assert lengths == [recomputation.RECOMPUTED_CHUNK_DAYS] * 6
+    assert lengths == [gradients.RECOMPUTED_CHUNK_DAYS] * 6
 
 
 def test_window_days_out_of_reach_hold_no_activations():
@@ -455,10 +455,10 @@ def test_dropout_between_layers_on_cuda_is_not_recomputed():
     """The dropout state of cuDNN cannot be replayed, so such a block keeps its graph."""
     cuda = torch.device("cuda")
     network = make_network("lstm", dropout=0.4)
-    assert not recomputation._can_replay(network, cuda)
-    assert recomputation._can_replay(network, torch.device("cpu"))
-    assert recomputation._can_replay(network.eval(), cuda)
-    assert recomputation._can_replay(make_network("lstm", layers=1, dropout=0.4), cuda)
+    assert not gradients._can_replay(network, cuda)
+    assert gradients._can_replay(network, torch.device("cpu"))
+    assert gradients._can_replay(network.eval(), cuda)
+    assert gradients._can_replay(make_network("lstm", layers=1, dropout=0.4), cuda)
 
 
 @pytest.mark.parametrize("model", CORES)

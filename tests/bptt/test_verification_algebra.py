@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from forecaster.bptt import recomputation
+from forecaster.bptt import gradients
 from forecaster.bptt.chunks import Chunking
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
@@ -95,7 +95,7 @@ class StateProbedCore(RecurrentCore):
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_each_state_collects_from_the_future(monkeypatch, k2, k1, memory):
     """T1b: dL/ds_i is the sum over later days t of dE_t/ds_i, those that the plan keeps."""
-    monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", 7)
+    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", 7)
     network = make_network("elman", layers=1)
     x, y, mask, state = make_days(network)
     numbers = torch.arange(DAYS, dtype=x.dtype)[:, None, None].expand(-1, ROWS, 1)
@@ -116,7 +116,7 @@ def test_each_state_collects_from_the_future(monkeypatch, k2, k1, memory):
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
     """T3: real-time recurrent learning, which never goes back in time, agrees."""
-    monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", 7)
+    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", 7)
     days = 30
     network = make_network(model, layers=1)
     x, y, mask, state = make_days(network, days, lengths=(30, 22, 11, 1))

@@ -6,7 +6,7 @@ from weakref import finalize
 import pytest
 import torch
 
-from forecaster.bptt import recomputation
+from forecaster.bptt import gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.heads import PointForm
 from forecaster.models.network import CORES, Architecture, build_network
@@ -91,7 +91,7 @@ def test_recomputation_holds_one_chunk(monkeypatch, model):
     """
     days = 2000
     chunk = isqrt(days)
-    monkeypatch.setattr(recomputation, "RECOMPUTED_CHUNK_DAYS", chunk)
+    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", chunk)
     tensors = {"elman": 1, "gru": 1, "lstm": 2}[model]
     starts = -(-days // chunk) * tensors * ROWS * HIDDEN * 4
     recomputed = peak_bytes(model, days, BPTTPlan.full(memory="recompute")) + starts

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from forecaster.errors import UsageError
 from forecaster.models.heads import PointForm
 from forecaster.models.network import CORES, Architecture, build_network
 from forecaster.training import inference
-from forecaster.training.inference import evaluating, forecast_histories, forecast_windows
+from forecaster.training.inference import (
+    choose_device,
+    evaluating,
+    forecast_histories,
+    forecast_windows,
+)
 
 LENGTHS = [7, 1, 12, 5, 12]
 OFFSETS = np.concatenate([[0], np.cumsum(LENGTHS)])
@@ -139,3 +145,47 @@ def test_forecasts_draw_nothing_and_keep_no_graph():
     assert torch.equal(torch.get_rng_state(), randomness)
     with evaluating(made):
         assert not made(INPUTS[:3, None], made.initial_state(1))[0].requires_grad
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that torch finds these accelerators, and no others."""
+
+    def pretend(*, cuda=False, mps=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(False, False, "cpu"), (True, False, "cuda"), (False, True, "mps"), (True, True, "cuda")],
+)
+def test_auto_takes_the_fastest_present(machine, cuda, mps, chosen):
+    """CUDA before MPS before the CPU."""
+    machine(cuda=cuda, mps=mps)
+    assert choose_device("auto") == torch.device(chosen)
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_absent_device_is_an_error_with_a_remedy(machine, name):
+    """An explicit device never falls back silently."""
+    machine()
+    with pytest.raises(UsageError, match=rf"--device {name} is not available.*--device auto"):
+        choose_device(name)
+    assert UsageError.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "mps"])
+def test_present_device_is_taken(machine, name):
+    """What is named and there is used, even beside a faster one."""
+    machine(cuda=True, mps=True)
+    assert choose_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "CPU", "cuda:0"])
+def test_unknown_name_is_a_usage_error(name):
+    """The message lists the names there are."""
+    with pytest.raises(UsageError, match="choose one of auto, cpu, cuda, mps"):
+        choose_device(name)
