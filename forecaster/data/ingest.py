@@ -1,6 +1,6 @@
 """The one road into the store: screen, compare with what is stored, check by all rules, write.
 
-Shape letters: D stored bars, S served bars, C days that both have, V values of a bar.
+Shape letters: D stored bars, S served bars, C days that both have.
 """
 
 import logging
@@ -40,12 +40,8 @@ _MARKS: Final = {
 SAME_PRICE: Final = 1e-4
 # Volume still moves by half a percent for weeks after the session.
 SAME_VOLUME: Final = 5e-3
-_VALUES: Final = BAR_COLUMNS[1:]
-_TOLERANCES: Final = np.array([SAME_VOLUME if n == "volume" else SAME_PRICE for n in _VALUES])
 
 log = logging.getLogger(__name__)
-
-Numbers = NDArray[np.float64]
 
 
 def describe_change(stored: Listing, served: Listing) -> str:
@@ -75,60 +71,55 @@ def keep_known(stored: Listing, served: Listing) -> Listing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """Stored (D,) and served (S,) bars, and the values (C, V) of the days that both have."""
+    """Stored (D,) and served (S,) bars, and those of the days that both have (C,), `old`, `new`."""
 
     stored: pd.DataFrame
     served: pd.DataFrame
-    stored_rows: NDArray[np.intp]
-    served_rows: NDArray[np.intp]
-    old: Numbers
-    new: Numbers
+    old: pd.DataFrame
+    new: pd.DataFrame
 
     @classmethod
     def of(cls, stored: pd.DataFrame, served: pd.DataFrame) -> Self:
         """Find the days that both have."""
         days = (stored["session"].to_numpy(), served["session"].to_numpy())
         _, rows, served_rows = np.intersect1d(*days, return_indices=True)
-        old, new = _matrix(stored)[rows], _matrix(served)[served_rows]
-        return cls(stored, served, rows, served_rows, old, new)
+        return cls(stored, served, stored.iloc[rows], served.iloc[served_rows])
 
     def news(self) -> pd.DataFrame:
         """Return the served bars that are not stored, or differ by more than jitter."""
-        is_news = np.ones(len(self.served), dtype=np.bool_)
-        is_news[self.served_rows] = ~_close(self.old, self.new, _TOLERANCES).all(axis=1)
-        return self.served[is_news].reset_index(drop=True)
+        same = np.all([self._same(name) for name in BAR_COLUMNS[1:]], axis=0)
+        is_known = self.served["session"].isin(self.new["session"][same])
+        return self.served[~is_known].reset_index(drop=True)
 
     def changed_past(self, basis: Basis) -> str:
         """Return where closes or splits differ from those stored, in words; empty if nowhere.
 
         A split on a day after the stored ones rescales them where closes are split-adjusted.
         """
-        close, split = self._pair("close"), self._pair("split")
-        differ = ~(_close(*close, SAME_PRICE) & _close(*split, SAME_PRICE))
+        differ = ~(self._same("close") & self._same("split"))
         if differ.any():
-            row = int(differ.argmax())
+            old, new = self.old[differ].iloc[0], self.new[differ].iloc[0]
             return (
-                f"{differ.sum():,} of {len(differ):,} days differ (first {self._day(row)}: "
-                f"close {close[0][row]:.6g}, split {split[0][row]:g} stored; "
-                f"{close[1][row]:.6g} and {split[1][row]:g} served)"
+                f"{differ.sum():,} of {len(differ):,} days differ (first {old.session:%Y-%m-%d}: "
+                f"close {old.close:.6g}, split {old.split:g} stored; "
+                f"{new.close:.6g} and {new.split:g} served)"
             )
         if basis == "split-adjusted":
-            is_later = self.served["session"].to_numpy() > self.stored["session"].max()
-            splits = np.flatnonzero(is_later & (self.served["split"].to_numpy() != 1.0))
+            later = self.served[self.served["session"] > self.stored["session"].max()]
+            splits = later[later["split"] != 1.0]
             if len(splits):
-                day = self.served["session"].iloc[splits[0]]
-                return f"a split of {day:%Y-%m-%d} rescales what is stored"
+                return f"a split of {splits['session'].iloc[0]:%Y-%m-%d} rescales what is stored"
         return ""
 
     def late_dividend(self) -> str:
         """Return which stored day's dividend has changed, in words; empty if none has."""
-        stored, served = self._pair("dividend")
-        differ = ~_close(stored, served, SAME_PRICE)
+        differ = ~self._same("dividend")
         if not differ.any():
             return ""
-        row = int(differ.argmax())
+        old, new = self.old[differ].iloc[0], self.new[differ].iloc[0]
         return (
-            f"a late dividend of {self._day(row)}: {stored[row]:g} stored, {served[row]:g} served"
+            f"a late dividend of {old.session:%Y-%m-%d}: {old.dividend:g} stored, "
+            f"{new.dividend:g} served"
         )
 
     def stranded(self) -> pd.DataFrame:
@@ -139,30 +130,18 @@ class Overlap:
         complete stored span.
         """
         lacking = self.stored[~self.stored["session"].isin(self.served["session"])]
-        if not len(self.stored_rows):
+        if self.old.empty:
             return lacking
-        same = _close(*self._pair("close"), SAME_PRICE)
-        days = self.stored["session"].to_numpy()[self.stored_rows]
-        before = np.searchsorted(days, lacking["session"].to_numpy()) - 1
-        left: pd.DataFrame = lacking[~same[before.clip(min=0)]]
+        before = self.old["session"].searchsorted(lacking["session"]) - 1
+        left: pd.DataFrame = lacking[~self._same("close")[before.clip(min=0)]]
         return left
 
-    def _pair(self, column: str) -> tuple[Numbers, Numbers]:
-        number = _VALUES.index(column)
-        return self.old[:, number], self.new[:, number]
-
-    def _day(self, row: int) -> str:
-        return f"{self.stored['session'].iloc[int(self.stored_rows[row])]:%Y-%m-%d}"
-
-
-def _matrix(bars: pd.DataFrame) -> Numbers:
-    return np.column_stack([bars[name].to_numpy(np.float64) for name in _VALUES])
-
-
-def _close(old: Numbers, new: Numbers, tolerance: float | Numbers) -> NDArray[np.bool_]:
-    """Return which numbers differ by no more than a relative tolerance; NaN equals nothing."""
-    near: NDArray[np.bool_] = np.abs(new - old) <= tolerance * np.abs(old)
-    return near
+    def _same(self, column: str) -> NDArray[np.bool_]:
+        """Return on which days both agree (C,), up to jitter; NaN equals nothing."""
+        old, new = (bars[column].to_numpy(np.float64) for bars in (self.old, self.new))
+        tolerance = SAME_VOLUME if column == "volume" else SAME_PRICE
+        same: NDArray[np.bool_] = np.abs(new - old) <= tolerance * np.abs(old)
+        return same
 
 
 def admit(store: PriceStore, history: History, served_at: datetime) -> History:
@@ -190,13 +169,8 @@ def store_news(
 ) -> int:
     """Check admitted bars by all rules; store and count the new and different ones.
 
-    Args:
-        store: open for writing.
-        overlap: the admitted bars compared with the stored ones from the first served day on;
-            None if the ticker is not stored.
-        served: the admitted bars.
-        served_at: aware instant at which they were served.
-        reason: why the past changes, if it does.
+    `overlap` compares them with those stored from the first served day on, None if the ticker is
+    not stored; `reason` is why the past changes, if it does.
 
     Raises:
         DataError: the ticker is quarantined and stays as stored.

@@ -103,8 +103,9 @@ class PriceStore:
         known = self._query(store_rows.LISTING, ticker)
         if not (known and history.bars.empty):
             validate_bars(ticker, history.bars)
-        self._refuse_other_origin(listing)
         row = store_rows.listing_row(listing)
+        if known:
+            _refuse_other_origin(store_rows.listing_of(known[0]), listing)
         if not known:
             self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
         bars = store_rows.bar_rows(ticker, history.bars)
@@ -219,20 +220,6 @@ class PriceStore:
         with database.translated_errors(self._file):
             return self._connection.execute(sql, values).fetchall()
 
-    def _refuse_other_origin(self, listing: Listing) -> None:
-        """Refuse to mix sources or bases: their prices of a day may not be comparable."""
-        rows = self._query("SELECT source, basis FROM listings WHERE ticker = ?", listing.ticker)
-        if not rows or rows[0] == (listing.source, listing.basis):
-            return
-        source, basis = rows[0]
-        remedy = "Keep them in another --home."
-        if source == listing.source:
-            remedy = f"Add --basis {basis} if that is their basis; otherwise k{remedy[1:]}"
-        raise DataError(
-            f"{listing.ticker}: is stored from {source}, {basis}; these bars are from "
-            f"{listing.source}, {listing.basis}, and the two do not mix. {remedy}"
-        )
-
     def _unknown(self, ticker: str) -> UnknownNameError:
         close = difflib.get_close_matches(ticker, self.tickers(), n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
@@ -240,3 +227,16 @@ class PriceStore:
             f"{ticker}: no prices are stored in {self.path}{hint} "
             "`forecaster data list` shows what is there."
         )
+
+
+def _refuse_other_origin(stored: Listing, listing: Listing) -> None:
+    """Refuse to mix sources or bases: their prices of a day may not be comparable."""
+    if (stored.source, stored.basis) == (listing.source, listing.basis):
+        return
+    remedy = "Keep them in another --home."
+    if stored.source == listing.source:
+        remedy = f"Add --basis {stored.basis} if that is their basis; otherwise k{remedy[1:]}"
+    raise DataError(
+        f"{listing.ticker}: is stored from {stored.source}, {stored.basis}; these bars are from "
+        f"{listing.source}, {listing.basis}, and the two do not mix. {remedy}"
+    )
