@@ -67,7 +67,7 @@ def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
         _refuse_empty(database)
         connection = sqlite3.connect(database.path, timeout=_BUSY_SECONDS, isolation_level=None)
         with _closed_on_error(connection):
-            version = _version(connection, database, database.path)
+            version = _version(connection, database)
             for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {setting}")
             _migrate(connection, database, database.path, version)
@@ -82,9 +82,9 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
         SettingsError: the file was written by another version.
         StorageError: the file is corrupt.
     """
-    path = database.path
     if home.is_file():
         raise UnknownNameError(_no_folder(home))
+    path = database.path
     if not path.is_file():
         raise UnknownNameError(database.absent)
     with translated_errors(database):
@@ -264,7 +264,7 @@ def _create(database: Database) -> None:
             f"{unfinished}: is a link; forecaster never creates one there. Remove it."
         )
     with closing(sqlite3.connect(unfinished, timeout=_BUSY_SECONDS, isolation_level=None)) as new:
-        _migrate(new, database, unfinished, _version(new, database, unfinished))
+        _migrate(new, database, unfinished, _version(new, database))
     try:
         # Unlike a rename, a link never replaces a file that another process has just created.
         os.link(unfinished, path)
@@ -280,7 +280,7 @@ def _snapshot(database: Database, query: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     with _closed_on_error(connection):
         connection.execute("BEGIN")
-        version = _version(connection, database, database.path)
+        version = _version(connection, database)
         if version < database.newest:
             raise SettingsError(
                 f"{database.path}: schema {version}, this version of forecaster needs "
@@ -298,12 +298,12 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _version(connection: sqlite3.Connection, database: Database, path: Path) -> int:
+def _version(connection: sqlite3.Connection, database: Database) -> int:
     """Read the schema version; refuse one that is newer than ours."""
     version, ours = int(connection.execute("PRAGMA user_version").fetchone()[0]), database.newest
     if version > ours:
         raise SettingsError(
-            f"{path}: schema {version} is newer than {ours}, the newest that this version of "
+            f"{database.path}: schema {version} is newer than {ours}, the newest that this version of "
             "forecaster knows. Update forecaster, or name another --home."
         )
     return version
@@ -318,7 +318,7 @@ def _migrate(connection: sqlite3.Connection, database: Database, path: Path, ver
             connection.backup(copy)
     with transaction(connection):
         # Another process may have migrated it meanwhile.
-        for step in database.migrations[_version(connection, database, path) :]:
+        for step in database.migrations[_version(connection, database) :]:
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {database.newest}")

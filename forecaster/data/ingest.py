@@ -198,7 +198,7 @@ def warn_of_calendar(before: History | None, now: History) -> None:
         log.warning("%s", describe_gaps(now, gaps))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FetchRequest:
     """What to fetch of every ticker.
 

@@ -51,9 +51,7 @@ class CheckReport:
 def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None) -> CheckReport:
     """Check stored histories by every rule, and add what is held in quarantine.
 
-    Args:
-        tickers: which; none means everything in the store and in quarantine.
-        home: the workspace; None as the command line resolves it.
+    No tickers mean everything in the store and in quarantine.
 
     Raises:
         UnknownNameError: a ticker is neither stored nor in quarantine, or nothing is.
@@ -61,7 +59,14 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
     now = clock.now()
     with PriceStore.open_for_reading(resolve_home(home)) as store:
         held = [entry for entry in store.quarantine.entries() if entry.state == "held"]
-        names = _names(store, normalise_tickers(tickers), held)
+        there = set(store.tickers()) | {entry.ticker for entry in held}
+        wanted = normalise_tickers(tickers)
+        names = set(wanted) or there
+        for name in wanted:
+            if name not in there:
+                store.listing(name)  # raises, with similar names
+        if not there:
+            raise UnknownNameError(f"No prices in {store.path}; run: forecaster fetch TICKER")
         rows = [_row(one, "error", "quarantine") for one in held if one.ticker in names]
         known, bars = {entry.key for entry in held}, 0
         for ticker in names & set(store.tickers()):
@@ -100,10 +105,7 @@ def quarantine_table(
 def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = None) -> int:
     """Accept bars: the next fetch or import stores them, and they are not found again.
 
-    Args:
-        ticker: whose.
-        sessions: which days; none means all of the ticker.
-        home: the workspace; None as the command line resolves it.
+    No sessions mean all of the ticker.
 
     Returns:
         The number of findings released.
@@ -118,7 +120,8 @@ def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = N
 def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> int:
     """Reject bars: remove them from the store, and leave them out while served unchanged.
 
-    Args and return value are those of `release`, for at least one day, stored or in quarantine.
+    Returns:
+        The number of findings decided.
 
     Raises:
         UnknownNameError: a day is neither stored nor in quarantine.
@@ -175,16 +178,6 @@ def _decidable(history: History, state: State, days: set[date]) -> list[Entry]:
             if session in other
         ]
     return entries
-
-
-def _names(store: PriceStore, wanted: Sequence[str], held: Sequence[Entry]) -> set[str]:
-    there = set(store.tickers()) | {entry.ticker for entry in held}
-    unknown = [name for name in wanted if name not in there]
-    if unknown:
-        store.listing(unknown[0])  # raises, with similar names
-    if not there:
-        raise UnknownNameError(f"No prices in {store.path}; run: forecaster fetch TICKER")
-    return set(wanted) or there
 
 
 def _row(one: Entry, severity: str, where: str) -> tuple[object, ...]:

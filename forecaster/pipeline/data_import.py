@@ -44,10 +44,9 @@ def import_files(
         ticker: name of the one ticker in the files.
         mapping: column names by field, where they are not the usual ones.
         basis: how the closes are expressed; None for a column's value, else as traded.
-        calendar: whose sessions the bars follow; None for that of a column, of the store or of
-            the ticker.
-        dates: order of day and month in dates that end in their year; None to infer it from
-            days above 12.
+        calendar: whose sessions the bars follow; None for a column's, the store's or the
+            ticker's.
+        dates: order of day and month before a year; None to infer it from days above 12.
         home: the workspace; None as the command line resolves it.
 
     Raises:

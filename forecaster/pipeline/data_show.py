@@ -23,10 +23,7 @@ def load_bars(
 ) -> pd.DataFrame:
     """Load stored bars as the long table that `train`, `evaluate` and `predict` take.
 
-    Args:
-        tickers: which; none means all in the store.
-        home: the workspace; None as the command line resolves it.
-        until: last session wanted; None for all.
+    No tickers mean all in the store; `until` is the last session wanted.
 
     Returns:
         Columns `ticker`, those of a bar, `basis` and `calendar`.

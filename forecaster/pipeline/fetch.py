@@ -102,7 +102,7 @@ def fetch(
         on_ticker: called before each ticker with its number, from 1, and how many there are.
 
     Returns:
-        The report. A ticker that fails is in it and leaves the store as it was.
+        The report; a ticker that fails is in it and leaves the store as it was.
 
     Raises:
         CannotWriteError: the home is missing or read-only; raised before any work.
@@ -118,12 +118,7 @@ def fetch(
     if accept_identity and not tickers:
         raise UsageError("--accept-identity: name the tickers that are still the same security.")
     settings = settings or FetchSettings()
-    request = FetchRequest(
-        start=start,
-        end=end,
-        accept_identity=accept_identity,
-        compare_all_days=settings.compare_all_days,
-    )
+    request = FetchRequest(start, end, accept_identity, settings.compare_all_days)
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
     with writer(where, "forecaster fetch"), PriceStore.open_for_writing(where) as store:
         store.defer_sync()  # a ticker that a power failure loses is fetched again

@@ -266,8 +266,6 @@ def _compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
 
 def _joined(tables: Sequence[FileTable]) -> FileTable:
     """Join the parts of one table."""
-    if len(tables) == 1:
-        return tables[0]
     columns = {}
     for name in tables[0].frame.columns:
         parts = [table.frame[name] for table in tables]

@@ -67,10 +67,9 @@ def read_file(
 ) -> list[History]:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
-    Dates and numbers may be written in any form that has one meaning.  Rows are sorted, equal
-    ones kept once; a row with a time instead of a date, or without any price, is left out.  A
-    missing volume is 0, which counts as missing; a missing dividend 0; a missing or zero split
-    1.  Adjusted closes are not used.
+    Rows are sorted, equal ones kept once; a row with a time instead of a date, or without any
+    price, is left out.  A missing volume is 0, which counts as missing; a missing dividend 0; a
+    missing or zero split 1.
 
     Args:
         path: a CSV or parquet file.
@@ -80,9 +79,8 @@ def read_file(
             is that of the ticker.
 
     Raises:
-        UsageError: no such file; a column or the ticker is missing; pyarrow is missing; a
-            column of bases or calendars contradicts an option; the basis is not given, and the
-            splits contradict as traded.
+        UsageError: no such file; a column, the ticker or pyarrow is missing; a column
+            contradicts an option; the basis is not given, and splits contradict as traded.
         DataError: a cell that cannot be read, two bars of one day, an impossible bar.
         StorageError: the disk failed.
     """
@@ -95,13 +93,7 @@ def read_file(
 
 
 def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
-    """Read bars in long form; the rules and errors are those of a file.
-
-    Args:
-        frame: columns ticker, session, open, high, low, close and, optional, volume,
-            dividend, split, basis and calendar, by these names.
-        name: of the frame, for errors.
-    """
+    """Read bars in long form, with columns named as fields; rules and errors are a file's."""
     return _histories(table_of(frame, name), None, FileOptions(), "table")
 
 

@@ -246,7 +246,7 @@ class YahooSource:
 
     def _ask(self, ticker: str, start: date | None, end: date | None) -> _Try:
         """Call yfinance once, and catch any error."""
-        self._session.forget()
+        self._session.last_answer, self._session.requests_sent = None, 0
         with warnings.catch_warnings():
             # Importing it enables its deprecation warnings, and pandas 3 causes many.
             import yfinance

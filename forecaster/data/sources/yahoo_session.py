@@ -46,11 +46,6 @@ class Answer:
     body: bytes = b""
     trouble: str = ""
 
-    @property
-    def is_final(self) -> bool:
-        """Whether asking again at once is pointless: new cookies cure only 401 and 403."""
-        return bool(self.trouble) or (self.status >= 400 and self.status not in (401, 403))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -193,11 +188,6 @@ class RecordingSession(Session[Response]):
         self._clock = clock
         self._next_turn = clock()
 
-    def forget(self) -> None:
-        """Reset the last answer and the count of requests, before the next try."""
-        self.last_answer = None
-        self.requests_sent = 0
-
     def request(self, method: Any, url: str, **options: Any) -> Response:  # type: ignore[override]
         """Send one request at the session's pace, and record the answer if it is a chart.
 
@@ -207,8 +197,10 @@ class RecordingSession(Session[Response]):
         _check_host(url)
         if urlsplit(url).path.startswith(_POINTLESS):
             raise RefusedRequestError("not needed for prices")
-        # yfinance repeats every request that failed with a status >= 400.
-        if self.last_answer is not None and self.last_answer.is_final:
+        # yfinance repeats every request that failed with a status >= 400; new cookies cure only
+        # 401 and 403.
+        last = self.last_answer
+        if last and (last.trouble or (last.status >= 400 and last.status not in (401, 403))):
             raise RefusedRequestError("this try is over")
         wait = self._next_turn - self._clock()
         if wait > 0:
