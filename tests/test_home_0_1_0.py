@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from forecaster import clock
-from forecaster.registry.test_set_evaluations import count_evaluation
+from forecaster.registry.run_history import count_evaluation
 
 Run = Callable[..., Result]
 ORIGIN = Path(__file__).parent / "home_0_1_0"

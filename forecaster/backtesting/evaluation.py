@@ -28,7 +28,7 @@ from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.splits import Fold, Split, Walk, walk_folds
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import adaptive_intervals
-from forecaster.registry.test_set_evaluations import count_evaluation
+from forecaster.registry.run_history import count_evaluation
 from forecaster.settings import TrainSettings
 
 # Benchmarks that need more days than the network: a row is scored without theirs.

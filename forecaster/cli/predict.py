@@ -154,7 +154,7 @@ def score_command(
 
     Example: forecaster score --since 2018-01-01
     """
-    from forecaster.pipeline.score import score
+    from forecaster.pipeline.status import score
 
     found = score(tickers or (), home=home, name=name, since=day(since), as_of=day(as_of))
     if json:

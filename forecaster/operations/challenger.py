@@ -38,7 +38,7 @@ from forecaster.forecasting.training_log import log_header, log_result
 from forecaster.operations.checkpoint_file import CheckpointFile, deferred_signals
 from forecaster.registry.champion_history import champion_status
 from forecaster.registry.manifest import Manifest
-from forecaster.registry.promotion import fail, register
+from forecaster.registry.promotion import NewDecision, keep_champion, register
 from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import check_writable, read_manifest, save_version
 from forecaster.settings import Home, Settings, TrainSettings, resolve_home
@@ -278,5 +278,12 @@ def _keep_failed(task: _Task, checkpoints: CheckpointFile, error: TrainingFailed
             version = _save(task, checkpoints, done).version
         except (ForecasterError, MemoryError, RuntimeError) as further:
             log.warning("the best weights could not be kept: %s", further)
+    decision = NewDecision(
+        name=task.name,
+        outcome="failed",
+        challenger=version,
+        session=task.session,
+        reason=str(error),
+    )
     with suppress(ForecasterError):
-        fail(task.home, task.name, reason=str(error), version=version, session=task.session)
+        keep_champion(task.home, decision)

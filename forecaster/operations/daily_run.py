@@ -1,4 +1,4 @@
-"""The daily run of one session: forecast, score, train if due, prune; later, its late bars.
+"""The daily run of one session: forecast, score, train and decide if due, prune; later, late bars.
 
 Everything is done as of the session's end: on time, a week later or in a replay it ends alike.
 """
@@ -7,38 +7,65 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pandas as pd
 
 from forecaster import clock
-from forecaster.errors import ArtifactError, DataError, ExitCode, TooOldError, UnknownNameError
-from forecaster.forecasting.next_session import BASELINE
-from forecaster.operations.due_sessions import SessionWork, missed_sessions, settled_at
-from forecaster.operations.forecast_recording import forecast_session
-from forecaster.operations.retraining import (
-    Decided,
-    TrainingDay,
-    decide,
-    train_and_decide,
-    training_due,
-    untested_challenger,
+from forecaster.errors import (
+    ArtifactError,
+    CannotWriteError,
+    DataError,
+    ExitCode,
+    ForecasterError,
+    StorageError,
+    TooOldError,
+    TryLaterError,
+    UnknownNameError,
 )
+from forecaster.forecasting.next_session import BASELINE
+from forecaster.operations.challenger import train_challenger
+from forecaster.operations.due_sessions import (
+    SessionWork,
+    missed_sessions,
+    session_dates,
+    settled_at,
+)
+from forecaster.operations.forecast_recording import forecast_session
+from forecaster.operations.promotion import run_promotion_test
 from forecaster.operations.scoring import RECENT, drift_flags, input_flag, score_rows, with_outcomes
-from forecaster.registry.champion_history import decisions
-from forecaster.registry.pruning import prune
+from forecaster.registry.champion_history import champion_status, decisions
+from forecaster.registry.promotion import NewDecision, keep_champion, promote
 from forecaster.registry.run_history import (
     amend_session,
     begin_session,
     finish_session,
     session_records,
+    trainings,
 )
-from forecaster.registry.versions import read_manifest
+from forecaster.registry.versions import prune, read_manifest
 
 log = logging.getLogger(__name__)
 
+DRIFT_FACTOR: Final = 3  # drift trains after a third of the sessions between two trainings
 _SCORED: Final = timedelta(days=2 * RECENT)  # holidays and weekends included
 _SUMMARY_SCORES: Final = ("forecasts", "mse", "skill", "pinball", "coverage_80", "coverage_95")
+# Errors that leave the session's run unfinished: the next run repeats it.
+_UNFINISHED: Final = (CannotWriteError, StorageError, TryLaterError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The decision on a challenger; `version` is None if its training failed.
+
+    `exit_code` is 0 for promoted and kept, 4 if the promotion test could not be made, and that of
+    the error for a failure.
+    """
+
+    outcome: Literal["promoted", "kept", "unable", "failed"]
+    version: str | None
+    reason: str
+    exit_code: int = ExitCode.OK
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,23 +219,115 @@ def _score(work: SessionWork, report: SessionReport) -> None:
 
 def _train(work: SessionWork, report: SessionReport) -> None:
     """Test a challenger that has not been; train and test another if one is due."""
-    settings = work.settings
-    training = TrainingDay(
-        home=work.home,
-        name=work.name,
-        day=report.session,
-        tickers=work.stored.known_by(report.session),
-        calendars=tuple(work.stored.calendars.values()),
-    )
-    challenger = untested_challenger(training)
-    decided = [decide(training, challenger)] if challenger else []
-    drift = report.drift if settings.retrain.drift else ()
-    report.due = training_due(training, settings.retrain.every, drift)
+    challenger = untested_challenger(work, report.session)
+    decided = [decide(work, report.session, challenger)] if challenger else []
+    drift = report.drift if work.settings.retrain.drift else ()
+    report.due = training_due(work, report.session, drift)
     if report.due:
         log.info("train   %s: %s", report.session, report.due)
-        decided.append(train_and_decide(training, settings))
+        decided.append(train_and_decide(work, report.session))
     report.decided = tuple(decided)
     report.troubles += [(one.exit_code, one.reason) for one in decided if one.exit_code]
+
+
+def training_due(work: SessionWork, day: date, drift: Sequence[str]) -> str | None:
+    """Return why a training is due at the end of a session; None if none is.
+
+    Never trained; so many sessions as set since the last training; or drift, and a third of them.
+    """
+    every = work.settings.retrain.every
+    done = [one.session for one in trainings(work.home, work.name) if one.state == "done"]
+    last = max((session for session in done if session is not None), default=None)
+    if last is None:
+        return "never trained"
+    passed = len(session_dates(work.stored.calendars.values(), last, day))
+    if passed >= every:
+        return f"{passed} sessions since the last training, as of {last}"
+    if drift and DRIFT_FACTOR * passed >= every:
+        return f"drift: {drift[0]}"
+    return None
+
+
+def untested_challenger(work: SessionWork, day: date, *, record: bool = True) -> str | None:
+    """Find a challenger that has not been tested and was trained by a day.
+
+    Args:
+        work: home and model name.
+        day: the session.
+        record: whether a corrupt challenger is recorded as failed.
+    """
+    home, name = work.home, work.name
+    challenger = champion_status(home, name).challenger
+    if challenger is None or any(one.challenger == challenger for one in decisions(home, name)):
+        return None
+    try:
+        last = read_manifest(home, challenger).data.blocks.last
+    except ForecasterError as error:
+        log.warning("challenger %s", error)
+        if record:
+            _record_failure(work, day, challenger, error)
+        return None
+    return challenger if last <= day else None
+
+
+def train_and_decide(work: SessionWork, day: date) -> Decided:
+    """Train a challenger and decide on it; after a failure the champion stays.
+
+    Raises:
+        CannotWriteError, StorageError, TryLaterError: the disk failed or another process writes;
+            the session's run is unfinished.
+    """
+    tickers = work.stored.known_by(day)
+    try:
+        version = train_challenger(work.home, work.name, work.settings, tickers, day)
+    except _UNFINISHED:
+        raise
+    except ForecasterError as error:
+        log.warning("training failed, the champion stays: %s", error)
+        return Decided(outcome="failed", version=None, reason=str(error), exit_code=error.exit_code)
+    return decide(work, day, version)
+
+
+def decide(work: SessionWork, day: date, version: str) -> Decided:
+    """Make the promotion test of a challenger and store the decision with its numbers.
+
+    Raises:
+        CannotWriteError, StorageError, TryLaterError: as `train_and_decide`.
+    """
+    home, name = work.home, work.name
+    try:
+        found = run_promotion_test(home, name, version, day)
+    except _UNFINISHED:
+        raise
+    except ForecasterError as error:
+        log.warning("%s cannot be tested, the champion stays: %s", version, error)
+        _record_failure(work, day, version, error)
+        return Decided(
+            outcome="failed", version=version, reason=str(error), exit_code=error.exit_code
+        )
+    reason, evidence = found.reason, found.evidence
+    if found.promoted:
+        promote(home, name, version, reason=reason, session=day, evidence=evidence)
+        return Decided(outcome="promoted", version=version, reason=reason)
+    outcome: Literal["kept", "unable"] = "kept" if found.able else "unable"
+    decision = NewDecision(
+        name=name,
+        outcome=outcome,
+        challenger=version,
+        session=day,
+        reason=reason,
+        evidence=evidence,
+    )
+    keep_champion(home, decision)
+    code = ExitCode.OK if found.able else ExitCode.NO_DECISION
+    return Decided(outcome=outcome, version=version, reason=reason, exit_code=code)
+
+
+def _record_failure(work: SessionWork, day: date, version: str, error: ForecasterError) -> None:
+    decision = NewDecision(
+        name=work.name, outcome="failed", challenger=version, session=day, reason=str(error)
+    )
+    keep_champion(work.home, decision)
 
 
 def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -> tuple[str, ...]:

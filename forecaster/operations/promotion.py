@@ -1,13 +1,20 @@
 """The promotion test on recent days: challenger, champion and baseline compared on the same rows.
 
 The days are the last ones that neither version was trained or validated on; the baseline is
-fitted on all before them. Tested are the weights on disk, those that would forecast.
+fitted on all before them. Tested are the weights on disk, those that would forecast; a fresh
+process must reproduce the challenger's forecasts bit for bit.
 
 Shape letters: N rows of the panel, n tested rows.
 """
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -15,17 +22,19 @@ from typing import Any, Final
 
 import numpy as np
 
+import forecaster
 from forecaster.data.history import History
+from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel
-from forecaster.errors import DataError, UsageError, name_some
+from forecaster.errors import DataError, OutOfMemoryError, StorageError, UsageError, name_some
 from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import mean_error, scaled_errors
+from forecaster.evaluation.mixture import arrays_of
 from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.model_version import load_model
 from forecaster.forecasting.next_session import BASELINE, forecast_baseline
-from forecaster.operations.reproduction import digest, histories_of, reproduction_flaw
 from forecaster.registry.champion import champion_of
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
@@ -34,6 +43,8 @@ from forecaster.settings import Home, resolve_home
 log = logging.getLogger(__name__)
 
 TEST_DAYS: Final = 126
+_CHILD: Final = "from forecaster.operations.promotion import print_digest; print_digest()"
+_MAX_SHOWN: Final = 300  # characters of the last line of a failed process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,17 +96,11 @@ def run_promotion_test(
     as_of: date | None = None,
     limits: Limits | None = None,
 ) -> PromotionResult:
-    """Compare a challenger with the champion of its name and with the baseline.
+    """Compare a challenger with the champion of a model name and with the baseline.
 
     The loss is the CRPS if both versions forecast a distribution of the target, else the squared
-    error. A corrupt champion is replaced by the version that forecasts in its place.
-
-    Args:
-        home: the workspace; None as the command line resolves it.
-        name: of the model.
-        challenger: the version.
-        as_of: last session to be read; None for all.
-        limits: of the test; None for the defaults.
+    error. A corrupt champion is replaced by the version that forecasts in its place. `as_of` is
+    the last session to be read, None for all.
 
     Returns:
         The decision. Its evidence has both versions and, under `expected`, by target, the mean
@@ -170,8 +175,7 @@ def _trial(compared: _Comparison, target: str) -> tuple[Trial, dict[str, Any] | 
 
 
 def _loss(forecast: Predictive, y: np.ndarray, dense: bool) -> np.ndarray:
-    loss: np.ndarray = forecast.crps(y) if dense else (forecast.mean() - y) ** 2
-    return loss
+    return np.asarray(forecast.crps(y) if dense else (forecast.mean() - y) ** 2)
 
 
 def _not_finite(challenger: _Contender) -> list[str]:
@@ -195,3 +199,82 @@ def _lost_targets(compared: _Comparison) -> list[str]:
     targets = compared.challenger.forecasts
     lost = [target for target in compared.champion.forecasts if target not in targets]
     return [f"it does not forecast {', '.join(lost)}, which the champion does"] if lost else []
+
+
+def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list[History]:
+    """Read the bars of those tickers that are stored, in alphabetical order.
+
+    Raises:
+        DataError: none has a bar until `as_of`.
+        UnknownNameError: the store is empty.
+    """
+    wanted = set(tickers)
+    found = load_histories(None, home, (), as_of)
+    return [history for history in found if history.listing.ticker in wanted]
+
+
+def digest(forecasts: Mapping[str, Predictive]) -> str:
+    """Compute a hash of forecasts, of every bit."""
+    found = hashlib.sha256()
+    for target in sorted(forecasts):
+        for name, array in sorted(arrays_of(forecasts[target]).items()):
+            found.update(f"{target} {name} {array.shape} {array.dtype}\n".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def reproduction_flaw(
+    home: Path, version: str, tickers: Sequence[str], as_of: date | None, expected: str
+) -> str | None:
+    """Forecast again with a version in a new Python process; return what is wrong, if anything.
+
+    Weights that exist in this process only, a file that differs from what was written, a library
+    whose rounding depends on what ran before: each is found here. `expected` is the `digest` of
+    the forecasts that this process made.
+
+    Raises:
+        OutOfMemoryError: the system has no memory for another process, or killed it.
+        StorageError: the disk failed the process.
+    """
+    arguments = [str(home), version, list(tickers), as_of.isoformat() if as_of else None]
+    here = str(Path(forecaster.__file__).parents[1])  # this very package, installed or not
+    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, json.dumps(arguments)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    except OSError as error:
+        raise _no_memory(version, error.strerror or str(error)) from error
+    if done.returncode == -signal.SIGKILL:
+        raise _no_memory(version, "it was killed")
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        if done.returncode == StorageError.exit_code:
+            raise StorageError(lines[-1])
+        return f"it cannot be used in a fresh process: {lines[-1][:_MAX_SHOWN]}"
+    if done.stdout.strip() != expected:
+        return "in a fresh process its forecasts differ"
+    return None
+
+
+def _no_memory(version: str, why: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{version}: the fresh process of its promotion test failed: {why}. Provide more memory."
+    )
+
+
+def print_digest() -> None:
+    """Write the digest of a version's forecasts to stdout; run in the fresh process."""
+    home, version, tickers, until = json.loads(sys.argv[1])
+    as_of = date.fromisoformat(until) if until else None
+    try:
+        model = load_model(Path(home), read_manifest(Path(home), version))
+        panel = model.panel(histories_of(Path(home), tickers, as_of))
+    except StorageError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_code) from None
+    sys.stdout.write(digest(model.distributions(panel, model.rows_since_training(panel))))

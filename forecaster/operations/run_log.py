@@ -1,11 +1,14 @@
-"""The log of a home, as lines of JSON, and the heartbeat of its daily runs."""
+"""The traces of an unattended run: log as lines of JSON, heartbeat, command after a failure."""
 
 import logging
 import logging.handlers
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,12 +16,14 @@ from typing import Any, Final
 
 from forecaster import clock
 from forecaster.database import atomic_file, to_json
+from forecaster.errors import ExitCode, ForecasterError, SettingsError
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 1_000_000  # of one file
 BACKUPS: Final = 5  # older files: forecaster.log.1 is the newest of them
 HEARTBEAT: Final = "heartbeat"
+TIMEOUT_SECONDS: Final = 120.0  # of the command after a failure
 
 
 def log_path(home: Path) -> Path:
@@ -111,3 +116,71 @@ def read_heartbeat(home: Path) -> datetime | None:
     except (OSError, ValueError):
         return None
     return found if found.tzinfo else None
+
+
+@dataclass(slots=True)
+class OnFailure:
+    """The command to run after a failure; empty for none. The settings may replace it."""
+
+    command: str
+
+    def run(self, code: int, reason: str) -> bool:
+        """Run the command without a shell; return whether it ended with 0, else log a warning.
+
+        Exit code and reason of the run are FORECASTER_EXIT and FORECASTER_REASON to the command.
+        """
+        words = _split(self.command)
+        if not words:
+            return False
+        facts = {"FORECASTER_EXIT": str(code), "FORECASTER_REASON": reason.replace("\0", "")}
+        try:
+            # Its output is dropped: stdout carries the result of the run and nothing else.
+            done = subprocess.run(
+                words,
+                env={**os.environ, **facts},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            log.warning("--on-failure %s: %s", self.command, error)
+            return False
+        if done.returncode:
+            log.warning("--on-failure %s: ended with %d", self.command, done.returncode)
+        return done.returncode == 0
+
+
+@contextmanager
+def on_failure(command: str) -> Iterator[OnFailure]:
+    """Run a command after any error that leaves the `with` block, bugs included.
+
+    Raises:
+        SettingsError: a quote in the command is not closed; raised before the block.
+    """
+    _split(command)
+    handler = OnFailure(command)
+    try:
+        yield handler
+    except ForecasterError as error:
+        handler.run(error.exit_code, str(error))
+        raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        is_denied = isinstance(error, PermissionError)
+        handler.run(ExitCode.CANNOT_WRITE if is_denied else ExitCode.IO_ERROR, str(error))
+        raise
+    except Exception as error:
+        handler.run(ExitCode.BUG, f"a bug: {type(error).__name__}: {error}")
+        raise
+
+
+def _split(command: str) -> list[str]:
+    """Split a command into words as a shell would; refuse an open quote."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise SettingsError(
+            f"--on-failure {command!r}: {error}; close the quote, or name a script."
+        ) from error

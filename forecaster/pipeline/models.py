@@ -23,8 +23,7 @@ from forecaster.registry.champion_history import (
 )
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import promote, rollback
-from forecaster.registry.pruning import prune
-from forecaster.registry.versions import list_versions, load_weights, read_manifest, verify
+from forecaster.registry.versions import list_versions, load_weights, prune, read_manifest, verify
 from forecaster.settings import Home, resolve_home
 
 __all__ = [
@@ -217,7 +216,7 @@ def rollback_by_hand(
 
 
 def prune_by_hand(keep: int, *, dry_run: bool = False, home: Home | None = None) -> tuple[str, ...]:
-    """Remove the oldest versions except those in use; see `registry/pruning.py`.
+    """Remove the oldest versions except those in use; see `registry/versions.py`.
 
     Raises:
         TryLaterError: another process is writing.

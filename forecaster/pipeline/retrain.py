@@ -1,8 +1,8 @@
 """`forecaster retrain`: the daily runs of all due sessions, at any hour, any number of times."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,8 +30,7 @@ from forecaster.operations.due_sessions import (
     store_state,
 )
 from forecaster.operations.lock import writer
-from forecaster.operations.on_failure import on_failure
-from forecaster.operations.run_log import RunLog, run_log, write_heartbeat
+from forecaster.operations.run_log import RunLog, on_failure, run_log, write_heartbeat
 from forecaster.pipeline.data_check import check_prices
 from forecaster.pipeline.fetch import FetchReport, fetch
 from forecaster.registry.champion import champion_of
@@ -163,37 +162,28 @@ class _Run:
 
     def plan(self) -> Plan:
         """Return what would be done."""
-        from forecaster.operations.retraining import (
-            TrainingDay,
-            training_due,
-            untested_challenger,
-        )
+        from forecaster.operations.daily_run import training_due, untested_challenger
 
         stored = store_state(self.home, self.tickers)
         due, wanted = self._due(stored), self._to_fetch(stored)
-        new = sorted(set(self.tickers) - set(stored.tickers))
-        calendars = (*stored.calendars.values(), *map(calendar_for, new))
-        expected = () if wanted is None else _expected(calendars, due)
+        new = {name: calendar_for(name) for name in self.tickers if name not in stored.calendars}
+        with_new = replace(stored, calendars=stored.calendars | new)
+        expected: tuple[date, ...] = ()
         if wanted is None:
             wanted = self._lacking(stored, due)
-        elif not wanted:
-            wanted = stored.tickers
-        manifest, challenger, train = champion_of(self.home, self.name).manifest, None, None
+        else:
+            wanted = wanted or stored.tickers
+            expected = _expected(with_new.calendars.values(), due)
+        champion, challenger, train = champion_of(self.home, self.name).manifest, None, None
         if due.sessions or expected:
-            training = TrainingDay(
-                home=self.home,
-                name=self.name,
-                day=(*due.sessions, *expected)[-1],
-                tickers=stored.tickers,
-                calendars=calendars,
-            )
-            challenger = untested_challenger(training, record=False)
-            train = training_due(training, self.settings.retrain.every, ())
+            work, day = self._work(with_new), (*due.sessions, *expected)[-1]
+            challenger = untested_challenger(work, day, record=False)
+            train = training_due(work, day, ())
         return Plan(
             fetch=wanted,
             sessions=due.sessions,
             expected=expected,
-            champion=manifest.version if manifest else "baseline",
+            champion=champion.version if champion else "baseline",
             challenger=challenger,
             train=train,
         )
@@ -358,7 +348,7 @@ def _comes_from(home: Path, source: str) -> bool:
         return True
 
 
-def _expected(calendars: Sequence[str], due: Due) -> tuple[date, ...]:
+def _expected(calendars: Collection[str], due: Due) -> tuple[date, ...]:
     """List the final sessions without stored bars; if none was ever run, the newest."""
     newest = newest_final(calendars)
     if newest is None:

@@ -1,12 +1,14 @@
-"""`forecaster status`: whether the daily runs are up to date, by which model, and open troubles."""
+"""`forecaster status` and `forecaster score`: how daily runs and their forecasts are doing."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from forecaster import clock
+from forecaster.data.history import normalise_tickers
 from forecaster.data.store import PriceStore
 from forecaster.errors import ForecasterError, TooOldError, UnknownNameError, UsageError
 from forecaster.operations.due_sessions import (
@@ -19,6 +21,7 @@ from forecaster.operations.due_sessions import (
 )
 from forecaster.operations.lock import holder
 from forecaster.operations.run_log import read_heartbeat
+from forecaster.operations.scoring import LiveScores, score_rows, with_outcomes
 from forecaster.registry.champion_history import ChampionStatus, champion_status, champion_statuses
 from forecaster.registry.run_history import SessionRecord, Training, session_records, trainings
 from forecaster.registry.versions import read_manifest
@@ -196,3 +199,36 @@ def hours_of(text: str) -> float:
     if not found:
         raise UsageError(f"--max-age {text}: minutes, hours or days are needed, such as 26h.")
     return float(found[1]) * _HOURS[found[2]]
+
+
+def score(
+    tickers: str | Sequence[str] = (),
+    *,
+    home: Home | None = None,
+    name: str | None = None,
+    since: date | None = None,
+    as_of: date | None = None,
+) -> LiveScores:
+    """Score the recorded forecasts whose outcomes are stored.
+
+    Args:
+        tickers: which; none means all.
+        home: the workspace; None as the command line resolves it.
+        name: of one model name; None for all.
+        since: only forecasts made as of this day or later.
+        as_of: as if this were the last day known.
+
+    Raises:
+        UnknownNameError: no forecast was ever made, or none of these, or nothing is stored.
+    """
+    where, wanted = resolve_home(home), normalise_tickers(tickers)
+    rows = with_outcomes(where, name, since=since, until=as_of)
+    if wanted:
+        rows = rows[rows["ticker"].isin(wanted)]
+    if rows.empty:
+        raise UnknownNameError(
+            f"No forecast{f' of {name}' if name else ''} under {where / 'models'}"
+            f"{' of these tickers' if wanted else ''}{f' since {since}' if since else ''}; "
+            "run: forecaster predict, or forecaster retrain"
+        )
+    return score_rows(where, rows)

@@ -1,26 +1,23 @@
 """The champion history: registered versions, decisions, and the champion of each model name.
 
-A champion None is the baseline. Read-only; changes are in `promotion.py`.
+A champion None is the baseline. Read-only; changes are in `promotion.py`. Every function that
+takes a home raises SettingsError if its registry was made by another version of forecaster, and
+StorageError if it is corrupt.
 """
 
-import json
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from forecaster.registry.registry_file import parse_day, reading
+from forecaster.registry.registry_file import reading, select
 
 Status = Literal["challenger", "champion", "retired", "failed"]
 Outcome = Literal["promoted", "kept", "failed", "unable", "by-hand", "rolled-back", "pruned"]
 
-_REGISTERED = "SELECT version, name, status, since, reason FROM versions ORDER BY version"
-_DECISIONS = """
-    SELECT id, name, session, made_at, outcome, challenger, "before", "after", reason, evidence
-    FROM decisions WHERE ?1 IS NULL OR name = ?1 ORDER BY id
-"""
+_REGISTERED = "SELECT * FROM versions ORDER BY version"
+_DECISIONS = "SELECT * FROM decisions WHERE ?1 IS NULL OR name = ?1 ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,50 +70,25 @@ class ChampionStatus:
 
 
 def registered(home: Path) -> dict[str, Registered]:
-    """Return every registered version by its id; empty if there is no registry.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
-    """
+    """Return every registered version by its id; empty if there is no registry."""
     with reading(home) as connection:
-        rows = connection.execute(_REGISTERED).fetchall() if connection else []
-    return {
-        version: Registered(
-            version=version,
-            name=name,
-            status=status,
-            since=datetime.fromisoformat(since),
-            reason=reason,
-        )
-        for version, name, status, since, reason in rows
-    }
+        return {one.version: one for one in select(connection, Registered, _REGISTERED)}
 
 
 def decisions(home: Path, name: str | None = None) -> list[Decision]:
-    """List decisions, oldest first, of one model name or of all.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
-    """
+    """List decisions, oldest first, of one model name or of all."""
     with reading(home) as connection:
-        return _decisions_in(connection, name) if connection else []
+        return select(connection, Decision, _DECISIONS, name)
 
 
 def champion_status(home: Path, name: str) -> ChampionStatus:
-    """Return the champion status of a model name; the baseline if nothing was decided.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
-    """
+    """Return the champion status of a model name; the baseline if nothing was decided."""
     with reading(home) as connection:
         return champion_status_in(connection, name) if connection else ChampionStatus(name=name)
 
 
 def champion_statuses(home: Path) -> list[ChampionStatus]:
-    """Return the champion status of every model name, in alphabetical order; see above."""
+    """Return the champion status of every model name, in alphabetical order."""
     with reading(home) as connection:
         if connection is None:
             return []
@@ -129,7 +101,8 @@ def champion_status_in(connection: sqlite3.Connection, name: str) -> ChampionSta
     rows = connection.execute("SELECT alias, version FROM aliases WHERE name = ?", (name,))
     alias = dict(rows.fetchall())
     champion, past = alias.get("champion"), promotions_in(connection, name)
-    changes = [one for one in _decisions_in(connection, name) if one.before != one.after]
+    taken = select(connection, Decision, _DECISIONS, name)
+    changes = [one for one in taken if one.before != one.after]
     return ChampionStatus(
         name=name,
         champion=champion,
@@ -140,45 +113,20 @@ def champion_status_in(connection: sqlite3.Connection, name: str) -> ChampionSta
 
 
 def promotions_in(connection: sqlite3.Connection, name: str) -> list[Decision]:
-    """List the promotions in force of versions that still exist, oldest first."""
-    existing = {version for (version,) in connection.execute("SELECT version FROM versions")}
-    found: list[Decision] = []
-    for decision in _in_force(_decisions_in(connection, name)):
-        if decision.after in existing and (not found or found[-1].after != decision.after):
-            found.append(decision)
-    return found
-
-
-def _in_force(taken: Iterable[Decision]) -> list[Decision]:
-    """Select the promotions that no rollback has undone.
+    """List the promotions in force of versions that still exist, oldest first.
 
     A rollback undoes every promotion after that of the version it returns to.
     """
-    found: list[Decision] = []
-    for decision in taken:
+    in_force: list[Decision] = []
+    for decision in select(connection, Decision, _DECISIONS, name):
         if decision.outcome in ("promoted", "by-hand"):
-            found.append(decision)
+            in_force.append(decision)
         elif decision.outcome == "rolled-back":
-            while found and found[-1].after != decision.after:
-                found.pop()
+            while in_force and in_force[-1].after != decision.after:
+                in_force.pop()
+    existing = {version for (version,) in connection.execute("SELECT version FROM versions")}
+    found: list[Decision] = []
+    for decision in in_force:
+        if decision.after in existing and (not found or found[-1].after != decision.after):
+            found.append(decision)
     return found
-
-
-def _decisions_in(connection: sqlite3.Connection, name: str | None) -> list[Decision]:
-    return [_decision(row) for row in connection.execute(_DECISIONS, (name,))]
-
-
-def _decision(row: sqlite3.Row) -> Decision:
-    number, name, session, made_at, outcome, challenger, before, after, reason, evidence = row
-    return Decision(
-        id=number,
-        name=name,
-        session=parse_day(session),
-        made_at=datetime.fromisoformat(made_at),
-        outcome=outcome,
-        challenger=challenger,
-        before=before,
-        after=after,
-        reason=reason,
-        evidence=json.loads(evidence),
-    )

@@ -6,10 +6,10 @@ Knows versions by name and verifies their files; which one should win is decided
 import logging
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from forecaster.database import to_json
 from forecaster.errors import ArtifactError, UnknownNameError, UsageError
@@ -19,7 +19,7 @@ from forecaster.registry.champion_history import (
     champion_status_in,
     promotions_in,
 )
-from forecaster.registry.registry_file import changing, check_name, day_text, now_text
+from forecaster.registry.registry_file import changing, check_name, now_text
 from forecaster.registry.versions import verify
 
 log = logging.getLogger(__name__)
@@ -31,28 +31,33 @@ _ALIAS = """
 _STATUS = "UPDATE versions SET status = ?, since = ?, reason = ? WHERE version = ?"
 _DECIDED = """
     INSERT INTO decisions
-        (name, session, made_at, outcome, challenger, "before", "after", reason, evidence)
+        (name, session, outcome, challenger, made_at, "before", "after", reason, evidence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TRAINED = """
     UPDATE trainings SET ended_at = ?, state = 'done', version = ?, steps = ?
     WHERE id = ? AND state = 'running'
 """
+_STATUS_AFTER: Final = {"kept": "retired", "failed": "failed"}
 _SAME_SESSION = """
     SELECT 1 FROM decisions WHERE name = ? AND session = ? AND outcome = ? AND challenger IS ?
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _NewDecision:
-    """A decision to be stored, without the champion before and after it."""
+class NewDecision:
+    """A decision to be stored, without the champion before and after it.
+
+    `session` is the one whose daily run decides, None for a decision by hand; `evidence` has the
+    numbers of the promotion test.
+    """
 
     name: str
     outcome: Outcome
     reason: str
     challenger: str | None = None
     session: date | None = None
-    evidence: Mapping[str, Any] | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 def register(
@@ -96,13 +101,7 @@ def promote(
 ) -> ChampionStatus:
     """Make a version champion, after verifying its files. Idempotent.
 
-    Args:
-        home: the workspace.
-        name: model name.
-        version: its id.
-        reason: stored with the decision.
-        session: whose daily run promotes it; None for a promotion by hand.
-        evidence: numbers of the promotion test.
+    See `NewDecision` for reason, session and evidence.
 
     Raises:
         ArtifactError: a file of the version is corrupt; nothing is changed.
@@ -114,73 +113,39 @@ def promote(
         _insert(connection, version, name, reason)
         before = champion_status_in(connection, name)
         if before.champion != version:
-            decision = _NewDecision(
+            decision = NewDecision(
                 name=name,
                 outcome="promoted" if session else "by-hand",
                 challenger=version,
                 session=session,
                 reason=reason,
-                evidence=evidence,
+                evidence=evidence or {},
             )
             _replace_champion(connection, before, version, decision)
         return champion_status_in(connection, name)
 
 
-def keep(
-    home: Path,
-    name: str,
-    version: str,
-    *,
-    reason: str,
-    session: date | None = None,
-    evidence: Mapping[str, Any] | None = None,
-) -> ChampionStatus:
-    """Record that a challenger failed the promotion test and is retired; the champion stays."""
-    decision = _NewDecision(
-        name=name,
-        outcome="kept",
-        challenger=version,
-        session=session,
-        reason=reason,
-        evidence=evidence,
-    )
-    return _keep_champion(home, decision, "retired")
+def keep_champion(home: Path, decision: NewDecision) -> ChampionStatus:
+    """Record that the champion stays.
 
+    Its challenger was worse ("kept") and is retired, or failed, or could not be tested ("unable")
+    and stays challenger.
 
-def postpone(
-    home: Path,
-    name: str,
-    version: str,
-    *,
-    reason: str,
-    session: date | None = None,
-    evidence: Mapping[str, Any] | None = None,
-) -> ChampionStatus:
-    """Record that a challenger could not be tested; it and the champion stay what they are."""
-    decision = _NewDecision(
-        name=name,
-        outcome="unable",
-        challenger=version,
-        session=session,
-        reason=reason,
-        evidence=evidence,
-    )
-    return _keep_champion(home, decision, None)
-
-
-def fail(
-    home: Path,
-    name: str,
-    *,
-    reason: str,
-    version: str | None = None,
-    session: date | None = None,
-) -> ChampionStatus:
-    """Record that a training or its promotion test failed; the champion stays."""
-    decision = _NewDecision(
-        name=name, outcome="failed", challenger=version, session=session, reason=reason
-    )
-    return _keep_champion(home, decision, "failed")
+    Raises:
+        UsageError: the name is malformed, or the challenger has another one.
+    """
+    with changing(home) as connection:
+        name, version = check_name(decision.name), decision.challenger
+        if version is not None:
+            _insert(connection, version, name, decision.reason)
+        before = champion_status_in(connection, name)
+        status = _STATUS_AFTER.get(decision.outcome)
+        if status and version is not None and version != before.champion:
+            connection.execute(_STATUS, (status, now_text(), decision.reason, version))
+            if before.challenger == version:
+                connection.execute(_ALIAS, (name, "challenger", None))
+        _store(connection, decision, before.champion, before.champion)
+        return champion_status_in(connection, name)
 
 
 def rollback(home: Path, name: str, reason: str) -> ChampionStatus:
@@ -198,7 +163,7 @@ def rollback(home: Path, name: str, reason: str) -> ChampionStatus:
             )
         earlier = [one.after for one in promotions_in(connection, name)[:-1] if one.after]
         after = next((one for one in reversed(earlier) if _is_intact(home, one)), None)
-        decision = _NewDecision(name=name, outcome="rolled-back", reason=reason)
+        decision = NewDecision(name=name, outcome="rolled-back", reason=reason)
         _replace_champion(connection, before, after, decision)
         return champion_status_in(connection, name)
 
@@ -238,7 +203,7 @@ def _replace_champion(
     connection: sqlite3.Connection,
     before: ChampionStatus,
     version: str | None,
-    decision: _NewDecision,
+    decision: NewDecision,
 ) -> None:
     now = now_text()
     if before.champion is not None:
@@ -252,33 +217,13 @@ def _replace_champion(
     _store(connection, decision, before.champion, version)
 
 
-def _keep_champion(home: Path, decision: _NewDecision, status: str | None) -> ChampionStatus:
-    with changing(home) as connection:
-        name, version = check_name(decision.name), decision.challenger
-        if version is not None:
-            _insert(connection, version, name, decision.reason)
-        before = champion_status_in(connection, name)
-        if status and version is not None and version != before.champion:
-            connection.execute(_STATUS, (status, now_text(), decision.reason, version))
-            if before.challenger == version:
-                connection.execute(_ALIAS, (name, "challenger", None))
-        _store(connection, decision, before.champion, before.champion)
-        return champion_status_in(connection, name)
-
-
 def _store(
-    connection: sqlite3.Connection, decision: _NewDecision, before: str | None, after: str | None
+    connection: sqlite3.Connection, decision: NewDecision, before: str | None, after: str | None
 ) -> None:
     """Store a decision; that of a session is stored once, however often its run is repeated."""
-    name, session, outcome = decision.name, day_text(decision.session), decision.outcome
-    same = (name, session, outcome, decision.challenger)
-    if session and connection.execute(_SAME_SESSION, same).fetchone():
+    session = decision.session.isoformat() if decision.session else None
+    row = (decision.name, session, decision.outcome, decision.challenger)
+    if session and connection.execute(_SAME_SESSION, row).fetchone():
         return
-    evidence = to_json(decision.evidence or {}, sort_keys=True)
-    connection.execute(
-        _DECIDED,
-        (
-            *(name, session, now_text(), outcome, decision.challenger, before, after),
-            *(decision.reason, evidence),
-        ),
-    )
+    evidence = to_json(decision.evidence, sort_keys=True)
+    connection.execute(_DECIDED, (*row, now_text(), before, after, decision.reason, evidence))

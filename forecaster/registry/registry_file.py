@@ -3,13 +3,14 @@
 Knows tables and paths; not what a decision or a forecast means.
 """
 
+import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from forecaster import clock, database
 from forecaster.errors import CannotWriteError, SettingsError, StorageError, UsageError
@@ -128,8 +129,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9,._-]{0,63}")
+Row = TypeVar("Row")
+_TIMES: Final = ("since", "made_at", "started_at", "finished_at", "ended_at")
+_PARSERS: Final[dict[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(_TIMES, datetime.fromisoformat),
+    "session": date.fromisoformat,
+    "evidence": json.loads,
+    "summary": json.loads,
+}
 
 
 def registry_path(home: Path) -> Path:
@@ -140,8 +148,6 @@ def registry_path(home: Path) -> Path:
 @contextmanager
 def changing(home: Path) -> Iterator[sqlite3.Connection]:
     """Open the registry of a home for one transaction; create the file if there is none.
-
-    Everything written inside the block is committed at its end, or nothing if it raises.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
@@ -171,32 +177,38 @@ def reading(home: Path) -> Iterator[sqlite3.Connection | None]:
     if not registry.path.exists():
         yield None
         return
-    with (
-        closing(_connect_for_reading(registry, home)) as connection,
-        database.translated_errors(registry),
-    ):
-        yield connection
-
-
-def _connect_for_reading(registry: database.Database, home: Path) -> sqlite3.Connection:
     try:
-        return database.connect_for_reading(registry, home)
+        opened = database.connect_for_reading(registry, home)
     except SettingsError as error:
         try:  # made by an older version: migrate it
             database.connect_for_writing(registry, home).close()
         except CannotWriteError:
             raise error from None
-        return database.connect_for_reading(registry, home)
+        opened = database.connect_for_reading(registry, home)
+    with closing(opened) as connection, database.translated_errors(registry):
+        yield connection
+
+
+def select(
+    connection: sqlite3.Connection | None, kind: Callable[..., Row], query: str, *values: object
+) -> list[Row]:
+    """Read rows as instances of a class whose fields have the names of the columns."""
+    if connection is None:
+        return []
+    cursor = connection.execute(query, values)
+    names = [column for column, *_ in cursor.description]
+    return [kind(**_parsed(dict(zip(names, row, strict=True)))) for row in cursor]
+
+
+def _parsed(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _PARSERS[name](value) if name in _PARSERS and value is not None else value
+        for name, value in row.items()
+    }
 
 
 def check_registry(home: Path) -> None:
-    """Check, before any work is done for it, that the registry can be written.
-
-    Raises:
-        CannotWriteError: the home is missing or read-only.
-        SettingsError: the registry was made by a newer version.
-        StorageError: the file is corrupt.
-    """
+    """Check, before any work is done for it, that the registry can be written; see `changing`."""
     with changing(home):
         pass
 
@@ -218,21 +230,6 @@ def check_name(name: str) -> str:
 def now_text() -> str:
     """Return the current time as the registry stores it."""
     return clock.now().isoformat(timespec="microseconds")
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Parse a stored time; None stays None."""
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def day_text(day: date | None) -> str | None:
-    """Return a date as ISO text; None stays None."""
-    return None if day is None else day.isoformat()
-
-
-def parse_day(text: str | None) -> date | None:
-    """Parse a stored date; None stays None."""
-    return None if text is None else date.fromisoformat(text)
 
 
 def _registry(home: Path) -> database.Database:

@@ -1,7 +1,9 @@
 """Versions on disk: a folder each, written completely or not at all, verified before use.
 
 Weights are safetensors, everything else is a JSON manifest with the SHA-256 of every file;
-nothing is ever unpickled. Knows no network: arrays by name in and out.
+nothing is ever unpickled. Knows no network: arrays by name in and out. A pruned version's folder
+is renamed before anything of it is removed, so that no partial version is ever seen; the next prune
+finishes one that was killed.
 """
 
 import hashlib
@@ -11,8 +13,10 @@ import re
 import shutil
 import stat
 from collections import Counter
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import numpy as np
@@ -20,8 +24,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from forecaster import clock
 from forecaster.database import atomic_file, sync_folder
-from forecaster.errors import ArtifactError, CannotWriteError, StorageError, UnknownNameError
+from forecaster.errors import (
+    ArtifactError,
+    CannotWriteError,
+    StorageError,
+    UnknownNameError,
+    UsageError,
+)
+from forecaster.registry.champion_history import champion_statuses
 from forecaster.registry.manifest import (
     HASH_LENGTH,
     SCHEMA,
@@ -30,10 +42,22 @@ from forecaster.registry.manifest import (
     content_hash,
     from_schema_2,
 )
+from forecaster.registry.registry_file import changing, now_text
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
 _SECOND = len("20240301-221502")
 _VERSION_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]+-[0-9a-f]{8}")
+_PRUNED: Final = "pruned-"
+_ABANDONED: Final = re.compile(r"(probe-)?[0-9a-f]{32}|.+\.[0-9a-f]{32}\.part")
+_OLD: Final = timedelta(days=1)  # another process may still be writing a version
+_FORGET: Final = """
+    INSERT INTO decisions
+        (name, session, made_at, outcome, challenger, "before", "after", reason, evidence)
+    SELECT versions.name, NULL, ?, 'pruned', versions.version, aliases.version, aliases.version,
+        ?, '{}'
+    FROM versions JOIN aliases ON aliases.name = versions.name AND aliases.alias = 'champion'
+    WHERE versions.version = ?
+"""
 
 Weights = dict[str, np.ndarray]
 
@@ -245,3 +269,61 @@ def _corrupt(version: str, what: str) -> ArtifactError:
         f"Version {version} is corrupt: {what}. Train again, or name another "
         "version; see: forecaster models list"
     )
+
+
+def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Remove the oldest versions; champions, predecessors and challengers stay, but count.
+
+    Args:
+        home: the workspace.
+        keep: how many versions may stay, at least 1.
+        dry_run: only return which would be removed.
+
+    Returns:
+        The versions removed, oldest first.
+
+    Raises:
+        CannotWriteError: the home is read-only; nothing was removed.
+        StorageError: the registry is corrupt, or the disk failed; each version is intact or gone.
+        UsageError: `keep` is less than 1.
+    """
+    if keep < 1:
+        raise UsageError(f"--keep {keep}: at least 1 version stays; for example --keep 30.")
+    found = champion_statuses(home)
+    needed = {one for s in found for one in (s.champion, s.predecessor, s.challenger) if one}
+    existing = list_versions(home)
+    old = [version for version in existing if version not in needed]
+    removed = tuple(old[: max(0, len(existing) - keep)])
+    if dry_run:
+        return removed
+    folder = check_writable(home)
+    try:
+        for version in removed:
+            os.rename(folder / version, folder / UNFINISHED / f"{_PRUNED}{version}")
+        sync_folder(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename}: {error.strerror}; the version is still intact. Check the disk."
+        ) from error
+    _forget(home, needed, f"not among the {keep} versions that are kept")
+    _sweep(folder / UNFINISHED)
+    return removed
+
+
+def _forget(home: Path, needed: set[str], reason: str) -> None:
+    """Remove the rows of versions whose folder is gone, however it was removed."""
+    with changing(home) as connection:
+        known = [version for (version,) in connection.execute("SELECT version FROM versions")]
+        for version in sorted(set(known) - set(list_versions(home)) - needed):
+            connection.execute(_FORGET, (now_text(), reason, version))
+            connection.execute("DELETE FROM versions WHERE version = ?", (version,))
+
+
+def _sweep(unfinished: Path) -> None:
+    """Remove what pruned versions and killed writers have left."""
+    newest = (clock.now() - _OLD).timestamp()
+    for path in unfinished.iterdir():
+        with suppress(OSError):
+            is_abandoned = _ABANDONED.fullmatch(path.name) and path.lstat().st_mtime < newest
+            if path.name.startswith(_PRUNED) or is_abandoned:
+                path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from forecaster.registry.promotion import keep
 from forecaster.registry.registry_file import registry_path
 from tests.cli.conftest import QUICK
+from tests.registry.samples import keep
 
 Run = Callable[..., Result]
 AS_OF = ("--as-of", "2012-10-12")

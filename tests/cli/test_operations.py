@@ -14,9 +14,9 @@ from forecaster import clock
 from forecaster.data.store_rows import store_path
 from forecaster.errors import TooOldError
 from forecaster.operations import daily_run, due_sessions
+from forecaster.operations.daily_run import Decided
 from forecaster.operations.due_sessions import SessionWork, settled_at, store_state
 from forecaster.operations.forecast_recording import forecast_session
-from forecaster.operations.retraining import Decided
 from forecaster.pipeline import doctor
 from forecaster.pipeline.doctor import examine, exit_code
 from forecaster.registry.forecast_log import read_forecasts
@@ -31,13 +31,13 @@ from forecaster.settings import PredictSettings, Settings
 def _no_training(monkeypatch):
     """One that takes no time."""
 
-    def train(day, chosen):
-        number = begin_training(day.home, day.name, "cold", day.day)
-        finish_training(day.home, number, state="done")
+    def train(work, day):
+        number = begin_training(work.home, work.name, "cold", day)
+        finish_training(work.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_decide", train)
-    monkeypatch.setattr(daily_run, "untested_challenger", lambda training: None)
+    monkeypatch.setattr(daily_run, "untested_challenger", lambda work, day, record=True: None)
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_a_session_stopped_after_its_promotion_is_not_forecast_by_the_new_champi
     """One forecast a session: that of the champion at its start."""
     (version,) = list_versions(home)
 
-    def stop(day, chosen):
-        promote(home, day.name, version, reason="passed", session=day.day)
+    def stop(work, day):
+        promote(home, work.name, version, reason="passed", session=day)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

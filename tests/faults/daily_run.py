@@ -25,7 +25,7 @@ from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.database import integrity_error
 from forecaster.evaluation.promotion_test import Limits
-from forecaster.operations import daily_run, promotion, reproduction, retraining
+from forecaster.operations import daily_run, promotion
 from forecaster.pipeline import retrain as retrain_module
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.champion_history import decisions, registered
@@ -45,9 +45,9 @@ LAX = Limits(margin=0.9, slack=0.9)  # whatever is learned in a second passes
 PHASES: dict[str, tuple[Any, str]] = {
     "fetch": (retrain_module, "fetch"),
     "predict": (daily_run, "forecast_session"),
-    "train": (retraining, "train_challenger"),
-    "test": (retraining, "run_promotion_test"),
-    "promote": (retraining, "promote"),
+    "train": (daily_run, "train_challenger"),
+    "test": (daily_run, "run_promotion_test"),
+    "promote": (daily_run, "promote"),
 }
 # Called at the beginning and end of a phase.
 OnEdge = Callable[[str, str], None]
@@ -56,7 +56,7 @@ OnEdge = Callable[[str, str], None]
 def arrange(patch: pytest.MonkeyPatch) -> None:
     """Make a run cheap: a lax promotion test, no fresh process."""
     patch.setattr(
-        retraining, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
+        daily_run, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
     )
     patch.setattr(promotion, "reproduction_flaw", lambda *arguments: None)
 
@@ -64,9 +64,9 @@ def arrange(patch: pytest.MonkeyPatch) -> None:
 def arrange_fork(patch: pytest.MonkeyPatch, on_edge: OnEdge) -> None:
     """Make a run interruptible: a lax promotion test, a fork for its process, phases with edges."""
     patch.setattr(
-        retraining, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
+        daily_run, "run_promotion_test", partial(promotion.run_promotion_test, limits=LAX)
     )
-    patch.setattr(reproduction.subprocess, "run", _forked)
+    patch.setattr(promotion.subprocess, "run", _forked)
     for phase, (module, name) in PHASES.items():
         patch.setattr(module, name, _edged(getattr(module, name), phase, on_edge))
 
@@ -91,7 +91,7 @@ def _forked(command: list[str], **_: object) -> subprocess.CompletedProcess[str]
         code = 1
         sys.argv, sys.stdout, sys.stderr = ["-c", command[-1]], io.StringIO(), io.StringIO()
         try:
-            reproduction.print_digest()
+            promotion.print_digest()
             code = 0
         except SystemExit as ended:
             code = int(str(ended.code))

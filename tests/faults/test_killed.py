@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forecaster.operations import challenger as challenger_training
-from forecaster.operations import retraining
+from forecaster.operations import daily_run as session_run
 from forecaster.pipeline.predict import predict
 from forecaster.registry.run_history import trainings
 from tests.faults import daily_run
@@ -72,7 +72,7 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     [
         (challenger_training, "save_version", "after"),
         (challenger_training, "register", "after"),
-        (retraining, "promote", "after"),
+        (session_run, "promote", "after"),
     ],
 )
 def test_a_run_that_ends_between_two_steps_is_ended_by_the_next_one(

@@ -20,8 +20,8 @@ import pytest
 from forecaster import clock
 from forecaster.errors import TryLaterError
 from forecaster.operations import daily_run
+from forecaster.operations.daily_run import Decided
 from forecaster.operations.lock import writer
-from forecaster.operations.retraining import Decided
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.retrain import retrain
 from forecaster.pipeline.train import train
@@ -90,7 +90,7 @@ class Done:
 def shell(lines: str, *prefix: str, **environment: str) -> Done:
     """Run lines; `prefix` is a program that runs programs."""
     command = [*prefix, sys.executable, "-m", "tests.forked", "forecaster.operations.daily_run"]
-    command += ["forecaster.pipeline.predict", "forecaster.pipeline.score"]
+    command += ["forecaster.pipeline.predict", "forecaster.pipeline.status"]
     done = subprocess.run(
         command,
         input=textwrap.dedent(lines).strip(),
@@ -200,9 +200,9 @@ def test_streams_that_the_caller_has_closed_are_no_error(tmp_path: Path, closed:
 def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Trainings take no time and decide nothing."""
 
-    def train_nothing(training, chosen):
-        number = begin_training(training.home, training.name, "cold", training.day)
-        finish_training(training.home, number, state="done")
+    def train_nothing(work, day):
+        number = begin_training(work.home, work.name, "cold", day)
+        finish_training(work.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_decide", train_nothing)

@@ -10,7 +10,7 @@ from forecaster import clock
 from forecaster.data.history import History
 from forecaster.errors import SourceDownError
 from forecaster.operations import daily_run
-from forecaster.operations.retraining import Decided
+from forecaster.operations.daily_run import Decided
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.forecast_log import read_forecasts
@@ -46,9 +46,9 @@ def source() -> Patchy:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that take no time and decide nothing."""
 
-    def train(training, chosen):
-        number = begin_training(training.home, training.name, "cold", training.day)
-        finish_training(training.home, number, state="done")
+    def train(work, day):
+        number = begin_training(work.home, work.name, "cold", day)
+        finish_training(work.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_decide", train)

@@ -16,10 +16,10 @@ from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
 from forecaster.registry.forecast_log import read_forecasts
-from forecaster.registry.promotion import keep
 from forecaster.registry.registry_file import registry_path
 from forecaster.registry.versions import list_versions
 from forecaster.settings import Settings, TrainSettings
+from tests.registry.samples import keep
 from tests.synthetic import ragged_bars
 
 FRIDAY = date(2011, 3, 4)

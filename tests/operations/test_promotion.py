@@ -20,10 +20,9 @@ from forecaster.evaluation.promotion_test import Limits
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.model_version import load_model
 from forecaster.forecasting.next_session import BASELINE
-from forecaster.operations import promotion, reproduction
+from forecaster.operations import promotion
 from forecaster.operations.challenger import RollingSplit, train_challenger
-from forecaster.operations.promotion import run_promotion_test
-from forecaster.operations.reproduction import digest, reproduction_flaw
+from forecaster.operations.promotion import digest, reproduction_flaw, run_promotion_test
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.train import train
 from forecaster.registry.promotion import promote
@@ -205,7 +204,7 @@ def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_
 
 def test_one_bit_of_one_weight_changes_the_digest(home: Path, second: str):
     model = load_model(home, read_manifest(home, second))
-    panel = model.panel(reproduction.histories_of(home, ["AAA", "BBB"], LAST))
+    panel = model.panel(promotion.histories_of(home, ["AAA", "BBB"], LAST))
     rows = model.rows_since_training(panel)
     intact = [digest(model.distributions(panel, rows)) for _ in range(2)]
     weight = next(iter(model.networks[0].parameters()))
@@ -225,7 +224,7 @@ def test_one_bit_of_one_weight_changes_the_digest(home: Path, second: str):
 def test_a_process_that_differs_or_fails_is_a_flaw(
     child: str, flaw: str | None, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reproduction, "_CHILD", child)
+    monkeypatch.setattr(promotion, "_CHILD", child)
     assert reproduction_flaw(home, "any", ["AAA"], LAST, "expected") == flaw
 
 
@@ -245,14 +244,14 @@ def test_no_room_for_a_fresh_process_is_no_flaw_of_the_challenger(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Killed by the system for want of memory, or never begun."""
-    monkeypatch.setattr(reproduction, "_CHILD", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(promotion, "_CHILD", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(OutOfMemoryError, match="it was killed"):
         reproduction_flaw(home, "any", ["AAA"], LAST, "expected")
 
     def full(*arguments: object, **more: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(reproduction.subprocess, "run", full)
+    monkeypatch.setattr(promotion.subprocess, "run", full)
     with pytest.raises(OutOfMemoryError, match="Resource temporarily unavailable"):
         reproduction_flaw(home, "any", ["AAA"], LAST, "expected")
 

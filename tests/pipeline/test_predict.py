@@ -10,9 +10,10 @@ import pytest
 from forecaster.errors import TooOldError, UnknownNameError, UsageError
 from forecaster.pipeline.predict import Prediction, predict
 from forecaster.pipeline.train import train
-from forecaster.registry.promotion import keep, promote
+from forecaster.registry.promotion import promote
 from forecaster.registry.versions import list_versions
 from forecaster.settings import PredictSettings, TrainSettings
+from tests.registry.samples import keep
 from tests.synthetic import bars_of, ragged_bars
 
 BARS = ragged_bars({"AAA": 400, "BBB": 400, "CCC": 120})

@@ -8,9 +8,10 @@ import pytest
 from forecaster import clock
 from forecaster.data.store import PriceStore
 from forecaster.errors import DivergedError, SourceDownError, StorageError, TryLaterError
-from forecaster.operations import daily_run, retraining
+from forecaster.operations import daily_run
+from forecaster.operations.daily_run import Decided, training_due
+from forecaster.operations.due_sessions import SessionWork, StoreState
 from forecaster.operations.lock import writer
-from forecaster.operations.retraining import Decided, TrainingDay, training_due
 from forecaster.operations.run_log import log_path, read_heartbeat
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import retrain
@@ -31,10 +32,10 @@ def trainings(monkeypatch):
     """Trainings take no time and decide nothing, but are noted."""
     made = []
 
-    def train(training, chosen):
-        made.append(training.day)
-        number = begin_training(training.home, training.name, "cold", training.day)
-        finish_training(training.home, number, state="done")
+    def train(work, day):
+        made.append(day)
+        number = begin_training(work.home, work.name, "cold", day)
+        finish_training(work.home, number, state="done")
         return Decided(outcome="kept", version=None, reason="no better")
 
     monkeypatch.setattr(daily_run, "train_and_decide", train)
@@ -136,7 +137,7 @@ def test_a_failed_training_leaves_the_forecasts_and_the_champion(
         tried.append(name)
         raise DivergedError("update 3: the loss is not finite.")
 
-    monkeypatch.setattr(retraining, "train_challenger", fail)
+    monkeypatch.setattr(daily_run, "train_challenger", fail)
     report = on(source.sessions[-5], tmp_path, source, settings())
     assert report.exit_code == 5 and "the loss is not finite" in report.reason
     assert len(read_forecasts(tmp_path, "return")) == 2
@@ -249,14 +250,9 @@ def test_drift_brings_a_training_forward_but_not_every_session(tmp_path):
     finish_training(tmp_path, failed, state="failed", reason="does not count")
 
     def due(sessions, drift):
-        training = TrainingDay(
-            home=tmp_path,
-            name="return",
-            day=source.sessions[sessions],
-            tickers=("AAA",),
-            calendars=("XNYS",),
-        )
-        return training_due(training, 21, drift)
+        stored = StoreState(calendars={"AAA": "XNYS"}, oldest={}, newest={}, fetched_at=None)
+        work = SessionWork(home=tmp_path, name="return", settings=settings(), stored=stored)
+        return training_due(work, source.sessions[sessions], drift)
 
     assert due(21, ()) and not due(20, ())
     assert due(7, ("coverage",)) == "drift: coverage" and not due(6, ("coverage",))

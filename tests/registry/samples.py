@@ -12,6 +12,7 @@ from forecaster.registry.manifest import (
     NetworkPart,
     ScalerPart,
 )
+from forecaster.registry.promotion import NewDecision, keep_champion
 from forecaster.registry.versions import save_version
 
 WEIGHTS = {
@@ -65,3 +66,22 @@ def manifest(*, targets=("return",), members=("weights.safetensors",), **changes
 def saved(home, *, created=MADE_AT, **kwargs):
     described = manifest(**kwargs)
     return save_version(home, described, [WEIGHTS] * len(described.members), created)
+
+
+def kept(outcome, home, name, version, *, reason, session=None):
+    decision = NewDecision(
+        name=name, outcome=outcome, challenger=version, reason=reason, session=session
+    )
+    return keep_champion(home, decision)
+
+
+def keep(home, name, version, **why):
+    return kept("kept", home, name, version, **why)
+
+
+def postpone(home, name, version, **why):
+    return kept("unable", home, name, version, **why)
+
+
+def fail(home, name, *, version=None, **why):
+    return kept("failed", home, name, version, **why)

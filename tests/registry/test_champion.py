@@ -13,10 +13,10 @@ from forecaster.registry.champion import (
     named_version,
 )
 from forecaster.registry.manifest import BlocksPart, Manifest
-from forecaster.registry.promotion import fail, keep, promote, register, rollback
+from forecaster.registry.promotion import promote, register, rollback
 from forecaster.registry.registry_file import registry_path
 from forecaster.registry.versions import list_versions
-from tests.registry.samples import MADE_AT, manifest, saved
+from tests.registry.samples import MADE_AT, fail, keep, manifest, saved
 
 
 def versions_of(home, count, **changes):

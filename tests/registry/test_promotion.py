@@ -23,9 +23,9 @@ from forecaster.registry.champion_history import (
     decisions,
     registered,
 )
-from forecaster.registry.promotion import fail, keep, postpone, promote, register, rollback
+from forecaster.registry.promotion import promote, register, rollback
 from forecaster.registry.registry_file import check_registry, registry_path
-from tests.registry.samples import MADE_AT, saved
+from tests.registry.samples import MADE_AT, fail, keep, postpone, saved
 
 DAY = date(2024, 3, 1)
 

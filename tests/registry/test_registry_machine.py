@@ -14,10 +14,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from forecaster import database
 from forecaster.errors import StorageError, UnknownNameError
 from forecaster.registry.champion_history import champion_status, decisions, registered
-from forecaster.registry.promotion import fail, keep, promote, register, rollback
-from forecaster.registry.pruning import prune
-from forecaster.registry.versions import list_versions, verify
-from tests.registry.samples import MADE_AT, manifest, saved
+from forecaster.registry.promotion import promote, register, rollback
+from forecaster.registry.versions import list_versions, prune, verify
+from tests.registry.samples import MADE_AT, fail, keep, manifest, saved
 
 NAME = "return"
 

@@ -9,7 +9,7 @@ import pytest
 from forecaster.data.store import PriceStore
 from forecaster.errors import UnknownNameError
 from forecaster.operations.scoring import with_outcomes
-from forecaster.pipeline.score import score
+from forecaster.pipeline.status import score
 from forecaster.registry.forecast_log import record_forecasts
 from tests.data.histories import history
 
