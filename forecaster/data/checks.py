@@ -126,13 +126,13 @@ def unit_slips(series: Series) -> list[Hit]:
 
     within = is_unit(np.log(series.prices.max(axis=1) / series.prices.min(axis=1)))
     across = is_unit(np.abs(series.move))
-    found = []
-    for row in np.flatnonzero(within | across).tolist():
+    found = {}
+    for row in np.flatnonzero(within).tolist():
         shown = ", ".join(f"{price:.6g}" for price in series.prices[row])
-        across_words = f"{series.describe_move(row)} is a factor of about 100"
-        within_words = f"its prices {shown} are a factor of about 100 apart"
-        found.append((row, across_words if across[row] else within_words))
-    return found
+        found[row] = f"its prices {shown} are a factor of about 100 apart"
+    for row in np.flatnonzero(across).tolist():
+        found[row] = f"{series.describe_move(row)} is a factor of about 100"
+    return sorted(found.items())
 
 
 def spikes(series: Series) -> list[Hit]:
@@ -210,17 +210,14 @@ def missing_sessions(series: Series) -> list[Hit]:
 def series_gaps(series: Series) -> list[Hit]:
     """Find the gaps at which the series is split into segments."""
     history = series.history
-    return [(int(row), _without_ticker(describe_gaps(history, row[None]))) for row in gaps(history)]
+    sentences = [(int(row), describe_gaps(history, row[None])) for row in gaps(history)]
+    return [(row, sentence.split(": ", 1)[1]) for row, sentence in sentences]
 
 
 def off_calendar(series: Series) -> list[Hit]:
     """Find bars on days that are no session; one hit for all."""
-    sentence = describe_off_calendar(series.history)
-    return [(0, _without_ticker(sentence))] if sentence else []
-
-
-def _without_ticker(sentence: str) -> str:
-    return sentence.split(": ", 1)[1]
+    _, _, sentence = describe_off_calendar(series.history).partition(": ")
+    return [(0, sentence)] if sentence else []
 
 
 # Warnings about new bars are logged when they are stored; those of DAY_RULES by `ingest`.

@@ -46,20 +46,6 @@ def log_total_return(close: Daily, dividend: Daily, split: Daily, basis: Basis) 
     return earned
 
 
-def intraday(open_price: Daily, close: Daily) -> Daily:
-    """Return log(C/O), the part of each day's return earned while the exchange was open."""
-    return np.log(close / open_price)
-
-
-def overnight(total: Daily, open_price: Daily, close: Daily) -> Daily:
-    """Return the part of each total return earned while the exchange was closed.
-
-    It is the total less the intraday part, not log(O_t/C_{t-1}): only so do the parts add up to
-    the total on an ex-date too.
-    """
-    return total - intraday(open_price, close)
-
-
 def log_range(high: Daily, low: Daily) -> Daily:
     """Return log(log(H/L)), the day's volatility on a scale without bounds; NaN where H = L."""
     return _log_above_zero(np.log(high / low))
@@ -95,12 +81,14 @@ def own_columns(history: History) -> dict[str, np.ndarray]:
     total = log_total_return(
         price["close"], price["dividend"], price["split"], history.listing.basis
     )
+    intraday = np.log(price["close"] / price["open"])
     ranges = log_range(price["high"], price["low"])
     volumes = log_dollar_volume(price["close"], price["volume"])
     return {
         "log_return": total,
-        "overnight": overnight(total, price["open"], price["close"]),
-        "intraday": intraday(price["open"], price["close"]),
+        # Not log(O_t / C_{t-1}): only so do the parts add up to the total on an ex-date too.
+        "overnight": total - intraday,
+        "intraday": intraday,
         "log_range": ranges,
         "log_volume": volumes,
         "range_deviation": ranges - trailing_mean(ranges, TRAILING_DAYS),

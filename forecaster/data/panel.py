@@ -7,7 +7,7 @@ Shape letters: N rows of the panel, S series, P segments, K targets, D days of o
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
@@ -121,8 +121,8 @@ def build_panel(
         `MARKET_COLUMNS`.
     """
     tickers, calendars, lengths = list[str](), list[str](), list[list[int]]()
-    arrays: dict[str, _GrowingArray] = defaultdict(_GrowingArray)
-    columns: dict[str, _GrowingArray] = defaultdict(_GrowingArray)
+    arrays: dict[str, _GrowingArray] = {}
+    columns: dict[str, _GrowingArray] = {}
     means: dict[str, DailyMeans] = defaultdict(DailyMeans)
     for history in histories:
         ticker, calendar = history.listing.ticker, history.listing.calendar
@@ -132,13 +132,10 @@ def build_panel(
         calendars.append(calendar)
         lengths.append([len(part["log_return"]) for part in parts])
         rows = _rows(history, own, _offsets(lengths[-1]), targets)
-        for name, values in rows.items():
-            arrays[name].append(values)
+        _append(arrays, rows)
         # Scheduled inputs are small integers.
         scheduled = scheduled_inputs(calendar, rows["days"]).T.astype(np.int16)
-        stored = own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True))
-        for name, values in stored.items():
-            columns[name].append(values)
+        _append(columns, own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True)))
         if universe == "all" or ticker in (universe or ()):
             means[calendar].add(own, rows["days"])
     made = {name: array.take() for name, array in arrays.items()}
@@ -159,24 +156,29 @@ def build_panel(
 class _GrowingArray:
     """An array that grows at its end in place: a large panel is never in memory twice."""
 
-    def __init__(self) -> None:
-        self._values: np.ndarray | None = None
-        self._size = 0
+    def __init__(self, first: np.ndarray) -> None:
+        self._values, self._size = first.copy(), len(first)
 
     def append(self, values: np.ndarray) -> None:
-        if self._values is None:
-            self._values = values.copy()
-        elif self._size + len(values) > len(self._values):
-            rows = max(self._size + len(values), self._size + self._size // 32)
+        size = self._size + len(values)
+        if size > len(self._values):
+            rows = max(size, self._size + self._size // 32)
             self._values.resize((rows, *values.shape[1:]), refcheck=False)
-        self._values[self._size : self._size + len(values)] = values
-        self._size += len(values)
+        self._values[self._size : size] = values
+        self._size = size
 
     def take(self) -> np.ndarray:
         """Return the array, cut to its size."""
-        assert self._values is not None
         self._values.resize((self._size, *self._values.shape[1:]), refcheck=False)
         return self._values
+
+
+def _append(arrays: dict[str, _GrowingArray], added: Mapping[str, np.ndarray]) -> None:
+    for name, values in added.items():
+        if name in arrays:
+            arrays[name].append(values)
+        else:
+            arrays[name] = _GrowingArray(values)
 
 
 def _rows(

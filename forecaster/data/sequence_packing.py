@@ -19,9 +19,8 @@ PADDING = -1
 class Batch:
     """The days of one forward and backward pass.
 
-    Args:
-        rows: (T, B) int64 flat row numbers, oldest first, PADDING after a series' last day.
-        starts: (B,) bool, True where a series begins: reset the state of that batch row first.
+    `rows` (T, B) are flat row numbers, oldest first, PADDING after a series' last day; `starts`
+    (B,) is True where a series begins: reset the state of that batch row first.
     """
 
     rows: NDArray[np.int64]
@@ -32,10 +31,8 @@ class Batch:
 class PackedSequences:
     """One epoch over whole histories: an iterable of batches in time order.
 
-    Args:
-        begin: (G, B) first flat row of each batch row.
-        end: (G, B) flat row after the last; equal to `begin` where a batch row is exhausted.
-        starts: (G, B) bool, True where a series begins.
+    Each batch row reads flat rows from `begin` to before `end` (G, B), equal where it is
+    exhausted; `starts` (G, B) is True where a series begins.
     """
 
     begin: NDArray[np.int64]
@@ -87,9 +84,6 @@ def pack_sequences(
         generator: draws the order of series.
         phase: days of the first batch, 1 to `chunk`.
 
-    Returns:
-        Each row of each series once; no batch if there is no day.
-
     Raises:
         ValueError: `batch_rows`, `chunk` or `phase` is outside its range.
 
@@ -107,12 +101,14 @@ def pack_sequences(
         )
     drawn = generator.permutation(np.flatnonzero(stop > first))
     lengths = stop - first
-    assigned = _assign(drawn, lengths, batch_rows, chunk)
+    queues = _assign(drawn, lengths, batch_rows, chunk)
     if chunk < lengths.max(initial=0):
-        queues = [generator.permutation(series).tolist() for series in assigned]
-    else:
-        rounds = _drawn_rounds(assigned, generator)
-        queues = [[row[place] for place in rounds if place < len(row)] for row in assigned]
+        queues = [generator.permutation(series).tolist() for series in queues]
+    elif queues:
+        # The rounds in which every batch row has a series are drawn; the others follow.
+        common, longest = min(map(len, queues)), max(map(len, queues))
+        rounds = [*generator.permutation(common).tolist(), *range(common, longest)]
+        queues = [[row[place] for place in rounds if place < len(row)] for row in queues]
     columns = [_column(queue, first, stop, chunk, phase) for queue in queues]
     height = max((len(column) for column in columns), default=0)
     grid = np.zeros((3, height, len(queues)), dtype=np.int64)
@@ -137,15 +133,6 @@ def _assign(
     return assigned
 
 
-def _drawn_rounds(assigned: list[list[int]], generator: np.random.Generator) -> list[int]:
-    """Draw the order of the rounds in which every batch row has a series; the others follow."""
-    if not assigned:
-        return []
-    common = min(len(series) for series in assigned)
-    longest = max(len(series) for series in assigned)
-    return [*generator.permutation(common).tolist(), *range(common, longest)]
-
-
 def _column(
     queue: list[int], first: NDArray[np.int64], stop: NDArray[np.int64], chunk: int, phase: int
 ) -> list[tuple[int, int, bool]]:
@@ -163,15 +150,12 @@ def _column(
 def window_ends(
     offsets: NDArray[np.int64], lookback: int, eligible: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Find the rows whose last `lookback` days, their own included, lie in one series.
+    """Find the rows (M,) whose last `lookback` days, their own included, lie in one series.
 
     Args:
         offsets: (S + 1,) flat row where each series begins, and N at the end.
         lookback: days per window, at least 1.
         eligible: (N,) bool, True where a window may end.
-
-    Returns:
-        (M,) rows t, ascending; the window of t is rows t - lookback + 1 to t. May be empty.
 
     Raises:
         ValueError: `lookback` is below 1, or `offsets` and `eligible` disagree about N.
@@ -196,10 +180,8 @@ def window_rows(ends: NDArray[np.int64], lookback: int) -> NDArray[np.int64]:
 class WindowBatches:
     """One epoch over windows in drawn order: an iterable of batches.
 
-    Args:
-        ends: (M,) last row of each window, in the order of this epoch.
-        lookback: days per window.
-        batch: windows per batch; the last one may be smaller.
+    `ends` (M,) is the last row of each window of `lookback` days, in the order of this epoch;
+    `batch` counts windows per batch, the last of which may be smaller.
     """
 
     ends: NDArray[np.int64]

@@ -9,11 +9,9 @@ from hypothesis.extra.numpy import arrays
 from forecaster.data.columns import (
     CALENDAR_INPUTS,
     TRAILING_DAYS,
-    intraday,
     log_dollar_volume,
     log_range,
     log_total_return,
-    overnight,
     own_columns,
     scheduled_inputs,
     trailing_mean,
@@ -72,14 +70,13 @@ def test_an_unknown_basis_is_refused():
 
 
 def test_intraday_and_overnight_add_up_on_an_ex_date_and_a_split_too():
-    bars = AS_TRADED
-    total = log_total_return(bars["close"], bars["dividend"], bars["split"], "as-traded")
-    closed = overnight(total, bars["open"], bars["close"])
+    found = own_columns(history(basis="as-traded", **AS_TRADED))
+    closed = found["overnight"]
     # Ex-date: the total is (108 + 2)/110 = 1, the day 108/107, so the rest 107/108.
     assert np.exp(closed[2]) == pytest.approx(107 / 108, rel=1e-14)
     # Split: 4 * 27.5 / 112.
     assert np.exp(closed[4]) == pytest.approx(110 / 112, rel=1e-14)
-    np.testing.assert_allclose((closed + intraday(bars["open"], bars["close"]))[1:], total[1:])
+    np.testing.assert_allclose((closed + found["intraday"])[1:], found["log_return"][1:])
 
 
 def test_range_by_hand_and_missing_where_flat():
