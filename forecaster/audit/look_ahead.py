@@ -218,8 +218,8 @@ def _compare_split(
     subject: Subject, panel: Panel, change: Alteration, comparison: Comparison
 ) -> None:
     """Compare the split of the altered panel with that by the dates alone."""
-    expected = values.expected_split(subject.panel, subject.split, change.cut)
-    found = values.split_values(panel, subject.split, change.cut)
+    expected = values.split_values(subject.panel, subject.split, change.cut, by_date=True)
+    found = values.split_values(panel, subject.split, change.cut, by_date=False)
     comparison.compare({SPLIT: expected}, {SPLIT: found}, change)
 
 

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from forecaster import clock
 from forecaster.audit.alterations import Alteration, after_day, as_date, up_to
@@ -212,29 +211,20 @@ def _by_target(panel: Panel, word: str, table: np.ndarray) -> dict[str, np.ndarr
     return {f"{name}{word}": table[:, k] for k, name in enumerate(panel.targets)}
 
 
-def split_values(panel: Panel, split: Split, cut: np.datetime64) -> Values:
-    """Split the panel at the split's dates; return the part of every outcome up to a date."""
-    found = split_by_time(
-        panel.days,
-        train_until=as_date(split.train_until),
-        validation_until=as_date(split.validation_until),
-    )
-    return _parts(panel, cut, found.masks(panel.outcome_days))
-
-
-def expected_split(panel: Panel, split: Split, cut: np.datetime64) -> Values:
-    """Return the part of every outcome up to a date, by its date alone."""
-    after_train = panel.outcome_days > split.train_until
-    after_validation = panel.outcome_days > split.validation_until
-    train = ~np.isnat(panel.outcome_days) & ~after_train
-    return _parts(panel, cut, (train, after_train & ~after_validation, after_validation))
-
-
-def _parts(panel: Panel, cut: np.datetime64, masks: tuple[NDArray[np.bool_], ...]) -> Values:
-    rows = panel.outcome_days <= cut
+def split_values(panel: Panel, split: Split, cut: np.datetime64, *, by_date: bool) -> Values:
+    """Return the part of every outcome up to a date: by its date alone, or as it is split."""
+    days = panel.outcome_days
+    if by_date:
+        after_train, after_validation = days > split.train_until, days > split.validation_until
+        train = ~np.isnat(days) & ~after_train
+        masks = (train, after_train & ~after_validation, after_validation)
+    else:
+        ends = as_date(split.train_until), as_date(split.validation_until)
+        again = split_by_time(panel.days, train_until=ends[0], validation_until=ends[1])
+        masks = again.masks(days)
     names = ("in train", "in validation", "in test")
-    columns = {name: mask[rows].astype(np.float64) for name, mask in zip(names, masks, strict=True)}
-    return Values.of_rows(panel, rows, columns)
+    parts = np.stack(masks, axis=1)[days <= cut].astype(np.float64)
+    return Values.of_rows(panel, days <= cut, dict(zip(names, parts.T, strict=True)))
 
 
 def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages:

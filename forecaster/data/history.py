@@ -78,11 +78,7 @@ def normalise_ticker(text: str) -> str:
 
 
 def normalise_tickers(tickers: str | Iterable[str]) -> list[str]:
-    """Normalise each ticker, in order; a plain string is one ticker, not its letters.
-
-    Raises:
-        UsageError: one cannot be a ticker.
-    """
+    """Normalise each ticker, in order; a plain string is one ticker, not its letters."""
     return [normalise_ticker(one) for one in ([tickers] if isinstance(tickers, str) else tickers)]
 
 

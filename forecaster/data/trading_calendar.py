@@ -9,7 +9,7 @@ Shape letters: S sessions of a calendar.
 
 import re
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -177,7 +177,7 @@ def trading_calendar(calendar: str) -> TradingCalendar:
     """Load a calendar, with weekdays before its records begin and after they end."""
     if calendar in _EVERY_WEEK:
         return _every_week(*_EVERY_WEEK[calendar])
-    return _extend(*_from_library(calendar))
+    return _from_library(calendar)
 
 
 def calendar_name(calendar: str) -> str:
@@ -212,19 +212,6 @@ def _every_week(weekmask: str, close: timedelta) -> TradingCalendar:
     )
 
 
-def _load(calendar: str) -> tuple[Any, Days]:
-    """Build the library's calendar over all its records; return their bounds too."""
-    import exchange_calendars
-
-    try:
-        kind = type(exchange_calendars.get_calendar(calendar))
-        bounds = np.array([kind.bound_min() or FIRST, kind.bound_max() or LAST], "datetime64[D]")
-        bounds = bounds.clip(FIRST, LAST)
-        return kind(start=str(bounds[0]), end=str(bounds[1])), bounds
-    except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
-        raise _unknown(calendar) from error
-
-
 def _unknown(calendar: str) -> UsageError:
     return UsageError(
         f"{calendar}: no calendar of this name can be built; use a market code "
@@ -232,21 +219,34 @@ def _unknown(calendar: str) -> UsageError:
     )
 
 
-def _from_library(calendar: str) -> tuple[TradingCalendar, Days]:
+def _from_library(calendar: str) -> TradingCalendar:
+    """Build the library's calendar over all its records, with plain weeks before and after."""
+    import exchange_calendars
+
     # The library's own use of pandas is deprecated in places, which does not concern a user.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        known, bounds = _load(calendar)
+        try:
+            kind = type(exchange_calendars.get_calendar(calendar))
+            bounds = [kind.bound_min() or FIRST, kind.bound_max() or LAST]
+            start, end = np.array(bounds, "datetime64[D]").clip(FIRST, LAST)
+            known = kind(start=str(start), end=str(end))
+        except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
+            raise _unknown(calendar) from error
         sessions = known.sessions.to_numpy().astype("datetime64[D]")
-        table = TradingCalendar(
-            sessions=sessions,
-            closes=known.closes_nanos.astype("datetime64[ns]").astype("datetime64[s]"),
-            half_days=np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]")),
-            surprises=_surprises(calendar, known, sessions),
-            weekmask=known.weekmask,
-            timezone=str(known.tz),
-        )
-    return table, bounds
+        closes = known.closes_nanos.astype("datetime64[ns]").astype("datetime64[s]")
+        half_days = np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]"))
+        surprises = _surprises(calendar, known, sessions)
+    plain = _every_week(known.weekmask, _MIDNIGHT)
+    before, after = plain.sessions < start, plain.sessions > end
+    return TradingCalendar(
+        sessions=np.concatenate([plain.sessions[before], sessions, plain.sessions[after]]),
+        closes=np.concatenate([plain.closes[before], closes, plain.closes[after]]),
+        half_days=np.concatenate([plain.half_days[before], half_days, plain.half_days[after]]),
+        surprises=surprises,
+        weekmask=known.weekmask,
+        timezone=str(known.tz),
+    )
 
 
 def _surprises(calendar: str, known: Any, sessions: Days) -> Days:
@@ -259,20 +259,3 @@ def _surprises(calendar: str, known: Any, sessions: Days) -> Days:
     # Christmas 1968 is in both lists: it fell on a Wednesday of the paperwork crisis.
     closures = np.setdiff1d(adhoc, np.union1d(planned, sessions))
     return closures[np.is_busday(closures, weekmask=known.weekmask)]
-
-
-def _extend(table: TradingCalendar, bounds: Days) -> TradingCalendar:
-    """Add plain weeks before and after the days that a calendar has records of."""
-    plain = _every_week(table.weekmask, _MIDNIGHT)
-    before, after = plain.sessions < bounds[0], plain.sessions > bounds[1]
-
-    def joined(name: str) -> np.ndarray:
-        own = getattr(plain, name)
-        return np.concatenate([own[before], getattr(table, name), own[after]])
-
-    return replace(
-        table,
-        sessions=joined("sessions"),
-        closes=joined("closes"),
-        half_days=joined("half_days"),
-    )
