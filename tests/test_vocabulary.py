@@ -39,24 +39,24 @@ EXEMPT = {
 OLD_SETTINGS = re.compile(r"(?m)^\| `\w+` \| `\w+` \| `\w+` \|$")  # their table in commands.md
 VERBS = frozenset(
     """
-    Accept Add Alter Annualise Append Apply Ask Assemble Assign Audit Average Bound Build
-    Calibrate Call Carry Change Check Choose Clamp Clear Clip Close Collect Combine Compare
-    Compile Complete Compose Compress Compute Concatenate Configure Connect Continue Convert
-    Copy Correct Correlate Count Create Cumulate Cut Decide Decode Delete Demote Derive Describe
-    Detach Detect Determine Differentiate Display Distribute Divide Download Draw Drop Encode
-    Ensure Enter Estimate Evaluate Examine Exclude Expand Explain Export Extend Extract Fetch
-    Fill Filter Find Fit Flag Flatten Follow Forecast Format Freeze Generate Group Handle Hash
-    Identify Ignore Import Include Infer Initialise Insert Inspect Install Integrate Interpolate
-    Invert Iterate Join Keep Label Limit Link List Load Locate Lock Log Look Make Map Mark Match
-    Mean Measure Merge Migrate Move Multiply Normalise Number Open Order Pack Pad Parse Pass
-    Pick Plot Predict Prepare Prevent Print Promote Propose Prove Prune Quarantine Quote Raise
-    Rank Read Rebuild Recompute Record Reduce Refit Refuse Register Reject Release Remove Rename
-    Render Replace Report Represent Require Reset Reshape Resolve Restore Restrict Retrain Retry
-    Return Reuse Reverse Revise Rewrite Rollback Rotate Round Run Sample Save Scale Score Search
-    Select Send Serialise Serve Set Share Shift Shorten Show Shuffle Simulate Skip Sort Split
-    Spread Square Standardise Start Step Stop Store Submit Subtract Sum Summarise Suppress Swap
-    Switch Take Test Time Track Train Transform Translate Truncate Try Turn Undo Unpack Update
-    Upgrade Use Validate Verify Visit Wait Warn Weight Whether Widen Wrap Write Yield
+    Accept Add Alter Annualise Append Apply Ask Assemble Assign Audit Average Bound Build Calibrate
+    Call Carry Change Check Choose Clamp Clear Clip Close Collect Combine Compare Compile Complete
+    Compose Compress Compute Concatenate Configure Connect Continue Convert Copy Correct Correlate
+    Count Create Cumulate Cut Decide Decode Delete Demote Derive Describe Detach Detect Determine
+    Differentiate Display Distribute Divide Download Draw Drop Encode Ensure Enter Estimate Evaluate
+    Examine Exclude Expand Explain Export Extend Extract Fetch Fill Filter Find Fit Flag Flatten
+    Follow Forecast Format Freeze Generate Group Handle Hash Identify Ignore Import Include Infer
+    Initialise Insert Inspect Install Integrate Interpolate Invert Iterate Join Keep Label Leave
+    Limit Link List Load Locate Lock Log Look Make Map Mark Match Mean Measure Merge Migrate Move
+    Multiply Normalise Number Open Order Pack Pad Parse Pass Pick Plot Predict Prepare Prevent Print
+    Promote Propose Prove Prune Quarantine Quote Raise Rank Read Rebuild Recompute Record Reduce
+    Refit Refuse Register Reject Release Remove Rename Render Replace Report Represent Require Reset
+    Reshape Resolve Restore Restrict Retrain Retry Return Reuse Reverse Revise Rewrite Rollback
+    Rotate Round Run Sample Save Scale Score Search Select Send Serialise Serve Set Share Shift
+    Shorten Show Shuffle Simulate Skip Sort Split Spread Square Standardise Start Step Stop Store
+    Submit Subtract Sum Summarise Suppress Swap Switch Take Test Time Track Train Transform
+    Translate Truncate Try Turn Undo Unpack Update Upgrade Use Validate Verify Visit Wait Warn
+    Weight Whether Widen Wrap Write Yield
     """.split()
 )
 AS_OF = ("--as-of", "2012-10-09")  # the session before the last of the invented prices

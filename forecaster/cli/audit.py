@@ -48,11 +48,10 @@ def audit_command(
     Example: forecaster audit --dates 9
     """
     from forecaster.pipeline.audit import audit
-    from forecaster.settings import resolve_home
 
     report = audit(
         version,
-        home=resolve_home(home),
+        home=home,
         dates=dates,
         tickers=tickers,
         max_steps=max_steps,

@@ -65,20 +65,18 @@ def fetch_command(
     Example: forecaster fetch AAPL MSFT --start 2010-01-01
     """
     from forecaster.pipeline.fetch import fetch
-    from forecaster.settings import resolve_home
 
     def announce(ticker: str, number: int, of: int) -> None:
         if not quiet:
             print(f"fetch   {number}/{of} {ticker}", file=sys.stderr)
 
-    where = resolve_home(home)
     report = fetch(
         tickers or (),
-        settings=read_settings(context, where).fetch,
+        settings=read_settings(context, home).fetch,
         start=day(start),
         end=day(end),
         accept_identity=accept_identity,
-        home=where,
+        home=home,
         on_ticker=announce,
     )
     _print_report(report, "fetch", home, json=json)

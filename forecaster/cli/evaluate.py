@@ -104,14 +104,13 @@ def evaluate_command(
         version_details,
         write_table,
     )
-    from forecaster.settings import resolve_home
 
     check_files(report, forecasts, no_report=no_report)
     walk = _walk(refit_every, train_window, weights, seeds, jobs)
     result = evaluate(
         version,
         targets=[name.strip() for name in target.split(",")] if target else [],
-        home=resolve_home(home),
+        home=home,
         as_of=day(as_of),
         walk=replace(walk, backend=backend, same_inputs=same_inputs),
         benchmarks=benchmarks,

@@ -51,12 +51,9 @@ def memory_command(
     Example: forecaster memory --bptt-tolerance 0.05 --html memory.html
     """
     from forecaster.pipeline.memory import check_folder, memory, write_page
-    from forecaster.settings import resolve_home
 
     check_folder("--html", html)
-    result = memory(
-        version, home=resolve_home(home), tolerance=bptt_tolerance, lags=lags, as_of=day(as_of)
-    )
+    result = memory(version, home=home, tolerance=bptt_tolerance, lags=lags, as_of=day(as_of))
     if html is not None:
         write_page(result, html)
     if json:

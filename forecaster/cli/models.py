@@ -132,9 +132,8 @@ def promote_command(
     Example: forecaster models promote 20240301-221502-lstm-1a2b3c4d --reason "seen to be good"
     """
     from forecaster.pipeline.models import promote_by_hand
-    from forecaster.settings import resolve_home
 
-    found = promote_by_hand(version, name=name, reason=reason, home=resolve_home(home))
+    found = promote_by_hand(version, name=name, reason=reason, home=home)
     _print_result("promote", found, home, json=json)
 
 
@@ -153,9 +152,8 @@ def rollback_command(
     Example: forecaster models rollback --name return
     """
     from forecaster.pipeline.models import rollback_by_hand
-    from forecaster.settings import resolve_home
 
-    found = rollback_by_hand(name=name, reason=reason, home=resolve_home(home))
+    found = rollback_by_hand(name=name, reason=reason, home=home)
     _print_result("rollback", found, home, json=json)
 
 
@@ -177,15 +175,13 @@ def prune_command(
     Example: forecaster models prune --keep 10 --dry-run
     """
     from forecaster.pipeline.models import prune_by_hand
-    from forecaster.settings import resolve_home
 
-    where = resolve_home(home)
-    removed = prune_by_hand(keep, dry_run=True, home=where)
+    removed = prune_by_hand(keep, dry_run=True, home=home)
     if removed and not (dry_run or yes or json) and sys.stdin.isatty():
         question = f"Remove {len(removed)} versions, {removed[0]} to {removed[-1]}?"
         dry_run = not typer.confirm(question)
     if removed and not dry_run:
-        removed = prune_by_hand(keep, home=where)
+        removed = prune_by_hand(keep, home=home)
     if json:
         print_json("models.prune", {"removed": removed, "dry_run": dry_run})
         return

@@ -19,6 +19,7 @@ from forecaster.cli.output import (
     print_json,
     print_next,
 )
+from forecaster.errors import UsageError
 
 if TYPE_CHECKING:
     from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
@@ -60,17 +61,15 @@ def retrain_command(
     Example: forecaster retrain --as-of 2018-12-31
     """
     from forecaster.pipeline.retrain import on_failure, retrain
-    from forecaster.settings import resolve_home
 
-    where = resolve_home(home)
     with on_failure(context.obj["retrain"]["on_failure"] or "") as failure:
-        settings = read_settings(context, where)
+        settings = read_settings(context, home)
         failure.command = settings.retrain.on_failure
         report = retrain(
             tickers or (),
             settings=settings,
             name=name,
-            home=where,
+            home=home,
             as_of=day(as_of),
             no_fetch=not fetch,
             dry_run=dry_run,
@@ -262,7 +261,6 @@ def schedule_command(
 
     Example: forecaster schedule --cron
     """
-    from forecaster.errors import UsageError
     from forecaster.pipeline import schedule
     from forecaster.settings import resolve_home
 
@@ -312,9 +310,8 @@ def doctor_command(
     Example: forecaster doctor --offline
     """
     from forecaster.pipeline.doctor import examine, exit_code
-    from forecaster.settings import resolve_home
 
-    found = examine(home=resolve_home(home), offline=offline)
+    found = examine(home=home, offline=offline)
     if json:
         names = ("subject", "state", "seen", "remedy")
         rows = [{name: getattr(one, name) for name in names} for one in found]

@@ -5,6 +5,7 @@ option. The settings are imported only when a command's options are asked for, s
 `forecaster --help` does not wait for pydantic.
 """
 
+import functools
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -38,17 +39,18 @@ def with_settings(**sections: Iterable[str]) -> type[TyperCommand]:
     return type("SettingsCommand", (_SettingsCommand,), {"sections": sections})
 
 
-def read_settings(context: typer.Context, home: Path) -> "Settings":
+def read_settings(context: typer.Context, home: Path | None) -> "Settings":
     """Merge the options of a command with the environment and the file of a home.
 
     Raises:
         UsageError: an option is not valid.
         SettingsError: a value of the file or the environment is not valid or not known.
     """
+    from forecaster.settings import resolve_home
     from forecaster.settings.settings_sources import load_settings
 
-    quiet = bool(context.params.get("quiet"))
-    return load_settings(home, context.obj, interactive=is_interactive(quiet=quiet))
+    interactive = is_interactive(quiet=bool(context.params.get("quiet")))
+    return load_settings(resolve_home(home), context.obj, interactive=interactive)
 
 
 def is_interactive(*, quiet: bool) -> bool:
@@ -97,10 +99,13 @@ class _SettingsCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Move the values of settings from the function's parameters to the context."""
-        ctx.obj = {
-            section: {name: _value(ctx.params.pop(name)) for name in names}
-            for section, names in (self._made or {}).items()
-        }
+        ctx.obj = {}
+        for section, names in (self._made or {}).items():
+            values = {name: ctx.params.pop(name) for name in names}
+            ctx.obj[section] = {
+                name: value.date() if isinstance(value, datetime) else value
+                for name, value in values.items()
+            }
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -120,37 +125,30 @@ class _SettingsCommand(TyperCommand):
 
 def _options(fields: Mapping[str, "FieldInfo"]) -> list[TyperOption]:
     """Convert fields to options, by the command that typer makes of such a function."""
+    from forecaster.settings.settings_file import value_form
 
     def function(**given: Any) -> None: ...
 
-    annotations = {name: Annotated[_option(name, field)] for name, field in fields.items()}
+    annotations: dict[str, Any] = {}
+    for name, field in fields.items():
+        kind, extra = _kind(field.annotation), field.json_schema_extra
+        shown: dict[str, Any] = {"help": _help(field)}
+        if isinstance(extra, dict):
+            shown["rich_help_panel"] = extra.get("group")
+        if kind is datetime:
+            shown |= {"metavar": "DATE", "formats": ["%Y-%m-%d"]}
+        elif kind is str:
+            shown["metavar"] = f"<{value_form(field.annotation)}>"
+        flags = [_flag(name) if not field.default else f"{_flag(name)}/{_flag('no_' + name)}"]
+        option = typer.Option(*(flags if kind is bool else ()), **shown)
+        annotations[name] = Annotated[kind | None, option]
+    make = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY, default=None)
+    parameters = [make(name, annotation=of_type) for name, of_type in annotations.items()]
     function.__annotations__ = annotations
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-            for name, kind in annotations.items()
-        ]
-    )
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
     app.command()(function)
     return [one for one in typer.main.get_command(app).params if isinstance(one, TyperOption)]
-
-
-def _option(name: str, field: "FieldInfo") -> tuple[Any, Any]:
-    """Return the type of an option and its presentation."""
-    from forecaster.settings.settings_file import value_form
-
-    kind, form = _kind(field.annotation), value_form(field.annotation)
-    extra = field.json_schema_extra
-    options: dict[str, Any] = {
-        "help": _help(field),
-        "rich_help_panel": extra.get("group") if isinstance(extra, dict) else None,
-        "metavar": f"<{form}>" if kind is str else None,
-    }
-    if kind is datetime:
-        options |= {"metavar": "DATE", "formats": ["%Y-%m-%d"]}
-    flags = [_flag(name) if not field.default else f"{_flag(name)}/{_flag('no_' + name)}"]
-    return kind | None, typer.Option(*(flags if kind is bool else ()), **options)
 
 
 def _kind(annotation: Any) -> Any:
@@ -177,10 +175,6 @@ def _help(field: "FieldInfo") -> str:
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _value(value: Any) -> Any:
-    return value.date() if isinstance(value, datetime) else value
 
 
 @app.command("show")

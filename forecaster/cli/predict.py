@@ -62,17 +62,15 @@ def predict_command(
     Example: forecaster predict SP500 --as-of 2018-12-31
     """
     from forecaster.pipeline.predict import predict
-    from forecaster.settings import resolve_home
 
-    where = resolve_home(home)
     result = predict(
         tickers or (),
         version=version,
         target=target,
         name=name,
-        home=where,
+        home=home,
         as_of=day(as_of),
-        settings=read_settings(context, where).predict,
+        settings=read_settings(context, home).predict,
         record=record,
     )
     if json:

@@ -20,6 +20,7 @@ from forecaster.cli.output import (
     print_next,
     shown,
 )
+from forecaster.errors import PartialFailure, UsageError
 
 if TYPE_CHECKING:
     from forecaster.pipeline.train import TrainReport, Validation
@@ -59,27 +60,24 @@ def train_command(
     from forecaster.pipeline.train import train
     from forecaster.settings import resolve_home
 
-    where = resolve_home(home)
-    settings = read_settings(context, where).train
+    settings = read_settings(context, home).train
     names = [*(tickers or ()), *_read_tickers(tickers_file)]
     with _show_progress(settings, quiet) as show:
         report = train(
             settings=settings,
             tickers=names,
-            home=where,
+            home=home,
             as_of=day(as_of),
             name=name,
             on_step=show,
         )
-    path = where / "models" / report.version
+    path = resolve_home(home) / "models" / report.version
     if json:
         _print_json(report, path)
     else:
         _print(report, path)
         print_next(f"evaluate {report.version}", home, as_of)
     if report.skipped:
-        from forecaster.errors import PartialFailure
-
         raise PartialFailure(f"Left out, history too short: {', '.join(report.skipped)}.")
 
 
@@ -144,8 +142,6 @@ def _read_tickers(file: Path | None) -> list[str]:
     """Read one ticker per line; # starts a comment."""
     if file is None:
         return []
-    from forecaster.errors import UsageError
-
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
