@@ -9,7 +9,7 @@ _HOMES = {
     "fetch": "forecaster.pipeline.fetch",
     "import_files": "forecaster.pipeline.data_import",
     "FetchReport": "forecaster.pipeline.fetch",
-    "load_bars": "forecaster.pipeline.data_show",
+    "load_bars": "forecaster.pipeline.data",
     "train": "forecaster.pipeline.train",
     "TrainReport": "forecaster.pipeline.train",
     "evaluate": "forecaster.pipeline.evaluate",

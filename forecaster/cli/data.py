@@ -164,7 +164,7 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     Example: forecaster data list --json
     """
-    from forecaster.pipeline.data_show import stored_tickers
+    from forecaster.pipeline.data import stored_tickers
 
     table = stored_tickers(home=home)
     if json:
@@ -193,7 +193,7 @@ def show_command(
     """
     from dataclasses import asdict
 
-    from forecaster.pipeline.data_show import stored_ticker
+    from forecaster.pipeline.data import stored_ticker
 
     stored = stored_ticker(ticker, home=home, until=day(until))
     history, revision = stored.history, asdict(stored.revision)
@@ -231,7 +231,7 @@ def check_command(
 
     Example: forecaster data check AAPL
     """
-    from forecaster.pipeline.data_check import check_prices
+    from forecaster.pipeline.data import check_prices
 
     report = check_prices(tickers or (), home=home)
     counts = {
@@ -263,7 +263,7 @@ def export_command(
 
     Example: forecaster data export prices.csv AAPL MSFT
     """
-    from forecaster.pipeline.data_show import export_file
+    from forecaster.pipeline.data import export_file
 
     count = export_file(file, tickers or (), home=home)
     if json:
@@ -283,7 +283,7 @@ def quarantine_list_command(
 
     Example: forecaster data quarantine list AAPL
     """
-    from forecaster.pipeline.data_check import quarantine_table
+    from forecaster.pipeline.data import quarantine_table
 
     table = quarantine_table(tickers or (), home=home)
     if json:
@@ -308,7 +308,7 @@ def release_command(
 
     Example: forecaster data quarantine release AAPL 2024-01-05
     """
-    from forecaster.pipeline.data_check import release
+    from forecaster.pipeline.data import release
 
     count = release(ticker, [moment.date() for moment in sessions or ()], home=home)
     _print_decision("released", ticker, count, "fetch", home, json=json)
@@ -328,7 +328,7 @@ def drop_command(
 
     Example: forecaster data quarantine drop AAPL 2024-01-05 2024-01-08
     """
-    from forecaster.pipeline.data_check import drop
+    from forecaster.pipeline.data import drop
 
     count = drop(ticker, [moment.date() for moment in sessions], home=home)
     _print_decision("dropped", ticker, count, "data check", home, json=json)

@@ -31,7 +31,7 @@ from forecaster.operations.due_sessions import (
 )
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import RunLog, on_failure, run_log, write_heartbeat
-from forecaster.pipeline.data_check import check_prices
+from forecaster.pipeline.data import check_prices
 from forecaster.pipeline.fetch import FetchReport, fetch
 from forecaster.registry.champion import champion_of
 from forecaster.registry.registry_file import check_name, check_registry

@@ -18,7 +18,7 @@ from forecaster.data.ingest import Overlap, describe_change, keep_known
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure
-from forecaster.pipeline.data_check import check_prices, drop, quarantine_table, release
+from forecaster.pipeline.data import check_prices, drop, quarantine_table, release
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
 from tests.data.histories import drawn, with_bars

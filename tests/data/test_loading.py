@@ -10,8 +10,8 @@ import pytest
 from forecaster import clock
 from forecaster.data.loading import load_histories
 from forecaster.errors import DataError, UnknownNameError, UsageError
+from forecaster.pipeline.data import load_bars
 from forecaster.pipeline.data_import import import_files
-from forecaster.pipeline.data_show import load_bars
 from tests.synthetic import bars_of, ragged_bars
 
 BARS = ragged_bars({"AAA": 60, "BBB": 40})

@@ -12,7 +12,7 @@ import pytest
 
 from forecaster.errors import CannotWriteError, TryLaterError
 from forecaster.operations.lock import HOLDER, LOCK, holder, writer
-from forecaster.pipeline.data_check import release
+from forecaster.pipeline.data import release
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
 

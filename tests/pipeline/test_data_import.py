@@ -13,8 +13,8 @@ from forecaster import clock
 from forecaster.data.history import History, fingerprint
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UsageError
+from forecaster.pipeline.data import export_file
 from forecaster.pipeline.data_import import import_files
-from forecaster.pipeline.data_show import export_file
 from tests.data.histories import history
 from tests.synthetic import bars_of, ragged_bars
 
