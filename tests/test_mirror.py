@@ -47,7 +47,6 @@ WHOLE_JOBS = {
 }
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
-    "backtesting/evaluation": "pipeline/test_evaluate.py",
     "backtesting/scoring": "pipeline/test_evaluate.py",
     "bptt/chunks": "bptt/test_gradients.py",
     "bptt/truncation_bias": "bptt/test_memory_profile.py",
@@ -75,7 +74,6 @@ COVERED_BY: dict[str, str] = {
     "registry/manifest": "registry/test_versions.py",
     "registry/registry_file": "registry/test_promotion.py",
     "report/evaluation_figures": "report/test_evaluation.py",
-    "report/evaluation_tables": "report/test_evaluation.py",
     "report/page": "report/test_memory.py",
     "training/epoch": "training/test_trainer.py",
 }

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from forecaster.backtesting.fan_out import fan_out
+from forecaster.backtesting.walk_forward import fan_out
 from forecaster.data.panel import Panel, compute_features
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
@@ -25,7 +25,7 @@ from forecaster.evaluation.regression import (
     ridge,
     train_mean,
 )
-from forecaster.evaluation.splits import Fold, Split
+from forecaster.evaluation.splits import Fold
 from forecaster.evaluation.volatility import (
     ewma_student,
     garch,
@@ -83,7 +83,7 @@ def fit_benchmarks(
         folds: whose training days are fitted on and whose test days are forecast.
         able: (N,) rows that the network can forecast: all are fitted on the same days.
         inputs: names of those that the network reads.
-        options: which of them.
+        options: which benchmarks.
 
     Raises:
         DataError: the prices have no training or no validation day.
@@ -116,14 +116,23 @@ def _points(
     found: dict[str, np.ndarray] = {}
     choices: dict[str, str] = {}
     y = panel.y[:, panel.targets.index(target)]
+    scored = able & np.isfinite(y)
+    fitters = {"ridge": ridge} | ({"trees": boosted_trees} if options.kind == "all" else {})
     for fold in folds:
         train, validation, test = fold.masks(panel.outcome_days)
-        train, validation = train & able, validation & able
-        _require_outcomes(panel, target, fold.split, (train, validation))
-        forecasts, choices = _regressions(panel, target, train, validation)
-        train, validation = _thinned(train & np.isfinite(y)), validation & np.isfinite(y)
+        for part, mask in (("training", train), ("validation", validation)):
+            if not (mask & scored).any():
+                raise DataError(
+                    f"No {part} day of {target} (trained until {fold.split.train_until}, validated "
+                    f"until {fold.split.validation_until}) in these prices, which begin "
+                    f"{panel.days.min()}; the benchmarks are fitted there. Fetch a longer period."
+                )
+        forecasts, choices = _regressions(panel, target, train & able, validation & able)
+        # Every n-th training row where there are too many, as the base model has them.
+        fitted = np.flatnonzero(train & scored)
+        train, validation = np.zeros(len(y), dtype=np.bool_), validation & scored
+        train[fitted[:: -(-len(fitted) // MOST_ROWS) or 1]] = True
         rows = np.flatnonzero(train | validation | test)
-        fitters = {"ridge": ridge} | ({"trees": boosted_trees} if options.kind == "all" else {})
         for name, fitter in fitters.items():
             forecasts[name] = np.full(len(y), np.nan)
             forecasts[name][rows] = fitter(x[rows], y[rows], train[rows], validation[rows])
@@ -132,27 +141,12 @@ def _points(
     return {name: Point(values) for name, values in found.items()}, choices
 
 
-def _require_outcomes(
-    panel: Panel, target: str, split: Split, masks: tuple[np.ndarray, np.ndarray]
-) -> None:
-    y = panel.y[:, panel.targets.index(target)]
-    for part, rows in zip(("training", "validation"), masks, strict=True):
-        if not np.isfinite(y[rows]).any():
-            raise DataError(
-                f"No {part} day of {target} (trained until {split.train_until}, validated until "
-                f"{split.validation_until}) in these prices, which begin {panel.days.min()}; the "
-                "benchmarks are fitted there. Fetch a longer period."
-            )
-
-
 def _regressions(
     panel: Panel, target: str, train: np.ndarray, validation: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Fit the naive forecast, the mean and the target's regressions on its own past.
+    """Forecast by the naive forecast, which is first, the mean and regressions on the past.
 
-    Returns:
-        Forecasts (N,) by name, the naive one first, and the variant of each regression, pooled
-        or per ticker, that the validation rows chose.
+    Return too which variant of each regression, pooled or per ticker, the validation rows chose.
     """
     k = panel.targets.index(target)
     y = panel.y[:, k]
@@ -173,14 +167,6 @@ def _regressions(
         }
         choices[name], found[name] = better_on_validation(variants, y, validation)
     return found, choices
-
-
-def _thinned(train: np.ndarray) -> np.ndarray:
-    """Keep every n-th training row, as the base model does, where there are too many."""
-    rows = np.flatnonzero(train)
-    thin = np.zeros(len(train), dtype=np.bool_)
-    thin[rows[:: -(-len(rows) // MOST_ROWS) or 1]] = True
-    return thin
 
 
 def _distributions(

@@ -76,11 +76,19 @@ class FoldForecasts:
         """
         if not {"rows", "seconds"} <= set(arrays):
             raise ArtifactError("Arrays of no fold; delete models/.unfinished and run again.")
+
+        def below(prefix: str) -> Arrays:
+            return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+
+        def distributions(prefix: str) -> tuple[Predictive, ...]:
+            numbers = sorted({key.split("/")[0] for key in below(prefix)})
+            return tuple(from_arrays(below(f"{prefix}{k}/")) for k in numbers)
+
         return cls(
             rows=arrays["rows"],
-            forecasts=_distributions(arrays, "model"),
-            linear=_distributions(arrays, "linear") or None,
-            weights=_below(arrays, "weight/"),
+            forecasts=distributions("model/"),
+            linear=distributions("linear/") or None,
+            weights=below("weight/"),
             seconds=float(arrays["seconds"][0]),
         )
 
@@ -121,41 +129,28 @@ def forecast_fold(
 
     Intervals learn from the first fold's validation days; later ones from the days between.
 
-    Args:
-        panel: all rows.
-        fold: the fold.
-        model: the network.
-        linear: settings of the network, where the linear model with the same inputs forecasts
-            too; it is the network's own base where that is linear.
+    With `linear`, settings of the network, the linear model with the same inputs forecasts too;
+    it is the network's own base where that is linear.
     """
     seen, numbers = cut(panel, last=fold.until)
     _, validation, test = fold.masks(panel.outcome_days)
     wanted = (test | validation if fold.number == 0 else test)[numbers]
-    alone = None
+    models = [model]
     if linear is not None:
         base = model.reader.base
         if base is not None and base.kind == "linear":
-            alone = replace(model, networks=())
+            models.append(replace(model, networks=()))
         else:
             known, _ = cut(panel, first=fold.train_from, last=fold.split.validation_until)
             settings = linear.model_copy(update={"base": "linear"})
-            alone = build_dataset(known, fold.split, settings).model
-    forecasts, of_linear = (
-        tuple(part.take(wanted) for part in one.distributions(seen, wanted).values()) if one else ()
-        for one in (model, alone)
+            models.append(build_dataset(known, fold.split, settings).model)
+    forecasts, *of_linear = (
+        tuple(part.take(wanted) for part in one.distributions(seen, wanted).values())
+        for one in models
     )
     return FoldForecasts(
         rows=numbers[wanted],
         forecasts=forecasts,
-        linear=None if alone is None else of_linear,
+        linear=of_linear[0] if of_linear else None,
         weights=ensemble_weights(model.networks),
     )
-
-
-def _distributions(arrays: Arrays, label: str) -> tuple[Predictive, ...]:
-    numbers = sorted({key.split("/")[1] for key in arrays if key.startswith(f"{label}/")})
-    return tuple(from_arrays(_below(arrays, f"{label}/{k}/")) for k in numbers)
-
-
-def _below(arrays: Arrays, prefix: str) -> Arrays:
-    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}

@@ -1,24 +1,28 @@
-"""Forecasters of the same test rows scored and compared, as parts of an `Evaluation`.
+"""Forecasters of the same test rows, scored and compared: the parts of an `Evaluation`.
 
 Forecasts in, values and tables out; fits nothing.
 
-Shape letters: n scored rows.
+Shape letters: N rows of the panel, n scored rows.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
 
+from forecaster.backtesting.benchmarks import BenchmarkForecasts
+from forecaster.backtesting.walk_forward import WalkForecasts
 from forecaster.data.panel import Panel
-from forecaster.errors import name_some
+from forecaster.errors import DataError, name_some
 from forecaster.evaluation.calibration import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.direction import backtest, directional_accuracy_test
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.evaluation import Comparisons, TargetEvaluation
+from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.scores import Outcomes, Score, score
 from forecaster.evaluation.significance import (
     Comparison,
@@ -30,13 +34,17 @@ from forecaster.evaluation.significance import (
     model_confidence_set,
     superior_predictive_ability,
 )
-from forecaster.forecasting.forecast_tables import forecast_table
+from forecaster.evaluation.splits import Fold, Split
+from forecaster.forecasting.fitted_model import FittedModel
+from forecaster.forecasting.forecast_tables import adaptive_intervals, forecast_table
 
 log = logging.getLogger(__name__)
 
 Losses = dict[str, np.ndarray]
 UNITS = {"MSE": "", "CRPS": "", "log loss": "nats"}
 SAME_INPUTS = ("mlp", "linear")  # benchmarks with the version's inputs, in order of interest
+# Benchmarks that need more days than the network: a row is scored without theirs.
+DEMANDING = ("historical", "ewma-t", "garch-t", "egarch-t")
 SCORE_COLUMNS = (
     *("target", "forecaster", "metric", "value", "low", "high", "days", "forecasts", "reason"),
 )
@@ -51,10 +59,12 @@ COVERAGE_COLUMNS = (
 class ForecastSet:
     """One target's forecasters on the n rows that all of them are scored on.
 
-    `forecasters` by name, the version's own first, then the `naive` one; `subjects` are those that
-    are compared with all others: the version, its ensemble; `intervals` the conformal ones of
-    some. `rows` (n,) number the panel's rows; `y`, `days` and `series` (n,) are their outcomes, as
-    deviation from the panel's level, the days of these and the numbers of their tickers.
+    `forecasters` by name, the version's `own` first, then the `naive` one; `subjects` are those
+    that are compared with all others: the version, its ensemble; `intervals` the conformal ones of
+    some. `by_seed` are the version's forecasts by seed, `choices` the variants of benchmarks that
+    the validation days chose. `rows` (n,) number the panel's rows; `y`, `days` and `series` (n,)
+    are their outcomes, as deviation from the panel's level, the days of these and the numbers of
+    their tickers.
     """
 
     target: str
@@ -64,14 +74,12 @@ class ForecastSet:
     days: np.ndarray
     series: np.ndarray
     forecasters: dict[str, Predictive]
-    subjects: tuple[str, ...]
+    own: str
     naive: str
+    subjects: tuple[str, ...]
     intervals: dict[str, Intervals]
-
-    @property
-    def own(self) -> str:
-        """Name of the version's network."""
-        return self.subjects[0]
+    by_seed: dict[int, Predictive]
+    choices: dict[str, str]
 
     def outcomes(self, name: str) -> Outcomes:
         """Return one forecaster's forecasts with their outcomes."""
@@ -100,24 +108,80 @@ class ForecastSet:
         return found
 
 
-def evaluate_target(
-    given: ForecastSet,
-    seeds: Mapping[int, Predictive],
-    *,
-    choices: dict[str, str],
-    questions: int,
-    costs_bps: float,
-) -> TargetEvaluation:
+def select_forecasts(
+    panel: Panel,
+    target: str,
+    model: FittedModel,
+    folds: Sequence[Fold],
+    walked: WalkForecasts,
+    others: BenchmarkForecasts,
+) -> ForecastSet:
+    """Select the rows that all of a target's forecasters are scored on.
+
+    They are test rows with an outcome that all but the demanding benchmarks forecast.
+
+    Raises:
+        DataError: there is none.
+    """
+    k, own = panel.targets.index(target), model.network_name
+    by_seed = {seed: forecasts[k] for seed, forecasts in walked.by_seed.items()}
+    subjects = {own: next(iter(by_seed.values()))}
+    if len(by_seed) > 1:
+        subjects[f"{own}-x{len(by_seed)}"] = mixture(list(by_seed.values()))
+    alike = {name: forecasts[k] for name, forecasts in walked.same_inputs.items()}
+    forecasters = {**subjects, **others.forecasts[target], **alike}
+    tests = [fold.masks(panel.outcome_days)[2] for fold in folds]
+    scored = np.isfinite(panel.y[:, k]) & np.any(tests, axis=0)
+    for name, forecast in forecasters.items():
+        if name not in DEMANDING:
+            scored &= np.isfinite(forecast.mean())
+    require_scored(scored, panel, target, model.split)
+    rows = np.flatnonzero(scored)
+    intervals = {}
+    for name, forecast in subjects.items():
+        found = adaptive_intervals(panel, target, forecast, model.split.train_until)
+        intervals[name] = Intervals({c: ends[rows] for c, ends in found.bounds.items()})
+    return ForecastSet(
+        target=target,
+        panel=panel,
+        rows=rows,
+        y=panel.y[rows, k],
+        days=panel.outcome_days[rows],
+        series=panel.series[rows],
+        forecasters={name: forecast.take(rows) for name, forecast in forecasters.items()},
+        own=own,
+        naive=next(iter(others.forecasts[target])),
+        subjects=tuple(subjects),
+        intervals=intervals,
+        by_seed={seed: forecast.take(rows) for seed, forecast in by_seed.items()},
+        choices=others.choices[target],
+    )
+
+
+def require_scored(scored: np.ndarray, panel: Panel, target: str, split: Split) -> None:
+    """Raise a DataError if none of the rows (N,) is `scored`."""
+    if not scored.any():
+        raise DataError(
+            f"No day after {split.validation_until} can be scored for {target}: the prices end "
+            f"{panel.days.max()}. Fetch newer prices, give a later --as-of, or train with an "
+            "earlier --validation-until."
+        )
+
+
+def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> TargetEvaluation:
     """Score a target's forecasters and test them against each other.
 
     Args:
         given: the forecasters.
-        seeds: forecasts of the n rows by seed.
-        choices: variants of benchmarks that the validation days chose.
         questions: different questions asked of these test days so far.
         costs_bps: of the backtest, per side.
     """
-    forecasts = _forecasts(given)
+    tables = [
+        forecast_table(given.panel, given.target, name, one, given.rows, given.intervals.get(name))
+        for name, one in given.forecasters.items()
+    ]
+    forecasts = pd.concat(tables, ignore_index=True)
+    forecasts = forecasts[forecasts["forecast"].notna()].reset_index(drop=True)
     scored = set(forecasts["ticker"])
     unscored = tuple(ticker for ticker in given.panel.tickers if ticker not in scored)
     if unscored:
@@ -132,7 +196,7 @@ def evaluate_target(
         forecaster=given.own,
         scores=_scores(given),
         scores_by_ticker=_scores_by_ticker(given),
-        scores_by_seed=_scores_by_seed(given, seeds),
+        scores_by_seed=_scores_by_seed(given),
         coverage=_coverage(given),
         forecasts=forecasts,
         comparisons=_comparisons(given, questions),
@@ -149,26 +213,45 @@ def evaluate_target(
             for name, forecast in given.forecasters.items()
             if not isinstance(forecast, Point)
         },
-        choices=choices,
+        choices=given.choices,
         unscored=unscored,
     )
 
 
-def _forecasts(given: ForecastSet) -> pd.DataFrame:
-    """Return a row per forecast and forecaster."""
-    parts = [
-        forecast_table(given.panel, given.target, name, one, given.rows, given.intervals.get(name))
-        for name, one in given.forecasters.items()
-    ]
-    table = pd.concat(parts, ignore_index=True)
-    return table[table["forecast"].notna()].reset_index(drop=True)
+def fold_table(folds: Sequence[Fold], panel: Panel) -> pd.DataFrame:
+    """Return one row per fit: its split, and the first and last day that it forecast."""
+    rows = []
+    for fold in folds:
+        days = panel.outcome_days[fold.masks(panel.outcome_days)[2]]
+        rows.append(
+            {
+                "fold": fold.number + 1,
+                "train_from": (fold.train_from or panel.days.min()).item(),
+                "train_until": fold.split.train_until.item(),
+                "validation_until": fold.split.validation_until.item(),
+                "first": days.min().item(),
+                "last": days.max().item(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def _scores(given: ForecastSet, *, seed: int = 0) -> pd.DataFrame:
+def block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:
+    """Return the first and last session forecast of training, validation and test."""
+    known = np.isfinite(panel.y).any(axis=1)
+    masks = split.masks(panel.outcome_days)
+    return {
+        name: (days.min().item(), days.max().item())
+        for name, mask in zip(("train", "validation", "test"), masks, strict=True)
+        if len(days := panel.outcome_days[mask & known])
+    }
+
+
+def _scores(given: ForecastSet) -> pd.DataFrame:
     """Score every forecaster, with 95 % bootstrap intervals."""
     losses, rows = given.losses("MSE"), []
     gap = daily(losses[given.own] - losses[given.naive], given.days)
-    weights = day_weights(len(gap), block_length(gap), seed=seed)
+    weights = day_weights(len(gap), block_length(gap))
     for name in given.forecasters:
         outcomes = given.outcomes(name)
         known = np.isfinite(outcomes.predictive.mean())
@@ -200,10 +283,10 @@ def _score_row(given: ForecastSet, name: str, one: Score) -> dict[str, object]:
     return row | {column: getattr(one, column) for column in SCORE_COLUMNS[2:]}
 
 
-def _scores_by_seed(given: ForecastSet, seeds: Mapping[int, Predictive]) -> pd.DataFrame:
+def _scores_by_seed(given: ForecastSet) -> pd.DataFrame:
     """Score each seed's network by itself: mean, spread and ends of every score."""
     by_metric: dict[str, list[float]] = {}
-    for forecast in seeds.values():
+    for forecast in given.by_seed.values():
         for one in score(replace(given.outcomes(given.own), predictive=forecast, intervals=None)):
             if one.value is not None:
                 by_metric.setdefault(one.metric, []).append(one.value)
@@ -224,24 +307,22 @@ def _coverage(given: ForecastSet) -> pd.DataFrame:
     years = given.days.astype("datetime64[Y]").astype(int) + 1970
     tickers = np.array(given.panel.tickers)[given.series]
     for name, forecast in given.forecasters.items():
-        kinds = (
-            {}
-            if isinstance(forecast, Point)
-            else {"uncalibrated": uncalibrated_intervals(forecast)}
-        )
+        kinds = {}
+        if not isinstance(forecast, Point):
+            kinds["uncalibrated"] = uncalibrated_intervals(forecast)
         if name in given.intervals:
             kinds["conformal"] = given.intervals[name]
+        groups = {"all": np.full(len(given.y), ""), "year": years}
+        if name in given.subjects:
+            groups["ticker"] = tickers
         for kind, intervals in kinds.items():
             for nominal in COVERAGES:
                 inside = intervals.inside(given.y, nominal)
                 widths = interval_scores(intervals.bounds[nominal], given.y, nominal)
-                groups = {"all": np.zeros(len(inside), dtype=int), "year": years}
-                if name in given.subjects:
-                    groups["ticker"] = tickers
                 for by, keys in groups.items():
                     scores = mean_by(widths, keys)
                     for key, (share, count) in mean_by(inside, keys).items():
-                        where = (given.target, name, kind, by, "" if by == "all" else str(key))
+                        where = (given.target, name, kind, by, str(key))
                         rows.append((*where, nominal, share, count, scores[key][0]))
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
@@ -273,10 +354,12 @@ def _comparisons(given: ForecastSet, questions: int) -> Comparisons:
     adjusted = adjust(list(by_ticker.values()), questions)
     squared = _daily_losses(given, losses["MSE"])
     compared = squared if primary == "MSE" else _daily_losses(given, losses[primary])
+    own = {(c.benchmark, c.loss): c for c in pairs if c.forecaster == given.own}
+    alike = [name for name in SAME_INPUTS if name in given.forecasters]
     return Comparisons(
         all=tuple(pairs),
-        main=_main(given, pairs, losses, primary),
-        same_inputs=_same_inputs(given, pairs, primary),
+        main=_main(given, own, losses, primary),
+        same_inputs=tuple(own.get((name, primary)) or own[name, "MSE"] for name in alike),
         by_ticker=dict(zip(by_ticker, adjusted, strict=True)),
         spa=superior_predictive_ability(squared, given.naive),
         mcs=model_confidence_set(compared),
@@ -312,24 +395,16 @@ def _daily_losses(given: ForecastSet, losses: Losses) -> Losses:
 
 
 def _main(
-    given: ForecastSet, pairs: Sequence[Comparison], losses: Mapping[str, Losses], primary: str
+    given: ForecastSet,
+    own: Mapping[tuple[str, str], Comparison],
+    losses: Mapping[str, Losses],
+    primary: str,
 ) -> tuple[Comparison, ...]:
     """Select the comparisons with the naive forecast and with the best benchmark in each loss."""
-    found: list[Comparison] = []
+    found = [own[given.naive, "MSE"]]
     for loss in dict.fromkeys(("MSE", primary)):
-        own = {c.benchmark: c for c in pairs if (c.forecaster, c.loss) == (given.own, loss)}
-        if loss == "MSE":
-            found.append(own[given.naive])
-        mean = {n: float(np.nanmean(losses[loss][n])) for n in own if n not in SAME_INPUTS}
+        names = [name for name, of in own if of == loss and name not in SAME_INPUTS]
+        mean = {name: float(np.nanmean(losses[loss][name])) for name in names}
         if mean:
-            found.append(own[min(mean, key=mean.__getitem__)])
+            found.append(own[min(mean, key=mean.__getitem__), loss])
     return tuple(dict.fromkeys(found))
-
-
-def _same_inputs(
-    given: ForecastSet, pairs: Sequence[Comparison], primary: str
-) -> tuple[Comparison, ...]:
-    """Select the comparisons with `SAME_INPUTS`, in the primary loss where it has one."""
-    own = {(c.benchmark, c.loss): c for c in pairs if c.forecaster == given.own}
-    names = [name for name in SAME_INPUTS if name in given.forecasters]
-    return tuple(own.get((name, primary)) or own[name, "MSE"] for name in names)

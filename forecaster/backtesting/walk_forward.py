@@ -8,22 +8,23 @@ Shape letters: N rows of the panel, K targets.
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from forecaster.backtesting.fan_out import fan_out
 from forecaster.backtesting.fold import FoldForecasts, FoldTask, Kind, forecast_fold, run_fold
 from forecaster.data.panel import Panel
 from forecaster.database import atomic_file, to_json
-from forecaster.errors import ArtifactError
+from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import assemble
-from forecaster.evaluation.splits import Fold, Walk
+from forecaster.evaluation.splits import Backend, Fold, Walk
 from forecaster.forecasting.fitted_model import FittedModel, Weights
 from forecaster.registry.versions import UNFINISHED
 from forecaster.settings import TrainSettings
@@ -31,18 +32,28 @@ from forecaster.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 Done = dict[str, FoldForecasts]
+Result = TypeVar("Result")
+# An actor that dies is restarted and its task repeated: by default Ray gives up on both.
+RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkForecasts:
+    """Forecasts of all N rows per target, NaN outside the first validation and the test days.
+
+    `by_seed` are the version's, its own seed first; `same_inputs` those of the benchmarks with
+    the same inputs by name.
+    """
+
+    by_seed: dict[int, tuple[Predictive, ...]]
+    same_inputs: dict[str, tuple[Predictive, ...]]
 
 
 class WorkFolder:
     """A folder under `models/.unfinished/`, named by a hash of what its results depend on."""
 
     def __init__(self, home: Path, about: Mapping[str, object]) -> None:
-        """Choose the folder; it is made with the first result.
-
-        Args:
-            home: the workspace.
-            about: what the results depend on, in plain values.
-        """
+        """Choose the folder for results that depend on `about`; it is made with the first one."""
         self._about = to_json(about, sort_keys=True).encode()
         name = f"evaluate-{hashlib.sha256(self._about).hexdigest()[:24]}"
         self.folder = home / "models" / UNFINISHED / name
@@ -86,7 +97,7 @@ def walk_forward(
     folds: Sequence[Fold],
     walk: Walk,
     work: WorkFolder,
-) -> tuple[dict[int, tuple[Predictive, ...]], dict[str, tuple[Predictive, ...]]]:
+) -> WalkForecasts:
     """Forecast every fold's test days by a network that was fitted on days before them.
 
     The first fold has the version's own split: with the version's seed its own weights serve,
@@ -94,22 +105,24 @@ def walk_forward(
 
     Args:
         panel: all rows.
-        model: the version.
-        recipe: its settings.
+        model: the version, and `recipe` its settings.
         folds: from `walk_folds`.
         walk: how.
         work: where results are kept until all are there.
-
-    Returns:
-        Forecasts of all N rows per target, NaN outside the first validation and the test days: of
-        the version by seed, its own first, and of the benchmarks with the same inputs by name.
     """
     seeds = [recipe.seed + recipe.members * number for number in range(walk.seeds)]
     done: Done = {}
     if walk.train_days is None:
         own = FoldTask(kind="model", fold=folds[0], seed=seeds[0])
         done[own.name] = forecast_fold(panel, folds[0], model, recipe)
-    tasks = [task for task in _tasks(folds, seeds, walk) if task.name not in done]
+    tasks = []
+    for fold in folds:
+        for seed in seeds:
+            first = seed == seeds[0]
+            tasks.append(FoldTask(kind="model", fold=fold, seed=seed, with_linear=first))
+        if walk.same_inputs:
+            tasks.append(FoldTask(kind="mlp", fold=fold, seed=seeds[0]))
+    tasks = [task for task in tasks if task.name not in done]
     stored = {task.name: found for task in tasks if (found := work.load(task)) is not None}
     if stored:
         log.info("resume  %d of %d fits were done before", len(stored), len(tasks))
@@ -124,19 +137,8 @@ def walk_forward(
     same_inputs = {"linear": assembled("model", seeds[0], linear=True)}
     if walk.same_inputs:
         same_inputs["mlp"] = assembled("mlp", seeds[0])
-    return {seed: assembled("model", seed) for seed in seeds}, same_inputs
-
-
-def _tasks(folds: Sequence[Fold], seeds: Sequence[int], walk: Walk) -> list[FoldTask]:
-    """List what must be forecast, earlier folds first."""
-    tasks = []
-    for fold in folds:
-        for seed in seeds:
-            first = seed == seeds[0]
-            tasks.append(FoldTask(kind="model", fold=fold, seed=seed, with_linear=first))
-        if walk.same_inputs:
-            tasks.append(FoldTask(kind="mlp", fold=fold, seed=seeds[0]))
-    return tasks
+    by_seed = {seed: assembled("model", seed) for seed in seeds}
+    return WalkForecasts(by_seed=by_seed, same_inputs=same_inputs)
 
 
 def _run(
@@ -169,3 +171,43 @@ def _start(task: FoldTask, done: Done) -> Weights | None:
     """Return the weights of the same network in the fold before, or None."""
     before = done.get(f"{task.kind}-fold{task.fold.number - 1:03d}-seed{task.seed}")
     return None if before is None else before.weights
+
+
+def fan_out(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    jobs: int,
+    backend: Backend = "loky",
+) -> list[Result]:
+    """Call `function(*task)` for every task, here or in processes with one thread each.
+
+    Args:
+        function: of a module, so that another process can import it.
+        tasks: arguments; arrays above a megabyte are shared as memory maps, not copied.
+        jobs: processes; 1 stays in this one, unless they are Ray's.
+        backend: processes here, or actors of the Ray cluster at RAY_ADDRESS, or of one
+            started here.
+
+    Raises:
+        UsageError: Ray is not installed.
+    """
+    if backend == "loky" and (jobs == 1 or len(tasks) < 2):
+        return [function(*task) for task in tasks]
+    from joblib import Parallel, delayed, parallel_config
+
+    # Two threads in each of two processes on two cores would wait for each other every day.
+    options: dict[str, Any] = {"inner_max_num_threads": 1}
+    if backend == "ray":
+        options = {"ray_remote_args": RESTARTS}
+        try:
+            from ray.util.joblib import register_ray
+        except ImportError as error:
+            raise UsageError(
+                "--backend ray needs Ray, which is not installed; run: "
+                "pip install 'forecaster[ray]'"
+            ) from error
+        register_ray()
+    with parallel_config(backend=backend, n_jobs=jobs, **options):
+        # Copy on write: torch warns of arrays that it must not write to.
+        found: list[Result] = Parallel(mmap_mode="c")(delayed(function)(*task) for task in tasks)
+    return found

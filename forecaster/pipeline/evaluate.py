@@ -1,27 +1,32 @@
 """Evaluate a version on its test days, and write the page of an evaluation."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import forecaster
 from forecaster import clock
-from forecaster.backtesting.benchmarks import (
-    BenchmarkKind,
-    BenchmarkOptions,
-)
-from forecaster.backtesting.evaluation import Evaluator
+from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, fit_benchmarks
 from forecaster.backtesting.fold import MEMORYLESS
-from forecaster.backtesting.walk_forward import WorkFolder
+from forecaster.backtesting.scoring import (
+    ForecastSet,
+    block_days,
+    evaluate_target,
+    fold_table,
+    require_scored,
+    select_forecasts,
+)
+from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.export import check_folder, output_file, write_table
 from forecaster.data.history import fingerprint
 from forecaster.errors import CannotWriteError, UsageError
-from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
-from forecaster.evaluation.splits import Walk
+from forecaster.evaluation.evaluation import Evaluation, EvaluationCount, TargetEvaluation
+from forecaster.evaluation.splits import Walk, walk_folds
 from forecaster.forecasting.model_version import (
     load_model,
     recipe_of,
@@ -30,11 +35,26 @@ from forecaster.forecasting.model_version import (
 )
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
+from forecaster.registry.run_history import count_evaluation
 from forecaster.registry.versions import read_manifest
-from forecaster.report.evaluation import evaluation_page, learning_curves, version_settings
+from forecaster.report import sentences
+from forecaster.report.evaluation import (
+    drawn_tables,
+    evaluation_page,
+    learning_curves,
+    version_settings,
+)
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["Evaluation", "TargetEvaluation", "Walk", "evaluate", "write_table"]
+__all__ = [
+    "Evaluation",
+    "TargetEvaluation",
+    "Walk",
+    "drawn_tables",
+    "evaluate",
+    "sentences",
+    "write_table",
+]
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +110,38 @@ def evaluate(
     histories, missing = version_histories(manifest, bars, where, as_of)
     if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
         warn_of_changed_bars(manifest, histories)
-    evaluator = Evaluator.of(load_model(where, manifest), histories, walk, chosen)
+    model = load_model(where, manifest)
+    panel = model.panel(histories)
+    for target in chosen:
+        test = model.split.masks(panel.outcome_days)[2]
+        outcomes = panel.y[:, panel.targets.index(target)]
+        require_scored(test & np.isfinite(outcomes), panel, target, model.split)
+    folds = walk_folds(panel.outcome_days, model.split, walk)
     about = {"version": manifest.version, "code": forecaster.__version__}
     about |= {"data": fingerprint(histories)}
     work = WorkFolder(where, about | walk.result_settings())
+    walked = walk_forward(panel, model, recipe_of(manifest), folds, walk, work)
     options = BenchmarkOptions(kind=benchmarks, refit_every=walk.refit_every, jobs=walk.jobs)
-    found = evaluator.run(where, recipe_of(manifest), work, options, costs_bps)
+    able, inputs = model.forecastable(panel), model.reader.names
+    others = fit_benchmarks(panel, chosen, folds, able, inputs, options)
+    sets = {t: select_forecasts(panel, t, model, folds, walked, others) for t in chosen}
+    count = _count(where, manifest, walk, sets)
+    found = Evaluation(
+        version=manifest.version,
+        walk=walk,
+        count=count,
+        blocks=block_days(panel, model.split),
+        folds=fold_table(folds, panel),
+        by_target={
+            target: evaluate_target(one, questions=count.questions or 1, costs_bps=costs_bps)
+            for target, one in sets.items()
+        },
+        costs_bps=costs_bps,
+        notes=others.notes,
+        missing=missing,
+    )
     work.remove()
-    return replace(found, missing=missing)
+    return found
 
 
 def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[str, ...]:
@@ -109,6 +153,16 @@ def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[s
             f"{', '.join(unknown)}; train one with --target {','.join(unknown)}."
         )
     return tuple(targets) or tuple(manifest.targets)
+
+
+def _count(
+    home: Path, manifest: Manifest, walk: Walk, sets: Mapping[str, ForecastSet]
+) -> EvaluationCount:
+    """Record this evaluation, and return how often these test days were evaluated."""
+    days = np.concatenate([one.days for one in sets.values()])
+    ways = [f"{name}={value}" for name, value in walk.result_settings().items()]
+    question = " ".join([manifest.version, *ways])
+    return count_evaluation(home, question, days.min().item(), days.max().item())
 
 
 def version_details(

@@ -3,7 +3,7 @@
 Tables in, tables out; knows no figure, no network and no file. JSON has them too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,17 @@ DISTRIBUTIONS_DRAWN = 6
 def curves_of(part: TargetEvaluation) -> dict[str, pd.DataFrame]:
     """Compute every table that is drawn of one target, by name."""
     rows = part.forecasts
-    benchmarks = leading_benchmarks(rows)
+    own, errors = with_intervals(rows), squared_errors(rows)
+    benchmarks = leading_benchmarks(errors)
     return {
-        "gains": gains(rows, benchmarks),
+        "gains": gains(errors, benchmarks),
         "log_gains": log_gains(rows),
         "bins": bins(rows),
-        "below_ends": below_ends(rows),
+        "below_ends": below_ends(own),
         "pit": pit_shares(part.pit.get(part.forecaster, [])),
-        "coverage_over_time": coverage_over_time(rows),
-        "coverage_by_ticker": coverage_by_ticker(rows),
-        "gains_by_ticker": gains_by_ticker(rows, benchmarks),
+        "coverage_over_time": coverage_over_time(own),
+        "coverage_by_ticker": coverage(own, own["ticker"]),
+        "gains_by_ticker": gains_by_ticker(errors, benchmarks),
     }
 
 
@@ -42,25 +43,25 @@ def pit_shares(counts: Sequence[int]) -> pd.DataFrame:
     return table if sum(counts) else table.iloc[:0]
 
 
-def own_name(rows: pd.DataFrame) -> str:
-    """Return the name of the forecaster that is evaluated: the first of a target's rows."""
-    return str(rows["forecaster"].iloc[0])
+def squared_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return squared errors by session and ticker, with a column per forecaster, the own first."""
+    return _wide(rows, (rows["forecast"] - rows["actual"]) ** 2)
 
 
-def leading_benchmarks(rows: pd.DataFrame, at_most: int = 5) -> list[str]:
-    """Return the naive forecast and the benchmarks with the smallest squared errors."""
-    own, error = own_name(rows), _wide(rows, _squared_error(rows))
-    relative = (error.sub(error[own], axis=0)).mean().drop(own)
+def leading_benchmarks(errors: pd.DataFrame, at_most: int = 5) -> list[str]:
+    """Return the naive forecast and the benchmarks with the smallest of `squared_errors`."""
+    own = errors.columns[0]
+    relative = errors.sub(errors[own], axis=0).mean().drop(own)
     first = [str(name) for name in relative.index if name in NAIVE]
     others = [str(name) for name in relative.sort_values().index if name not in first]
     return [*first, *others][:at_most]
 
 
-def gains(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
+def gains(errors: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     """Compute the cumulated gain of the own squared errors over each benchmark's.
 
     Args:
-        rows: one target's forecasts; a benchmark may lack some, which are left out of its gain.
+        errors: of `squared_errors`; what a benchmark lacks is left out of its gain.
         benchmarks: names of forecasters.
 
     Returns:
@@ -68,14 +69,13 @@ def gains(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
         until that day. It rises where the own forecasts are better and ends at 1 - own MSE /
         benchmark MSE. A benchmark without any loss has no rows.
     """
-    error, own = _wide(rows, _squared_error(rows)), own_name(rows)
-    found = []
+    own, saved = errors.iloc[:, 0], {}
     for benchmark in benchmarks:
-        total = error[benchmark].sum()
+        total = errors[benchmark].sum()
         if total > 0.0:
-            saved = (error[benchmark] - error[own]).dropna().groupby("session").sum()
-            found.append(_cumulated(saved / total, benchmark))
-    return _joined(found)
+            by_day = (errors[benchmark] - own).dropna().groupby("session").sum()
+            saved[benchmark] = by_day / total
+    return _cumulated(saved)
 
 
 def log_gains(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,37 +86,29 @@ def log_gains(rows: pd.DataFrame) -> pd.DataFrame:
         forecaster and a benchmark.
     """
     if "log_score" not in rows:
-        return _joined([])
-    score, own = _wide(rows, rows["log_score"]), own_name(rows)
+        return _cumulated({})
+    score = _wide(rows, rows["log_score"])
+    own = score.columns[0]
     gaps = score.drop(columns=own).rsub(score[own], axis=0).dropna(axis="columns", how="all")
-    daily = [
-        (str(benchmark), gaps[benchmark].dropna().groupby("session").mean()) for benchmark in gaps
-    ]
-    best = sorted(daily, key=lambda each: float(each[1].mean()))[:DISTRIBUTIONS_DRAWN]
-    return _joined([_cumulated(gap, benchmark) for benchmark, gap in best])
-
-
-def _squared_error(rows: pd.DataFrame) -> "pd.Series[float]":
-    error: pd.Series[float] = (rows["forecast"] - rows["actual"]) ** 2
-    return error
+    daily = {str(name): gaps[name].dropna().groupby("session").mean() for name in gaps}
+    best = sorted(daily, key=lambda name: float(daily[name].mean()))[:DISTRIBUTIONS_DRAWN]
+    return _cumulated({name: daily[name] for name in best})
 
 
 def _wide(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
     """Return values by day and ticker, oldest day first, with a column per forecaster."""
     keys = [rows["session"], rows["ticker"], rows["forecaster"]]
-    return (
-        values.groupby(keys, sort=True).first().unstack("forecaster")[rows["forecaster"].unique()]
-    )
+    table = values.groupby(keys, sort=True).first().unstack("forecaster")
+    return table[rows["forecaster"].unique()]
 
 
-def _cumulated(daily: "pd.Series[float]", benchmark: str) -> pd.DataFrame:
-    table = daily.cumsum().rename("gain").reset_index().assign(benchmark=benchmark)
-    return table[["benchmark", "session", "gain"]]
-
-
-def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=["benchmark", "session", "gain"])
-    return pd.concat(parts, ignore_index=True) if parts else empty
+def _cumulated(daily: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
+    parts = [pd.DataFrame(columns=["benchmark", "session", "gain"])] if not daily else []
+    for benchmark, values in daily.items():
+        table = values.cumsum().rename("gain").reset_index()
+        table.insert(0, "benchmark", benchmark)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
 
 
 def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
@@ -127,7 +119,7 @@ def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
         group and the standard error of the outcomes' mean, where the outcomes of one day count
         as one draw; NaN in a group of a single day.
     """
-    own = rows[rows["forecaster"] == own_name(rows)]
+    own = rows[rows["forecaster"] == rows["forecaster"].iloc[0]]
     place = ((own["forecast"].rank() - 0.5) / len(own) * count).astype(int)
     found = []
     for _, group in own.groupby(place):
@@ -138,47 +130,44 @@ def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["forecast", "actual", "error", "forecasts"])
 
 
-def below_ends(rows: pd.DataFrame) -> pd.DataFrame:
-    """Compute the share of outcomes below each end of the own intervals.
+def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Select the own forecasts with an outcome and both intervals."""
+    own: pd.DataFrame = rows[rows["forecaster"] == rows["forecaster"].iloc[0]]
+    if not set(ENDS) <= set(own.columns):
+        return own.iloc[:0].reindex(columns=[*own.columns.difference([*ENDS]), *ENDS])
+    return own.dropna(subset=[*ENDS, "actual"])
+
+
+def below_ends(own: pd.DataFrame) -> pd.DataFrame:
+    """Compute the share of outcomes below each end of the intervals of `with_intervals`.
 
     Returns:
         Rows of `nominal, observed, forecasts`; none without intervals.
     """
-    own = _with_intervals(rows)
     found = [
         (level, float((own["actual"] < own[end]).mean()), len(own)) for end, level in ENDS.items()
     ]
     return pd.DataFrame(found if len(own) else [], columns=["nominal", "observed", "forecasts"])
 
 
-def coverage_over_time(rows: pd.DataFrame) -> pd.DataFrame:
-    """Compute the coverage of the own intervals in equal periods of about a quarter.
+def coverage_over_time(own: pd.DataFrame) -> pd.DataFrame:
+    """Compute the coverage of intervals in equal periods of about a quarter, `first` their day.
 
     A period is about a month where there is less than a year.
-
-    Returns:
-        Rows of `interval, nominal, first, coverage, forecasts`; `first` is the period's first
-        day.
     """
-    own = _with_intervals(rows)
     days = np.sort(own["session"].unique())
     length = QUARTER if len(days) >= 4 * QUARTER else MONTH
     periods = np.array_split(days, max(round(len(days) / length), 1))
     first = {day: period[0] for period in periods for day in period}
-    return _coverage(own, own["session"].map(first).rename("first"))
+    return coverage(own, own["session"].map(first).rename("first"))
 
 
-def coverage_by_ticker(rows: pd.DataFrame) -> pd.DataFrame:
-    """Compute the coverage of the own intervals by ticker.
+def coverage(own: pd.DataFrame, groups: "pd.Series[Any]") -> pd.DataFrame:
+    """Compute the coverage of the intervals of `with_intervals` by group.
 
     Returns:
-        Rows of `interval, nominal, ticker, coverage, forecasts`.
+        Rows of `interval, nominal, coverage, forecasts` and the name of the groups.
     """
-    own = _with_intervals(rows)
-    return _coverage(own, own["ticker"])
-
-
-def _coverage(own: pd.DataFrame, groups: "pd.Series[Any]") -> pd.DataFrame:
     found = []
     for name, (low, high, nominal) in INTERVALS.items():
         inside = (own["actual"] >= own[low]) & (own["actual"] <= own[high])
@@ -188,24 +177,16 @@ def _coverage(own: pd.DataFrame, groups: "pd.Series[Any]") -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)[columns]
 
 
-def gains_by_ticker(rows: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
+def gains_by_ticker(errors: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     """Compute the share of each benchmark's squared error that the own forecasts save, by ticker.
 
     Returns:
         Rows of `benchmark, ticker, gain`; none for a ticker without benchmark error.
     """
-    error, own, found = _wide(rows, _squared_error(rows)), own_name(rows), []
+    own, found = errors.columns[0], []
     for benchmark in benchmarks:
-        both = error[[own, benchmark]].dropna().groupby("ticker").sum()
+        both = errors[[own, benchmark]].dropna().groupby("ticker").sum()
         some = both[both[benchmark] > 0.0]
         gain = (1.0 - some[own] / some[benchmark]).rename("gain").reset_index()
         found.append(gain.assign(benchmark=benchmark)[["benchmark", "ticker", "gain"]])
     return pd.concat(found, ignore_index=True)
-
-
-def _with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
-    own = rows[rows["forecaster"] == own_name(rows)]
-    ends = [end for end in ENDS if end in own]
-    if len(ends) < len(ENDS):
-        return own.iloc[:0].reindex(columns=[*own.columns.difference([*ENDS]), *ENDS])
-    return own.dropna(subset=[*ENDS, "actual"])

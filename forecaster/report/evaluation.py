@@ -3,11 +3,15 @@
 An `Evaluation` and its version's manifest in, a page out; knows no network and no file.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from forecaster.errors import name_some
-from forecaster.evaluation.evaluation import Evaluation
+from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
+from forecaster.evaluation.significance import Comparison
 from forecaster.registry.manifest import Manifest
 from forecaster.report.curves import curves_of
 from forecaster.report.evaluation_figures import (
@@ -18,15 +22,49 @@ from forecaster.report.evaluation_figures import (
     log_gains_section,
     ticker_gains_section,
 )
-from forecaster.report.evaluation_tables import (
-    NOTHING,
-    score_table,
-    settings_section,
-    target_tables,
+from forecaster.report.page import Section, Table, render_page
+from forecaster.report.sentences import (
+    alarm_text,
+    conclusions,
+    count_text,
+    label,
+    mcs_text,
+    percent,
+    spa_text,
+    title,
 )
-from forecaster.report.page import Section, render_page
-from forecaster.report.sentences import alarm_text, conclusions, count_text, label, title
 
+NOTHING = "-"
+TICKERS_AT_MOST = 40
+FORMATS = {
+    **dict.fromkeys(["mse", "mae", "crps", "pinball", "width_80", "width_95"], "#.4g"),
+    **dict.fromkeys(["skill", "r2_over_zero"], "+.2%"),
+    **dict.fromkeys(["directional_accuracy", "coverage_80", "coverage_95"], ".1%"),
+    **dict.fromkeys(["mcc", "ic", "rank_ic"], "+.3f"),
+    **dict.fromkeys(["ic_t", "rank_ic_t"], "+.1f"),
+    "log_score": ".3f",
+}
+SHOWN_METRICS = (  # those that fit beside each other; the rest is below
+    *("mse", "skill", "directional_accuracy", "ic", "rank_ic"),
+    *("crps", "log_score", "coverage_80", "coverage_95"),
+)
+NAMES = {
+    **{"mse": "MSE", "mae": "MAE", "crps": "CRPS", "mcc": "MCC", "r2_over_zero": "R² over zero"},
+    **{"ic": "IC", "rank_ic": "rank IC", "ic_t": "IC t", "rank_ic_t": "rank IC t"},
+    **{"coverage_80": "coverage 80 %", "coverage_95": "coverage 95 %"},
+    **{"width_80": "width 80 %", "width_95": "width 95 %"},
+    **{"directional_accuracy": "directional accuracy", "log_score": "log score"},
+    **{"skill": "skill", "pinball": "pinball"},
+}
+BACKTEST = {
+    "annualised_return": ("annualised return", "+.1%"),
+    "volatility": ("volatility", ".1%"),
+    "sharpe_ratio": ("Sharpe ratio", ".2f"),
+    "maximum_drawdown": ("maximum drawdown", ".1%"),
+    "turnover": ("turnover a day", ".1%"),
+}
+# Heading, words, columns and rows of a table.
+Rows = tuple[str, str, list[str], list[list[str]]]
 SURVIVORS = (
     "Survivorship bias: tickers chosen today are survivors. Companies that failed, shrank or were "
     "bought are missing, so these prices rose more and crashed less than those of a choice made "
@@ -53,12 +91,16 @@ def evaluation_page(
         first, *others = conclusions(result, target)
         lead.append([f"{target.capitalize()}: {first}" if several else first, *others])
     sections = [section for target in result.targets for section in _of_target(result, target)]
+    tables = []
+    if settings:
+        table = Table(columns=["setting", "value"], rows=list(settings.items()), prose=True)
+        tables = [Section(heading="Data and settings", table=table)]
     return render_page(
         title(result),
         lead,
         _facts(result),
         [alarm_text(alarm) for alarm in result.alarms],
-        [*sections, learning_section(learning), *settings_section(settings)],
+        [*sections, learning_section(learning), *tables],
         notes=[SURVIVORS, *result.notes],
     )
 
@@ -116,7 +158,7 @@ def _of_target(result: Evaluation, target: str) -> list[Section]:
         words=f"{len(own):,} forecasts by {label(part.forecaster)} of "
         f"{own['session'].nunique():,} test days, {first:%Y-%m-%d} to {last:%Y-%m-%d}; the "
         f"benchmarks forecast the same days and tickers. An undefined score is {NOTHING}.",
-        table=score_table(part.scores),
+        table=_score_table(part.scores),
     )
     log_gains, by_ticker = drawn["log_gains"], drawn["gains_by_ticker"]
     return [
@@ -126,7 +168,7 @@ def _of_target(result: Evaluation, target: str) -> list[Section]:
         *against_sections(own, drawn["bins"], ".4~%" if target == "return" else ""),
         *calibration_sections(drawn),
         *([ticker_gains_section(by_ticker)] if len(by_ticker) else []),
-        *target_tables(result, target),
+        *_tables(result, part),
     ]
 
 
@@ -153,3 +195,167 @@ def _facts(result: Evaluation) -> dict[str, str]:
         if part.unscored:
             found[f"{target}, not scored"] = name_some(part.unscored)
     return found
+
+
+def _score_table(scores: pd.DataFrame) -> Table:
+    """Return a row per forecaster, a column per metric of `SHOWN_METRICS` that any of them has."""
+    defined = set(scores.dropna(subset=["value"])["metric"])
+    metrics = [metric for metric in SHOWN_METRICS if metric in defined]
+    values = scores.set_index(["forecaster", "metric"])["value"].to_dict()
+    return Table(
+        columns=["forecaster", *(NAMES[metric] for metric in metrics)],
+        rows=[
+            [name, *(_number(values.get((name, metric)), FORMATS[metric]) for metric in metrics)]
+            for name in dict.fromkeys(scores["forecaster"])
+        ],
+        stressed=True,
+    )
+
+
+def _tables(result: Evaluation, part: TargetEvaluation) -> list[Section]:
+    """Return the tables below a target's figures that have rows."""
+    found = [
+        _intervals_of_scores(part),
+        _comparisons(part),
+        _by_ticker(part),
+        _coverage(part),
+        _backtests(part, result.costs_bps),
+        _by_seed(part),
+        _folds(result),
+    ]
+    return [
+        Section(heading=heading, words=words, table=Table(columns=columns, rows=rows), level=3)
+        for heading, words, columns, rows in found
+        if rows
+    ]
+
+
+def _intervals_of_scores(part: TargetEvaluation) -> Rows:
+    own = part.scores[part.scores["forecaster"] == part.forecaster]
+    rows = [
+        [NAMES[metric], *(_number(one, FORMATS[metric]) for one in values), reason or ""]
+        for metric, *values, reason in own[["metric", "value", "low", "high", "reason"]].itertuples(
+            index=False
+        )
+    ]
+    return (
+        "Scores with intervals",
+        "95 % intervals by the stationary bootstrap: blocks of days are drawn again, all tickers "
+        "of a day together.",
+        ["score", "value", "from", "to", ""],
+        rows,
+    )
+
+
+def _comparisons(part: TargetEvaluation) -> Rows:
+    found = part.comparisons
+    rows = [
+        [f"{each.forecaster} vs {each.benchmark}", each.loss, *_test(each)] for each in found.all
+    ]
+    return (
+        "Comparisons",
+        f"Model confidence set: {mcs_text(found.mcs)}. Superior predictive ability (SPA): "
+        f"{spa_text(found.spa)}. Differences are relative to the benchmark's loss, or in nats; "
+        "negative is better. The adjusted p-value counts all comparisons made, and decides.",
+        ["forecasters", "loss", "difference", "p", "adjusted p", "conclusion"],
+        rows,
+    )
+
+
+def _test(each: Comparison) -> list[str]:
+    unit = f"{each.difference:+.4f} {each.unit}" if each.unit else f"{each.difference:+.2%}"
+    return [
+        unit if math.isfinite(each.difference) else NOTHING,
+        *(_number(p, ".2g") for p in (each.p_value, each.adjusted_p_value)),
+        each.conclusion,
+    ]
+
+
+def _by_ticker(part: TargetEvaluation) -> Rows:
+    found = part.comparisons.by_ticker
+    fits = len(found) <= TICKERS_AT_MOST
+    rows = [
+        [ticker, *_test(each)]
+        for ticker, each in found.items()
+        if fits or each.conclusion != "no significant difference"
+    ]
+    counts = [each.conclusion for each in found.values()]
+    benchmark = next(iter(found.values())).benchmark
+    return (
+        "By ticker",
+        f"Against {benchmark}, squared error: better on {counts.count('better'):,}, worse on "
+        f"{counts.count('worse'):,} of {len(found):,} tickers, Holm-adjusted over them."
+        + ("" if fits else " Those with a significant difference:"),
+        ["ticker", "difference", "p", "adjusted p", "conclusion"],
+        rows,
+    )
+
+
+def _coverage(part: TargetEvaluation) -> Rows:
+    table = part.coverage
+    by_year = (table["by"] == "year") & (table["forecaster"] == part.forecaster)
+    table = table[(table["by"] == "all") | by_year]
+    rows = []
+    for (name, kind, key), group in table.groupby(["forecaster", "intervals", "key"], sort=False):
+        coverage = dict(zip(group["nominal"], group["coverage"], strict=True))
+        shares = [_number(coverage.get(nominal), ".1%") for nominal in (0.8, 0.95)]
+        forecasts = f"{group['forecasts'].iloc[0]:,}"
+        rows.append([f"{name}, {kind}", str(key or "all days"), *shares, forecasts])
+    return (
+        "Coverage by year",
+        "Shares of outcomes inside the 80 and 95 % intervals: uncalibrated as the distribution "
+        "has them, conformal after adapting to the outcomes known by then.",
+        ["intervals", "year", "80 %", "95 %", "forecasts"],
+        rows,
+    )
+
+
+def _backtests(part: TargetEvaluation, costs_bps: float) -> Rows:
+    rows = [
+        [
+            name,
+            *(_number(getattr(each, field), form) for field, (_, form) in BACKTEST.items()),
+            each.reason,
+        ]
+        for name, each in part.backtests.items()
+    ]
+    return (
+        "Backtest",
+        "Long or short in every ticker by the sign of its forecast, equal weights, after "
+        f"{costs_bps:g} basis points per side. It shows the size of things and is not a way to "
+        "trade: filled at the close that the forecast was made from, at any size.",
+        ["forecaster", *(name for name, _ in BACKTEST.values()), ""],
+        rows,
+    )
+
+
+def _by_seed(part: TargetEvaluation) -> Rows:
+    table = part.scores_by_seed[part.scores_by_seed["seeds"] > 1]
+    rows = [
+        [NAMES[metric], *(_number(value, ".5g") for value in values)]
+        for metric, *values in table[["metric", "mean", "sd", "min", "max"]].itertuples(index=False)
+    ]
+    return (
+        "Scores by seed",
+        "The same training from other initial weights: the differences are chance.",
+        ["score", "mean", "standard deviation", "lowest", "highest"],
+        rows,
+    )
+
+
+def _folds(result: Evaluation) -> Rows:
+    columns = [str(name).replace("_", " ") for name in result.folds.columns]
+    rows = [[str(value) for value in row] for row in result.folds.itertuples(index=False)]
+    return (
+        "Folds",
+        "Each is trained, validated and calibrated before the first day that it forecasts.",
+        columns,
+        rows if len(rows) > 1 else [],
+    )
+
+
+def _number(value: Any, form: str) -> str:
+    """Return a number as text, shares as "5.5 %"; a dash where it is undefined."""
+    if not isinstance(value, float | int) or pd.isna(value):
+        return NOTHING
+    return percent(value, form.removesuffix("%") + "f") if form.endswith("%") else f"{value:{form}}"

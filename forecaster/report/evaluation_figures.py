@@ -17,6 +17,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 POINTS_DRAWN = 2_000
 NAMED_TICKERS = 40  # beyond, a figure shows them in order without their names
 ROW_HEIGHT = 26
+INTERVAL_COLOURS = {"80 %": BLUE, "95 %": RED}
+SYMBOLS = {"80 %": "circle", "95 %": "diamond"}
 
 
 def gains_section(gains: pd.DataFrame) -> Section:
@@ -27,7 +29,8 @@ def gains_section(gains: pd.DataFrame) -> Section:
         "benchmark is better. Each line ends at the skill over that benchmark."
     )
     if gains.empty:
-        return _nothing("Gain over time", "No benchmark made any error: there is nothing to gain.")
+        words = "No benchmark made any error: there is nothing to gain."
+        return Section(heading="Gain over time", words=words, level=3)
     figure = blank_figure("", "loss saved")
     _lines(figure, gains)
     figure.update_yaxes(tickformat=".2~%")
@@ -51,7 +54,8 @@ def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
     """Plot a line per benchmark."""
     for number, (benchmark, rows) in enumerate(gains.groupby("benchmark", sort=False)):
         figure.add_scatter(
-            x=_days(rows["session"]), y=rows["gain"], mode="lines", name=str(benchmark),
+            x=rows["session"].dt.strftime("%Y-%m-%d").tolist(), y=rows["gain"],
+            mode="lines", name=str(benchmark),
             line={"color": COLOURS[number % len(COLOURS)], "width": 2,
                   "dash": DASHES[number % len(DASHES)]},
         )  # fmt: skip
@@ -72,7 +76,7 @@ def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[
             f"All forecasts are {own['forecast'].iloc[0]:.6g}; the outcomes were "
             f"{own['actual'].mean():.6g} on average. Every day has the same forecast."
         )
-        return [_nothing("Forecast against outcome", words)]
+        return [Section(heading="Forecast against outcome", words=words, level=3)]
     return [_points(own, ticks), _means(bins, ticks)]
 
 
@@ -80,10 +84,11 @@ def _points(own: pd.DataFrame, ticks: str) -> Section:
     """Plot each outcome against its forecast, never two lines over time."""
     step = -(-len(own) // POINTS_DRAWN)
     some = own.iloc[::step]
+    labels = (some["ticker"] + some["session"].dt.strftime(" %Y-%m-%d")).tolist()
     figure = blank_figure("forecast", "outcome")
     figure.add_scatter(
         x=some["forecast"], y=some["actual"], mode="markers", name="a forecast",
-        marker={"color": BLUE, "size": 4, "opacity": 0.35}, customdata=_labels(some),
+        marker={"color": BLUE, "size": 4, "opacity": 0.35}, customdata=labels,
         hovertemplate="%{customdata}<br>forecast %{x:.4g}, outcome %{y:.4g}<extra></extra>",
     )  # fmt: skip
     _diagonal(figure, own["forecast"], ticks)
@@ -132,9 +137,7 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
     """Plot the gain in squared error over two benchmarks by ticker."""
     benchmarks = list(dict.fromkeys(gains["benchmark"]))[:2]
     order = gains[gains["benchmark"] == benchmarks[0]].sort_values("gain")["ticker"].tolist()
-    named = len(order) <= NAMED_TICKERS
-    height = ROW_HEIGHT * len(order) + 120 if named else 400
-    figure = blank_figure("squared error saved", "" if named else "tickers in order", height)
+    figure, named = _ticker_figure("squared error saved", order)
     for number, benchmark in enumerate(benchmarks):
         some = gains[gains["benchmark"] == benchmark].set_index("ticker")["gain"].reindex(order)
         figure.add_scatter(
@@ -146,8 +149,6 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
         )  # fmt: skip
     figure.add_vline(x=0.0, line={"color": GREY, "width": 1})
     figure.update_xaxes(tickformat=".2~%", nticks=6)
-    if named:
-        figure.update_yaxes(type="category", range=[-0.6, len(order) - 0.4])
     better = int((gains.loc[gains["benchmark"] == benchmarks[0], "gain"] > 0.0).sum())
     return Section(
         heading="Gain by ticker",
@@ -158,12 +159,20 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
     )
 
 
+def _ticker_figure(x: str, order: Sequence[str]) -> tuple[go.Figure, bool]:
+    """Return an empty figure with a row per ticker, and whether they are named."""
+    if len(order) > NAMED_TICKERS:
+        return blank_figure(x, "tickers in order", 400), False
+    figure = blank_figure(x, "", ROW_HEIGHT * len(order) + 120)
+    figure.update_yaxes(type="category", range=[-0.6, len(order) - 0.4])
+    return figure, True
+
+
 def learning_section(learning: Mapping[str, Sequence[tuple[int, float]]]) -> Section:
     """Plot the validation loss by optimizer step; a sentence where it was not stored."""
     if not any(learning.values()):
-        return _nothing(
-            "Learning curve", "This version was stored without its validation losses.", level=2
-        )
+        words = "This version was stored without its validation losses."
+        return Section(heading="Learning curve", words=words)
     figure = blank_figure("optimizer step", "validation loss, scaled units")
     for number, (name, validations) in enumerate(learning.items()):
         steps, losses = zip(*validations, strict=True)
@@ -185,35 +194,18 @@ def learning_section(learning: Mapping[str, Sequence[tuple[int, float]]]) -> Sec
     )
 
 
-def _nothing(heading: str, words: str, level: int = 3) -> Section:
-    return Section(heading=heading, words=words, level=level)
-
-
-def _days(sessions: "pd.Series[pd.Timestamp]") -> list[str]:
-    return sessions.dt.strftime("%Y-%m-%d").tolist()
-
-
-def _labels(rows: pd.DataFrame) -> list[str]:
-    days = zip(rows["ticker"], _days(rows["session"]), strict=True)
-    return [f"{ticker} {day}" for ticker, day in days]
-
-
-INTERVAL_COLOURS = {"80 %": BLUE, "95 %": RED}
-SYMBOLS = {"80 %": "circle", "95 %": "diamond"}
-
-
 def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
     """Plot calibration and coverage of intervals; a sentence where there are none."""
     ends, pit = found["below_ends"], found["pit"]
     if ends.empty and pit.empty:
         words = "The forecasts have no intervals to compare with outcomes."
         return [Section(heading="Calibration", words=words, level=3)]
-    return [
-        *([] if ends.empty else [_ends(ends)]),
-        *([] if pit.empty else [_pit(pit)]),
-        *([] if ends.empty else [_over_time(found["coverage_over_time"])]),
-        *([] if ends.empty else [_by_ticker(found["coverage_by_ticker"])]),
-    ]
+    of_intervals = [] if ends.empty else [_ends(ends)]
+    coverage = []
+    if not ends.empty:
+        over_time, by_ticker = found["coverage_over_time"], found["coverage_by_ticker"]
+        coverage = [_over_time(over_time), _by_ticker(by_ticker)]
+    return [*of_intervals, *([] if pit.empty else [_pit(pit)]), *coverage]
 
 
 def _ends(ends: pd.DataFrame) -> Section:
@@ -290,9 +282,7 @@ def _over_time(coverage: pd.DataFrame) -> Section:
 def _by_ticker(coverage: pd.DataFrame) -> Section:
     """Plot coverage by ticker."""
     order = sorted(set(coverage["ticker"]), reverse=True)
-    named = len(order) <= NAMED_TICKERS
-    height = ROW_HEIGHT * len(order) + 120 if named else 400
-    figure = blank_figure("coverage", "" if named else "tickers in order", height)
+    figure, named = _ticker_figure("coverage", order)
     for name, rows in coverage.groupby("interval", sort=False):
         rows = rows.sort_values("ticker" if named else "coverage", ascending=not named)
         figure.add_scatter(
@@ -308,23 +298,14 @@ def _by_ticker(coverage: pd.DataFrame) -> Section:
         )
     figure.update_xaxes(tickformat=".0~%")
     if named:
-        figure.update_yaxes(
-            type="category",
-            categoryorder="array",
-            categoryarray=order,
-            range=[-0.6, len(order) - 0.4],
-        )
-    worst = [_farthest(rows) for _, rows in coverage.groupby("interval", sort=False)]
+        figure.update_yaxes(categoryorder="array", categoryarray=order)
+    worst = []
+    for name, rows in coverage.groupby("interval", sort=False):
+        row = rows.iloc[int((rows["coverage"] - rows["nominal"]).abs().to_numpy().argmax())]
+        worst.append(f"{row['ticker']} with {percent(row['coverage'])} in the {name} interval")
     return Section(
         heading="Coverage by ticker",
         words=f"Farthest from nominal: {', '.join(worst)}.",
         figure=figure,
         level=3,
     )
-
-
-def _farthest(rows: pd.DataFrame) -> str:
-    """Return the ticker whose coverage is farthest from nominal, with the coverage."""
-    far = (rows["coverage"] - rows["nominal"]).abs().to_numpy().argmax()
-    row = rows.iloc[int(far)]
-    return f"{row['ticker']} with {percent(row['coverage'])} in the {row['interval']} interval"

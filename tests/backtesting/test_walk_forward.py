@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 
 from forecaster.backtesting import fold, walk_forward
 from forecaster.backtesting.fold import FoldForecasts, FoldTask
-from forecaster.backtesting.walk_forward import WorkFolder
+from forecaster.backtesting.walk_forward import WorkFolder, fan_out
 from forecaster.errors import UsageError
 from forecaster.evaluation.distributions import Point
 from forecaster.evaluation.splits import Fold, Split
@@ -173,7 +173,7 @@ def interrupted(home: Path) -> None:
 
 def killed(home: Path) -> None:
     """Stop as `kill -9` does."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", KILLED, home], env=environment)
     assert done.returncode == -signal.SIGKILL
 
@@ -245,3 +245,42 @@ def test_processes_forecast_what_one_process_does(home: Path, result: Evaluation
 def test_numbers_that_mean_nothing_are_refused(numbers: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--"):
         Walk(**numbers)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two workers of a Ray cluster started here."""
+    ray = pytest.importorskip("ray", reason="the extra is not installed: pip install '.[ray]'")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_worker_that_dies_is_restarted_and_nothing_changes(
+    tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(BARS, settings=SETTINGS, home=tmp_path)
+    here = forecasts(walked(tmp_path))
+    died, real = tmp_path / "died", walk_forward.run_fold
+
+    def dies_once(panel, task, recipe, start=None):  # type: ignore[no-untyped-def]
+        if task.fold.number == 2 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(panel, task, recipe, start)
+
+    monkeypatch.setattr(walk_forward, "run_fold", dies_once)
+    walk = Walk(refit_every=25, same_inputs=False, jobs=2, backend="ray")
+    there = forecasts(walked(tmp_path, walk))
+    assert died.exists()
+    pd.testing.assert_series_equal(there, here)
+
+
+def test_without_ray_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray.util.joblib", None)
+    with pytest.raises(UsageError, match=r"pip install 'forecaster\[ray\]'"):
+        fan_out(len, [("one",)], 2, "ray")

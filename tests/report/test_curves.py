@@ -27,9 +27,14 @@ def table(**forecasts: list[float | None]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gains over the forecaster `benchmark`."""
+    return curves.gains(curves.squared_errors(rows), ["benchmark"])
+
+
 def test_the_gain_ends_at_the_skill() -> None:
     """Errors 0, 0, 1 against 1, 1, 0 make gains of +1, +1, -1 of a loss of 2."""
-    found = curves.gains(table(own=[0, 1, 3], benchmark=[1, 2, 2]), ["benchmark"])
+    found = gains(table(own=[0, 1, 3], benchmark=[1, 2, 2]))
     assert found["gain"].tolist() == [0.5, 1.0, 0.5]
     assert found["session"].tolist() == list(DAYS)
 
@@ -38,20 +43,21 @@ def test_a_day_that_the_benchmark_lacks_is_no_gain() -> None:
     """Neither its error nor the own one counts, in whatever form it is lacking."""
     rows = table(own=[0, 5, 3], benchmark=[1, None, 2])
     for given in (rows, rows[rows["forecast"].notna()]):
-        found = curves.gains(given, ["benchmark"])
+        found = gains(given)
         assert found["gain"].tolist() == [1.0, 0.0]
 
 
 def test_a_benchmark_without_loss_is_left_out() -> None:
     rows = table(own=[0, 0, 0], benchmark=[0, 1, 2])
-    assert curves.gains(rows, ["benchmark"]).empty
-    assert curves.gains_by_ticker(rows, ["benchmark"]).empty
+    assert gains(rows).empty
+    assert curves.gains_by_ticker(curves.squared_errors(rows), ["benchmark"]).empty
 
 
 def test_the_benchmarks_drawn_are_the_naive_forecast_and_the_best() -> None:
     rows = table(own=[0, 0, 0], bad=[9, 9, 9], persistence=[8, 8, 8], good=[0, 1, 1])
-    assert curves.leading_benchmarks(rows) == ["persistence", "good", "bad"]
-    assert curves.leading_benchmarks(rows, at_most=2) == ["persistence", "good"]
+    errors = curves.squared_errors(rows)
+    assert curves.leading_benchmarks(errors) == ["persistence", "good", "bad"]
+    assert curves.leading_benchmarks(errors, at_most=2) == ["persistence", "good"]
 
 
 def test_log_scores_are_cumulated_in_nats_where_both_have_them() -> None:
@@ -89,16 +95,18 @@ def test_bins_hold_like_numbers_of_forecasts_from_low_to_high() -> None:
 
 def test_coverage_counts_what_lies_inside_and_below() -> None:
     rows = table(own=[0, 0, 0]).assign(q025=0.0, q10=0.5, q90=1.5, q975=1.9)
-    below = curves.below_ends(rows).set_index("nominal")["observed"]
+    own = curves.with_intervals(rows)
+    below = curves.below_ends(own).set_index("nominal")["observed"]
     assert below.to_dict() == pytest.approx({0.025: 0, 0.1: 1 / 3, 0.9: 2 / 3, 0.975: 2 / 3})
-    by_ticker = curves.coverage_by_ticker(rows).set_index("interval")["coverage"]
+    by_ticker = curves.coverage(own, own["ticker"]).set_index("interval")["coverage"]
     assert by_ticker.to_dict() == pytest.approx({"80 %": 1 / 3, "95 %": 2 / 3})
 
 
 @pytest.mark.parametrize(("days", "periods"), [(300, 5), (100, 5), (5, 1)])
 def test_coverage_over_time_has_equal_periods(days: int, periods: int) -> None:
     """No period of two days follows one of sixty."""
-    found = curves.coverage_over_time(forecast_rows(days=days, tickers=1))
+    own = curves.with_intervals(forecast_rows(days=days, tickers=1))
+    found = curves.coverage_over_time(own)
     counts = found[found["interval"] == "80 %"]["forecasts"]
     assert len(counts) == periods
     assert counts.max() - counts.min() <= 1 and counts.sum() == days
@@ -108,13 +116,14 @@ def test_coverage_over_time_has_equal_periods(days: int, periods: int) -> None:
 def test_without_intervals_there_is_no_coverage() -> None:
     rows = forecast_rows()
     for bare in (rows.drop(columns=["q10", "q90"]), rows.assign(q10=np.nan)):
-        assert curves.below_ends(bare).empty
-        assert curves.coverage_over_time(bare).empty
-        assert curves.coverage_by_ticker(bare).empty
+        own = curves.with_intervals(bare)
+        assert curves.below_ends(own).empty
+        assert curves.coverage_over_time(own).empty
+        assert curves.coverage(own, own["ticker"]).empty
 
 
 def test_the_gain_by_ticker_is_the_skill_on_it() -> None:
     rows = table(own=[0, 1, 3], benchmark=[1, 2, 2])
     worse = table(own=[0, 1, 3], benchmark=[0, 1, 2.5]).assign(ticker="BBB")
-    found = curves.gains_by_ticker(pd.concat([rows, worse]), ["benchmark"])
+    found = curves.gains_by_ticker(curves.squared_errors(pd.concat([rows, worse])), ["benchmark"])
     assert found.set_index("ticker")["gain"].to_dict() == {"AAA": 0.5, "BBB": -3.0}
