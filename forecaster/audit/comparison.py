@@ -145,24 +145,9 @@ def first_difference(
         found: from altered bars.
         tolerance: in standard deviations of the reference's column; 0 for the same bits.
     """
-    if reference.columns != found.columns:
-        name = sorted(set(reference.columns) ^ set(found.columns) or {"order of columns"})[0]
-        there = float(name in reference.columns)
-        nowhere = np.datetime64("NaT", "D")
-        return 0, Difference("", nowhere, f"the column {name}", there, 1.0 - there)
-    if not (
-        np.array_equal(reference.days, found.days, equal_nan=True)
-        and np.array_equal(reference.tickers, found.tickers)
-    ):
-        rows, others = (
-            set(zip(one.days.astype(str).tolist(), one.tickers.tolist(), strict=True))
-            for one in (reference, found)
-        )
-        day, ticker = min(rows ^ others, default=("NaT", ""))
-        there = float((day, ticker) in rows)
-        return 0, Difference(
-            ticker, np.datetime64(day, "D"), "the count of rows", there, 1.0 - there
-        )
+    odd = _difference_in_shape(reference, found)
+    if odd is not None:
+        return 0, odd
     a, b = reference.values, found.values
     missing = np.isnan(a) & np.isnan(b)
     with np.errstate(invalid="ignore"):
@@ -182,6 +167,27 @@ def first_difference(
         float(a[row, column]),
         float(b[row, column]),
     )
+
+
+def _difference_in_shape(reference: Values, found: Values) -> Difference | None:
+    """Find a column or row of one side alone; the order of either counts, too."""
+    if reference.columns != found.columns:
+        name = sorted(set(reference.columns) ^ set(found.columns) or {"order of columns"})[0]
+        there = float(name in reference.columns)
+        nowhere = np.datetime64("NaT", "D")
+        return Difference("", nowhere, f"the column {name}", there, 1.0 - there)
+    if not (
+        np.array_equal(reference.days, found.days, equal_nan=True)
+        and np.array_equal(reference.tickers, found.tickers)
+    ):
+        rows, others = (
+            set(zip(one.days.astype(str).tolist(), one.tickers.tolist(), strict=True))
+            for one in (reference, found)
+        )
+        day, ticker = min(rows ^ others, default=("NaT", ""))
+        there = float((day, ticker) in rows)
+        return Difference(ticker, np.datetime64(day, "D"), "the count of rows", there, 1.0 - there)
+    return None
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ Shape letters: N rows of the panel, S series, P segments, K targets, D days of o
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
@@ -109,20 +109,17 @@ def build_panel(
 ) -> Panel:
     """Concatenate histories of unequal length and pair each day with the next session's bar.
 
+    Its columns are `own_columns`, `CALENDAR_INPUTS` and, with a universe, `MARKET_COLUMNS`.
+
     Args:
         histories: at least one, each with at least one bar; read once.
         targets: names out of `TARGETS`, in the order of the columns of `y`.
         universe: tickers whose daily means become the market columns; "all" for those of the
             panel where they are several; None for a panel without market columns. Tickers of
             other exchanges are averaged apart: their sessions close at other hours.
-
-    Returns:
-        The panel; its columns are `own_columns`, `CALENDAR_INPUTS` and, with a universe,
-        `MARKET_COLUMNS`.
     """
     tickers, calendars, lengths = list[str](), list[str](), list[list[int]]()
-    arrays: dict[str, _GrowingArray] = {}
-    columns: dict[str, _GrowingArray] = {}
+    arrays, columns = _GrowingArrays(), _GrowingArrays()
     means: dict[str, DailyMeans] = defaultdict(DailyMeans)
     for history in histories:
         ticker, calendar = history.listing.ticker, history.listing.calendar
@@ -132,14 +129,13 @@ def build_panel(
         calendars.append(calendar)
         lengths.append([len(part["log_return"]) for part in parts])
         rows = _rows(history, own, _offsets(lengths[-1]), targets)
-        _append(arrays, rows)
+        arrays.append(rows)
         # Scheduled inputs are small integers.
         scheduled = scheduled_inputs(calendar, rows["days"]).T.astype(np.int16)
-        _append(columns, own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True)))
+        columns.append(own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True)))
         if universe == "all" or ticker in (universe or ()):
             means[calendar].add(own, rows["days"])
-    made = {name: array.take() for name, array in arrays.items()}
-    table = {name: array.take() for name, array in columns.items()}
+    made, table = arrays.take(), columns.take()
     series_offsets = _offsets([sum(parts) for parts in lengths])
     if universe is not None and (universe != "all" or len(tickers) > 1):
         table |= market_columns(means, calendars, made["days"], series_offsets)
@@ -153,32 +149,28 @@ def build_panel(
     )
 
 
-class _GrowingArray:
-    """An array that grows at its end in place: a large panel is never in memory twice."""
+class _GrowingArrays:
+    """Arrays by name that grow at their ends in place: a large panel is never in memory twice."""
 
-    def __init__(self, first: np.ndarray) -> None:
-        self._values, self._size = first.copy(), len(first)
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+        self._size = 0
 
-    def append(self, values: np.ndarray) -> None:
-        size = self._size + len(values)
-        if size > len(self._values):
-            rows = max(size, self._size + self._size // 32)
-            self._values.resize((rows, *values.shape[1:]), refcheck=False)
-        self._values[self._size : size] = values
-        self._size = size
+    def append(self, added: dict[str, np.ndarray]) -> None:
+        start, stop = self._size, self._size + len(next(iter(added.values())))
+        for name, values in added.items():
+            array = self._arrays.setdefault(name, values[:0].copy())
+            if stop > len(array):
+                rows = max(stop, start + start // 32)
+                array.resize((rows, *values.shape[1:]), refcheck=False)
+            array[start:stop] = values
+        self._size = stop
 
-    def take(self) -> np.ndarray:
-        """Return the array, cut to its size."""
-        self._values.resize((self._size, *self._values.shape[1:]), refcheck=False)
-        return self._values
-
-
-def _append(arrays: dict[str, _GrowingArray], added: Mapping[str, np.ndarray]) -> None:
-    for name, values in added.items():
-        if name in arrays:
-            arrays[name].append(values)
-        else:
-            arrays[name] = _GrowingArray(values)
+    def take(self) -> dict[str, np.ndarray]:
+        """Return the arrays, cut to their size."""
+        for array in self._arrays.values():
+            array.resize((self._size, *array.shape[1:]), refcheck=False)
+        return self._arrays
 
 
 def _rows(
@@ -266,7 +258,7 @@ def cut(
     if last is not None:
         kept &= panel.days <= last
     rows = np.flatnonzero(kept)
-    count = np.concatenate([[0], np.cumsum(kept)])
+    count = _offsets(kept)
     series, parts = np.diff(count[panel.series_offsets]), np.diff(count[panel.offsets])
     y, outcome_days = panel.y[rows], panel.outcome_days[rows]
     if last is not None:
