@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,11 +58,7 @@ class RollingSplit:
     validation: int = 252
 
     def settings(self, days: np.ndarray, settings: TrainSettings) -> TrainSettings:
-        """Set the split of a training by the days of its panel.
-
-        Args:
-            days: (N,) of all rows, any order, repeats allowed.
-            settings: their own split, if any, is replaced.
+        """Set the split of a training by the days of its panel, (N,), in any order.
 
         Raises:
             DataError: there are too few days.
@@ -130,9 +126,6 @@ def train_challenger(
         as_of: last session to be read; None for all.
         split: days for promotion test and validation; None for 126 and 252.
 
-    Returns:
-        The version.
-
     Raises:
         CannotWriteError: the home is missing or read-only; raised before any work.
         DataError: too few days, or none that the lookback allows.
@@ -150,15 +143,20 @@ def train_challenger(
         task = _task(where, name, settings, tickers, as_of, split or RollingSplit())
         return _train(task, training, settings.retrain.checkpoint_every)
     except BaseException as error:
-        known = _as_own_error(error)
+        known = _own_error(error)
+        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = str(known) if isinstance(known, ForecasterError) else repr(known)
+        if is_stopped:
+            reason = "stopped by a signal; the next run resumes it"
         with suppress(ForecasterError):
-            _record_end(where, training, known)
+            state: Literal["stopped", "failed"] = "stopped" if is_stopped else "failed"
+            finish_training(where, training, state=state, reason=reason)
         if known is error:
             raise
         raise known from error
 
 
-def _as_own_error(error: BaseException) -> BaseException:
+def _own_error(error: BaseException) -> BaseException:
     """Convert an error of a library that ran out of memory."""
     if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
         return OutOfMemoryError(
@@ -166,15 +164,6 @@ def _as_own_error(error: BaseException) -> BaseException:
             "or provide more."
         )
     return error
-
-
-def _record_end(home: Path, training: int, error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        reason = "stopped by a signal; the next run resumes it"
-        finish_training(home, training, state="stopped", reason=reason)
-    else:
-        reason = str(error) if isinstance(error, ForecasterError) else repr(error)
-        finish_training(home, training, state="failed", reason=reason)
 
 
 def _task(

@@ -39,10 +39,7 @@ class DeferredSignals:
     def __init__(self) -> None:
         self.number: int | None = None
         self._before: dict[int, Any] = {}
-
-    def install(self) -> None:
-        """Install the handlers that defer signals; only the main thread receives any."""
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # only it receives signals
             self._before = {number: signal.signal(number, self._store) for number in SIGNALS}
 
     def restore(self) -> None:
@@ -67,7 +64,6 @@ class DeferredSignals:
 def deferred_signals() -> Iterator[DeferredSignals]:
     """Yield signals: the first SIGINT or SIGTERM is deferred, at most to the end of the block."""
     signals = DeferredSignals()
-    signals.install()
     try:
         yield signals
     finally:
@@ -88,12 +84,8 @@ class CheckpointFile(Checkpointer):
     ) -> None:
         """Read what is left of the same training; set that of another one aside.
 
-        Args:
-            home: the workspace.
-            name: of the model, checked.
-            about: everything that the training depends on, in plain values by subject.
-            every: optimizer steps between two checkpoints.
-            signals: deferred ones, delivered after a checkpoint.
+        `about` is everything that the training depends on, in plain values by subject; `every`
+        the number of optimizer steps between two checkpoints.
         """
         self.path = home / "models" / UNFINISHED / f"{name}.checkpoint"
         self.failed: FittedMember | None = None

@@ -102,11 +102,7 @@ def store_state(home: Path, tickers: Sequence[str] = ()) -> StoreState:
 
 
 def refuse_clock_set_back(stored: StoreState) -> None:
-    """Refuse to run if the clock is behind the stored prices: old bars would pass for new ones.
-
-    Raises:
-        TryLaterError: it is.
-    """
+    """Raise TryLaterError if the clock is behind the stored prices: old bars would pass for new."""
     now = clock.now()
     if stored.fetched_at is not None and now < stored.fetched_at - _CLOCK_SKEW:
         raise TryLaterError(
@@ -118,14 +114,8 @@ def refuse_clock_set_back(stored: StoreState) -> None:
 def find_due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up: int) -> Due:
     """Find the due sessions: all since the last finished one, or the newest alone.
 
-    A session whose run has started and not finished is due again, with those after it.
-
-    Args:
-        home: the workspace.
-        name: model name.
-        stored: the tickers.
-        as_of: as if this were the last day known; None for now.
-        catch_up: the maximum number of sessions, the newest.
+    A session whose run has started and not finished is due again, with those after it. At most
+    the newest `catch_up` are due. `as_of` is the last day known, None for now.
     """
     known = session_records(home, name)
     last = max((one.session for one in known if one.finished_at), default=None)
@@ -172,12 +162,7 @@ def missed_sessions(home: Path, stored: StoreState, day: date) -> dict[str, int]
 
 
 def newest_final(calendars: Collection[str], as_of: date | None = None) -> date | None:
-    """Return the newest day whose sessions are all final; None without calendars.
-
-    Args:
-        calendars: by name.
-        as_of: as if this were the last day known; None for now.
-    """
+    """Return the newest day, until `as_of`, whose sessions are all final; None if there is none."""
     today = clock.now().date() + _ONE_DAY  # it is tomorrow already in some time zones
     last = today if as_of is None else min(today, as_of)
     found = _final_only(calendars, session_dates(calendars, last - _LONGEST_HOLIDAY, last))

@@ -80,13 +80,8 @@ def forecast_session(
     """Forecast the session after a day with the champion, and record the forecasts.
 
     A forecast that a daily run has recorded before, of whatever version, is not replaced.
-
-    Args:
-        work: for which home and model name.
-        day: the session whose daily run this is.
-        made_at: the real time.
-        version: the version or "baseline" that forecast the session's other tickers; None for
-            the champion.
+    `made_at` is the real time; `version` is the version or "baseline" that forecast the session's
+    other tickers, None for the champion.
 
     Raises:
         ArtifactError, UnknownNameError: the version is corrupt or gone.
@@ -98,8 +93,10 @@ def forecast_session(
     home, calendars, settings = work.home, work.stored.calendars, work.settings.predict
     if version is None:
         choice = champion_at_session_start(home, work.name, day)
+    elif version == BASELINE:
+        choice = Choice(manifest=None, name=work.name)
     else:
-        choice = _version(home, work.name, version)
+        choice, _ = named_version(home, version)
     age = 0
     targets: tuple[str, ...] = work.settings.train.target
     if choice.manifest is not None:
@@ -126,12 +123,6 @@ def forecast_session(
         age=age,
         trouble=choice.trouble,
     )
-
-
-def _version(home: Path, name: str, version: str) -> Choice:
-    if version == BASELINE:
-        return Choice(manifest=None, name=name)
-    return named_version(home, version)[0]
 
 
 def _with_lateness(

@@ -27,9 +27,7 @@ _locked: ContextVar[frozenset[Path]] = ContextVar("locked", default=frozenset())
 def writer(home: Path, what: str) -> Iterator[None]:
     """Lock a home for writing inside a `with` block; reentrant.
 
-    Args:
-        home: the workspace.
-        what: the command, for the error of another writer.
+    `what` is the command, for the error of another writer.
 
     Raises:
         CannotWriteError: the home is missing or read-only, or the lock is a link.

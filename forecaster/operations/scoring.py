@@ -104,17 +104,10 @@ def with_outcomes(
     until: date | None = None,
     scheduled_only: bool = False,
 ) -> pd.DataFrame:
-    """Read the forecast log with outcomes, as far as the stored bars have them.
+    """Read the forecasts made from `since` to `until`, with outcomes that the stored bars have.
 
     Of equal forecasts by hand and by the daily run the one that was not late counts, then the
-    earlier.
-
-    Args:
-        home: the workspace.
-        name: of one model name; None for all.
-        since: only forecasts made as of this day or later.
-        until: as if this were the last day known; None for all.
-        scheduled_only: only forecasts of daily runs, not those by hand.
+    earlier. `name` None is all model names.
 
     Returns:
         FORECAST_LOG_COLUMNS, `actual` and `persistence` in the target's units, and the `newest`
@@ -173,15 +166,12 @@ def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFra
 
 
 def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> list[Flag]:
-    """Flag the errors and intervals of a version in use.
+    """Flag the errors and intervals of a champion, at most three per target.
 
     Args:
         rows: forecasts with outcomes (`with_outcomes`), of one model name.
         version: the champion.
         promoted: the decision that made it champion, whose evidence has the expected errors.
-
-    Returns:
-        At most three flags per target.
     """
     mine = rows[rows["scheduled"] & (rows["version"] == version) & rows["actual"].notna()]
     days = np.unique(mine["session"].to_numpy())
@@ -214,13 +204,7 @@ def _target_flags(
 
 
 def input_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:
-    """Flag inputs of a version that have left the range of its training days.
-
-    Args:
-        home: the workspace.
-        manifest: of the champion.
-        day: the last day known.
-    """
+    """Flag inputs of a version that, until a day, have left the range of its training days."""
     data = manifest.data
     histories = _recent_histories(home, data.tickers, day - _INPUT_HISTORY, day)
     if not histories:

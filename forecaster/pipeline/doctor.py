@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
@@ -50,29 +50,35 @@ _OLDEST_PYTHON: Final = (3, 11)
 class Finding:
     """The result of one check: ok, a note, or bad; what was seen, and what to do.
 
-    `exit_code` is that of the error that a command would end with.
+    `exit_code` is that of the error that a command would end with; `subject` the check's.
     """
 
-    subject: str
     state: State
     seen: str
     remedy: str = ""
     exit_code: int = ExitCode.OK
+    subject: str = ""
 
 
 def examine(*, home: Home | None = None, offline: bool = False) -> list[Finding]:
-    """Examine the machine and a home.
+    """Examine the machine and a home; the source only if not offline.
 
-    Args:
-        home: the workspace; None as the command line resolves it.
-        offline: skip the check of the source.
-
-    Returns:
-        The findings, in the order in which they should be fixed.
+    An absent file is a note, any other error a bad finding. The findings are in the order in which
+    they should be fixed.
     """
-    where = resolve_home(home)
-    checks = [*CHECKS.items(), *([] if offline else [("source", _source)])]
-    return [finding for subject, check in checks for finding in _findings(subject, check, where)]
+    where, found = resolve_home(home), list[Finding]()
+    for subject, check in CHECKS.items():
+        if offline and check is _source:
+            continue
+        try:
+            for finding in check(where):
+                found.append(replace(finding, subject=subject))
+        except UnknownNameError as error:
+            found.append(Finding(state="note", seen=str(error), subject=subject))
+        except ForecasterError as error:
+            code = error.exit_code
+            found.append(Finding(state="bad", seen=str(error), exit_code=code, subject=subject))
+    return found
 
 
 def exit_code(findings: list[Finding]) -> int:
@@ -80,22 +86,9 @@ def exit_code(findings: list[Finding]) -> int:
     return next((one.exit_code for one in findings if one.state == "bad"), ExitCode.OK)
 
 
-def _findings(
-    subject: str, check: Callable[[Path], Iterator[Finding]], home: Path
-) -> Iterator[Finding]:
-    """Run a check; an absent file is a note, any other error a bad finding."""
-    try:
-        yield from check(home)
-    except UnknownNameError as error:
-        yield Finding(subject=subject, state="note", seen=str(error))
-    except ForecasterError as error:
-        yield Finding(subject=subject, state="bad", seen=str(error), exit_code=error.exit_code)
-
-
 def _python(home: Path) -> Iterator[Finding]:
     is_new = sys.version_info >= _OLDEST_PYTHON
     yield Finding(
-        subject="python",
         state="ok" if is_new else "bad",
         seen=f"{platform.python_version()} on {platform.machine()}",
         remedy="" if is_new else "install Python 3.11 or newer",
@@ -120,10 +113,9 @@ def _packages(home: Path) -> Iterator[Finding]:
             fitting.append(f"{wanted.name} {found}")
         else:
             wrong.append(f"{wanted.name} {found}, {wanted.specifier} is needed")
-    yield Finding(subject="packages", state="ok", seen=", ".join(fitting))
+    yield Finding(state="ok", seen=", ".join(fitting))
     for seen in wrong:
         yield Finding(
-            subject="packages",
             state="bad",
             seen=seen,
             remedy="pip install -c constraints.txt . in the checkout, or make setup",
@@ -139,13 +131,12 @@ def _home(home: Path) -> Iterator[Finding]:
             database.refuse_unwritable(home, home / path.name)
     if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield Finding(
-            subject="home",
             state="note",
             seen=f"{home}: others may write in it",
             remedy=f"chmod go-w {home}",
         )
     else:
-        yield Finding(subject="home", state="ok", seen=str(home))
+        yield Finding(state="ok", seen=str(home))
 
 
 def _disk(home: Path) -> Iterator[Finding]:
@@ -153,7 +144,6 @@ def _disk(home: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     state: State = "bad" if free < FULL_DISK else "note" if free < LOW_DISK else "ok"
     yield Finding(
-        subject="disk",
         state=state,
         seen=f"{free / 1e9:.1f} GB free",
         remedy="" if state == "ok" else "free some space; forecaster models prune",
@@ -163,14 +153,13 @@ def _disk(home: Path) -> Iterator[Finding]:
 
 def _settings(home: Path) -> Iterator[Finding]:
     load_settings(home)
-    yield Finding(subject="settings", state="ok", seen="forecaster config show lists them")
+    yield Finding(state="ok", seen="forecaster config show lists them")
 
 
 def _clock(home: Path) -> Iterator[Finding]:
     now, newest = clock.now(), _newest_fetch(home)
     is_behind = newest is not None and now < newest - _CLOCK_SKEW
     yield Finding(
-        subject="clock",
         state="bad" if is_behind else "ok",
         seen=f"{now:%Y-%m-%d %H:%M} UTC" + (f", before prices of {newest}" if is_behind else ""),
         remedy="set the clock; nothing is forecast with a clock set back" if is_behind else "",
@@ -196,20 +185,19 @@ def _calendars(home: Path) -> Iterator[Finding]:
         names = set()
     for name in sorted(names or {"XNYS"}):
         last = sessions.last_final_session(name, clock.now())
-        yield Finding(subject="calendar", state="ok", seen=f"{name}: last final session {last}")
+        yield Finding(state="ok", seen=f"{name}: last final session {last}")
 
 
 def _store(home: Path) -> Iterator[Finding]:
     with PriceStore.open_for_reading(home) as opened:
         names, path = opened.tickers(), opened.path
-    yield _intact("store", path, f"{len(names):,} tickers")
+    yield _intact(path, f"{len(names):,} tickers")
 
 
 def _quarantine(home: Path) -> Iterator[Finding]:
     found = quarantined_tickers(home)
     if found:
         yield Finding(
-            subject="prices",
             state="note",
             seen=f"{len(found):,} bars in quarantine: {name_some(sorted(set(found)))}",
             remedy="forecaster data quarantine list, then release or drop",
@@ -221,15 +209,11 @@ def _registry(home: Path) -> Iterator[Finding]:
     if not path.exists():
         raise UnknownNameError("none yet; run: forecaster train, or forecaster retrain")
     names = [one.name for one in champion_statuses(home)]
-    yield _intact("registry", path, f"models {', '.join(names) or 'none'}")
+    yield _intact(path, f"models {', '.join(names) or 'none'}")
 
 
-def _intact(subject: str, path: Path, content: str) -> Finding:
-    """Read every page of a database.
-
-    Raises:
-        StorageError: it is corrupt.
-    """
+def _intact(path: Path, content: str) -> Finding:
+    """Read every page of a database; raise StorageError if it is corrupt."""
     wrong = database.integrity_error(path)
     if wrong:
         raise StorageError(
@@ -237,7 +221,7 @@ def _intact(subject: str, path: Path, content: str) -> Finding:
             f"`sqlite3 {path} .recover`."
         )
     seen = f"{content}, {path.stat().st_size / 1e6:.1f} MB, intact"
-    return Finding(subject=subject, state="ok", seen=seen)
+    return Finding(state="ok", seen=seen)
 
 
 def _versions(home: Path) -> Iterator[Finding]:
@@ -254,11 +238,10 @@ def _versions(home: Path) -> Iterator[Finding]:
         champions = {}
     listed = ", ".join(f"{name}: {one or 'the baseline'}" for name, one in champions.items())
     seen = f"{len(names) - len(corrupt)} intact" + (f"; champion of {listed}" if listed else "")
-    yield Finding(subject="versions", state="ok", seen=seen)
+    yield Finding(state="ok", seen=seen)
     for name, text in corrupt.items():
         is_champion = name in champions.values()
         yield Finding(
-            subject="versions",
             state="bad" if is_champion else "note",
             seen=f"{'champion ' if is_champion else ''}{text}",
             remedy=f"forecaster models rollback, or remove models/{name}",
@@ -277,7 +260,6 @@ def _daily_runs(home: Path) -> Iterator[Finding]:
     last = read_heartbeat(home)
     if last is None:
         yield Finding(
-            subject="daily run",
             state="note",
             seen="none has ended well yet",
             remedy="forecaster schedule",
@@ -285,7 +267,7 @@ def _daily_runs(home: Path) -> Iterator[Finding]:
     else:
         hours = (clock.now() - last).total_seconds() / 3600
         seen = f"the last good run ended {hours:.1f} hours ago"
-        yield Finding(subject="daily run", state="ok", seen=seen)
+        yield Finding(state="ok", seen=seen)
 
 
 def _source(home: Path) -> Iterator[Finding]:
@@ -294,7 +276,7 @@ def _source(home: Path) -> Iterator[Finding]:
         settings = load_settings(home).fetch
     except ForecasterError:  # a finding of its own
         settings = FetchSettings()
-    yield Finding(subject="source", state="ok", seen=check_source(settings.source))
+    yield Finding(state="ok", seen=check_source(settings.source))
 
 
 CHECKS: Final[dict[str, Callable[[Path], Iterator[Finding]]]] = {
@@ -311,4 +293,5 @@ CHECKS: Final[dict[str, Callable[[Path], Iterator[Finding]]]] = {
     "versions": _versions,
     "lock": _lock,
     "daily run": _daily_runs,
+    "source": _source,
 }

@@ -58,20 +58,18 @@ def version_table(home: Path) -> pd.DataFrame:
     """List every version, oldest first; a corrupt one is listed as such.
 
     Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
         UnknownNameError: there is no such home.
     """
     if not home.is_dir():
         raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
     known = registered(home)
-    rows = [{**_row(home, name), **_entry(known.get(name))} for name in list_versions(home)]
+    rows = []
+    for version in list_versions(home):
+        entry = known.get(version)
+        named = {"name": entry.name, "status": entry.status} if entry else {}
+        rows.append(_row(home, version) | named)
     # Objects, so that counts stay integers beside the missing ones of a corrupt version.
     return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
-
-
-def _entry(entry: Registered | None) -> dict[str, object]:
-    return {"name": entry.name, "status": entry.status} if entry else {}
 
 
 def _row(home: Path, name: str) -> dict[str, object]:
@@ -164,11 +162,7 @@ def promote_by_hand(
 ) -> ChampionStatus:
     """Make a version champion without a promotion test; its files are verified.
 
-    Args:
-        version: which.
-        name: of which model name; None for the one it is registered for, or its targets.
-        reason: stored with the decision.
-        home: the workspace; None as the command line resolves it.
+    A name None is the one that it is registered for, or its targets.
 
     Raises:
         ArtifactError: it is corrupt.
@@ -181,8 +175,7 @@ def promote_by_hand(
     with writer(where, "forecaster models promote"):
         entry = registered(where).get(version)
         own = entry.name if entry else ",".join(manifest.targets)
-        why = reason or "by hand"
-        return promote(where, name or own, version, reason=why)
+        return promote(where, name or own, version, reason=reason or "by hand")
 
 
 def rollback_by_hand(
@@ -190,10 +183,7 @@ def rollback_by_hand(
 ) -> ChampionStatus:
     """Return to the champion before this one, or to the baseline.
 
-    Args:
-        name: of which model name; None where only one has a champion.
-        reason: stored with the decision.
-        home: the workspace; None as the command line resolves it.
+    The name may be None where only one has a champion.
 
     Raises:
         TryLaterError: another process is writing.

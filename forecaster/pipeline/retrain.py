@@ -287,10 +287,13 @@ class _Run:
         """Return the worst exit code and its reason; a source's failure counts while waiting."""
         codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
         worst = max(codes, key=lambda pair: pair[0], default=(int(ExitCode.OK), ""))
+        if is_waiting and fetched is not None:
+            try:
+                fetched.raise_failures()
+            except ForecasterError as error:
+                trouble = error
         if is_waiting and trouble:
             worst = max(worst, (trouble.exit_code, str(trouble)))
-        elif is_waiting and fetched is not None:
-            worst = max(worst, _first_failure(fetched))
         absent = sorted(set(self.tickers) - set(stored.tickers))
         if absent:
             worst = max(worst, (int(ExitCode.PARTIAL), f"no prices of {', '.join(absent)}"))
@@ -329,14 +332,11 @@ class _Run:
 
     def _check(self) -> None:
         """Check the stored prices against every rule; errors are warned of and stop nothing."""
-        found = check_prices(self.tickers, home=self.home)
-        errors = found.table[found.table["severity"] == "error"]
-        if len(errors):
-            names = sorted(set(errors["ticker"]))
-            log.warning(
-                "check   %d errors in %s; see: forecaster data check",
-                *(len(errors), name_some(names)),
-            )
+        found = check_prices(self.tickers, home=self.home).table
+        wrong = found.loc[found["severity"] == "error", "ticker"]
+        if len(wrong):
+            text = "check   %d errors in %s; see: forecaster data check"
+            log.warning(text, len(wrong), name_some(sorted(set(wrong))))
 
 
 def _comes_from(home: Path, source: str) -> bool:
@@ -357,11 +357,3 @@ def _expected(calendars: Collection[str], due: Due) -> tuple[date, ...]:
     if not known:
         return (newest,)
     return tuple(due_sessions.session_dates(calendars, max(known), newest))
-
-
-def _first_failure(fetched: FetchReport) -> tuple[int, str]:
-    try:
-        fetched.raise_failures()
-    except ForecasterError as error:
-        return error.exit_code, str(error)
-    return ExitCode.OK, ""

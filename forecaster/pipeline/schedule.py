@@ -85,11 +85,7 @@ WantedBy=timers.target
 
 
 def hour_and_minute(text: str) -> tuple[int, int]:
-    """Parse HH:MM.
-
-    Raises:
-        UsageError: malformed.
-    """
+    """Parse HH:MM; raise UsageError if it is malformed."""
     hour, _, minute = text.partition(":")
     if not (hour.isdecimal() and minute.isdecimal() and int(hour) < 24 and int(minute) < MINUTES):
         raise UsageError(f"--at {text}: a time of day is needed, such as 22:30.")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
@@ -54,16 +54,15 @@ class NameStatus:
     @property
     def drift(self) -> list[str]:
         """The drift that the last daily run found."""
-        return list(self._summary("drift"))
+        return list(self.last.summary.get("drift") or ()) if self.last else []
 
     @property
     def without_forecast(self) -> dict[str, list[str]]:
         """The tickers that the last daily run did not forecast, by reason."""
-        kinds = ("behind", "skipped", "inactive")
-        return {kind: list(self._summary(kind)) for kind in kinds if self._summary(kind)}
-
-    def _summary(self, key: str) -> Any:
-        return (self.last.summary if self.last else {}).get(key) or []
+        summary = self.last.summary if self.last else {}
+        return {
+            kind: summary[kind] for kind in ("behind", "skipped", "inactive") if summary.get(kind)
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +105,7 @@ class Status:
 
 
 def status(*, home: Home | None = None, name: str | None = None) -> Status:
-    """Read the status of a home; nothing is changed.
-
-    Args:
-        home: the workspace; None as the command line resolves it.
-        name: of one model name; None for all.
+    """Read the status of a home, of one model name or of all; nothing is changed.
 
     Raises:
         UnknownNameError: there is no such home, or name.
@@ -190,11 +185,7 @@ def _overdue(last: SessionRecord | None, stored: StoreState) -> float:
 
 
 def hours_of(text: str) -> float:
-    """Parse an age such as 26h, 90m or 2d into hours.
-
-    Raises:
-        UsageError: malformed.
-    """
+    """Parse an age such as 26h, 90m or 2d into hours; raise UsageError if it is malformed."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if not found:
         raise UsageError(f"--max-age {text}: minutes, hours or days are needed, such as 26h.")
@@ -209,14 +200,9 @@ def score(
     since: date | None = None,
     as_of: date | None = None,
 ) -> LiveScores:
-    """Score the recorded forecasts whose outcomes are stored.
+    """Score the recorded forecasts of these tickers, or all, whose outcomes are stored.
 
-    Args:
-        tickers: which; none means all.
-        home: the workspace; None as the command line resolves it.
-        name: of one model name; None for all.
-        since: only forecasts made as of this day or later.
-        as_of: as if this were the last day known.
+    Only forecasts made as of `since` or later count; `as_of` is the last day known.
 
     Raises:
         UnknownNameError: no forecast was ever made, or none of these, or nothing is stored.

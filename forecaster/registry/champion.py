@@ -45,14 +45,10 @@ def find_version(
     *,
     without: Collection[str] = (),
 ) -> Manifest:
-    """Read the manifest of a version, or of the newest suitable one.
+    """Read the manifest of a version, or of the newest suitable one whose files are intact.
 
-    Args:
-        home: the workspace.
-        version: its id; None for the newest whose files are all intact.
-        target: without an id, only a version that forecasts this.
-        as_of: without an id, only a version trained and validated on days until then.
-        without: without an id, none of these.
+    Suitable is a version that forecasts `target`, was trained and validated on days until `as_of`
+    and is not among `without`.
 
     Raises:
         ArtifactError: the named version, or every version, is corrupt.
@@ -73,11 +69,9 @@ def find_version(
         except ArtifactError as error:
             corrupt[name] = error
             continue
+        text = "version %s is corrupt, using the older %s; see: forecaster models list"
         for skipped in corrupt:
-            log.warning(
-                "version %s is corrupt, using the older %s; see: forecaster models list",
-                *(skipped, name),
-            )
+            log.warning(text, skipped, name)
         return manifest
     if corrupt:
         raise next(iter(corrupt.values()))
@@ -131,10 +125,7 @@ class Choice:
 def named_version(
     home: Path, version: str, target: str | None = None
 ) -> tuple[Choice, tuple[str, ...]]:
-    """Choose a version by its id, under the model name that it is registered for.
-
-    Returns:
-        The choice and the targets asked for: the one given, or all that the version forecasts.
+    """Choose a version by its id, with the target asked for, or all that it forecasts.
 
     Raises:
         ArtifactError: the version is corrupt.
@@ -157,12 +148,7 @@ def named_version(
 
 
 def champion_of(home: Path, name: str) -> Choice:
-    """Choose the champion of a model name, its predecessor if that is corrupt, or the baseline.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
-    """
+    """Choose the champion of a model name, its predecessor if that is corrupt, or the baseline."""
     return _first_intact(home, champion_status(home, name))
 
 
@@ -170,10 +156,6 @@ def champion_at_session_start(home: Path, name: str, session: date) -> Choice:
     """Choose the champion, or the one before it if this session's run has promoted another.
 
     A daily run that was killed after its promotion resumes with the version of its forecasts.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
     """
     changes = [
         one for one in decisions(home, name) if one.session == session and one.before != one.after
@@ -195,13 +177,7 @@ def find_champion(
 
     The champion of the name that equals the target comes first, then the newest champion. One
     trained or validated on days after `as_of` is replaced by the newest version that was not, and
-    was not rejected.
-
-    Args:
-        home: the workspace.
-        target: what is forecast.
-        as_of: the last day known; None for now.
-        name: of this model name only; None for any.
+    was not rejected. `name` None is any model name.
 
     Raises:
         ArtifactError: every version is corrupt.
@@ -224,12 +200,8 @@ def find_champions(
 ) -> list[tuple[Choice, tuple[str, ...]]]:
     """Choose who forecasts each target of the champions, or of the newest version without any.
 
-    A baseline leaves a target to the champion of another name. See `find_champion` for `as_of`.
-
-    Args:
-        home: the workspace.
-        as_of: the last day known; None for now.
-        name: of this model name only; None for any.
+    A baseline leaves a target to the champion of another name. See `find_champion` for `as_of`
+    and `name`.
 
     Returns:
         Choices with their targets, at least one.
@@ -298,8 +270,15 @@ class _Registry:
 
     def newest(self, target: str | None, as_of: date | None) -> tuple[Choice, Manifest]:
         """Choose the newest suitable version that was not rejected."""
-        others = {one.version for one in self.known.values() if self.name not in (None, one.name)}
-        without = _rejected(self.known, self.taken) | others
+        promoted = {one.after for one in self.taken}
+        rolled_back = {one.before for one in self.taken if one.outcome == "rolled-back"}
+        without = {
+            one.version
+            for one in self.known.values()
+            if self.name not in (None, one.name)
+            or one.status == "failed"
+            or (one.status == "retired" and one.version not in promoted - rolled_back)
+        }
         manifest = find_version(self.home, None, target, as_of, without=without)
         mine = self.known.get(manifest.version)
         name = mine.name if mine else ",".join(manifest.targets)
@@ -361,15 +340,3 @@ def _first_intact(home: Path, status: ChampionStatus) -> Choice:
     remedy = f"To make it so: forecaster models rollback --name {status.name}"
     log.warning("%s. %s %s", trouble, " ".join(damage), remedy)
     return Choice(manifest=manifest, name=status.name, trouble=trouble)
-
-
-def _rejected(known: dict[str, Registered], taken: list[Decision]) -> set[str]:
-    """Return the versions that failed, lost against the champion, or were rolled back."""
-    promoted = {one.after for one in taken}
-    rolled_back = {one.before for one in taken if one.outcome == "rolled-back"}
-    return {
-        one.version
-        for one in known.values()
-        if one.status == "failed"
-        or (one.status == "retired" and (one.version not in promoted or one.version in rolled_back))
-    }

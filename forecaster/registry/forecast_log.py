@@ -4,10 +4,9 @@ Tables in and out; knows no network and no prices.
 """
 
 import math
-from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -39,7 +38,7 @@ def record_forecasts(
     made_at: datetime,
     scheduled: bool,
 ) -> int:
-    """Record forecasts in one transaction; one that is there stays as it is.
+    """Record forecasts in one transaction and count the new ones; one that is there stays.
 
     Args:
         home: the workspace.
@@ -50,9 +49,6 @@ def record_forecasts(
         made_at: time zone aware.
         scheduled: made by the daily run, not by hand; the two are separate rows.
 
-    Returns:
-        The number of new rows.
-
     Raises:
         CannotWriteError: the home is missing or read-only.
         DataError: a forecast is not finite, or its session not after its day.
@@ -61,7 +57,15 @@ def record_forecasts(
     """
     check_name(name)
     source = (fingerprint, made_at.isoformat(timespec="microseconds"), int(scheduled))
-    rows = [(*_row(name, row), *source, int(row["late"])) for row in table.to_dict("records")]
+    rows = [
+        (
+            *(name, row["version"], row["ticker"], row["target"]),
+            *(f"{row['as_of']:%Y-%m-%d}", f"{row['session']:%Y-%m-%d}", float(row["forecast"])),
+            *(float(row[key]) if math.isfinite(row[key]) else None for key in _INTERVALS),
+            *(float(row["last_close"]), *source, int(row["late"])),
+        )
+        for row in table.to_dict("records")
+    ]
     with changing(home) as connection:
         before = connection.total_changes
         connection.executemany(_RECORD, rows)
@@ -69,20 +73,11 @@ def record_forecasts(
 
 
 def read_forecasts(home: Path, name: str | None = None, since: date | None = None) -> pd.DataFrame:
-    """Read the forecast log, oldest day first.
-
-    Args:
-        home: the workspace.
-        name: of one model name; None for all.
-        since: made as of this day or later; None for all.
+    """Read the forecasts made for a model name as of a day or later, or all; oldest first.
 
     Returns:
         FORECAST_LOG_COLUMNS: `as_of` and `session` are days, `made_at` is in UTC, `scheduled` and
         `late` are bool, missing numbers NaN. No rows if there is no registry.
-
-    Raises:
-        SettingsError: the registry was made by another version of forecaster.
-        StorageError: the registry is corrupt.
     """
     values = (name, since.isoformat() if since else None)
     with reading(home) as connection:
@@ -95,16 +90,3 @@ def read_forecasts(home: Path, name: str | None = None, since: date | None = Non
     numbers = ["forecast", *_INTERVALS, "last_close"]
     table[numbers] = table[numbers].astype(float)
     return table
-
-
-def _row(name: str, row: Mapping[Any, Any]) -> tuple[object, ...]:
-    return (
-        *(name, row["version"], row["ticker"], row["target"]),
-        *(f"{row['as_of']:%Y-%m-%d}", f"{row['session']:%Y-%m-%d}", float(row["forecast"])),
-        *(_finite_or_none(row[column]) for column in _INTERVALS),
-        float(row["last_close"]),
-    )
-
-
-def _finite_or_none(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -63,10 +63,7 @@ Weights = dict[str, np.ndarray]
 
 
 def check_writable(home: Path) -> Path:
-    """Check that a version can be written, before any work is done for it.
-
-    Returns:
-        The folder of versions, created if the home exists.
+    """Create the folder of versions, before any work is done for one, and return it.
 
     Raises:
         CannotWriteError: the home is missing, or nothing can be written in it.
@@ -91,16 +88,13 @@ def check_writable(home: Path) -> Path:
 def save_version(
     home: Path, manifest: Manifest, members: list[Weights], created: datetime
 ) -> Manifest:
-    """Write a version into a temporary folder, then rename it.
+    """Write a version into a temporary folder, then rename it; return the manifest as written.
 
     Args:
         home: the workspace.
         manifest: complete except for `version` and `files`, which are filled in here.
         members: the weights of each member, in the manifest's order.
         created: becomes the first part of the id, in UTC.
-
-    Returns:
-        The manifest as written.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
@@ -202,11 +196,7 @@ def verify(home: Path, version: str) -> Manifest:
 
 
 def refuse_unknown(home: Path, version: str) -> None:
-    """Refuse a version id that is not in the home.
-
-    Raises:
-        UnknownNameError: there is no such version.
-    """
+    """Raise UnknownNameError for a version id that is not in the home."""
     names = list_versions(home)
     if version not in names:
         raise UnknownNameError(
@@ -231,7 +221,8 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
     try:
         content = _read(folder, name)
     except (OSError, ValueError, MemoryError) as error:
-        raise _corrupt(manifest.version, f"{name}: {_reason(error)}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _corrupt(manifest.version, f"{name}: {reason or 'too large to read'}") from error
     if hashlib.sha256(content).hexdigest() != manifest.files.get(name):
         raise _corrupt(manifest.version, f"{name} has another SHA-256 than when it was written")
     try:
@@ -242,12 +233,7 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
 
 
 def _read(folder: Path, name: str) -> bytes:
-    """Read a file of a version; neither the folder nor the file may be a link.
-
-    Raises:
-        OSError: it cannot be read, or one of the two is a link.
-        ValueError: it is not a regular file.
-    """
+    """Read a file of a version; neither the folder nor the file may be a link."""
     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         # Without O_NONBLOCK a pipe in the file's place would block.
@@ -258,10 +244,6 @@ def _read(folder: Path, name: str) -> bytes:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("is not a file")
         return file.read()
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else str(error)) or "too large to read"
 
 
 def _corrupt(version: str, what: str) -> ArtifactError:
@@ -277,10 +259,7 @@ def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ..
     Args:
         home: the workspace.
         keep: how many versions may stay, at least 1.
-        dry_run: only return which would be removed.
-
-    Returns:
-        The versions removed, oldest first.
+        dry_run: only return which would be removed, oldest first.
 
     Raises:
         CannotWriteError: the home is read-only; nothing was removed.
