@@ -13,6 +13,7 @@ from forecaster.cli.output import (
     HomeOption,
     JsonOption,
     QuietOption,
+    TickersArgument,
     command,
     day,
     print_error,
@@ -24,10 +25,6 @@ from forecaster.errors import UsageError
 if TYPE_CHECKING:
     from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
     from forecaster.pipeline.status import NameStatus
-
-TickersArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
-]
 
 
 @command

@@ -198,15 +198,17 @@ def show_command(home: HomeOption = None, json: JsonOption = False) -> None:
     where = resolve_home(home)
     rows = [
         {
-            "setting": f"{one.section}.{one.name}",
-            "value": one.value if json else _text(one.value),
-            "source": one.source,
+            "setting": f"{section}.{name}",
+            "value": value if json else _text(value),
+            "source": source,
         }
-        for one in sourced_settings(where, interactive=is_interactive(quiet=False))
+        for section, name, value, source in sourced_settings(
+            where, interactive=is_interactive(quiet=False)
+        )
     ]
     if json:
         file = where / FILE
-        known = {"home": str(where), "file": str(file) if file.is_file() else None}
+        known = {"home": where, "file": file if file.is_file() else None}
         print_json("config.show", {**known, "settings": rows})
     else:
         print(f"home    {where}")
@@ -241,8 +243,7 @@ def init_command(
     if not migrate:
         write_default_file(where)
     if json:
-        content = {"file": str(path), "changed": changed, "backup": backup and str(backup)}
-        print_json("config.init", content)
+        print_json("config.init", {"file": path, "changed": changed, "backup": backup})
         return
     for line in changed:
         print(f"changed {line}")

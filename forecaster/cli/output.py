@@ -54,6 +54,10 @@ AsOfOption = Annotated[
     datetime | None, typer.Option(help="Use only what was known on this day; YYYY-MM-DD.", **_DAY)
 ]
 
+TickersArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
+]
+
 _debug = False
 _home: Path | None = None
 _json = False

@@ -11,6 +11,7 @@ from forecaster.cli.output import (
     HomeOption,
     JsonOption,
     QuietOption,
+    TickersArgument,
     command,
     day,
     print_json,
@@ -34,9 +35,7 @@ FORMATS = {"return": "+.5f", "range": ".2%", "volume": ",.0f"}
 @command
 def predict_command(
     context: typer.Context,
-    tickers: Annotated[
-        list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
-    ] = None,
+    tickers: TickersArgument = None,
     version: Annotated[
         str | None,
         typer.Option(help="None: the champions; without any promotion test, the newest."),

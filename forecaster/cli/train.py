@@ -14,6 +14,7 @@ from forecaster.cli.output import (
     HomeOption,
     JsonOption,
     QuietOption,
+    TickersArgument,
     command,
     day,
     print_json,
@@ -33,9 +34,7 @@ LINES_EVERY = 100  # optimizer steps between two lines where there is no termina
 @command
 def train_command(
     context: typer.Context,
-    tickers: Annotated[
-        list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
-    ] = None,
+    tickers: TickersArgument = None,
     tickers_file: Annotated[
         Path | None, typer.Option(help="File with a ticker per line; # starts a comment.")
     ] = None,

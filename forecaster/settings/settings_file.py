@@ -82,8 +82,8 @@ def default_text() -> str:
     return "\n".join(lines)
 
 
-def write_default_file(home: Path) -> Path:
-    """Write a forecaster.toml with commented defaults, unless there is one; return its path."""
+def write_default_file(home: Path) -> None:
+    """Write a forecaster.toml with commented defaults, unless there is one."""
     path = home / FILE
     if path.exists():
         raise UsageError(
@@ -91,7 +91,6 @@ def write_default_file(home: Path) -> Path:
         )
     with atomic_file(path) as stream:
         stream.write(default_text().encode())
-    return path
 
 
 def migrate_file(home: Path) -> tuple[list[str], Path | None]:

@@ -5,8 +5,7 @@ An error names the option, variable or key that is wrong.
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,16 +27,6 @@ _PLACES = [
 _LINE, _ENVIRONMENT, _FILE, _DEFAULT = range(4)  # ranks of the sources, the highest first
 
 Values = dict[tuple[str, str], Any]  # by section and name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sourced:
-    """One setting: its section and name, its value, and what set it."""
-
-    section: str
-    name: str
-    value: Any
-    source: str
 
 
 def load_settings(
@@ -63,22 +52,18 @@ def load_settings(
     return _merge(home, given or {}, interactive)[0]
 
 
-def sourced_settings(home: Path, *, interactive: bool = False) -> list[Sourced]:
-    """Return every setting of a home as a command without options would take it.
+def sourced_settings(
+    home: Path, *, interactive: bool = False
+) -> Iterator[tuple[str, str, Any, str]]:
+    """Yield section, name, value and source of each setting, for a command without options.
 
     Raises:
         SettingsError: a value of the file or the environment is not valid or not known.
     """
     settings, layers = _merge(home, {}, interactive)
-    return [
-        Sourced(
-            section=section,
-            name=name,
-            value=getattr(getattr(settings, section), name),
-            source=_source((section, name), _rank(layers, (section, name))),
-        )
-        for section, name in _PLACES
-    ]
+    for section, name in _PLACES:
+        value = getattr(getattr(settings, section), name)
+        yield section, name, value, _source((section, name), _rank(layers, (section, name)))
 
 
 def _merge(
