@@ -14,7 +14,7 @@ PACKAGE = Path(forecaster.__file__).parent
 ANYONE = {"errors", "clock", "database"}
 # The pairs of docs/architecture.md: a room, and the rooms that it may import.
 ALLOWED = {
-    "cli": {"pipeline", "report", "settings"},  # prints the sentences of the pages
+    "cli": {"pipeline", "settings"},
     "pipeline": {
         *("audit", "estimators", "report", "operations", "backtesting", "forecasting", "training"),
         *("registry", "data", "bptt", "models", "evaluation", "settings"),

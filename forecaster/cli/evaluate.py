@@ -20,9 +20,10 @@ from forecaster.cli.output import (
     print_table,
     shown,
 )
+from forecaster.errors import PartialFailure, UsageError
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.evaluate import Evaluation, TargetEvaluation, Walk
+    from forecaster.pipeline.evaluate import Evaluation
 
 WIDTH, LABEL = 100, 12
 log = logging.getLogger(__name__)
@@ -95,9 +96,8 @@ def evaluate_command(
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
-    from dataclasses import replace
-
     from forecaster.pipeline.evaluate import (
+        Walk,
         check_files,
         evaluate,
         save_report,
@@ -106,13 +106,24 @@ def evaluate_command(
     )
 
     check_files(report, forecasts, no_report=no_report)
-    walk = _walk(refit_every, train_window, weights, seeds, jobs)
+    kind, _, days = train_window.partition(":")
+    if train_window != "expanding" and kind != "rolling":
+        raise UsageError(f"--train-window {train_window}: give expanding, or rolling:DAYS.")
+    walk = Walk(
+        refit_every=None if refit_every == "never" else _days("--refit-every", refit_every),
+        train_days=_days("--train-window rolling:", days) if kind == "rolling" else None,
+        weights=weights,
+        seeds=seeds,
+        jobs=jobs,
+        backend=backend,
+        same_inputs=same_inputs,
+    )
     result = evaluate(
         version,
         targets=[name.strip() for name in target.split(",")] if target else [],
         home=home,
         as_of=day(as_of),
-        walk=replace(walk, backend=backend, same_inputs=same_inputs),
+        walk=walk,
         benchmarks=benchmarks,
         costs_bps=costs_bps,
     )
@@ -129,33 +140,10 @@ def evaluate_command(
     if page is not None:
         log.info("report  %s", shown(page))
     if result.missing:
-        from forecaster.errors import PartialFailure
-
         raise PartialFailure(f"Not in the store any more: {', '.join(result.missing)}.")
 
 
-def _walk(
-    refit_every: str, train_window: str, weights: Literal["cold", "warm"], seeds: int, jobs: int
-) -> "Walk":
-    """Parse the options of the walk."""
-    from forecaster.errors import UsageError
-    from forecaster.pipeline.evaluate import Walk
-
-    kind, _, days = train_window.partition(":")
-    if train_window != "expanding" and kind != "rolling":
-        raise UsageError(f"--train-window {train_window}: give expanding, or rolling:DAYS.")
-    return Walk(
-        refit_every=None if refit_every == "never" else _days("--refit-every", refit_every),
-        train_days=None if train_window == "expanding" else _days("--train-window rolling:", days),
-        weights=weights,
-        seeds=seeds,
-        jobs=jobs,
-    )
-
-
 def _days(option: str, text: str) -> int:
-    from forecaster.errors import UsageError
-
     if not text.isascii() or not text.isdigit():
         raise UsageError(f"{option} {text!r}: give a number of trading days, such as 252.")
     return int(text)
@@ -163,11 +151,18 @@ def _days(option: str, text: str) -> int:
 
 def json_content(result: "Evaluation") -> dict[str, Any]:
     """Return an evaluation by name, for JSON; the forecasts themselves go to a file."""
-    from forecaster.report import sentences
-    from forecaster.report.evaluation import drawn_tables
+    from forecaster.pipeline.evaluate import drawn_tables, sentences
 
     def comparison(one: Any) -> dict[str, Any]:
         return {**asdict(one), "conclusion": one.conclusion, "sentence": sentences.compared(one)}
+
+    def by_name(field: str) -> dict[str, Any]:
+        found = {target: getattr(part, field) for target, part in parts.items()}
+        return {
+            target: {name: asdict(one) for name, one in values.items()}
+            for target, values in found.items()
+            if values
+        }
 
     parts = result.by_target
     tables = ("scores", "scores_by_ticker", "scores_by_seed", "coverage")
@@ -191,8 +186,8 @@ def json_content(result: "Evaluation") -> dict[str, Any]:
         ],
         "spa": {target: asdict(part.comparisons.spa) for target, part in parts.items()},
         "mcs": {target: asdict(part.comparisons.mcs) for target, part in parts.items()},
-        "direction": {target: _as_dicts(part.direction) for target, part in parts.items()},
-        "backtests": {target: _as_dicts(p.backtests) for target, p in parts.items() if p.backtests},
+        "direction": by_name("direction"),
+        "backtests": by_name("backtests"),
         "costs_bps": result.costs_bps,
         "alarms": [sentences.alarm_text(alarm) for alarm in result.alarms],
         "notes": result.notes,
@@ -202,14 +197,10 @@ def json_content(result: "Evaluation") -> dict[str, Any]:
     }
 
 
-def _as_dicts(by_name: dict[str, Any]) -> dict[str, Any]:
-    return {name: asdict(one) for name, one in by_name.items()}
-
-
 def _print(result: "Evaluation", file: Path | None) -> None:
-    from forecaster.report.sentences import alarm_text, title
+    from forecaster.pipeline.evaluate import sentences
 
-    print(f"{'version':<{LABEL}}{result.version}\n{title(result)}")
+    print(f"{'version':<{LABEL}}{result.version}\n{sentences.title(result)}")
     for name, (first, last) in result.blocks.items():
         print(f"{name:<{LABEL}}{first} to {last}")
     if len(result.folds) > 1:
@@ -220,7 +211,7 @@ def _print(result: "Evaluation", file: Path | None) -> None:
     for note in result.notes:
         _print_line("note", note)
     if result.alarms:
-        alarms = "\n".join(f"WARNING {alarm_text(alarm)}" for alarm in result.alarms)
+        alarms = "\n".join(f"WARNING {sentences.alarm_text(alarm)}" for alarm in result.alarms)
         print(f"\n{'!' * WIDTH}\n{alarms}\n{'!' * WIDTH}")
     if file is not None:
         print(f"\n{'saved':<{LABEL}}{file}  {len(result.forecasts):,} rows")
@@ -233,22 +224,20 @@ def _print_line(label: str, text: str) -> None:
 
 def _print_target(result: "Evaluation", target: str) -> None:
     """Print the conclusions first, then the tests and scores that they rest on."""
-    from forecaster.report import sentences
+    from forecaster.pipeline.evaluate import sentences
 
     part = result.by_target[target]
     counts = part.scores.iloc[0]
     print(f"\n{target}: {counts['days']:,} test days, {counts['forecasts']:,} forecasts")
-    for sentence in sentences.conclusions(result, target):
-        _print_line("conclusion", sentence)
-    for line in _coverage(part):
-        _print_line("coverage", line)
-    _print_line("direction", _direction(part))
-    _print_line("MCS", sentences.mcs_text(part.comparisons.mcs))
-    _print_line("SPA", sentences.spa_text(part.comparisons.spa))
-    for line in _backtests(part, result.costs_bps):
-        _print_line("backtest", line)
-    for line in _by_seed(part):
-        _print_line("seeds", line)
+    lines = [("conclusion", sentence) for sentence in sentences.conclusions(result, target)]
+    lines += [("coverage", line) for line in sentences.coverage_texts(part)]
+    lines += [("direction", sentences.direction_text(part))]
+    lines += [("MCS", sentences.mcs_text(part.comparisons.mcs))]
+    lines += [("SPA", sentences.spa_text(part.comparisons.spa))]
+    lines += [("backtest", line) for line in sentences.backtest_texts(part, result.costs_bps)]
+    lines += [("seeds", line) for line in sentences.seed_texts(part)]
+    for label, text in lines:
+        _print_line(label, text)
     print_table(part.scorecard(), FORMATS)
     for name, variant in part.choices.items():
         _print_line(name, f"fitted {variant}, chosen on the validation days")
@@ -256,62 +245,3 @@ def _print_target(result: "Evaluation", target: str) -> None:
     if len(by_ticker) > 1:
         print(f"\n{part.forecaster} by ticker")
         print_table(by_ticker, FORMATS)
-
-
-def _coverage(part: "TargetEvaluation") -> list[str]:
-    from forecaster.report.sentences import percent
-
-    table = part.coverage[part.coverage["forecaster"] == part.forecaster]
-    lines = []
-    for (kind, _), rows in table.groupby(["intervals", "nominal"], sort=False):
-        pooled = rows[rows["by"] == "all"].iloc[0]
-        each = rows[rows["by"] == "ticker"]["coverage"]
-        ends = f" ({100 * each.min():.1f}–{percent(each.max())} by ticker)" if len(each) > 1 else ""
-        score = f"interval score {pooled['interval_score']:#.3g}"
-        score += ", uncalibrated" if kind == "uncalibrated" else ""
-        nominal = percent(pooled["nominal"], ".0f")
-        lines.append(f"{nominal}: {percent(pooled['coverage'])}{ends}, {score}")
-    return lines
-
-
-def _direction(part: "TargetEvaluation") -> str:
-    from forecaster.report.sentences import p_text, percent
-
-    found = part.direction[part.forecaster]
-    if found.accuracy is None or found.expected_by_chance is None or found.p_value is None:
-        return f"undefined: {found.reason}"
-    return (
-        f"directional accuracy {percent(found.accuracy)}, {percent(found.expected_by_chance)} "
-        f"expected by chance, Pesaran–Timmermann {p_text(found.p_value)}"
-    )
-
-
-def _backtests(part: "TargetEvaluation", costs_bps: float) -> list[str]:
-    from forecaster.report.sentences import percent
-
-    lines = []
-    names = {part.forecaster: "", "mean": "for comparison by the mean, mostly buy and hold: "}
-    for name, prefix in names.items():
-        found = part.backtests.get(name)
-        if found is None:
-            continue
-        if found.sharpe_ratio is None or found.volatility is None:
-            lines.append(f"{prefix}undefined: {found.reason}")
-            continue
-        lines.append(
-            f"{prefix}annualised return {percent(found.annualised_return or 0.0)}, volatility "
-            f"{percent(found.volatility)}, Sharpe ratio {found.sharpe_ratio:.2f}, maximum drawdown "
-            f"{percent(found.maximum_drawdown or 0.0)}, turnover "
-            f"{percent(found.turnover or 0.0, '.0f')} a day, costs {costs_bps:g} bps per side"
-        )
-    return lines
-
-
-def _by_seed(part: "TargetEvaluation") -> list[str]:
-    table = part.scores_by_seed[part.scores_by_seed["seeds"] > 1]
-    table = table[table["metric"].isin(["mse", "crps", "log_score"])]
-    return [
-        f"{row.seeds}: {row.metric} mean {row.mean:.6g}, standard deviation {row.sd:.2g}, range "
-        f"{row.min:.6g} to {row.max:.6g}"
-        for row in table.itertuples()
-    ]

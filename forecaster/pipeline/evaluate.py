@@ -25,7 +25,7 @@ from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.export import check_folder, output_file, write_table
 from forecaster.data.history import fingerprint
 from forecaster.errors import CannotWriteError, UsageError
-from forecaster.evaluation.evaluation import Evaluation, EvaluationCount, TargetEvaluation
+from forecaster.evaluation.evaluation import Evaluation, EvaluationCount
 from forecaster.evaluation.splits import Walk, walk_folds
 from forecaster.forecasting.model_version import (
     load_model,
@@ -48,7 +48,6 @@ from forecaster.settings import Home, resolve_home
 
 __all__ = [
     "Evaluation",
-    "TargetEvaluation",
     "Walk",
     "drawn_tables",
     "evaluate",

@@ -5,7 +5,7 @@ Values in, text out.
 
 import math
 
-from forecaster.evaluation.evaluation import Evaluation
+from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
 from forecaster.evaluation.scores import Alarm
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 
@@ -138,3 +138,60 @@ def count_text(evaluation: Evaluation) -> str:
     if count.total is None:
         return "not counted: the home cannot be written"
     return f"{count.total:,} of these test days, {count.questions:,} different questions"
+
+
+def coverage_texts(part: TargetEvaluation) -> list[str]:
+    """Return the coverage of each interval, nominal and by ticker."""
+    table = part.coverage[part.coverage["forecaster"] == part.forecaster]
+    lines = []
+    for (kind, _), rows in table.groupby(["intervals", "nominal"], sort=False):
+        pooled = rows[rows["by"] == "all"].iloc[0]
+        each = rows[rows["by"] == "ticker"]["coverage"]
+        ends = f" ({100 * each.min():.1f}–{percent(each.max())} by ticker)" if len(each) > 1 else ""
+        score = f"interval score {pooled['interval_score']:#.3g}"
+        score += ", uncalibrated" if kind == "uncalibrated" else ""
+        nominal = percent(pooled["nominal"], ".0f")
+        lines.append(f"{nominal}: {percent(pooled['coverage'])}{ends}, {score}")
+    return lines
+
+
+def direction_text(part: TargetEvaluation) -> str:
+    """Return the result of the test of directional accuracy."""
+    found = part.direction[part.forecaster]
+    if found.accuracy is None or found.expected_by_chance is None or found.p_value is None:
+        return f"undefined: {found.reason}"
+    return (
+        f"directional accuracy {percent(found.accuracy)}, {percent(found.expected_by_chance)} "
+        f"expected by chance, Pesaran–Timmermann {p_text(found.p_value)}"
+    )
+
+
+def backtest_texts(part: TargetEvaluation, costs_bps: float) -> list[str]:
+    """Return the outcome of the backtest, beside that of the mean."""
+    lines = []
+    names = {part.forecaster: "", "mean": "for comparison by the mean, mostly buy and hold: "}
+    for name, prefix in names.items():
+        found = part.backtests.get(name)
+        if found is None:
+            continue
+        if found.sharpe_ratio is None or found.volatility is None:
+            lines.append(f"{prefix}undefined: {found.reason}")
+            continue
+        lines.append(
+            f"{prefix}annualised return {percent(found.annualised_return or 0.0)}, volatility "
+            f"{percent(found.volatility)}, Sharpe ratio {found.sharpe_ratio:.2f}, maximum drawdown "
+            f"{percent(found.maximum_drawdown or 0.0)}, turnover "
+            f"{percent(found.turnover or 0.0, '.0f')} a day, costs {costs_bps:g} bps per side"
+        )
+    return lines
+
+
+def seed_texts(part: TargetEvaluation) -> list[str]:
+    """Return the spread of the main scores over seeds."""
+    table = part.scores_by_seed[part.scores_by_seed["seeds"] > 1]
+    table = table[table["metric"].isin(["mse", "crps", "log_score"])]
+    return [
+        f"{row.seeds}: {row.metric} mean {row.mean:.6g}, standard deviation {row.sd:.2g}, range "
+        f"{row.min:.6g} to {row.max:.6g}"
+        for row in table.itertuples()
+    ]
