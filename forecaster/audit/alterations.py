@@ -8,7 +8,6 @@ Shape letters: D bars of a history.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Final, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.history import PRICE_COLUMNS, History
-from forecaster.data.sessions import next_session
+from forecaster.data.sessions import as_date, next_session
 
 Kind = Literal["cut", "blanked", "corrupted"]
 KINDS: Final[tuple[Kind, ...]] = ("cut", "blanked", "corrupted")
@@ -50,11 +49,6 @@ class Alteration:
             draw = np.random.default_rng((self.turn, number))
             found.append(alter(history, rows, draw) if len(rows) else history)
         return found
-
-
-def as_date(day: np.datetime64) -> date:
-    """Convert a day to a plain date."""
-    return date.fromisoformat(str(day))
 
 
 def after_day(history: History, day: np.datetime64) -> NDArray[np.bool_]:

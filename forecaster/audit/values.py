@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.audit.alterations import Alteration, after_day, as_date, up_to
+from forecaster.audit.alterations import Alteration, after_day, up_to
 from forecaster.audit.comparison import Stages, Values
 from forecaster.backtesting.benchmarks import (
     BenchmarkForecasts,
@@ -30,7 +30,7 @@ from forecaster.data.ingest import admit, store_news
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.panel import Panel, compute_features, feature_names
 from forecaster.data.scaling import Scaler
-from forecaster.data.sessions import next_session, timezone_of
+from forecaster.data.sessions import as_date, next_session, timezone_of
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Point, Predictive

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 def next_session(calendar: str, day: date) -> date:
     """Return the first session strictly after `day`, surprise closures skipped."""
     sessions = trading_calendar(calendar).sessions
-    return _as_date(sessions[np.searchsorted(sessions, _as_day(day), side="right")])
+    return as_date(sessions[np.searchsorted(sessions, _as_day(day), side="right")])
 
 
 def last_final_session(calendar: str, now: datetime) -> date:
@@ -56,7 +56,7 @@ def last_final_session(calendar: str, now: datetime) -> date:
     closed = int(np.searchsorted(table.closes, limit, side="right"))
     if closed == 0:
         raise DataError(f"{calendar}: no session had closed by {now.isoformat()}.")
-    return _as_date(table.sessions[closed - 1])
+    return as_date(table.sessions[closed - 1])
 
 
 def close_of(calendar: str, session: date) -> datetime:
@@ -113,7 +113,8 @@ def _as_day(day: date) -> np.datetime64:
     return found
 
 
-def _as_date(day: np.datetime64) -> date:
+def as_date(day: np.datetime64) -> date:
+    """Convert a day to a plain date."""
     return date.fromisoformat(str(day))
 
 
@@ -166,7 +167,7 @@ def describe_gaps(history: History, after: NDArray[np.intp]) -> str:
     ticker, calendar = history.listing.ticker, history.listing.calendar
     longest = int(after[np.argmax(_missed(history)[after - 1])])
     last, following = _days(history)[longest - 1 : longest + 1]
-    missing = sessions_between(calendar, _as_date(last + 1), _as_date(following - 1))
+    missing = sessions_between(calendar, as_date(last + 1), as_date(following - 1))
     what = f"no bars from {missing[0]} to {missing[-1]} ({len(missing):,} sessions of {calendar})"
     if len(after) > 1:
         what = f"{len(after)} gaps, the longest: {what}"
@@ -190,7 +191,7 @@ def describe_off_calendar(history: History) -> str:
     """Describe in a sentence how many bars are on days without a session; empty if none is."""
     ticker, calendar = history.listing.ticker, history.listing.calendar
     days = _days(history)
-    found = days[~np.isin(days, sessions_between(calendar, _as_date(days[0]), _as_date(days[-1])))]
+    found = days[~np.isin(days, sessions_between(calendar, as_date(days[0]), as_date(days[-1])))]
     if len(found) == 0:
         return ""
     on_weekends = not np.is_busday(found).all()

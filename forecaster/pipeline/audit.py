@@ -5,10 +5,10 @@ from datetime import date
 
 import pandas as pd
 
-from forecaster.audit.alterations import as_date
 from forecaster.audit.comparison import Leak, StageResult
 from forecaster.audit.look_ahead import Subject, compare_all, select_dates, select_histories
 from forecaster.data.loading import load_histories
+from forecaster.data.sessions import as_date
 from forecaster.errors import LeakError, UsageError
 from forecaster.forecasting.data_set import long_enough
 from forecaster.forecasting.model_version import load_model, recipe_of, version_histories
