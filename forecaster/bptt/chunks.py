@@ -47,16 +47,12 @@ def sum_gradients(parts: Sequence[BlockGradients]) -> BlockGradients:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Days with their outcomes.
+    """Days with their outcomes, oldest first.
 
-    Args:
-        x: (T, B, F) features, finite everywhere, oldest day first.
-        y: (T, B, K) outcomes; may hold NaN where `mask` is False. `y`, `mask` and `noise` may
-            be of the last days alone: those before have no outcome.
-        mask: (T, B, K) bool, True where an outcome is scored.
-        count: divisor of the sum of the losses; above 0 if anything is scored.
-        noise: (T, B, H) factors of the hidden units in place of the dropout before the head;
-            None to draw them.
+    `x` (T, B, F) are the features, finite everywhere; `y` (T, B, K) the outcomes, scored where
+    `mask` (T, B, K) is True; `count` divides the sum of the losses. `noise` (T, B, H) are factors
+    of the hidden units in place of the dropout before the head. `y`, `mask` and `noise` may be of
+    the last days alone: those before have no outcome.
     """
 
     x: Tensor

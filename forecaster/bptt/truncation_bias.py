@@ -132,10 +132,8 @@ def horizon_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Hor
     one less what that leaves out. None is chosen if the curve does not fall, or too much may
     lie beyond R.
 
-    Args:
-        parts: (R + 1,) norm of each lag's contribution to the gradient.
-        partial: (R + 2,) norm of the gradient with the first k lags.
-        tolerance: relative bias allowed, above 0.
+    `parts` (R + 1,) are the norms of each lag's contribution to the gradient, `partial` (R + 2,)
+    those of the gradient with the first k lags.
 
     Source: Aicher, Foti and Fox (2019), "Adaptively Truncating Backpropagation Through Time
     to Control Gradient Bias". Deviation: the decay is fitted to the parameters' gradient by

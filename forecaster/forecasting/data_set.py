@@ -76,10 +76,7 @@ def long_enough(
 ) -> Iterator[History]:
     """Yield the histories that are long enough for one scored window; warn of the others.
 
-    Args:
-        histories: read once.
-        settings: the lookback.
-        skipped: receives the tickers of the others.
+    `skipped` receives the tickers of the others.
 
     Raises:
         DataError: none is long enough.

@@ -56,10 +56,7 @@ class FittedMember:
 
 
 class Checkpointer:
-    """Store of a training's progress; members are counted from 0 and come in order.
-
-    This one stores nothing: trainings start afresh and leave nothing behind.
-    """
+    """Store of a training's progress, member after member from 0; this one stores nothing."""
 
     def finished(self, member: int) -> FittedMember | None:
         """Return a member that was finished before, or None."""
@@ -127,13 +124,8 @@ def fit_ensemble(
 ) -> list[FittedMember]:
     """Fit the members one after another, each stopped by itself.
 
-    Args:
-        dataset: what to fit on.
-        settings: with `bptt_k2` a number; member m has the settings' seed plus m.
-        device: where to compute.
-        start: weights to start from, named as by `ensemble_weights`; None for fresh ones.
-        on_step: called after each optimizer step of each member.
-        checkpointer: where finished members and checkpoints are stored; None for nowhere.
+    `bptt_k2` of the settings is a number; member m has their seed plus m. The networks start from
+    the weights of `ensemble_weights`, if any. `on_step` is called after each optimizer step.
 
     Raises:
         ArtifactError: `start` is of another network.
@@ -175,36 +167,6 @@ def plan_of(settings: TrainSettings) -> BPTTPlan:
     )
 
 
-class _Progress:
-    """The callback of a member's training: records validations and the best weights so far."""
-
-    def __init__(self, network: Network, resume: Checkpoint | None, on_step: OnStep) -> None:
-        self._network, self._on_step = network, on_step
-        self.step = 0
-        self._validations: list[Validation] = []
-        self._weights: Weights = {}
-        if resume is not None:
-            self.step = resume.facts["step"]
-            self._validations = [Validation(**one) for one in resume.facts["validations"]]
-            self._weights = {name: t.numpy() for name, t in resume.group("best").items()}
-
-    def __call__(self, step: int, validation: Validation | None) -> None:
-        """Record an optimizer step, and the validation after it if there was one."""
-        self.step = step
-        if validation is not None:
-            self._validations.append(validation)
-            if validation.best:
-                self._weights = {k: v.copy() for k, v in weights_of(self._network).items()}
-        self._on_step(step, validation)
-
-    @property
-    def best(self) -> FittedMember | None:
-        """The member as of its best validation; None before the first."""
-        if not self._validations:
-            return None
-        return FittedMember(weights=self._weights, validations=tuple(self._validations))
-
-
 def _fit_member(
     dataset: Dataset,
     settings: TrainSettings,
@@ -217,33 +179,40 @@ def _fit_member(
     network = new_network(dataset, settings, start).to(device)
     arrays = TrainingArrays.on(device, dataset.inputs, dataset.y, dataset.rows(0))
     resume = checkpointer.left()
-    progress = _Progress(network, resume, on_step)
+    done = resume.facts["step"] if resume else 0
+    validations = [Validation(**one) for one in resume.facts["validations"]] if resume else []
+
+    def record(step: int, validation: Validation | None) -> None:
+        nonlocal done
+        done = step
+        if validation is not None:
+            validations.append(validation)
+        on_step(step, validation)
+
+    def best() -> FittedMember:
+        return FittedMember(weights=weights_of(network), validations=tuple(validations))
+
+    callbacks = Callbacks(
+        validate=validation_loss(dataset, settings, arrays.inputs, dataset.y),
+        on_step=record,
+        on_boundary=checkpointer.boundary,
+    )
+    epochs, options = epoch_batches(dataset, settings), _options(settings)
     try:
-        validations = run_training(
-            network,
-            arrays,
-            epoch_batches(dataset, settings),
-            _options(settings),
-            Callbacks(
-                validate=validation_loss(dataset, settings, arrays.inputs, dataset.y),
-                on_step=progress,
-                on_boundary=checkpointer.boundary,
-            ),
-            resume,
-        )
+        run_training(network, arrays, epochs, options, callbacks, resume)
     except DivergedError as error:
-        checkpointer.fail(progress.best)
+        checkpointer.fail(best() if validations else None)
         where = _rows_read(dataset.panel, error.rows) if len(error.rows) else ""
         raise DivergedError(f"{where}{error}", error.rows) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        checkpointer.fail(progress.best)
+        checkpointer.fail(best() if validations else None)
         raise OutOfMemoryError(
-            f"Training ran out of memory after step {progress.step}; lower --batch-rows or "
+            f"Training ran out of memory after step {done}; lower --batch-rows or "
             "--hidden, or give --bptt-memory recompute."
         ) from error
-    return FittedMember(weights=weights_of(network), validations=tuple(validations))
+    return best()
 
 
 def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None) -> Network:

@@ -108,15 +108,10 @@ def measure(
     plan: BPTTPlan,
     options: MemoryOptions,
 ) -> MemoryReport:
-    """Measure a network on the last training days.
+    """Measure a network that was trained by a plan on the last training days.
 
-    Args:
-        network: of the panel's inputs and targets.
-        panel: what the rows are of.
-        arrays: (N, F) inputs and (N, K) outcomes, scaled.
-        train: (N,) True on rows whose outcome belongs to the training days.
-        plan: what the network was trained with.
-        options: tolerance and lags; fewer lags where the histories are short.
+    `arrays` are the panel's inputs (N, F) and outcomes (N, K), scaled; `train` (N,) is True where
+    the outcome belongs to the training days. Short histories have fewer lags.
 
     Raises:
         DataError: no series has enough training days.

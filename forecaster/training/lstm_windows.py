@@ -111,15 +111,10 @@ class BufferPool:
 def lstm_window_gradients(
     network: Network, x: Tensor, rows: Tensor, last: Block, horizon: int, pool: BufferPool
 ) -> BlockGradients:
-    """Differentiate the last day's losses of windows; see `window_gradients`.
+    """Differentiate the last day's losses of windows on a CPU; see `window_gradients`.
 
-    Args:
-        network: one with a `single_lstm`, on a CPU.
-        x: (N, F) inputs of all rows, of the weights' dtype.
-        rows: (L, W) the windows' rows, oldest first.
-        last: the windows' last day, (1, W, ...) each.
-        horizon: last days that errors travel through, at most L.
-        pool: source of buffers.
+    `x` (N, F) are the inputs of all rows, `rows` (L, W) those of the windows, oldest first, `last`
+    their last day, (1, W, ...) each. Errors travel through `horizon` days, at most L.
     """
     core = single_lstm(network)
     if core is None:

@@ -47,12 +47,9 @@ WORTH_SHARING_IN_ONE_KERNEL = 2**15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingArrays:
-    """All training data, on one device.
+    """All training data, on one device: scaled inputs (N, F) and outcomes (N, K) of the day after.
 
-    Args:
-        inputs: (N, F) scaled, finite, float32.
-        y: (N, K) scaled outcomes of the following day, NaN where not known.
-        scored: (N, K) bool, True where an outcome may be learned from: train days only.
+    Unknown outcomes are NaN; `scored` (N, K) is True where one may be learned from.
     """
 
     inputs: Tensor
@@ -172,13 +169,8 @@ def block_gradients(
 ) -> BlockGradients:
     """Sum the gradients of a block whose every day may be scored, half of its rows each.
 
-    Args:
-        learner: any number of workers gives the same bits.
-        rows: (T, B) the block's flat rows, any where there is padding.
-        scored: (T, B, K) bool, True where an outcome of the block counts.
-        state: before the first day, B rows.
-        count: divisor of the sum of the losses.
-        chunking: cuts the block into the plan's chunks.
+    `rows` (T, B) are the block's flat rows, any where there is padding, `scored` (T, B, K) the
+    outcomes that count, `state` is that before the first day. See `window_batch_gradients`.
     """
     network, arrays, plan = learner.network, learner.arrays, learner.plan
     days, batch_rows = rows.shape

@@ -80,17 +80,10 @@ class GradientNorms:
 class Options:
     """How a network is trained and when training stops.
 
-    Args:
-        plan: how far errors travel back, and how often the optimizer steps.
-        sampling: the samples of each batch.
-        max_steps: optimizer steps at most; the learning-rate cycle spans all of them.
-        learning_rate: peak of the one-cycle schedule.
-        weight_decay: of AdamW.
-        clip_grad: largest norm of a gradient.
-        evaluate_every: optimizer steps between two validations.
-        patience: validations without improvement before stopping.
-        workers: threads on a CPU that share a step (see `workers_of`); any number gives the
-            same weights.
+    The one-cycle schedule of the learning rate, which is its peak, spans all `max_steps`
+    optimizer steps. A validation is due every `evaluate_every` steps; after `patience` of them
+    without improvement the training stops. Any number of `workers`, threads on a CPU that share a
+    step, gives the same weights.
     """
 
     plan: BPTTPlan
@@ -125,11 +118,9 @@ class Validation:
 class Callbacks:
     """Functions that a training calls.
 
-    Args:
-        validate: returns the validation loss at the current weights.
-        on_step: called after every optimizer step, with the validation if there was one.
-        on_boundary: called after that with a function that makes a checkpoint of this moment;
-            may raise to end the training there.
+    `validate` returns the validation loss at the current weights. `on_step` is called after every
+    optimizer step, with the validation if there was one; then `on_boundary`, with a function that
+    makes a checkpoint of this moment, may raise to end the training.
     """
 
     validate: Callable[[Network], float]
@@ -145,39 +136,36 @@ def train(
     callbacks: Callbacks,
     resume: Checkpoint | None = None,
 ) -> list[Validation]:
-    """Train in place and leave the network with the weights of its best validation.
+    """Train in place; leave the network with the weights of its best validation, come what may.
 
-    Args:
-        network: fresh or warm; on the arrays' device.
-        arrays: the training data.
-        epochs: returns the epoch with this number, first epoch 1; the same one every time.
-        options: BPTT plan, samples, budget, optimizer and stopping.
-        callbacks: validation and progress.
-        resume: where an equal training was stopped; on a CPU it continues bit for bit.
+    `epochs` returns the epoch with a number, the first 1, the same one every time. A training
+    resumed from an equal one's checkpoint continues it, on a CPU bit for bit.
 
     Raises:
         ArtifactError: `resume` is of another training.
-        DivergedError: a loss or gradient is not finite; the network has its best weights.
+        DivergedError: a loss or gradient is not finite.
         ValueError: an epoch has no batches.
     """
     run = _Training(network, options)
     if resume is not None:
         run.restore(resume)
     network.train()
-    with workers_of(options.workers, arrays.inputs.device) as workers:
-        learner = Learner(network=network, arrays=arrays, plan=options.plan, workers=workers)
-        while not run.ended:
-            epoch = TrackedEpoch(epochs(run.epoch))
-            for gradients in epoch_gradients(learner, epoch, options.sampling, run.position):
-                run.take_step(gradients, epoch)
-                validation = run.validate(callbacks.validate) if run.validation_is_due else None
-                callbacks.on_step(run.step, validation)
-                if run.ended:
-                    break
-                callbacks.on_boundary(run.checkpoint)
-            else:
-                run.epoch, run.position = run.epoch + 1, Position()
-    network.load_state_dict(run.best_weights)
+    try:
+        with workers_of(options.workers, arrays.inputs.device) as workers:
+            learner = Learner(network=network, arrays=arrays, plan=options.plan, workers=workers)
+            while not run.ended:
+                epoch = TrackedEpoch(epochs(run.epoch))
+                for gradients in epoch_gradients(learner, epoch, options.sampling, run.position):
+                    run.take_step(gradients, epoch)
+                    validation = run.validate(callbacks.validate) if run.validation_is_due else None
+                    callbacks.on_step(run.step, validation)
+                    if run.ended:
+                        break
+                    callbacks.on_boundary(run.checkpoint)
+                else:
+                    run.epoch, run.position = run.epoch + 1, Position()
+    finally:
+        network.load_state_dict(run.best_weights)
     return run.validations
 
 
@@ -260,7 +248,6 @@ class _Training:
         return validation
 
     def _diverged(self, what: str, rows: Sequence[int] = ()) -> DivergedError:
-        self.network.load_state_dict(self.best_weights)
         norm = self.norms.last
         before = "" if np.isnan(norm) else f" (the last finite gradient had norm {norm:.3g})"
         return DivergedError(

@@ -120,7 +120,7 @@ def test_members_are_the_trainings_of_their_seeds(
         for name, value in weights_of(alone).items():
             np.testing.assert_array_equal(weights_of(network)[name], value)
         assert [one.validation_loss for one in mine] == [
-            one.validation_loss for one in single.validations
+            one.validation_loss for one in single.validations_by_member[0]
         ]
 
 
