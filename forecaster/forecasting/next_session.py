@@ -25,7 +25,7 @@ from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import NAMED_AT_MOST, DataError, name_some
 from forecaster.evaluation.calibration import recalibrated, scores_by_series
 from forecaster.evaluation.conformal import uncalibrated_intervals
-from forecaster.evaluation.distributions import Point, StudentT
+from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
 from forecaster.forecasting.fitted_model import FittedModel
@@ -92,42 +92,32 @@ def forecast_baseline(
     panel: Panel, target: str, train: np.ndarray, rows: np.ndarray
 ) -> TargetForecast:
     """Fit the baseline of a target on the rows where `train` (N,) is True; forecast `rows` (n,)."""
-    return _ewma(panel, train, rows) if target == "return" else _har(panel, target, train, rows)
-
-
-def _ewma(panel: Panel, train: np.ndarray, rows: np.ndarray) -> TargetForecast:
-    k = panel.targets.index("return")
-    returns, y, series = panel.today[:, k], panel.y[:, k], panel.series
-    try:
-        found = ewma_student(returns, series, y, train)
-    except DataError:  # too few days to tell a Student-t's tails from a normal's
-        found = ewma_normal(returns, series)
-    center = np.where(np.isfinite(found.scale), 0.0, np.nan)
-    distribution = StudentT(center, found.scale, found.df).take(rows)
+    k, tickers = panel.targets.index(target), np.array(panel.tickers)[panel.series[rows]]
+    y, series = panel.y[:, k], panel.series
+    distribution: Predictive
+    if target == "return":
+        name, returns = "ewma-t", panel.today[:, k]
+        try:
+            found = ewma_student(returns, series, y, train)
+        except DataError:  # too few days to tell a Student-t's tails from a normal's
+            found = ewma_normal(returns, series)
+        center = np.where(np.isfinite(found.scale), 0.0, np.nan)
+        distribution = StudentT(center, found.scale, found.df).take(rows)
+        sources = np.where(np.isfinite(center[rows]), "own", "none")
+    else:
+        learned, terms = train & np.isfinite(y), panel.har_terms(target)
+        enough = int(learned.sum()) >= LEAST_ROWS
+        name = "har" if enough else "persistence"
+        center = least_squares(terms, y, learned) if enough else terms[:, 0]
+        scores = scores_by_series((y - center)[learned], series[learned], panel.tickers, LEVELS)
+        distribution = recalibrated(Point(center[rows]), tickers, scores, LEVELS)
+        sources = interval_sources(scores, tickers)
     return TargetForecast(
-        forecaster="ewma-t",
+        forecaster=name,
         center=center[rows],
         distribution=distribution,
         intervals=uncalibrated_intervals(distribution),
-        interval_source=np.where(np.isfinite(center[rows]), "own", "none"),
-        trained_on=np.ones(len(rows), dtype=np.bool_),
-    )
-
-
-def _har(panel: Panel, target: str, train: np.ndarray, rows: np.ndarray) -> TargetForecast:
-    y, terms = panel.y[:, panel.targets.index(target)], panel.har_terms(target)
-    learned = train & np.isfinite(y)
-    enough = int(learned.sum()) >= LEAST_ROWS
-    center = least_squares(terms, y, learned) if enough else terms[:, 0]
-    scores = scores_by_series((y - center)[learned], panel.series[learned], panel.tickers, LEVELS)
-    tickers = np.array(panel.tickers)[panel.series[rows]]
-    distribution = recalibrated(Point(center[rows]), tickers, scores, LEVELS)
-    return TargetForecast(
-        forecaster="har" if enough else "persistence",
-        center=center[rows],
-        distribution=distribution,
-        intervals=uncalibrated_intervals(distribution),
-        interval_source=interval_sources(scores, tickers),
+        interval_source=sources,
         trained_on=np.ones(len(rows), dtype=np.bool_),
     )
 

@@ -5,7 +5,7 @@ A value in, a page out; knows no network and no file.
 Shape letters: A anchors.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -113,14 +113,12 @@ def _curve(report: "MemoryReport") -> Section:
     relative = (curve / curve[0])[: _lags_drawn(report)]
     lags = np.arange(len(relative))
     figure = blank_figure("days back", "gradient, relative to the day itself")
-    figure.add_scatter(x=lags, y=relative, mode="lines", line={"color": BLUE}, name="measured")
+    _add_line(figure, lags, relative, "measured", color=BLUE)
     if 0.0 < decay < 1.0:
         tail = lags[len(lags) // 2 :]
         middle = tail[len(tail) // 2]
-        figure.add_scatter(
-            x=tail, y=relative[middle] * decay ** (tail - middle), mode="lines",
-            line={"color": INK, "dash": "dot"}, name=f"falls by a factor of {decay:.4f} a day",
-        )  # fmt: skip
+        fit, name = relative[middle] * decay ** (tail - middle), f"falls by a factor of {decay:.4f}"
+        _add_line(figure, tail, fit, f"{name} a day", color=INK, dash="dot")
     for name, span in SPANS.items():
         if span < len(lags):
             figure.add_scatter(
@@ -158,10 +156,7 @@ def _bias(report: "MemoryReport") -> Section:
     for level, colour, name, dash in lines:
         if np.isfinite(level) and len(table):
             ends = [table["horizon"].min(), table["horizon"].max()]
-            figure.add_scatter(
-                x=ends, y=[level, level], mode="lines", line={"color": colour, "dash": dash},
-                name=f"{name} {level:.0%}",
-            )  # fmt: skip
+            _add_line(figure, ends, [level] * 2, f"{name} {level:.0%}", color=colour, dash=dash)
     figure.update_xaxes(type="log", tickvals=list(table["horizon"]))
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     return Section(
@@ -178,17 +173,10 @@ def _growth(report: "MemoryReport") -> Section:
     states, growth = report.profile.states, report.profile.growth
     smooth = pd.Series(growth).rolling(SMOOTHED, center=True, min_periods=1).mean()
     figure, days = blank_figure("", "factor per day"), _names(report.days)
-    figure.add_scatter(
-        x=days, y=np.exp(growth), mode="lines", name="each day",
-        line={"color": PALE, "width": 1},
-    )  # fmt: skip
-    figure.add_scatter(
-        x=days, y=np.exp(smooth), mode="lines", line={"color": BLUE}, name=f"{SMOOTHED}-day mean"
-    )
-    figure.add_scatter(
-        x=_names(report.days[states.stretched_days]), y=states.stretch, mode="lines",
-        line={"color": RED, "width": 1}, name="largest singular value",
-    )  # fmt: skip
+    stretched = _names(report.days[states.stretched_days])
+    _add_line(figure, days, np.exp(growth), "each day", color=PALE, width=1)
+    _add_line(figure, days, np.exp(smooth), f"{SMOOTHED}-day mean", color=BLUE)
+    _add_line(figure, stretched, states.stretch, "largest singular value", color=RED, width=1)
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
     figure.update_xaxes(type="date")
     return Section(
@@ -203,10 +191,7 @@ def _growth(report: "MemoryReport") -> Section:
 def _states(report: "MemoryReport") -> Section:
     """Plot the norm of the state on each day."""
     figure = blank_figure("", "norm of the state")
-    figure.add_scatter(
-        x=_names(report.days), y=report.profile.states.norms, mode="lines",
-        line={"color": BLUE}, name="state",
-    )  # fmt: skip
+    _add_line(figure, _names(report.days), report.profile.states.norms, "state", color=BLUE)
     figure.update_xaxes(type="date")
     figure.update_yaxes(rangemode="tozero")
     return Section(
@@ -254,6 +239,10 @@ def _validations(report: "MemoryReport") -> Section:
         "of the same network, targets and data that were trained by another BPTT plan.",
         figure=figure,
     )
+
+
+def _add_line(figure: go.Figure, x: Any, y: Any, name: str, **line: Any) -> None:
+    figure.add_scatter(x=x, y=y, mode="lines", name=name, line=line)
 
 
 def _names(days: np.ndarray) -> list[str]:

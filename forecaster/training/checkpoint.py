@@ -23,9 +23,7 @@ SCHEMA = 2
 class Checkpoint:
     """Everything that the next optimizer step depends on, but the data and the settings.
 
-    Args:
-        tensors: by "group/name", on the CPU.
-        facts: JSON-compatible values.
+    Tensors go by "group/name" and lie on the CPU; facts are JSON-compatible.
     """
 
     tensors: dict[str, Tensor]
@@ -94,16 +92,15 @@ class Checkpoint:
         return cls(load(body), facts)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's state of each parameter, by name."""
-    state = optimizer.state_dict()["state"]
-    return {f"{number}/{key}": value for number in state for key, value in state[number].items()}
-
-
-def optimizer_facts(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Return the options of each group of parameters, rates as the schedule has left them."""
-    groups = optimizer.state_dict()["param_groups"]
-    return [{key: value for key, value in group.items() if key != "params"} for group in groups]
+def optimizer_state(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return the state of each parameter by name, and the options of each group of parameters."""
+    content = optimizer.state_dict()
+    return (
+        {f"{n}/{key}": value for n, own in content["state"].items() for key, value in own.items()},
+        [{k: v for k, v in group.items() if k != "params"} for group in content["param_groups"]],
+    )
 
 
 def restore_optimizer(

@@ -20,12 +20,7 @@ from forecaster.bptt.plan import BPTTPlan
 from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
-from forecaster.training.checkpoint import (
-    Checkpoint,
-    optimizer_facts,
-    optimizer_tensors,
-    restore_optimizer,
-)
+from forecaster.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from forecaster.training.epoch import Epoch, Position, Sampling, TrackedEpoch, epoch_gradients
 from forecaster.training.micro_batches import Learner, TrainingArrays, workers_of
 
@@ -260,10 +255,11 @@ class _Training:
         """Copy all that the next optimizer step depends on."""
         carried = () if self.position.state is None else self.position.state.tensors
         losses = (torch.stack(self.losses),) if self.losses else ()
+        adam, rates = optimizer_state(self.optimizer)
         groups = {
             "weights": self.network.state_dict(),
             "best": self.best_weights,
-            "adam": optimizer_tensors(self.optimizer),
+            "adam": adam,
             "carried": {str(number): tensor for number, tensor in enumerate(carried)},
             "losses": {str(number): tensor for number, tensor in enumerate(losses)},
             "random": random_state(self._device),
@@ -273,7 +269,7 @@ class _Training:
             "step": self.step,
             "epoch": self.epoch,
             "done": self.position.done,
-            "rates": optimizer_facts(self.optimizer),
+            "rates": rates,
             "schedule": self.schedule.state_dict(),
             "norms": self.norms.facts(),
             "seconds": time.monotonic() - self.started,
