@@ -42,22 +42,21 @@ class DeferredSignals:
         if threading.current_thread() is threading.main_thread():  # only it receives signals
             self._before = {number: signal.signal(number, self._store) for number in SIGNALS}
 
-    def restore(self) -> None:
-        """Restore the handlers that were there before."""
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def deliver(self) -> None:
         """Raise the deferred signal, if any, with its own handler."""
-        self.restore()
+        self._restore()
         if self.number is not None:
             number, self.number = self.number, None
             signal.raise_signal(number)
 
     def _store(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self.restore()
+        self._restore()
 
 
 @contextmanager
@@ -92,16 +91,15 @@ class CheckpointFile(Checkpointer):
         self._about = json.loads(json.dumps(about, default=str))
         self._every, self._signals = every, signals
         self._since, self._writable = 0, True
-        found = self._read()
-        facts = found.facts if found else {}
-        self.created = datetime.fromisoformat(facts["created"]) if found else clock.now()
-        self._done = _finished_members(found) if found else []
-        self._left = found if found and "step" in facts else None
-        if found:
-            log.info(
-                "resume  a training that was stopped after %s",
-                f"step {facts['step']:,}" if self._left else f"member {len(self._done)}",
-            )
+        self.created, self._left = clock.now(), self._read()
+        self._done: list[FittedMember] = []
+        if self._left is not None:
+            facts = self._left.facts
+            self.created = datetime.fromisoformat(facts["created"])
+            self._done = _finished_members(self._left)
+            self._left = self._left if "step" in facts else None
+            where = f"step {facts['step']:,}" if self._left else f"member {len(self._done)}"
+            log.info("resume  a training that was stopped after %s", where)
 
     @property
     def done(self) -> list[FittedMember]:

@@ -125,13 +125,9 @@ class SessionReport:
 
 
 def run_session(work: SessionWork, day: date) -> SessionReport:
-    """Run everything that is due for a session and record that it is finished.
+    """Run everything that is due for a final session and record that it is finished.
 
     What an interrupted run of it has done is not repeated: forecasts, a training's decision.
-
-    Args:
-        work: for which home and model name.
-        day: a final session.
 
     Raises:
         CannotWriteError, StorageError, TryLaterError: the disk failed or another process writes;
@@ -251,10 +247,7 @@ def training_due(work: SessionWork, day: date, drift: Sequence[str]) -> str | No
 def untested_challenger(work: SessionWork, day: date, *, record: bool = True) -> str | None:
     """Find a challenger that has not been tested and was trained by a day.
 
-    Args:
-        work: home and model name.
-        day: the session.
-        record: whether a corrupt challenger is recorded as failed.
+    A corrupt challenger is recorded as failed if `record`.
     """
     home, name = work.home, work.name
     challenger = champion_status(home, name).challenger
@@ -334,11 +327,6 @@ def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -
     """Forecast the tickers whose bar of a finished session came late, and amend its summary.
 
     The session's own version forecasts them, whichever is champion by now.
-
-    Args:
-        work: for which home and model name.
-        day: the session.
-        lacking: tickers that had no bar of it.
 
     Returns:
         The tickers that were forecast; none if the session's version can no longer forecast.

@@ -178,7 +178,15 @@ def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> 
     mine = mine[mine["session"].isin(days[-RECENT:])]
     flags: list[Flag | None] = []
     for target, group in mine.groupby("target", sort=True):
-        flags += _target_flags(str(target), group, expected_error(promoted, str(target)))
+        actual, on = group["actual"].to_numpy(np.float64), group["session"].to_numpy()
+        expected = expected_error(promoted, str(target))
+        if expected is not None:
+            made, low, high = group[["forecast", "q10", "q90"]].to_numpy(np.float64).T
+            errors = scaled_errors(actual, made, low, high)
+            flags.append(error_drift(str(target), errors, on, expected))
+        for low_name, high_name, share in (("q10", "q90", 0.80), ("q025", "q975", 0.95)):
+            covered = inside(group, low_name, high_name, actual)
+            flags.append(coverage_drift(str(target), covered, on, share))
     return [flag for flag in flags if flag is not None]
 
 
@@ -188,19 +196,6 @@ def expected_error(promoted: Decision | None, target: str) -> ExpectedError | No
     if not isinstance(found, dict) or found.get("mean") is None or found.get("error") is None:
         return None
     return ExpectedError(mean=float(found["mean"]), error=float(found["error"]))
-
-
-def _target_flags(
-    target: str, group: pd.DataFrame, expected: ExpectedError | None
-) -> list[Flag | None]:
-    actual, days = group["actual"].to_numpy(np.float64), group["session"].to_numpy()
-    low, high = group["q10"].to_numpy(np.float64), group["q90"].to_numpy(np.float64)
-    errors = scaled_errors(actual, group["forecast"].to_numpy(np.float64), low, high)
-    return [
-        error_drift(target, errors, days, expected) if expected else None,
-        coverage_drift(target, inside(group, "q10", "q90", actual), days, 0.80),
-        coverage_drift(target, inside(group, "q025", "q975", actual), days, 0.95),
-    ]
 
 
 def input_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:

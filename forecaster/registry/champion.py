@@ -62,7 +62,7 @@ def find_version(
     for name in reversed([name for name in list_versions(home) if name not in without]):
         try:
             manifest = read_manifest(home, name)
-            if not _is_suitable(manifest, target, as_of):
+            if target not in (None, *manifest.targets) or not _is_trained_by(manifest, as_of):
                 unsuitable.append(manifest)
                 continue
             load_weights(home, manifest)
@@ -78,10 +78,6 @@ def find_version(
     raise UnknownNameError(_none_suitable(home, unsuitable, target, as_of))
 
 
-def _is_suitable(manifest: Manifest, target: str | None, as_of: date | None) -> bool:
-    return (target is None or target in manifest.targets) and _is_trained_by(manifest, as_of)
-
-
 def _is_trained_by(manifest: Manifest, as_of: date | None) -> bool:
     return as_of is None or manifest.data.blocks.validation_until <= as_of
 
@@ -93,7 +89,7 @@ def _none_suitable(
     option = f" --target {target}" if target else ""
     if not unsuitable:
         return f"No trained version under {home / 'models'}; run: forecaster train{option}"
-    able = [manifest for manifest in unsuitable if _is_suitable(manifest, target, None)]
+    able = [manifest for manifest in unsuitable if target in (None, *manifest.targets)]
     if not able:
         others = unsuitable[0].targets
         return (

@@ -109,11 +109,7 @@ class Manifest(_Part):
     files: dict[str, str]
 
     def document(self) -> str:
-        """Return the manifest as JSON, keys sorted.
-
-        Raises:
-            ValueError: a number is not finite.
-        """
+        """Return the manifest as JSON, keys sorted; raise ValueError if a number is not finite."""
         content = self.model_dump(mode="json", by_alias=True)
         return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -123,11 +119,7 @@ class Manifest(_Part):
 
 
 def content_hash(document: Mapping[str, Any]) -> str:
-    """Compute the SHA-256 of a manifest's document without its version id.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
+    """Compute the SHA-256 of a manifest's document without its version id."""
     content = {name: value for name, value in document.items() if name != "version"}
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -151,11 +143,7 @@ _NEW_NAMES: Final = {
 
 
 def from_schema_2(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the document of a schema 2 manifest to the names of schema 3.
-
-    Raises:
-        LookupError, TypeError, AttributeError: it is no such document.
-    """
+    """Convert the document of a schema 2 manifest to the names of schema 3."""
     data = dict(document["data"])
     data["blocks"] = {_NEW_NAMES.get(name, name): day for name, day in data["blocks"].items()}
     training = {_NEW_NAMES.get(name, name): value for name, value in document["training"].items()}

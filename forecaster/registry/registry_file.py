@@ -128,6 +128,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
 )
+# Settings of a walk in the questions that 0.1.0 counted test-set evaluations of.
+RENAMED_IN_QUESTIONS: Final = {" fit_days=": " train_days=", " twins=": " same_inputs="}
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9,._-]{0,63}")
 Row = TypeVar("Row")

@@ -12,18 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from forecaster.database import to_json
 from forecaster.errors import ForecasterError
 from forecaster.evaluation.evaluation import EvaluationCount
-from forecaster.registry.registry_file import changing, check_name, now_text, reading, select
+from forecaster.registry.registry_file import (
+    RENAMED_IN_QUESTIONS,
+    changing,
+    check_name,
+    now_text,
+    reading,
+    select,
+)
 
 log = logging.getLogger(__name__)
 
 # Where 0.1.0 counted evaluations; taken over once, then renamed.
 OLD_FILE, OLD_SCHEMA, TAKEN_OVER = "looks.json", "forecaster.looks/1", ".taken-over"
-_RENAMED: Final = {" fit_days=": " train_days=", " twins=": " same_inputs="}
 
 _SESSIONS = "SELECT * FROM daily_runs WHERE ?1 IS NULL OR name = ?1 ORDER BY session, name"
 _BEGIN = "INSERT INTO daily_runs VALUES (?, ?, ?, NULL, NULL, NULL, '{}') ON CONFLICT DO NOTHING"
@@ -188,7 +194,7 @@ def _take_over(connection: sqlite3.Connection, old: Path) -> None:
         raise ValueError(f"{old}: its schema is {content.get('schema')!r}, not {OLD_SCHEMA!r}")
     for one in content["looks"]:
         question = one["question"]
-        for before, now in _RENAMED.items():
+        for before, now in RENAMED_IN_QUESTIONS.items():
             question = question.replace(before, now)
         connection.execute(
             "INSERT OR IGNORE INTO test_set_evaluations VALUES (?, ?, ?, ?)",
