@@ -119,7 +119,7 @@ def spell(program: Path, words: list[str]) -> list[str]:
         SystemExit: the checkout knows neither the old nor the new option.
     """
     command = tuple(words[:2] if words[0] in ("data", "models", "config") else words[:1])
-    known = set(re.findall(r"--[a-z][a-z-]*", help_of(program, command)))
+    known = set(re.findall(r"--[a-z][a-z0-9-]*", help_of(program, command)))
     spelled: list[str] = []
     option = ""
     for word in words:
