@@ -32,6 +32,8 @@ NAMES = {
     "not distinguishable": "no significant difference",
     "waiting": "pending",
     "lost": "unscorable",
+    "good": "intact",
+    "damaged": "corrupt",
 }
 
 # Keys of JSON objects, at any level or as parent.key. Several new names are tried in order, then
@@ -44,6 +46,7 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     **SETTINGS,
     "fit": "train",
     "select": "validation",
+    "blocks": ("blocks", "split"),
     "blocks.report": "test",
     "fit_from": "train_from",
     "fit_days": "train_days",
@@ -56,10 +59,13 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "update": "step",
     "updates": "steps",
     "best_update": "best_step",
-    "passes": "epochs",
+    "best_updates": "best_steps",
+    "passes": ("epochs", "epoch"),
     "pass": "epoch",
     "leaps": ("gradient_spikes", "spikes"),
     "looks": ("validations", "test_set_evaluations"),
+    "looks.this": "same",
+    "looks.all": "total",
     "walk.twins": "same_inputs",
     "rival": "benchmark",
     "rivals": ("forecasters", "benchmarks"),
@@ -67,8 +73,8 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "verdicts": ("results", "conclusions"),
     "coverage.coverage": "nominal",
     "coverage.inside": "coverage",
-    "cover80": "coverage80",
-    "cover95": "coverage95",
+    "cover80": "coverage_80",
+    "cover95": "coverage_95",
     "superiority": ("superior_predictive_ability", "spa"),
     "confidence_sets": "mcs",
     "right": "accuracy",
@@ -96,10 +102,10 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "waiting": "pending",
     "lost": "unscorable",
     "promised_mse": "expected_mse",
-    "doubt": ("quarantined", "manual_review"),
+    "doubt": "without_forecast",
     "stride": "k1",
     "steps": "k2",
-    "bias.reach": "gradient_horizon",
+    "bias.reach": "horizon",
 }
 
 # Columns of the file of forecasts.
@@ -121,6 +127,9 @@ EACH_RUN = {
     "settings.made",
     "writer",
 }
+
+# Keys at the top of an object that moved elsewhere in it, with their new place.
+MOVED = {"version": "models[].version", "name": "models[].name"}
 
 # Keys that identify a row of a table, by old name: a renamed forecaster may change the order.
 IDENTITY = (

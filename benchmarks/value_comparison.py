@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.renames import COLUMNS, EACH_RUN, IDENTITY, KEYS, NAMES, SETTINGS
+from benchmarks.renames import COLUMNS, EACH_RUN, IDENTITY, KEYS, MOVED, NAMES, SETTINGS
 
 
 @dataclass(slots=True)
@@ -99,7 +99,8 @@ def compare(path: str, parent: str, old: Any, new: Any, tally: Tally) -> None:
     old, new = as_rows(old), as_rows(new)
     if isinstance(old, dict) and isinstance(new, dict):
         pairs = match(old, new, parent)
-        tally.missing += [f"{path}.{key}" for key in old if key not in pairs]
+        moved = MOVED if path == "" and "models" in new else {}
+        tally.missing += [f"{path}.{key}" for key in old if key not in {*pairs, *moved}]
         tally.added += [f"{path}.{key}" for key in new if key not in pairs.values()]
         for key, renamed in pairs.items():
             if {key, f"{parent}.{key}"} & EACH_RUN:

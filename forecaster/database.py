@@ -303,8 +303,8 @@ def _version(connection: sqlite3.Connection, database: Database) -> int:
     version, ours = int(connection.execute("PRAGMA user_version").fetchone()[0]), database.newest
     if version > ours:
         raise SettingsError(
-            f"{database.path}: schema {version} is newer than {ours}, the newest that this version of "
-            "forecaster knows. Update forecaster, or name another --home."
+            f"{database.path}: schema {version} is newer than {ours}, the newest that this version "
+            "of forecaster knows. Update forecaster, or name another --home."
         )
     return version
 
