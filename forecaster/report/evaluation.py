@@ -205,7 +205,13 @@ def _score_table(scores: pd.DataFrame) -> Table:
     return Table(
         columns=["forecaster", *(NAMES[metric] for metric in metrics)],
         rows=[
-            [name, *(_number(values.get((name, metric)), FORMATS[metric]) for metric in metrics)]
+            [
+                name,
+                *(
+                    _number(values.get((name, metric)), FORMATS.get(metric, ".4g"))
+                    for metric in metrics
+                ),
+            ]
             for name in dict.fromkeys(scores["forecaster"])
         ],
         stressed=True,
@@ -233,7 +239,7 @@ def _tables(result: Evaluation, part: TargetEvaluation) -> list[Section]:
 def _intervals_of_scores(part: TargetEvaluation) -> Rows:
     own = part.scores[part.scores["forecaster"] == part.forecaster]
     rows = [
-        [NAMES[metric], *(_number(one, FORMATS[metric]) for one in values), reason or ""]
+        [NAMES[metric], *(_number(one, FORMATS.get(metric, ".4g")) for one in values), reason or ""]
         for metric, *values, reason in own[["metric", "value", "low", "high", "reason"]].itertuples(
             index=False
         )
