@@ -1,7 +1,5 @@
 """Values of the gradient engine: a block of days, its chunks, and its gradients.
 
-Nothing here runs a network.
-
 Shape letters: T days, B batch rows, F features, K targets, C chunks.
 """
 
@@ -126,7 +124,9 @@ class Chunk:
 
     def split(self, most: int) -> "list[Chunk]":
         """Split into chunks of at most `most` days, equal to within a day."""
-        lengths = balanced_lengths(len(self.block.x), most)
+        days = len(self.block.x)
+        chunks = -(-days // most)
+        lengths = [(days + chunk) // chunks for chunk in range(chunks)]
         stops = list(accumulate(lengths))
         return [
             Chunk(
@@ -158,9 +158,3 @@ def chunks_of(
 def fixed_lengths(days: int, most: int) -> tuple[int, ...]:
     """Return chunk lengths of `most` days, counted from the first; the last may be shorter."""
     return tuple(min(most, days - first) for first in range(0, days, most))
-
-
-def balanced_lengths(days: int, most: int) -> tuple[int, ...]:
-    """Return the fewest chunk lengths of at most `most` days, equal to within a day."""
-    chunks = -(-days // most)
-    return tuple((days + chunk) // chunks for chunk in range(chunks))

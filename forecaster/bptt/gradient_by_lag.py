@@ -1,7 +1,5 @@
 """Gradient norms by date and lag, and what the states show: norms, stretch, cold starts.
 
-Arrays in, arrays out, at fixed weights; knows no plan, no optimizer and no ticker.
-
 Shape letters: T days, B batch rows, F features, K targets, Y layers, A anchors (days whose errors
 are followed), R lags, W days since a start.
 """
@@ -28,11 +26,7 @@ Tensors = tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trajectory:
-    """A block of days and the states that a network went through.
-
-    `states` are the state's tensors, each (T + 1, Y, B, H): first the one before the first
-    day, last the one after the last day.
-    """
+    """A block of days and a network's states, (T + 1, Y, B, H) each, from before its first day."""
 
     block: Block
     states: Tensors
@@ -118,8 +112,7 @@ def lag_gradients(
 def local_growth(network: Network, path: Trajectory, seed: int = 0) -> Tensor:
     """Compute the log growth of a vector carried back through each day, (T, B).
 
-    The mean over days tends to the top Lyapunov exponent; on the last days, where the walk
-    starts, the vector still turns into the direction that grows most.
+    The mean over days tends to the top Lyapunov exponent, but for the last days, where it starts.
     """
     generator = torch.Generator().manual_seed(seed)
     adjoint = tuple(
@@ -171,11 +164,7 @@ def _norm(gradients: Tensors) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ColdStart:
-    """Mean loss by days since a start, (W,) each, the first day at 0.
-
-    `cold` with the state started in the initial one, `warm` on the same days with the state
-    carried on.
-    """
+    """Mean loss by days since a start, (W,): `cold` from the initial state, `warm` carried on."""
 
     cold: np.ndarray
     warm: np.ndarray
@@ -199,9 +188,9 @@ def state_facts(network: Network, path: Trajectory) -> StateFacts:
     """Measure the states of a block."""
     days = len(path.block.x)
     stretched = np.unique(np.linspace(0, days - 1, STRETCHED_DAYS).round().astype(int))
-    stretch = stretches(network, path, stretched.tolist())
+    norms, stretch = state_norms(path), stretches(network, path, stretched.tolist())
     return StateFacts(
-        norms=state_norms(path).mean(dim=1).double().cpu().numpy(),
+        norms=norms.mean(dim=1).double().cpu().numpy(),
         stretched_days=stretched,
         stretch=stretch.mean(dim=1).double().cpu().numpy(),
         cold_start=cold_start(network, path, min(COLD_DAYS, max(1, days // 2))),
@@ -216,9 +205,6 @@ def state_norms(path: Trajectory) -> Tensor:
 
 def stretches(network: Network, path: Trajectory, days: Sequence[int], seed: int = 0) -> Tensor:
     """Compute the largest singular value of ds_t / ds_{t-1} on some days, (A, B).
-
-    The factor by which that day can grow a difference between two states; the Lyapunov
-    exponent is about what remains of it when the directions of many days follow each other.
 
     Source: power iteration on J^T J, forward mode and back; no Jacobian is written down.
     """
@@ -239,10 +225,7 @@ def stretches(network: Network, path: Trajectory, days: Sequence[int], seed: int
 
 
 def cold_start(network: Network, path: Trajectory, days: int, starts: int = 24) -> ColdStart:
-    """Compare the loss on W days after a cold start with that of the state carried on.
-
-    About `starts` days to start on are taken, evenly over the block.
-    """
+    """Compare the loss on W days after about `starts` cold starts with the state carried on."""
     block = path.block
     first = np.unique(np.linspace(0, len(block.x) - days, starts + 1).astype(int)[1:])
     rows = torch.from_numpy(first + np.arange(days)[:, None]).to(block.x.device)  # (W, A)

@@ -1,15 +1,14 @@
 """Gradients of one block of days at fixed weights: full or truncated BPTT, stored or recomputed.
 
-Pure: nothing is kept, no weight moves, `p.grad` is never touched. Knows no optimizer, no
-epoch and no ticker. Every scored day counts once, with weight 1 / count, however the block
-is cut.
+Pure: no weight moves, `p.grad` is never touched. Every scored day counts once, with weight
+1 / count, however the block is cut.
 
 Shape letters: T days, B batch rows, F features, K targets, L lookback days.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -49,13 +48,8 @@ def bptt_gradients(
     in the k2 / k1 chunks that end with t's own. The state's values are always carried;
     nothing travels into the days before the block.
 
-    Args:
-        network: in training mode, every parameter trainable.
-        block: with an outcome on every day; in context chunks the mask is False.
-        state: the state before the first day, B rows.
-        plan: how far errors travel back.
-        chunking: the chunks, where they are not all k1 days long or a series starts inside
-            the block.
+    The network is in training mode; the block has an outcome on every day. `chunking` are the
+    chunks where they are not all k1 days long or a series starts inside the block.
 
     Raises:
         ValueError: no days, shapes that do not fit together, no count for scored days, or
@@ -75,7 +69,9 @@ def bptt_gradients(
         )
     loss_sum, gradients = _zero_gradients(network, block)
     states = [state.detach()]
-    for first, last in _spans(plan, chunking):
+    chunks = len(chunking.lengths)
+    for last in [chunks - 1] if plan.k2 is None else range(chunking.context, chunks):
+        first = 0 if plan.k2 is None else max(0, last - plan.context_chunks)
         _carry(network, block, chunking, states, until=first)
         scored_from = max(chunking.context, 0 if plan.k2 is None else last)
         span = chunks_of(block, chunking, first, last, scored_from)
@@ -92,13 +88,8 @@ def window_gradients(network: Network, block: Block, plan: BPTTPlan) -> BlockGra
 
     Truncated to K days, errors travel through exactly the last K days of each window; the
     days before only contribute their state. A learned initial state has a gradient if errors
-    travel back to the window's first day. Windows scored on every day go through
-    `bptt_gradients` with `network.initial_state(B)`.
-
-    Args:
-        network: in training mode, every parameter trainable.
-        block: B windows of L days, with outcomes of the last day alone.
-        plan: how far errors travel back.
+    travel back to the window's first day. The block has B windows of L days, with outcomes of
+    the last day alone.
 
     Raises:
         ValueError: no days, shapes that do not fit together, or no count for scored windows.
@@ -132,15 +123,6 @@ def _require_cuttable(network: Network, use: str) -> None:
             f"{type(network.core).__name__} reads a window from both ends, yet {use}; "
             "score complete windows on their last day, in full."
         )
-
-
-def _spans(plan: BPTTPlan, chunking: Chunking) -> list[tuple[int, int]]:
-    """List the chunks, first and last, that are differentiated together."""
-    chunks = len(chunking.lengths)
-    if plan.k2 is None:
-        return [(0, chunks - 1)]
-    back = plan.context_chunks
-    return [(max(0, last - back), last) for last in range(chunking.context, chunks)]
 
 
 def _carry(
@@ -195,50 +177,33 @@ def _recomputed_gradients(
     Source: Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost", with
     balanced chunks of days as the segments.
     """
+    device, states, randomness = span[0].block.x.device, [state.detach()], []
     chunks = [part for chunk in span for part in chunk.split(RECOMPUTED_CHUNK_DAYS)]
-    starts, ends = _chunk_starts(network, chunks, state.detach())
-    loss_sum, gradients = _zero_gradients(network, span[0].block)
-    adjoint = tuple(torch.zeros_like(tensor) for tensor in ends[-1].tensors)
-    for start in reversed(starts):
-        with _replayed(start.randomness, start.chunk.block.x.device):
-            loss, part, adjoint = _chunk_gradients(network, start, adjoint)
-        loss_sum, gradients = loss_sum + loss, _add(gradients, part)
-    states = tuple(end for end, chunk in zip(ends, chunks, strict=True) if chunk.keeps_state)
-    return BlockGradients(loss_sum=loss_sum, gradients=gradients, states=states)
-
-
-@dataclass(frozen=True, slots=True)
-class _ChunkStart:
-    """A chunk with all that is needed to run it again with the same result."""
-
-    chunk: Chunk
-    state: RecurrentState
-    randomness: Mapping[str, Tensor]
-
-
-def _chunk_starts(
-    network: Network, chunks: list[Chunk], state: RecurrentState
-) -> tuple[list[_ChunkStart], list[RecurrentState]]:
-    """Run through the chunks without a graph; return each one's start and end state."""
-    starts, ends = [], []
     for chunk in chunks:
-        starts.append(_ChunkStart(chunk, state, random_state(chunk.block.x.device)))
+        randomness.append(random_state(device))
         with torch.no_grad():
-            _, state = network(chunk.block.x, start_of(network, chunk, state))
-        ends.append(state)
-    return starts, ends
+            _, end = network(chunk.block.x, start_of(network, chunk, states[-1]))
+        states.append(end)
+    loss_sum, gradients = _zero_gradients(network, span[0].block)
+    adjoint = tuple(torch.zeros_like(tensor) for tensor in states[-1].tensors)
+    for chunk, start, drawn in reversed(list(zip(chunks, states, randomness, strict=False))):
+        with _replayed(drawn, device):
+            loss, part, adjoint = _chunk_gradients(network, chunk, start, adjoint)
+        loss_sum, gradients = loss_sum + loss, _add(gradients, part)
+    kept = tuple(end for end, chunk in zip(states[1:], chunks, strict=True) if chunk.keeps_state)
+    return BlockGradients(loss_sum=loss_sum, gradients=gradients, states=kept)
 
 
 def _chunk_gradients(
-    network: Network, start: _ChunkStart, adjoint: Gradients
+    network: Network, chunk: Chunk, start: RecurrentState, adjoint: Gradients
 ) -> tuple[Tensor, Gradients, Gradients]:
     """Differentiate one chunk's losses and, by the adjoint of its end state, the later losses.
 
     Returns the chunk's loss, the parameters' gradients, and the adjoint of the start state.
     """
     parameters = tuple(network.parameters())
-    leaves = tuple(tensor.detach().requires_grad_() for tensor in start.state.tensors)
-    loss, end = _loss(network, start.chunk, start_of(network, start.chunk, RecurrentState(leaves)))
+    leaves = tuple(tensor.detach().requires_grad_() for tensor in start.tensors)
+    loss, end = _loss(network, chunk, start_of(network, chunk, RecurrentState(leaves)))
     outputs, seeds = (loss, *end.tensors), (torch.ones_like(loss), *adjoint)
     found = _differentiate(outputs, (*parameters, *leaves), seeds)
     return loss.detach(), found[: len(parameters)], found[len(parameters) :]

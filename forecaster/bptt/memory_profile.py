@@ -1,8 +1,5 @@
 """The gradient horizon of a network, and the bias of truncating it.
 
-Arrays in, one frozen value out; the network is copied and not changed. Knows no ticker and
-no date.
-
 Shape letters: T days, B batch rows, F features, K targets, A anchors, R lags.
 """
 
@@ -47,19 +44,12 @@ FULL = BPTTPlan.full()
 class MemoryProfile:
     """The memory of a network at its current weights, means over batch rows.
 
-    Args:
-        anchors: (A,) days whose errors were followed back.
-        by_lag: (A, R + 1) norm of the gradient of day t's error by the state k days before.
-        curve: (R + 1,) its mean over anchors.
-        growth: (T,) log growth of an error carried back through each day.
-        lyapunov: top Lyapunov exponent per day.
-        states: norms and stretch of the states, loss after a cold start.
-        biases: exact bias at guaranteed horizons.
-        own: exact bias of the plan asked about; None for full BPTT.
-        relative_noise: standard error of the exact gradient over its norm.
-        advice: the horizon for the tolerance, or why there is none.
-        advised: exact bias of the advised plan; None where the advice declines.
-        alarms: sentences, empty if nothing is wrong.
+    `anchors` (A,) are the days whose errors were followed back, `by_lag` (A, R + 1) the norms of
+    the gradient of day t's error by the state k days before, `curve` (R + 1,) its mean over
+    anchors, `growth` (T,) the log growth of an error carried back through each day, `lyapunov` the
+    top exponent per day. `biases` are exact, at guaranteed horizons; so is `own`, of the plan asked
+    about (None for full BPTT), and `advised`, None where the advice declines. `relative_noise` is
+    the standard error of the exact gradient over its norm.
     """
 
     anchors: np.ndarray
@@ -106,13 +96,9 @@ def memory_profile(
 ) -> MemoryProfile:
     """Measure how far back errors travel on a block of whole histories.
 
-    Args:
-        network: any; its copy runs as in training, without dropout.
-        block: `Block.averaged`; batch rows start from the initial state.
-        lags: R, the longest lag measured, below T.
-        anchors: about so many days' errors are followed, evenly over days R..T - 1.
-        tolerance: relative bias allowed at the advised horizon.
-        plan: the plan of the training; its bias is measured and its alarms are raised.
+    A copy of the network runs as in training, without dropout; the block is `Block.averaged`.
+    About `anchors` days' errors are followed through up to `lags` days, R, below T. `tolerance` is
+    the relative bias allowed at the advised horizon, `plan` that of the training.
 
     Raises:
         ValueError: `lags`, `anchors` or `tolerance` is out of range, or no anchor is scored.

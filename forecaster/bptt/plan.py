@@ -1,7 +1,4 @@
-"""The BPTT plan: gradient horizon, optimizer steps and memory of backpropagation through time.
-
-A frozen value, validated when made. Knows no network and no arrays. Day counts are trading days.
-"""
+"""The BPTT plan: gradient horizon, optimizer steps and memory of backpropagation through time."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,14 +14,11 @@ Memory = Literal["auto", "store", "recompute"]
 class BPTTPlan:
     """Full or truncated backpropagation through time.
 
-    Make one with `BPTTPlan.full()` or `BPTTPlan.truncated(k2=63)`.
-
     Args:
-        kind: "full" or "truncated".
-        k2: days each error may travel back, its own included; truncated only.
+        k2: trading days each error may travel back, its own included; truncated only.
         k1: days of a chunk, whose errors start together; divides k2, and is k2 unless given.
             Every error then travels k2 - k1 + 1 to k2 days back.
-        step_per: one optimizer step per "chunk", or one per "epoch".
+        step_per: one optimizer step per chunk or epoch.
         memory: keep every day's activations ("store"), recompute them in chunks
             ("recompute": the same gradient), or choose by the gradient horizon ("auto").
 
@@ -42,9 +36,13 @@ class BPTTPlan:
     memory: Memory = "auto"
 
     def __post_init__(self) -> None:
-        _require_known("--bptt", self.kind, get_args(Kind))
-        _require_known("--step-per", self.step_per, get_args(StepPer))
-        _require_known("--bptt-memory", self.memory, get_args(Memory))
+        for flag, value, known in (
+            ("--bptt", self.kind, get_args(Kind)),
+            ("--step-per", self.step_per, get_args(StepPer)),
+            ("--bptt-memory", self.memory, get_args(Memory)),
+        ):
+            if value not in known:
+                raise UsageError(f"{flag} {value} is not known; choose {' or '.join(known)}.")
         if self.kind == "truncated":
             self._check_numbers()
             return
@@ -115,8 +113,3 @@ class BPTTPlan:
             return "truncated, k1 = k2 = 1 day"
         numbers = f"k1 = k2 = {k2:,}" if k1 == k2 else f"k1 = {k1:,}, k2 = {k2:,}"
         return f"truncated, {numbers} days (mean horizon {k2 - (k1 - 1) / 2:g})"
-
-
-def _require_known(flag: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{flag} {value} is not known; choose {' or '.join(known)}.")

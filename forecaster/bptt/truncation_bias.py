@@ -52,11 +52,7 @@ class ExactGradient:
 
 
 def exact_gradient(network: Network, block: Block) -> ExactGradient:
-    """Differentiate a block by full BPTT, batch row by batch row.
-
-    The standard error takes batch rows as independent draws; stocks of the same days are not,
-    so that the true noise is larger.
-    """
+    """Differentiate a block by full BPTT, batch row by batch row, as if these were independent."""
     full, width = BPTTPlan.full(), block.x.shape[1]
     each = torch.stack(
         [flat_gradient(network, block.rows(slice(b, b + 1)), full) for b in range(width)]
@@ -105,8 +101,7 @@ def effective_memory(curve: np.ndarray, share: float) -> int:
 def decay_rate(curve: np.ndarray) -> float:
     """Fit the factor by which a curve falls per lag, on the older half of its lags.
 
-    Least squares on the logarithm, without lags that are rounding alone; 0 where fewer than
-    two lags are left.
+    Without lags that are rounding alone; 0 where fewer than two are left.
     """
     alive = np.flatnonzero(curve > NEGLIGIBLE * curve.max(initial=0.0))
     if len(alive) < 2 or alive[-1] < 1:

@@ -1,7 +1,5 @@
 """The interface of every recurrent network: a state goes in, a state comes out.
 
-Knows no prices, no optimizer and no loss; keeps nothing on the module between calls.
-
 Shape letters: T days, B batch rows, F features, H hidden units, Y layers.
 """
 
@@ -15,11 +13,7 @@ from torch import Tensor, cat, nn
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecurrentState:
-    """The state of a network between two days: (h,) or, for the LSTM, (h, c).
-
-    Args:
-        tensors: each (Y, B, H), all of one shape, dtype and device.
-    """
+    """The state of a network between two days: (h,) or, for the LSTM, (h, c), (Y, B, H) each."""
 
     tensors: tuple[Tensor, ...]
 
@@ -60,11 +54,7 @@ class RecurrentCore(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Run through the days of `x`.
-
-        Args:
-            x: (T, B, F) features, oldest day first, T at least 1.
-            state: the state before the first day, B rows.
+        """Run through the days of `x` (T, B, F), oldest first, T at least 1.
 
         Returns:
             The last layer's hidden units (T, B, H) and the state after the last day.
@@ -76,14 +66,7 @@ class RecurrentCore(nn.Module, ABC):
 
 
 class FusedCore(RecurrentCore):
-    """A core on one of torch's fused kernels; subclasses choose it and document the cell.
-
-    Args:
-        input_size: features per day.
-        hidden_size: units per layer.
-        layers: layers, each reading the one below on the same day.
-        dropout: share of units dropped between layers while training, in [0, 1).
-    """
+    """A core on one of torch's fused kernels; `dropout` acts between layers while training."""
 
     kernel: ClassVar[type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]]
     state_tensors: ClassVar[int] = 1

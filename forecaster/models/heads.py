@@ -1,7 +1,4 @@
-"""Output forms of a network: raw outputs, their loss, their distribution and their baseline.
-
-Knows no days, no masks and no averages: a loss comes out per element, so that the caller
-decides which days count and by how much.
+"""Output forms of a network: raw outputs, their loss per element, their distribution and baseline.
 
 Shape letters: H hidden units, K targets, P raw outputs of one target, R of all targets together,
 N rows, C inputs of a baseline; `...` is any leading shape, usually (T, B).
@@ -38,10 +35,7 @@ Linear = tuple[np.ndarray, np.ndarray]  # weights (C, P) and intercepts (P,)
 
 
 class Form(ABC):
-    """The meaning of one target's raw outputs; the first of them is the location.
-
-    A new form is a subclass and an entry in `FORMS`; settings list its name.
-    """
+    """The meaning of one target's raw outputs; the first of them is the location."""
 
     name: ClassVar[str]
     width: int
@@ -60,15 +54,9 @@ class Form(ABC):
 
     @abstractmethod
     def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
-        """Fit raw outputs linear in the inputs: the baseline that a network starts from.
+        """Fit weights (C, P) and intercepts (P,) on scaled inputs (N, C) and outcomes (N,).
 
-        Args:
-            x: (N, C) scaled inputs, float64.
-            y: (N,) scaled outcomes.
-            drift_only: keep the location constant.
-
-        Returns:
-            Weights (C, P) and intercepts (P,).
+        `drift_only` keeps the location constant.
         """
 
 
@@ -208,15 +196,9 @@ def form_of(name: str, point_loss: PointLoss = "mse") -> Form:
 
 
 class Head(nn.Module):
-    """A linear map of hidden units to the raw outputs of every target.
-
-        r = W_y s + b
+    """A linear map of hidden units to the raw outputs of every target, r = W_y s + b.
 
     Starts near zero, which for standardized returns is close to the best constant.
-
-    Args:
-        hidden_size: units of the core's output.
-        forms: of each target, in order; at least one.
     """
 
     def __init__(self, hidden_size: int, forms: Sequence[Form]) -> None:

@@ -12,12 +12,6 @@ class MLPCore(RecurrentCore):
 
     Its state is its last output, which it writes and never reads.
 
-    Args:
-        input_size: features per day.
-        hidden_size: units per layer.
-        layers: layers, each reading the one below.
-        dropout: share of units dropped between layers while training, in [0, 1).
-
     Source: Rosenblatt (1961), "Principles of Neurodynamics", with the rectifier of Glorot,
     Bordes and Bengio (2011), "Deep Sparse Rectifier Neural Networks".
     """

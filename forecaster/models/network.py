@@ -1,7 +1,5 @@
 """A complete network, core and head, and the one place that knows networks by name.
 
-Knows no prices, no optimizer and no file.
-
 Shape letters: T days, B batch rows, F features, K targets, R raw outputs of the head.
 """
 
@@ -25,14 +23,9 @@ MEMORYLESS: dict[str, CoreType] = {"mlp": MLPCore}
 
 
 class InputCore(RecurrentCore):
-    """Another core on the first columns of each day, some dropped while training.
+    """Another core on the first `inputs` columns of each day, some dropped while training.
 
     The columns after them are raw outputs of a base, which the head adds (see `Network`).
-
-    Args:
-        core: reads `inputs` columns; its state is the state.
-        inputs: columns to read, F.
-        dropout: share of their values dropped while training, drawn for each day, in [0, 1).
     """
 
     def __init__(self, core: RecurrentCore, inputs: int, dropout: float) -> None:
@@ -59,13 +52,8 @@ class BidirectionalCore(RecurrentCore):
 
         h_t = [forward h_t, backward h_1]
 
-    The backward half is the second core's output after the window's oldest day, so the last
-    day's output holds both complete readings. Every output depends on every day given: only a
-    window whose last day alone is forecast may be read this way, and it cannot be cut.
-
-    Args:
-        forward_core: its state is the state of the pair.
-        backward_core: starts each call from zeros.
+    Every output depends on every day given: only a window whose last day alone is forecast may
+    be read this way, and it cannot be cut. The state is the forward core's.
 
     Source: Schuster and Paliwal (1997), "Bidirectional Recurrent Neural Networks". Deviation:
     stacked layers read their own direction only, where torch's read both below.
@@ -94,13 +82,9 @@ class BidirectionalCore(RecurrentCore):
 class Network(nn.Module):
     """A core, dropout on its output, and a head.
 
-    Args:
-        core: turns features into hidden units, day by day.
-        head: turns hidden units into raw outputs and scores them.
-        dropout: share of the core's outputs dropped while training, in [0, 1).
-        learned_start: learn the state that every series starts from, initially zeros.
-        has_base: the last R columns of the inputs are raw outputs of another forecaster, to
-            which the head adds its own; the core must leave them alone.
+    With `learned_start` the state that every series starts from is learned, initially zeros. With
+    `has_base` the last R columns of the inputs are raw outputs of another forecaster, to which
+    the head adds its own; the core must leave them alone.
     """
 
     def __init__(
@@ -127,18 +111,12 @@ class Network(nn.Module):
         last: int | None = None,
         noise: Tensor | None = None,
     ) -> tuple[Tensor, RecurrentState]:
-        """Forecast on every day of `x` (T, B, F), or on its last days only.
+        """Forecast on every day of `x` (T, B, F), oldest first, or on its `last` days only.
 
-        Args:
-            x: features, oldest day first.
-            state: the state before the first day.
-            last: number of last days to forecast on, at most T; None for all.
-            noise: (last, B, H) factors of the hidden units in place of dropout, drawn by the
-                caller; None to draw here.
+        `noise` (last, B, H) are factors of the hidden units in place of dropout.
 
         Returns:
-            Raw outputs (T or last, B, R), each from its own day and those before, and the
-            state after the last day.
+            Raw outputs (T or last, B, R) and the state after the last day.
         """
         hidden, state = self.core(x, state)
         if last is not None:
@@ -171,17 +149,9 @@ class Network(nn.Module):
 class Architecture:
     """The shape of a network.
 
-    Args:
-        model: "elman", "gru", "lstm", or "mlp", which has no memory.
-        inputs: features per day, those of a base not counted.
-        forms: output form of each target, at least one.
-        hidden: units per layer, at least 1.
-        layers: layers, at least 1.
-        dropout: share dropped between layers and before the head while training, in [0, 1).
-        input_dropout: share of the features dropped while training, in [0, 1).
-        learned_start: see `Network`.
-        bidirectional: read each window from both ends (see `BidirectionalCore`).
-        has_base: see `Network`.
+    `inputs` are the features per day, those of a base not counted, `hidden` the units per layer.
+    `dropout` acts between layers and before the head, `input_dropout` on the features; see
+    `Network` and `BidirectionalCore` for the rest.
 
     Raises:
         UsageError: the model is unknown or a number is outside its range.
