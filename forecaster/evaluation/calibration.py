@@ -35,15 +35,13 @@ def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     f, y = np.where(known, forecast, 0.0), np.where(known, outcome, 0.0)
     power = (f * f).sum(axis=0)
     slope = np.divide((f * y).sum(axis=0), power, out=np.zeros_like(power), where=power > 0)
-    clipped: np.ndarray = np.clip(slope, 0.0, 1.0)
-    return clipped
+    return np.asarray(np.clip(slope, 0.0, 1.0))
 
 
 def scores_of(predictive: Predictive, outcome: np.ndarray) -> np.ndarray:
     """Return the residuals of point forecasts, the PITs of distributions, (N,)."""
     if isinstance(predictive, Point):
-        residual: np.ndarray = outcome - predictive.mean()
-        return residual
+        return np.asarray(outcome - predictive.mean())
     return predictive.cdf(outcome)
 
 
@@ -123,8 +121,7 @@ def pit_histogram(pit: np.ndarray, bins: int = 20) -> np.ndarray:
 
     Source: Diebold, Gunther and Tay (1998), "Evaluating Density Forecasts".
     """
-    counts: np.ndarray = np.histogram(pit[np.isfinite(pit)], bins=bins, range=(0.0, 1.0))[0]
-    return counts
+    return np.histogram(pit[np.isfinite(pit)], bins=bins, range=(0.0, 1.0))[0]
 
 
 def mean_by(values: np.ndarray, groups: np.ndarray) -> dict[object, tuple[float, int]]:
@@ -171,5 +168,4 @@ def interval_scores(bounds: np.ndarray, y: np.ndarray, coverage: float) -> np.nd
     """
     low, high = bounds.T
     miss = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
-    scores: np.ndarray = high - low + 2.0 / (1.0 - coverage) * miss
-    return scores
+    return np.asarray(high - low + 2.0 / (1.0 - coverage) * miss)

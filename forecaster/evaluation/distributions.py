@@ -63,8 +63,7 @@ class Predictive(ABC):
 
     def probability_above(self, x: np.ndarray | float) -> np.ndarray:
         """Return the probability of more than `x`, one number or (N,), (N,)."""
-        above: np.ndarray = 1.0 - self.cdf(x)
-        return above
+        return 1.0 - self.cdf(x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,8 +94,7 @@ class Point(Predictive):
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the absolute error, (N,)."""
-        error: np.ndarray = np.abs(y - self.value)
-        return error
+        return np.asarray(np.abs(y - self.value))
 
     def take(self, rows: np.ndarray) -> "Point":
         """Return some rows."""
@@ -143,13 +141,11 @@ class StudentT(Predictive):
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return loc + scale t_df^-1(level), (N, Q)."""
         z = special.stdtrit(self.df[:, None], np.asarray(levels)[None, :])
-        values: np.ndarray = self.loc[:, None] + self.scale[:, None] * z
-        return values
+        return np.asarray(self.loc[:, None] + self.scale[:, None] * z)
 
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
         """Return t_df((y - loc) / scale), (N,)."""
-        below: np.ndarray = special.stdtr(self.df, (y - self.loc) / self.scale)
-        return below
+        return np.asarray(special.stdtr(self.df, (y - self.loc) / self.scale))
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Return the t's log density, (N,).
@@ -162,8 +158,7 @@ class StudentT(Predictive):
         constant = special.gammaln((df + 1.0) / 2.0) - special.gammaln(df / 2.0)
         of_t = constant - 0.5 * np.log(df * np.pi) - (df + 1.0) / 2.0 * np.log1p(z * z / df)
         of_normal = -0.5 * z * z - 0.5 * np.log(2.0 * np.pi)
-        density: np.ndarray = np.where(normal, of_normal, of_t) - np.log(self.scale)
-        return density
+        return np.asarray(np.where(normal, of_normal, of_t) - np.log(self.scale))
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the closed form of Jordan, Krüger and Lerch (2019), (N,)."""
@@ -181,8 +176,7 @@ class StudentT(Predictive):
 
 def student_scale(deviation: np.ndarray, df: np.ndarray) -> np.ndarray:
     """Return the scale parameter (N,) of a Student-t with this standard deviation, df above 2."""
-    scale: np.ndarray = deviation * np.sqrt(1.0 - 2.0 / df)
-    return scale
+    return deviation * np.sqrt(1.0 - 2.0 / df)
 
 
 def normal(loc: np.ndarray, deviation: np.ndarray) -> StudentT:

@@ -71,16 +71,14 @@ def pinball(table: pd.DataFrame, actual: np.ndarray) -> np.ndarray:
     for name, tau in QUANTILES.items():
         gap = actual - table[name].to_numpy(np.float64)
         losses.append(2.0 * (tau - (gap < 0.0)) * gap)
-    total: np.ndarray = np.mean(losses, axis=0)
-    return total
+    return np.asarray(np.mean(losses, axis=0))
 
 
 def inside(table: pd.DataFrame, low: str, high: str, actual: np.ndarray) -> np.ndarray:
     """Return 1 for outcomes inside an interval, else 0, (n,); NaN without an interval."""
     bounds = table[[low, high]].to_numpy(np.float64)
     covered = (actual >= bounds[:, 0]) & (actual <= bounds[:, 1])
-    found: np.ndarray = np.where(np.isfinite(bounds).all(axis=1), covered, np.nan)
-    return found
+    return np.where(np.isfinite(bounds).all(axis=1), covered, np.nan)
 
 
 def _finite_mean(values: np.ndarray) -> float:
@@ -119,8 +117,7 @@ def scaled_errors(
     NaN where a value is missing or the interval has no width.
     """
     width = high - low
-    scaled: np.ndarray = np.abs(actual - forecast) / np.where(width > 0.0, width, np.nan)
-    return scaled
+    return np.asarray(np.abs(actual - forecast) / np.where(width > 0.0, width, np.nan))
 
 
 def mean_error(errors: np.ndarray, days: np.ndarray) -> ExpectedError | None:

@@ -70,19 +70,16 @@ class Mixture(Predictive):
 
     def mean(self) -> np.ndarray:
         """Return the mean of the members' means, (N,)."""
-        mean: np.ndarray = np.mean([member.mean() for member in self.members], axis=0)
-        return mean
+        return np.asarray(np.mean([member.mean() for member in self.members], axis=0))
 
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
         """Return the mean of the members' probabilities, (N,)."""
-        below: np.ndarray = np.mean([member.cdf(y) for member in self.members], axis=0)
-        return below
+        return np.asarray(np.mean([member.cdf(y) for member in self.members], axis=0))
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Return the log of the mean density, (N,)."""
         logs = np.stack([member.log_density(y) for member in self.members])
-        found: np.ndarray = special.logsumexp(logs, axis=0) - np.log(len(self.members))
-        return found
+        return np.asarray(special.logsumexp(logs, axis=0) - np.log(len(self.members)))
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return the roots of cdf = level between the members' quantiles, (N, Q)."""
@@ -112,8 +109,7 @@ class Mixture(Predictive):
             args=(rows,),
             tolerances={"xatol": 0.0, "xrtol": 1e-10, "fatol": 1e-11, "frtol": 0.0},
         )
-        root: np.ndarray = solved.x
-        return root
+        return np.asarray(solved.x)
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Integrate (F - 1{y <= x})^2 by Gauss-Legendre, (N,).

@@ -59,8 +59,7 @@ class Quantiles(Predictive):
         p, q = self.levels, self.values
         below, above = self._tails()
         middle = ((q[:, 1:] + q[:, :-1]) / 2.0) @ np.diff(p)
-        mean: np.ndarray = middle + p[0] * (q[:, 0] - below) + (1.0 - p[-1]) * (q[:, -1] + above)
-        return mean
+        return np.asarray(middle + p[0] * (q[:, 0] - below) + (1.0 - p[-1]) * (q[:, -1] + above))
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return the inverse of the cdf at each level, (N, Q)."""
@@ -126,8 +125,7 @@ class Quantiles(Predictive):
         over = (q[:, 1:] - middle) * _square_mean(1.0 - here, 1.0 - p[1:])
         score = (under + over).sum(axis=1)
         score = score + _tail_crps(p[0], below, q[:, 0] - y, at)
-        found: np.ndarray = score + _tail_crps(1.0 - p[-1], above, y - q[:, -1], 1.0 - at)
-        return found
+        return np.asarray(score + _tail_crps(1.0 - p[-1], above, y - q[:, -1], 1.0 - at))
 
     def take(self, rows: np.ndarray) -> "Quantiles":
         """Return some rows."""
@@ -138,14 +136,12 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Divide where `below` is positive; elsewhere return 0 for 0 / 0, else a signed infinity."""
     limit = np.where(above == 0.0, 0.0, np.copysign(np.inf, above))
     limit = np.where(np.isnan(above + below), np.nan, limit)
-    ratio: np.ndarray = np.divide(above, below, out=limit, where=below > 0.0)
-    return ratio
+    return np.asarray(np.divide(above, below, out=limit, where=below > 0.0))
 
 
 def _square_mean(first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Return the mean of the square of a line from `first` to `last`."""
-    mean: np.ndarray = (first * first + first * last + last * last) / 3.0
-    return mean
+    return np.asarray((first * first + first * last + last * last) / 3.0)
 
 
 def _tail_crps(mass: float, scale: np.ndarray, beyond: np.ndarray, at: np.ndarray) -> np.ndarray:

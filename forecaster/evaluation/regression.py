@@ -44,8 +44,7 @@ def least_squares(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> np.ndarray
     from sklearn.linear_model import LinearRegression
 
     rows = train & np.isfinite(y)
-    forecast: np.ndarray = LinearRegression().fit(x[rows], y[rows]).predict(x)
-    return forecast
+    return np.asarray(LinearRegression().fit(x[rows], y[rows]).predict(x))
 
 
 def per_series(
@@ -146,8 +145,7 @@ def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         deviation = np.sqrt((np.where(known, x[rows] - mean, 0.0) ** 2).sum(axis=0) / count)
     moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     unit = np.where(moving, 1.0 / np.where(moving, deviation, 1.0), 0.0)
-    standard: np.ndarray = np.nan_to_num((x - mean) * unit, nan=0.0, posinf=0.0, neginf=0.0)
-    return standard
+    return np.asarray(np.nan_to_num((x - mean) * unit, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -135,8 +135,7 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     """Return the first sum over the second, NaN for nothing over nothing."""
     above, below = sums[..., 0], sums[..., 1]
     nothing = np.full(np.shape(above), np.nan)
-    ratio: np.ndarray = np.divide(above, below, out=nothing, where=below > 0.0)
-    return ratio
+    return np.asarray(np.divide(above, below, out=nothing, where=below > 0.0))
 
 
 def _one_less_ratio(sums: np.ndarray) -> np.ndarray:

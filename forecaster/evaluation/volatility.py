@@ -111,8 +111,7 @@ class VolatilityForecasts:
 def refit_days(days: np.ndarray, first: np.datetime64, every: int = 252) -> np.ndarray:
     """Return `first` and every `every`-th distinct one of `days` (N,) after it, (R,)."""
     distinct = np.unique(days)
-    found: np.ndarray = distinct[distinct >= first][::every]
-    return found
+    return distinct[distinct >= first][::every]
 
 
 def garch(
@@ -238,5 +237,4 @@ class _Series:
             with np.errstate(all="ignore"):
                 fixed = self._model(stop, unit).fix([*numbers, df])
                 ahead = fixed.forecast(horizon=1, start=start, reindex=False)
-        variance: np.ndarray = ahead.variance.to_numpy()[:, 0] * unit**2
-        return variance
+        return np.asarray(ahead.variance.to_numpy()[:, 0] * unit**2)
