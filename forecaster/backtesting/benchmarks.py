@@ -26,18 +26,14 @@ from forecaster.evaluation.regression import (
     train_mean,
 )
 from forecaster.evaluation.splits import Fold
-from forecaster.evaluation.volatility import (
-    ewma_student,
-    garch,
-    historical_simulation,
-    refit_days,
-)
+from forecaster.evaluation.volatility import ewma_student, garch, historical_simulation, refit_days
 from forecaster.forecasting.base_model import MOST_ROWS
 
 log = logging.getLogger(__name__)
 
 AR_LAGS = 5
 BenchmarkKind = Literal["quick", "all"]
+GarchKind = Literal["garch", "egarch"]
 YEAR = 252  # trading days between two fits of GARCH, unless the network is fitted more often
 
 
@@ -45,8 +41,7 @@ YEAR = 252  # trading days between two fits of GARCH, unless the network is fitt
 class BenchmarkOptions:
     """Which benchmarks to fit: "quick" leaves out boosted trees, GARCH and EGARCH.
 
-    The latter two are fitted again every `refit_every` trading days, a year at most, by `jobs`
-    processes.
+    The latter two are fitted again every `refit_every` trading days, a year at most.
     """
 
     kind: BenchmarkKind = "all"
@@ -82,7 +77,7 @@ def fit_benchmarks(
         targets: what is forecast.
         folds: whose training days are fitted on and whose test days are forecast.
         able: (N,) rows that the network can forecast: all are fitted on the same days.
-        inputs: names of those that the network reads.
+        inputs: names of the network's inputs.
         options: which benchmarks.
 
     Raises:
@@ -181,8 +176,8 @@ def _distributions(
         parts = []
         for fold in folds:
             train, _, test = fold.masks(days)
-            forecast = ewma_student(returns, panel.series, y, train & able)
-            parts.append((np.flatnonzero(test), (forecast.take(np.flatnonzero(test)),)))
+            forecast, rows = ewma_student(returns, panel.series, y, train & able), test.nonzero()[0]
+            parts.append((rows, (forecast.take(rows),)))
         found["ewma-t"] = assemble(parts, len(days))[0]
     except DataError as error:
         notes.append(f"ewma-t is left out: {error}")
@@ -196,27 +191,19 @@ def _distributions(
 
 
 def _garch(
-    panel: Panel,
-    returns: np.ndarray,
-    refits: np.ndarray,
-    kind: Literal["garch", "egarch"],
-    jobs: int,
+    panel: Panel, returns: np.ndarray, refits: np.ndarray, kind: GarchKind, jobs: int
 ) -> tuple[StudentT, list[str]]:
     """Fit every ticker, in as many processes as there are jobs; note how often that failed."""
     groups = np.array_split(np.arange(len(panel.tickers)), min(4 * jobs, len(panel.tickers)))
-    series, offsets = panel.series, panel.series_offsets
+    offsets = panel.series_offsets
     slices = [slice(offsets[group[0]], offsets[group[-1] + 1]) for group in groups]
-    tasks = [(returns[rows], series[rows], panel.days[rows], refits) for rows in slices]
+    tasks = [(returns[rows], panel.series[rows], panel.days[rows], refits) for rows in slices]
     parts = fan_out(partial(garch, kind=kind), tasks, jobs)
-    found = StudentT(
-        *(
-            np.concatenate([getattr(part.predictive, name) for part in parts])
-            for name in ("loc", "scale", "df")
-        )
-    )
-    fits, failed, replaced = (
-        sum(getattr(part, name) for part in parts) for name in ("fits", "failed", "replaced")
-    )
+    forecasts = [part.predictive for part in parts]
+    columns = ([getattr(part, name) for part in forecasts] for name in ("loc", "scale", "df"))
+    found = StudentT(*map(np.concatenate, columns))
+    fits, failed = sum(part.fits for part in parts), sum(part.failed for part in parts)
+    replaced = sum(part.replaced for part in parts)
     note = (
         f"{kind}-t: {failed} of {fits} fits failed; {replaced:,} forecasts are replaced by those "
         "of an exponentially weighted normal distribution"

@@ -1,6 +1,4 @@
-"""One fold fitted and forecast: arrays in, arrays out, nothing written.
-
-Runs in any process; everything that goes in and comes out pickles.
+"""One fold fitted and forecast, in any process: everything that goes in and comes out pickles.
 
 Shape letters: N rows of the panel, n rows forecast, K targets.
 """
@@ -28,10 +26,7 @@ MEMORYLESS = {"model": "mlp", "initial_state": "zeros", "bidirectional": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldTask:
-    """A kind of network, a fold and a seed, to be fitted by one process.
-
-    `with_linear` asks for forecasts of the linear model with the same inputs too.
-    """
+    """A network to be fitted, with `with_linear` beside the linear model with the same inputs."""
 
     kind: Kind
     fold: Fold
@@ -48,8 +43,7 @@ class FoldTask:
 class FoldForecasts:
     """A task's forecasts of the panel's rows `rows` (n,), one per target.
 
-    `linear` are those of the linear model with the same inputs, or None; `weights` the networks',
-    for a warm start.
+    `linear` are those of the linear model, or None; `weights` are for a warm start.
     """
 
     rows: np.ndarray
@@ -99,13 +93,7 @@ def run_fold(
     """Fit, stop and calibrate on days before the fold's test days, then forecast those.
 
     Nothing later than the last validation day is passed to the fitting, and nothing later than
-    the fold's last day to the forecasting, which is one forward over each history.
-
-    Args:
-        panel: all rows there are.
-        task: which network, fold and seed.
-        recipe: the version's settings.
-        start: weights to start from; None for fresh ones.
+    the fold's last day to the forecasting. `start` are weights to start from.
 
     Raises:
         DataError: a part of the fold has no outcome.
@@ -127,10 +115,9 @@ def forecast_fold(
 ) -> FoldForecasts:
     """Forecast a fold's test rows, in the first fold its validation rows too.
 
-    Intervals learn from the first fold's validation days; later ones from the days between.
-
-    With `linear`, settings of the network, the linear model with the same inputs forecasts too;
-    it is the network's own base where that is linear.
+    Intervals learn from the first fold's validation days; later ones from the days between. With
+    `linear`, settings of the network, the linear model with the same inputs forecasts too; it is
+    the network's own base where that is linear.
     """
     seen, numbers = cut(panel, last=fold.until)
     _, validation, test = fold.masks(panel.outcome_days)

@@ -1,14 +1,13 @@
-"""Forecasters of the same test rows, scored and compared: the parts of an `Evaluation`.
-
-Forecasts in, values and tables out; fits nothing.
+"""Forecasters of the same test rows, scored and compared; nothing is fitted.
 
 Shape letters: N rows of the panel, n scored rows.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,7 @@ log = logging.getLogger(__name__)
 Losses = dict[str, np.ndarray]
 UNITS = {"MSE": "", "CRPS": "", "log loss": "nats"}
 SAME_INPUTS = ("mlp", "linear")  # benchmarks with the version's inputs, in order of interest
-# Benchmarks that need more days than the network: a row is scored without theirs.
+# These need more days than the network: a row is scored without their forecasts.
 DEMANDING = ("historical", "ewma-t", "garch-t", "egarch-t")
 SCORE_COLUMNS = (
     *("target", "forecaster", "metric", "value", "low", "high", "days", "forecasts", "reason"),
@@ -59,12 +58,10 @@ COVERAGE_COLUMNS = (
 class ForecastSet:
     """One target's forecasters on the n rows that all of them are scored on.
 
-    `forecasters` by name, the version's `own` first, then the `naive` one; `subjects` are those
-    that are compared with all others: the version, its ensemble; `intervals` the conformal ones of
-    some. `by_seed` are the version's forecasts by seed, `choices` the variants of benchmarks that
-    the validation days chose. `rows` (n,) number the panel's rows; `y`, `days` and `series` (n,)
-    are their outcomes, as deviation from the panel's level, the days of these and the numbers of
-    their tickers.
+    `forecasters` by name, the version's `own` first; `subjects`, the version and its ensemble, are
+    compared with all others and have conformal `intervals`. `choices` are the variants of
+    benchmarks that the validation days chose. `rows` (n,) number the panel's rows; `y`, `days` and
+    `series` (n,) are their outcomes, as deviation from the panel's level, days and tickers.
     """
 
     target: str
@@ -82,7 +79,7 @@ class ForecastSet:
     choices: dict[str, str]
 
     def outcomes(self, name: str) -> Outcomes:
-        """Return one forecaster's forecasts with their outcomes."""
+        """Return a forecaster's forecasts with their outcomes."""
         return Outcomes(
             predictive=self.forecasters[name],
             y=self.y,
@@ -171,10 +168,7 @@ def require_scored(scored: np.ndarray, panel: Panel, target: str, split: Split) 
 def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> TargetEvaluation:
     """Score a target's forecasters and test them against each other.
 
-    Args:
-        given: the forecasters.
-        questions: different questions asked of these test days so far.
-        costs_bps: of the backtest, per side.
+    `questions` is the number of different questions asked of these test days so far.
     """
     tables = [
         forecast_table(given.panel, given.target, name, one, given.rows, given.intervals.get(name))
@@ -223,17 +217,11 @@ def fold_table(folds: Sequence[Fold], panel: Panel) -> pd.DataFrame:
     rows = []
     for fold in folds:
         days = panel.outcome_days[fold.masks(panel.outcome_days)[2]]
-        rows.append(
-            {
-                "fold": fold.number + 1,
-                "train_from": (fold.train_from or panel.days.min()).item(),
-                "train_until": fold.split.train_until.item(),
-                "validation_until": fold.split.validation_until.item(),
-                "first": days.min().item(),
-                "last": days.max().item(),
-            }
-        )
-    return pd.DataFrame(rows)
+        train_from = fold.train_from or panel.days.min()
+        ends = (train_from, fold.split.train_until, fold.split.validation_until)
+        rows.append((fold.number + 1, *(day.item() for day in (*ends, days.min(), days.max()))))
+    columns = ["fold", "train_from", "train_until", "validation_until", "first", "last"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def block_days(panel: Panel, split: Split) -> dict[str, tuple[date, date]]:
@@ -290,14 +278,11 @@ def _scores_by_seed(given: ForecastSet) -> pd.DataFrame:
         for one in score(replace(given.outcomes(given.own), predictive=forecast, intervals=None)):
             if one.value is not None:
                 by_metric.setdefault(one.metric, []).append(one.value)
-    rows = [
-        (
-            *(given.target, metric, len(values), float(np.mean(values))),
-            float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            *(min(values), max(values)),
-        )
-        for metric, values in by_metric.items()
-    ]
+    rows = []
+    for metric, values in by_metric.items():
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        ends = (min(values), max(values))
+        rows.append((given.target, metric, len(values), float(np.mean(values)), spread, *ends))
     return pd.DataFrame(rows, columns=list(SEED_COLUMNS))
 
 
@@ -337,30 +322,28 @@ def _comparisons(given: ForecastSet, questions: int) -> Comparisons:
     losses = {loss: found for loss, found in losses.items() if given.own in found}
     pairs: list[Comparison] = []
     for loss, found in losses.items():
-        family = [
-            _compare(given, found, (subject, benchmark), loss)
-            for subject in given.subjects
-            for benchmark in found
-            if benchmark not in given.subjects
-        ]
+        others = [name for name in found if name not in given.subjects]
+        family = [_compare(given, found, pair, loss) for pair in product(given.subjects, others)]
         pairs += adjust(family, questions)
     primary = "log loss" if "log loss" in losses else "MSE"
-    by_ticker = {
-        given.panel.tickers[number]: _compare(
-            given, losses["MSE"], (given.own, given.naive), "MSE", given.series == number
-        )
-        for number in np.unique(given.series)
-    }
-    adjusted = adjust(list(by_ticker.values()), questions)
+    numbers, pair = np.unique(given.series), (given.own, given.naive)
+    by_ticker = [_compare(given, losses["MSE"], pair, "MSE", given.series == n) for n in numbers]
+    tickers = [given.panel.tickers[n] for n in numbers]
     squared = _daily_losses(given, losses["MSE"])
     compared = squared if primary == "MSE" else _daily_losses(given, losses[primary])
     own = {(c.benchmark, c.loss): c for c in pairs if c.forecaster == given.own}
     alike = [name for name in SAME_INPUTS if name in given.forecasters]
+    main = [own[given.naive, "MSE"]]  # then those with the best benchmark in each loss
+    for loss in dict.fromkeys(("MSE", primary)):
+        names = [name for name, of in own if of == loss and name not in SAME_INPUTS]
+        mean = {name: float(np.nanmean(losses[loss][name])) for name in names}
+        if mean:
+            main.append(own[min(mean, key=mean.__getitem__), loss])
     return Comparisons(
         all=tuple(pairs),
-        main=_main(given, own, losses, primary),
+        main=tuple(dict.fromkeys(main)),
         same_inputs=tuple(own.get((name, primary)) or own[name, "MSE"] for name in alike),
-        by_ticker=dict(zip(by_ticker, adjusted, strict=True)),
+        by_ticker=dict(zip(tickers, adjust(by_ticker, questions), strict=True)),
         spa=superior_predictive_ability(squared, given.naive),
         mcs=model_confidence_set(compared),
     )
@@ -375,14 +358,9 @@ def _compare(
 ) -> Comparison:
     unit, (subject, benchmark) = UNITS[loss], pair
     own, other = losses[subject][rows], losses[benchmark][rows]
-    found = compare_losses(own, other, given.days[rows], relative=not unit)
+    found = compare_losses(own, other, given.days[rows], relative=not unit)._asdict()
     return Comparison(
-        target=given.target,
-        forecaster=subject,
-        benchmark=benchmark,
-        loss=loss,
-        unit=unit,
-        **found._asdict(),
+        target=given.target, forecaster=subject, benchmark=benchmark, loss=loss, unit=unit, **found
     )
 
 
@@ -392,19 +370,3 @@ def _daily_losses(given: ForecastSet, losses: Losses) -> Losses:
     used = {n: v for n, v in losses.items() if 2 * known_of[n].sum() >= len(v)}
     known = np.column_stack([known_of[name] for name in used]).all(axis=1)
     return {name: daily(values[known], given.days[known]) for name, values in used.items()}
-
-
-def _main(
-    given: ForecastSet,
-    own: Mapping[tuple[str, str], Comparison],
-    losses: Mapping[str, Losses],
-    primary: str,
-) -> tuple[Comparison, ...]:
-    """Select the comparisons with the naive forecast and with the best benchmark in each loss."""
-    found = [own[given.naive, "MSE"]]
-    for loss in dict.fromkeys(("MSE", primary)):
-        names = [name for name, of in own if of == loss and name not in SAME_INPUTS]
-        mean = {name: float(np.nanmean(losses[loss][name])) for name in names}
-        if mean:
-            found.append(own[min(mean, key=mean.__getitem__), loss])
-    return tuple(dict.fromkeys(found))

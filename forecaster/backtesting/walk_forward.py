@@ -41,8 +41,7 @@ RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
 class WalkForecasts:
     """Forecasts of all N rows per target, NaN outside the first validation and the test days.
 
-    `by_seed` are the version's, its own seed first; `same_inputs` those of the benchmarks with
-    the same inputs by name.
+    `by_seed` are the version's, its own seed first; `same_inputs` are benchmarks with its inputs.
     """
 
     by_seed: dict[int, tuple[Predictive, ...]]
@@ -106,9 +105,9 @@ def walk_forward(
     Args:
         panel: all rows.
         model: the version, and `recipe` its settings.
-        folds: from `walk_folds`.
-        walk: how.
-        work: where results are kept until all are there.
+        folds: of `walk_folds`.
+        walk: its settings.
+        work: stores results until all are there.
     """
     seeds = [recipe.seed + recipe.members * number for number in range(walk.seeds)]
     done: Done = {}
@@ -117,9 +116,8 @@ def walk_forward(
         done[own.name] = forecast_fold(panel, folds[0], model, recipe)
     tasks = []
     for fold in folds:
-        for seed in seeds:
-            first = seed == seeds[0]
-            tasks.append(FoldTask(kind="model", fold=fold, seed=seed, with_linear=first))
+        tasks.append(FoldTask(kind="model", fold=fold, seed=seeds[0], with_linear=True))
+        tasks += [FoldTask(kind="model", fold=fold, seed=seed) for seed in seeds[1:]]
         if walk.same_inputs:
             tasks.append(FoldTask(kind="mlp", fold=fold, seed=seeds[0]))
     tasks = [task for task in tasks if task.name not in done]
@@ -185,8 +183,7 @@ def fan_out(
         function: of a module, so that another process can import it.
         tasks: arguments; arrays above a megabyte are shared as memory maps, not copied.
         jobs: processes; 1 stays in this one, unless they are Ray's.
-        backend: processes here, or actors of the Ray cluster at RAY_ADDRESS, or of one
-            started here.
+        backend: processes here, or actors of a Ray cluster (RAY_ADDRESS, or one started here).
 
     Raises:
         UsageError: Ray is not installed.

@@ -9,12 +9,7 @@ from datetime import date
 import pandas as pd
 
 from forecaster.evaluation.direction import Backtest, DirectionTest
-from forecaster.evaluation.scores import (
-    DENSITY_METRICS,
-    POINT_METRICS,
-    Alarm,
-    implausible_scores,
-)
+from forecaster.evaluation.scores import DENSITY_METRICS, POINT_METRICS, Alarm, implausible_scores
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import Walk
 

@@ -173,12 +173,7 @@ class StudentRegression:
 
 
 def fit_student_regression(
-    x_loc: np.ndarray,
-    x_scale: np.ndarray,
-    y: np.ndarray,
-    fit: np.ndarray,
-    *,
-    ridge: float = RIDGE,
+    x_loc: np.ndarray, x_scale: np.ndarray, y: np.ndarray, fit: np.ndarray, *, ridge: float = RIDGE
 ) -> StudentRegression:
     """Fit by penalized maximum likelihood with exact gradients and L-BFGS.
 

@@ -46,14 +46,7 @@ from forecaster.report.evaluation import (
 )
 from forecaster.settings import Home, resolve_home
 
-__all__ = [
-    "Evaluation",
-    "Walk",
-    "drawn_tables",
-    "evaluate",
-    "sentences",
-    "write_table",
-]
+__all__ = ["Evaluation", "Walk", "drawn_tables", "evaluate", "sentences", "write_table"]
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,4 @@
-"""The page of an evaluation: the conclusions first, then what they rest on.
-
-An `Evaluation` and its version's manifest in, a page out; knows no network and no file.
-"""
+"""The page of an evaluation: the conclusions first, then what they rest on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -82,8 +79,8 @@ def evaluation_page(
 
     Args:
         result: the evaluation.
-        learning: validation loss by optimizer step of each training, by its label.
-        settings: label and value of the data and the settings of the version.
+        learning: of `learning_curves`.
+        settings: of `version_settings`.
     """
     several = len(result.targets) > 1
     lead = []
@@ -160,16 +157,14 @@ def _of_target(result: Evaluation, target: str) -> list[Section]:
         f"benchmarks forecast the same days and tickers. An undefined score is {NOTHING}.",
         table=_score_table(part.scores),
     )
-    log_gains, by_ticker = drawn["log_gains"], drawn["gains_by_ticker"]
-    return [
-        heading,
-        gains_section(drawn["gains"]),
-        *([log_gains_section(log_gains)] if len(log_gains) else []),
-        *against_sections(own, drawn["bins"], ".4~%" if target == "return" else ""),
-        *calibration_sections(drawn),
-        *([ticker_gains_section(by_ticker)] if len(by_ticker) else []),
-        *_tables(result, part),
-    ]
+    sections = [heading, gains_section(drawn["gains"])]
+    if len(drawn["log_gains"]):
+        sections.append(log_gains_section(drawn["log_gains"]))
+    sections += against_sections(own, drawn["bins"], ".4~%" if target == "return" else "")
+    sections += calibration_sections(drawn)
+    if len(drawn["gains_by_ticker"]):
+        sections.append(ticker_gains_section(drawn["gains_by_ticker"]))
+    return sections + _tables(result, part)
 
 
 def _facts(result: Evaluation) -> dict[str, str]:
@@ -205,13 +200,7 @@ def _score_table(scores: pd.DataFrame) -> Table:
     return Table(
         columns=["forecaster", *(NAMES[metric] for metric in metrics)],
         rows=[
-            [
-                name,
-                *(
-                    _number(values.get((name, metric)), FORMATS.get(metric, ".4g"))
-                    for metric in metrics
-                ),
-            ]
+            [name, *(_score(metric, values.get((name, metric))) for metric in metrics)]
             for name in dict.fromkeys(scores["forecaster"])
         ],
         stressed=True,
@@ -220,15 +209,9 @@ def _score_table(scores: pd.DataFrame) -> Table:
 
 def _tables(result: Evaluation, part: TargetEvaluation) -> list[Section]:
     """Return the tables below a target's figures that have rows."""
-    found = [
-        _intervals_of_scores(part),
-        _comparisons(part),
-        _by_ticker(part),
-        _coverage(part),
-        _backtests(part, result.costs_bps),
-        _by_seed(part),
-        _folds(result),
-    ]
+    of_part = (_intervals_of_scores, _comparisons, _by_ticker, _coverage)
+    found = [table(part) for table in of_part]
+    found += [_backtests(part, result.costs_bps), _by_seed(part), _folds(result)]
     return [
         Section(heading=heading, words=words, table=Table(columns=columns, rows=rows), level=3)
         for heading, words, columns, rows in found
@@ -238,11 +221,10 @@ def _tables(result: Evaluation, part: TargetEvaluation) -> list[Section]:
 
 def _intervals_of_scores(part: TargetEvaluation) -> Rows:
     own = part.scores[part.scores["forecaster"] == part.forecaster]
+    columns = own[["metric", "value", "low", "high", "reason"]]
     rows = [
-        [NAMES[metric], *(_number(one, FORMATS.get(metric, ".4g")) for one in values), reason or ""]
-        for metric, *values, reason in own[["metric", "value", "low", "high", "reason"]].itertuples(
-            index=False
-        )
+        [NAMES[metric], *(_score(metric, one) for one in values), reason or ""]
+        for metric, *values, reason in columns.itertuples(index=False)
     ]
     return (
         "Scores with intervals",
@@ -255,9 +237,7 @@ def _intervals_of_scores(part: TargetEvaluation) -> Rows:
 
 def _comparisons(part: TargetEvaluation) -> Rows:
     found = part.comparisons
-    rows = [
-        [f"{each.forecaster} vs {each.benchmark}", each.loss, *_test(each)] for each in found.all
-    ]
+    rows = [[f"{one.forecaster} vs {one.benchmark}", one.loss, *_test(one)] for one in found.all]
     return (
         "Comparisons",
         f"Model confidence set: {mcs_text(found.mcs)}. Superior predictive ability (SPA): "
@@ -317,14 +297,10 @@ def _coverage(part: TargetEvaluation) -> Rows:
 
 
 def _backtests(part: TargetEvaluation, costs_bps: float) -> Rows:
-    rows = [
-        [
-            name,
-            *(_number(getattr(each, field), form) for field, (_, form) in BACKTEST.items()),
-            each.reason,
-        ]
-        for name, each in part.backtests.items()
-    ]
+    rows = []
+    for name, one in part.backtests.items():
+        values = [_number(getattr(one, field), form) for field, (_, form) in BACKTEST.items()]
+        rows.append([name, *values, one.reason])
     return (
         "Backtest",
         "Long or short in every ticker by the sign of its forecast, equal weights, after "
@@ -358,6 +334,10 @@ def _folds(result: Evaluation) -> Rows:
         columns,
         rows if len(rows) > 1 else [],
     )
+
+
+def _score(metric: str, value: Any) -> str:
+    return _number(value, FORMATS.get(metric, ".4g"))
 
 
 def _number(value: Any, form: str) -> str:

@@ -1,7 +1,4 @@
-"""Figures of an evaluation.
-
-Small tables of `curves.py` in, sections of a page out.
-"""
+"""Figures of an evaluation: small tables of `curves.py` in, sections of a page out."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,8 +14,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 POINTS_DRAWN = 2_000
 NAMED_TICKERS = 40  # beyond, a figure shows them in order without their names
 ROW_HEIGHT = 26
-INTERVAL_COLOURS = {"80 %": BLUE, "95 %": RED}
-SYMBOLS = {"80 %": "circle", "95 %": "diamond"}
+INTERVAL_STYLES = {"80 %": (BLUE, "circle"), "95 %": (RED, "diamond")}
+NOMINAL_LINE = {"dash": "dot", "width": 1.5}
 
 
 def gains_section(gains: pd.DataFrame) -> Section:
@@ -29,29 +26,29 @@ def gains_section(gains: pd.DataFrame) -> Section:
         "benchmark is better. Each line ends at the skill over that benchmark."
     )
     if gains.empty:
-        words = "No benchmark made any error: there is nothing to gain."
-        return Section(heading="Gain over time", words=words, level=3)
+        return _section("Gain over time", "No benchmark made any error: there is nothing to gain.")
     figure = blank_figure("", "loss saved")
-    _lines(figure, gains)
+    _gain_lines(figure, gains)
     figure.update_yaxes(tickformat=".2~%")
-    return Section(heading="Gain over time", words=words, figure=figure, level=3)
+    return _section("Gain over time", words, figure)
+
+
+def _section(heading: str, words: str, figure: go.Figure | None = None) -> Section:
+    return Section(heading=heading, words=words, figure=figure, level=3)
 
 
 def log_gains_section(gains: pd.DataFrame) -> Section:
     """Plot the cumulated gain in log score over each benchmark."""
     figure = blank_figure("", "nats per series")
-    _lines(figure, gains)
-    return Section(
-        heading="Gain of the distribution over time",
-        words="The log density of the outcomes less that of each benchmark, cumulated over the "
-        "days, mean of all series. It rises where the distribution was the better one.",
-        figure=figure,
-        level=3,
+    _gain_lines(figure, gains)
+    words = (
+        "The log density of the outcomes less that of each benchmark, cumulated over the days, "
+        "mean of all series. It rises where the distribution was the better one."
     )
+    return _section("Gain of the distribution over time", words, figure)
 
 
-def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
-    """Plot a line per benchmark."""
+def _gain_lines(figure: go.Figure, gains: pd.DataFrame) -> None:
     for number, (benchmark, rows) in enumerate(gains.groupby("benchmark", sort=False)):
         figure.add_scatter(
             x=rows["session"].dt.strftime("%Y-%m-%d").tolist(), y=rows["gain"],
@@ -64,19 +61,13 @@ def _lines(figure: go.Figure, gains: pd.DataFrame) -> None:
 
 
 def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[Section]:
-    """Plot outcomes against forecasts, one by one and in groups; a sentence if all are the same.
-
-    Args:
-        own: the forecasts.
-        bins: of `curves.bins`.
-        ticks: format of the numbers beside the axes.
-    """
+    """Plot outcomes against forecasts, one by one and in groups; a sentence if all are the same."""
     if own["forecast"].nunique() == 1:
         words = (
             f"All forecasts are {own['forecast'].iloc[0]:.6g}; the outcomes were "
             f"{own['actual'].mean():.6g} on average. Every day has the same forecast."
         )
-        return [Section(heading="Forecast against outcome", words=words, level=3)]
+        return [_section("Forecast against outcome", words)]
     return [_points(own, ticks), _means(bins, ticks)]
 
 
@@ -93,13 +84,11 @@ def _points(own: pd.DataFrame, ticks: str) -> Section:
     )  # fmt: skip
     _diagonal(figure, own["forecast"], ticks)
     every = "Every forecast" if step == 1 else f"One in {step} of {len(own):,} forecasts"
-    return Section(
-        heading="Forecast against outcome",
-        words=f"{every} with its outcome. If the forecasts were right on average, the points "
-        "would lie around the dotted line; their scatter is the part not forecast.",
-        figure=figure,
-        level=3,
+    words = (
+        f"{every} with its outcome. If the forecasts were right on average, the points would lie "
+        "around the dotted line; their scatter is the part not forecast."
     )
+    return _section("Forecast against outcome", words, figure)
 
 
 def _means(bins: pd.DataFrame, ticks: str) -> Section:
@@ -113,14 +102,12 @@ def _means(bins: pd.DataFrame, ticks: str) -> Section:
         hovertemplate="%{customdata:,} forecasts of %{x:.4g}, outcome %{y:.4g}<extra></extra>",
     )  # fmt: skip
     _diagonal(figure, bins["forecast"], ticks)
-    return Section(
-        heading="Mean outcome by forecast",
-        words=f"The forecasts in {len(bins)} groups, lowest to highest, with the mean outcome and "
-        "its 95 % interval (one observation per day, not per ticker). Informative forecasts follow "
-        "the dotted line; a level row means that high and low forecasts had the same outcomes.",
-        figure=figure,
-        level=3,
+    words = (
+        f"The forecasts in {len(bins)} groups, lowest to highest, with the mean outcome and its "
+        "95 % interval (one observation per day, not per ticker). Informative forecasts follow the "
+        "dotted line; a level row means that high and low forecasts had the same outcomes."
     )
+    return _section("Mean outcome by forecast", words, figure)
 
 
 def _diagonal(figure: go.Figure, forecasts: "pd.Series[float]", ticks: str) -> None:
@@ -150,13 +137,11 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
     figure.add_vline(x=0.0, line={"color": GREY, "width": 1})
     figure.update_xaxes(tickformat=".2~%", nticks=6)
     better = int((gains.loc[gains["benchmark"] == benchmarks[0], "gain"] > 0.0).sum())
-    return Section(
-        heading="Gain by ticker",
-        words=f"Right of zero the forecasts have the smaller squared error. Of {len(order):,} "
-        f"tickers {better:,} are better than {benchmarks[0]}; about half would be by chance.",
-        figure=figure,
-        level=3,
+    words = (
+        f"Right of zero the forecasts have the smaller squared error. Of {len(order):,} tickers "
+        f"{better:,} are better than {benchmarks[0]}; about half would be by chance."
     )
+    return _section("Gain by ticker", words, figure)
 
 
 def _ticker_figure(x: str, order: Sequence[str]) -> tuple[go.Figure, bool]:
@@ -186,12 +171,11 @@ def learning_section(learning: Mapping[str, Sequence[tuple[int, float]]]) -> Sec
             x=[steps[best]], y=[losses[best]], mode="markers", name="kept", hoverinfo="skip",
             marker={"color": colour, "size": 11, "symbol": "circle-open"}, showlegend=number == 0,
         )  # fmt: skip
-    return Section(
-        heading="Learning curve",
-        words="The loss on the validation days, which are neither trained on nor tested, during "
-        "training. The weights of the lowest point were kept.",
-        figure=figure,
+    words = (
+        "The loss on the validation days, which are neither trained on nor tested, during "
+        "training. The weights of the lowest point were kept."
     )
+    return Section(heading="Learning curve", words=words, figure=figure)
 
 
 def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
@@ -199,13 +183,12 @@ def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
     ends, pit = found["below_ends"], found["pit"]
     if ends.empty and pit.empty:
         words = "The forecasts have no intervals to compare with outcomes."
-        return [Section(heading="Calibration", words=words, level=3)]
-    of_intervals = [] if ends.empty else [_ends(ends)]
-    coverage = []
-    if not ends.empty:
-        over_time, by_ticker = found["coverage_over_time"], found["coverage_by_ticker"]
-        coverage = [_over_time(over_time), _by_ticker(by_ticker)]
-    return [*of_intervals, *([] if pit.empty else [_pit(pit)]), *coverage]
+        return [_section("Calibration", words)]
+    histogram = [] if pit.empty else [_pit(pit)]
+    if ends.empty:
+        return histogram
+    coverage = [_over_time(found["coverage_over_time"]), _by_ticker(found["coverage_by_ticker"])]
+    return [_ends(ends), *histogram, *coverage]
 
 
 def _ends(ends: pd.DataFrame) -> Section:
@@ -222,14 +205,12 @@ def _ends(ends: pd.DataFrame) -> Section:
     limit = 1.4 * max(float((ends["observed"] - ends["nominal"]).abs().max()), 0.01)
     figure.update_xaxes(type="category")
     figure.update_yaxes(tickformat="+.1~%", range=[-limit, limit])
-    return Section(
-        heading="Calibration",
-        words="The share of outcomes below each end of the intervals, less the nominal share. "
-        f"Coverage of the 80 % interval {percent(below[2] - below[1])}, of the 95 % interval "
-        f"{percent(below[3] - below[0])}.",
-        figure=figure,
-        level=3,
+    words = (
+        "The share of outcomes below each end of the intervals, less the nominal share. Coverage "
+        f"of the 80 % interval {percent(below[2] - below[1])}, of the 95 % interval "
+        f"{percent(below[3] - below[0])}."
     )
+    return _section("Calibration", words, figure)
 
 
 def _pit(pit: pd.DataFrame) -> Section:
@@ -243,69 +224,52 @@ def _pit(pit: pd.DataFrame) -> Section:
     figure.add_hline(y=1.0 / len(pit), line={"color": INK, "dash": "dot", "width": 1.5})
     figure.update_yaxes(tickformat=".0~%", rangemode="tozero")
     figure.update_layout(bargap=0.05)
-    return Section(
-        heading="Probability integral transform",
-        words="The share of each distribution below the outcome. Level at the dotted line: "
-        "calibrated. A hill in the middle: too wide; high ends: too narrow; a slope: too high or "
-        "too low.",
-        figure=figure,
-        level=3,
+    words = (
+        "The share of each distribution below the outcome. Level at the dotted line: calibrated. A "
+        "hill in the middle: too wide; high ends: too narrow; a slope: too high or too low."
     )
+    return _section("Probability integral transform", words, figure)
 
 
 def _over_time(coverage: pd.DataFrame) -> Section:
     """Plot coverage by quarter or month."""
     figure = blank_figure("", "coverage")
     for name, rows in coverage.groupby("interval", sort=False):
+        colour, symbol = INTERVAL_STYLES[str(name)]
         figure.add_scatter(
             x=rows["first"].dt.strftime("%Y-%m-%d").tolist(), y=rows["coverage"],
             mode="lines+markers", name=f"{name} interval", customdata=rows["forecasts"],
-            line={"color": INTERVAL_COLOURS[str(name)]},
-            marker={"symbol": SYMBOLS[str(name)], "size": 7},
+            line={"color": colour}, marker={"symbol": symbol, "size": 7},
             hovertemplate="%{y:.1%} of %{customdata:,}<extra></extra>",
         )  # fmt: skip
-        figure.add_hline(
-            y=rows["nominal"].iloc[0],
-            line={"color": INTERVAL_COLOURS[str(name)], "dash": "dot", "width": 1.5},
-        )
+        figure.add_hline(y=rows["nominal"].iloc[0], line=NOMINAL_LINE | {"color": colour})
     figure.update_xaxes(type="date")
     figure.update_yaxes(tickformat=".0%")
-    return Section(
-        heading="Coverage over time",
-        words="The share of outcomes inside the intervals, in periods of equal length that start "
-        "on the day shown. In a dip the intervals were too narrow.",
-        figure=figure,
-        level=3,
+    words = (
+        "The share of outcomes inside the intervals, in periods of equal length that start on the "
+        "day shown. In a dip the intervals were too narrow."
     )
+    return _section("Coverage over time", words, figure)
 
 
 def _by_ticker(coverage: pd.DataFrame) -> Section:
     """Plot coverage by ticker."""
     order = sorted(set(coverage["ticker"]), reverse=True)
     figure, named = _ticker_figure("coverage", order)
-    for name, rows in coverage.groupby("interval", sort=False):
-        rows = rows.sort_values("ticker" if named else "coverage", ascending=not named)
-        figure.add_scatter(
-            x=rows["coverage"], y=rows["ticker"] if named else list(range(len(rows))),
-            mode="markers", name=f"{name} interval", customdata=rows["ticker"],
-            marker={"color": INTERVAL_COLOURS[str(name)], "symbol": SYMBOLS[str(name)],
-                    "size": 8 if named else 5},
-            hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
-        )  # fmt: skip
-        figure.add_vline(
-            x=rows["nominal"].iloc[0],
-            line={"color": INTERVAL_COLOURS[str(name)], "dash": "dot", "width": 1.5},
-        )
-    figure.update_xaxes(tickformat=".0~%")
-    if named:
-        figure.update_yaxes(categoryorder="array", categoryarray=order)
     worst = []
     for name, rows in coverage.groupby("interval", sort=False):
         row = rows.iloc[int((rows["coverage"] - rows["nominal"]).abs().to_numpy().argmax())]
         worst.append(f"{row['ticker']} with {percent(row['coverage'])} in the {name} interval")
-    return Section(
-        heading="Coverage by ticker",
-        words=f"Farthest from nominal: {', '.join(worst)}.",
-        figure=figure,
-        level=3,
-    )
+        rows = rows.sort_values("ticker" if named else "coverage", ascending=not named)
+        colour, symbol = INTERVAL_STYLES[str(name)]
+        figure.add_scatter(
+            x=rows["coverage"], y=rows["ticker"] if named else list(range(len(rows))),
+            mode="markers", name=f"{name} interval", customdata=rows["ticker"],
+            marker={"color": colour, "symbol": symbol, "size": 8 if named else 5},
+            hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
+        )  # fmt: skip
+        figure.add_vline(x=rows["nominal"].iloc[0], line=NOMINAL_LINE | {"color": colour})
+    figure.update_xaxes(tickformat=".0~%")
+    if named:
+        figure.update_yaxes(categoryorder="array", categoryarray=order)
+    return _section("Coverage by ticker", f"Farthest from nominal: {', '.join(worst)}.", figure)
