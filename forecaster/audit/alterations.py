@@ -1,7 +1,6 @@
 """Other futures for the same past: bars after a date are cut off, blanked or corrupted.
 
-Histories in, histories out: every bar up to the date stays as it is, and every table remains
-valid. Knows no panel and no network.
+Every bar up to the date stays as it is, and every table remains valid.
 
 Shape letters: D bars of a history.
 """
@@ -45,21 +44,15 @@ class Alteration:
         alter = _blanked if self.kind == "blanked" else _corrupted
         found = []
         for number, history in enumerate(histories):
-            rows = np.flatnonzero(after_day(history, self.cut))
+            rows = np.flatnonzero(history.days > self.cut)
             draw = np.random.default_rng((self.turn, number))
             found.append(alter(history, rows, draw) if len(rows) else history)
         return found
 
 
-def after_day(history: History, day: np.datetime64) -> NDArray[np.bool_]:
-    """Return (D,) True on the bars after a day."""
-    later: NDArray[np.bool_] = history.bars["session"].to_numpy("datetime64[D]") > day
-    return later
-
-
 def up_to(history: History, day: np.datetime64) -> History:
     """Select the bars up to a day."""
-    return replace(history, bars=history.bars[~after_day(history, day)].reset_index(drop=True))
+    return replace(history, bars=history.bars[history.days <= day].reset_index(drop=True))
 
 
 def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> list[History]:
@@ -82,7 +75,7 @@ def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> li
 
 def _without_range(history: History, day: np.datetime64) -> History:
     bars = history.bars.copy()
-    here = (bars["session"] == pd.Timestamp(day)).to_numpy()
+    here = history.days == day
     for name in PRICE_COLUMNS[:-1]:
         bars.loc[here, name] = bars.loc[here, "close"]
     bars.loc[here, "volume"] = 0.0
@@ -112,9 +105,8 @@ def _corrupted(history: History, rows: NDArray[np.intp], draw: np.random.Generat
     close = np.exp(np.clip(mirrored + draw.choice([-3.0, 3.0]), *_LOG_BOUNDS))
     opening = close * np.exp(draw.normal(0.0, _NOISE, count))
     spread = np.exp(np.abs(draw.normal(0.0, _NOISE, count)))
-    sessions = bars["session"].to_numpy("datetime64[D]")
-    following = next_session(history.listing.calendar, as_date(sessions[-1]))
-    moved = np.append(sessions[rows][1:], np.datetime64(following, "D"))
+    following = next_session(history.listing.calendar, as_date(history.days[-1]))
+    moved = np.append(history.days[rows][1:], np.datetime64(following, "D"))
     values = {
         "session": moved.astype("datetime64[s]"),
         "open": opening,

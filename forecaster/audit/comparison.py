@@ -1,7 +1,5 @@
 """Values of one stage, labelled by ticker, day and column, compared with others bit by bit.
 
-Knows no pipeline: the caller decides which values may not differ.
-
 Shape letters: n rows, C columns.
 """
 
@@ -138,12 +136,7 @@ def first_difference(
     """Count the values compared, and find the first that differs.
 
     A row or a column of only one side differs, as 1 from 0. NaN equals NaN, and such a pair is
-    not counted.
-
-    Args:
-        reference: from the bars as they are.
-        found: from altered bars.
-        tolerance: in standard deviations of the reference's column; 0 for the same bits.
+    not counted. `tolerance` is in standard deviations of the reference's column.
     """
     odd = _difference_in_shape(reference, found)
     if odd is not None:
@@ -159,7 +152,7 @@ def first_difference(
         return count, None
     odd_rows = np.flatnonzero(~same.all(axis=1))
     row = odd_rows[np.argmin(reference.days[odd_rows])]
-    column = int(np.flatnonzero(~same[row])[0])
+    column = int(np.argmin(same[row]))
     return count, Difference(
         str(reference.tickers[row]),
         reference.days[row],

@@ -10,17 +10,6 @@ import torch
 from forecaster.audit import values
 from forecaster.audit.alterations import KINDS, Alteration, with_gaps
 from forecaster.audit.comparison import Comparison, Stages, Values
-from forecaster.audit.values import (
-    BARS,
-    BENCHMARKS,
-    CALIBRATION,
-    FORECASTS,
-    INTERVALS,
-    ROW_STAGES,
-    SPLIT,
-    TRAIN_STAGES,
-    WALK_FORWARD,
-)
 from forecaster.backtesting.fold import FoldTask, run_fold
 from forecaster.data.history import History
 from forecaster.data.panel import Panel, build_panel
@@ -96,12 +85,10 @@ class Subject:
     @property
     def stages(self) -> Iterator[str]:
         """Yield what can be compared, in the order of the pipeline."""
-        yield BARS
-        yield from (s for s in ROW_STAGES if s != "cross-section" or self.model.cross_section)
-        yield SPLIT
-        base = self.unselected[0].model.reader.base
-        yield from (stage for stage in TRAIN_STAGES if stage != "base" or base is not None)
-        yield from (CALIBRATION, BENCHMARKS, FORECASTS, INTERVALS, WALK_FORWARD)
+        absent = set() if self.model.cross_section else {"cross-section"}
+        if self.unselected[0].model.reader.base is None:
+            absent.add("base")
+        yield from (stage for stage in values.STAGES if stage not in absent)
 
 
 def _validated(settings: TrainSettings, count: int = _VALIDATIONS) -> TrainSettings:
@@ -154,7 +141,8 @@ def select_dates(days: np.ndarray, split: Split, count: int) -> list[np.datetime
 
 def compare_all(subject: Subject, cuts: Sequence[np.datetime64]) -> Comparison:
     """Alter everything after each date, and compare every stage where it may not differ."""
-    comparison = Comparison(subject.stages, rounds=(FORECASTS, BENCHMARKS, CALIBRATION))
+    rounds = (values.FORECASTS, values.BENCHMARKS, values.CALIBRATION)
+    comparison = Comparison(subject.stages, rounds=rounds)
     for turn, cut in enumerate(cuts):
         _compare_rows(subject, cut, turn, comparison)
         log.info("rows    bars after %s cut, blanked, corrupted", cut)
@@ -177,7 +165,7 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, comparison: C
         altered = change.of(histories)
         _compare_bars(histories, altered, change, comparison)
         # Where rows are cut, a last bit may turn a hit of an interval into a miss.
-        kept = [stage for stage in reference if stage != INTERVALS or change.keeps_rows]
+        kept = [stage for stage in reference if stage != values.INTERVALS or change.keeps_rows]
         found = _row_stages(subject, altered, cut)
         comparison.compare({stage: reference[stage] for stage in kept}, found, change)
 
@@ -186,8 +174,8 @@ def _row_stages(subject: Subject, histories: Sequence[History], cut: np.datetime
     model, panel = subject.model, subject.model.panel(histories)
     made = model.distributions(panel, np.ones(len(panel.days), dtype=np.bool_))
     return values.row_values(panel, cut) | {
-        FORECASTS: values.forecast_values(panel, model, made, cut),
-        INTERVALS: values.interval_values(panel, made, subject.split.train_until, cut),
+        values.FORECASTS: values.forecast_values(panel, model, made, cut),
+        values.INTERVALS: values.interval_values(panel, made, subject.split.train_until, cut),
     }
 
 
@@ -198,20 +186,17 @@ def _compare_bars(
     comparison: Comparison,
 ) -> None:
     """Compare what is read and stored of bars up to a date."""
-
-    def compare(reference: Values, found: Values) -> None:
-        comparison.compare({BARS: reference}, {BARS: found}, change)
-
     cut = change.cut
     bars = values.bars_up_to(histories, cut)
-    compare(bars, values.bars_as_of(altered, cut))
-    if change.kind != "blanked":  # the others have no bar on the session after the date
-        return
-    compare(bars, values.bars_before_the_close(altered, cut))
-    before = Alteration(kind="cut", cut=cut).of(histories)
-    stored = values.bars_stored_before_the_close(before, cut)
-    if len(stored.days):
-        compare(stored, values.bars_stored_before_the_close(altered, cut))
+    pairs = [(bars, values.bars_as_of(altered, cut))]
+    if change.kind == "blanked":  # the others have no bar on the session after the date
+        pairs.append((bars, values.bars_before_the_close(altered, cut)))
+        before = Alteration(kind="cut", cut=cut).of(histories)
+        stored = values.bars_stored_before_the_close(before, cut)
+        if len(stored.days):
+            pairs.append((stored, values.bars_stored_before_the_close(altered, cut)))
+    for reference, found in pairs:
+        comparison.compare({values.BARS: reference}, {values.BARS: found}, change)
 
 
 def _compare_split(
@@ -220,7 +205,7 @@ def _compare_split(
     """Compare the split of the altered panel with that by the dates alone."""
     expected = values.split_values(subject.panel, subject.split, change.cut, by_date=True)
     found = values.split_values(panel, subject.split, change.cut, by_date=False)
-    comparison.compare({SPLIT: expected}, {SPLIT: found}, change)
+    comparison.compare({values.SPLIT: expected}, {values.SPLIT: found}, change)
 
 
 def _compare_unselected(subject: Subject, comparison: Comparison) -> None:
@@ -238,7 +223,7 @@ def _compare_selected(subject: Subject, cut: np.datetime64, comparison: Comparis
     """Compare what train and validation decide together, when test days are changed."""
     split, model = subject.split, subject.model
     trains = cut == split.validation_until  # once: the days after it are all the test days
-    reference = _selected_stages(*subject.selected)
+    reference = values.fit_values(*subject.selected, validation=True)
     made = values.quick_benchmarks(subject.panel, split, model)
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut)
@@ -247,19 +232,14 @@ def _compare_selected(subject: Subject, cut: np.datetime64, comparison: Comparis
             _compare_split(subject, panel, change, comparison)
         again = values.quick_benchmarks(panel, split, model)
         comparison.compare(
-            {BENCHMARKS: values.benchmark_values(subject.panel, made, change)},
-            {BENCHMARKS: values.benchmark_values(panel, again, change)},
+            {values.BENCHMARKS: values.benchmark_values(subject.panel, made, change)},
+            {values.BENCHMARKS: values.benchmark_values(panel, again, change)},
             change,
         )
         if trains:
             base = subject.unselected[0].model.reader.base
             trained = _train(panel, split, _validated(subject.settings), base)
-            comparison.compare(reference, _selected_stages(*trained), change)
-
-
-def _selected_stages(dataset: Dataset, made: FitResult) -> Stages:
-    calibration = values.calibration_values(made.model)
-    return values.fit_values(dataset, made, validation=True) | {CALIBRATION: calibration}
+            comparison.compare(reference, values.fit_values(*trained, validation=True), change)
 
 
 def _compare_walk(subject: Subject, comparison: Comparison) -> None:
@@ -286,5 +266,5 @@ def _compare_walk(subject: Subject, comparison: Comparison) -> None:
         # A cut leaves the fold no day to forecast.
         again = run(subject.altered_panel(change), forecasts=kind != "cut")
         for before, after in zip(reference, again, strict=False):
-            comparison.compare({WALK_FORWARD: before}, {WALK_FORWARD: after}, change)
+            comparison.compare({values.WALK_FORWARD: before}, {values.WALK_FORWARD: after}, change)
     log.info("fold    bars after %s cut, blanked, corrupted", until)

@@ -5,7 +5,8 @@ Shape letters: N rows of the panel, n chosen rows.
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.audit.alterations import Alteration, after_day, up_to
+from forecaster.audit.alterations import Alteration, up_to
 from forecaster.audit.comparison import Stages, Values
 from forecaster.backtesting.benchmarks import (
     BenchmarkForecasts,
@@ -41,7 +42,6 @@ from forecaster.forecasting.fitting import FitResult
 from forecaster.forecasting.forecast_tables import adaptive_intervals
 
 BARS: Final = "bars"
-ROW_STAGES: Final = ("features", "cross-section", "calendar", "targets", "inputs")
 SPLIT: Final = "split"
 TRAIN_STAGES: Final = ("scales", "base", "training")
 CALIBRATION: Final = "calibration"
@@ -49,6 +49,11 @@ BENCHMARKS: Final = "benchmarks"
 FORECASTS: Final = "forecasts"
 INTERVALS: Final = "intervals"
 WALK_FORWARD: Final = "walk-forward"
+# In the order of the pipeline.
+STAGES: Final = (
+    *(BARS, "features", "cross-section", "calendar", "targets", "inputs", SPLIT, *TRAIN_STAGES),
+    *(CALIBRATION, BENCHMARKS, FORECASTS, INTERVALS, WALK_FORWARD),
+)
 LEVELS: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
 _STORED_DAYS: Final = 60  # of each ticker; older bars are stored alike
 
@@ -85,24 +90,17 @@ def bars_stored_before_the_close(histories: Sequence[History], cut: np.datetime6
     found: list[History] = []
     for served, noon in _sessions_after(histories, cut):
         with TemporaryDirectory() as folder, quiet(), clock.as_if(noon):
-            if _store(Path(folder), served, cut, noon):
+            stored = 0
+            with PriceStore.open_for_writing(Path(folder)) as store:
+                for history in served:
+                    first = max(int((history.days <= cut).sum()) - _STORED_DAYS, 0)
+                    recent = history.bars.iloc[first:].reset_index(drop=True)
+                    with suppress(DataError):
+                        given = admit(store, replace(history, bars=recent), noon)
+                        stored += store_news(store, None, given, noon)
+            if stored:
                 found += load_histories(None, Path(folder), (), None)
     return _bar_values(found)
-
-
-def _store(home: Path, histories: Sequence[History], cut: np.datetime64, now: datetime) -> bool:
-    """Store what may be stored; return whether anything was."""
-    stored = False
-    with PriceStore.open_for_writing(home) as store:
-        for history in histories:
-            first = max(int((~after_day(history, cut)).sum()) - _STORED_DAYS, 0)
-            recent = history.bars.iloc[first:].reset_index(drop=True)
-            served = History(listing=history.listing, bars=recent)
-            try:
-                stored |= store_news(store, None, admit(store, served, now), now) > 0
-            except DataError:
-                continue
-    return stored
 
 
 def _sessions_after(
@@ -155,7 +153,7 @@ def row_values(panel: Panel, cut: np.datetime64) -> Stages:
         shared = "calendar" if name in CALENDAR_INPUTS else "cross-section"
         own = name not in (*CALENDAR_INPUTS, *MARKET_COLUMNS)
         stages["features" if own else shared][name] = values[known]
-    stages["features"] |= {"close": panel.close[known]}
+    stages["features"]["close"] = panel.close[known]
     stages["features"] |= _by_target(panel, " today", panel.today[known])
     names = feature_names(panel)
     stages["inputs"] = dict(zip(names, compute_features(panel, names)[known].T, strict=True))
@@ -169,10 +167,7 @@ def row_values(panel: Panel, cut: np.datetime64) -> Stages:
 def forecast_values(
     panel: Panel, model: FittedModel, made: dict[str, Predictive], cut: np.datetime64
 ) -> Values:
-    """Return mean and quantiles of each day's forecast up to a date, also as calibrated.
-
-    `made` are the model's N uncalibrated distributions by target.
-    """
+    """Return mean and quantiles of the uncalibrated and calibrated forecasts up to a date."""
     known = panel.days <= cut
     rows = np.flatnonzero(known)
     tickers = np.array(panel.tickers)[panel.series[rows]]
@@ -194,8 +189,8 @@ def interval_values(
     for target, distributions in made.items():
         found = adaptive_intervals(panel, target, distributions, train_until)
         for coverage, ends in found.bounds.items():
-            columns |= {f"{target} {coverage:.0%} lower": ends[known, 0]}
-            columns |= {f"{target} {coverage:.0%} upper": ends[known, 1]}
+            for side, name in enumerate(("lower", "upper")):
+                columns[f"{target} {coverage:.0%} {name}"] = ends[known, side]
     return Values.of_rows(panel, known, columns)
 
 
@@ -228,7 +223,7 @@ def split_values(panel: Panel, split: Split, cut: np.datetime64, *, by_date: boo
 
 
 def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages:
-    """Return what a training has fitted, by stage; validation losses only where asked for."""
+    """Return what a training has fitted, by stage; what validation days give only if asked for."""
     reader, base = dataset.model.reader, dataset.model.reader.base
     scales = _scaler("input", reader.scaler) | _scaler("target", dataset.model.target_scaler)
     fitted: Numbers = {}
@@ -245,6 +240,8 @@ def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages
     if validation:
         trained["validation loss"] = np.array([one.validation_loss for one in validations])
     stages = dict(zip(TRAIN_STAGES, (scales, fitted, trained), strict=True))
+    if validation:
+        stages[CALIBRATION] = _calibration(made.model)
     return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
 
 
@@ -252,7 +249,7 @@ def _scaler(name: str, scaler: Scaler) -> Numbers:
     return {f"mean of {name}": scaler.mean, f"scale of {name}": scaler.scale}
 
 
-def calibration_values(model: FittedModel) -> Values:
+def _calibration(model: FittedModel) -> Numbers:
     """Return what was measured on validation days: shrinkage and quantiles of scores."""
     numbers: Numbers = {"shrinkage": model.shrinkage}
     for target, by_ticker in model.calibration.items():
@@ -260,7 +257,7 @@ def calibration_values(model: FittedModel) -> Values:
             f"{target} of {ticker or 'all tickers'}": np.array(values)
             for ticker, values in by_ticker.items()
         }
-    return Values.of_numbers(numbers)
+    return numbers
 
 
 def quick_benchmarks(panel: Panel, split: Split, model: FittedModel) -> BenchmarkForecasts:
@@ -273,9 +270,7 @@ def quick_benchmarks(panel: Panel, split: Split, model: FittedModel) -> Benchmar
 
 def benchmark_values(panel: Panel, made: BenchmarkForecasts, change: Alteration) -> Values:
     """Return the benchmarks' forecasts made up to the date, where the outcome still exists."""
-    rows = panel.days <= change.cut
-    if not change.keeps_rows:
-        rows = panel.outcome_days <= change.cut
+    rows = (panel.days if change.keeps_rows else panel.outcome_days) <= change.cut
     numbers = np.flatnonzero(rows)
     columns = {
         f"{target} {name}": column
@@ -303,8 +298,7 @@ def fold_ends(panel: Panel, split: Split, walk: Walk, until: np.datetime64) -> V
 def fold_forecasts(panel: Panel, made: FoldForecasts, until: np.datetime64) -> Values:
     """Return the forecasts of a fold, and of its linear model, made until a day."""
     known = panel.days[made.rows] <= until
-    mask = np.zeros(len(panel.days), dtype=np.bool_)
-    mask[made.rows[known]] = True
+    mask = np.isin(np.arange(len(panel.days)), made.rows[known])
     columns: dict[str, np.ndarray] = {}
     for word, parts in (("", made.forecasts), ("linear ", made.linear or ())):
         for target, distributions in zip(panel.targets, parts, strict=False):

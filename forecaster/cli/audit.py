@@ -49,13 +49,9 @@ def audit_command(
     """
     from forecaster.pipeline.audit import audit
 
+    last = day(as_of)
     report = audit(
-        version,
-        home=home,
-        dates=dates,
-        tickers=tickers,
-        max_steps=max_steps,
-        as_of=day(as_of),
+        version, home=home, dates=dates, tickers=tickers, max_steps=max_steps, as_of=last
     )
     if json:
         _print_json(report)

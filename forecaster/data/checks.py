@@ -1,8 +1,7 @@
 """Data validation: every rule for a history of sound bars, and what the rules find.
 
-Histories in, findings out. Repairs nothing; knows no source and no store. To add a rule, write
-the function that finds its rows and add it to MOVE_RULES or DAY_RULES. `docs/data-validation.md`
-explains each rule and threshold; what a single bar must be is in `history.py`.
+To add a rule, write the function that finds its rows and add it to MOVE_RULES or DAY_RULES.
+`docs/data-validation.md` explains each rule and threshold; `history.py` checks single bars.
 
 Shape letters: D bars of a history.
 """
@@ -53,7 +52,7 @@ class Series:
     def __init__(self, history: History) -> None:
         bars = history.bars
         self.history = history
-        self.days = bars["session"].to_numpy("datetime64[D]")
+        self.days = history.days
         self.prices = bars[list(PRICE_COLUMNS)].to_numpy(np.float64)
         _, self.high, self.low, self.close = self.prices.T
         self.dividend = bars["dividend"].to_numpy(np.float64)
@@ -119,18 +118,16 @@ def split_slips(series: Series) -> list[Hit]:
 
 def unit_slips(series: Series) -> list[Hit]:
     """Find factors of 100 between two closes, or between the prices of one bar."""
-
-    def is_unit(log_factor: Daily) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = np.abs(log_factor - np.log(UNIT)) < np.log(UNIT_TOLERANCE)
-        return found
-
-    within = is_unit(np.log(series.prices.max(axis=1) / series.prices.min(axis=1)))
-    across = is_unit(np.abs(series.move))
+    span = np.log(series.prices.max(axis=1) / series.prices.min(axis=1))
+    within, across = (
+        np.flatnonzero(np.abs(log_factor - np.log(UNIT)) < np.log(UNIT_TOLERANCE)).tolist()
+        for log_factor in (span, np.abs(series.move))
+    )
     found = {}
-    for row in np.flatnonzero(within).tolist():
+    for row in within:
         shown = ", ".join(f"{price:.6g}" for price in series.prices[row])
         found[row] = f"its prices {shown} are a factor of about 100 apart"
-    for row in np.flatnonzero(across).tolist():
+    for row in across:
         found[row] = f"{series.describe_move(row)} is a factor of about 100"
     return sorted(found.items())
 
@@ -156,11 +153,10 @@ def jumps(series: Series) -> list[Hit]:
 
 def fresh_jumps(series: Series) -> list[Hit]:
     """Find a jump of the newest bar, which no later bar confirms yet."""
-    newest = len(series.days) - 1
     return [
         (row, f"{reason}; the next session will settle it")
-        for row, reason in jumps(series)
-        if row == newest
+        for row, reason in jumps(series)[-1:]
+        if row == len(series.days) - 1
     ]
 
 
@@ -198,7 +194,7 @@ def odd_dividends(series: Series) -> list[Hit]:
 def missing_sessions(series: Series) -> list[Hit]:
     """Find where sessions lack a bar, fewer in a row than make a gap; one hit for all."""
     calendar = series.history.listing.calendar
-    missed = missed_sessions(calendar, series.days)
+    missed = missed_sessions(series.history)
     rows = np.flatnonzero((missed > 0) & (missed <= MAX_MISSED_SESSIONS)) + 1
     if len(rows) == 0:
         return []
@@ -209,9 +205,10 @@ def missing_sessions(series: Series) -> list[Hit]:
 
 def series_gaps(series: Series) -> list[Hit]:
     """Find the gaps at which the series is split into segments."""
-    history = series.history
-    sentences = [(int(row), describe_gaps(history, row[None])) for row in gaps(history)]
-    return [(row, sentence.split(": ", 1)[1]) for row, sentence in sentences]
+    return [
+        (int(row), describe_gaps(series.history, row[None]).split(": ", 1)[1])
+        for row in gaps(series.history)
+    ]
 
 
 def off_calendar(series: Series) -> list[Hit]:
@@ -240,11 +237,7 @@ STALE: Final = "stale"
 
 
 def check_history(history: History, now: datetime | None = None) -> list[Finding]:
-    """Apply all rules to the bars of one ticker, which `validate_bars` accepts.
-
-    Args:
-        history: at least one bar.
-        now: aware instant by which a ticker is stale; None to leave that out.
+    """Apply all rules to the bars of one ticker, at least one; `stale` where an instant is passed.
 
     Returns:
         Findings, errors first, then by day.
@@ -281,8 +274,7 @@ def _staleness(series: Series, now: datetime) -> list[Hit]:
 def describe_basis(history: History) -> str:
     """Describe in a sentence that closes look expressed on the other basis; empty if not.
 
-    On a split of s new shares for an old one a close as traded falls to 1/s, a split-adjusted
-    one does not. Splits below 7:5 are too small to compare.
+    On a split of s new shares for an old one a close as traded falls to 1/s.
     """
     bars, basis = history.bars, history.listing.basis
     factor = np.log(bars["split"].to_numpy(np.float64))

@@ -1,13 +1,12 @@
 """The columns that a panel stores: a ticker's own, the exchange's schedule, the market's means.
 
-Histories and dates in, arrays out; knows no store. Point-in-time: a later bar, split or dividend
-changes no earlier value.
+Point-in-time: a later bar, split or dividend changes no earlier value.
 
 Shape letters: D days of one series, oldest first, S sessions of a calendar, N rows of the panel,
 C columns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -62,19 +61,14 @@ def _log_above_zero(values: Daily) -> Daily:
 
 
 def trailing_mean(values: np.ndarray, days: int) -> np.ndarray:
-    """Average each day with the `days - 1` before it, (D,), fewer at the start.
-
-    Missing days are skipped: NaN only where every day of the window is missing.
-    """
+    """Average each day with the `days - 1` before it, (D,); missing days are skipped."""
     return pd.Series(values).rolling(days, min_periods=1).mean().to_numpy()
 
 
 def own_columns(history: History) -> dict[str, np.ndarray]:
     """Compute the columns that a segment's own bars give, each (D,).
 
-    Logs of ratios, so free of currency and basis, except `log_volume`, the log of close x
-    volume in the listing's currency. A value that does not exist (the first day's return, the
-    range of a day without one) is NaN.
+    A value that does not exist (the first day's return, the range of a day without one) is NaN.
     """
     bars = history.bars
     price = {name: bars[name].to_numpy(np.float64) for name in bars.columns if name != "session"}
@@ -100,12 +94,7 @@ def own_columns(history: History) -> dict[str, np.ndarray]:
 
 CALENDAR_INPUTS: Final = (
     *("next_mon", "next_tue", "next_wed", "next_thu", "next_fri"),
-    "gap_days",
-    "holiday_gap",
-    "half_day",
-    "month_end",
-    "option_expiry",
-    "holiday_before",
+    *("gap_days", "holiday_gap", "half_day", "month_end", "option_expiry", "holiday_before"),
 )
 
 
@@ -113,10 +102,6 @@ def scheduled_inputs(calendar: str, days: Days) -> NDArray[np.float64]:
     """Describe the next scheduled session, as it was known at the close of each day.
 
     Surprise closures are sessions here: on 2001-09-10 the next one was the 11th.
-
-    Args:
-        calendar: a name that `calendar_for` returns.
-        days: (D,) dates, in any order; they need not be sessions.
 
     Returns:
         `CALENDAR_INPUTS` (D, C). `next_mon` .. `next_fri`: weekday of the next
@@ -174,14 +159,8 @@ def _is_option_expiry(sessions: Days) -> NDArray[np.bool_]:
 
 
 # What is averaged over the tickers of one exchange, from each ticker's own columns.
-MARKET_COLUMNS: Final[dict[str, Callable[[Columns], np.ndarray]]] = {
-    "panel_log_return": lambda own: own["log_return"],
-    "panel_overnight": lambda own: own["overnight"],
-    "panel_intraday": lambda own: own["intraday"],
-    "panel_range_deviation": lambda own: own["range_deviation"],
-    "panel_volume_deviation": lambda own: own["volume_deviation"],
-    "panel_abs_return": lambda own: np.abs(own["log_return"]),
-}
+_AVERAGED: Final = ("log_return", "overnight", "intraday", "range_deviation", "volume_deviation")
+MARKET_COLUMNS: Final = (*(f"panel_{name}" for name in _AVERAGED), "panel_abs_return")
 
 
 class DailyMeans:
@@ -198,8 +177,9 @@ class DailyMeans:
 
     def add(self, own: Columns, days: np.ndarray) -> None:
         """Add a ticker's own columns on its days; a missing value does not count."""
-        values = np.column_stack([compute(own) for compute in MARKET_COLUMNS.values()])
-        rows, known = _day_numbers(days), np.isfinite(values)
+        averaged = [own[name] for name in _AVERAGED]
+        values = np.column_stack([*averaged, np.abs(own["log_return"])])
+        rows, known = (days - FIRST).astype(np.int64), np.isfinite(values)
         rest = values - self._lost[rows]
         added = self._total[rows] + rest
         self._lost[rows] = np.where(known, added - self._total[rows] - rest, self._lost[rows])
@@ -208,16 +188,11 @@ class DailyMeans:
 
     def at(self, days: np.ndarray) -> np.ndarray:
         """Return the means of days (D, C); NaN where no ticker has a value."""
-        rows = _day_numbers(days)
+        rows = (days - FIRST).astype(np.int64)
         means = np.full((len(days), len(MARKET_COLUMNS)), np.nan)
         count = self._count[rows]
         np.divide(self._total[rows], count, out=means, where=count > 0)
         return means
-
-
-def _day_numbers(days: np.ndarray) -> np.ndarray:
-    numbers: np.ndarray = (days.astype("datetime64[D]") - FIRST).astype(np.int64)
-    return numbers
 
 
 def market_columns(
@@ -228,11 +203,7 @@ def market_columns(
 ) -> dict[str, np.ndarray]:
     """Look up the market's columns (N,) of every row; NaN for a calendar without means.
 
-    Args:
-        means: by exchange calendar.
-        calendars: of each series.
-        days: (N,) dates of the rows.
-        series_offsets: first row of each series, and N.
+    `means` are by exchange calendar, `calendars` of each series, `days` (N,).
     """
     columns = {name: np.full(len(days), np.nan) for name in MARKET_COLUMNS}
     for calendar, (start, stop) in zip(calendars, pairwise(series_offsets.tolist()), strict=True):

@@ -1,8 +1,7 @@
 """Every number that a model reads, in one list.
 
-FEATURES are computed from a panel's columns when a model needs them, and stored nowhere. The
-linear base reads all of them, a network those of NETWORK_FEATURES. All are causal: row t reads
-rows up to t of its own segment, and the exchange's calendar of the next session.
+The linear base reads all FEATURES, a network those of NETWORK_FEATURES. All are causal: row t
+reads rows up to t of its own segment, and the exchange's calendar of the next session.
 
 Shape letters: D days of one segment of a series.
 """
@@ -21,10 +20,7 @@ _GARMAN_KLASS: Final = 2.0 * np.log(2.0) - 1.0
 
 
 def mean_over(values: np.ndarray, days: int) -> np.ndarray:
-    """Average each day with the `days - 1` before it, (D,), as `trailing_mean` does.
-
-    From cumulative sums: the last bits differ, and stored models depend on them.
-    """
+    """Average as `trailing_mean` does, by cumulative sums, on whose last bits models depend."""
     known = np.isfinite(values)
     total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     count = np.concatenate([[0], np.cumsum(known)])
@@ -71,10 +67,6 @@ class SegmentRows:
             self._means[name, days] = mean_over(self[name], days)
         return self._means[name, days]
 
-    def lag(self, name: str, days: int) -> np.ndarray:
-        """Return a named value so many rows earlier."""
-        return lagged(self[name], days)
-
 
 Compute = Callable[[SegmentRows], np.ndarray]
 
@@ -88,7 +80,7 @@ def _mean(name: str, days: int) -> Compute:
 
 
 def _lag(name: str, days: int) -> Compute:
-    return lambda rows: rows.lag(name, days)
+    return lambda rows: lagged(rows[name], days)
 
 
 def _fall(name: str) -> Compute:
@@ -104,8 +96,8 @@ def _deviations(quantity: str) -> dict[str, Compute]:
     column = f"log_{quantity}"
     found = {"today": _column(column)}
     found |= {f"lag{days}": _lag(column, days) for days in range(1, WEEK)}
-    found |= {"week": _mean(column, WEEK), "quarter": _mean(column, QUARTER)}
-    found |= {"year": _mean(column, YEAR)}
+    spans = {"week": WEEK, "quarter": QUARTER, "year": YEAR}
+    found |= {name: _mean(column, days) for name, days in spans.items()}
     return {f"{quantity}_{name}": _less_month(column, compute) for name, compute in found.items()}
 
 
@@ -134,8 +126,7 @@ def _garman_klass(rows: SegmentRows) -> np.ndarray:
 
 def _is_quarterly(rows: SegmentRows) -> np.ndarray:
     """Flag a next session in March, June, September or December."""
-    months = rows.next_days.astype("datetime64[M]").astype(np.int64) % 12
-    found: np.ndarray = months % 3 == 2
+    found: np.ndarray = rows.next_days.astype("datetime64[M]").astype(np.int64) % 3 == 2
     return found
 
 
@@ -158,11 +149,10 @@ def _season(harmonic: int, function: Callable[[np.ndarray], np.ndarray]) -> Comp
 
 
 def _echoes(quantity: str) -> dict[str, Compute]:
-    """List abnormal range or volume so many calendar days before the next session.
+    """List abnormal range or volume `ECHO_DAYS` before the next session, and their mean.
 
-    Abnormal is the deviation from the mean of the 22 days before. For each distance the
-    session on that date (or the first after it), and the mean over 5 sessions around it;
-    NaN where the segment begins later. `*_echo` is the mean over the known distances.
+    For each distance the session on that date (or the first after it), and the mean over 5
+    sessions around it; NaN where the segment begins later.
     """
     source, names = f"abnormal_{quantity}", [f"{quantity}_echo{days}" for days in ECHO_DAYS]
 
@@ -176,12 +166,11 @@ def _echoes(quantity: str) -> dict[str, Compute]:
     found: dict[str, Compute] = {}
     for name, days in zip(names, ECHO_DAYS, strict=True):
         found |= {name: echo(days, 0), f"{name}_around": echo(days, ECHO_AROUND)}
-    return found | {
-        f"{quantity}_echo": lambda rows: _mean_known([rows[name] for name in names]),
-    }
+    return found | {f"{quantity}_echo": lambda rows: _mean_known([rows[name] for name in names])}
 
 
 def _abnormal(column: str) -> Compute:
+    """Return the deviation from the mean of the 22 days before."""
     return lambda rows: rows[column] - lagged(rows.mean(column, MONTH), 1)
 
 
@@ -207,11 +196,8 @@ def _mean_known(columns: list[np.ndarray]) -> np.ndarray:
 
 
 def _market_means(name: str) -> dict[str, Compute]:
-    return {
-        name: _column(name),
-        f"{name}_week": _mean(name, WEEK),
-        f"{name}_month": _mean(name, MONTH),
-    }
+    means = {"week": WEEK, "month": MONTH}
+    return {name: _column(name)} | {f"{name}_{key}": _mean(name, n) for key, n in means.items()}
 
 
 _TODAY = (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from forecaster.errors import DataError, UsageError
 
 _TICKER: Final = re.compile(r"[A-Z0-9^][A-Z0-9.&=^-]{0,19}")
-_SHOWN: Final = 40
+_SHOWN: Final = 40  # characters of what is no ticker
 
 Basis = Literal["split-adjusted", "as-traded"]
 BASES: tuple[str, ...] = get_args(Basis)
@@ -34,8 +34,7 @@ class Listing:
     """What a source knows of a ticker beside its bars.
 
     `basis` is how the stored close is expressed, `calendar` the exchange calendar whose
-    sessions the bars follow (see `sessions.py`). `currency` is the source's own code: `GBp` is
-    pence. `first_trade` is the exchange-local date of the first trade.
+    sessions the bars follow. `currency` is the source's own code: `GBp` is pence.
     """
 
     ticker: str
@@ -54,6 +53,11 @@ class History:
 
     listing: Listing
     bars: pd.DataFrame
+
+    @property
+    def days(self) -> NDArray[np.datetime64]:
+        """(D,) datetime64[D] sessions of the bars."""
+        return self.bars["session"].to_numpy("datetime64[D]")
 
 
 def normalise_ticker(text: str) -> str:
@@ -142,10 +146,7 @@ class _Checked(NamedTuple):
 
 
 def _check_bars(bars: pd.DataFrame) -> list[_Checked]:
-    """Apply every rule, in the order in which the flaws of one row are reported.
-
-    A missing value has its own rule and breaks no second one.
-    """
+    """Apply every rule, in the order in which the flaws of one row are reported."""
     columns = {name: bars[name].to_numpy() for name in BAR_COLUMNS}
     checked = [
         _Checked(BAD_DATE, ("session",), needed, breaks(columns["session"]))
@@ -161,11 +162,10 @@ def _check_bars(bars: pd.DataFrame) -> list[_Checked]:
     opening, high, low, close = (columns[name] for name in PRICE_COLUMNS)
     sunken = high < np.maximum(opening, close) * (1 - _TOLERANCE)
     raised = low > np.minimum(opening, close) * (1 + _TOLERANCE)
-    return [
-        *checked,
-        _Checked(IMPOSSIBLE_BAR, PRICE_COLUMNS, "a high not below open and close", sunken),
-        _Checked(IMPOSSIBLE_BAR, PRICE_COLUMNS, "a low not above open and close", raised),
-    ]
+    for needed, broken in (("high not below", sunken), ("low not above", raised)):
+        wanted = f"a {needed} open and close"
+        checked.append(_Checked(IMPOSSIBLE_BAR, PRICE_COLUMNS, wanted, broken))
+    return checked
 
 
 def flaws(bars: pd.DataFrame) -> list[Flaw]:
@@ -190,8 +190,6 @@ def is_too_flawed(bars: pd.DataFrame, found: Sequence[Flaw]) -> bool:
 
 def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
     """Return bars, one row per session with BAR_COLUMNS, unchanged, or refuse them all.
-
-    Whether the last bar is final is left to the caller, who knows the calendar.
 
     Raises:
         DataError: there is no row; a column or its type is wrong; a row has a flaw. The error
@@ -228,7 +226,7 @@ class Fingerprint:
         for history in histories:
             listing, bars = history.listing, history.bars
             self._digest.update(f"{listing.ticker} {listing.basis} {len(bars)}\n".encode())
-            self._digest.update(bars["session"].to_numpy("datetime64[D]").astype("<i8").tobytes())
+            self._digest.update(history.days.astype("<i8").tobytes())
             values = bars[list(BAR_COLUMNS[1:])].to_numpy(np.float64)
             # + 0.0 turns -0.0 into 0.0: equal bars have equal hashes
             self._digest.update(np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes())

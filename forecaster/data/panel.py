@@ -1,7 +1,6 @@
 """The panel: the rows of many tickers in flat arrays, one series after another.
 
-Histories in, arrays out. Each series is split into segments at its gaps; nothing is computed
-across the border of a segment.
+Each series is split into segments at its gaps; nothing is computed across their borders.
 
 Shape letters: N rows of the panel, S series, P segments, K targets, D days of one series.
 """
@@ -109,14 +108,12 @@ def build_panel(
 ) -> Panel:
     """Concatenate histories of unequal length and pair each day with the next session's bar.
 
-    Its columns are `own_columns`, `CALENDAR_INPUTS` and, with a universe, `MARKET_COLUMNS`.
-
     Args:
         histories: at least one, each with at least one bar; read once.
         targets: names out of `TARGETS`, in the order of the columns of `y`.
         universe: tickers whose daily means become the market columns; "all" for those of the
-            panel where they are several; None for a panel without market columns. Tickers of
-            other exchanges are averaged apart: their sessions close at other hours.
+            panel where they are several; None for a panel without market columns. Each
+            exchange is averaged by itself.
     """
     tickers, calendars, lengths = list[str](), list[str](), list[list[int]]()
     arrays, columns = _GrowingArrays(), _GrowingArrays()
@@ -177,13 +174,12 @@ def _rows(
     history: History, own: dict[str, np.ndarray], offsets: np.ndarray, targets: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Compute the arrays of a `Panel` other than its columns, for one series."""
-    days = history.bars["session"].to_numpy("datetime64[D]")
+    days = history.days
     outcome_days = np.append(days[1:], np.datetime64("NaT", "D"))
     outcome_days[offsets[1:] - 1] = np.datetime64("NaT")
     close = history.bars["close"].to_numpy(np.float64)
-    today, level, y = _targets(own, offsets, targets)
-    known = {"days": days, "outcome_days": outcome_days, "close": close}
-    return known | {"today": today, "level": level, "y": y}
+    arrays = (days, outcome_days, close, *_targets(own, offsets, targets))
+    return dict(zip(("days", "outcome_days", "close", "today", "level", "y"), arrays, strict=True))
 
 
 def _targets(
@@ -203,7 +199,7 @@ def _targets(
 
 
 def _means(values: np.ndarray, offsets: np.ndarray, days: int) -> np.ndarray:
-    """Average each day with those before it in its segment; see `trailing_mean`."""
+    """Average each day with those before it in its segment."""
     parts = [trailing_mean(values[start:stop], days) for start, stop in pairwise(offsets)]
     return np.concatenate(parts)
 
@@ -220,7 +216,7 @@ def feature_names(panel: Panel) -> tuple[str, ...]:
 
 def network_feature_names(panel: Panel) -> tuple[str, ...]:
     """List the features that a network reads."""
-    known = set(feature_names(panel))
+    known = feature_names(panel)
     return tuple(name for name in NETWORK_FEATURES if name in known)
 
 
@@ -270,13 +266,10 @@ def cut(
         tickers=tuple(t for t, days in zip(panel.tickers, series, strict=True) if days),
         series_offsets=_offsets(series[series > 0]),
         offsets=_offsets(parts[parts > 0]),
-        days=panel.days[rows],
         outcome_days=outcome_days,
-        close=panel.close[rows],
         columns={name: values[rows] for name, values in panel.columns.items()},
-        today=panel.today[rows],
-        level=panel.level[rows],
         y=y,
+        **{name: getattr(panel, name)[rows] for name in ("days", "close", "today", "level")},
     )
     return smaller, rows
 

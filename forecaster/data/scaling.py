@@ -23,14 +23,10 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: np.ndarray, rows: np.ndarray) -> "Scaler":
-        """Measure mean and standard deviation of the given rows.
+        """Measure (N, C) values, NaN where missing, on the rows (N,) that may be read.
 
         A column without any value there (the volume of an exchange rate) keeps its units;
         a constant one is only centred.
-
-        Args:
-            values: (N, C), NaN where missing.
-            rows: (N,) True on the days that may be read.
 
         Raises:
             DataError: there is no such row.

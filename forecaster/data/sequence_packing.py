@@ -1,7 +1,5 @@
 """Batches of row numbers for training: packed histories, and windows.
 
-Index arithmetic only: nothing is copied. Knows no torch, no ticker and no date.
-
 Shape letters: N flat rows, S series, G batches, T days, B batch rows, M windows, L lookback days.
 """
 
@@ -89,10 +87,8 @@ def pack_sequences(
 
     Source: Graham (1969), "Bounds on Multiprocessing Timing Anomalies": longest first, onto
     the emptiest batch row. Deviation: equal lengths in drawn order, and the order within each
-    batch row is drawn too. That staggers the series, so that a batch mixes days of different
-    years; histories of similar length side by side mostly end on the same day and would show
-    the same days again and again. Only when the chunk is at least as long as the longest series
-    do similar lengths stay together, which avoids padding.
+    batch row is drawn too, so that a batch mixes days of different years. Only when the chunk is
+    at least as long as the longest series do similar lengths stay together, against padding.
     """
     if batch_rows < 1 or not 1 <= phase <= chunk:
         raise ValueError(
@@ -152,10 +148,8 @@ def window_ends(
 ) -> NDArray[np.int64]:
     """Find the rows (M,) whose last `lookback` days, their own included, lie in one series.
 
-    Args:
-        offsets: (S + 1,) flat row where each series begins, and N at the end.
-        lookback: days per window, at least 1.
-        eligible: (N,) bool, True where a window may end.
+    `offsets` (S + 1,) are the flat rows where series begin, and N; a window may end where
+    `eligible` (N,) is True.
 
     Raises:
         ValueError: `lookback` is below 1, or `offsets` and `eligible` disagree about N.

@@ -1,10 +1,9 @@
 """Sessions of an exchange, and a history compared with them.
 
-Which session comes next, which is final; bars not final, sessions missing, bars off the calendar.
-Repairs nothing; knows no clock, no store and no calendar library. A session is an exchange-local
-date from 1900 to 2100.
+Knows no clock, no store and no calendar library. A session is an exchange-local date from 1900 to
+2100.
 
-Shape letters: D days asked about or bars of a history, S sessions of a calendar, G gaps.
+Shape letters: D days or bars of a history, S sessions of a calendar, G gaps.
 """
 
 import logging
@@ -62,9 +61,8 @@ def last_final_session(calendar: str, now: datetime) -> date:
 def close_of(calendar: str, session: date) -> datetime:
     """Return the closing time of a session (UTC), or of the next one if `session` is none."""
     table = trading_calendar(calendar)
-    place = int(np.searchsorted(table.sessions, _as_day(session)))
-    seconds = int(table.closes[place].astype("datetime64[s]").astype(np.int64))
-    return datetime.fromtimestamp(seconds, UTC)
+    close = table.closes[np.searchsorted(table.sessions, _as_day(session))]
+    return datetime.fromtimestamp(int(close.astype(np.int64)), UTC)
 
 
 def sessions_between(calendar: str, first: date, last: date) -> Days:
@@ -80,9 +78,9 @@ def count_sessions(calendar: str, first: date, last: date) -> int:
     return len(sessions_between(calendar, first, last))
 
 
-def missed_sessions(calendar: str, days: Days) -> NDArray[np.int64]:
-    """Count the sessions strictly between each of (D,) ascending days and the next, (D - 1,)."""
-    sessions = trading_calendar(calendar).sessions
+def missed_sessions(history: History) -> NDArray[np.int64]:
+    """Count the sessions strictly between each bar and the next, (D - 1,)."""
+    sessions, days = trading_calendar(history.listing.calendar).sessions, history.days
     before_next = np.searchsorted(sessions, days[1:])
     return before_next - np.searchsorted(sessions, days[:-1], side="right")
 
@@ -93,11 +91,7 @@ def timezone_of(calendar: str) -> str:
 
 
 def check_days(days: Days) -> None:
-    """Refuse days outside of every calendar.
-
-    Raises:
-        DataError: a day lies outside 1900..2100.
-    """
+    """Raise `DataError` for days outside 1900..2100, of which no calendar is known."""
     outside = ~((days >= FIRST) & (days < LAST - 31 * DAY))
     if outside.any():
         raise DataError(
@@ -143,15 +137,15 @@ def final_part(history: History, now: datetime) -> History:
 
 def gaps(history: History) -> NDArray[np.intp]:
     """Find the bars (G,) before which more than `MAX_MISSED_SESSIONS` in a row have none."""
-    return np.flatnonzero(_missed(history) > MAX_MISSED_SESSIONS) + 1
+    return np.flatnonzero(missed_sessions(history) > MAX_MISSED_SESSIONS) + 1
 
 
 def new_gaps(before: History | None, now: History) -> NDArray[np.intp]:
     """Find the gaps (G,) that were not there before bars were added."""
-    found, days = gaps(now), _days(now)
+    found, days = gaps(now), now.days
     if before is None:
         return found
-    known = _days(before)
+    known = before.days
     there = {(known[row - 1], known[row]) for row in gaps(before)}
     return np.array([row for row in found if (days[row - 1], days[row]) not in there], np.intp)
 
@@ -165,8 +159,8 @@ def segments(history: History) -> list[History]:
 def describe_gaps(history: History, after: NDArray[np.intp]) -> str:
     """Describe in a sentence the gaps before some bars, (G,) of those that `gaps` returns."""
     ticker, calendar = history.listing.ticker, history.listing.calendar
-    longest = int(after[np.argmax(_missed(history)[after - 1])])
-    last, following = _days(history)[longest - 1 : longest + 1]
+    longest = int(after[np.argmax(missed_sessions(history)[after - 1])])
+    last, following = history.days[longest - 1 : longest + 1]
     missing = sessions_between(calendar, as_date(last + 1), as_date(following - 1))
     what = f"no bars from {missing[0]} to {missing[-1]} ({len(missing):,} sessions of {calendar})"
     if len(after) > 1:
@@ -190,22 +184,13 @@ def describe_guess(history: History) -> str:
 def describe_off_calendar(history: History) -> str:
     """Describe in a sentence how many bars are on days without a session; empty if none is."""
     ticker, calendar = history.listing.ticker, history.listing.calendar
-    days = _days(history)
+    days = history.days
     found = days[~np.isin(days, sessions_between(calendar, as_date(days[0]), as_date(days[-1])))]
     if len(found) == 0:
         return ""
-    on_weekends = not np.is_busday(found).all()
-    better = ALWAYS_OPEN if on_weekends else "XLON"
+    better = "XLON" if np.is_busday(found).all() else ALWAYS_OPEN
     return (
         f"{ticker}: {len(found):,} of {len(days):,} bars are on no session of {calendar} "
         f"(first {found[0]}). If it trades by another calendar, set that, such as {better}: "
         "--calendar NAME, or a column calendar."
     )
-
-
-def _days(history: History) -> Days:
-    return history.bars["session"].to_numpy("datetime64[D]")
-
-
-def _missed(history: History) -> NDArray[np.int64]:
-    return missed_sessions(history.listing.calendar, _days(history))

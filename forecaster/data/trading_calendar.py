@@ -1,8 +1,8 @@
 """Trading calendars: which one a ticker follows, and every session from 1900 to 2100.
 
-The only module that uses exchange_calendars. Where it has no answer (before its records
-begin, after they end, no calendar at all) every weekday is a session. Calendars are identified by
-market identifier code (MIC) as exchange_calendars spells it.
+The only module that uses exchange_calendars. Before its records begin, after they end, and without
+any calendar every weekday is a session. Calendars are identified by market identifier code (MIC) as
+exchange_calendars spells it.
 
 Shape letters: S sessions of a calendar.
 """
@@ -177,7 +177,32 @@ def trading_calendar(calendar: str) -> TradingCalendar:
     """Load a calendar, with weekdays before its records begin and after they end."""
     if calendar in _EVERY_WEEK:
         return _every_week(*_EVERY_WEEK[calendar])
-    return _from_library(calendar)
+    import exchange_calendars
+
+    # The library's own use of pandas is deprecated in places, which does not concern a user.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            kind = type(exchange_calendars.get_calendar(calendar))
+            bounds = [kind.bound_min() or FIRST, kind.bound_max() or LAST]
+            start, end = np.array(bounds, "datetime64[D]").clip(FIRST, LAST)
+            known = kind(start=str(start), end=str(end))
+        except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
+            raise _unknown(calendar) from error
+        sessions = known.sessions.to_numpy().astype("datetime64[D]")
+        closes = known.closes_nanos.astype("datetime64[ns]").astype("datetime64[s]")
+        half_days = np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]"))
+        surprises = _surprises(calendar, known, sessions)
+    plain = _every_week(known.weekmask, _MIDNIGHT)
+    before, after = plain.sessions < start, plain.sessions > end
+    return TradingCalendar(
+        sessions=np.concatenate([plain.sessions[before], sessions, plain.sessions[after]]),
+        closes=np.concatenate([plain.closes[before], closes, plain.closes[after]]),
+        half_days=np.concatenate([plain.half_days[before], half_days, plain.half_days[after]]),
+        surprises=surprises,
+        weekmask=known.weekmask,
+        timezone=str(known.tz),
+    )
 
 
 def calendar_name(calendar: str) -> str:
@@ -216,36 +241,6 @@ def _unknown(calendar: str) -> UsageError:
     return UsageError(
         f"{calendar}: no calendar of this name can be built; use a market code "
         f"such as XNYS or XLON, or {WEEKDAYS!r}, '24/5' or '24/7'."
-    )
-
-
-def _from_library(calendar: str) -> TradingCalendar:
-    """Build the library's calendar over all its records, with plain weeks before and after."""
-    import exchange_calendars
-
-    # The library's own use of pandas is deprecated in places, which does not concern a user.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            kind = type(exchange_calendars.get_calendar(calendar))
-            bounds = [kind.bound_min() or FIRST, kind.bound_max() or LAST]
-            start, end = np.array(bounds, "datetime64[D]").clip(FIRST, LAST)
-            known = kind(start=str(start), end=str(end))
-        except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
-            raise _unknown(calendar) from error
-        sessions = known.sessions.to_numpy().astype("datetime64[D]")
-        closes = known.closes_nanos.astype("datetime64[ns]").astype("datetime64[s]")
-        half_days = np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]"))
-        surprises = _surprises(calendar, known, sessions)
-    plain = _every_week(known.weekmask, _MIDNIGHT)
-    before, after = plain.sessions < start, plain.sessions > end
-    return TradingCalendar(
-        sessions=np.concatenate([plain.sessions[before], sessions, plain.sessions[after]]),
-        closes=np.concatenate([plain.closes[before], closes, plain.closes[after]]),
-        half_days=np.concatenate([plain.half_days[before], half_days, plain.half_days[after]]),
-        surprises=surprises,
-        weekmask=known.weekmask,
-        timezone=str(known.tz),
     )
 
 

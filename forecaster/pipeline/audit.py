@@ -62,11 +62,7 @@ class AuditReport:
         return pd.DataFrame(rows, columns=list(AUDIT_COLUMNS))
 
     def raise_leaks(self) -> None:
-        """Raise where the future changes the past, or where nothing was compared.
-
-        Raises:
-            LeakError: with the first stage, row and column that differ.
-        """
+        """Raise `LeakError` where the future changes the past, or where nothing was compared."""
         if self.leaks:
             more = len(self.leaks) - 1
             others = f" ({more} later stage{'s' if more > 1 else ''} too)" if more else ""
@@ -93,7 +89,6 @@ def audit(
     Args:
         version: None for the newest, or for the default settings where there is none yet.
         bars: a caller's own long table (see `train`), or None for the store of the home.
-        home: the workspace; None as the command line resolves it.
         dates: after which bars are changed, at least 3, spread over train, validation and test.
             The last training and validation days are added.
         tickers: at most this many: the longest, the shortest and some between.

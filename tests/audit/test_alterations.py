@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.audit.alterations import KINDS, Alteration, Kind, after_day, with_gaps
+from forecaster.audit.alterations import KINDS, Alteration, Kind, with_gaps
 from forecaster.data.history import History, validate_bars
 from tests.data.histories import drawn
 
@@ -34,7 +34,7 @@ def test_an_altered_future_keeps_the_past_and_is_what_the_reader_takes(kind: Kin
     histories = ragged()
     altered = {h.listing.ticker: h for h in Alteration(kind=kind, cut=CUT).of(histories)}
     for history in histories:
-        later = after_day(history, CUT)
+        later = history.days > CUT
         if history.listing.ticker not in altered:
             assert kind == "cut" and later.all()
             continue
@@ -51,7 +51,7 @@ def test_an_altered_future_keeps_the_past_and_is_what_the_reader_takes(kind: Kin
 def test_corrupted_bars_share_no_value_with_the_real_ones() -> None:
     """Prices, volume and dates; the first session after the date has no bar at all."""
     (history,) = histories = ragged()[:1]
-    later = after_day(history, CUT)
+    later = history.days > CUT
     (found,) = Alteration(kind="corrupted", cut=CUT).of(histories)
     now, before = found.bars[later], history.bars[later]
     for name in ("open", "high", "low", "close"):
@@ -62,7 +62,7 @@ def test_corrupted_bars_share_no_value_with_the_real_ones() -> None:
 
 def test_blanked_bars_keep_the_close_before_the_date_and_nothing_else() -> None:
     (history,) = histories = ragged()[:1]
-    later = np.flatnonzero(after_day(history, CUT))
+    later = np.flatnonzero(history.days > CUT)
     (found,) = Alteration(kind="blanked", cut=CUT).of(histories)
     first = found.bars.iloc[later[0]]
     assert (first[["open", "high", "low", "close"]] == history.bars["close"][later[0] - 1]).all()
