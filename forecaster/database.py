@@ -34,8 +34,8 @@ class Database:
     """One SQLite file of a home, and the parts of its error messages.
 
     `migrations` has one entry per schema version, oldest first. `absent` is the message for a
-    missing file, `wrong_row` the remedy when a table refuses a row, `lost` the remedy when the
-    file is corrupt beyond recovery; `writer` is a command that migrates an older file.
+    missing file, `wrong_row` and `lost` are the remedies for a refused row and a corrupt file;
+    `writer` is a command that migrates an older file.
     """
 
     path: Path
@@ -84,8 +84,7 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
     """
     if home.is_file():
         raise UnknownNameError(_no_folder(home))
-    path = database.path
-    if not path.is_file():
+    if not (path := database.path).is_file():
         raise UnknownNameError(database.absent)
     with translated_errors(database):
         _refuse_empty(database)
@@ -131,22 +130,17 @@ def translated_errors(database: Database) -> Iterator[None]:
 
 def integrity_error(path: Path) -> str:
     """Read every page of a file; return what is wrong with it, "" if it is intact."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        uri = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
-            rows = connection.execute("PRAGMA integrity_check(3)").fetchall()
+            found = "; ".join(row[0] for row in connection.execute("PRAGMA integrity_check(3)"))
     except sqlite3.Error as error:
         return str(error)
-    found = "; ".join(str(row[0]) for row in rows)
     return "" if found == "ok" else found
 
 
 def refuse_unwritable(home: Path, path: Path) -> None:
-    """Refuse a home in which a file cannot be written; create the file's folder.
-
-    Raises:
-        CannotWriteError: the home is missing, not at a folder, or read-only.
-    """
+    """Refuse a home in which a file cannot be written; create the file's folder."""
     if not home.is_dir():
         raise CannotWriteError(_no_folder(home))
     for place in (home, path.parent, path):
@@ -174,10 +168,8 @@ def sync_folder(folder: Path) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a stream that replaces the file when the block ends without an error.
 
-    Readers see the old file or the new one, never a part. A link in its place is replaced.
-
-    Raises:
-        OSError: the folder is missing or read-only, or the disk failed; the old file is intact.
+    Readers see the old file or the new one, never a part; an OSError leaves the old one intact.
+    A link in its place is replaced.
     """
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:

@@ -1,8 +1,8 @@
 """`forecaster fetch` and `forecaster data`: prices in, shown, checked; the quarantine."""
 
-import math
 import sys
 from datetime import datetime
+from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,10 +20,9 @@ from forecaster.cli.output import (
     print_next,
     print_table,
 )
+from forecaster.errors import UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from forecaster.pipeline.fetch import FetchReport
 
 app = typer.Typer(
@@ -131,28 +130,22 @@ def import_command(
     """
     from forecaster.pipeline.data_import import import_files
 
+    named = {}
+    for text in mapping or []:
+        field, equals, column = text.partition("=")
+        if not (field and equals and column):
+            raise UsageError(f"--map {text}: use FIELD=COLUMN, such as --map close=Last.")
+        named[field.strip()] = column.strip()
     report = import_files(
         files,
         ticker=ticker,
-        mapping=_pairs(mapping),
+        mapping=named,
         basis=basis,
         calendar=calendar,
         dates=dates,
         home=home,
     )
     _print_report(report, "data.import", home, json=json)
-
-
-def _pairs(mapping: list[str] | None) -> dict[str, str]:
-    from forecaster.errors import UsageError
-
-    pairs = {}
-    for text in mapping or []:
-        field, equals, column = text.partition("=")
-        if not (field and equals and column):
-            raise UsageError(f"--map {text}: use FIELD=COLUMN, such as --map close=Last.")
-        pairs[field.strip()] = column.strip()
-    return pairs
 
 
 @app.command("list")
@@ -211,13 +204,9 @@ def show_command(
         print(f"{label.replace('_', ' '):<11} {'' if value is None else value}".rstrip())
     print(f"{'days':<11} {len(history.bars):,}")
     bars = history.bars.tail(rows)
-    print_table(bars, dict.fromkeys(PRICES, _price_format(bars)) | {"volume": ",.0f"})
-
-
-def _price_format(bars: "pd.DataFrame") -> str:
-    """Return a format with six digits of the lowest price, at least two decimals: 1.08453."""
-    lowest = bars[PRICES].to_numpy().min()
-    return f".{max(2, 5 - math.floor(math.log10(lowest)))}f"
+    # Six digits of the lowest price, at least two decimals: 1.08453.
+    decimals = max(2, 5 - floor(log10(bars[PRICES].to_numpy().min())))
+    print_table(bars, dict.fromkeys(PRICES, f".{decimals}f") | {"volume": ",.0f"})
 
 
 @app.command("check")

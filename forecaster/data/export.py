@@ -1,7 +1,4 @@
-"""Files that users ask for: CSV that a spreadsheet may open, parquet, and anything else.
-
-Frames in, complete files out: a reader sees the old file or the new one, never a part.
-"""
+"""Files that users ask for: CSV that a spreadsheet may open, parquet, and anything else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +23,7 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
 
     Raises:
         UsageError: another ending, or pyarrow is not installed.
-        CannotWriteError: the folder is missing or read-only.
-        StorageError: the disk is full or failed; an older file is intact.
+        CannotWriteError, StorageError: as for `output_file`.
     """
     ending = file.suffix.lower()
     if ending not in (".csv", ".parquet"):
@@ -55,11 +51,7 @@ def _escape(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def check_folder(option: str, file: Path | None) -> None:
-    """Refuse, before any work, a file whose folder does not exist.
-
-    Raises:
-        CannotWriteError: with the option, the file and the folder.
-    """
+    """Refuse, before any work, a file whose folder does not exist."""
     if file is not None and not file.absolute().parent.is_dir():
         raise CannotWriteError(
             f"{option} {file}: {file.parent} is no folder. Make it, or choose a file elsewhere."

@@ -29,17 +29,10 @@ from forecaster.data.store_rows import TickerState
 from forecaster.errors import DataError
 
 OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
-# Marks of a listing whose change may mean another security, and their names.
-_MARKS: Final = {
-    "name": "name",
-    "exchange": "exchange",
-    "currency": "currency",
-    "first_trade": "first trade date",
-}
-# Relative. Identical calls to Yahoo differ by less; a smaller difference is not written.
-SAME_PRICE: Final = 1e-4
-# Volume still moves by half a percent for weeks after the session.
-SAME_VOLUME: Final = 5e-3
+# Marks of a listing whose change may mean another security.
+_MARKS: Final = ("name", "exchange", "currency", "first_trade")
+SAME_PRICE: Final = 1e-4  # relative; identical calls to Yahoo differ by less
+SAME_VOLUME: Final = 5e-3  # volume still moves by half a percent for weeks after the session
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +40,14 @@ log = logging.getLogger(__name__)
 def describe_change(stored: Listing, served: Listing) -> str:
     """Return which marks of a ticker have changed, in words; empty if none has.
 
-    A mark that is missing on either side is no change; a name may change its case and its
-    punctuation. Currencies are compared to the letter: GBp is pence, GBP is pounds.
+    A name may change its case and punctuation; a currency may not: GBp is pence, GBP is pounds.
     """
     changes = []
-    for mark, word in _MARKS.items():
+    for mark in _MARKS:
         was, now = getattr(stored, mark), getattr(served, mark)
         old, new = (_letters(was), _letters(now)) if mark == "name" else (was, now)
         if old and new and old != new:
+            word = "first trade date" if mark == "first_trade" else mark
             changes.append(f"{word} was {was}, is {now}")
     return "; ".join(changes)
 
@@ -125,9 +118,8 @@ class Overlap:
     def stranded(self) -> pd.DataFrame:
         """Return the stored bars that the answer lacks and that would be on another scale.
 
-        A bar that the answer lacks stays stored. That is safe if the close of the nearest day
-        that both have, the earlier or else the later, is unchanged. The answer must be for the
-        complete stored span.
+        That is so unless the close of the nearest day that both have, the earlier or else the
+        later, is unchanged. The answer must be for the complete stored span.
         """
         lacking = self.stored[~self.stored["session"].isin(self.served["session"])]
         if self.old.empty:
@@ -145,9 +137,9 @@ class Overlap:
 
 
 def admit(store: PriceStore, history: History, served_at: datetime) -> History:
-    """Return the bars of a history, straight from its source, that may be stored.
+    """Return the final bars of a history, straight from its source, sorted by day.
 
-    Final ones that can be bars, sorted by day; `served_at` is before the source was asked.
+    `served_at` is before the source was asked.
 
     Raises:
         DataError: a bar of the future; rows that cannot be left out.
@@ -169,8 +161,8 @@ def store_news(
 ) -> int:
     """Check admitted bars by all rules; store and count the new and different ones.
 
-    `overlap` compares them with those stored from the first served day on, None if the ticker is
-    not stored; `reason` is why the past changes, if it does.
+    `overlap` has those stored from the first served day on, None for a new ticker; `reason` is
+    why the past changes.
 
     Raises:
         DataError: the ticker is quarantined and stays as stored.
@@ -200,10 +192,9 @@ def warn_of_calendar(before: History | None, now: History) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """What to fetch of every ticker.
+    """What to fetch of every ticker: the first and last session, None for what is missing.
 
-    `start` and `end` are the first and last session, None for what is missing; the complete past
-    is compared again every `compare_all_days`, never for 0.
+    The complete past is compared again every `compare_all_days`, never for 0.
     """
 
     start: date | None
@@ -257,14 +248,6 @@ def refresh(
     return changed
 
 
-def _is_comparison_due(state: TickerState, every: int, now: datetime) -> bool:
-    """Whether a ticker's complete past is to be compared again, every so many days."""
-    # Tickers that were first fetched on one day are spread over several.
-    spread = zlib.crc32(state.listing.ticker.encode()) % (every // 4 + 1)
-    age = timedelta(days=every + spread)
-    return every > 0 and (state.compared_at is None or now - state.compared_at >= age)
-
-
 def _first_to_ask(
     store: PriceStore, state: TickerState, request: FetchRequest, now: datetime
 ) -> date | None:
@@ -284,7 +267,10 @@ def _first_to_ask(
         return None
     overlap = state.last - OVERLAP
     if request.start is None and request.end is None:
-        is_due = _is_comparison_due(state, request.compare_all_days, now)
+        every, compared_at = request.compare_all_days, state.compared_at
+        # Tickers that were first fetched on one day are spread over several.
+        age = timedelta(days=every + zlib.crc32(listing.ticker.encode()) % (every // 4 + 1))
+        is_due = every > 0 and (compared_at is None or now - compared_at >= age)
         return state.first if is_due else overlap
     first = max(request.start or overlap, listing.first_trade or date.min)
     stored = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")

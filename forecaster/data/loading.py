@@ -26,20 +26,16 @@ _AT_ONCE: Final = 50  # tickers read in one query
 def load_histories(
     bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> list[History]:
-    """Load histories up to a day; see `iter_histories`."""
+    """Load histories as a list; see `iter_histories`."""
     return list(iter_histories(bars, home, tickers, until))
 
 
 def iter_histories(
     bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> Iterator[History]:
-    """Load histories up to a day, one after another.
+    """Load histories up to a day from a caller's own long table, or else from a home's store.
 
-    Args:
-        bars: a caller's own long table, or None for the store of this home.
-        home: the workspace.
-        tickers: which, or the only one; none means all there are.
-        until: last session to be read; None for all.
+    No tickers mean all there are.
 
     Yields:
         At least one history, each with at least one bar, in alphabetical order.
@@ -123,14 +119,8 @@ def _refuse_no_table(bars: object) -> None:
 
 def as_table(histories: Sequence[History]) -> pd.DataFrame:
     """Join histories to one long table, the inverse of `load_histories`."""
-    parts = [
-        history.bars.assign(
-            ticker=history.listing.ticker,
-            basis=history.listing.basis,
-            calendar=history.listing.calendar,
-        )
-        for history in histories
-    ]
+    marks = ("ticker", "basis", "calendar")
+    parts = [one.bars.assign(**{m: getattr(one.listing, m) for m in marks}) for one in histories]
     return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]
 
 

@@ -1,15 +1,14 @@
 """Bars that break a rule: checked between source and store, and kept until a review decides.
 
-A row that cannot be a bar is left out and quarantined.  A ticker with bars that break a rule of
-severity `error` stays as it is stored.  An entry is *held* until a review *releases* it (the bar
-is accepted) or *drops* it (the bar is rejected and left out from then on), or until the source
-corrects it.  Entries are a table of the price store (see `store_rows.py`).
+A row that cannot be a bar is left out; a ticker with bars that break a rule of severity `error`
+stays as it is stored.  An entry is *held* until a review *releases* it (the bar is accepted) or
+*drops* it (the bar is left out from then on), or until the source corrects it.
 """
 
 import logging
 import math
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -95,15 +94,10 @@ class Scope:
     last: date
     rules: frozenset[str]
 
-    def covers(self, entry: Entry) -> bool:
-        """Whether the check would have found an entry again."""
-        return self.first <= entry.session <= self.last and entry.rule in self.rules
-
 
 def entry_of(ticker: str, bars: pd.DataFrame, row: int, rule: str, reason: str) -> Entry:
     """Build the entry of one bar."""
-    session: date = bars["session"].iloc[row].date()
-    values = _values_of(bars, row)
+    session, values = bars["session"].iloc[row].date(), _values_of(bars, row)
     return Entry(ticker=ticker, session=session, rule=rule, reason=reason, values=values)
 
 
@@ -133,26 +127,22 @@ class Quarantine:
             return [_entry(row) for row in self._connection.execute(_SELECT, (ticker,))]
 
     def record(self, found: Sequence[Entry], scope: Scope, now: datetime) -> list[Entry]:
-        """Replace the held entries of a scope by what a check found in it.
+        """Replace the held entries of a scope by what a check found; return those not known before.
 
         What is no longer found was corrected by the source.  Decisions stay, unless the prices
         differ from those that were decided on.
-
-        Returns:
-            The entries that were not known before.
         """
         known = {entry.key: entry for entry in self.entries(scope.ticker)}
         wanted = {entry.key for entry in found}
         corrected = [
             key
             for key, entry in known.items()
-            if key not in wanted and entry.state == "held" and scope.covers(entry)
+            if key not in wanted
+            and entry.state == "held"
+            and scope.first <= entry.session <= scope.last
+            and entry.rule in scope.rules
         ]
-        new = [
-            entry
-            for entry in found
-            if entry.key not in known or not known[entry.key].is_about(entry.values)
-        ]
+        new = _without(known, found)
         if corrected or new:
             with self._writing():
                 self._connection.executemany(_DELETE, corrected)
@@ -168,17 +158,9 @@ class Quarantine:
 
     def unreleased(self, found: Sequence[Entry]) -> list[Entry]:
         """Return the entries that were not released with the prices that they have now."""
-        released = {
-            entry.key: entry
-            for ticker in sorted({entry.ticker for entry in found})
-            for entry in self.entries(ticker)
-            if entry.state == "released"
-        }
-        return [
-            entry
-            for entry in found
-            if entry.key not in released or not released[entry.key].is_about(entry.values)
-        ]
+        tickers = sorted({entry.ticker for entry in found})
+        known = [entry for ticker in tickers for entry in self.entries(ticker)]
+        return _without({one.key: one for one in known if one.state == "released"}, found)
 
     def _remove_bars(self, entries: Collection[Entry], instant: str) -> None:
         gone: dict[str, list[str]] = {}
@@ -205,6 +187,15 @@ class Quarantine:
             yield
 
 
+def _without(known: Mapping[tuple[str, str, str], Entry], found: Sequence[Entry]) -> list[Entry]:
+    """Return the entries found that are not known with the same prices."""
+    return [
+        entry
+        for entry in found
+        if entry.key not in known or not known[entry.key].is_about(entry.values)
+    ]
+
+
 def _entry(row: tuple[Any, ...]) -> Entry:
     ticker, session, rule, reason, state, *values, noted_at = row
     return Entry(
@@ -221,7 +212,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 def screen(store: "PriceStore", history: History, now: datetime) -> History:
     """Quarantine and leave out rows that cannot be bars, and bars that were dropped by hand.
 
-    The rows are in order; of two rows of one day the later is kept.
+    Rows are in order of days; of two of one day the later is kept.
 
     Raises:
         DataError: an impossible date; more flaws than a good source has; a flaw on the day of a
@@ -289,10 +280,7 @@ def check_served(store: "PriceStore", served: History, now: datetime) -> None:
 
 
 def _with_context(store: "PriceStore", served: History, last: date | None) -> History:
-    """Return the bars in their place in the store, with some stored ones before them.
-
-    Bars that begin with enough stored ones have their own context, as those of a fetch do.
-    """
+    """Add the stored bars before these, unless they begin with enough stored ones."""
     sessions = served.bars["session"]
     if last is None or sessions.searchsorted(pd.Timestamp(last), "right") >= checks.SPLIT_SESSIONS:
         return served

@@ -1,9 +1,7 @@
-"""The price store: every ticker's bars as served, in one SQLite file.
+"""The price store: every ticker's bars as served (D trading days), in one SQLite file.
 
 Histories in, tables out; knows no source and no network.  Bars are replaced when a source
 corrects them; only a rejection by hand deletes one.
-
-Shape letters: D trading days.
 """
 
 import difflib
@@ -58,10 +56,9 @@ class PriceStore:
         self._connection.close()
 
     def defer_sync(self) -> None:
-        """Write through to the disk when the store is closed, not with each transaction.
+        """Write through to the disk on closing, not with each transaction.
 
-        A killed process loses nothing; a power failure may lose the newest transactions, never
-        a part of one.
+        A power failure may lose the newest transactions, never a part of one.
         """
         with database.translated_errors(self._file):
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -75,13 +72,12 @@ class PriceStore:
     ) -> list[int]:
         """Store several tickers' bars in one transaction: all of them, or none.
 
-        New bars are added, different ones replaced; equal ones write nothing. A change on or
+        New bars are added, different ones replaced, days that are lacking kept. A change on or
         before the newest stored session raises the ticker's revision, and so does another
         listing with a reason.
 
         Args:
-            histories: bars oldest first; stored days that they lack stay stored. A stored
-                ticker may have no bars, for a change of its listing alone.
+            histories: bars oldest first; none for a change of a stored listing alone.
             fetched_at: aware instant at which the source served them.
             reason: why the past changes; empty for a sentence that counts the bars.
 
@@ -91,8 +87,7 @@ class PriceStore:
         Raises:
             DataError: impossible bars, or a ticker that is stored from another source or on
                 another basis.
-            StorageError: the disk is full or failed; nothing was changed.
-            TryLaterError: another process is writing.
+            StorageError, TryLaterError: the disk failed, or another process is writing.
         """
         instant = store_rows.instant_text(fetched_at)
         with database.translated_errors(self._file), database.transaction(self._connection):
@@ -106,7 +101,7 @@ class PriceStore:
         row = store_rows.listing_row(listing)
         if known:
             _refuse_other_origin(store_rows.listing_of(known[0]), listing)
-        if not known:
+        else:
             self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
         bars = store_rows.bar_rows(ticker, history.bars)
         newest = self._query(store_rows.NEWEST_SESSION, ticker)[0][0]
@@ -191,8 +186,8 @@ class PriceStore:
         rows = self._read_bars(names, until, since)
         table = store_rows.bars_table(rows)
         numbers = rows[:, 0].astype(np.intp)
-        column = pd.Series(pd.array(wanted, dtype="str").take(numbers), name="ticker")
-        return pd.concat([column, table], axis=1)
+        table.insert(0, "ticker", pd.Series(pd.array(wanted, dtype="str").take(numbers)))
+        return table
 
     def _read_bars(self, names: str, until: date | None, since: date | None) -> NDArray[np.float64]:
         first = since.isoformat() if since else store_rows.OLDEST

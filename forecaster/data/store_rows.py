@@ -1,9 +1,4 @@
-"""The tables and SQL statements of the price store, and the conversion of bars to rows and back.
-
-Holds no open connection.
-
-Shape letters: D trading days.
-"""
+"""The tables and SQL statements of the price store; bars (D trading days) to rows and back."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -121,9 +116,7 @@ _COLUMNS: Final = ", ".join(BAR_COLUMNS)
 _UPDATED: Final = (*LISTING_COLUMNS[3:], "fetched_at")
 
 LISTING: Final = f"SELECT {', '.join(LISTING_COLUMNS)} FROM listings WHERE ticker = ?"
-UNKNOWN: Final = """
-    SELECT value FROM json_each(?) WHERE value NOT IN (SELECT ticker FROM listings)
-"""
+UNKNOWN: Final = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT ticker FROM listings)"
 UPSERT_LISTING: Final = f"""
     INSERT INTO listings ({", ".join(LISTING_COLUMNS)}, fetched_at, compared_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
@@ -187,10 +180,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickerState:
-    """A stored ticker: its listing, its first and last session, and its last comparison.
-
-    `compared_at` is when the complete past was compared with the source, None if never.
-    """
+    """A stored ticker; `compared_at` is when its complete past was, None if never."""
 
     listing: Listing
     first: date

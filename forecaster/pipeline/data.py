@@ -32,7 +32,6 @@ CHECK_COLUMNS: Final = ("ticker", "session", "rule", "severity", "where", "reaso
 QUARANTINE_COLUMNS: Final = (
     *("ticker", "session", "rule", "state", "open", "high", "low", "close", "noted_at", "reason"),
 )
-BY_HAND: Final = "by-hand"
 
 
 def load_bars(
@@ -165,23 +164,17 @@ def quarantine_table(
     with PriceStore.open_for_reading(resolve_home(home)) as store:
         entries = store.quarantine.entries()
     rows = [
-        (
-            *(one.ticker, pd.Timestamp(one.session), one.rule, one.state),
-            *(*one.values[:4], one.noted_at, one.reason),
-        )
-        for one in entries
-        if not wanted or one.ticker in wanted
+        (e.ticker, pd.Timestamp(e.session), e.rule, e.state, *e.values[:4], e.noted_at, e.reason)
+        for e in entries
+        if not wanted or e.ticker in wanted
     ]
     return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))
 
 
 def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = None) -> int:
-    """Accept bars: the next fetch or import stores them, and they are not found again.
+    """Accept bars, which the next fetch or import stores; return the number of findings.
 
     No sessions mean all of the ticker.
-
-    Returns:
-        The number of findings released.
 
     Raises:
         UnknownNameError: nothing is held or found there.
@@ -191,10 +184,7 @@ def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = N
 
 
 def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> int:
-    """Reject bars: remove them from the store, and leave them out while served unchanged.
-
-    Returns:
-        The number of findings decided.
+    """Remove bars and leave them out while served unchanged; return the number of findings.
 
     Raises:
         UnknownNameError: a day is neither stored nor in quarantine.
@@ -211,7 +201,16 @@ def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> 
     with writer(home, doing), PriceStore.open_for_writing(home) as store:
         known = {entry.key: entry for entry in store.quarantine.entries(name)}
         if name in store.tickers():
-            found = _decidable(store.history(name), state, days)
+            history = store.history(name)
+            errors = [one for one in check_history(history) if one.severity == "error"]
+            found = entries_of(history, errors)
+            # Any bar may be dropped.
+            other = days - {entry.session for entry in found} if state == "dropped" else ()
+            found += [
+                entry_of(name, history.bars, row, "by-hand", "by hand")
+                for row, session in enumerate(history.bars["session"].dt.date)
+                if session in other
+            ]
             known = {entry.key: entry for entry in found} | known
         chosen = [entry for entry in known.values() if not days or entry.session in days]
         _refuse_undecidable(name, state, days, chosen)
@@ -237,20 +236,6 @@ def _refuse_undecidable(
             f"{ticker}: {day} cannot be a bar ({flawed[0].reason}), so it cannot be released. "
             f"Drop it: forecaster data quarantine drop {ticker} {day}"
         )
-
-
-def _decidable(history: History, state: State, days: set[date]) -> list[Entry]:
-    """List stored bars to decide on: errors, and for a drop any bar of the given days."""
-    errors = [one for one in check_history(history) if one.severity == "error"]
-    entries = entries_of(history, errors)
-    if state == "dropped":
-        other = days - {entry.session for entry in entries}
-        entries += [
-            entry_of(history.listing.ticker, history.bars, row, BY_HAND, "by hand")
-            for row, session in enumerate(history.bars["session"].dt.date)
-            if session in other
-        ]
-    return entries
 
 
 def _row(one: Entry, severity: str, where: str) -> tuple[object, ...]:

@@ -44,16 +44,14 @@ def import_files(
         ticker: name of the one ticker in the files.
         mapping: column names by field, where they are not the usual ones.
         basis: how the closes are expressed; None for a column's value, else as traded.
-        calendar: whose sessions the bars follow; None for a column's, the store's or the
-            ticker's.
+        calendar: whose sessions the bars follow; None for a column's, a stored or the ticker's.
         dates: order of day and month before a year; None to infer it from days above 12.
         home: the workspace; None as the command line resolves it.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
-        DataError: an impossible bar, with file, line and remedy; bars that do not go with
-            those stored. Nothing is stored then. A quarantined ticker raises nothing: it is in
-            the report's failures, and the others are stored.
+        DataError: an impossible bar, or bars that do not go with those stored. Nothing is
+            stored then; a quarantined ticker is a failure in the report instead.
         TryLaterError: another process is writing.
         UsageError: a column or ticker is missing; a column contradicts `basis` or `calendar`.
     """
@@ -67,9 +65,7 @@ def import_files(
             dates=dates,
         )
         given = [files] if isinstance(files, str | PathLike) else files
-        read = [
-            one for file in given for one in read_file(Path(file), ticker, mapping or {}, options)
-        ]
+        read = [one for file in given for one in read_file(Path(file), ticker, mapping, options)]
         admitted = _admit_all(store, read)
         failures = _check(store, admitted)
         pairs = []

@@ -58,10 +58,7 @@ class FetchReport:
 def report_of(
     store: PriceStore, changed: dict[str, int], failures: dict[str, ForecasterError]
 ) -> FetchReport:
-    """Build the report of a fetch or import from the store as it is now.
-
-    `changed` has the number of new or different bars by ticker, in the order of the table.
-    """
+    """Build the report of a fetch or import; `changed` has the number of new bars by ticker."""
     rows = []
     for ticker, count in changed.items():
         span, error = store.span(ticker), failures.get(ticker)
@@ -91,10 +88,9 @@ def fetch(
 
     Args:
         tickers: which; none means everything in the store, or all that the source serves.
-        settings: which source, and how often to compare all; None for the defaults.
-        start: first session wanted; None for the oldest of a new ticker, and for the last
-            two weeks of a stored one.
-        end: last session wanted; None for the newest final one.
+        settings: which source, and how often to compare all.
+        start: first session; None for the oldest of a new ticker, the last two weeks of a stored.
+        end: last session; None for the newest final one.
         home: the workspace; None as the command line resolves it.
         source: a source to use instead of the one in the settings.
         accept_identity: continue with tickers whose name, exchange, currency or first trade
@@ -105,12 +101,10 @@ def fetch(
         The report; a ticker that fails is in it and leaves the store as it was.
 
     Raises:
-        CannotWriteError: the home is missing or read-only; raised before any work.
+        CannotWriteError, StorageError: the home is read-only, or the disk failed.
         SourceDownError: the source failed ticker after ticker.
-        StorageError: the disk failed; tickers stored before stay stored.
         TryLaterError: another process is writing.
-        UsageError: a malformed ticker, `start` after `end`, no ticker at all, an unknown
-            source, or a changed identity accepted without listing the tickers.
+        UsageError: `start` after `end`, a malformed ticker or none at all, an unknown source.
     """
     if start and end and start > end:
         raise UsageError(f"--start {start} is after --end {end}; swap them.")
@@ -130,18 +124,13 @@ def fetch(
 
 
 def _fetch_all(
-    store: PriceStore,
-    source: Source,
-    tickers: list[str],
-    request: FetchRequest,
-    on_ticker: OnTicker,
+    store: PriceStore, source: Source, tickers: list[str], request: FetchRequest, announce: OnTicker
 ) -> FetchReport:
     """Fetch one ticker after another; one that fails does not stop the others."""
-    changed = dict.fromkeys(tickers, 0)
+    changed, down = dict.fromkeys(tickers, 0), 0
     failures: dict[str, ForecasterError] = {}
-    down = 0
     for number, ticker in enumerate(tickers, start=1):
-        on_ticker(ticker, number, len(tickers))
+        announce(ticker, number, len(tickers))
         # Read before asking: a session that closes while the source makes us wait is not final.
         now = clock.now()
         try:

@@ -43,9 +43,8 @@ class Source(Protocol):
 class SourceEntry:
     """One line of the table.
 
-    `module` has `open_source(home) -> Source` and `check() -> str`, which asks the source for a
-    few bars, stores nothing and returns what it answered. `key` is the environment variable with
-    the access key, empty if none is needed.
+    `module` has `open_source(home) -> Source` and `check() -> str`, see `check_source`. `key` is
+    the environment variable with the access key, empty if none is needed.
     """
 
     module: str
@@ -74,11 +73,10 @@ def open_source(name: str, home: Path) -> Source:
 
 
 def check_source(name: str) -> str:
-    """Ask a source for a few bars; return what it answered, in words.
+    """Ask a source for a few bars, store nothing; return what it answered, in words.
 
     Raises:
-        SourceDownError, TryLaterError: it does not answer, or limits our rate; and as for
-            `open_source`.
+        SourceDownError, TryLaterError: it does not answer, or limits our rate.
     """
     answer: str = _module(name).check()
     return answer

@@ -1,8 +1,6 @@
-"""Dates and numbers as people write them, parsed a column at a time.
+"""Dates and numbers as people write them, parsed a column (R rows) at a time.
 
 Text in; arrays and masks of unreadable cells out.  Knows no file and no field.
-
-Shape letters: R rows.
 """
 
 from dataclasses import dataclass
@@ -111,8 +109,7 @@ def _parse_distinct(cells: "Texts[str]", order: DateOrder | None) -> ParsedDays:
 
 def _split(text: "Texts[str]", pattern: str) -> pd.DataFrame:
     found = text.str.extract(pattern)
-    wanted = [name for name in ("y", "m", "d", "a", "b", "time", "zone") if name in found]
-    return found[wanted].astype(object)
+    return found.filter(["y", "m", "d", "a", "b", "time", "zone"]).astype(object)
 
 
 def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame, Flags]:

@@ -1,9 +1,7 @@
-"""Tables from files: the dialects of CSV, some rows at a time, and parquet.
+"""Tables (R rows) from files: the dialects of CSV, some rows at a time, and parquet.
 
 Paths and frames in; columns by field out, with numbers parsed and each text stored once.  Of a
 large file only some rows are text at any time, so a table takes a hundred bytes a row.
-
-Shape letters: R rows of a table or of a part of it.
 """
 
 import csv
@@ -90,11 +88,7 @@ class FileTable:
 
 
 def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
-    """Read a file, find its fields, and read its numbers.
-
-    Args:
-        path: parquet where it ends in .parquet or .pq, CSV otherwise.
-        mapping: column by field, where the column has no usual name.
+    """Read a file; `mapping` has the column of a field where it has no usual name.
 
     Raises:
         UsageError: no such file; a column is missing, named twice, or not there as mapped.
@@ -183,8 +177,7 @@ def _parts(
         first = next(iter(reader))
         header = first.iloc[0].fillna("").str.strip().tolist()
         for cells in chain([first.iloc[1:]], reader):
-            body = cells.fillna("").set_axis(header, axis=1)
-            body.index = body.index + 1
+            body = cells.fillna("").set_axis(header, axis=1).set_axis(cells.index + 1, axis=0)
             frame = body[~(body == "").all(axis=1)]
             table = FileTable(path=path, frame=frame, headers={}, unit="line")
             yield with_fields(table, mapping, quiet=quiet)
@@ -192,11 +185,7 @@ def _parts(
 
 
 def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = False) -> FileTable:
-    """Select and rename the columns that are fields; unless quiet, log which are left out.
-
-    Raises:
-        UsageError: a column is missing, named twice, or not there as mapped.
-    """
+    """Select and rename the columns that are fields; unless quiet, log which are left out."""
     columns = list(table.frame.columns)
     shown = ", ".join(name or "(no name)" for name in columns[:40])
     found: dict[str, list[int]] = {}
@@ -245,11 +234,7 @@ def _refuse_unclear(
 
 
 def _compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
-    """Parse a part's numbers, and store each distinct text of its other columns once.
-
-    Raises:
-        DataError: a cell that is no number, or a price that is missing.
-    """
+    """Parse a part's numbers, and store each distinct text of its other columns once."""
     table = _without_other_rows(table)
     columns: dict[str, pd.Series] = {}
     for name in table.frame.columns:

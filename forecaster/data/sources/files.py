@@ -1,10 +1,7 @@
-"""Prices from a user's files (CSV, and parquet where pyarrow is installed) and frames.
+"""Prices from a user's files (CSV, and parquet where pyarrow is installed) and frames (R rows).
 
 A table in, histories out; nothing is repaired and nothing guessed: a cell that cannot be read, or
-could be read in two ways, is refused with its line.  Rows that are no bars are left out with a
-warning.  Knows no store.
-
-Shape letters: R rows of a file.
+could be read in two ways, is refused with its line.  Knows no store.
 """
 
 import logging
@@ -36,12 +33,9 @@ from forecaster.data.trading_calendar import calendar_for, calendar_name
 from forecaster.errors import DataError, UsageError
 
 SOURCE: Final = "files"
-
 # The value of an empty cell, or of a column that is missing.
 _EMPTY_VALUES: Final = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
-
 _log = logging.getLogger(__name__)
-
 Days = NDArray[np.datetime64]
 
 
@@ -75,8 +69,7 @@ def read_file(
         path: a CSV or parquet file.
         ticker: name of the one ticker in the file; where there are several, the one to read.
         mapping: column by field (see `file_table.FIELDS`), where it has no usual name.
-        options: for what has no column; without either, closes are as traded, and the calendar
-            is that of the ticker.
+        options: for what has no column; else closes are as traded, the calendar the ticker's.
 
     Raises:
         UsageError: no such file; a column, the ticker or pyarrow is missing; a column
@@ -136,10 +129,8 @@ def _listing(rows: FileTable, ticker: str, options: FileOptions, source: str) ->
             needed = "a market code such as XNYS, or 24/7, 24/5, weekdays"
             rows.refuse(everywhere, "calendar", needed)
     wanted = calendar_name(options.calendar) if options.calendar else None
-    for column, found, option in (
-        ("basis", basis, options.basis),
-        ("calendar", calendar, wanted),
-    ):
+    pairs = (("basis", basis, options.basis), ("calendar", calendar, wanted))
+    for column, found, option in pairs:
         if found and option and found != option:
             raise UsageError(
                 f"{rows.path}: {ticker}: column {rows.headers[column]} is {found}, --{column} is "

@@ -26,14 +26,7 @@ class SampleSource:
         return tuple(_NAMES)
 
     def history(self, ticker: str, start: date | None, end: date | None) -> History:
-        """Return an index, or the part of it from `start` to `end`, both included.
-
-        A volume of 0, which NASDAQ has twice, stays: it counts as missing.
-
-        Raises:
-            UnknownNameError: neither `NASDAQ` nor `SP500`.
-            DataError: no session lies between `start` and `end`.
-        """
+        """Return the part of an index from `start` to `end`; see `Source.history`."""
         if ticker not in _NAMES:
             raise UnknownNameError(
                 f"{ticker}: is not in the sample, which has {' and '.join(_NAMES)}. "
@@ -47,7 +40,17 @@ class SampleSource:
             name=_NAMES[ticker],
             currency="USD",
         )
-        return History(listing=listing, bars=_between(ticker, _bars(ticker), start, end))
+        bars = _bars(ticker)
+        known = f"{bars['session'].iloc[0]:%Y-%m-%d} to {bars['session'].iloc[-1]:%Y-%m-%d}"
+        first = pd.Timestamp(start) if start else bars["session"].iloc[0]
+        last = pd.Timestamp(end) if end else bars["session"].iloc[-1]
+        bars = bars[bars["session"].between(first, last)].reset_index(drop=True)
+        if bars.empty:
+            raise DataError(
+                f"{ticker}: the sample has no session from {first:%Y-%m-%d} to {last:%Y-%m-%d}; it "
+                f"has {known}. Ask for a part of these."
+            )
+        return History(listing=listing, bars=bars)
 
 
 def open_source(home: Path) -> SampleSource:
@@ -69,16 +72,3 @@ def _bars(ticker: str) -> pd.DataFrame:
     }
     sessions = frame.index.to_numpy().astype("datetime64[s]")
     return pd.DataFrame({"session": sessions, **columns, "dividend": 0.0, "split": 1.0})
-
-
-def _between(ticker: str, bars: pd.DataFrame, start: date | None, end: date | None) -> pd.DataFrame:
-    first = pd.Timestamp(start) if start else bars["session"].iloc[0]
-    last = pd.Timestamp(end) if end else bars["session"].iloc[-1]
-    kept = bars[bars["session"].between(first, last)].reset_index(drop=True)
-    if kept.empty:
-        raise DataError(
-            f"{ticker}: the sample has no session from {first:%Y-%m-%d} to {last:%Y-%m-%d}; it "
-            f"has {bars['session'].iloc[0]:%Y-%m-%d} to {bars['session'].iloc[-1]:%Y-%m-%d}. "
-            "Ask for a part of these."
-        )
-    return kept

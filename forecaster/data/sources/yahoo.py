@@ -1,8 +1,7 @@
 """Prices from Yahoo, through the real yfinance client; the only file that imports it.
 
-yfinance hides why it failed, so it uses a recording session, and the recorded HTTP answer
-decides which error is raised.  Bars are as served: split-adjusted prices, with dividends and
-splits, today's unfinished bar included.
+yfinance hides why it failed, so the HTTP answer that its session records decides which error is
+raised.  Bars are as served: split-adjusted, with today's unfinished bar.
 """
 
 import logging
@@ -18,11 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.history import PRICE_COLUMNS, History, Listing, normalise_ticker
+from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing, normalise_ticker
 from forecaster.data.sources.yahoo_session import (
     Question,
     RecordingSession,
@@ -49,27 +47,20 @@ log = logging.getLogger(__name__)
 
 def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
     """Convert yfinance's table to bars, row by row, without filling anything in."""
-    columns = {name: frame[name.title()].to_numpy("float64") for name in (*PRICE_COLUMNS, "volume")}
-    split = frame["Stock Splits"].to_numpy("float64")
+    theirs = [*(name.title() for name in BAR_COLUMNS[1:-2]), "Dividends", "Stock Splits"]
+    bars = frame[theirs].astype("float64").set_axis(list(BAR_COLUMNS[1:]), axis=1)
+    bars["split"] = bars["split"].replace(0.0, 1.0)
     # Normalised: where clocks change at midnight, a day begins at one o'clock.
     sessions = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
-    return pd.DataFrame(
-        {
-            "session": sessions.astype("datetime64[s]"),
-            **columns,
-            "dividend": frame["Dividends"].to_numpy("float64"),
-            "split": np.where(split == 0.0, 1.0, split),
-        }
-    )
+    bars.insert(0, "session", sessions.astype("datetime64[s]"))
+    return bars.reset_index(drop=True)
 
 
 def _asked_for(
     ticker: str, bars: pd.DataFrame, start: date | None, end: date | None
 ) -> pd.DataFrame:
-    """Select the span asked for, without last rows that Yahoo has not filled in yet.
-
-    Yahoo adds the latest price even after the end of the span.
-    """
+    """Select the span asked for, without last rows that Yahoo has not filled in yet."""
+    # Yahoo adds the latest price even after the end of the span.
     first, last = pd.Timestamp(start or OLDEST), pd.Timestamp(end or date.max)
     bars = bars[bars["session"].between(first, last)]
     priced = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
@@ -127,11 +118,7 @@ class _Try:
 
 
 class YahooSource:
-    """Yahoo's daily prices.
-
-    Once Yahoo has kept to its rate limit for all tries, every further ticker fails at once,
-    without a request.
-    """
+    """Yahoo's daily prices; once it has limited our rate in all tries, no more are asked for."""
 
     name = SOURCE
 
@@ -156,10 +143,8 @@ class YahooSource:
 
         Raises:
             UsageError: malformed ticker, or `start` after `end`.
-            UnknownNameError: Yahoo has no such ticker, or no bar of it at all.
-            DataError: another ticker's data, or no bars in the span.
-            SourceDownError: no answer or an unreadable one, three times.
-            TryLaterError: Yahoo limits our rate, three times or for long.
+            UnknownNameError, DataError: see `read_chart`.
+            SourceDownError, TryLaterError: the same, three times or for long.
             CannotWriteError, StorageError: yfinance's cache folder cannot be used.
         """
         ticker = normalise_ticker(ticker)

@@ -1,8 +1,7 @@
 """The one HTTP session of yfinance, and the meaning of Yahoo's answers.
 
-The session keeps a polite pace, refuses every host but Yahoo's, limits the size of an answer and
-records the last answer of the chart service.  yfinance raises different exceptions for the same
-fault as a process goes on, so the recorded HTTP answer alone decides which error is raised.
+yfinance raises different exceptions for the same fault as a process goes on, so the recorded
+answer of the chart service alone decides which error is raised.
 """
 
 import json
@@ -164,7 +163,7 @@ class RefusedRequestError(OSError):
 
 
 class RecordingSession(Session[Response]):
-    """A browser-like session that limits its pace and records the last answer.
+    """A browser-like session that limits its pace, hosts and sizes, and records the last answer.
 
     For one thread, and one per process: yfinance shares the last session it was given.
     """
@@ -189,13 +188,10 @@ class RecordingSession(Session[Response]):
         self._next_turn = clock()
 
     def request(self, method: Any, url: str, **options: Any) -> Response:  # type: ignore[override]
-        """Send one request at the session's pace, and record the answer if it is a chart.
-
-        Raises:
-            RefusedRequestError: another host than Yahoo's, or a pointless request.
-        """
+        """Send one request, unless it is refused, and record the answer if it is a chart."""
         _check_host(url)
-        if urlsplit(url).path.startswith(_POINTLESS):
+        path, for_span = urlsplit(url).path, "period1" in (options.get("params") or {})
+        if path.startswith(_POINTLESS):
             raise RefusedRequestError("not needed for prices")
         # yfinance repeats every request that failed with a status >= 400; new cookies cure only
         # 401 and 403.
@@ -209,8 +205,7 @@ class RecordingSession(Session[Response]):
         self.requests_sent += 1
         patience = options.get("timeout") or self.timeout_seconds
         options["timeout"] = min(patience, self.timeout_seconds)
-        is_chart = urlsplit(url).path.startswith(_CHART)
-        for_span = "period1" in (options.get("params") or {})
+        is_chart = path.startswith(_CHART)
         try:
             response = self._exchange(method, url, options)
         except OSError as error:
