@@ -1,7 +1,7 @@
 """A training stopped between two optimizer steps, as tensors and plain facts.
 
 Nothing is pickled: `to_bytes` returns a line with a SHA-256 and, after it, a safetensors file
-with the facts as JSON in its header. Knows no file and no network.
+with the facts as JSON in its header.
 """
 
 import hashlib
@@ -41,12 +41,8 @@ class Checkpoint:
 
     def group(self, name: str) -> dict[str, Tensor]:
         """Copy a group's tensors by their own names, in the order of the names."""
-        begin = f"{name}/"
-        return {
-            full.removeprefix(begin): self.tensors[full].clone()
-            for full in sorted(self.tensors)
-            if full.startswith(begin)
-        }
+        names = sorted(full for full in self.tensors if full.startswith(f"{name}/"))
+        return {full.removeprefix(f"{name}/"): self.tensors[full].clone() for full in names}
 
     def require(self, identity: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
         """Refuse a checkpoint that another training made.

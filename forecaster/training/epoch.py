@@ -49,10 +49,9 @@ class Sampling:
 
 @dataclass(slots=True)
 class Position:
-    """The position of a training in an epoch, updated as gradients are taken.
+    """The batches of an epoch whose gradients have been taken.
 
-    `done` counts the batches whose gradients have been taken; the `state` of histories is that
-    before the oldest batch that later errors may travel back to.
+    The `state` of histories is that before the oldest batch that later errors may travel back to.
     """
 
     done: int = 0
@@ -75,27 +74,15 @@ def epoch_gradients(
     once, burn_in, arrays = learner.plan.step_per == "epoch", sampling.burn_in, learner.arrays
     scored = float(arrays.scored.sum()) if burn_in is None else _scored(learner, epoch, burn_in)
     count = max(scored / (1 if once else len(epoch)), 1.0)
-    if sampling.last_day_only:
-        blocks = _last_day_windows(learner, epoch, count, position)
-    elif burn_in is not None:
-        blocks = _each_day_windows(learner, epoch, count, burn_in, position)
+    if sampling.last_day_only or burn_in is not None:
+        first = None if sampling.last_day_only else burn_in
+        blocks = _windows(learner, epoch, count, first, position)
     else:
         blocks = _histories(learner, epoch, count, position)
     if not once:
         yield from blocks
     elif position.done < len(epoch):
         yield reduce(lambda total, block: sum_gradients([total, block]), blocks)
-
-
-def _last_day_windows(
-    learner: Learner, epoch: Epoch, count: float, position: Position
-) -> Iterator[BlockGradients]:
-    """Yield the gradients of each batch of windows scored on their last day."""
-    for batch in islice(epoch, position.done, None):
-        rows, _ = _on_device(learner, batch)
-        block = window_batch_gradients(learner, rows, count)
-        position.done += 1
-        yield block
 
 
 def _scored(learner: Learner, epoch: Epoch, burn_in: int) -> float:
@@ -105,17 +92,20 @@ def _scored(learner: Learner, epoch: Epoch, burn_in: int) -> float:
     return float(sum(int(scored[rows.to(scored.device)].sum()) for rows in days))
 
 
-def _each_day_windows(
-    learner: Learner, epoch: Epoch, count: float, burn_in: int, position: Position
+def _windows(
+    learner: Learner, epoch: Epoch, count: float, burn_in: int | None, position: Position
 ) -> Iterator[BlockGradients]:
-    """Yield the gradients of batches of windows scored on each day after the burn-in."""
+    """Yield the gradients of batches of windows, scored after the burn-in or (None) at the end."""
     for batch in islice(epoch, position.done, None):
         rows, starts = _on_device(learner, batch)
-        mask = learner.arrays.scored[rows]
-        mask[:burn_in] = False
-        state = learner.network.initial_state(rows.shape[1])
-        chunking = _chunking_of([(rows, starts)], learner.plan)
-        block = block_gradients(learner, rows, mask, state, count, chunking)
+        if burn_in is None:
+            block = window_batch_gradients(learner, rows, count)
+        else:
+            mask = learner.arrays.scored[rows]
+            mask[:burn_in] = False
+            state = learner.network.initial_state(rows.shape[1])
+            chunking = _chunking_of([(rows, starts)], learner.plan)
+            block = block_gradients(learner, rows, mask, state, count, chunking)
         position.done += 1
         yield block
 

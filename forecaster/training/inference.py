@@ -1,7 +1,6 @@
 """Forecasts of a trained network, and the device that it computes on.
 
-The state is recomputed from each series' first day. Arrays in, scaled forecasts out; knows no
-ticker, no target and no scale.
+The state is recomputed from each series' first day.
 
 Shape letters: N flat rows, S series, F inputs, K targets, L lookback days, M windows.
 """
@@ -35,15 +34,10 @@ def evaluating(network: Network) -> Iterator[None]:
 
 
 def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) -> np.ndarray:
-    """Forecast on every day of whole histories, the state carried from day to day.
+    """Forecast (N, K) the day after each row of whole histories, the state carried along.
 
-    Args:
-        network: on the device of `inputs`; its weights are used as they are now.
-        inputs: (N, F) scaled, finite.
-        offsets: (S + 1,) row where each series begins, and N at the end.
-
-    Returns:
-        (N, K) float64 scaled forecasts of the day after each row.
+    `inputs` (N, F) are scaled and finite, `offsets` (S + 1,) the rows where each series begins,
+    and N.
     """
     lengths = np.diff(offsets)
     longest_first = np.argsort(-lengths, kind="stable")
@@ -77,11 +71,7 @@ def _walk(
 def forecast_windows(
     network: Network, inputs: Tensor, ends: np.ndarray, lookback: int
 ) -> np.ndarray:
-    """Forecast (M, K) the day after each window, started in the initial state.
-
-    `ends` (M,) are the last rows of the windows, of `lookback` days each; see
-    `forecast_histories`.
-    """
+    """Forecast (M, K) the day after each window of `lookback` days that ends in a row of `ends`."""
     parts = []
     back = torch.arange(1 - lookback, 1, device=inputs.device)[:, None]
     with evaluating(network):
@@ -101,11 +91,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name not in DEVICES:
         raise UsageError(f"--device {name} is not known; choose one of {', '.join(DEVICES)}.")
-    present = ["cpu"]  # what torch can use here, fastest first
-    if torch.backends.mps.is_available():
-        present.insert(0, "mps")
-    if torch.cuda.is_available():
-        present.insert(0, "cuda")
+    found = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    present = [*(kind for kind, is_available in found.items() if is_available()), "cpu"]
     if name == "auto":
         return torch.device(present[0])
     if name not in present:

@@ -1,8 +1,7 @@
 """Micro-batches: an optimizer step's windows or batch rows, some at a time, on some threads.
 
 Every micro-batch's gradient is pure, and they are added up in their own order: neither the
-number of threads nor their timing changes a bit of the result. Knows no epoch, no optimizer
-and no file.
+number of threads nor their timing changes a bit of the result.
 
 Shape letters: N flat rows, F inputs, K targets, L lookback days, W windows, T days and B batch
 rows of a block, H hidden units.
@@ -67,10 +66,7 @@ class TrainingArrays:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Threads that share the windows of a step, and the buffers that they take turns at.
-
-    `number` of threads; `threads` is None where one is alone.
-    """
+    """Threads that share the windows of a step (None: one alone), and their buffers."""
 
     number: int = 1
     threads: Executor | None = None
@@ -104,14 +100,12 @@ class Learner:
 def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     """Choose how many windows are differentiated at a time on a CPU.
 
-    A single LSTM layer with many windows goes by days (see `lstm_windows.py`), in two
-    micro-batches or as many as the buffers need. Other LSTMs, and few windows, run in one kernel,
-    whose buffers should stay small; from 128 windows on, and for large networks, there are at
-    least two. The GRU and the Elman network call small operations for each day, whose fixed cost
-    only large micro-batches pay back.
+    A single LSTM layer with many windows goes by days (see `lstm_windows.py`). Other LSTMs, and
+    few windows, run in one kernel, whose buffers should stay small. The GRU and the Elman network
+    call small operations for each day, whose fixed cost only large micro-batches pay back. The
+    number of workers has no influence: it must not change a bit of the weights.
 
-    The tables are in `docs/experiments.md`, "Training speed". The number of workers has no
-    influence: it must not change a bit of the weights.
+    Source: the tables in `docs/experiments.md`, "Training speed".
     """
     hidden, half = network.core.hidden_size, -(-windows // 2)
     if _goes_by_days(network, lookback, windows):
@@ -130,10 +124,9 @@ def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> Bloc
     """Sum the gradients of one step's windows, a micro-batch at a time.
 
     `rows` (L, W) are the windows' flat rows, oldest first, `count` the divisor of the sum of the
-    losses. Any number of workers gives the same bits.
+    losses.
     """
-    network, arrays = learner.network, learner.arrays
-    plan, workers = learner.plan, learner.workers
+    network, arrays, workers = learner.network, learner.arrays, learner.workers
     x, on_cpu = arrays.inputs, arrays.inputs.device.type == "cpu"
     at_once = windows_at_once(network, *rows.shape) if on_cpu else rows.shape[1]
     parts = torch.split(rows, at_once, dim=1)
@@ -145,18 +138,18 @@ def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> Bloc
         last = part[-1:]
         outcomes, known = arrays.y[last], arrays.scored[last]
         if by_days:
-            block, horizon = Block(x[last], outcomes, known, count, noise), plan.horizon(len(part))
+            block = Block(x[last], outcomes, known, count, noise)
+            horizon = learner.plan.horizon(len(part))
             return lstm_window_gradients(network, x, part, block, horizon, workers.buffers)
-        # Three times as fast as x[part], which at a small network is a twentieth of the step.
-        days = x.index_select(0, part.reshape(-1)).view(*part.shape, -1)
-        return window_gradients(network, Block(days, outcomes, known, count, noise), plan)
+        block = Block(_gathered(x, part), outcomes, known, count, noise)
+        return window_gradients(network, block, learner.plan)
 
     if len(parts) == 1 and network.core.in_one_kernel and not by_days:
         with _intra_op_threads(workers.number):
             return differentiate(parts[0], noises[0])
-    if workers.threads is None or len(parts) == 1 or _draws_between_layers(network):
-        return sum_gradients(list(map(differentiate, parts, noises)))
-    return sum_gradients(list(workers.threads.map(differentiate, parts, noises)))
+    alone = workers.threads is None or len(parts) == 1 or _draws_between_layers(network)
+    mapped = map if workers.threads is None or alone else workers.threads.map
+    return sum_gradients(list(mapped(differentiate, parts, noises)))
 
 
 def block_gradients(
@@ -177,10 +170,7 @@ def block_gradients(
 
     def differentiate(columns: slice, noise: Tensor | None) -> BlockGradients:
         chosen, resets = rows[:, columns], chunking.resets
-        x, y = (
-            tensor.index_select(0, chosen.reshape(-1)).view(*chosen.shape, -1)
-            for tensor in (arrays.inputs, arrays.y)
-        )
+        x, y = _gathered(arrays.inputs, chosen), _gathered(arrays.y, chosen)
         block = Block(x, y, scored[:, columns], count, noise)
         cut = replace(chunking, resets=None if resets is None else resets[:, columns])
         return bptt_gradients(network, block, state.rows(columns), plan, cut)
@@ -195,6 +185,11 @@ def block_gradients(
     parts = list((map if threads is None else threads.map)(differentiate, halves, noises))
     states = zip(*(part.states for part in parts), strict=True)
     return replace(sum_gradients(parts), states=tuple(join_rows(pair) for pair in states))
+
+
+def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Select rows three times as fast as `tensor[rows]`, a twentieth of a small network's step."""
+    return tensor.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
 
 
 def _is_shared(learner: Learner, days: int, half: int) -> bool:

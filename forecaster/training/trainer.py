@@ -1,8 +1,4 @@
-"""The training loop: optimizer steps, validation, early stopping.
-
-Arrays and row numbers in, trained weights out; knows no ticker, no file and no target.
-The data moves to the device once.
-"""
+"""The training loop: optimizer steps, validation, early stopping."""
 
 import copy
 import time
@@ -30,17 +26,13 @@ MIN_RECENT: Final = 20  # the median of fewer is no measure
 
 
 class GradientNorms:
-    """Counts, over a training, of gradients that were clipped and of gradient spikes.
-
-    Norms are only recorded at each step, and counted when a validation is due.
-    """
+    """Counts, over a training, of gradients that were clipped and of gradient spikes."""
 
     def __init__(self, clip: float) -> None:
         self._clip = clip
         self._recent: list[float] = []
         self._uncounted: list[float] = []
-        self.clipped = 0
-        self.spikes = 0
+        self.clipped = self.spikes = 0
 
     @property
     def last(self) -> float:
@@ -62,8 +54,12 @@ class GradientNorms:
 
     def facts(self) -> dict[str, Any]:
         """Return what is needed to continue counting."""
-        norms = {"recent": list(self._recent), "uncounted": list(self._uncounted)}
-        return {**norms, "clipped": self.clipped, "spikes": self.spikes}
+        return {
+            "recent": list(self._recent),
+            "uncounted": list(self._uncounted),
+            "clipped": self.clipped,
+            "spikes": self.spikes,
+        }
 
     def restore(self, facts: dict[str, Any]) -> None:
         """Continue from `facts`."""
@@ -75,10 +71,9 @@ class GradientNorms:
 class Options:
     """How a network is trained and when training stops.
 
-    The one-cycle schedule of the learning rate, which is its peak, spans all `max_steps`
-    optimizer steps. A validation is due every `evaluate_every` steps; after `patience` of them
-    without improvement the training stops. Any number of `workers`, threads on a CPU that share a
-    step, gives the same weights.
+    The one-cycle schedule of the learning rate, which is its peak, spans all `max_steps`. After
+    `patience` validations without improvement the training stops. Any number of `workers`,
+    threads on a CPU that share a step, gives the same weights.
     """
 
     plan: BPTTPlan
@@ -94,10 +89,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """One validation; losses are means per scored outcome, in scaled units.
-
-    `clipped` and `spikes` count the gradients until then (see `GradientNorms`).
-    """
+    """One validation; losses are means per scored outcome, in scaled units."""
 
     step: int
     epoch: int
@@ -113,9 +105,8 @@ class Validation:
 class Callbacks:
     """Functions that a training calls.
 
-    `validate` returns the validation loss at the current weights. `on_step` is called after every
-    optimizer step, with the validation if there was one; then `on_boundary`, with a function that
-    makes a checkpoint of this moment, may raise to end the training.
+    `on_step` is called after every optimizer step, with the validation if there was one; then
+    `on_boundary`, with a function that makes a checkpoint of this moment, may raise to end it.
     """
 
     validate: Callable[[Network], float]
@@ -152,8 +143,7 @@ def train(
                 epoch = TrackedEpoch(epochs(run.epoch))
                 for gradients in epoch_gradients(learner, epoch, options.sampling, run.position):
                     run.take_step(gradients, epoch)
-                    validation = run.validate(callbacks.validate) if run.validation_is_due else None
-                    callbacks.on_step(run.step, validation)
+                    callbacks.on_step(run.step, run.validate_if_due(callbacks.validate))
                     if run.ended:
                         break
                     callbacks.on_boundary(run.checkpoint)
@@ -187,12 +177,6 @@ class _Training:
         self.norms, self.started = GradientNorms(options.clip_grad), time.monotonic()
 
     @property
-    def validation_is_due(self) -> bool:
-        """Whether to validate after this step."""
-        last = self.step == self.options.max_steps
-        return last or self.step % self.options.evaluate_every == 0
-
-    @property
     def ended(self) -> bool:
         """Whether the budget is spent, or the last `patience` validations were no better."""
         recent = self.validations[-self.options.patience :]
@@ -200,11 +184,7 @@ class _Training:
         return self.step == self.options.max_steps or stale
 
     def take_step(self, gradients: BlockGradients, epoch: TrackedEpoch) -> None:
-        """Take one optimizer step.
-
-        Raises:
-            DivergedError: the gradient is not finite.
-        """
+        """Take one optimizer step; raise DivergedError if the gradient is not finite."""
         norm = _step(self.optimizer, gradients, self.options.clip_grad)
         self.step += 1
         if not np.isfinite(norm):
@@ -215,12 +195,10 @@ class _Training:
         self.norms.add(norm)
         self.losses.append(gradients.loss_sum)
 
-    def validate(self, loss_of: Callable[[Network], float]) -> Validation:
-        """Measure the validation loss; keep the weights if it is the best one.
-
-        Raises:
-            DivergedError: it is not finite.
-        """
+    def validate_if_due(self, loss_of: Callable[[Network], float]) -> Validation | None:
+        """Measure the validation loss if due; keep the weights if it is the best one."""
+        if self.step % self.options.evaluate_every and self.step < self.options.max_steps:
+            return None
         loss = loss_of(self.network)
         if not np.isfinite(loss):
             raise self._diverged(f"a validation loss of {loss}")
@@ -278,11 +256,7 @@ class _Training:
         return Checkpoint.of(groups, facts)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            ArtifactError: it was made by another training.
-        """
+        """Continue from a checkpoint; raise ArtifactError if another training made it."""
         facts = checkpoint.facts
         checkpoint.require(self._identity(), self.network.state_dict())
         self.network.load_state_dict(checkpoint.group("weights"))
