@@ -1,8 +1,5 @@
 """The base model: a linear forecaster fitted first, whose residual the network then learns.
 
-A base is plain numbers: inputs by name, their scales, and a weight for each raw output of the
-head. It is fitted on training days, stored with the version and added to the network's output.
-
 Shape letters: N rows of the panel, C inputs, K targets, R raw outputs of all targets together.
 """
 

@@ -1,7 +1,5 @@
 """The data set of one training: its panel, split in time, scales and segments.
 
-Histories and settings in, arrays and callables for the trainer out; trains nothing.
-
 Shape letters: N rows of the panel, F inputs, K targets, R raw outputs, S series.
 """
 
@@ -59,11 +57,6 @@ def training_panel(
 
     Returns:
         The panel, the hash of its bars, and the tickers left out as too short.
-
-    Raises:
-        DataError: a bar cannot be, or no ticker is long enough.
-        UnknownNameError: a ticker is not there, or nothing is.
-        UsageError: `as_of` lies in the future, or a ticker is malformed.
     """
     digest, skipped = Fingerprint(), list[str]()
     found = long_enough(iter_histories(bars, home, tickers, as_of), settings, skipped)
@@ -76,16 +69,12 @@ def long_enough(
 ) -> Iterator[History]:
     """Yield the histories that are long enough for one scored window; warn of the others.
 
-    `skipped` receives the tickers of the others.
-
-    Raises:
-        DataError: none is long enough.
+    `skipped` receives the tickers of the others. Raises DataError if none is long enough.
     """
     lookback = settings.lookback if isinstance(settings.lookback, int) else 0
     needed = max(lookback, TRAILING_DAYS) + 1
     remedy = "Fetch a longer period" + (" or lower --lookback." if lookback else ".")
-    short: dict[str, int] = {}
-    some = False
+    short, some = dict[str, int](), False
     for history in histories:
         if len(history.bars) >= needed:
             some = True
@@ -259,7 +248,7 @@ def validation_loss(
 ) -> Callable[[Network], float]:
     """Return a function that computes the head's own loss on the validation days, in scaled units.
 
-    `inputs` (N, F) are the data set's, on the network's device, and `y` (N, K) scaled outcomes.
+    `inputs` (N, F) are the data set's, on the network's device.
     """
     panel, rows, lookback = dataset.panel, dataset.rows(1), settings.lookback
     if isinstance(lookback, int):

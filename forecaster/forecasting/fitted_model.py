@@ -67,10 +67,7 @@ class InputReader:
         return (*self.names, *(self.base.names if self.base else ()))
 
     def inputs(self, panel: Panel) -> np.ndarray:
-        """Compute the inputs of every row: (N, F) float32, or (N, F + R) with a base.
-
-        Block by block: a hundred inputs of millions of rows would not fit into memory.
-        """
+        """Compute the inputs of every row: (N, F) float32, or (N, F + R) with a base."""
         base, own = self.base, len(self.names)
         width = own + (len(base.intercepts) if base else 0)
         inputs = np.empty((len(panel.days), width), dtype=np.float32)
@@ -86,11 +83,9 @@ class FittedModel:
     """Networks with their inputs and scales, the split they were fitted on, their calibration.
 
     `tickers` are those trained on, `cross_section` whether inputs compare a ticker with them.
-    `networks` are the members of one ensemble of `network_name`, or none where the base forecasts
-    alone; `lookback` the days that they read (or "all"); `forms` (K,) the outputs of each target;
-    `shrinkage` (K,) the factor on what the networks add to each target's location. `calibration`
-    maps target and ticker ("" for all others) to scores, as a manifest does. `version` is empty
-    for a model that is not registered.
+    `networks` are the members, or none where the base forecasts alone; `shrinkage` (K,) the factor
+    on what they add to each target's location. `calibration` maps target and ticker ("" for all
+    others) to scores. `version` is empty for a model that is not registered.
     """
 
     targets: tuple[str, ...]
@@ -113,18 +108,14 @@ class FittedModel:
         """Last day that the model was trained or validated on."""
         return self.split.validation_until
 
-    @property
-    def universe(self) -> tuple[str, ...] | None:
-        """Tickers whose mean its inputs compare with, if any."""
-        return self.tickers if self.cross_section else None
-
     def panel(self, histories: Sequence[History]) -> Panel:
         """Build the panel that this model reads: its targets, its inputs, its universe.
 
         Raises:
             ArtifactError: this code computes other inputs than the model was trained on.
         """
-        panel = build_panel(histories, self.targets, universe=self.universe)
+        universe = self.tickers if self.cross_section else None
+        panel = build_panel(histories, self.targets, universe=universe)
         read = set(self.reader.columns_read)
         if not read <= set(feature_names(panel)):
             raise ArtifactError(
@@ -222,10 +213,7 @@ class FittedModel:
 def shrink(
     raw: np.ndarray, base: np.ndarray | float, forms: Sequence[Form], factors: np.ndarray
 ) -> np.ndarray:
-    """Multiply the distances of locations in `raw` (N, R) from those of the base by factors (K,).
-
-    A factor of 0 leaves the base alone, 1 changes nothing; without a base it is 0.
-    """
+    """Multiply the distances of locations in `raw` (N, R) from the base's by factors (K,)."""
     columns, shrunk = location_columns(forms), raw.copy()
     base_locations = np.broadcast_to(base, raw.shape)[:, columns]
     shrunk[:, columns] = base_locations + factors * (raw[:, columns] - base_locations)
@@ -280,11 +268,7 @@ def forecast_rows(
 
 
 def set_weights(network: Network, weights: Weights, subject: str) -> None:
-    """Load stored weights into a network.
-
-    Raises:
-        ArtifactError: they have other names or shapes; `subject` starts the sentence.
-    """
+    """Load stored weights into a network; raise ArtifactError of `subject` if they do not fit."""
     check_shapes(network, weights, subject)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
 

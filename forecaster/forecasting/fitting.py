@@ -1,7 +1,6 @@
 """Fit networks on a data set: arrays in, a fitted ensemble, mostly of one member, out.
 
-Writes no file, reads no home and knows no version: a walk-forward fold in a worker process
-and `train` fit by the same code. Everything that goes in and comes out pickles.
+Walk-forward folds and `train` fit by the same code. Everything that goes in and comes out pickles.
 
 Shape letters: N rows of the panel, K targets.
 """
@@ -21,6 +20,7 @@ from forecaster.evaluation.splits import Split
 from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_batches, validation_loss
 from forecaster.forecasting.fitted_model import (
     FittedModel,
+    InputReader,
     Weights,
     forecast_rows,
     location_columns,
@@ -30,8 +30,9 @@ from forecaster.forecasting.fitted_model import (
     shrink,
     weights_of,
 )
-from forecaster.models.heads import LEVELS
+from forecaster.models.heads import LEVELS, Form
 from forecaster.models.network import Architecture, Network, build_network
+from forecaster.registry.manifest import NetworkPart
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.epoch import Sampling
@@ -90,11 +91,7 @@ def fit_panel(
 ) -> FitResult:
     """Fit on the training days of a split; stop and calibrate on its validation days.
 
-    The split overrides the dates of the settings, rows after its validation days change nothing.
-
-    Raises:
-        DataError: there is no training or no validation day to score.
-        DivergedError: a loss or a gradient is not finite.
+    The split overrides the dates of the settings. Raises as `build_dataset` and `fit_ensemble`.
     """
     dataset = build_dataset(panel, split, settings)
     return fit(dataset, settings, choose_device(settings.device), start=start)
@@ -202,7 +199,7 @@ def _fit_member(
         run_training(network, arrays, epochs, options, callbacks, resume)
     except DivergedError as error:
         checkpointer.fail(best() if validations else None)
-        where = _rows_read(dataset.panel, error.rows) if len(error.rows) else ""
+        where = _rows_read(dataset.panel, error.rows) if error.rows else ""
         raise DivergedError(f"{where}{error}", error.rows) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -219,23 +216,35 @@ def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None
     """Build the network with fresh weights, or with those given."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
+    learned, model = settings.initial_state == "learned", dataset.model
     network = build_network(
-        Architecture(
-            model=settings.model,
-            inputs=len(dataset.model.reader.names),
-            hidden=settings.hidden,
-            layers=settings.layers,
-            dropout=settings.dropout,
-            input_dropout=settings.input_dropout,
-            forms=dataset.model.forms,
-            has_base=dataset.model.reader.base is not None,
-            learned_start=settings.initial_state == "learned",
-            bidirectional=settings.bidirectional,
-        )
+        architecture_of(settings, model.reader, model.forms, learned_start=learned)
     )
     if start is not None:
         set_weights(network, start, "The weights to start from")
     return network
+
+
+def architecture_of(
+    part: TrainSettings | NetworkPart,
+    reader: InputReader,
+    forms: tuple[Form, ...],
+    *,
+    learned_start: bool,
+) -> Architecture:
+    """Return the shape of the networks that settings or a manifest describe."""
+    return Architecture(
+        model=part.model,
+        inputs=len(reader.names),
+        hidden=part.hidden,
+        layers=part.layers,
+        dropout=part.dropout,
+        input_dropout=part.input_dropout,
+        forms=forms,
+        has_base=reader.base is not None,
+        learned_start=learned_start,
+        bidirectional=part.bidirectional,
+    )
 
 
 def _options(settings: TrainSettings) -> Options:

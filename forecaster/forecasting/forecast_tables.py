@@ -1,8 +1,5 @@
 """Forecasts with their intervals, and the result tables that all rooms exchange.
 
-Adaptive intervals learn from a model's own forecasts since its training days, day by day;
-`evaluate` scores the intervals that `predict` serves.
-
 Shape letters: N rows of the panel, n chosen rows.
 """
 

@@ -38,9 +38,8 @@ ValidationLosses = Sequence[tuple[int, float]]  # by optimizer step
 class MemoryReport:
     """The memory of a version, and the gradient horizon that its training should have.
 
-    `days` (T,) are the days of the first of `tickers`; the days measured of the others end with
-    the training days too. `validations` are the validation losses by optimizer step of this
-    training, the first, and of others on the same data, by name.
+    `days` (T,) are the days of the first of `tickers`. `validations` are the validation losses by
+    optimizer step of this training, the first, and of others on the same data, by name.
     """
 
     tickers: tuple[str, ...]
@@ -111,10 +110,7 @@ def measure(
     """Measure a network that was trained by a plan on the last training days.
 
     `arrays` are the panel's inputs (N, F) and outcomes (N, K), scaled; `train` (N,) is True where
-    the outcome belongs to the training days. Short histories have fewer lags.
-
-    Raises:
-        DataError: no series has enough training days.
+    the outcome belongs to the training days. Raises DataError if these are too few.
     """
     stops = last_stops(train, panel.offsets)
     series, days = _rectangle(stops - panel.offsets[:-1])

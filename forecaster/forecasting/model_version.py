@@ -29,7 +29,7 @@ from forecaster.forecasting.fitted_model import (
     check_shapes,
     set_weights,
 )
-from forecaster.forecasting.fitting import FitResult
+from forecaster.forecasting.fitting import FitResult, architecture_of
 from forecaster.models.heads import LEVELS, Form, form_of
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.registry.manifest import (
@@ -43,7 +43,6 @@ from forecaster.registry.manifest import (
 )
 from forecaster.registry.versions import load_weights
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import Validation
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +59,9 @@ def make_manifest(
         targets=list(model.targets),
         inputs=list(model.reader.names),
         network=NetworkPart(
-            model=settings.model,
-            hidden=settings.hidden,
-            layers=settings.layers,
-            dropout=settings.dropout,
-            input_dropout=settings.input_dropout,
+            **settings.model_dump(include=set(NetworkPart.model_fields)),
             heads=list(settings.heads),
-            point_loss=settings.point_loss,
-            lookback=settings.lookback,
             learned_start=settings.initial_state == "learned",
-            bidirectional=settings.bidirectional,
         ),
         members=[
             MemberPart(
@@ -83,7 +75,7 @@ def make_manifest(
         target_scaler=_scaler_part(model.target_scaler),
         shrinkage=fit.model.shrinkage.tolist(),
         data=_data_part(dataset, bars_hash),
-        training=_training_part(settings, fit.validations_by_member, model.reader.base),
+        training=_training_part(settings, fit, model.reader.base),
         metrics={f"validation_mse_{name}": mse for name, mse in fit.validation_mse.items()},
         levels=list(LEVELS),
         calibration={
@@ -111,9 +103,10 @@ def _data_part(dataset: Dataset, bars_hash: str) -> DataPart:
 
 
 def _training_part(
-    settings: TrainSettings, by_member: Sequence[Sequence[Validation]], base: Base | None
+    settings: TrainSettings, fit: FitResult, base: Base | None
 ) -> dict[str, str | int | float | list[tuple[int, float]] | None]:
     """Return the settings and the course of the training, of the first member where it differs."""
+    by_member = fit.validations_by_member
     validations, last = by_member[0], by_member[0][-1]
     bests = [[one for one in mine if one.best][-1].step for mine in by_member]
     several = {"best_steps": ", ".join(map(str, bests))} if len(bests) > 1 else {}
@@ -194,8 +187,7 @@ def recipe_of(manifest: Manifest) -> TrainSettings:
 def load_model(home: Path, manifest: Manifest) -> FittedModel:
     """Load a version: rebuild its networks and set their verified weights.
 
-    Torch then works on as many threads as it was trained with: by default it takes one per core,
-    and on a shared machine those wait for each other.
+    Torch then works on as many threads as it was trained with.
 
     Raises:
         ArtifactError: the manifest contradicts itself; a weights file is corrupt or does not fit
@@ -207,6 +199,13 @@ def load_model(home: Path, manifest: Manifest) -> FittedModel:
     members = load_weights(home, manifest)
     threads = manifest.training.get("threads")
     torch.set_num_threads(threads if isinstance(threads, int) else 1)
+    reader = InputReader(
+        names=tuple(manifest.inputs),
+        scaler=_scaler_of(manifest.scaler),
+        base=_base_of(manifest.base),
+    )
+    architecture = architecture_of(network, reader, forms, learned_start=network.learned_start)
+    subject = f"Version {manifest.version} is corrupt"
     return FittedModel(
         targets=tuple(manifest.targets),
         tickers=tuple(manifest.data.tickers),
@@ -216,13 +215,9 @@ def load_model(home: Path, manifest: Manifest) -> FittedModel:
             validation_until=np.datetime64(blocks.validation_until, "D"),
         ),
         network_name=network.model,
-        networks=tuple(_network_of(manifest, forms, weights) for weights in members),
+        networks=tuple(_network_of(architecture, weights, subject) for weights in members),
         lookback=network.lookback,
-        reader=InputReader(
-            names=tuple(manifest.inputs),
-            scaler=_scaler_of(manifest.scaler),
-            base=_base_of(manifest.base),
-        ),
+        reader=reader,
         target_scaler=_scaler_of(manifest.target_scaler),
         forms=forms,
         shrinkage=np.array(manifest.shrinkage),
@@ -232,25 +227,10 @@ def load_model(home: Path, manifest: Manifest) -> FittedModel:
     )
 
 
-def _network_of(manifest: Manifest, forms: tuple[Form, ...], weights: Weights) -> Network:
-    """Build the network described and set its weights, once the shapes match.
-
-    They are compared on torch's meta device first, which stores shapes and no numbers: a forged
-    manifest cannot make us allocate the memory of its network.
-    """
-    part, subject = manifest.network, f"Version {manifest.version} is corrupt"
-    architecture = Architecture(
-        model=part.model,
-        inputs=len(manifest.inputs),
-        hidden=part.hidden,
-        layers=part.layers,
-        dropout=part.dropout,
-        input_dropout=part.input_dropout,
-        forms=forms,
-        has_base=manifest.base is not None,
-        learned_start=part.learned_start,
-        bidirectional=part.bidirectional,
-    )
+def _network_of(architecture: Architecture, weights: Weights, subject: str) -> Network:
+    """Build a network and set its weights, once the shapes match."""
+    # On torch's meta device, which stores no numbers, a forged manifest cannot make us allocate
+    # the memory of its network.
     with torch.device("meta"):
         check_shapes(build_network(architecture), weights, subject)
     network = build_network(architecture)
@@ -331,9 +311,8 @@ def version_histories(
         )
     missing = tuple(ticker for ticker in trained if ticker not in stored)
     if missing:
-        log.warning(
-            "%s: trained on, but without prices here any more; left out", name_some(missing)
-        )
+        words = "%s: trained on, but without prices here any more; left out"
+        log.warning(words, name_some(missing))
     return [seen[ticker] for ticker in trained if ticker in seen], missing
 
 

@@ -1,9 +1,8 @@
 """Forecasts of each ticker's next session, by a fitted model or the baseline alike.
 
-The baseline is champion until a version passes the promotion test. Without a network, it is fitted
-for each forecast, on all days known: a return of 0 with a Student-t as wide as the last days were
-(EWMA) around it; range and volume by Corsi's regression on the day, week and month, with its
-residuals' quantiles. Nothing is recorded here.
+The baseline has no network and is fitted for each forecast, on all days known: a return of 0 with
+a Student-t as wide as the last days were (EWMA) around it; range and volume by Corsi's regression
+on the day, week and month, with its residuals' quantiles.
 
 Shape letters: N rows of the panel, n rows forecast, S series of the panel.
 """
@@ -126,11 +125,7 @@ Model = FittedModel | Baseline
 
 
 def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str]) -> Model:
-    """Load a version, or make the baseline of some targets where the manifest is None.
-
-    Raises:
-        ArtifactError: the version is corrupt.
-    """
+    """Load a version, or make the baseline of some targets where the manifest is None."""
     return Baseline(targets=tuple(targets)) if manifest is None else load_model(home, manifest)
 
 
@@ -164,14 +159,10 @@ class ForecastRequest:
             UnknownNameError: no such ticker, or none at all.
             UsageError: `as_of` is no date or lies in the future; a malformed ticker.
         """
-        wanted = normalise_tickers(tickers)
+        wanted = tuple(normalise_tickers(tickers))
+        found = tuple(load_histories(bars, home, wanted, as_of))
         return cls(
-            home=home,
-            tickers=tuple(wanted),
-            bars=bars,
-            as_of=as_of,
-            max_stale=max_stale,
-            histories=tuple(load_histories(bars, home, wanted, as_of)),
+            home=home, tickers=wanted, bars=bars, as_of=as_of, max_stale=max_stale, histories=found
         )
 
     def histories_for(self, model: Model) -> list[History]:
@@ -205,12 +196,10 @@ class Prediction:
     """The next session's forecasts (`PREDICTION_COLUMNS`) and what to know of them.
 
     `q10` and `q90` are the ends of the 80 % interval, `q025` and `q975` of the 95 % one, `prob_up`
-    the probability of a positive return (returns only). `interval` is `own`, `pooled` (over all
-    tickers trained on) or `none`. `models` maps model names to the versions that forecast.
-    `skipped` are the tickers left out, `missing` those trained on without prices here, so that the
-    cross-section's mean lacks them. `in_sample`: a forecast session is one that the version was
-    trained or validated on. `fingerprint` is the hash of the bars used, `recorded` how many
-    forecasts are new in the forecast log (None: not recorded), `troubles` what needs attention.
+    the probability of a positive return (returns only). `models` maps model names to versions.
+    `skipped` are the tickers left out, `missing` those trained on without prices here. `in_sample`:
+    a forecast session is one that the version was trained or validated on. `fingerprint` is the
+    hash of the bars used, `recorded` how many forecasts are new in the log (None: not recorded).
     """
 
     forecasts: pd.DataFrame

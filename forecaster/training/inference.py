@@ -91,8 +91,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name not in DEVICES:
         raise UsageError(f"--device {name} is not known; choose one of {', '.join(DEVICES)}.")
-    found = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    present = [*(kind for kind, is_available in found.items() if is_available()), "cpu"]
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = [*(kind for kind, available in found.items() if available), "cpu"]
     if name == "auto":
         return torch.device(present[0])
     if name not in present:
