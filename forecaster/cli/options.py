@@ -197,11 +197,7 @@ def show_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     where = resolve_home(home)
     rows = [
-        {
-            "setting": f"{section}.{name}",
-            "value": value if json else _text(value),
-            "source": source,
-        }
+        {"setting": f"{section}.{name}", "value": value if json else _text(value), "source": source}
         for section, name, value, source in sourced_settings(
             where, interactive=is_interactive(quiet=False)
         )

@@ -35,13 +35,13 @@ from forecaster.forecasting.fitting import (
 from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_version import load_model, make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
-from forecaster.operations.checkpoint_file import CheckpointFile, deferred_signals
+from forecaster.operations.checkpoint_file import CheckpointFile, DeferredSignals
 from forecaster.registry.champion_history import champion_status
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import NewDecision, keep_champion, register
 from forecaster.registry.run_history import begin_training, finish_training
 from forecaster.registry.versions import check_writable, read_manifest, save_version
-from forecaster.settings import Home, Settings, TrainSettings, resolve_home
+from forecaster.settings import Settings, TrainSettings
 from forecaster.training.inference import choose_device, is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class RollingSplit:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Task:
     """A training: model name, session, data, settings, and the weights it starts from."""
 
@@ -104,7 +104,7 @@ class _Task:
 
 
 def train_challenger(
-    home: Home | None,
+    home: Path,
     name: str,
     settings: Settings,
     tickers: Sequence[str] = (),
@@ -115,42 +115,31 @@ def train_challenger(
 
     A training that was stopped by a signal, or killed, is resumed if prices and settings are the
     same; on a CPU it ends with the same weights, bit for bit. The training, and a failure with
-    its reason, are recorded in the registry.
-
-    Args:
-        home: the workspace; None as the command line resolves it.
-        name: of the model.
-        settings: of the training, whose own split is replaced; the start (from random weights or
-            the champion's, if their shapes fit) and the steps between checkpoints.
-        tickers: which; none means all that are stored.
-        as_of: last session to be read; None for all.
-        split: days for promotion test and validation; None for 126 and 252.
+    its reason, are recorded in the registry. The split of `settings` is replaced by `split`. No
+    tickers means all that are stored, `as_of` None all sessions.
 
     Raises:
         CannotWriteError: the home is missing or read-only; raised before any work.
         DataError: too few days, or none that the lookback allows.
-        DivergedError: training met a value that is not finite. The best weights are kept as a
-            failed version; the champion stays.
-        OutOfMemoryError: there is too little memory; likewise.
+        DivergedError, OutOfMemoryError: training met a value that is not finite, or too little
+            memory. The best weights are kept as a failed version; the champion stays.
         StorageError: the version could not be written; the checkpoint is left.
         UnknownNameError: a ticker is not stored.
         UsageError: the device is absent, or `name` malformed.
     """
-    where = resolve_home(home)
-    check_writable(where)
-    training = begin_training(where, name, settings.retrain.start, as_of)
+    check_writable(home)
+    training = begin_training(home, name, settings.retrain.start, as_of)
     try:
-        task = _task(where, name, settings, tickers, as_of, split or RollingSplit())
+        task = _task(home, name, settings, tickers, as_of, split or RollingSplit())
         return _train(task, training, settings.retrain.checkpoint_every)
     except BaseException as error:
         known = _own_error(error)
-        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        state: Literal["stopped", "failed"] = "failed"
         reason = str(known) if isinstance(known, ForecasterError) else repr(known)
-        if is_stopped:
-            reason = "stopped by a signal; the next run resumes it"
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            state, reason = "stopped", "stopped by a signal; the next run resumes it"
         with suppress(ForecasterError):
-            state: Literal["stopped", "failed"] = "stopped" if is_stopped else "failed"
-            finish_training(where, training, state=state, reason=reason)
+            finish_training(home, training, state=state, reason=reason)
         if known is error:
             raise
         raise known from error
@@ -180,22 +169,11 @@ def _task(
     own = split.settings(panel.days, settings.train)
     dataset = prepare_dataset(panel, own)
     own = with_bptt_horizon(dataset, own, device)
-    start, weights = "cold", None
-    if settings.retrain.start == "warm":
-        start, weights = _champion_weights(home, name, dataset, own)
+    is_warm = settings.retrain.start == "warm"
+    start, weights = _champion_weights(home, name, dataset, own) if is_warm else ("cold", None)
     log_header(dataset, own, device, plan_of(own))
     log.info("start   %s", start)
-    return _Task(
-        home=home,
-        name=name,
-        session=as_of,
-        dataset=dataset,
-        settings=own,
-        device=device,
-        fingerprint=fingerprint,
-        start=start,
-        weights=weights,
-    )
+    return _Task(home, name, as_of, dataset, own, device, fingerprint, start, weights)
 
 
 def _champion_weights(
@@ -219,16 +197,11 @@ def _champion_weights(
 
 
 def _train(task: _Task, training: int, every: int) -> str:
-    with deferred_signals() as signals:
+    with DeferredSignals() as signals:
         checkpoints = CheckpointFile(task.home, task.name, task.about, every=every, signals=signals)
         try:
-            done = fit_ensemble(
-                task.dataset,
-                task.settings,
-                task.device,
-                start=task.weights,
-                checkpointer=checkpoints,
-            )
+            work = (task.dataset, task.settings, task.device)
+            done = fit_ensemble(*work, start=task.weights, checkpointer=checkpoints)
         except TrainingFailedError as error:
             _keep_failed(task, checkpoints, error)
             raise
@@ -260,19 +233,13 @@ def _save(task: _Task, checkpoints: CheckpointFile, done: Sequence[FittedMember]
 
 def _keep_failed(task: _Task, checkpoints: CheckpointFile, error: TrainingFailedError) -> None:
     """Save the best weights as a failed version, which never forecasts, and record the reason."""
-    version, failed = None, checkpoints.failed
-    done = [*checkpoints.done, *([failed] if failed else [])]
+    version = None
+    done = [*checkpoints.done, *([checkpoints.failed] if checkpoints.failed else [])]
     if done:
         try:
             version = _save(task, checkpoints, done).version
         except (ForecasterError, MemoryError, RuntimeError) as further:
             log.warning("the best weights could not be kept: %s", further)
-    decision = NewDecision(
-        name=task.name,
-        outcome="failed",
-        challenger=version,
-        session=task.session,
-        reason=str(error),
-    )
+    decision = NewDecision(task.name, "failed", str(error), version, task.session)
     with suppress(ForecasterError):
         keep_champion(task.home, decision)

@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -34,13 +34,19 @@ _DONE: Final = "done"
 
 
 class DeferredSignals:
-    """The first signal, deferred until `deliver`; the second one is not deferred."""
+    """The first SIGINT or SIGTERM, deferred until `deliver`; the second one is not deferred."""
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # only it receives signals
             self._before = {number: signal.signal(number, self._store) for number in SIGNALS}
+
+    def __enter__(self) -> "DeferredSignals":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.deliver()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -57,16 +63,6 @@ class DeferredSignals:
     def _store(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         self._restore()
-
-
-@contextmanager
-def deferred_signals() -> Iterator[DeferredSignals]:
-    """Yield signals: the first SIGINT or SIGTERM is deferred, at most to the end of the block."""
-    signals = DeferredSignals()
-    try:
-        yield signals
-    finally:
-        signals.deliver()
 
 
 class CheckpointFile(Checkpointer):

@@ -58,8 +58,7 @@ _UNFINISHED: Final = (CannotWriteError, StorageError, TryLaterError)
 class Decided:
     """The decision on a challenger; `version` is None if its training failed.
 
-    `exit_code` is 0 for promoted and kept, 4 if the promotion test could not be made, and that of
-    the error for a failure.
+    `exit_code` is 4 if the promotion test could not be made, and that of the error for a failure.
     """
 
     outcome: Literal["promoted", "kept", "unable", "failed"]
@@ -169,18 +168,17 @@ def _lacking_bar(day: date, tickers: Sequence[str]) -> str:
 
 
 def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> None:
-    """Forecast; if the model is too old or prices are too few, go on without forecasts."""
+    """Forecast, unless the model is too old or prices are too few."""
     try:
-        found = forecast_session(work, report.session, made_at)
+        found, report.age = forecast_session(work, report.session, made_at)
     except (TooOldError, DataError) as error:
         log.warning("%s", error)
         report.troubles.append((error.exit_code, str(error)))
         return
-    report.forecasts, report.version = found.rows, found.version
-    report.new, report.age = found.new, found.age
+    report.forecasts, report.version = found.forecasts, found.version
+    report.new = found.recorded or 0
     report.skipped = tuple(one for one in found.skipped if one not in report.inactive)
-    if found.trouble:
-        report.troubles.append((ExitCode.PARTIAL, found.trouble))
+    report.troubles += [(ExitCode.PARTIAL, text) for text in found.troubles]
     if set(report.skipped) - set(report.behind):
         trouble = f"no forecast for {', '.join(report.skipped)}"
         report.troubles.append((ExitCode.PARTIAL, trouble))
@@ -188,25 +186,19 @@ def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> No
 
 def _score(work: SessionWork, report: SessionReport) -> None:
     """Score the scheduled forecasts of the last quarter, and check the champion for drift."""
-    rows = with_outcomes(
-        work.home,
-        work.name,
-        since=report.session - _SCORED,
-        until=report.session,
-        scheduled_only=True,
-    )
+    home, name, day = work.home, work.name, report.session
+    rows = with_outcomes(home, name, since=day - _SCORED, until=day, scheduled_only=True)
     if rows.empty:
         return
     # All versions together, late ones too: the scores of this model name.
-    found = score_rows(work.home, rows.assign(version=work.name, late=False)).table
+    found = score_rows(home, rows.assign(version=name, late=False)).table
     for row in found.to_dict("records"):
         report.scores[str(row["target"])] = {key: float(row[key]) for key in _SUMMARY_SCORES}
     if report.version and report.version != BASELINE:
-        manifest = read_manifest(work.home, report.version)
-        promotions = [one for one in decisions(work.home, work.name) if one.after == report.version]
+        promotions = [one for one in decisions(home, name) if one.after == report.version]
         flags = [
             *drift_flags(rows, report.version, promotions[-1] if promotions else None),
-            input_flag(work.home, manifest, report.session),
+            input_flag(home, read_manifest(home, report.version), day),
         ]
         report.drift = tuple(flag.reason for flag in flags if flag is not None)
         for reason in report.drift:
@@ -264,12 +256,7 @@ def untested_challenger(work: SessionWork, day: date, *, record: bool = True) ->
 
 
 def train_and_decide(work: SessionWork, day: date) -> Decided:
-    """Train a challenger and decide on it; after a failure the champion stays.
-
-    Raises:
-        CannotWriteError, StorageError, TryLaterError: the disk failed or another process writes;
-            the session's run is unfinished.
-    """
+    """Train a challenger and decide on it; after a failure the champion stays."""
     tickers = work.stored.known_by(day)
     try:
         version = train_challenger(work.home, work.name, work.settings, tickers, day)
@@ -282,11 +269,7 @@ def train_and_decide(work: SessionWork, day: date) -> Decided:
 
 
 def decide(work: SessionWork, day: date, version: str) -> Decided:
-    """Make the promotion test of a challenger and store the decision with its numbers.
-
-    Raises:
-        CannotWriteError, StorageError, TryLaterError: as `train_and_decide`.
-    """
+    """Make the promotion test of a challenger and store the decision with its numbers."""
     home, name = work.home, work.name
     try:
         found = run_promotion_test(home, name, version, day)
@@ -294,42 +277,28 @@ def decide(work: SessionWork, day: date, version: str) -> Decided:
         raise
     except ForecasterError as error:
         log.warning("%s cannot be tested, the champion stays: %s", version, error)
-        _record_failure(work, day, version, error)
-        return Decided(
-            outcome="failed", version=version, reason=str(error), exit_code=error.exit_code
-        )
+        return _record_failure(work, day, version, error)
     reason, evidence = found.reason, found.evidence
     if found.promoted:
         promote(home, name, version, reason=reason, session=day, evidence=evidence)
         return Decided(outcome="promoted", version=version, reason=reason)
     outcome: Literal["kept", "unable"] = "kept" if found.able else "unable"
-    decision = NewDecision(
-        name=name,
-        outcome=outcome,
-        challenger=version,
-        session=day,
-        reason=reason,
-        evidence=evidence,
-    )
-    keep_champion(home, decision)
+    keep_champion(home, NewDecision(name, outcome, reason, version, day, evidence))
     code = ExitCode.OK if found.able else ExitCode.NO_DECISION
     return Decided(outcome=outcome, version=version, reason=reason, exit_code=code)
 
 
-def _record_failure(work: SessionWork, day: date, version: str, error: ForecasterError) -> None:
-    decision = NewDecision(
-        name=work.name, outcome="failed", challenger=version, session=day, reason=str(error)
-    )
-    keep_champion(work.home, decision)
+def _record_failure(work: SessionWork, day: date, version: str, error: ForecasterError) -> Decided:
+    reason = str(error)
+    keep_champion(work.home, NewDecision(work.name, "failed", reason, version, day))
+    return Decided(outcome="failed", version=version, reason=reason, exit_code=error.exit_code)
 
 
 def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -> tuple[str, ...]:
     """Forecast the tickers whose bar of a finished session came late, and amend its summary.
 
-    The session's own version forecasts them, whichever is champion by now.
-
-    Returns:
-        The tickers that were forecast; none if the session's version can no longer forecast.
+    The session's own version forecasts them, whichever is champion by now. Return the tickers that
+    were forecast; none if that version can no longer forecast.
     """
     record = next(one for one in session_records(work.home, work.name) if one.session == day)
     missed = missed_sessions(work.home, work.stored, day)
@@ -340,11 +309,11 @@ def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -
     with clock.as_if(settled_at(work.stored.calendars.values(), day)):
         try:
             # Every ticker: the forecasts that were recorded before stay.
-            found = forecast_session(work, day, made_at, version)
+            found, _ = forecast_session(work, day, made_at, version)
         except (ArtifactError, UnknownNameError, TooOldError, DataError) as error:
             log.warning("%s", error)
             return ()
-    summary = _amended(record.summary, day, served, found.new)
+    summary = _amended(record.summary, day, served, found.recorded or 0)
     code = record.exit_code or ExitCode.OK
     if code == ExitCode.PARTIAL and not summary["troubles"]:
         code = ExitCode.OK

@@ -78,8 +78,8 @@ class Due:
     @property
     def is_waiting(self) -> bool:
         """Whether a session is final that no stored ticker has a bar of."""
-        seen = max((*self.sessions, *([self.last] if self.last else [])), default=None)
-        return self.newest is not None and (seen is None or seen < self.newest)
+        seen = max((*self.sessions, self.last or date.min))
+        return self.newest is not None and seen < self.newest
 
 
 def store_state(home: Path, tickers: Sequence[str] = ()) -> StoreState:
@@ -115,7 +115,7 @@ def find_due(home: Path, name: str, stored: StoreState, as_of: date | None, catc
     """Find the due sessions: all since the last finished one, or the newest alone.
 
     A session whose run has started and not finished is due again, with those after it. At most
-    the newest `catch_up` are due. `as_of` is the last day known, None for now.
+    the newest `catch_up` are due.
     """
     known = session_records(home, name)
     last = max((one.session for one in known if one.finished_at), default=None)
@@ -145,11 +145,8 @@ def missed_sessions(home: Path, stored: StoreState, day: date) -> dict[str, int]
 
     Tickers that have the day's bar, or no session on it, are left out.
     """
-    names = [
-        name
-        for name in stored.known_by(day)
-        if sessions.count_sessions(stored.calendars[name], day, day)
-    ]
+    calendars, known = stored.calendars, stored.known_by(day)
+    names = [name for name in known if sessions.count_sessions(calendars[name], day, day)]
     with PriceStore.open_for_reading(home) as store:
         bars = store.all_bars(names, day, day - _LONGEST_HOLIDAY)
     last = bars.groupby("ticker")["session"].max().dt.date.to_dict()
@@ -157,7 +154,7 @@ def missed_sessions(home: Path, stored: StoreState, day: date) -> dict[str, int]
     for name in names:
         since = last.get(name, day - _LONGEST_HOLIDAY)
         if since < day:
-            found[name] = sessions.count_sessions(stored.calendars[name], since + _ONE_DAY, day)
+            found[name] = sessions.count_sessions(calendars[name], since + _ONE_DAY, day)
     return found
 
 
@@ -165,17 +162,16 @@ def newest_final(calendars: Collection[str], as_of: date | None = None) -> date 
     """Return the newest day, until `as_of`, whose sessions are all final; None if there is none."""
     today = clock.now().date() + _ONE_DAY  # it is tomorrow already in some time zones
     last = today if as_of is None else min(today, as_of)
-    found = _final_only(calendars, session_dates(calendars, last - _LONGEST_HOLIDAY, last))
-    return found[-1] if found else None
+    days = session_dates(calendars, last - _LONGEST_HOLIDAY, last)
+    return next((day for day in reversed(days) if settled_at(calendars, day) <= clock.now()), None)
 
 
 def session_dates(calendars: Collection[str], after: date, until: date) -> list[date]:
     """List the dates on which any of these calendars has a session, in (after, until]."""
     if after >= until:
         return []
-    parts = [
-        sessions.sessions_between(name, after + _ONE_DAY, until) for name in sorted(set(calendars))
-    ]
+    first = after + _ONE_DAY
+    parts = [sessions.sessions_between(name, first, until) for name in sorted(set(calendars))]
     found: list[date] = np.unique(np.concatenate(parts)).tolist() if parts else []
     return found
 
@@ -185,11 +181,8 @@ def settled_at(calendars: Collection[str], day: date) -> datetime:
 
     Sessions of other days do not count; a day without any session ends at midnight UTC.
     """
-    closes = [
-        sessions.close_of(name, day)
-        for name in set(calendars)
-        if sessions.count_sessions(name, day, day)
-    ]
+    names = [name for name in set(calendars) if sessions.count_sessions(name, day, day)]
+    closes = [sessions.close_of(name, day) for name in names]
     midnight = pd.Timestamp(day, tz="UTC").to_pydatetime() + _ONE_DAY
     return max(closes, default=midnight) + sessions.SETTLE
 
@@ -220,11 +213,6 @@ def check_age(manifest: Manifest, calendars: Collection[str], day: date, most: i
     return age
 
 
-def _final_only(calendars: Collection[str], days: Sequence[date]) -> list[date]:
-    now = clock.now()
-    return [day for day in days if settled_at(calendars, day) <= now]
-
-
 def _with_bars(
     home: Path, stored: StoreState, first: date | None, as_of: date | None
 ) -> list[date]:
@@ -240,4 +228,5 @@ def _with_bars(
         days = rows["session"].to_numpy("datetime64[D]")
         scheduled = sessions.sessions_between(calendar, first, clock.now().date() + _ONE_DAY)
         found |= set(np.intersect1d(days, scheduled).tolist())
-    return _final_only(stored.calendars.values(), sorted(found))
+    now, calendars = clock.now(), stored.calendars.values()
+    return [day for day in sorted(found) if settled_at(calendars, day) <= now]

@@ -1,8 +1,7 @@
 """Forecasts into the forecast log: those by hand, and those of a session's daily run."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -36,18 +35,9 @@ def record_by_hand(home: Path, made: Prediction) -> Prediction:
     """
     try:
         with PriceStore.open_for_reading(home) as store:
-            calendars = {
-                name: store.listing(name).calendar for name in set(made.forecasts["ticker"])
-            }
-        rows = _with_lateness(made.forecasts, calendars, clock.now())
-        count = record_forecasts(
-            home,
-            made.name,
-            rows,
-            fingerprint=made.fingerprint,
-            made_at=clock.now(),
-            scheduled=False,
-        )
+            tickers = set(made.forecasts["ticker"])
+            calendars = {name: store.listing(name).calendar for name in tickers}
+        count = _record(home, made, calendars, clock.now(), scheduled=False)
     except CannotWriteError as error:
         log.info("these forecasts are not recorded: %s", error)
         return made
@@ -57,31 +47,17 @@ def record_by_hand(home: Path, made: Prediction) -> Prediction:
     return replace(made, recorded=count)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionForecasts:
-    """The forecasts of a session's daily run (rows of PREDICTION_COLUMNS) and their version.
-
-    `new` counts the rows that were not in the forecast log. `age` is the number of sessions since
-    the version's training, 0 of the baseline. `trouble` is why the champion does not forecast, if
-    it does not.
-    """
-
-    rows: pd.DataFrame
-    version: str
-    skipped: tuple[str, ...]
-    new: int
-    age: int
-    trouble: str | None
-
-
 def forecast_session(
     work: SessionWork, day: date, made_at: datetime, version: str | None = None
-) -> SessionForecasts:
+) -> tuple[Prediction, int]:
     """Forecast the session after a day with the champion, and record the forecasts.
 
     A forecast that a daily run has recorded before, of whatever version, is not replaced.
     `made_at` is the real time; `version` is the version or "baseline" that forecast the session's
     other tickers, None for the champion.
+
+    Returns:
+        The forecasts, and the number of sessions since the version's training, 0 of the baseline.
 
     Raises:
         ArtifactError, UnknownNameError: the version is corrupt or gone.
@@ -97,41 +73,33 @@ def forecast_session(
         choice = Choice(manifest=None, name=work.name)
     else:
         choice, _ = named_version(home, version)
-    age = 0
-    targets: tuple[str, ...] = work.settings.train.target
+    age, targets = 0, tuple[str, ...](work.settings.train.target)
     if choice.manifest is not None:
         age = check_age(choice.manifest, calendars.values(), day, settings.max_model_age)
         targets = tuple(choice.manifest.targets)
     model = load_forecaster(home, choice.manifest, targets)
-    tickers = work.stored.known_by(day)
-    request = ForecastRequest.of(home, tickers, None, day, settings.max_stale)
+    request = ForecastRequest.of(home, work.stored.known_by(day), None, day, settings.max_stale)
     made = forecast_next_session(model, work.name, targets, request)
     unrecorded = made.forecasts[~_is_recorded(work, made.forecasts, day)]
-    new = record_forecasts(
+    new = _record(home, replace(made, forecasts=unrecorded), calendars, made_at, scheduled=True)
+    troubles = (choice.trouble,) if choice.trouble else ()
+    return replace(made, recorded=new, troubles=troubles), age
+
+
+def _record(
+    home: Path, made: Prediction, calendars: dict[str, str], made_at: datetime, *, scheduled: bool
+) -> int:
+    """Record forecasts; late are those made at or after the close of their session."""
+    rows = made.forecasts
+    pairs = zip(rows["ticker"], rows["session"], strict=True)
+    late = [made_at >= close_of(calendars[name], day.date()) for name, day in pairs]
+    return record_forecasts(
         home,
-        work.name,
-        _with_lateness(unrecorded, calendars, made_at),
+        made.name,
+        rows.assign(late=late),
         fingerprint=made.fingerprint,
         made_at=made_at,
-        scheduled=True,
-    )
-    return SessionForecasts(
-        rows=made.forecasts,
-        version=made.version,
-        skipped=made.skipped,
-        new=new,
-        age=age,
-        trouble=choice.trouble,
-    )
-
-
-def _with_lateness(
-    rows: pd.DataFrame, calendars: Mapping[str, str], made_at: datetime
-) -> pd.DataFrame:
-    """Add `late`: whether the forecast is made at or after the close of its session."""
-    pairs = zip(rows["ticker"], rows["session"], strict=True)
-    return rows.assign(
-        late=[made_at >= close_of(calendars[name], day.date()) for name, day in pairs]
+        scheduled=scheduled,
     )
 
 

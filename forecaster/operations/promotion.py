@@ -36,9 +36,7 @@ from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.model_version import load_model
 from forecaster.forecasting.next_session import BASELINE, forecast_baseline
 from forecaster.registry.champion import champion_of
-from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
-from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ _CHILD: Final = "from forecaster.operations.promotion import print_digest; print
 _MAX_SHOWN: Final = 300  # characters of the last line of a failed process
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Contender:
     """A version with its panel and its forecasts of the rows since its training days."""
 
@@ -56,14 +54,13 @@ class _Contender:
     forecasts: dict[str, Predictive]
 
     @classmethod
-    def of(cls, home: Path, manifest: Manifest, histories: Sequence[History]) -> "_Contender":
-        model = load_model(home, manifest)
+    def of(cls, model: FittedModel, histories: Sequence[History]) -> "_Contender":
         panel = model.panel(histories)
         forecasts = model.distributions(panel, model.rows_since_training(panel))
-        return cls(model=model, panel=panel, forecasts=forecasts)
+        return cls(model, panel, forecasts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Comparison:
     """Challenger and champion; both panels have the same rows."""
 
@@ -90,7 +87,7 @@ class _Comparison:
 
 
 def run_promotion_test(
-    home: Home | None,
+    home: Path,
     name: str,
     challenger: str,
     as_of: date | None = None,
@@ -99,8 +96,7 @@ def run_promotion_test(
     """Compare a challenger with the champion of a model name and with the baseline.
 
     The loss is the CRPS if both versions forecast a distribution of the target, else the squared
-    error. A corrupt champion is replaced by the version that forecasts in its place. `as_of` is
-    the last session to be read, None for all.
+    error. A corrupt champion is replaced by the version that forecasts in its place.
 
     Returns:
         The decision. Its evidence has both versions and, under `expected`, by target, the mean
@@ -114,28 +110,25 @@ def run_promotion_test(
         UnknownNameError: there is no such version.
         UsageError: it is the champion already.
     """
-    where = resolve_home(home)
-    manifest, before = read_manifest(where, challenger), champion_of(where, name).manifest
+    manifest, before = read_manifest(home, challenger), champion_of(home, name).manifest
     if before is not None and before.version == challenger:
         raise UsageError(f"{challenger} is the champion of {name}; there is nothing to test.")
     tickers = sorted({*manifest.data.tickers, *(before.data.tickers if before else ())})
-    histories = histories_of(where, tickers, as_of)
+    histories = histories_of(home, tickers, as_of)
     if not histories:
         raise DataError(
             f"{challenger} was trained on {name_some(manifest.data.tickers)}; none of its "
             "tickers has prices here. Fetch them."
         )
-    compared = _Comparison(
-        challenger=_Contender.of(where, manifest, histories),
-        champion=_Contender.of(where, before, histories) if before else None,
-    )
+    own = _Contender.of(load_model(home, manifest), histories)
+    champion = _Contender.of(load_model(home, before), histories) if before else None
+    compared = _Comparison(own, champion)
     trials, expected = [], {}
     for target in manifest.targets:
         trial, expected[target] = _trial(compared, target)
         trials.append(trial)
-    flaws = [*_not_finite(compared.challenger), *_lost_targets(compared)]
-    forecasts = digest(compared.challenger.forecasts)
-    irreproducible = reproduction_flaw(where, challenger, tickers, as_of, forecasts)
+    flaws, forecasts = _flaws(compared), digest(own.forecasts)
+    irreproducible = reproduction_flaw(home, challenger, tickers, as_of, forecasts)
     flaws += [irreproducible] if irreproducible else []
     found = promotion_test(trials, flaws=flaws, limits=limits)
     log.info("test    %s: %s", "promoted" if found.promoted else "not promoted", found.reason)
@@ -178,27 +171,22 @@ def _loss(forecast: Predictive, y: np.ndarray, dense: bool) -> np.ndarray:
     return np.asarray(forecast.crps(y) if dense else (forecast.mean() - y) ** 2)
 
 
-def _not_finite(challenger: _Contender) -> list[str]:
-    """Find the next session's forecasts that are not finite although their inputs are complete."""
+def _flaws(compared: _Comparison) -> list[str]:
+    """Find forecasts not finite although their inputs are complete, and targets not forecast."""
+    challenger, champion = compared.challenger, compared.champion
     panel, found = challenger.panel, []
     ready = challenger.model.forecastable(panel)[panel.newest]
     for target, forecasts in challenger.forecasts.items():
         level = panel.level[panel.newest, panel.targets.index(target)]
         wrong = ready & np.isfinite(level) & ~np.isfinite(forecasts.take(panel.newest).mean())
         if wrong.any():
-            found.append(
-                f"{target}: {int(wrong.sum())} forecasts of the next session are not finite"
-            )
+            text = f"{target}: {wrong.sum()} forecasts of the next session are not finite"
+            found.append(text)
+    targets = champion.forecasts if champion else ()
+    lost = [target for target in targets if target not in challenger.forecasts]
+    if lost:
+        found.append(f"it does not forecast {', '.join(lost)}, which the champion does")
     return found
-
-
-def _lost_targets(compared: _Comparison) -> list[str]:
-    """Find the champion's targets that the challenger does not forecast."""
-    if compared.champion is None:
-        return []
-    targets = compared.challenger.forecasts
-    lost = [target for target in compared.champion.forecasts if target not in targets]
-    return [f"it does not forecast {', '.join(lost)}, which the champion does"] if lost else []
 
 
 def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list[History]:
@@ -208,9 +196,8 @@ def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list
         DataError: none has a bar until `as_of`.
         UnknownNameError: the store is empty.
     """
-    wanted = set(tickers)
     found = load_histories(None, home, (), as_of)
-    return [history for history in found if history.listing.ticker in wanted]
+    return [history for history in found if history.listing.ticker in set(tickers)]
 
 
 def digest(forecasts: Mapping[str, Predictive]) -> str:
@@ -228,9 +215,8 @@ def reproduction_flaw(
 ) -> str | None:
     """Forecast again with a version in a new Python process; return what is wrong, if anything.
 
-    Weights that exist in this process only, a file that differs from what was written, a library
-    whose rounding depends on what ran before: each is found here. `expected` is the `digest` of
-    the forecasts that this process made.
+    This finds weights that exist in this process only, files that differ from what was written,
+    and rounding that depends on what ran before. `expected` is the `digest` of this process.
 
     Raises:
         OutOfMemoryError: the system has no memory for another process, or killed it.

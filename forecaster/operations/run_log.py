@@ -20,8 +20,6 @@ from forecaster.errors import ExitCode, ForecasterError, SettingsError
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES: Final = 1_000_000  # of one file
-BACKUPS: Final = 5  # older files: forecaster.log.1 is the newest of them
 HEARTBEAT: Final = "heartbeat"
 TIMEOUT_SECONDS: Final = 120.0  # of the command after a failure
 
@@ -37,7 +35,7 @@ class RunLog(logging.handlers.RotatingFileHandler):
     The file is opened for every line, so that it may be moved away at any time.
     """
 
-    def __init__(self, home: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
+    def __init__(self, home: Path, max_bytes: int = 1_000_000, backups: int = 5) -> None:
         super().__init__(log_path(home), maxBytes=max_bytes, backupCount=backups, delay=True)
         self.setLevel(logging.INFO)
         self._has_failed = False

@@ -1,7 +1,6 @@
 """Past forecasts compared with their outcomes: scores, and the drift of a champion.
 
-Late forecasts count for drift as well: each was made from what was known at its session's end, and
-a session that is caught up must decide as it would have on time.
+Late forecasts count for drift, too: a session that is caught up decides as it would have on time.
 """
 
 from collections.abc import Sequence
@@ -87,12 +86,11 @@ def score_rows(home: Path, rows: pd.DataFrame) -> LiveScores:
 
 def _expected_mse(home: Path, version: str, target: str) -> float:
     """Read a version's validation error; NaN of the baseline, or of a version that is gone."""
-    if version not in list_versions(home):
-        return float("nan")
     try:
-        metrics = read_manifest(home, version).metrics
+        known = version in list_versions(home)
+        metrics = read_manifest(home, version).metrics if known else {}
     except ArtifactError:
-        return float("nan")
+        metrics = {}
     return metrics.get(f"validation_mse_{target}", float("nan"))
 
 
@@ -147,19 +145,16 @@ def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFra
         own = build_panel([history], targets, universe=None)
         rows = np.flatnonzero(~np.isnat(own.outcome_days))
         for k, target in enumerate(targets):
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "ticker": history.listing.ticker,
-                        "target": target,
-                        "as_of": own.days[rows].astype("datetime64[s]"),
-                        "session": own.outcome_days[rows].astype("datetime64[s]"),
-                        "actual": own.today[rows + 1, k],
-                        # For a return "tomorrow = today" means the price.
-                        "persistence": 0.0 if target == "return" else own.today[rows, k],
-                    }
-                )
-            )
+            columns = {
+                "ticker": history.listing.ticker,
+                "target": target,
+                "as_of": own.days[rows].astype("datetime64[s]"),
+                "session": own.outcome_days[rows].astype("datetime64[s]"),
+                "actual": own.today[rows + 1, k],
+                # For a return "tomorrow = today" means the price.
+                "persistence": 0.0 if target == "return" else own.today[rows, k],
+            }
+            parts.append(pd.DataFrame(columns))
     if not parts:
         return pd.DataFrame(columns=[*_KEYS, "actual", "persistence"])
     return pd.concat(parts, ignore_index=True)
@@ -168,10 +163,8 @@ def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFra
 def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> list[Flag]:
     """Flag the errors and intervals of a champion, at most three per target.
 
-    Args:
-        rows: forecasts with outcomes (`with_outcomes`), of one model name.
-        version: the champion.
-        promoted: the decision that made it champion, whose evidence has the expected errors.
+    `rows` are forecasts with outcomes, of one model name; `promoted` is the decision that made the
+    version champion, whose evidence has the expected errors.
     """
     mine = rows[rows["scheduled"] & (rows["version"] == version) & rows["actual"].notna()]
     days = np.unique(mine["session"].to_numpy())
@@ -215,11 +208,7 @@ def input_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:
 def _recent_histories(
     home: Path, tickers: Sequence[str], since: date, until: date | None
 ) -> list[History]:
-    """Read the bars of those tickers that are stored, from one day to another.
-
-    Raises:
-        UnknownNameError: nothing is stored.
-    """
+    """Read the bars of those tickers that are stored, from one day to another."""
     with PriceStore.open_for_reading(home) as store:
         names = [ticker for ticker in tickers if ticker in set(store.tickers())]
         bars = store.all_bars(names, until, since)
@@ -229,5 +218,4 @@ def _recent_histories(
                 bars=rows[list(BAR_COLUMNS)].reset_index(drop=True),
             )
             for ticker, rows in bars.groupby("ticker", sort=True)
-            if len(rows)
         ]

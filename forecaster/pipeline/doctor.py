@@ -131,9 +131,7 @@ def _home(home: Path) -> Iterator[Finding]:
             database.refuse_unwritable(home, home / path.name)
     if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield Finding(
-            state="note",
-            seen=f"{home}: others may write in it",
-            remedy=f"chmod go-w {home}",
+            state="note", seen=f"{home}: others may write in it", remedy=f"chmod go-w {home}"
         )
     else:
         yield Finding(state="ok", seen=str(home))
@@ -259,11 +257,7 @@ def _lock(home: Path) -> Iterator[Finding]:
 def _daily_runs(home: Path) -> Iterator[Finding]:
     last = read_heartbeat(home)
     if last is None:
-        yield Finding(
-            state="note",
-            seen="none has ended well yet",
-            remedy="forecaster schedule",
-        )
+        yield Finding(state="note", seen="none has ended well yet", remedy="forecaster schedule")
     else:
         hours = (clock.now() - last).total_seconds() / 3600
         seen = f"the last good run ended {hours:.1f} hours ago"

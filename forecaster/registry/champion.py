@@ -47,8 +47,7 @@ def find_version(
 ) -> Manifest:
     """Read the manifest of a version, or of the newest suitable one whose files are intact.
 
-    Suitable is a version that forecasts `target`, was trained and validated on days until `as_of`
-    and is not among `without`.
+    Suitable is one of `target`, trained and validated until `as_of`, and not among `without`.
 
     Raises:
         ArtifactError: the named version, or every version, is corrupt.
@@ -109,8 +108,7 @@ def _none_suitable(
 class Choice:
     """The version that forecasts, and its model name; a manifest None is the baseline.
 
-    `trouble` is why it is not the one that should forecast: the champion or the registry is
-    corrupt; then the command ends with exit code 3. None if all is well.
+    `trouble` is why another one should forecast: the champion or the registry is corrupt.
     """
 
     manifest: Manifest | None
@@ -124,8 +122,7 @@ def named_version(
     """Choose a version by its id, with the target asked for, or all that it forecasts.
 
     Raises:
-        ArtifactError: the version is corrupt.
-        UnknownNameError: there is no such version.
+        ArtifactError, UnknownNameError: the version is corrupt, or there is none.
         UsageError: it does not forecast the target.
     """
     manifest = find_version(home, version)
@@ -153,15 +150,12 @@ def champion_at_session_start(home: Path, name: str, session: date) -> Choice:
 
     A daily run that was killed after its promotion resumes with the version of its forecasts.
     """
-    changes = [
-        one for one in decisions(home, name) if one.session == session and one.before != one.after
-    ]
-    if not changes:
+    taken = [one for one in decisions(home, name) if one.session == session]
+    changed = next((one for one in taken if one.before != one.after), None)
+    if changed is None:
         return champion_of(home, name)
-    if changes[0].before is None:
-        return Choice(manifest=None, name=name)
     try:
-        return Choice(manifest=verify(home, changes[0].before), name=name)
+        return Choice(manifest=verify(home, changed.before) if changed.before else None, name=name)
     except (ArtifactError, UnknownNameError):
         return champion_of(home, name)
 
@@ -172,8 +166,8 @@ def find_champion(
     """Choose a champion that forecasts a target, or the newest version if nothing was decided.
 
     The champion of the name that equals the target comes first, then the newest champion. One
-    trained or validated on days after `as_of` is replaced by the newest version that was not, and
-    was not rejected. `name` None is any model name.
+    trained or validated on days after `as_of` is replaced by the newest version that was neither
+    that nor rejected.
 
     Raises:
         ArtifactError: every version is corrupt.
@@ -196,11 +190,8 @@ def find_champions(
 ) -> list[tuple[Choice, tuple[str, ...]]]:
     """Choose who forecasts each target of the champions, or of the newest version without any.
 
-    A baseline leaves a target to the champion of another name. See `find_champion` for `as_of`
-    and `name`.
-
-    Returns:
-        Choices with their targets, at least one.
+    A baseline leaves a target to the champion of another name. Returned are choices with their
+    targets, at least one.
 
     Raises:
         ArtifactError: every version is corrupt.
@@ -212,11 +203,10 @@ def find_champions(
     except (SettingsError, StorageError) as error:
         choice, manifest = _newest_without_registry(home, None, as_of, error)
         return [(choice, tuple(manifest.targets))]
-    owners = _owners(registry)
+    owners, found = _owners(registry), []
     if not owners:
         choice, manifest = registry.newest(None, as_of)
         return [(choice, tuple(manifest.targets))]
-    found = []
     for status in registry.decided:
         targets = tuple(target for target, owner in owners.items() if owner == status.name)
         if not targets:
@@ -229,7 +219,7 @@ def find_champions(
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Registry:
     """Versions, decisions and champions of one model name, or of all."""
 
@@ -251,7 +241,7 @@ class _Registry:
             )
         names = {one.name for one in taken if one.outcome != "pruned"}
         decided = [one for one in candidates if one.name in names]
-        return cls(home=home, name=name, known=known, taken=taken, decided=decided)
+        return cls(home, name, known, taken, decided)
 
     def targets(self, status: ChampionStatus) -> tuple[str, ...]:
         """Read the targets of a name's versions, or split the name if none is intact."""
@@ -282,11 +272,7 @@ class _Registry:
 
 
 def _owners(registry: _Registry) -> dict[str, str]:
-    """Return the model name whose champion or baseline forecasts each target.
-
-    Raises:
-        UsageError: two names have a champion for the same target.
-    """
+    """Return the model name whose champion or baseline forecasts each target."""
     claims: dict[str, list[ChampionStatus]] = {}
     for status in registry.decided:
         for target in registry.targets(status):

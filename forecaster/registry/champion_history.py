@@ -38,8 +38,7 @@ class Registered:
 class Decision:
     """One decision on a challenger, with the champion before and after it.
 
-    A champion None is the baseline. `session` is the one whose daily run took the decision, None
-    for a decision by hand.
+    `session` is the one whose daily run took the decision, None for a decision by hand.
     """
 
     id: int
@@ -56,10 +55,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionStatus:
-    """Champion, predecessor and challenger of a model name.
+    """Champion, predecessor and challenger of a model name; the first two None: the baseline.
 
-    `champion` and `predecessor` None are the baseline. `since` is the time of the decision that
-    made the champion; None if there was none.
+    `since` is the time of the decision that made the champion; None if there was none.
     """
 
     name: str

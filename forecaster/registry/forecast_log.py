@@ -40,14 +40,9 @@ def record_forecasts(
 ) -> int:
     """Record forecasts in one transaction and count the new ones; one that is there stays.
 
-    Args:
-        home: the workspace.
-        name: model name that they were made for.
-        table: rows with the columns of a prediction and `late`, True if made after the close of
-            its session. `version` is "baseline" where no version made them.
-        fingerprint: hash of exactly the bars that they were made from.
-        made_at: time zone aware.
-        scheduled: made by the daily run, not by hand; the two are separate rows.
+    `table` has the columns of a prediction and `late`, True if made after the close of its
+    session; `fingerprint` is the hash of exactly the bars that they were made from. Rows of the
+    daily run (`scheduled`) and those by hand are separate.
 
     Raises:
         CannotWriteError: the home is missing or read-only.

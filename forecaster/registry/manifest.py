@@ -114,7 +114,7 @@ class Manifest(_Part):
         return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     def content_hash(self) -> str:
-        """Return the hash that the version's id carries a part of; see `content_hash`."""
+        """Return the hash that the version's id carries a part of."""
         return content_hash(self.model_dump(mode="json", by_alias=True))
 
 
@@ -149,9 +149,7 @@ def from_schema_2(document: Mapping[str, Any]) -> dict[str, Any]:
     training = {_NEW_NAMES.get(name, name): value for name, value in document["training"].items()}
     if training.get("step_per") == "pass":
         training["step_per"] = "epoch"
-    metrics = {
-        name.replace("select_mse_", "validation_mse_"): value
-        for name, value in document["metrics"].items()
-    }
+    scores = document["metrics"].items()
+    metrics = {name.replace("select_mse_", "validation_mse_"): one for name, one in scores}
     converted = {"schema": SCHEMA, "data": data, "training": training, "metrics": metrics}
     return {**document, **converted}

@@ -28,6 +28,8 @@ _ALIAS = """
     INSERT INTO aliases (name, alias, version) VALUES (?, ?, ?)
     ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version
 """
+_NEW_NAME = "INSERT INTO aliases VALUES (?, 'champion', NULL) ON CONFLICT DO NOTHING"
+_NEW_VERSION = "INSERT INTO versions VALUES (?, ?, 'challenger', ?, ?) ON CONFLICT DO NOTHING"
 _STATUS = "UPDATE versions SET status = ?, since = ?, reason = ? WHERE version = ?"
 _DECIDED = """
     INSERT INTO decisions
@@ -44,12 +46,11 @@ _SAME_SESSION = """
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NewDecision:
-    """A decision to be stored, without the champion before and after it.
+    """A decision to be stored; `session` is the one whose daily run decides, None by hand.
 
-    `session` is the one whose daily run decides, None for a decision by hand; `evidence` has the
-    numbers of the promotion test.
+    `evidence` has the numbers of the promotion test.
     """
 
     name: str
@@ -71,14 +72,8 @@ def register(
 ) -> ChampionStatus:
     """Register a version as the challenger of a model name. Idempotent.
 
-    Args:
-        home: the workspace.
-        version: its id.
-        name: model name.
-        reason: why it was trained.
-        training: number of its training, which ends in the same transaction: once a version can
-            be tested, its training isn't repeated.
-        steps: optimizer steps of that training.
+    `training` is the number of its training, of so many optimizer steps, which ends in the same
+    transaction: once a version can be tested, its training isn't repeated.
 
     Raises:
         UsageError: the name is malformed, or the version has another one.
@@ -101,8 +96,6 @@ def promote(
 ) -> ChampionStatus:
     """Make a version champion, after verifying its files. Idempotent.
 
-    See `NewDecision` for reason, session and evidence.
-
     Raises:
         ArtifactError: a file of the version is corrupt; nothing is changed.
         UnknownNameError: there is no such version.
@@ -113,14 +106,8 @@ def promote(
         _insert(connection, version, name, reason)
         before = champion_status_in(connection, name)
         if before.champion != version:
-            decision = NewDecision(
-                name=name,
-                outcome="promoted" if session else "by-hand",
-                challenger=version,
-                session=session,
-                reason=reason,
-                evidence=evidence or {},
-            )
+            outcome: Outcome = "promoted" if session else "by-hand"
+            decision = NewDecision(name, outcome, reason, version, session, evidence or {})
             _replace_champion(connection, before, version, decision)
         return champion_status_in(connection, name)
 
@@ -170,25 +157,17 @@ def rollback(home: Path, name: str, reason: str) -> ChampionStatus:
 
 def _is_intact(home: Path, version: str) -> bool:
     try:
-        verify(home, version)
+        return bool(verify(home, version))
     except (ArtifactError, UnknownNameError) as error:
         log.warning("%s", error)
         return False
-    return True
 
 
 def _insert(connection: sqlite3.Connection, version: str, name: str, reason: str) -> bool:
     """Insert a version under a model name unless it is there; return whether it is new."""
     check_name(name)
-    connection.execute(
-        "INSERT INTO aliases (name, alias, version) VALUES (?, 'champion', NULL) "
-        "ON CONFLICT DO NOTHING",
-        (name,),
-    )
-    inserted = connection.execute(
-        "INSERT INTO versions VALUES (?, ?, 'challenger', ?, ?) ON CONFLICT DO NOTHING",
-        (version, name, now_text(), reason),
-    )
+    connection.execute(_NEW_NAME, (name,))
+    inserted = connection.execute(_NEW_VERSION, (version, name, now_text(), reason))
     query = connection.execute("SELECT name FROM versions WHERE version = ?", (version,))
     (found,) = query.fetchone()
     if found != name:

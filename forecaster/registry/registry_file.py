@@ -216,11 +216,7 @@ def check_registry(home: Path) -> None:
 
 
 def check_name(name: str) -> str:
-    """Return a valid model name, which becomes part of a file name.
-
-    Raises:
-        UsageError: the name is malformed.
-    """
+    """Return a valid model name, which becomes part of a file name; refuse a malformed one."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"--name {name[:80]!r}: a name has 1 to 64 of a-z, 0-9, comma, point, _ and -, and "

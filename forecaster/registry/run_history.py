@@ -161,14 +161,8 @@ def trainings(home: Path, name: str | None = None) -> list[Training]:
 def count_evaluation(home: Path, question: str, first: date, last: date) -> EvaluationCount:
     """Count one more evaluation of the test days from `first` to `last`, and all that overlap them.
 
-    Of twenty versions tried on the same days one looks better at 5 % by chance. If the count
-    cannot be written, a warning is logged and nothing counted.
-
-    Args:
-        home: the workspace.
-        question: what was evaluated: a version and how it walked forward.
-        first: first test day.
-        last: last test day.
+    `question` is what was evaluated: a version and how it walked forward. If the count cannot be
+    written, a warning is logged and nothing counted.
     """
     old = home / "models" / OLD_FILE
     days = (first.isoformat(), last.isoformat())
@@ -196,7 +190,5 @@ def _take_over(connection: sqlite3.Connection, old: Path) -> None:
         question = one["question"]
         for before, now in RENAMED_IN_QUESTIONS.items():
             question = question.replace(before, now)
-        connection.execute(
-            "INSERT OR IGNORE INTO test_set_evaluations VALUES (?, ?, ?, ?)",
-            (question, one["first"], one["last"], one["count"]),
-        )
+        row = (question, one["first"], one["last"], one["count"])
+        connection.execute("INSERT OR IGNORE INTO test_set_evaluations VALUES (?, ?, ?, ?)", row)

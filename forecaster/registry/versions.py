@@ -1,9 +1,8 @@
 """Versions on disk: a folder each, written completely or not at all, verified before use.
 
 Weights are safetensors, everything else is a JSON manifest with the SHA-256 of every file;
-nothing is ever unpickled. Knows no network: arrays by name in and out. A pruned version's folder
-is renamed before anything of it is removed, so that no partial version is ever seen; the next prune
-finishes one that was killed.
+nothing is ever unpickled. A pruned version's folder is renamed before it is removed, so that no
+partial version is ever seen; the next prune finishes one that was killed.
 """
 
 import hashlib
@@ -90,11 +89,7 @@ def save_version(
 ) -> Manifest:
     """Write a version into a temporary folder, then rename it; return the manifest as written.
 
-    Args:
-        home: the workspace.
-        manifest: complete except for `version` and `files`, which are filled in here.
-        members: the weights of each member, in the manifest's order.
-        created: becomes the first part of the id, in UTC.
+    `version` and `files` of the manifest are filled in; `created` becomes the first part of the id.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
@@ -139,14 +134,12 @@ def list_versions(home: Path) -> list[str]:
         return []
     names = [path.name for path in folder.iterdir() if _VERSION_ID.fullmatch(path.name)]
     seconds = Counter(name[:_SECOND] for name in names)
-    return sorted(
-        names,
-        key=lambda name: (
-            name[:_SECOND],
-            _created_at(folder / name) if seconds[name[:_SECOND]] > 1 else "",
-            name,
-        ),
-    )
+
+    def order(name: str) -> tuple[str, str, str]:
+        second = name[:_SECOND]
+        return second, _created_at(folder / name) if seconds[second] > 1 else "", name
+
+    return sorted(names, key=order)
 
 
 def _created_at(folder: Path) -> str:
@@ -254,12 +247,9 @@ def _corrupt(version: str, what: str) -> ArtifactError:
 
 
 def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ...]:
-    """Remove the oldest versions; champions, predecessors and challengers stay, but count.
+    """Remove the oldest versions until `keep` stay, and return them, oldest first.
 
-    Args:
-        home: the workspace.
-        keep: how many versions may stay, at least 1.
-        dry_run: only return which would be removed, oldest first.
+    Champions, predecessors and challengers stay, but count.
 
     Raises:
         CannotWriteError: the home is read-only; nothing was removed.
@@ -292,8 +282,8 @@ def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ..
 def _forget(home: Path, needed: set[str], reason: str) -> None:
     """Remove the rows of versions whose folder is gone, however it was removed."""
     with changing(home) as connection:
-        known = [version for (version,) in connection.execute("SELECT version FROM versions")]
-        for version in sorted(set(known) - set(list_versions(home)) - needed):
+        known = {version for (version,) in connection.execute("SELECT version FROM versions")}
+        for version in sorted(known - set(list_versions(home)) - needed):
             connection.execute(_FORGET, (now_text(), reason, version))
             connection.execute("DELETE FROM versions WHERE version = ?", (version,))
 

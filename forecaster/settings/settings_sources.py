@@ -30,10 +30,7 @@ Values = dict[tuple[str, str], Any]  # by section and name
 
 
 def load_settings(
-    home: Path,
-    given: Mapping[str, Mapping[str, Any]] | None = None,
-    *,
-    interactive: bool = False,
+    home: Path, given: Mapping[str, Mapping[str, Any]] | None = None, *, interactive: bool = False
 ) -> Settings:
     """Merge the sources, the command line's values on top.
 

@@ -54,8 +54,7 @@ class TrainSettings(BaseModel):
         description="Base that the network corrects; auto: linear from 5 years on, else har.",
     )
     head: tuple[HeadName, ...] | None = _network(
-        None,
-        description="One for all targets, or one for each [student-t for return, else point].",
+        None, description="One for all targets, or one for each [student-t for return, else point]."
     )
     point_loss: Literal["mse", "huber"] = _network("mse", description="Loss of point heads.")
     target: tuple[Literal["return", "range", "volume"], ...] = _days(
@@ -230,23 +229,10 @@ _RULES = (
         _NO_MEMORY,
     ),
     _Rule(
-        "bidirectional",
-        ("model",),
-        lambda it: it.model == "mlp" and it.bidirectional,
-        _NO_MEMORY,
+        "bidirectional", ("model",), lambda it: it.model == "mlp" and it.bidirectional, _NO_MEMORY
     ),
-    _Rule(
-        "bptt_k2",
-        ("bptt",),
-        lambda it: it.bptt == "full" and it.bptt_k2 is not None,
-        _NOT_CUT,
-    ),
-    _Rule(
-        "bptt_k1",
-        ("bptt",),
-        lambda it: it.bptt == "full" and it.bptt_k1 is not None,
-        _NOT_CUT,
-    ),
+    _Rule("bptt_k2", ("bptt",), lambda it: it.bptt == "full" and it.bptt_k2 is not None, _NOT_CUT),
+    _Rule("bptt_k1", ("bptt",), lambda it: it.bptt == "full" and it.bptt_k1 is not None, _NOT_CUT),
     _Rule(
         "bptt_tolerance",
         ("bptt_k2", "bptt", "lookback"),

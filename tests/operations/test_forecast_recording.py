@@ -10,8 +10,9 @@ from forecaster import clock
 from forecaster.data.history import fingerprint
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, StorageError
+from forecaster.forecasting.next_session import Prediction
 from forecaster.operations.due_sessions import SessionWork, store_state
-from forecaster.operations.forecast_recording import SessionForecasts, forecast_session
+from forecaster.operations.forecast_recording import forecast_session
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.predict import predict
 from forecaster.pipeline.train import train
@@ -49,12 +50,13 @@ def known(home: Path) -> str:
         return fingerprint([store.history(ticker, FRIDAY) for ticker in store.tickers()])
 
 
-def scheduled(home: Path) -> SessionForecasts:
+def scheduled(home: Path) -> Prediction:
     """Forecast as a daily run does, at the present time."""
     stored = store_state(home)
     work = SessionWork(home=home, name="return", settings=Settings(), stored=stored)
     (version,) = list_versions(home)
-    return forecast_session(work, FRIDAY, clock.now(), version)
+    found, _ = forecast_session(work, FRIDAY, clock.now(), version)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
             assert found.recorded == 2
         else:
             found = scheduled(home)
-            assert found.new == 2
+            assert found.recorded == 2
     rows = read_forecasts(home)
     assert rows["late"].tolist() == [late] * 2 and rows["made_at"].tolist() == [at] * 2
     assert rows["scheduled"].eq(not by_hand).all() and set(rows["name"]) == {"return"}
