@@ -61,25 +61,19 @@ def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> li
     Every other ticker has neither range nor volume on the day of the cut, and one ticker, if
     there are several, begins on that day, so that its first return is missing.
     """
-    prepared = [
-        _without_range(history, cut) if (number + turn) % 2 == 0 else history
-        for number, history in enumerate(histories)
-    ]
+    prepared = list(histories)
+    for number in range(turn % 2, len(prepared), 2):
+        bars, here = histories[number].bars.copy(), histories[number].days == cut
+        for name in PRICE_COLUMNS[:-1]:
+            bars.loc[here, name] = bars.loc[here, "close"]
+        bars.loc[here, "volume"] = 0.0
+        prepared[number] = replace(histories[number], bars=bars)
     number = turn % len(prepared)
     young = prepared[number].bars
     young = young[young["session"] >= pd.Timestamp(cut)].reset_index(drop=True)
     if len(prepared) > 1 and len(young) > 1:
         prepared[number] = replace(prepared[number], bars=young)
     return prepared
-
-
-def _without_range(history: History, day: np.datetime64) -> History:
-    bars = history.bars.copy()
-    here = history.days == day
-    for name in PRICE_COLUMNS[:-1]:
-        bars.loc[here, name] = bars.loc[here, "close"]
-    bars.loc[here, "volume"] = 0.0
-    return replace(history, bars=bars)
 
 
 def _blanked(history: History, rows: NDArray[np.intp], draw: np.random.Generator) -> History:

@@ -32,9 +32,9 @@ Trained = tuple[Dataset, FitResult]
 class Subject:
     """The bars as they are, and what is computed from them once.
 
-    `settings` are those of short trainings, on the CPU. `model` forecasts: the version, or the
-    short training where there is none. `unselected` is a training in which validation decides
-    nothing, `selected` one in which it selects the weights.
+    `settings` are those of short trainings. `model` is the version, or the short training where
+    there is none. `unselected` is a training in which validation decides nothing, `selected` one
+    in which it selects the weights.
     """
 
     histories: list[History]
@@ -53,11 +53,7 @@ class Subject:
         version: FittedModel | None,
         max_steps: int,
     ) -> "Subject":
-        """Train briefly as a version was, or by the settings where there is none yet.
-
-        Raises:
-            DataError: train or validation has nothing to score.
-        """
+        """Train briefly as a version was, or by the settings where there is none yet."""
         if version is not None:
             panel, split = version.panel(histories), version.split
         else:
@@ -163,7 +159,8 @@ def _compare_rows(subject: Subject, cut: np.datetime64, turn: int, comparison: C
     for kind in KINDS:
         change = Alteration(kind=kind, cut=cut, turn=turn)
         altered = change.of(histories)
-        _compare_bars(histories, altered, change, comparison)
+        for bars, same_bars in _bar_pairs(histories, altered, change):
+            comparison.compare({values.BARS: bars}, {values.BARS: same_bars}, change)
         # Where rows are cut, a last bit may turn a hit of an interval into a miss.
         kept = [stage for stage in reference if stage != values.INTERVALS or change.keeps_rows]
         found = _row_stages(subject, altered, cut)
@@ -179,24 +176,18 @@ def _row_stages(subject: Subject, histories: Sequence[History], cut: np.datetime
     }
 
 
-def _compare_bars(
-    histories: Sequence[History],
-    altered: Sequence[History],
-    change: Alteration,
-    comparison: Comparison,
-) -> None:
-    """Compare what is read and stored of bars up to a date."""
-    cut = change.cut
-    bars = values.bars_up_to(histories, cut)
-    pairs = [(bars, values.bars_as_of(altered, cut))]
+def _bar_pairs(
+    histories: Sequence[History], altered: Sequence[History], change: Alteration
+) -> Iterator[tuple[Values, Values]]:
+    """Yield what is read and stored of bars up to a date, and the same of altered bars."""
+    bars = values.bars_up_to(histories, change.cut)
+    yield bars, values.bars_as_of(altered, change.cut)
     if change.kind == "blanked":  # the others have no bar on the session after the date
-        pairs.append((bars, values.bars_before_the_close(altered, cut)))
-        before = Alteration(kind="cut", cut=cut).of(histories)
-        stored = values.bars_stored_before_the_close(before, cut)
+        yield bars, values.bars_before_the_close(altered, change.cut)
+        before = Alteration(kind="cut", cut=change.cut).of(histories)
+        stored = values.bars_stored_before_the_close(before, change.cut)
         if len(stored.days):
-            pairs.append((stored, values.bars_stored_before_the_close(altered, cut)))
-    for reference, found in pairs:
-        comparison.compare({values.BARS: reference}, {values.BARS: found}, change)
+            yield stored, values.bars_stored_before_the_close(altered, change.cut)
 
 
 def _compare_split(

@@ -245,30 +245,20 @@ def check_history(history: History, now: datetime | None = None) -> list[Finding
     series = Series(history)
     hits = [(rule.name, rule.severity, *hit) for rule in RULES for hit in rule.find(series)]
     if now is not None:
-        hits += [(STALE, "warning", *hit) for hit in _staleness(series, now)]
+        calendar, following = history.listing.calendar, series.days[-1].item() + timedelta(days=1)
+        final = last_final_session(calendar, now)
+        missed = count_sessions(calendar, following, final) if following <= final else 0
+        if missed > MAX_MISSED_SESSIONS:
+            reason = f"the newest bar; {missed:,} sessions have passed since"
+            hits.append((STALE, "warning", len(series.days) - 1, reason))
+    ticker, days = history.listing.ticker, series.days.tolist()
     found = [
-        Finding(
-            ticker=history.listing.ticker,
-            rule=rule,
-            severity=severity,
-            session=series.days[row].item(),
-            reason=reason,
-        )
+        Finding(ticker=ticker, rule=rule, severity=severity, session=days[row], reason=reason)
         for rule, severity, row, reason in hits
     ]
     explained = {finding.session for finding in found if finding.severity == "error"}
     kept = [one for one in found if one.rule != "jump" or one.session not in explained]
     return sorted(kept, key=lambda finding: (finding.severity, finding.session))
-
-
-def _staleness(series: Series, now: datetime) -> list[Hit]:
-    """Count the sessions since the newest bar, where they are too many to forecast from it."""
-    calendar = series.history.listing.calendar
-    first, last = series.days[-1].item() + timedelta(days=1), last_final_session(calendar, now)
-    missed = count_sessions(calendar, first, last) if first <= last else 0
-    if missed <= MAX_MISSED_SESSIONS:
-        return []
-    return [(len(series.days) - 1, f"the newest bar; {missed:,} sessions have passed since")]
 
 
 def describe_basis(history: History) -> str:
@@ -284,9 +274,8 @@ def describe_basis(history: History) -> str:
     odd = splits[fell != (basis == "as-traded")]
     if 2 * len(odd) <= len(splits):
         return ""
-    day = bars["session"].iloc[odd[0]]
     shown = "leave no jump in" if basis == "as-traded" else "are a jump of"
     return (
         f"{history.listing.ticker}: {len(odd)} of {len(splits)} splits {shown} the close "
-        f"(first {day:%Y-%m-%d}), yet the closes are taken for {basis}"
+        f"(first {history.days[odd[0]]}), yet the closes are taken for {basis}"
     )

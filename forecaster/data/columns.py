@@ -104,12 +104,11 @@ def scheduled_inputs(calendar: str, days: Days) -> NDArray[np.float64]:
     Surprise closures are sessions here: on 2001-09-10 the next one was the 11th.
 
     Returns:
-        `CALENDAR_INPUTS` (D, C). `next_mon` .. `next_fri`: weekday of the next
-        session, all 0 on a weekend. `gap_days`: days without trading until then.
-        `holiday_gap`: one of these is no ordinary day off. `half_day`: it closes early.
-        `month_end`: it is the last session of its month. `option_expiry`: it is the third
-        Friday, or the session before where that is a holiday. `holiday_before`: a holiday
-        gap follows it.
+        `CALENDAR_INPUTS` (D, C). `next_mon` .. `next_fri`: its weekday, all 0 on a weekend.
+        `gap_days`: days without trading until then. `holiday_gap`: one of these is no ordinary
+        day off. `half_day`: it closes early. `month_end`: it is the last of its month.
+        `option_expiry`: it is the third Friday, or the session before where that is a holiday.
+        `holiday_before`: a holiday gap follows it.
 
     Raises:
         DataError: a day lies outside 1900..2100.
@@ -167,7 +166,7 @@ class DailyMeans:
     """Means of `MARKET_COLUMNS` by day over the tickers of one exchange, added one by one.
 
     Source: Kahan (1965), "Further remarks on reducing truncation errors": sums that carry what
-    rounding has lost, so that thousands of tickers add up as exactly as two.
+    rounding has lost.
     """
 
     def __init__(self) -> None:

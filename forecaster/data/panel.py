@@ -76,8 +76,7 @@ class Panel:
     def har_terms(self, target: str) -> np.ndarray:
         """Return the 1-, 5- and 22-day means of a target quantity, (N, 3).
 
-        The first two as deviation from the third, like the target itself; a missing day
-        counts as its trailing mean.
+        The first two as deviation from the third; a missing day counts as its trailing mean.
         """
         k = self.targets.index(target)
         today, month = self.today[:, k], _means(self.today[:, k], self.offsets, TRAILING_DAYS)
@@ -242,8 +241,7 @@ def cut(
 ) -> tuple[Panel, np.ndarray]:
     """Select the days from `first` to `last`; series without any are left out.
 
-    An outcome after `last` is not known yet. A segment that loses its beginning warms up again:
-    its first 22 rows are not scored, as those of any segment.
+    An outcome after `last` is not known yet; a segment that loses its beginning warms up again.
 
     Returns:
         The smaller panel and the numbers (n,) of its rows in the larger.
@@ -256,29 +254,22 @@ def cut(
     rows = np.flatnonzero(kept)
     count = _offsets(kept)
     series, parts = np.diff(count[panel.series_offsets]), np.diff(count[panel.offsets])
+    offsets = _offsets(parts[parts > 0])
     y, outcome_days = panel.y[rows], panel.outcome_days[rows]
     if last is not None:
         later = outcome_days > last
         y[later], outcome_days[later] = np.nan, np.datetime64("NaT")
-    y[_warming_up(kept, panel.offsets)[rows]] = np.nan
+    lost = ~kept[panel.offsets[:-1]][parts > 0]
+    for start, stop in zip(offsets[:-1][lost], offsets[1:][lost], strict=True):
+        y[start : min(start + TRAILING_DAYS - 1, stop)] = np.nan
     smaller = replace(
         panel,
         tickers=tuple(t for t, days in zip(panel.tickers, series, strict=True) if days),
         series_offsets=_offsets(series[series > 0]),
-        offsets=_offsets(parts[parts > 0]),
+        offsets=offsets,
         outcome_days=outcome_days,
         columns={name: values[rows] for name, values in panel.columns.items()},
         y=y,
         **{name: getattr(panel, name)[rows] for name in ("days", "close", "today", "level")},
     )
     return smaller, rows
-
-
-def _warming_up(kept: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Return (N,) True on the first rows of segments that lost those before."""
-    cold = np.zeros(len(kept), dtype=np.bool_)
-    for start, stop in pairwise(offsets.tolist()):
-        if not kept[start] and kept[start:stop].any():
-            begin = start + int(np.argmax(kept[start:stop]))
-            cold[begin : min(begin + TRAILING_DAYS - 1, stop)] = True
-    return cold
