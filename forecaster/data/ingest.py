@@ -25,7 +25,7 @@ from forecaster.data.sessions import (
 )
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import TickerState
+from forecaster.data.store_rows import Span
 from forecaster.errors import DataError
 
 OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
@@ -214,21 +214,21 @@ def refresh(
     Raises:
         DataError: the ticker is quarantined, or may be another security; it stays as stored.
     """
-    state = store.state(ticker)
-    if state is None:
+    span = store.span(ticker)
+    if span is None:
         served = admit(store, source.history(ticker, request.start, request.end), now)
         return store_news(store, None, served, now)
-    listing = state.listing
+    listing = store.listing(ticker)
     if listing.source != source.name:
         raise DataError(
             f"{ticker}: is stored from {listing.source}, which does not mix with "
             f"{source.name}. Keep the two in another --home each."
         )
-    begin = _first_to_ask(store, state, request, now)
+    begin = _first_to_ask(store, listing, span, request, now)
     if begin is None:
         return 0
     # Always up to the stored bars: a part before them might be on another scale.
-    end = max(request.end, state.last) if request.end else None
+    end = max(request.end, span.last) if request.end else None
     served = admit(store, source.history(ticker, begin, end), now)
     accepted = _accepted_identity(listing, served.listing, accept=request.accept_identity)
     served = replace(served, listing=keep_known(listing, served.listing))
@@ -236,49 +236,48 @@ def refresh(
     change = accepted or overlap.changed_past(listing.basis) or overlap.late_dividend()
     if change:
         log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)
-        if begin > state.first:
-            begin = state.first
+        if begin > span.first:
+            begin = span.first
             complete = admit(store, source.history(ticker, begin, end), now)
             served = replace(complete, listing=keep_known(listing, complete.listing))
             overlap = Overlap.of(store.bars(ticker), served.bars)
         _refuse_stranded(ticker, overlap, change)
     changed = store_news(store, overlap, served, now, change)
-    if begin <= state.first and end is None:
+    if begin <= span.first and end is None:
         store.record_comparison(ticker, now)
     return changed
 
 
 def _first_to_ask(
-    store: PriceStore, state: TickerState, request: FetchRequest, now: datetime
+    store: PriceStore, listing: Listing, span: Span, request: FetchRequest, now: datetime
 ) -> date | None:
     """Return the first day to ask for: the overlap's, or an older one that is missing.
 
     The first stored day where the complete past is due to be compared; None where everything
     requested is stored and older than the overlap.
     """
-    listing = state.listing
     final = last_final_session(listing.calendar, now)
-    if state.last > final:
+    if span.last > final:
         log.warning(
             "%s: is stored up to %s, but at %s nothing after %s can be final; not fetched. "
             "Set the clock of this machine.",
-            *(listing.ticker, state.last, now.isoformat(timespec="seconds"), final),
+            *(listing.ticker, span.last, now.isoformat(timespec="seconds"), final),
         )
         return None
-    overlap = state.last - OVERLAP
+    overlap = span.last - OVERLAP
     if request.start is None and request.end is None:
-        every, compared_at = request.compare_all_days, state.compared_at
+        every, compared_at = request.compare_all_days, store.compared_at(listing.ticker)
         # Tickers that were first fetched on one day are spread over several.
         age = timedelta(days=every + zlib.crc32(listing.ticker.encode()) % (every // 4 + 1))
         is_due = every > 0 and (compared_at is None or now - compared_at >= age)
-        return state.first if is_due else overlap
+        return span.first if is_due else overlap
     first = max(request.start or overlap, listing.first_trade or date.min)
     stored = store.bars(listing.ticker, since=first)["session"].to_numpy("datetime64[D]")
     wanted = sessions_between(listing.calendar, first, min(request.end or final, final))
     missing = np.setdiff1d(wanted, stored)
     if len(missing):
         return min(date.fromisoformat(str(missing[0])), overlap)
-    return None if request.end and request.end <= state.last else overlap
+    return None if request.end and request.end <= span.last else overlap
 
 
 def _accepted_identity(stored: Listing, served: Listing, *, accept: bool) -> str:

@@ -153,27 +153,24 @@ class Quarantine:
         """Record a decision on entries, held or not; remove stored bars that are dropped."""
         with self._writing():
             self._write([replace(entry, state=state) for entry in entries], now)
-            if state == "dropped":
-                self._remove_bars(entries, store_rows.instant_text(now))
+            gone: dict[str, list[str]] = {}
+            for entry in entries if state == "dropped" else ():
+                ticker, session, _ = entry.key
+                stored = self._connection.execute(_BAR, (ticker, session)).fetchone()
+                # A bar stored since with other prices was not decided on.
+                if stored and entry.is_about(stored):
+                    self._connection.execute(_DELETE_BAR, (ticker, session))
+                    gone.setdefault(ticker, []).append(session)
+            for ticker, sessions in gone.items():
+                reason = f"{len(sessions):,} bars dropped by hand (first {min(sessions)})"
+                raised = (ticker, reason, store_rows.instant_text(now))
+                self._connection.execute(store_rows.RAISE_REVISION, raised)
 
     def unreleased(self, found: Sequence[Entry]) -> list[Entry]:
         """Return the entries that were not released with the prices that they have now."""
         tickers = sorted({entry.ticker for entry in found})
         known = [entry for ticker in tickers for entry in self.entries(ticker)]
         return _without({one.key: one for one in known if one.state == "released"}, found)
-
-    def _remove_bars(self, entries: Collection[Entry], instant: str) -> None:
-        gone: dict[str, list[str]] = {}
-        for entry in entries:
-            ticker, session, _ = entry.key
-            stored = self._connection.execute(_BAR, (ticker, session)).fetchone()
-            # A bar stored since with other prices was not decided on.
-            if stored and entry.is_about(stored):
-                self._connection.execute(_DELETE_BAR, (ticker, session))
-                gone.setdefault(ticker, []).append(session)
-        for ticker, sessions in gone.items():
-            reason = f"{len(sessions):,} bars dropped by hand (first {min(sessions)})"
-            self._connection.execute(store_rows.RAISE_REVISION, (ticker, reason, instant))
 
     def _write(self, entries: Sequence[Entry], now: datetime) -> None:
         instant = store_rows.instant_text(now)

@@ -21,7 +21,7 @@ from forecaster import database
 from forecaster.data import store_rows
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
-from forecaster.data.store_rows import Revision, Row, Span, TickerState
+from forecaster.data.store_rows import Revision, Row, Span
 from forecaster.errors import DataError, UnknownNameError
 
 
@@ -128,6 +128,11 @@ class PriceStore:
         with database.translated_errors(self._file), database.transaction(self._connection):
             self._connection.execute(store_rows.COMPARED, (ticker, store_rows.instant_text(at)))
 
+    def compared_at(self, ticker: str) -> datetime | None:
+        """Return when the complete past of a ticker was last compared, in UTC; None if never."""
+        rows = self._of_ticker("SELECT compared_at FROM listings WHERE ticker = ?", ticker)
+        return datetime.fromisoformat(rows[0][0]) if rows[0][0] else None
+
     def tickers(self, source: str = "") -> list[str]:
         """List the tickers in the store, sorted; all, or those of one source."""
         sql = "SELECT ticker FROM listings WHERE ?1 IN ('', source) ORDER BY ticker"
@@ -147,11 +152,6 @@ class PriceStore:
             Revision(number=number, reason=reason, raised_at=datetime.fromisoformat(instant))
             for number, reason, instant in self._of_ticker(store_rows.REVISIONS, ticker)
         ]
-
-    def state(self, ticker: str) -> TickerState | None:
-        """Return the state of a ticker; None if no bar is stored."""
-        rows = self._query(store_rows.STATE, ticker)
-        return store_rows.state_of(rows[0]) if rows else None
 
     def span(self, ticker: str) -> Span | None:
         """Return the stored sessions of a ticker; None if there is no bar."""

@@ -142,12 +142,6 @@ BARS: Final = f"""
     WHERE session BETWEEN ? AND ? ORDER BY key, session
 """
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
-STATE: Final = f"""
-    SELECT {", ".join(LISTING_COLUMNS)}, compared_at,
-           (SELECT min(session) FROM bars WHERE bars.ticker = listings.ticker),
-           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker)
-    FROM listings WHERE ticker = ?
-"""
 COMPARED: Final = "UPDATE listings SET compared_at = ?2 WHERE ticker = ?1"
 NEWEST_SESSION: Final = "SELECT max(session) FROM bars WHERE ticker = ?"
 SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
@@ -178,16 +172,6 @@ class Revision:
     raised_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TickerState:
-    """A stored ticker; `compared_at` is when its complete past was, None if never."""
-
-    listing: Listing
-    first: date
-    last: date
-    compared_at: datetime | None
-
-
 def listing_row(listing: Listing) -> Row:
     """Convert a listing to a row of LISTING_COLUMNS."""
     first = listing.first_trade
@@ -200,19 +184,6 @@ def listing_of(row: Row) -> Listing:
     *values, first = row
     first_trade = date.fromisoformat(first) if first else None
     return Listing(**dict(zip(LISTING_COLUMNS, values, strict=False)), first_trade=first_trade)
-
-
-def state_of(row: Row) -> TickerState | None:
-    """Convert a row of STATE; None for a ticker without bars."""
-    *values, compared_at, first, last = row
-    if first is None:
-        return None
-    return TickerState(
-        listing=listing_of(tuple(values)),
-        first=date.fromisoformat(first),
-        last=date.fromisoformat(last),
-        compared_at=datetime.fromisoformat(compared_at) if compared_at else None,
-    )
 
 
 def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:

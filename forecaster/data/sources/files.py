@@ -94,14 +94,16 @@ def _histories(
     table: FileTable, ticker: str | None, options: FileOptions, source: str
 ) -> list[History]:
     days, instants = _days(table, options.dates)
-    values = _values(table)
+    values = table.frame.reindex(columns=list(BAR_COLUMNS[1:])).fillna(_EMPTY_VALUES)
+    # Yahoo writes 0 where there was no split.
+    values["split"] = values["split"].replace(0.0, 1.0)
     histories = []
     for name, at in _tickers(table, ticker):
         rows = table.rows(at)
         listing = _listing(rows, name, options, source)
         sessions = _local_days(days[at], instants[at], listing.calendar)
-        columns = {column: numbers[at] for column, numbers in values.items()}
-        bars = pd.DataFrame({"session": sessions.astype("datetime64[s]"), **columns})
+        bars = values.iloc[at].reset_index(drop=True)
+        bars.insert(0, "session", sessions.astype("datetime64[s]"))
         history = History(listing=listing, bars=_oldest_first(rows, bars, name))
         contradiction = describe_basis(history)
         if contradiction and options.basis is None and "basis" not in rows.frame:
@@ -195,18 +197,6 @@ def _local_days(days: Days, instants: Days, calendar: str) -> Days:
     local = utc.tz_convert(timezone_of(calendar)).tz_localize(None)
     found[in_utc] = local.to_numpy().astype("datetime64[D]")
     return found
-
-
-def _values(table: FileTable) -> dict[str, NDArray[np.float64]]:
-    """Read the number columns (R,), each under its field."""
-    values = {}
-    for name in BAR_COLUMNS[1:]:
-        default = _EMPTY_VALUES.get(name, np.nan)
-        numbers = table.frame.get(name, np.full(len(table.frame), default))
-        values[name] = np.where(np.isnan(numbers), default, numbers)
-    # Yahoo writes 0 where there was no split.
-    values["split"] = np.where(values["split"] == 0, 1.0, values["split"])
-    return values
 
 
 def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:

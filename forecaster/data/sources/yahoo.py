@@ -128,11 +128,9 @@ class YahooSource:
         session: RecordingSession | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._cache_dir = cache_dir
+        self._cache_dir, self._sleep = cache_dir, sleep
         self._session = session or shared_session()
-        self._sleep = sleep
-        self._is_limited = False
-        self._is_placed = False
+        self._is_limited = self._is_placed = False
 
     def tickers(self) -> tuple[str, ...]:
         """Return nothing: Yahoo has no fixed list."""

@@ -93,12 +93,10 @@ def _first_result(question: Question, answer: Answer) -> dict[str, Any]:
     ticker = question.ticker
     try:
         payload = json.loads(answer.body)["chart"]
+        reason, results = payload.get("error"), payload.get("result")
     # Too deep a nesting is a RecursionError.
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise _unreadable(ticker, answer) from error
-    if not isinstance(payload, dict):
-        raise _unreadable(ticker, answer)
-    reason = payload.get("error")
     if answer.status >= 400 or reason:
         reason = reason if isinstance(reason, dict) else {}
         if reason.get("code") == "Not Found":
@@ -107,7 +105,6 @@ def _first_result(question: Question, answer: Answer) -> dict[str, Any]:
         if str(reason.get("description", "")).startswith("Data doesn't exist"):
             raise no_bars(question, answer)
         raise _unreadable(ticker, answer)
-    results = payload.get("result")
     if not results:
         if answer.for_span and not question.is_complete:
             raise no_bars(question, answer)
@@ -181,11 +178,8 @@ class RecordingSession(Session[Response]):
         self.timeout_seconds = timeout_seconds
         self.last_answer: Answer | None = None
         self.requests_sent = 0
-        self._gap_seconds = gap_seconds
-        self._max_bytes = max_bytes
-        self._sleep = sleep
-        self._clock = clock
-        self._next_turn = clock()
+        self._gap_seconds, self._max_bytes = gap_seconds, max_bytes
+        self._sleep, self._clock, self._next_turn = sleep, clock, clock()
 
     def request(self, method: Any, url: str, **options: Any) -> Response:  # type: ignore[override]
         """Send one request, unless it is refused, and record the answer if it is a chart."""
