@@ -137,7 +137,7 @@ def select_forecasts(
     intervals = {}
     for name, forecast in subjects.items():
         found = adaptive_intervals(panel, target, forecast, model.split.train_until)
-        intervals[name] = Intervals({c: ends[rows] for c, ends in found.bounds.items()})
+        intervals[name] = found.take(rows)
     return ForecastSet(
         target=target,
         panel=panel,

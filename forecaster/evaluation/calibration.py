@@ -1,8 +1,5 @@
 """Calibration of forecasts: corrected on validation days, measured on test days.
 
-Scores of validation days in, numbers to be stored out; outcomes and intervals in, coverage out.
-Knows no ticker and no network.
-
 Shape letters: n validation rows, N forecasts, Q levels.
 """
 
@@ -19,10 +16,9 @@ EXTREME = 1e-4  # quantiles beyond are extrapolated by the tail of a formula, no
 
 
 def shrinkage(forecast: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-    """Return the shrinkage factor of each target's forecast, (K,), 0 to 1.
+    """Return the least-squares slope of each target's outcome on its forecast, (K,), 0 to 1.
 
-    The least-squares slope of the outcome on the forecast, both as deviation from the training
-    mean, clipped to 0..1; 0 without any scored outcome.
+    0 without any scored outcome.
 
     Args:
         forecast: (n, K) in scaled units, so that the training mean is 0.
@@ -76,10 +72,8 @@ def scores_by_series(
 ) -> dict[str, list[float]]:
     """Return quantiles of each series with enough scores, and of all scores pooled as "".
 
-    Args:
-        scores: (n,) NaN where unknown.
-        series: (n,) number of the series of each, an index of `names`.
-        levels: (Q,) as in `score_quantiles`.
+    `scores` (n,) are NaN where unknown; `series` (n,) number the `names`; `levels` (Q,) are those
+    of `score_quantiles`.
     """
     known = np.isfinite(scores)
     found = {"": score_quantiles(scores[known], levels)}
@@ -96,12 +90,10 @@ def recalibrated(
     numbers: Mapping[str, Sequence[float]],
     levels: Sequence[float],
 ) -> Quantiles:
-    """Return calibrated quantiles of forecasts.
+    """Return calibrated quantiles of N forecasts.
 
-    Args:
-        predictive: N forecasts of the forecaster that was scored.
-        names: (N,) series of each forecast; one without numbers of its own uses the pooled.
-        numbers: from `scores_by_series`, at the same `levels`.
+    `names` (N,) are their series, one without `numbers` (of `scores_by_series`, at the same
+    `levels`) uses the pooled ones.
     """
     values = np.full((len(predictive), len(levels)), np.nan)
     for name in np.unique(names):
@@ -143,9 +135,9 @@ def coverage_error(inside: np.ndarray, days: np.ndarray, coverage: float) -> tup
     larger: misses of one day, and of one crisis, come together.
 
     Args:
-        inside: (N,) of `Intervals.inside`: 1, 0, or NaN where unknown, left out.
-        days: (N,) day of each outcome, of any kind that sorts.
-        coverage: the nominal one, such as .8.
+        inside: (N,) of `Intervals.inside`; NaN left out.
+        days: (N,) of the outcomes, of any kind that sorts.
+        coverage: the nominal one.
     """
     known = np.isfinite(inside)
     beyond = daily(inside[known] - coverage, days[known])
@@ -159,10 +151,7 @@ def coverage_error(inside: np.ndarray, days: np.ndarray, coverage: float) -> tup
 def interval_scores(bounds: np.ndarray, y: np.ndarray, coverage: float) -> np.ndarray:
     """Return interval scores (N,): width plus 2 / alpha times the distance of a miss.
 
-    Args:
-        bounds: (N, 2) lower and upper ends, NaN where unknown.
-        y: (N,) outcomes, NaN where unknown.
-        coverage: the nominal one, 1 - alpha.
+    `bounds` (N, 2) and outcomes `y` (N,) are NaN where unknown; `coverage` is 1 - alpha.
 
     Source: Gneiting and Raftery (2007), "Strictly Proper Scoring Rules", eq. 43.
     """

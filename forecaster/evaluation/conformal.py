@@ -1,7 +1,7 @@
 """Adaptive conformal prediction intervals: coverage corrected day by day.
 
 A forecast distribution ranks days by width; the scores of earlier outcomes say by how much all of
-its intervals are stretched. Arrays in, arrays out; knows no network. Rows may be in any order.
+its intervals are stretched. Rows may be in any order.
 
 Shape letters: N forecasts, S series.
 """
@@ -25,8 +25,7 @@ class Adaptive:
     `window`: last outcomes of a series that count; with fewer than `least` of them the outcomes
     of all series are pooled, and with fewer than `least` of those the uncalibrated interval is
     used. `rate`, times the square root of a tail's probability, is the step of its level after a
-    miss. Larger rates keep coverage over shorter periods, with wider jumps after a miss
-    (docs/experiments.md).
+    miss: larger rates keep coverage over shorter periods, with wider jumps after a miss.
     """
 
     window: int = 500
@@ -49,6 +48,10 @@ class Intervals:
     """Lower and upper ends by nominal coverage, nested: `bounds[0.8]` is (N, 2)."""
 
     bounds: dict[float, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> "Intervals":
+        """Return those of some rows."""
+        return Intervals({coverage: ends[rows] for coverage, ends in self.bounds.items()})
 
     def inside(self, y: np.ndarray, coverage: float) -> np.ndarray:
         """Return 1 where outcomes (N,) lie inside, 0 elsewhere, NaN where either is unknown."""
@@ -83,7 +86,7 @@ def adaptive_conformal(
         series: (N,) number of the series of each row.
         made: (N,) day on which each forecast was made.
         known: (N,) day on which each outcome became known; NaT if unknown.
-        settings: window, least and rate.
+        settings: None for the defaults.
 
     Raises:
         DataError: an outcome was known before its forecast was made.

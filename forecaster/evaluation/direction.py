@@ -1,7 +1,6 @@
 """The directions of forecasts: a test of independence, and the backtest of a sign strategy.
 
-Arrays in, numbers out. The strategy shows the size of things and is not a way to trade: it is
-filled at the close that the forecast was made from, at any size.
+The strategy is not a way to trade: it is filled at the close that the forecast was made from.
 
 Shape letters: N forecasts, D days.
 """
@@ -19,10 +18,7 @@ DAYS_A_YEAR = 252
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectionTest:
-    """Share of correct directions, share expected by chance, and the one-sided p-value.
-
-    All are None where undefined: `reason` explains why.
-    """
+    """Share of correct directions with its one-sided test; None where undefined: see `reason`."""
 
     accuracy: float | None = None
     expected_by_chance: float | None = None
@@ -60,9 +56,8 @@ def directional_accuracy_test(
         "the outcome always has the same direction": a in (0.0, 1.0),
         f"{distinct} days; {needed}": distinct < MIN_FORECASTS,
     }
-    for reason, is_so in problems.items():
-        if is_so:
-            return DirectionTest(reason=reason)
+    if any(problems.values()):
+        return DirectionTest(reason=next(reason for reason, is_so in problems.items() if is_so))
     together = daily(2.0 * (rises - a) * (forecast_rises - b), days)
     two_sided = diebold_mariano(together)
     if np.isnan(two_sided):
@@ -118,13 +113,13 @@ def backtest(
         log_return: (N,) realised log returns; NaN leaves the row out.
         series: (N,) number of the series of each row.
         days: (N,) the day of each outcome.
-        cost_bps: basis points (hundredths of a percent) paid per side.
+        cost_bps: paid per side.
     """
     known = np.isfinite(forecast) & np.isfinite(log_return)
     distinct, day = np.unique(days[known], return_inverse=True)
     if not known.any():
-        reason = "no forecast with a known outcome"
-        return Backtest(days=distinct, daily_returns=np.empty(0), reason=reason)
+        nothing = "no forecast with a known outcome"
+        return Backtest(days=distinct, daily_returns=np.empty(0), reason=nothing)
     _, column = np.unique(series[known], return_inverse=True)
     book = np.zeros((len(distinct) + 2, int(column.max()) + 1))
     book[day + 1, column] = np.sign(forecast[known]) / np.bincount(day)[day]
@@ -133,17 +128,7 @@ def backtest(
     paid = traded[:-1].copy()
     paid[-1] += traded[-1]
     cost = paid * cost_bps / 1e4
-    return _summary(distinct, gross - cost, paid, np.abs(book[1:-1]).sum(axis=1), cost)
-
-
-def _summary(
-    days: np.ndarray,
-    daily_returns: np.ndarray,
-    traded: np.ndarray,
-    invested: np.ndarray,
-    cost: np.ndarray,
-) -> Backtest:
-    """Compute the statistics of daily net returns (D,)."""
+    daily_returns, invested = gross - cost, np.abs(book[1:-1]).sum(axis=1)
     several = len(daily_returns) > 1
     mean = float(daily_returns.mean())
     deviation = float(daily_returns.std(ddof=1)) if several else 0.0
@@ -151,13 +136,13 @@ def _summary(
     wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + daily_returns, 0.0)])
     peak = np.maximum.accumulate(wealth)
     return Backtest(
-        days=days,
+        days=distinct,
         daily_returns=daily_returns,
         annualised_return=mean * DAYS_A_YEAR,
         volatility=float(deviation * np.sqrt(DAYS_A_YEAR)) if several else None,
         sharpe_ratio=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
         maximum_drawdown=float(np.max(1.0 - wealth / peak)),
-        turnover=float(traded.mean()),
+        turnover=float(paid.mean()),
         cost=float(cost.sum()),
         invested=float(invested.mean()),
         reason="" if deviation > 0.0 else reason,

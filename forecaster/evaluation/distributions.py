@@ -1,7 +1,7 @@
 """Forecast distributions: points and Student-t, with their quantiles, densities and scores.
 
-One value is N forecasts of one target; knows no ticker, day or network. A row that cannot be
-forecast has NaN parameters and NaN results.
+One value is N forecasts of one target. A row that cannot be forecast has NaN parameters and
+results.
 
 Shape letters: N forecasts, Q levels, M members of an ensemble.
 """
@@ -105,8 +105,7 @@ class Point(Predictive):
 class StudentT(Predictive):
     """Student-t distributions: `loc`, `scale` and degrees of freedom `df`, each (N,).
 
-    `scale` is the t's own scale parameter: the standard deviation is scale sqrt(df / (df - 2)),
-    for df > 2 (`student_scale` turns one into the other). `df` infinite is the normal.
+    The standard deviation is scale sqrt(df / (df - 2)) for df > 2; `df` infinite is the normal.
 
     Raises:
         DataError: the lengths differ, a scale is not above 0, or a df not above 1, where the
@@ -148,10 +147,7 @@ class StudentT(Predictive):
         return np.asarray(special.stdtr(self.df, (y - self.loc) / self.scale))
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
-        """Return the t's log density, (N,).
-
-        In closed form: scoringrules takes the logarithm of a density, which far out underflows.
-        """
+        """Return the log density, (N,); that of scoringrules underflows far out."""
         z = (y - self.loc) / self.scale
         normal = self.df > NORMAL_FROM
         df = np.where(normal, NORMAL_FROM, self.df)

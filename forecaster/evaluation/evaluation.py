@@ -1,7 +1,4 @@
-"""The result of an evaluation: scores, tests, coverage and forecasts, target by target.
-
-A value that the terminal, the page and JSON render. Knows neither networks nor files.
-"""
+"""The result of an evaluation: scores, tests, coverage and forecasts, target by target."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -18,8 +15,8 @@ from forecaster.evaluation.splits import Walk
 class EvaluationCount:
     """Number of evaluations so far on test days that overlap this one's, itself included.
 
-    `same` counts those of the same question (version and walk), `total` all of them,
-    `questions` the different questions. All are None where they could not be counted.
+    `same` are those of the same question (version and walk), `questions` the different ones. All
+    are None where they could not be counted.
     """
 
     same: int | None
@@ -85,13 +82,10 @@ class TargetEvaluation:
         With `by_ticker` a row per ticker, with the version's own scores.
         """
         key = "ticker" if by_ticker else "forecaster"
-        table = self.scores
-        if by_ticker:
-            table = self.scores_by_ticker
-            table = table[table["forecaster"] == self.forecaster]
+        own = self.scores_by_ticker["forecaster"] == self.forecaster
+        table = self.scores_by_ticker[own] if by_ticker else self.scores
         wide = table.pivot(index=key, columns="metric", values="value")
-        has_density = wide["log_score"].notna().any()
-        metrics = DENSITY_METRICS if has_density else POINT_METRICS
+        metrics = DENSITY_METRICS if wide["log_score"].notna().any() else POINT_METRICS
         return wide.loc[table[key].unique(), list(metrics)].reset_index()
 
 

@@ -1,7 +1,5 @@
 """Scores of live forecasts, and the drift of their errors, coverage and inputs.
 
-Knows no forecast log and no network.
-
 Shape letters: n forecasts, m rows of inputs, C inputs.
 """
 
@@ -42,10 +40,10 @@ def live_scores(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for key, group in table.groupby(list(by), sort=False, dropna=False):
-        actual = group["actual"].to_numpy(np.float64)
-        error = actual - group["forecast"].to_numpy(np.float64)
-        mse = float(np.mean(error**2))
-        persistence = float(np.mean((actual - group["persistence"].to_numpy(np.float64)) ** 2))
+        columns = ("actual", "forecast", "persistence")
+        actual, forecast, naive = (group[name].to_numpy(np.float64) for name in columns)
+        error = actual - forecast
+        mse, persistence = float(np.mean(error**2)), float(np.mean((actual - naive) ** 2))
         scores = {
             "forecasts": len(group),
             "days": group["session"].nunique(),
@@ -67,10 +65,8 @@ def pinball(table: pd.DataFrame, actual: np.ndarray) -> np.ndarray:
 
     Source: Gneiting and Raftery (2007), "Strictly Proper Scoring Rules", section 4.2.
     """
-    losses = []
-    for name, tau in QUANTILES.items():
-        gap = actual - table[name].to_numpy(np.float64)
-        losses.append(2.0 * (tau - (gap < 0.0)) * gap)
+    gaps = {tau: actual - table[name].to_numpy(np.float64) for name, tau in QUANTILES.items()}
+    losses = [2.0 * (tau - (gap < 0.0)) * gap for tau, gap in gaps.items()]
     return np.asarray(np.mean(losses, axis=0))
 
 
@@ -88,10 +84,7 @@ def _finite_mean(values: np.ndarray) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """A drift: its kind, value, limit and a sentence.
-
-    `subject` is a target, or the input that moved furthest.
-    """
+    """A drift of `subject`: a target, or the input that moved furthest."""
 
     kind: Literal["error", "coverage", "inputs"]
     subject: str
@@ -139,7 +132,7 @@ def error_drift(
     Args:
         target: what was forecast.
         errors: (n,) `scaled_errors` of live forecasts; NaN left out.
-        days: (n,) day of each outcome, of any kind that sorts.
+        days: (n,) of the outcomes.
         expected: that of the promotion test.
     """
     live = mean_error(errors, days)
@@ -150,17 +143,11 @@ def error_drift(
     z = float(np.log(ratio) / error) if error > 0.0 else float(np.copysign(np.inf, ratio - 1.0))
     if not (z > MAX_Z and ratio > MAX_ERROR_RATIO):
         return None
-    count = len(np.unique(days[np.isfinite(errors)]))
-    return Flag(
-        kind="error",
-        subject=target,
-        value=ratio,
-        limit=MAX_ERROR_RATIO,
-        reason=(
-            f"{target}: errors over {count} days are {ratio:.2f} times the expected ones "
-            f"({z:.1f} standard errors)"
-        ),
+    reason = (
+        f"{target}: errors over {len(np.unique(days[np.isfinite(errors)]))} days are {ratio:.2f} "
+        f"times the expected ones ({z:.1f} standard errors)"
     )
+    return Flag(kind="error", subject=target, value=ratio, limit=MAX_ERROR_RATIO, reason=reason)
 
 
 def coverage_drift(
@@ -174,19 +161,12 @@ def coverage_drift(
     if len(np.unique(days[known])) < LEAST_DAYS:
         return None
     share, error = coverage_error(inside, days, coverage)
-    off = abs(share - coverage)
     limit = max(MAX_MISS, MAX_Z * error)
-    if not off > limit:
+    if not abs(share - coverage) > limit:
         return None
-    return Flag(
-        kind="coverage",
-        subject=target,
-        value=share,
-        limit=limit,
-        reason=(
-            f"{target}: the {coverage:.0%} interval covered {share:.1%} of {known.sum():,} outcomes"
-        ),
-    )
+    interval = f"{target}: the {coverage:.0%} interval"
+    reason = f"{interval} covered {share:.1%} of {known.sum():,} outcomes"
+    return Flag(kind="coverage", subject=target, value=share, limit=limit, reason=reason)
 
 
 def input_drift(
@@ -194,8 +174,7 @@ def input_drift(
 ) -> Flag | None:
     """Flag inputs whose mean differs from the training days' by three of their deviations.
 
-    A measure of size, not of chance: volatility is persistent, so that a test for a shift would
-    always find one.
+    A measure of size: a test would always find a shift, because volatility is persistent.
 
     Args:
         names: (C,) of the inputs.
@@ -212,10 +191,6 @@ def input_drift(
     order = moved[np.argsort(-shift[moved], kind="stable")]
     listed = ", ".join(f"{names[i]} ({shift[i]:.1f})" for i in order[:MAX_NAMED])
     more = f" and {len(order) - MAX_NAMED} more" if len(order) > MAX_NAMED else ""
-    return Flag(
-        kind="inputs",
-        subject=names[order[0]],
-        value=float(shift[order[0]]),
-        limit=MAX_SHIFT,
-        reason=f"inputs left the range of the training days, in their deviations: {listed}{more}",
-    )
+    reason = f"inputs left the range of the training days, in their deviations: {listed}{more}"
+    subject, value = names[order[0]], float(shift[order[0]])
+    return Flag(kind="inputs", subject=subject, value=value, limit=MAX_SHIFT, reason=reason)

@@ -3,6 +3,7 @@
 Shape letters: N rows of the panel, n rows of one part, K targets, M members of a mixture.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -19,10 +20,7 @@ BATCH_ROWS = 20_000
 
 
 def mixture(members: Sequence[Predictive]) -> Predictive:
-    """Combine ensemble members of one kind with equal weights.
-
-    Args:
-        members: forecasts of the same rows; mixtures must have equally many members.
+    """Combine ensemble members of one kind, mixtures of equal size too, with equal weights.
 
     Returns:
         The mixture of Student-t distributions, the mean of points, the mean by level of quantiles
@@ -114,9 +112,8 @@ class Mixture(Predictive):
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Integrate (F - 1{y <= x})^2 by Gauss-Legendre, (N,).
 
-        A mixture of Student-t has no closed form. Three intervals, split at the mixture's mean
-        and at the outcome, with 48 nodes each; the outer two extend to infinity by
-        x = edge +- s u / (1 - u).
+        Three intervals, split at the mixture's mean and at the outcome, with 48 nodes each; the
+        outer two extend to infinity by x = edge +- s u / (1 - u).
         """
         parts = [
             self.take(rows)._crps(y[rows])
@@ -185,26 +182,15 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictive:
 
 
 def assemble(parts: Iterable[Part], rows: int) -> tuple[Predictive, ...]:
-    """Assemble forecasts of parts of a panel into forecasts of all N rows, NaN elsewhere.
-
-    Args:
-        parts: row numbers (n,) and the K forecasts of those rows.
-        rows: N.
-    """
-    assembled: list[Arrays] = []
+    """Assemble forecasts of parts of a panel into K forecasts of all N `rows`, NaN elsewhere."""
+    assembled: defaultdict[int, Arrays] = defaultdict(dict)
     for numbers, forecasts in parts:
         for k, forecast in enumerate(forecasts):
-            arrays = arrays_of(forecast)
-            if k == len(assembled):
-                assembled.append(
-                    {
-                        name: array
-                        if name == "levels"
-                        else np.full((rows, *array.shape[1:]), np.nan)
-                        for name, array in arrays.items()
-                    }
-                )
-            for name, array in arrays.items():
-                if name != "levels":
-                    assembled[k][name][numbers] = array
-    return tuple(from_arrays(arrays) for arrays in assembled)
+            for name, array in arrays_of(forecast).items():
+                if name == "levels":
+                    assembled[k][name] = array
+                    continue
+                if name not in assembled[k]:
+                    assembled[k][name] = np.full((rows, *array.shape[1:]), np.nan)
+                assembled[k][name][numbers] = array
+    return tuple(from_arrays(arrays) for arrays in assembled.values())

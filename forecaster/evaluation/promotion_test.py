@@ -1,14 +1,14 @@
 """The promotion test: whether a challenger is non-inferior to champion and baseline.
 
-Losses and hits in, a decision with its numbers out; knows no version, no network and no file. The
-question is not whether the challenger is better, which 126 days seldom show, but whether it can
-be more than a little worse. The rules are the table `RULES`.
+The question is not whether the challenger is better, which 126 days seldom show, but whether it
+can be more than a little worse. The rules are the table `RULES`.
 
 Shape letters: n tested rows (a ticker on a day), D days.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -42,15 +42,11 @@ class Limits:
         bounds = dict.fromkeys(("margin", "slack"), (0.0, 1.0))
         bounds |= dict.fromkeys(("confidence", "chance"), (0.5, 1.0))
         for name, (least, most) in bounds.items():
-            value = getattr(self, name)
-            if not least <= value < most:
-                raise SettingsError(
-                    f"Promotion test: {name} {value:g}; needed is {least:g} to {most:g}."
-                )
-        if self.least_days < 10:
-            raise SettingsError(
-                f"Promotion test: least_days {self.least_days}; needed are 10 or more."
-            )
+            if not least <= (value := getattr(self, name)) < most:
+                needed = f"needed is {least:g} to {most:g}."
+                raise SettingsError(f"Promotion test: {name} {value:g}; {needed}")
+        if (days := self.least_days) < 10:
+            raise SettingsError(f"Promotion test: least_days {days}; needed are 10 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,10 +68,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionResult:
-    """The decision: whether the challenger is promoted, whether the test could be made, and why.
-
-    `evidence` contains only what JSON can hold.
-    """
+    """Whether the challenger is promoted, whether the test could be made (`able`), and why."""
 
     promoted: bool
     able: bool
@@ -85,10 +78,7 @@ class PromotionResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one rule found of a trial: whether it is passed, a sentence, numbers for the record.
-
-    `place` are the keys of the numbers in the trial's evidence.
-    """
+    """What one rule found of a trial; `place` are the keys of `numbers` in its evidence."""
 
     passed: bool
     sentence: str
@@ -113,12 +103,10 @@ def non_inferiority(trial: Trial, limits: Limits) -> Iterator[Finding]:
         t = float(stats.t.ppf(limits.confidence, len(gap) - 1))
         difference = float(gap.mean()) / scale
         upper = (float(gap.mean()) + t * newey_west_error(gap)) / scale
+        against = f"{trial.loss} {difference:+.2%} against {name}"
         yield Finding(
             passed=bool(upper <= limits.margin),  # not `upper > margin`: False of a NaN
-            sentence=(
-                f"{trial.target}: {trial.loss} {difference:+.2%} against {name}, at most "
-                f"{upper:+.2%}"
-            ),
+            sentence=f"{trial.target}: {against}, at most {upper:+.2%}",
             place=("against", name),
             numbers=_finite(benchmark_loss=scale, difference=difference, upper=upper),
         )
@@ -133,16 +121,13 @@ def interval_coverage(trial: Trial, limits: Limits) -> Iterator[Finding]:
     for nominal, inside in trial.inside.items():
         share, error = coverage_error(inside, trial.days, nominal)
         allowed, count = max(limits.slack, t * error), int(np.isfinite(inside).sum())
+        sentence = f"there was no {nominal:.0%} interval"
         if count:
-            sentence = (
-                f"{trial.target}: the {nominal:.0%} interval covered {share:.1%} of {count:,} "
-                f"outcomes; {allowed:.1%} off is allowed"
-            )
-        else:
-            sentence = f"{trial.target}: there was no {nominal:.0%} interval"
+            sentence = f"the {nominal:.0%} interval covered {share:.1%} of {count:,} outcomes; "
+            sentence += f"{allowed:.1%} off is allowed"
         yield Finding(
             passed=bool(abs(share - nominal) <= allowed),
-            sentence=sentence,
+            sentence=f"{trial.target}: {sentence}",
             place=("coverage", f"{nominal:.0%}"),
             numbers=_finite(inside=share, allowed=allowed, forecasts=count),
         )
@@ -157,10 +142,7 @@ def promotion_test(
 ) -> PromotionResult:
     """Decide whether a challenger is promoted: only if every target passes every rule.
 
-    Args:
-        trials: one per target.
-        flaws: other reasons against it, such as forecasts that do not reproduce.
-        limits: None for the defaults.
+    `flaws` are other reasons against it, such as forecasts that do not reproduce.
     """
     limits = limits or Limits()
     targets = {trial.target: _facts(trial) for trial in trials}
@@ -175,14 +157,12 @@ def promotion_test(
     if flaws or not_finite:
         reason = "; ".join([*flaws, *not_finite])
         return PromotionResult(promoted=False, able=True, reason=reason, evidence=evidence)
-    findings: list[list[Finding]] = []
-    for rule in RULES:
-        findings.append([])
-        for trial in trials:
-            for found in rule(trial, limits):
-                kind, subject = found.place
-                targets[trial.target].setdefault(kind, {})[subject] = found.numbers
-                findings[-1].append(found)
+    findings: list[list[Finding]] = [[] for _ in RULES]
+    for (rule, own), trial in product(zip(RULES, findings, strict=True), trials):
+        for found in rule(trial, limits):
+            kind, subject = found.place
+            targets[trial.target].setdefault(kind, {})[subject] = found.numbers
+            own.append(found)
     failed = [[one for one in found if not one.passed] for found in findings]
     passed = not any(failed)
     cited = findings[0] if passed else [one for found in failed for one in found]

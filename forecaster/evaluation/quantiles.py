@@ -110,10 +110,9 @@ class Quantiles(Predictive):
         return np.where(known, logs, np.nan)
 
     def crps(self, y: np.ndarray) -> np.ndarray:
-        """Return the exact integral of (F - 1{y <= x})^2 over this distribution, (N,).
+        """Return the exact integral of (F - 1{y <= x})^2, (N,).
 
-        Own closed form: the mean pinball loss of scoringrules equals the CRPS only in the limit
-        of many even levels, so it could not be compared with that of a Student-t.
+        The mean pinball loss of scoringrules equals it only in the limit of many even levels.
         """
         p, q = self.levels, self.values
         below, above = self._tails()

@@ -1,13 +1,13 @@
 """Regressions on training rows: least squares, ridge, boosted trees, and Student-t with a scale.
 
-Arrays in, forecasts out; knows no ticker and no network. scikit-learn is imported by those that
-need it: a training does without.
+scikit-learn is imported by the functions that need it: a training does without.
 
 Shape letters: N rows, C regressors, P inputs of a location, R inputs of a scale.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from scipy import special
@@ -34,12 +34,9 @@ def train_mean(y: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Forecast by ordinary least squares with intercept, pooled over all series, (N,).
+    """Forecast by least squares with intercept, pooled over all series, (N,).
 
-    Args:
-        x: (N, C) finite regressors, known when the forecast is made.
-        y: (N,) outcomes, NaN where unknown; only the training rows are read.
-        train: (N,) rows to fit on; rows without outcome are left out.
+    `x` (N, C) are finite regressors; rows without outcome `y` (N,) are left out of `train` (N,).
     """
     from sklearn.linear_model import LinearRegression
 
@@ -69,11 +66,7 @@ def better_on_validation(
 ) -> tuple[str, np.ndarray]:
     """Return the name and forecasts (N,) with the lowest squared error on the validation rows."""
     rows = validation & np.isfinite(y)
-    errors = {
-        name: float(np.mean((forecast[rows] - y[rows]) ** 2))
-        for name, forecast in candidates.items()
-    }
-    best = min(errors, key=errors.__getitem__)
+    best = min(candidates, key=lambda name: np.mean((candidates[name][rows] - y[rows]) ** 2))
     return best, candidates[best]
 
 
@@ -82,7 +75,7 @@ def ridge(x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarra
 
     Args:
         x: (N, C) regressors, NaN where missing: those count as their mean over the training rows.
-        y: (N,) outcomes, NaN where unknown; only training and validation rows are read.
+        y: (N,) outcomes, NaN where unknown.
         train: (N,) rows to fit on.
         validation: (N,) rows whose squared error chooses.
 
@@ -98,8 +91,7 @@ def ridge(x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarra
         model.fit(standard[rows], y[rows])
         # Not predict: a matrix product rounds by how many rows it has, so that days to come would
         # change the last bit of forecasts made before them.
-        forecast = np.einsum("nc,c->n", standard, model.coef_) + model.intercept_
-        candidates[f"{alpha:g}"] = forecast
+        candidates[f"{alpha:g}"] = np.einsum("nc,c->n", standard, model.coef_) + model.intercept_
     return better_on_validation(candidates, y, validation)[1]
 
 
@@ -108,7 +100,7 @@ def boosted_trees(
 ) -> np.ndarray:
     """Forecast by gradient-boosted trees, (N,); validation rows choose how many, none to 200.
 
-    Args: as of `ridge`; a missing regressor takes the branch that fitted best.
+    A missing regressor takes the branch that fitted best.
 
     Source: Friedman (2001), "Greedy Function Approximation: A Gradient Boosting Machine", by
         scikit-learn's histograms.
@@ -122,18 +114,11 @@ def boosted_trees(
     )
     model.fit(x[rows], y[rows])
     best = train_mean(y, rows)
-    error = np.mean((best[validated] - y[validated]) ** 2) if validated.any() else 0.0
-    count = 0
-    staged = model.staged_predict(x[validated]) if validated.any() else ()
-    for trees, forecast in enumerate(staged, 1):
-        now = np.mean((forecast - y[validated]) ** 2)
-        if now < error:
-            error, count = now, trees
-    for trees, forecast in enumerate(model.staged_predict(x), 1):
-        if trees == count:
-            best = forecast
-            break
-    return best
+    if not validated.any():
+        return best
+    staged = chain([best[validated]], model.staged_predict(x[validated]))
+    count = int(np.argmin([np.mean((forecast - y[validated]) ** 2) for forecast in staged]))
+    return next(islice(model.staged_predict(x), count - 1, None)) if count else best
 
 
 def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -152,8 +137,8 @@ def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 class StudentRegression:
     """y ~ Student-t(loc = a + x_loc b, log scale = c + x_scale d, df), in raw units.
 
-    `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c, `scale_weights` d (R,), `df`,
-    mean `loss` of the training rows in nats, and whether the search `converged`.
+    `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c, `scale_weights` d (R,); `loss` is
+    the mean of the training rows in nats.
     """
 
     loc_intercept: float
@@ -183,8 +168,8 @@ def fit_student_regression(
     Args:
         x_loc: (N, P) inputs of the location, scaled and clipped; P may be 0.
         x_scale: (N, R) inputs of the log scale; R may be 0.
-        y: (N,) outcomes, NaN where unknown; only training rows are read.
-        fit: (N,) training rows; rows without an outcome or with a NaN input are left out.
+        y: (N,) outcomes, NaN where unknown.
+        fit: (N,) training rows; those without an outcome or with a NaN input are left out.
         ridge: penalty on the squared weights of standardized inputs, added to the mean loss.
 
     Raises:

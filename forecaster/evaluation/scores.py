@@ -33,11 +33,11 @@ Value = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
-    """One forecaster's forecasts of one target with their outcomes.
+    """One forecaster's N forecasts of one target with their outcomes.
 
-    `predictive` has N rows; `y` (N,) is NaN where unknown; `days` (N,) are the days of the
-    outcomes, of any kind that sorts; `reference` (N,) is the naive forecast.
-    `intervals` are conformal ones, or None for those of the distribution.
+    `y` (N,) is NaN where unknown; `days` (N,) are those of the outcomes, of any kind that sorts;
+    `reference` (N,) is the naive forecast; `intervals` are conformal ones, or None for those of
+    the distribution.
     """
 
     predictive: Predictive
@@ -48,19 +48,14 @@ class Outcomes:
 
     def take(self, rows: np.ndarray) -> "Outcomes":
         """Return some rows, given as numbers or as a mask (N,)."""
-        bounds = self.intervals and Intervals(
-            {coverage: ends[rows] for coverage, ends in self.intervals.bounds.items()}
-        )
+        bounds = self.intervals and self.intervals.take(rows)
         parts = {name: getattr(self, name)[rows] for name in ("y", "days", "reference")}
         return Outcomes(predictive=self.predictive.take(rows), intervals=bounds, **parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A metric's value with the ends of its 95 % bootstrap interval.
-
-    None where undefined: `reason` explains why.
-    """
+    """A metric's value with its 95 % bootstrap interval, None where undefined (see `reason`)."""
 
     metric: str
     value: float | None = None
@@ -92,8 +87,7 @@ def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score,
 
     Args:
         outcomes: the forecasts and their outcomes.
-        weights: (B, D) of `day_weights` for the distinct days of the rows with forecast and
-            outcome, or None for no intervals.
+        weights: (B, D) of `day_weights` for the days of these rows, or None for no intervals.
     """
     known = np.isfinite(outcomes.y) & np.isfinite(outcomes.predictive.mean())
     known &= np.isfinite(outcomes.reference)
@@ -164,23 +158,17 @@ def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
         for k, level in enumerate(PINBALL_LEVELS)
     ]
     each = np.ones(len(y))
+    no_direction = "the forecaster never forecasts a direction, or nothing moved"
+    no_density = "the forecast has no density, or none at an outcome"
     table: dict[str, tuple[list[np.ndarray], Value, str]] = {
         "mse": ([error, each], _ratio, ""),
         "mae": ([np.abs(forecast - y), each], _ratio, ""),
         "skill": ([error, base], _one_less_ratio, "the naive forecast makes no error"),
         "r2_over_zero": ([error, y * y], _one_less_ratio, "every outcome is zero"),
-        "directional_accuracy": (
-            [correct, sided],
-            _ratio,
-            "the forecaster never forecasts a direction, or nothing moved",
-        ),
+        "directional_accuracy": ([correct, sided], _ratio, no_direction),
         "mcc": (counts, _matthews, "one of the directions is never forecast or never occurs"),
         "crps": ([predictive.crps(y), each], _ratio, "the forecast has no CRPS"),
-        "log_score": (
-            [predictive.log_density(y), each],
-            _ratio,
-            "the forecast has no density, or none at an outcome",
-        ),
+        "log_score": ([predictive.log_density(y), each], _ratio, no_density),
         "pinball": ([np.mean(pinball, axis=0), each], _ratio, "the forecast has no quantiles"),
     }
     return {
@@ -230,14 +218,14 @@ def daily_correlations(
     """Correlate forecasts and outcomes across series on each day: the information coefficient.
 
     Args:
-        forecast: (N,) finite forecasts.
-        outcome: (N,) finite outcomes.
-        days: (N,) the day of each outcome.
+        forecast: (N,) finite.
+        outcome: (N,) finite.
+        days: (N,) of the outcomes.
         ranks: correlate ranks (Spearman) instead of values (Pearson).
 
     Returns:
-        (D,) correlations in the order of the days, NaN on days with fewer than 5 series or
-        where all forecasts or all outcomes are equal, and the reason if every day is NaN.
+        (D,) correlations by day, NaN with fewer than 5 series or where all forecasts or all
+        outcomes are equal, and the reason if every day is NaN.
 
     Source: Grinold and Kahn (1999), "Active Portfolio Management", ch. 6.
     """
@@ -276,11 +264,7 @@ class Alarm:
 
 
 def implausible_scores(table: pd.DataFrame) -> tuple[Alarm, ...]:
-    """Return the scores of daily returns above `LEAK_LEVELS` over at least 250 days.
-
-    Args:
-        table: pooled scores: `target, forecaster, metric, value, days`.
-    """
+    """Return the scores of daily returns above `LEAK_LEVELS` over at least 250 days."""
     found: list[Alarm] = []
     table = table[table["value"].notna()]
     for metric, level in LEAK_LEVELS.items():

@@ -1,7 +1,7 @@
 """Tests of forecasters' losses: of pairs (Diebold-Mariano, Holm), of many (SPA, MCS), bootstrap.
 
-Losses in, test results out. The tickers of one day share its shock: losses are averaged by day
-first, and days are the observations.
+The tickers of one day share its shock: losses are averaged by day first, and days are the
+observations.
 
 Shape letters: n forecasts, D test days, F forecasters, B bootstrap repeats.
 """
@@ -66,12 +66,10 @@ def compare_losses(
     """Test equal mean loss of two forecasters of the same outcomes.
 
     Args:
-        own: (n,) losses of the forecaster: squared errors, CRPS, negative log densities; NaN
-            in either leaves the forecast out.
+        own: (n,) losses of the forecaster; NaN in either leaves the forecast out.
         other: (n,) losses of the benchmark.
         days: (n,) the day of each outcome, of any kind that sorts.
-        relative: divide the difference by the mean of `other`; not for losses without a natural
-            zero.
+        relative: divide by the mean of `other`; not for losses without a natural zero.
     """
     known = np.isfinite(own) & np.isfinite(other)
     gap = daily(own[known] - other[known], days[known])
@@ -138,9 +136,8 @@ def newey_west_error(gap: np.ndarray) -> float:
 def adjust(comparisons: Sequence[Comparison], questions: int = 1) -> tuple[Comparison, ...]:
     """Correct the p-values of one family of comparisons by Holm, times the number of questions.
 
-    Args:
-        comparisons: the family; one without p-value is not counted.
-        questions: such families asked of the same test days (Bonferroni).
+    A comparison without p-value is not counted. `questions` is the number of such families asked
+    of the same test days (Bonferroni).
 
     Source: Holm (1979), "A Simple Sequentially Rejective Multiple Test Procedure".
     """
@@ -155,10 +152,8 @@ def adjust(comparisons: Sequence[Comparison], questions: int = 1) -> tuple[Compa
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p-values; NaN stays NaN and is not counted.
-
-    Own code: that of statsmodels collects garbage first, half a second each time.
-    """
+    """Return Holm's adjusted p-values; NaN stays NaN and is not counted."""
+    # Not that of statsmodels: it collects garbage first, half a second each time.
     known = np.flatnonzero(np.isfinite(p_values))
     order = known[np.argsort(p_values[known], kind="stable")]
     steps = np.arange(len(order), 0, -1) * p_values[order]
@@ -197,21 +192,17 @@ def superior_predictive_ability(
 ) -> SpaTest:
     """Test that no forecaster is better than the benchmark, on all of them together.
 
-    Forecasters whose losses equal the benchmark's on every day are left out.
-
-    Args:
-        losses: daily mean losses (D,) by name, the benchmark's among them.
-        benchmark: its name.
-        seed: of the bootstrap.
+    `losses` are daily means (D,) by name. Forecasters whose losses equal the benchmark's on every
+    day are left out.
 
     Source: Hansen (2005), "A Test for Superior Predictive Ability", by arch; stationary
         bootstrap of days.
     """
     from arch.bootstrap import SPA
 
-    base = losses[benchmark]
+    base, p_value = losses[benchmark], None
     others = [v for k, v in losses.items() if k != benchmark and np.ptp(v - base) > 0.0]
-    reason, p_value = _too_little(len(base), len(others)), None
+    reason = _too_little(len(base), len(others))
     if not reason:
         table = np.column_stack(others)
         block = block_length(base[:, None] - table)
@@ -228,10 +219,8 @@ def model_confidence_set(
 ) -> ConfidenceSet:
     """Return the model confidence set: forecasters not significantly worse than the best.
 
-    Args:
-        losses: daily mean losses (D,) by name.
-        size: probability, at most, that the set misses the best one.
-        seed: of the bootstrap.
+    `losses` are daily means (D,) by name; `size` is the probability, at most, that the set misses
+    the best one.
 
     Source: Hansen, Lunde and Nason (2011), "The Model Confidence Set", by arch.
     """
@@ -243,17 +232,17 @@ def model_confidence_set(
     names = list(dict.fromkeys(same_as.values()))
     table = np.column_stack([losses[name] for name in names])
     reason = _too_little(len(table), len(names) - 1)
-    if reason:
-        return ConfidenceSet(
-            size=size, included=tuple(losses), p_values={}, days=len(table), reason=reason
-        )
-    block = block_length(table[:, :1] - table)
-    test = MCS(table, size=size, block_size=block, reps=TEST_REPEATS, seed=seed)
-    test.compute()
-    found = dict(zip(test.pvalues.index.tolist(), test.pvalues["Pvalue"].tolist(), strict=True))
-    p_values = {name: float(found[names.index(same_as[name])]) for name in losses}
-    included = tuple(name for name in losses if p_values[name] > size)
-    return ConfidenceSet(size=size, included=included, p_values=p_values, days=len(table))
+    included, p_values = tuple(losses), {}
+    if not reason:
+        block = block_length(table[:, :1] - table)
+        test = MCS(table, size=size, block_size=block, reps=TEST_REPEATS, seed=seed)
+        test.compute()
+        found = test.pvalues["Pvalue"]
+        p_values = {name: float(found[names.index(same_as[name])]) for name in losses}
+        included = tuple(name for name in losses if p_values[name] > size)
+    return ConfidenceSet(
+        size=size, included=included, p_values=p_values, days=len(table), reason=reason
+    )
 
 
 def _too_little(days: int, others: int) -> str:
@@ -263,9 +252,7 @@ def _too_little(days: int, others: int) -> str:
 
 
 def block_length(series: np.ndarray) -> int:
-    """Return the mean block length for daily series (D,) or (D, F), at least 1.
-
-    The longest of the series' own, at most the square root of 3 D.
+    """Return the longest mean block length of daily series (D,) or (D, F), 1 to sqrt(3 D).
 
     Source: Politis and White (2004), "Automatic Block-Length Selection for the Dependent
         Bootstrap", corrected by Patton, Politis and White (2009), by arch.
@@ -298,23 +285,19 @@ def day_weights(days: int, block: int, *, repeats: int = REPEATS, seed: int = 0)
 
 
 def interval(
-    sums: np.ndarray,
-    value: Callable[[np.ndarray], np.ndarray],
-    weights: np.ndarray,
-    coverage: float = 0.95,
+    sums: np.ndarray, value: Callable[[np.ndarray], np.ndarray], weights: np.ndarray
 ) -> tuple[float, float]:
-    """Return the bootstrap percentile interval of a score; NaN where under half define it.
+    """Return a score's 95 % bootstrap percentile interval; NaN where under half define it.
 
     Args:
         sums: (D, K) what each day adds to the score's sums.
         value: the formula, from sums (..., K) to scores (...), NaN where undefined.
         weights: (B, D) of `day_weights`.
-        coverage: share of the repeats between the two ends.
     """
     repeats = value(weights.astype(float) @ sums)
     known = repeats[np.isfinite(repeats)]
     if len(known) < max(len(repeats) / 2, 2):
         return float("nan"), float("nan")
-    tail = (1.0 - coverage) / 2.0
+    tail = (1.0 - 0.95) / 2.0
     low, high = np.quantile(known, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -1,7 +1,5 @@
 """Training, validation and test days, and the folds of a walk forward through the test days.
 
-Dates in, dates out; knows no price and no network.
-
 Shape letters: N rows.
 """
 
@@ -64,9 +62,8 @@ def split_by_time(
     train_until = train_until or _at(distinct, TRAIN_SHARE, None)
     first = np.datetime64(train_until, "D")
     if validation_until is None:
-        validation_until = _at(
-            distinct[distinct > first], VALIDATION_SHARE / (1.0 - TRAIN_SHARE), train_until
-        )
+        after, share = distinct[distinct > first], VALIDATION_SHARE / (1.0 - TRAIN_SHARE)
+        validation_until = _at(after, share, train_until)
     second = np.datetime64(validation_until, "D")
     split = Split(train_until=first, validation_until=second)
     for part, mask in zip(("training", "validation", "test"), split.masks(distinct), strict=True):
@@ -114,11 +111,10 @@ class Fold:
 class Walk:
     """How to walk forward through the test days.
 
-    The settings of a version are trained again every `refit_every` trading days; None for never.
-    `train_days` is the length of a rolling training window, None for all days before. With
-    `weights` "warm" a fold starts from the weights of the one before. `seeds` is the number of
-    trainings, from the version's own seed on. `jobs` processes run at once, here or (`backend`
-    "ray") on a cluster. With `same_inputs` a network without memory is trained on each fold too.
+    A version is trained again every `refit_every` trading days; None for never. `train_days` is
+    the length of a rolling training window, None for all days before. With `weights` "warm" a fold
+    starts from those of the one before. `seeds` is the number of trainings, from the version's own
+    seed on. With `same_inputs` a network without memory is trained on each fold too.
     """
 
     refit_every: int | None = None
@@ -154,10 +150,7 @@ def walk_folds(
     Every fold's validation days end on the day before its first test day. They are the same share
     of the days until then as in the first fold; with a rolling window as many days.
 
-    Args:
-        outcome_days: (N,) day of every row's outcome, any order, NaT where there is none.
-        split: that of the first fold.
-        walk: how often to train again, and on how many days.
+    `outcome_days` (N,) are in any order, NaT where a row has no outcome.
 
     Raises:
         DataError: the rolling window is longer than the first training days.

@@ -1,7 +1,6 @@
 """Volatility benchmarks of returns: EWMA, historical simulation, GARCH and EGARCH with Student-t.
 
-Arrays in panel order (each series in one run, oldest day first), a forecast for every row out.
-GARCH parameters are fitted on days before a refit date and frozen until the next.
+Rows are in panel order: each series in one run, oldest day first.
 
 Shape letters: N rows, S series, R refit dates, n days of one series with a return.
 """
@@ -29,11 +28,7 @@ def ewma_deviation(returns: np.ndarray, series: np.ndarray, decay: float = DECAY
     """Return the standard deviation forecast for each next day, (N,); NaN for 22 days.
 
     v_{t+1} = decay v_t + (1 - decay) r_t^2, started at the mean square of the first 22 returns.
-    A day without a return leaves it unchanged.
-
-    Args:
-        returns: (N,) log return of the day itself, NaN where there is none.
-        series: (N,) number of the series, each in one run.
+    A day without a return (NaN in `returns` (N,)) leaves it unchanged.
 
     Source: J.P. Morgan (1996), "RiskMetrics Technical Document", 4th ed., eq. 5.3.
     """
@@ -46,10 +41,9 @@ def ewma_deviation(returns: np.ndarray, series: np.ndarray, decay: float = DECAY
             continue
         variance = np.full(len(squares), np.nan)
         first = squares[:WARM_UP].mean()
+        recursion = ([1.0 - decay], [1.0, -decay])
         variance[WARM_UP - 1] = first
-        variance[WARM_UP:] = lfilter(
-            [1.0 - decay], [1.0, -decay], squares[WARM_UP:], zi=[decay * first]
-        )[0]
+        variance[WARM_UP:] = lfilter(*recursion, squares[WARM_UP:], zi=[decay * first])[0]
         last = np.cumsum(known) - 1
         found[rows[last >= 0]] = np.sqrt(variance[last[last >= 0]])
     return found
@@ -96,10 +90,10 @@ def historical_simulation(returns: np.ndarray, series: np.ndarray, window: int =
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolatilityForecasts:
-    """Forecasts of every row, and how many fits and rows fell back.
+    """Forecasts of every row; after a `failed` fit the last good parameters are used.
 
-    After one of the `failed` among `fits` the last good parameters are used. The `replaced` rows
-    had none, or an implausible variance, and are forecast by the normal with the EWMA variance.
+    The `replaced` rows had none, or an implausible variance: they have the normal with the EWMA
+    variance.
     """
 
     predictive: StudentT
@@ -130,12 +124,12 @@ def garch(
 
     A fit is accepted if it converged to finite numbers, its persistence (a + b, or b) is below 1
     and its last variance is between a thousandth and a thousand times that of the last year; the
-    same bounds hold for each forecast. One fit in fifty explodes without these checks.
+    same bounds apply to each forecast. One fit in fifty explodes without these checks.
 
     Args:
         returns: (N,) log return of the day itself, NaN where there is none.
         series: (N,) number of the series, each in one run, oldest day first.
-        days: (N,) the day; its forecast is made at its close.
+        days: (N,) of the returns; each forecast is made at the close.
         refits: (R,) refit dates in order (`refit_days`); a fit reads days before its date.
 
     Source: Bollerslev (1987), "A Conditionally Heteroskedastic Time Series Model for
@@ -210,10 +204,8 @@ class _Series:
         if not unit > 0.0:
             self.failed += 1
             return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with np.errstate(all="ignore"):
-                done = self._model(stop, unit).fit(disp="off", show_warning=False)
+        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+            done = self._model(stop, unit).fit(disp="off", show_warning=False)
         numbers = done.params.to_numpy()
         persistence = numbers[-2] if self.kind == "egarch" else numbers[-2] + numbers[-3]
         last = float(done.conditional_volatility[-1]) ** 2 * unit**2 / self.yearly[stop - 1]
@@ -232,9 +224,7 @@ class _Series:
     def _filter(self, fitted: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Return the next day's variance for days `start` to `stop` - 1 with frozen parameters."""
         *numbers, unit, df = fitted[1:]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with np.errstate(all="ignore"):
-                fixed = self._model(stop, unit).fix([*numbers, df])
-                ahead = fixed.forecast(horizon=1, start=start, reindex=False)
+        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+            fixed = self._model(stop, unit).fix([*numbers, df])
+            ahead = fixed.forecast(horizon=1, start=start, reindex=False)
         return np.asarray(ahead.variance.to_numpy()[:, 0] * unit**2)
