@@ -150,18 +150,16 @@ def _days(option: str, text: str) -> int:
 
 
 def json_content(result: "Evaluation") -> dict[str, Any]:
-    """Return an evaluation by name, for JSON; the forecasts themselves go to a file."""
+    """Return an evaluation for JSON; the forecasts themselves go to a file."""
     from forecaster.pipeline.evaluate import drawn_tables, sentences
 
     def comparison(one: Any) -> dict[str, Any]:
         return {**asdict(one), "conclusion": one.conclusion, "sentence": sentences.compared(one)}
 
     def by_name(field: str) -> dict[str, Any]:
-        found = {target: getattr(part, field) for target, part in parts.items()}
+        found = {target: getattr(part, field).items() for target, part in parts.items()}
         return {
-            target: {name: asdict(one) for name, one in values.items()}
-            for target, values in found.items()
-            if values
+            t: {name: asdict(one) for name, one in items} for t, items in found.items() if items
         }
 
     parts = result.by_target
@@ -203,9 +201,8 @@ def _print(result: "Evaluation", file: Path | None) -> None:
     print(f"{'version':<{LABEL}}{result.version}\n{sentences.title(result)}")
     for name, (first, last) in result.blocks.items():
         print(f"{name:<{LABEL}}{first} to {last}")
-    if len(result.folds) > 1:
-        every = f"trained again every {result.walk.refit_every} days"
-        print(f"{'folds':<{LABEL}}{len(result.folds)}, {every}")
+    if (folds := len(result.folds)) > 1:
+        print(f"{'folds':<{LABEL}}{folds}, trained again every {result.walk.refit_every} days")
     for target in result.targets:
         _print_target(result, target)
     for note in result.notes:

@@ -37,10 +37,7 @@ def directional_accuracy_test(
     twice the covariance of the two indicators of a rise. Its summands are added up by day, and
     their mean is tested with the variance of `diebold_mariano`.
 
-    Args:
-        forecast: (N,) forecast moves.
-        outcome: (N,) realised moves; where either is exactly 0, or NaN, the row is left out.
-        days: (N,) the day of each outcome.
+    Moves `forecast` and `outcome` (N,) of which one is exactly 0, or NaN, are left out.
 
     Source: Pesaran and Timmermann (2009), "Testing Dependence Among Serially Correlated
         Multicategory Variables", for the regression form. Deviation: clustered by day.
@@ -128,7 +125,13 @@ def backtest(
     paid = traded[:-1].copy()
     paid[-1] += traded[-1]
     cost = paid * cost_bps / 1e4
-    daily_returns, invested = gross - cost, np.abs(book[1:-1]).sum(axis=1)
+    invested = np.abs(book[1:-1]).sum(axis=1)
+    return _summary(distinct, gross - cost, paid, invested, float(cost.sum()))
+
+
+def _summary(
+    days: np.ndarray, daily_returns: np.ndarray, paid: np.ndarray, invested: np.ndarray, cost: float
+) -> Backtest:
     several = len(daily_returns) > 1
     mean = float(daily_returns.mean())
     deviation = float(daily_returns.std(ddof=1)) if several else 0.0
@@ -136,14 +139,14 @@ def backtest(
     wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + daily_returns, 0.0)])
     peak = np.maximum.accumulate(wealth)
     return Backtest(
-        days=distinct,
+        days=days,
         daily_returns=daily_returns,
         annualised_return=mean * DAYS_A_YEAR,
         volatility=float(deviation * np.sqrt(DAYS_A_YEAR)) if several else None,
         sharpe_ratio=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
         maximum_drawdown=float(np.max(1.0 - wealth / peak)),
         turnover=float(paid.mean()),
-        cost=float(cost.sum()),
+        cost=cost,
         invested=float(invested.mean()),
         reason="" if deviation > 0.0 else reason,
     )

@@ -162,14 +162,14 @@ def fit_student_regression(
 ) -> StudentRegression:
     """Fit by penalized maximum likelihood with exact gradients and L-BFGS.
 
-    Both input matrices are first rotated to uncorrelated directions: the search then takes tens
-    of steps instead of hundreds, and constant or collinear directions are dropped.
+    Both input matrices are first rotated to uncorrelated directions, which saves most steps;
+    constant or collinear ones are dropped.
 
     Args:
         x_loc: (N, P) inputs of the location, scaled and clipped; P may be 0.
         x_scale: (N, R) inputs of the log scale; R may be 0.
-        y: (N,) outcomes, NaN where unknown.
-        fit: (N,) training rows; those without an outcome or with a NaN input are left out.
+        y: (N,) outcomes; rows with a NaN in it or in an input are left out.
+        fit: (N,) training rows.
         ridge: penalty on the squared weights of standardized inputs, added to the mean loss.
 
     Raises:

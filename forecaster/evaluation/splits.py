@@ -176,12 +176,7 @@ def walk_folds(
         if number > 0:
             own = Split(train_until=before[-1 - count], validation_until=before[-1])
         known = days[days <= own.train_until]
-        folds.append(
-            Fold(
-                number=number,
-                split=own,
-                train_from=None if walk.train_days is None else known[-walk.train_days],
-                until=test[first : first + every][-1] if len(test) else split.validation_until,
-            )
-        )
+        begin = None if walk.train_days is None else known[-walk.train_days]
+        until = test[first : first + every][-1] if len(test) else split.validation_until
+        folds.append(Fold(number=number, split=own, train_from=begin, until=until))
     return tuple(folds)

@@ -1,7 +1,7 @@
 """Evaluate a version on its test days, and write the page of an evaluation."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,7 +14,6 @@ from forecaster import clock
 from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, fit_benchmarks
 from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.backtesting.scoring import (
-    ForecastSet,
     block_days,
     evaluate_target,
     fold_table,
@@ -25,7 +24,7 @@ from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.export import check_folder, output_file, write_table
 from forecaster.data.history import fingerprint
 from forecaster.errors import CannotWriteError, UsageError
-from forecaster.evaluation.evaluation import Evaluation, EvaluationCount
+from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk, walk_folds
 from forecaster.forecasting.model_version import (
     load_model,
@@ -67,20 +66,17 @@ def evaluate(
     """Score a version's next-day forecasts beside those of benchmarks, all on the same days.
 
     Every benchmark is fitted on the training days, of each fold where the version is trained
-    again; the validation days choose between a pooled and a per-ticker fit. The test days, from
-    the day after the validation days to the newest bar, are read once, to score; every evaluation
-    is counted in `models/registry.db`.
+    again; the validation days choose between a pooled and a per-ticker fit. The test days are
+    those from the last validation day to the newest bar. Every evaluation is counted.
 
     Args:
-        version: name of a version; None for the newest that was trained and validated on days
-            until `as_of`.
+        version: None for the newest that was trained and validated on days until `as_of`.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         targets: which of the version's targets; none means all.
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.
-        walk: how to walk through the test days; None for the version's own weights throughout,
-            beside benchmarks with the same inputs.
-        benchmarks: "all", or "quick" for those without boosted trees, GARCH and EGARCH.
+        walk: None for the version's own weights throughout.
+        benchmarks: "quick" leaves out boosted trees, GARCH and EGARCH.
         costs_bps: of the backtest of the forecasts' signs, per side.
 
     Raises:
@@ -117,7 +113,10 @@ def evaluate(
     able, inputs = model.forecastable(panel), model.reader.names
     others = fit_benchmarks(panel, chosen, folds, able, inputs, options)
     sets = {t: select_forecasts(panel, t, model, folds, walked, others) for t in chosen}
-    count = _count(where, manifest, walk, sets)
+    days = np.concatenate([one.days for one in sets.values()])
+    ways = [f"{name}={value}" for name, value in walk.result_settings().items()]
+    question = " ".join([manifest.version, *ways])
+    count = count_evaluation(where, question, days.min().item(), days.max().item())
     found = Evaluation(
         version=manifest.version,
         walk=walk,
@@ -147,35 +146,16 @@ def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[s
     return tuple(targets) or tuple(manifest.targets)
 
 
-def _count(
-    home: Path, manifest: Manifest, walk: Walk, sets: Mapping[str, ForecastSet]
-) -> EvaluationCount:
-    """Record this evaluation, and return how often these test days were evaluated."""
-    days = np.concatenate([one.days for one in sets.values()])
-    ways = [f"{name}={value}" for name, value in walk.result_settings().items()]
-    question = " ".join([manifest.version, *ways])
-    return count_evaluation(home, question, days.min().item(), days.max().item())
-
-
 def version_details(
     result: Evaluation, home: Home | None = None
 ) -> tuple[dict[str, list[tuple[int, float]]], dict[str, str]]:
-    """Read the learning curves and the settings of an evaluated version.
-
-    Raises:
-        ArtifactError: the version is corrupt.
-    """
+    """Read the learning curves and the settings of an evaluated version."""
     manifest = read_manifest(resolve_home(home), result.version)
     return learning_curves(manifest), version_settings(manifest)
 
 
 def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -> None:
-    """Refuse, before any work, files that cannot be written.
-
-    Raises:
-        CannotWriteError: the folder of the page or of the table of forecasts does not exist.
-        UsageError: a page is named with --no-report.
-    """
+    """Refuse, before any work, a page with --no-report and files whose folder does not exist."""
     if file is not None and no_report:
         raise UsageError(f"--report {file} and --no-report: give one of them.")
     check_folder("--report", file)
@@ -183,24 +163,23 @@ def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -
 
 
 def save_report(result: Evaluation, home: Home | None, file: Path | None) -> Path | None:
-    """Write an evaluation's page.
+    """Write an evaluation's page to `file`, or to `reports/<version>-<targets>.html` in the home.
 
-    Args:
-        result: the evaluation.
-        home: the workspace that it was evaluated in; None as the command line resolves it.
-        file: where to; None for `reports/<version>-<targets>.html` in the home.
-
-    Returns:
-        The file; None, with a warning, where the home's own folder cannot be written.
+    Return the file; None, with a warning, where the home's own folder cannot be written.
 
     Raises:
-        ArtifactError: the version is corrupt.
         CannotWriteError: the folder of a file that was named is missing or read-only.
         StorageError: the disk is full or failed.
     """
-    where = resolve_home(home)
+    where, walk = resolve_home(home), result.walk
     page = evaluation_page(result, *version_details(result, where))
-    target = file or _report_file(result, where)
+    # Another walk is another evaluation with its own page.
+    parts = [result.version, *result.targets]
+    parts += [f"refit-{walk.refit_every}"] if walk.refit_every is not None else []
+    parts += [f"rolling-{walk.train_days}"] if walk.train_days is not None else []
+    parts += ["warm"] if walk.weights == "warm" else []
+    parts += [f"seeds-{walk.seeds}"] if walk.seeds > 1 else []
+    target = file or where / REPORTS / f"{'-'.join(parts)}.html"
     try:
         if file is None:
             target.parent.mkdir(exist_ok=True)
@@ -212,14 +191,3 @@ def save_report(result: Evaluation, home: Home | None, file: Path | None) -> Pat
         log.warning("no page: %s Give --report FILE.html in a folder of yours.", error)
         return None
     return target
-
-
-def _report_file(result: Evaluation, home: Path) -> Path:
-    """Return the path of a page; another walk is another evaluation with its own page."""
-    walk = result.walk
-    parts = [result.version, *result.targets]
-    parts += [f"refit-{walk.refit_every}"] if walk.refit_every is not None else []
-    parts += [f"rolling-{walk.train_days}"] if walk.train_days is not None else []
-    parts += ["warm"] if walk.weights == "warm" else []
-    parts += [f"seeds-{walk.seeds}"] if walk.seeds > 1 else []
-    return home / REPORTS / f"{'-'.join(parts)}.html"

@@ -1,7 +1,4 @@
-"""Small tables behind the figures of an evaluation, computed from its table of forecasts.
-
-Tables in, tables out; knows no figure, no network and no file. JSON has them too.
-"""
+"""Small tables behind the figures of an evaluation, computed from its table of forecasts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,14 +57,10 @@ def leading_benchmarks(errors: pd.DataFrame, at_most: int = 5) -> list[str]:
 def gains(errors: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     """Compute the cumulated gain of the own squared errors over each benchmark's.
 
-    Args:
-        errors: of `squared_errors`; what a benchmark lacks is left out of its gain.
-        benchmarks: names of forecasters.
-
     Returns:
         Rows of `benchmark, session, gain`: the share of the benchmark's total loss that was saved
-        until that day. It rises where the own forecasts are better and ends at 1 - own MSE /
-        benchmark MSE. A benchmark without any loss has no rows.
+        until that day. It ends at 1 - own MSE / benchmark MSE. A benchmark without any loss has no
+        rows.
     """
     own, saved = errors.iloc[:, 0], {}
     for benchmark in benchmarks:
@@ -103,12 +96,10 @@ def _wide(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
 
 
 def _cumulated(daily: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
-    parts = [pd.DataFrame(columns=["benchmark", "session", "gain"])] if not daily else []
-    for benchmark, values in daily.items():
-        table = values.cumsum().rename("gain").reset_index()
-        table.insert(0, "benchmark", benchmark)
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+    columns = ["benchmark", "session", "gain"]
+    tables = {name: values.cumsum().rename("gain").reset_index() for name, values in daily.items()}
+    parts = [table.assign(benchmark=name)[columns] for name, table in tables.items()]
+    return pd.concat(parts or [pd.DataFrame(columns=columns)], ignore_index=True)
 
 
 def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""One static page from figures, tables and sentences, with the plotting library inside.
-
-Knows no prices, no network and no file: text out.
-"""
+"""One static page from figures, tables and sentences, with the plotting library inside."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,35 +15,18 @@ GREEN, PURPLE, OCHRE, PALE = "#2e7d4f", "#7a4fa3", "#a87400", "#c9d6e3"
 GRID, PAPER = "#e6e6e6", "#ffffff"
 BENCHMARKS = (RED, GREEN, PURPLE, OCHRE, GREY)
 DARK = {
-    INK: "#e4e4e4",
-    BLUE: "#6cb2f0",
-    RED: "#f2896a",
-    GREY: "#8c8c8c",
-    GREEN: "#6cc08b",
-    PURPLE: "#bb97e0",
-    OCHRE: "#dfb04e",
-    PALE: "#37506a",
-    GRID: "#3a3a3a",
-    PAPER: "#161616",
+    **{INK: "#e4e4e4", BLUE: "#6cb2f0", RED: "#f2896a", GREY: "#8c8c8c", GREEN: "#6cc08b"},
+    **{PURPLE: "#bb97e0", OCHRE: "#dfb04e", PALE: "#37506a", GRID: "#3a3a3a", PAPER: "#161616"},
 }
 HEIGHT = 400
 _AXIS = {
-    "gridcolor": GRID,
-    "linecolor": GREY,
-    "zeroline": False,
-    "automargin": True,
+    **{"gridcolor": GRID, "linecolor": GREY, "zeroline": False, "automargin": True},
     "title": {"standoff": 8, "font": {"size": 13}},
 }
 
 
 def blank_figure(x: str, y: str, height: int = HEIGHT) -> go.Figure:
-    """Return an empty figure in the page's style.
-
-    Args:
-        x: what the horizontal axis shows, with its unit.
-        y: what the vertical axis shows, with its unit.
-        height: in pixels; the width is that of the page.
-    """
+    """Return an empty figure in the page's style; `x` and `y` label its axes, with their units."""
     figure = go.Figure()
     figure.update_layout(
         template="none",
@@ -109,9 +89,6 @@ def render_page(
         warnings: sentences shown above everything else.
         sections: what is shown, in order.
         notes: sentences shown below the lead.
-
-    Returns:
-        A complete HTML document that requests nothing from other machines.
     """
     return _template().render(
         title=title,

@@ -1,7 +1,4 @@
-"""Results of an evaluation in words, for the terminal, the page and JSON.
-
-Values in, text out.
-"""
+"""Results of an evaluation in words, for the terminal, the page and JSON."""
 
 import math
 
@@ -43,18 +40,10 @@ def title(evaluation: Evaluation) -> str:
 
 
 def conclusions(evaluation: Evaluation, target: str) -> list[str]:
-    """Return a target's conclusions, the most important first.
-
-    Against the naive forecast; against the best of the other benchmarks, in squared error and,
-    for distributions, in log loss; against the benchmarks with the same inputs, which show what
-    recurrence gains.
-    """
-    found = evaluation.by_target[target].comparisons
-    total = evaluation.count.total
-    return [
-        *(compared(one, total) for one in found.main),
-        *(recurrence_gain(one) for one in found.same_inputs),
-    ]
+    """Return a target's conclusions, the most important first; last what recurrence gains."""
+    found, total = evaluation.by_target[target].comparisons, evaluation.count.total
+    main = [compared(one, total) for one in found.main]
+    return main + [recurrence_gain(one) for one in found.same_inputs]
 
 
 def compared(one: Comparison, evaluations: int | None = None) -> str:
@@ -64,10 +53,8 @@ def compared(one: Comparison, evaluations: int | None = None) -> str:
         return f"{pair}: same forecasts"
     if math.isnan(one.p_value):
         return f"{pair}: {difference(one)} over {_days(one)}, too few for a test"
-    conclusion = one.conclusion
-    if conclusion != "no significant difference":
-        conclusion = f"significantly {conclusion}"  # type: ignore[assignment]
-    return f"{pair}: {conclusion} ({_evidence(one, evaluations)})"
+    significantly = "" if one.conclusion == "no significant difference" else "significantly "
+    return f"{pair}: {significantly}{one.conclusion} ({_evidence(one, evaluations)})"
 
 
 def recurrence_gain(one: Comparison) -> str:
@@ -118,10 +105,8 @@ def spa_text(found: SpaTest) -> str:
     """Return the result of a test for superior predictive ability."""
     if found.p_value is None:
         return f"undefined: {found.reason}"
-    return (
-        f"best of {found.forecasters} forecasters vs {label(found.benchmark)}: "
-        f"{p_text(found.p_value)}"
-    )
+    pair = f"best of {found.forecasters} forecasters vs {label(found.benchmark)}"
+    return f"{pair}: {p_text(found.p_value)}"
 
 
 def alarm_text(alarm: Alarm) -> str:
