@@ -39,8 +39,11 @@ class Alteration:
     def of(self, histories: Sequence[History]) -> list[History]:
         """Alter the bars after the date; a history without any bar left is dropped."""
         if self.kind == "cut":
-            altered = [up_to(history, self.cut) for history in histories]
-            return [history for history in altered if len(history.bars)]
+            return [
+                replace(one, bars=one.bars[one.days <= self.cut].reset_index(drop=True))
+                for one in histories
+                if one.days[0] <= self.cut
+            ]
         alter = _blanked if self.kind == "blanked" else _corrupted
         found = []
         for number, history in enumerate(histories):
@@ -48,11 +51,6 @@ class Alteration:
             draw = np.random.default_rng((self.turn, number))
             found.append(alter(history, rows, draw) if len(rows) else history)
         return found
-
-
-def up_to(history: History, day: np.datetime64) -> History:
-    """Select the bars up to a day."""
-    return replace(history, bars=history.bars[history.days <= day].reset_index(drop=True))
 
 
 def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> list[History]:

@@ -180,11 +180,11 @@ def _bar_pairs(
     histories: Sequence[History], altered: Sequence[History], change: Alteration
 ) -> Iterator[tuple[Values, Values]]:
     """Yield what is read and stored of bars up to a date, and the same of altered bars."""
-    bars = values.bars_up_to(histories, change.cut)
+    before = Alteration(kind="cut", cut=change.cut).of(histories)
+    bars = values.bar_values(before)
     yield bars, values.bars_as_of(altered, change.cut)
     if change.kind == "blanked":  # the others have no bar on the session after the date
         yield bars, values.bars_before_the_close(altered, change.cut)
-        before = Alteration(kind="cut", cut=change.cut).of(histories)
         stored = values.bars_stored_before_the_close(before, change.cut)
         if len(stored.days):
             yield stored, values.bars_stored_before_the_close(altered, change.cut)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
-from forecaster.audit.alterations import Alteration, up_to
+from forecaster.audit.alterations import Alteration
 from forecaster.audit.comparison import Stages, Values
 from forecaster.backtesting.benchmarks import (
     BenchmarkForecasts,
@@ -60,17 +60,12 @@ _STORED_DAYS: Final = 60  # of each ticker; older bars are stored alike
 Numbers = dict[str, np.ndarray | float]
 
 
-def bars_up_to(histories: Sequence[History], cut: np.datetime64) -> Values:
-    """Return the bars up to a date as they are in the histories."""
-    return _bar_values([up_to(history, cut) for history in histories])
-
-
 def bars_as_of(histories: Sequence[History], cut: np.datetime64) -> Values:
     """Read the bars as of a date, by the function that every command uses."""
     last = max(history.bars["session"].iloc[-1] for history in histories)
     later = datetime.combine(last.date() + timedelta(days=10), time(), ZoneInfo("UTC"))
     with quiet(), clock.as_if(later):
-        return _bar_values(load_histories(as_table(histories), Path(), (), as_date(cut)))
+        return bar_values(load_histories(as_table(histories), Path(), (), as_date(cut)))
 
 
 def bars_before_the_close(histories: Sequence[History], cut: np.datetime64) -> Values:
@@ -79,7 +74,7 @@ def bars_before_the_close(histories: Sequence[History], cut: np.datetime64) -> V
     for served, noon in _sessions_after(histories, cut):
         with quiet(), clock.as_if(noon):
             found += load_histories(as_table(served), Path(), (), None)
-    return _bar_values(found)
+    return bar_values(found)
 
 
 def bars_stored_before_the_close(histories: Sequence[History], cut: np.datetime64) -> Values:
@@ -100,7 +95,7 @@ def bars_stored_before_the_close(histories: Sequence[History], cut: np.datetime6
                         stored += store_news(store, None, given, noon)
             if stored:
                 found += load_histories(None, Path(folder), (), None)
-    return _bar_values(found)
+    return bar_values(found)
 
 
 def _sessions_after(
@@ -109,12 +104,8 @@ def _sessions_after(
     """Yield, by calendar, all bars up to the session after a date, and noon of that session."""
     for calendar in sorted({history.listing.calendar for history in histories}):
         session = next_session(calendar, as_date(cut))
-        served = [
-            up_to(history, np.datetime64(session, "D"))
-            for history in histories
-            if history.listing.calendar == calendar
-        ]
-        served = [history for history in served if len(history.bars)]
+        traded = [history for history in histories if history.listing.calendar == calendar]
+        served = Alteration(kind="cut", cut=np.datetime64(session, "D")).of(traded)
         if served:
             yield served, datetime.combine(session, time(12), ZoneInfo(timezone_of(calendar)))
 
@@ -131,7 +122,8 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _bar_values(histories: Sequence[History]) -> Values:
+def bar_values(histories: Sequence[History]) -> Values:
+    """Return bars as they are in histories."""
     names = BAR_COLUMNS[1:]
     ordered = sorted(histories, key=lambda history: history.listing.ticker)
     bars = [history.bars for history in ordered]

@@ -56,8 +56,7 @@ class SegmentRows:
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a column, a feature or a value that several features share."""
         if name not in self._values:
-            stored = name in self._columns
-            values = self._columns[name] if stored else _COMPUTE[name](self)
+            values = self._columns[name] if name in self._columns else _COMPUTE[name](self)
             self._values[name] = values.astype(np.float64, copy=False)
         return self._values[name]
 
@@ -256,8 +255,7 @@ _COMPUTE: Final[dict[str, Compute]] = FEATURES | {
     "abnormal_volume": _abnormal("log_volume"),
 }
 
-# Today, the week and the level; the network's memory covers what lies between. A third of all
-# features, since with more it overfits.
+# The network's memory covers what lies between; with more features it overfits.
 NETWORK_FEATURES: Final = (
     *("log_return", "overnight", "intraday", "abs_log_return", "fall"),
     *("range_today", "range_week", "range_level", "gk", "volume_today", "volume_week"),

@@ -61,11 +61,7 @@ class History:
 
 
 def normalise_ticker(text: str) -> str:
-    """Convert a ticker as typed to upper case: `brk-b`, `^GSPC`, `EURUSD=X`, `M&M.NS`.
-
-    Raises:
-        UsageError: not 1-20 letters, digits or `.&=^-`, or the first is one of `.&=-`.
-    """
+    """Convert a ticker as typed to upper case, or raise `UsageError`: `brk-b`, `M&M.NS`."""
     if not isinstance(text, str):
         raise UsageError(f"{text!r} is not a ticker: need text, for example 'BRK-B'.")
     # Only ASCII is upper-cased: str.upper() would turn look-alikes such as U+0131 into letters.
@@ -95,13 +91,11 @@ FLAWS: Final = (MISSING_VALUE, IMPOSSIBLE_VALUE, IMPOSSIBLE_BAR, BAD_DATE)
 _MAX_FLAWS: Final = 5
 _MAX_FLAWED_SHARE: Final = 0.01
 
-# A high below the close by less than this is rounding or an auction, not a broken bar.
-_TOLERANCE: Final = 0.001
-# No price and no volume of any exchange comes near; 1e308 is a broken source.
+_TOLERANCE: Final = 0.001  # a high less below the close is rounding or an auction
+# No price and no volume of any exchange comes near.
 _MAX_PRICE: Final = 1e12
 _MAX_VOLUME: Final = 1e18
-# No calendar is known of earlier days.
-_OLDEST: Final = np.datetime64("1900-01-01", "s")
+_OLDEST: Final = np.datetime64("1900-01-01", "s")  # of all calendars
 
 # Largest value, and whether 0 is allowed.
 _BOUNDS: Final = {

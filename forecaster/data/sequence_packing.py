@@ -74,13 +74,8 @@ def pack_sequences(
     the next grid line are padding. For full BPTT pass chunk = phase = the longest series: a
     batch then has complete series of similar length.
 
-    Args:
-        first: (S,) flat row of each series' first day.
-        stop: (S,) flat row after its last day; a series without days is left out.
-        batch_rows: at most this many, at least 1; never more than there are series.
-        chunk: days per batch, at least 1.
-        generator: draws the order of series.
-        phase: days of the first batch, 1 to `chunk`.
+    `first` and `stop` (S,) are the flat rows of each series' first day and after its last; a
+    series without days is left out. There are never more batch rows than series.
 
     Raises:
         ValueError: `batch_rows`, `chunk` or `phase` is outside its range.

@@ -43,11 +43,7 @@ def next_session(calendar: str, day: date) -> date:
 
 
 def last_final_session(calendar: str, now: datetime) -> date:
-    """Return the newest session that had closed and settled at an aware instant.
-
-    Raises:
-        ValueError: `now` carries no timezone.
-    """
+    """Return the newest session that had closed and settled at an aware instant."""
     if now.tzinfo is None:
         raise ValueError(f"an instant needs a timezone, got {now.isoformat()}")
     table = trading_calendar(calendar)
@@ -113,11 +109,7 @@ def as_date(day: np.datetime64) -> date:
 
 
 def final_part(history: History, now: datetime) -> History:
-    """Remove the bars whose session had not closed and settled at an instant, and log how many.
-
-    Raises:
-        DataError: a bar lies in the future.
-    """
+    """Remove the bars whose session had not settled at an instant; `DataError` for future bars."""
     ticker, bars = history.listing.ticker, history.bars
     if bars.empty:
         return history

@@ -128,15 +128,11 @@ SURPRISE_CLOSURES: Final = {
 
 
 def calendar_for(ticker: str, exchange_timezone: str = "") -> str:
-    """Return the calendar whose sessions a ticker's bars follow.
+    """Return the calendar whose sessions a ticker's bars follow; `weekdays` where none is known.
 
     Args:
         ticker: Yahoo's spelling, upper case: `AAPL`, `VOD.L`, `^N225`, `BTC-USD`, `EURUSD=X`.
         exchange_timezone: IANA name; read for indices only, which carry no suffix.
-
-    Returns:
-        A name for `trading_calendar`; `weekdays` where no calendar is known, of which the
-        caller must warn.
     """
     if ticker.startswith("^"):
         return _BY_TIMEZONE.get(exchange_timezone or "America/New_York", WEEKDAYS)
@@ -183,7 +179,10 @@ def trading_calendar(calendar: str) -> TradingCalendar:
             start, end = np.array(bounds, "datetime64[D]").clip(FIRST, LAST)
             known = kind(start=str(start), end=str(end))
         except (ValueError, NotImplementedError, exchange_calendars.errors.CalendarError) as error:
-            raise _unknown(calendar) from error
+            raise UsageError(
+                f"{calendar}: no calendar of this name can be built; use a market code "
+                f"such as XNYS or XLON, or {WEEKDAYS!r}, '24/5' or '24/7'."
+            ) from error
         sessions = known.sessions.to_numpy().astype("datetime64[D]")
         closes = known.closes_nanos.astype("datetime64[ns]").astype("datetime64[s]")
         half_days = np.isin(sessions, known.early_closes.to_numpy().astype("datetime64[D]"))
@@ -210,10 +209,7 @@ def calendar_name(calendar: str) -> str:
         return calendar
     import exchange_calendars
 
-    try:
-        name: str = exchange_calendars.resolve_alias(calendar)
-    except exchange_calendars.errors.CalendarError as error:
-        raise _unknown(calendar) from error
+    name: str = exchange_calendars.aliases_to_names().get(calendar, calendar)
     trading_calendar(name)
     return name
 
@@ -229,13 +225,6 @@ def _every_week(weekmask: str, close: timedelta) -> TradingCalendar:
         surprises=np.array([], dtype="datetime64[D]"),
         weekmask=weekmask,
         timezone="UTC",
-    )
-
-
-def _unknown(calendar: str) -> UsageError:
-    return UsageError(
-        f"{calendar}: no calendar of this name can be built; use a market code "
-        f"such as XNYS or XLON, or {WEEKDAYS!r}, '24/5' or '24/7'."
     )
 
 
