@@ -86,19 +86,14 @@ def main() -> None:
     """Run the command line; SIGINT and SIGTERM unwind before the exit."""
     for number in _STOPPED:
         signal.signal(number, _stop)
-    _open_closed_streams()
-    app()
-
-
-def _open_closed_streams() -> None:
-    """Open the standard streams that the caller has closed; else a file would take their number."""
-    for number in range(3):
+    for stream in range(3):  # else a file would take the number of a closed standard stream
         try:
-            os.fstat(number)
+            os.fstat(stream)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
+    app()
 
 
 def _stop(number: int, frame: object) -> None:

@@ -73,13 +73,10 @@ def show_command(
 
     shown = shown_version(resolve_home(home), version)
     names = ("session", "name", "outcome", "before", "after", "reason", "evidence")
-    taken = [
-        {
-            "made_at": one.made_at.isoformat(timespec="seconds"),
-            **{name: getattr(one, name) for name in names},
-        }
-        for one in shown.decisions
-    ]
+    taken = []
+    for one in shown.decisions:
+        facts = {name: getattr(one, name) for name in names}
+        taken.append({"made_at": one.made_at.isoformat(timespec="seconds"), **facts})
     if json:
         manifest = shown.manifest.model_dump(mode="json", by_alias=True)
         status = shown.entry.status if shown.entry else None

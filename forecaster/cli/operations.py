@@ -18,6 +18,7 @@ from forecaster.cli.output import (
     day,
     print_error,
     print_json,
+    print_lines,
     print_next,
 )
 from forecaster.errors import UsageError
@@ -25,6 +26,11 @@ from forecaster.errors import UsageError
 if TYPE_CHECKING:
     from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
     from forecaster.pipeline.status import NameStatus
+
+_INSTALL_UNITS = (
+    "save each part under its name, then: systemctl --user daemon-reload; "
+    "systemctl --user enable --now forecaster.timer; loginctl enable-linger"
+)
 
 
 @command
@@ -83,16 +89,11 @@ def retrain_command(
 
 def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
     if json:
-        sessions = [
-            {
-                "session": one.session,
-                "exit_code": one.exit_code,
-                "reason": one.reason,
-                **one.summary(),
-                "forecasts": [] if one.forecasts is None else one.forecasts,
-            }
-            for one in report.sessions
-        ]
+        sessions = []
+        for one in report.sessions:
+            result = _attributes(one, "session", "exit_code", "reason")
+            result |= one.summary()
+            sessions.append(result | {"forecasts": [] if one.forecasts is None else one.forecasts})
         print_json("retrain", {**asdict(report), "sessions": sessions})
     elif report.plan is not None and not quiet:
         _print_plan(report.plan)
@@ -110,10 +111,8 @@ def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
 def _print_plan(plan: "Plan") -> None:
     if plan.fetch:
         print(f"fetch   {len(plan.fetch):,} tickers: {', '.join(plan.fetch[:5])}")
-    for session in plan.sessions:
-        print(f"session {session}: due")
-    for session in plan.expected:
-        print(f"session {session}: due if its bars come")
+    print_lines("session {}: due", plan.sessions)
+    print_lines("session {}: due if its bars come", plan.expected)
     if not plan.sessions and not plan.expected:
         print("session nothing to do")
         return
@@ -132,8 +131,7 @@ def _print_session(session: "SessionReport") -> None:
             f"score   {target}: {scores['forecasts']:,.0f} forecasts, skill {scores['skill']:.2%}, "
             f"coverage 80 %: {scores['coverage_80']:.1%}, 95 %: {scores['coverage_95']:.1%}"
         )
-    for reason in session.drift:
-        print(f"drift   {reason}")
+    print_lines("drift   {}", session.drift)
     for one in session.decided:
         print(f"{one.outcome:<7} {one.version or 'training'}: {one.reason}")
     if session.pruned:
@@ -164,16 +162,9 @@ def status_command(
     most = hours_of(max_age) if max_age else None
     found = status(home=home, name=name)
     if json:
-        print_json(
-            "status",
-            {
-                "last_good_run": found.heartbeat,
-                "hours": found.hours,
-                "writer": found.writer,
-                "quarantined": found.quarantined,
-                "names": [_content(one) for one in found.names],
-            },
-        )
+        names = [_content(one) for one in found.names]
+        facts = _attributes(found, "hours", "writer", "quarantined")
+        print_json("status", {"last_good_run": found.heartbeat, **facts, "names": names})
     else:
         for one in found.names:
             _print_name(one)
@@ -190,25 +181,19 @@ def status_command(
 
 
 def _content(one: "NameStatus") -> dict[str, object]:
-    last = one.last
     return {
-        "name": one.name,
-        "champion": one.champion,
-        "since": one.since,
-        "challenger": one.challenger,
-        "model_age": one.model_age,
-        "session": last and last.session,
-        "outcome": last and last.outcome,
-        "exit_code": last and last.exit_code,
-        "summary": last.summary if last else {},
+        **_attributes(one, "name", "champion", "since", "challenger", "model_age"),
+        **_attributes(one.last, "session", "outcome", "exit_code"),
+        "summary": one.last.summary if one.last else {},
         "unfinished": one.unfinished and one.unfinished.session,
-        "overdue_hours": one.overdue_hours,
-        "drift": one.drift,
-        "without_forecast": one.without_forecast,
-        "failed": [
-            {"session": run.session, "state": run.state, "reason": run.reason} for run in one.failed
-        ],
+        **_attributes(one, "overdue_hours", "drift", "without_forecast"),
+        "failed": [_attributes(run, "session", "state", "reason") for run in one.failed],
     }
+
+
+def _attributes(thing: object, *names: str) -> dict[str, object]:
+    """Return attributes by name, None where there are none."""
+    return {name: getattr(thing, name, None) for name in names}
 
 
 def _print_name(one: "NameStatus") -> None:
@@ -223,14 +208,12 @@ def _print_name(one: "NameStatus") -> None:
             f"session {one.last.session}: {one.last.outcome}, {count:,} forecasts, "
             f"exit {one.last.exit_code}"
         )
-        for text in one.last.summary.get("troubles", []):
-            print(f"        {text}")
+        print_lines("        {}", one.last.summary.get("troubles", []))
     if one.unfinished is not None:
         print(f"session {one.unfinished.session}: started and not finished")
     if one.overdue_hours:
         print(f"overdue the next session has been final for {one.overdue_hours:.1f} hours")
-    for text in one.drift:
-        print(f"drift   {text}")
+    print_lines("drift   {}", one.drift)
     for kind, tickers in one.without_forecast.items():
         print(f"{kind:<7} {', '.join(tickers)}")
     for run in one.failed:
@@ -272,13 +255,7 @@ def schedule_command(
         print_json("schedule", {"kind": kind, "text": text, "command": words})
     else:
         print(text, end="")
-        print(
-            "save each part under its name, then: systemctl --user daemon-reload; "
-            "systemctl --user enable --now forecaster.timer; loginctl enable-linger"
-            if systemd
-            else "add the line with: crontab -e",
-            file=sys.stderr,
-        )
+        print(_INSTALL_UNITS if systemd else "add the line with: crontab -e", file=sys.stderr)
     unseen = schedule.unseen_variables(os.environ)
     if unseen:
         print(
@@ -310,8 +287,7 @@ def doctor_command(
 
     found = examine(home=home, offline=offline)
     if json:
-        names = ("subject", "state", "seen", "remedy")
-        rows = [{name: getattr(one, name) for name in names} for one in found]
+        rows = [_attributes(one, "subject", "state", "seen", "remedy") for one in found]
         print_json("doctor", {"good": exit_code(found) == 0, "findings": rows})
     else:
         for one in found:

@@ -1,8 +1,7 @@
 """Settings on the command line: options made from their fields, and `forecaster config`.
 
-A setting is typed once, in `settings/`: its name, type, default, description and group make its
-option. The settings are imported only when a command's options are asked for, so that
-`forecaster --help` does not wait for pydantic.
+The settings are imported only when a command's options are asked for, so that `forecaster --help`
+does not wait for pydantic.
 """
 
 import functools
@@ -29,23 +28,16 @@ ALL = ("*",)
 
 
 def with_settings(**sections: Iterable[str]) -> type[TyperCommand]:
-    """Return the class of a command that has an option for each of these settings.
+    """Return the class of a command that has an option for each of these settings, by section.
 
-    The command's function takes a `typer.Context`, for `read_settings`.
-
-    Args:
-        sections: names of settings by section; `ALL` for every setting of a section.
+    `ALL` is every setting of a section. The command's function takes a `typer.Context`, for
+    `read_settings`.
     """
     return type("SettingsCommand", (_SettingsCommand,), {"sections": sections})
 
 
 def read_settings(context: typer.Context, home: Path | None) -> "Settings":
-    """Merge the options of a command with the environment and the file of a home.
-
-    Raises:
-        UsageError: an option is not valid.
-        SettingsError: a value of the file or the environment is not valid or not known.
-    """
+    """Merge the options of a command with the environment and the file of a home."""
     from forecaster.settings import resolve_home
     from forecaster.settings.settings_sources import load_settings
 
@@ -112,8 +104,7 @@ class _SettingsCommand(TyperCommand):
         """Write the arguments, the options without a group, then each group."""
         records: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None:
+            if record := param.get_help_record(ctx):
                 kind = "Options" if param.param_type_name == "option" else "Arguments"
                 group = getattr(param, "rich_help_panel", None) or kind
                 records.setdefault(group, []).append(record)
@@ -167,10 +158,8 @@ def _help(field: "FieldInfo") -> str:
     default = field.default
     if default is None or default is False or default == "" or "[" in text:
         return f"{text}."
-    if isinstance(default, tuple):
-        return f"{text} [{','.join(default)}]."
-    shown = f"{default:g}" if isinstance(default, float) else default
-    return f"{text} [{shown}]."
+    default = f"{default:g}" if isinstance(default, float) else default
+    return f"{text} [{','.join(default) if isinstance(default, tuple) else default}]."
 
 
 def _flag(name: str) -> str:
@@ -196,11 +185,10 @@ def show_command(home: HomeOption = None, json: JsonOption = False) -> None:
     from forecaster.settings.settings_sources import sourced_settings
 
     where = resolve_home(home)
+    found = sourced_settings(where, interactive=is_interactive(quiet=False))
     rows = [
         {"setting": f"{section}.{name}", "value": value if json else _text(value), "source": source}
-        for section, name, value, source in sourced_settings(
-            where, interactive=is_interactive(quiet=False)
-        )
+        for section, name, value, source in found
     ]
     if json:
         file = where / FILE

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from numbers import Number
 from pathlib import Path
@@ -23,18 +23,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 # One more whenever the keys of a JSON object change; 1 where they never did.
-_SCHEMA_NUMBERS = {
-    "audit": 2,
-    "evaluate": 2,
-    "memory": 2,
-    "models.list": 2,
-    "models.show": 2,
-    "predict": 2,
-    "retrain": 2,
-    "score": 2,
-    "status": 2,
-    "train": 2,
-}
+_SCHEMA_NUMBERS = dict.fromkeys(
+    "audit evaluate memory models.list models.show predict retrain score status train".split(), 2
+)
 
 HomeOption = Annotated[
     Path | None,
@@ -58,32 +49,25 @@ TickersArgument = Annotated[
     list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
 ]
 
-_debug = False
-_home: Path | None = None
-_json = False
+# The options before the command's name; the same options after it override them.
+_before: dict[str, Any] = {}
 
 
-def set_defaults(*, debug: bool, home: Path | None, json: bool) -> None:
-    """Store the options before the command's name; the same options after it override them."""
-    global _debug, _home, _json
-    _debug, _home, _json = debug, home, json
+def set_defaults(**options: Any) -> None:
+    """Store `debug`, `home` and `json` as given before the command's name."""
+    _before.update(options)
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Convert our errors to one line on stderr and their exit code; a closed pipe is no error.
-
-    The function takes `home` and `json`; `quiet` if it prints progress.
-    """
+    """Convert our errors to one line on stderr and their exit code; a closed pipe is no error."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         _show_notices(quiet=bool(kwargs.get("quiet")))
-        common: dict[str, Any] = {
-            "home": kwargs.get("home") or _home,
-            "json": kwargs.get("json") or _json,
-        }
+        for name in ("home", "json"):
+            kwargs[name] = kwargs.get(name) or _before.get(name)
         try:
-            function(*args, **{**kwargs, **common})
+            function(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
             # Python flushes stdout once more at exit: it needs somewhere to write.
@@ -99,7 +83,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _fail(error: ForecasterError) -> None:
-    if _debug:
+    if _before.get("debug"):
         traceback.print_exc(file=sys.stderr)
     print_error(str(error))
     raise typer.Exit(error.exit_code) from None
@@ -143,6 +127,12 @@ def shown(path: Path) -> Path:
     """Shorten a path below the working directory."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def print_lines(form: str, values: Iterable[object]) -> None:
+    """Print a line for each value."""
+    for value in values:
+        print(form.format(value))
 
 
 def print_json(schema: str, content: Mapping[str, Any]) -> None:

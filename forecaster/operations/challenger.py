@@ -1,8 +1,4 @@
-"""The scheduled training of a challenger: a split counted back from the last day, resumable.
-
-The last days are left to the promotion test, those before them are for validation, the rest is
-trained on.
-"""
+"""The scheduled training of a challenger: a split counted back from the last day, resumable."""
 
 import logging
 from collections.abc import Sequence
@@ -49,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollingSplit:
-    """Trading days for the promotion test, and those before them for validation.
+    """The last trading days for the promotion test, those before them for validation.
 
     The days before both are trained on; at least as many as for validation.
     """
@@ -124,8 +120,7 @@ def train_challenger(
         DivergedError, OutOfMemoryError: training met a value that is not finite, or too little
             memory. The best weights are kept as a failed version; the champion stays.
         StorageError: the version could not be written; the checkpoint is left.
-        UnknownNameError: a ticker is not stored.
-        UsageError: the device is absent, or `name` malformed.
+        UnknownNameError, UsageError: a ticker is not stored, the device absent, `name` malformed.
     """
     check_writable(home)
     training = begin_training(home, name, settings.retrain.start, as_of)

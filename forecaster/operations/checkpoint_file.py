@@ -1,7 +1,6 @@
-"""The checkpoint file of a scheduled training: intact or absent, and of that training alone.
+"""The checkpoint file of a scheduled training, `models/.unfinished/NAME.checkpoint`.
 
-It is `models/.unfinished/NAME.checkpoint` and has the finished members and the unfinished one,
-with the prices and settings that it may be resumed with.
+It has the finished members and the unfinished one, and what they may be resumed with.
 """
 
 import json
@@ -88,23 +87,18 @@ class CheckpointFile(Checkpointer):
         self._every, self._signals = every, signals
         self._since, self._writable = 0, True
         self.created, self._left = clock.now(), self._read()
-        self._done: list[FittedMember] = []
+        self.done: list[FittedMember] = []
         if self._left is not None:
             facts = self._left.facts
             self.created = datetime.fromisoformat(facts["created"])
-            self._done = _finished_members(self._left)
+            self.done = _finished_members(self._left)
             self._left = self._left if "step" in facts else None
-            where = f"step {facts['step']:,}" if self._left else f"member {len(self._done)}"
+            where = f"step {facts['step']:,}" if self._left else f"member {len(self.done)}"
             log.info("resume  a training that was stopped after %s", where)
-
-    @property
-    def done(self) -> list[FittedMember]:
-        """The finished members, in order."""
-        return list(self._done)
 
     def finished(self, member: int) -> FittedMember | None:
         """Return a member that was finished before, or None."""
-        return self._done[member] if member < len(self._done) else None
+        return self.done[member] if member < len(self.done) else None
 
     def left(self) -> Checkpoint | None:
         """Return the checkpoint that the next member resumes from, or None."""
@@ -124,7 +118,7 @@ class CheckpointFile(Checkpointer):
 
     def finish(self, done: FittedMember) -> None:
         """Store a finished member."""
-        self._done.append(done)
+        self.done.append(done)
         self._write(None)
 
     def fail(self, best: FittedMember | None) -> None:
@@ -166,12 +160,12 @@ class CheckpointFile(Checkpointer):
             return
         groups = {
             f"{_DONE}{member}": {k: torch.from_numpy(v) for k, v in done.weights.items()}
-            for member, done in enumerate(self._done)
+            for member, done in enumerate(self.done)
         }
         facts = {
             "about": self._about,
             "created": self.created.isoformat(timespec="microseconds"),
-            "validations_done": [[asdict(one) for one in done.validations] for done in self._done],
+            "validations_done": [[asdict(one) for one in done.validations] for done in self.done],
         }
         complete = Checkpoint.of(groups, facts)
         if left is not None:

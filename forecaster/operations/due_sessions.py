@@ -51,7 +51,7 @@ class StoreState:
         return tuple(name for name in self.tickers if self.oldest.get(name, date.max) <= day)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SessionWork:
     """What all sessions of a run have in common: home, model name, settings, stored tickers."""
 

@@ -60,10 +60,8 @@ def forecast_session(
         The forecasts, and the number of sessions since the version's training, 0 of the baseline.
 
     Raises:
-        ArtifactError, UnknownNameError: the version is corrupt or gone.
-        CannotWriteError, SettingsError, StorageError, TryLaterError: the forecasts cannot be
-            recorded.
-        TooOldError: the version is too old.
+        ArtifactError, UnknownNameError, TooOldError: the version is corrupt, gone or too old.
+        CannotWriteError, SettingsError, StorageError, TryLaterError: nothing can be recorded.
         DataError: no ticker can be forecast.
     """
     home, calendars, settings = work.home, work.stored.calendars, work.settings.predict

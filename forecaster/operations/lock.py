@@ -1,7 +1,4 @@
-"""The writers' lock of a home, released when its process dies, with a note of the holder.
-
-Readers need none. Knows nothing of what is written.
-"""
+"""The writers' lock of a home, released when its process dies; readers need none."""
 
 import json
 import os
@@ -25,9 +22,7 @@ _locked: ContextVar[frozenset[Path]] = ContextVar("locked", default=frozenset())
 
 @contextmanager
 def writer(home: Path, what: str) -> Iterator[None]:
-    """Lock a home for writing inside a `with` block; reentrant.
-
-    `what` is the command, for the error of another writer.
+    """Lock a home for writing inside a `with` block; reentrant. `what` is the command.
 
     Raises:
         CannotWriteError: the home is missing or read-only, or the lock is a link.

@@ -1,10 +1,8 @@
 """The promotion test on recent days: challenger, champion and baseline compared on the same rows.
 
 The days are the last ones that neither version was trained or validated on; the baseline is
-fitted on all before them. Tested are the weights on disk, those that would forecast; a fresh
-process must reproduce the challenger's forecasts bit for bit.
-
-Shape letters: N rows of the panel, n tested rows.
+fitted on all before them. Tested are the weights on disk; a fresh process must reproduce the
+challenger's forecasts bit for bit.
 """
 
 import hashlib
@@ -74,7 +72,7 @@ class _Comparison:
         return max(one.model.known_until for one in both)
 
     def candidates(self, target: str) -> np.ndarray:
-        """Select the last rows, (N,) True: with an outcome that both versions can forecast."""
+        """Select the last rows with an outcome that both can forecast, (panel rows,) bool."""
         own, panel = self.challenger.model, self.challenger.panel
         rows = np.isfinite(panel.y[:, panel.targets.index(target)])
         rows &= (panel.outcome_days > self.since) & own.forecastable(panel)
@@ -103,11 +101,9 @@ def run_promotion_test(
         and the error of `scaled_errors` on these days, with which drift is measured.
 
     Raises:
-        ArtifactError: the challenger is corrupt.
+        ArtifactError, UnknownNameError: the challenger is corrupt, or there is no such version.
         DataError: none of its tickers has prices.
-        OutOfMemoryError: there is no memory for the test's fresh process.
-        StorageError: the disk failed, or failed that process.
-        UnknownNameError: there is no such version.
+        OutOfMemoryError, StorageError: there is no memory for a fresh process, or the disk failed.
         UsageError: it is the champion already.
     """
     manifest, before = read_manifest(home, challenger), champion_of(home, name).manifest
@@ -190,12 +186,7 @@ def _flaws(compared: _Comparison) -> list[str]:
 
 
 def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list[History]:
-    """Read the bars of those tickers that are stored, in alphabetical order.
-
-    Raises:
-        DataError: none has a bar until `as_of`.
-        UnknownNameError: the store is empty.
-    """
+    """Read the bars of those tickers that are stored, in alphabetical order."""
     found = load_histories(None, home, (), as_of)
     return [history for history in found if history.listing.ticker in set(tickers)]
 

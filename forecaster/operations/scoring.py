@@ -46,10 +46,9 @@ class LiveScores:
     """Scores of past forecasts.
 
     `table` (SCORE_COLUMNS) has a row per version and, if a name has had several, one of all;
-    `made` is `live`, or `late` for forecasts made after the close of their session, which prove
-    nothing. `per_ticker` has the live ones by ticker. `expected_mse` is the version's on its
-    validation days, NaN of the baseline. `forecasts` are the scored rows themselves. `pending`
-    forecasts have no outcome yet, `unscorable` ones have none although a later bar exists.
+    `made` is `live`, or `late` for forecasts made after the close of their session, `expected_mse`
+    the version's on its validation days, NaN of the baseline. `per_ticker` has the live ones.
+    `pending` forecasts have no outcome yet, `unscorable` ones none although a later bar exists.
     """
 
     table: pd.DataFrame
@@ -105,15 +104,11 @@ def with_outcomes(
     """Read the forecasts made from `since` to `until`, with outcomes that the stored bars have.
 
     Of equal forecasts by hand and by the daily run the one that was not late counts, then the
-    earlier. `name` None is all model names.
+    earlier.
 
     Returns:
         FORECAST_LOG_COLUMNS, `actual` and `persistence` in the target's units, and the `newest`
-        day of the ticker's bars. `actual` is NaN if the session has no bar, or if another bar
-        came first.
-
-    Raises:
-        UnknownNameError: nothing is stored.
+        day of the ticker's bars. `actual` is NaN if the next bar is not of the session.
     """
     rows = read_forecasts(home, name, since)
     if scheduled_only:

@@ -10,6 +10,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,11 +47,11 @@ _CLOCK_SKEW: Final = timedelta(hours=1)
 _OLDEST_PYTHON: Final = (3, 11)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one check: ok, a note, or bad; what was seen, and what to do.
 
-    `exit_code` is that of the error that a command would end with; `subject` the check's.
+    `exit_code` is that of the error that a command would end with.
     """
 
     state: State
@@ -63,8 +64,7 @@ class Finding:
 def examine(*, home: Home | None = None, offline: bool = False) -> list[Finding]:
     """Examine the machine and a home; the source only if not offline.
 
-    An absent file is a note, any other error a bad finding. The findings are in the order in which
-    they should be fixed.
+    An absent file is a note, any other error a bad finding.
     """
     where, found = resolve_home(home), list[Finding]()
     for subject, check in CHECKS.items():
@@ -74,10 +74,9 @@ def examine(*, home: Home | None = None, offline: bool = False) -> list[Finding]
             for finding in check(where):
                 found.append(replace(finding, subject=subject))
         except UnknownNameError as error:
-            found.append(Finding(state="note", seen=str(error), subject=subject))
+            found.append(Finding("note", str(error), subject=subject))
         except ForecasterError as error:
-            code = error.exit_code
-            found.append(Finding(state="bad", seen=str(error), exit_code=code, subject=subject))
+            found.append(Finding("bad", str(error), "", error.exit_code, subject))
     return found
 
 
@@ -87,13 +86,11 @@ def exit_code(findings: list[Finding]) -> int:
 
 
 def _python(home: Path) -> Iterator[Finding]:
-    is_new = sys.version_info >= _OLDEST_PYTHON
-    yield Finding(
-        state="ok" if is_new else "bad",
-        seen=f"{platform.python_version()} on {platform.machine()}",
-        remedy="" if is_new else "install Python 3.11 or newer",
-        exit_code=ExitCode.BUG,
-    )
+    seen = f"{platform.python_version()} on {platform.machine()}"
+    if sys.version_info >= _OLDEST_PYTHON:
+        yield Finding("ok", seen)
+    else:
+        yield Finding("bad", seen, "install Python 3.11 or newer", ExitCode.BUG)
 
 
 def _packages(home: Path) -> Iterator[Finding]:
@@ -113,14 +110,10 @@ def _packages(home: Path) -> Iterator[Finding]:
             fitting.append(f"{wanted.name} {found}")
         else:
             wrong.append(f"{wanted.name} {found}, {wanted.specifier} is needed")
-    yield Finding(state="ok", seen=", ".join(fitting))
+    yield Finding("ok", ", ".join(fitting))
+    remedy = "pip install -c constraints.txt . in the checkout, or make setup"
     for seen in wrong:
-        yield Finding(
-            state="bad",
-            seen=seen,
-            remedy="pip install -c constraints.txt . in the checkout, or make setup",
-            exit_code=ExitCode.BUG,
-        )
+        yield Finding("bad", seen, remedy, ExitCode.BUG)
 
 
 def _home(home: Path) -> Iterator[Finding]:
@@ -130,60 +123,45 @@ def _home(home: Path) -> Iterator[Finding]:
         elif not os.access(home, os.W_OK):  # checked without creating any folder
             database.refuse_unwritable(home, home / path.name)
     if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield Finding(
-            state="note", seen=f"{home}: others may write in it", remedy=f"chmod go-w {home}"
-        )
+        yield Finding("note", f"{home}: others may write in it", f"chmod go-w {home}")
     else:
-        yield Finding(state="ok", seen=str(home))
+        yield Finding("ok", str(home))
 
 
 def _disk(home: Path) -> Iterator[Finding]:
     place = next(one for one in (home, *home.parents) if one.exists())
     free = shutil.disk_usage(place).free
     state: State = "bad" if free < FULL_DISK else "note" if free < LOW_DISK else "ok"
-    yield Finding(
-        state=state,
-        seen=f"{free / 1e9:.1f} GB free",
-        remedy="" if state == "ok" else "free some space; forecaster models prune",
-        exit_code=ExitCode.IO_ERROR,
-    )
+    remedy = "" if state == "ok" else "free some space; forecaster models prune"
+    yield Finding(state, f"{free / 1e9:.1f} GB free", remedy, ExitCode.IO_ERROR)
 
 
 def _settings(home: Path) -> Iterator[Finding]:
     load_settings(home)
-    yield Finding(state="ok", seen="forecaster config show lists them")
+    yield Finding("ok", "forecaster config show lists them")
 
 
 def _clock(home: Path) -> Iterator[Finding]:
-    now, newest = clock.now(), _newest_fetch(home)
-    is_behind = newest is not None and now < newest - _CLOCK_SKEW
-    yield Finding(
-        state="bad" if is_behind else "ok",
-        seen=f"{now:%Y-%m-%d %H:%M} UTC" + (f", before prices of {newest}" if is_behind else ""),
-        remedy="set the clock; nothing is forecast with a clock set back" if is_behind else "",
-        exit_code=ExitCode.TRY_LATER,
-    )
-
-
-def _newest_fetch(home: Path) -> datetime | None:
-    try:
-        with PriceStore.open_for_reading(home) as store:
-            fetched = store.summary()["fetched_at"]
-    except ForecasterError:
-        return None
-    return datetime.fromisoformat(str(fetched.max())) if len(fetched) else None
+    now, fetched = clock.now(), []
+    with suppress(ForecasterError), PriceStore.open_for_reading(home) as store:
+        fetched = list(store.summary()["fetched_at"])
+    newest = datetime.fromisoformat(str(max(fetched))) if fetched else now
+    if now < newest - _CLOCK_SKEW:
+        seen = f"{now:%Y-%m-%d %H:%M} UTC, before prices of {newest}"
+        remedy = "set the clock; nothing is forecast with a clock set back"
+        yield Finding("bad", seen, remedy, ExitCode.TRY_LATER)
+    else:
+        yield Finding("ok", f"{now:%Y-%m-%d %H:%M} UTC")
 
 
 def _calendars(home: Path) -> Iterator[Finding]:
     """Read the calendars of all stored tickers, or New York's if there are none."""
-    try:
-        with PriceStore.open_for_reading(home) as store:
-            names = {store.listing(ticker).calendar for ticker in store.tickers()}
-    except UnknownNameError:
-        names = set()
+    names: set[str] = set()
+    with suppress(UnknownNameError), PriceStore.open_for_reading(home) as store:
+        names = {store.listing(ticker).calendar for ticker in store.tickers()}
     for name in sorted(names or {"XNYS"}):
         last = sessions.last_final_session(name, clock.now())
-        yield Finding(state="ok", seen=f"{name}: last final session {last}")
+        yield Finding("ok", f"{name}: last final session {last}")
 
 
 def _store(home: Path) -> Iterator[Finding]:
@@ -195,11 +173,8 @@ def _store(home: Path) -> Iterator[Finding]:
 def _quarantine(home: Path) -> Iterator[Finding]:
     found = quarantined_tickers(home)
     if found:
-        yield Finding(
-            state="note",
-            seen=f"{len(found):,} bars in quarantine: {name_some(sorted(set(found)))}",
-            remedy="forecaster data quarantine list, then release or drop",
-        )
+        seen = f"{len(found):,} bars in quarantine: {name_some(sorted(set(found)))}"
+        yield Finding("note", seen, "forecaster data quarantine list, then release or drop")
 
 
 def _registry(home: Path) -> Iterator[Finding]:
@@ -218,8 +193,7 @@ def _intact(path: Path, content: str) -> Finding:
             f"{path}: corrupt: {wrong}. Restore a backup, or save what is readable with "
             f"`sqlite3 {path} .recover`."
         )
-    seen = f"{content}, {path.stat().st_size / 1e6:.1f} MB, intact"
-    return Finding(state="ok", seen=seen)
+    return Finding("ok", f"{content}, {path.stat().st_size / 1e6:.1f} MB, intact")
 
 
 def _versions(home: Path) -> Iterator[Finding]:
@@ -230,47 +204,40 @@ def _versions(home: Path) -> Iterator[Finding]:
             verify(home, name)
         except ArtifactError as error:
             corrupt[name] = str(error)
-    try:
+    champions: dict[str, str | None] = {}
+    with suppress(ForecasterError):
         champions = {one.name: one.champion for one in champion_statuses(home)}
-    except ForecasterError:
-        champions = {}
     listed = ", ".join(f"{name}: {one or 'the baseline'}" for name, one in champions.items())
     seen = f"{len(names) - len(corrupt)} intact" + (f"; champion of {listed}" if listed else "")
-    yield Finding(state="ok", seen=seen)
+    yield Finding("ok", seen)
     for name, text in corrupt.items():
-        is_champion = name in champions.values()
-        yield Finding(
-            state="bad" if is_champion else "note",
-            seen=f"{'champion ' if is_champion else ''}{text}",
-            remedy=f"forecaster models rollback, or remove models/{name}",
-            exit_code=ExitCode.BAD_DATA,
-        )
+        remedy = f"forecaster models rollback, or remove models/{name}"
+        if name in champions.values():
+            yield Finding("bad", f"champion {text}", remedy, ExitCode.BAD_DATA)
+        else:
+            yield Finding("note", text, remedy)
 
 
 def _lock(home: Path) -> Iterator[Finding]:
     found = holder(home)
-    yield Finding(
-        subject="lock", state="note" if found else "ok", seen=found or "no process is writing"
-    )
+    yield Finding("note", found) if found else Finding("ok", "no process is writing")
 
 
 def _daily_runs(home: Path) -> Iterator[Finding]:
     last = read_heartbeat(home)
     if last is None:
-        yield Finding(state="note", seen="none has ended well yet", remedy="forecaster schedule")
+        yield Finding("note", "none has ended well yet", "forecaster schedule")
     else:
-        hours = (clock.now() - last).total_seconds() / 3600
-        seen = f"the last good run ended {hours:.1f} hours ago"
-        yield Finding(state="ok", seen=seen)
+        hours = (clock.now() - last) / timedelta(hours=1)
+        yield Finding("ok", f"the last good run ended {hours:.1f} hours ago")
 
 
 def _source(home: Path) -> Iterator[Finding]:
     """Ask the source of the settings for a few bars; nothing is stored."""
-    try:
+    settings = FetchSettings()
+    with suppress(ForecasterError):  # a finding of its own
         settings = load_settings(home).fetch
-    except ForecasterError:  # a finding of its own
-        settings = FetchSettings()
-    yield Finding(state="ok", seen=check_source(settings.source))
+    yield Finding("ok", check_source(settings.source))
 
 
 CHECKS: Final[dict[str, Callable[[Path], Iterator[Finding]]]] = {

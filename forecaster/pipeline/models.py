@@ -1,7 +1,4 @@
-"""`forecaster models`: versions with their status, a comparison of two, changes by hand.
-
-Every change takes the writers' lock of the home.
-"""
+"""`forecaster models`: versions with their status, a comparison of two, changes by hand."""
 
 import json
 from dataclasses import dataclass
@@ -26,18 +23,7 @@ from forecaster.registry.promotion import promote, rollback
 from forecaster.registry.versions import list_versions, load_weights, prune, read_manifest, verify
 from forecaster.settings import Home, resolve_home
 
-__all__ = [
-    "VERSION_COLUMNS",
-    "ChampionStatus",
-    "Shown",
-    "champion_statuses",
-    "compare_versions",
-    "promote_by_hand",
-    "prune_by_hand",
-    "rollback_by_hand",
-    "shown_version",
-    "version_table",
-]
+__all__ = ["ChampionStatus", "champion_statuses"]  # and what is defined here
 
 VERSION_COLUMNS = (
     *("version", "name", "status", "model", "targets", "tickers", "lookback", "validation_until"),
@@ -63,23 +49,22 @@ def version_table(home: Path) -> pd.DataFrame:
     if not home.is_dir():
         raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
     known = registered(home)
-    rows = []
-    for version in list_versions(home):
-        entry = known.get(version)
-        named = {"name": entry.name, "status": entry.status} if entry else {}
-        rows.append(_row(home, version) | named)
+    rows = [_row(home, version, known.get(version)) for version in list_versions(home)]
     # Objects, so that counts stay integers beside the missing ones of a corrupt version.
     return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
 
 
-def _row(home: Path, name: str) -> dict[str, object]:
+def _row(home: Path, version: str, entry: Registered | None) -> dict[str, object]:
+    named = {"version": version}
+    if entry:
+        named |= {"name": entry.name, "status": entry.status}
     try:
-        manifest = read_manifest(home, name)
+        manifest = read_manifest(home, version)
         load_weights(home, manifest)
     except ArtifactError:
-        return {"version": name, "state": "corrupt"}
+        return {**named, "state": "corrupt"}
     return {
-        "version": name,
+        **named,
         "model": manifest.network.model,
         "targets": ",".join(manifest.targets),
         "tickers": len(manifest.data.tickers),
@@ -93,35 +78,23 @@ def shown_version(home: Path, version: str | None) -> Shown:
     """Read a version, or the newest, verify every file, and find its decisions.
 
     Raises:
-        ArtifactError: a file is corrupt.
-        UnknownNameError: no such version.
+        ArtifactError, UnknownNameError: a file is corrupt, or there is no such version.
     """
     manifest = find_version(home, version)
     load_weights(home, manifest)
-    taken = decisions(home)
-    version = manifest.version
-    return Shown(
-        manifest=manifest,
-        entry=registered(home).get(version),
-        decisions=[
-            one
-            for one in taken
-            if one.challenger == version
-            or (one.before != one.after and version in (one.before, one.after))
-        ],
-    )
+    version, taken = manifest.version, []
+    for one in decisions(home):
+        changed = (one.before, one.after) if one.before != one.after else ()
+        if version in (one.challenger, *changed):
+            taken.append(one)
+    return Shown(manifest=manifest, entry=registered(home).get(version), decisions=taken)
 
 
 def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
-    """Compare two versions: their differences in settings, data and validation scores.
-
-    Returns:
-        A row per fact: `what`, and a column for each version; empty if one has no such fact.
+    """Compare two versions: `what` differs in settings, data and scores, with a column for each.
 
     Raises:
-        ArtifactError: one is corrupt.
-        UnknownNameError: no such version.
-        UsageError: both are the same.
+        ArtifactError, UnknownNameError, UsageError: one is corrupt or absent, or both are the same.
     """
     if one == other:
         raise UsageError(f"{one}: give two versions; both are the same.")
@@ -165,9 +138,8 @@ def promote_by_hand(
     A name None is the one that it is registered for, or its targets.
 
     Raises:
-        ArtifactError: it is corrupt.
+        ArtifactError, UnknownNameError: it is corrupt, or there is no such version.
         TryLaterError: another process is writing.
-        UnknownNameError: no such version.
         UsageError: it is registered under another name.
     """
     where = resolve_home(home)
@@ -206,12 +178,7 @@ def rollback_by_hand(
 
 
 def prune_by_hand(keep: int, *, dry_run: bool = False, home: Home | None = None) -> tuple[str, ...]:
-    """Remove the oldest versions except those in use; see `registry/versions.py`.
-
-    Raises:
-        TryLaterError: another process is writing.
-        UsageError: `keep` is less than 1.
-    """
+    """Remove the oldest versions except those in use; raise TryLaterError beside another writer."""
     where = resolve_home(home)
     if dry_run:
         return prune(where, keep, dry_run=True)

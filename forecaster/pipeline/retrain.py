@@ -110,9 +110,6 @@ def retrain(
         dry_run: only return the plan; nothing is written.
         source: a source to use instead of the one in the settings.
 
-    Returns:
-        What was done. Troubles that leave the forecasts intact are in its exit code.
-
     Raises:
         CannotWriteError: the home is missing or read-only; raised before any work.
         StorageError: the disk failed; the next run resumes.
@@ -126,15 +123,8 @@ def retrain(
     where = resolve_home(home)
     name = check_name(name or ",".join(settings.train.target))
     clock.check_as_of(as_of)
-    run = _Run(
-        home=where,
-        name=name,
-        settings=settings,
-        tickers=tuple(normalise_tickers(tickers)),
-        as_of=as_of,
-        fetches=as_of is None and not no_fetch,
-        source=source,
-    )
+    fetches, wanted = as_of is None and not no_fetch, tuple(normalise_tickers(tickers))
+    run = _Run(where, name, settings, wanted, as_of, fetches, source)
     if dry_run:
         return RetrainReport(name=name, plan=run.plan())
     with writer(where, "forecaster retrain"), run_log(where) as journal:
@@ -148,7 +138,7 @@ def retrain(
     return report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Run:
     """One run: its arguments, resolved."""
 
@@ -232,14 +222,8 @@ class _Run:
 
         log.info("session %s", day)
         report = run_session(self._work(stored), day)
-        journal.write(
-            "session",
-            name=self.name,
-            session=day,
-            exit_code=report.exit_code,
-            reason=report.reason,
-            **report.summary(),
-        )
+        result = {"exit_code": report.exit_code, "reason": report.reason}
+        journal.write("session", name=self.name, session=day, **result, **report.summary())
         return report
 
     def _late_bars(self, stored: StoreState, due: Due, journal: RunLog) -> tuple[str, ...]:
@@ -263,18 +247,12 @@ class _Run:
         return late
 
     def _lacking(self, stored: StoreState, due: Due) -> tuple[str, ...]:
-        if not self.fetches:
-            return ()
-        return due_sessions.lacking_bars(self.home, self.name, stored, due)
+        name = self.name
+        return due_sessions.lacking_bars(self.home, name, stored, due) if self.fetches else ()
 
     def _work(self, stored: StoreState) -> SessionWork:
-        return SessionWork(
-            home=self.home,
-            name=self.name,
-            settings=self.settings,
-            stored=stored,
-            is_replay=self.as_of is not None,
-        )
+        is_replay = self.as_of is not None
+        return SessionWork(self.home, self.name, self.settings, stored, is_replay)
 
     def _worst(
         self,

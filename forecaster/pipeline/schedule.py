@@ -22,12 +22,7 @@ _SUCCESS: Final = f"{ExitCode.PARTIAL} {ExitCode.NO_DECISION} {ExitCode.TRY_LATE
 
 
 def schedule_command(home: Path, tickers: Sequence[str] = ()) -> list[str]:
-    """Return the command of the daily run, word by word; `make daily` runs the same.
-
-    Raises:
-        UnknownNameError: there is no such home.
-        UsageError: a malformed ticker.
-    """
+    """Return the command of the daily run, word by word; `make daily` runs the same."""
     if not home.is_dir():
         raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
     script = Path(sys.executable).with_name("forecaster")
@@ -41,8 +36,12 @@ def cron_text(home: Path, tickers: Sequence[str] = (), at: tuple[int, int] | Non
 
     Percent signs are escaped: cron would turn them into new lines.
     """
-    minute, hour = (at[1], str(at[0])) if at else (_minute(home), "*")
-    words = [*_low_priority(), *schedule_command(home, tickers)]
+    # By the home's path, so that not all homes ask the source at once.
+    own = int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:4], "big") % MINUTES
+    minute, hour = (at[1], str(at[0])) if at else (own, "*")
+    nice, timeout = shutil.which("nice"), shutil.which("timeout")
+    words = [*([nice, "-n", "10"] if nice else []), *([timeout, TIMEOUT] if timeout else [])]
+    words += schedule_command(home, tickers)
     command = " ".join(map(shlex.quote, words)).replace("%", r"\%")
     return f"{minute} {hour} * * * {command}\n"
 
@@ -95,24 +94,10 @@ def hour_and_minute(text: str) -> tuple[int, int]:
 def unseen_variables(environment: Mapping[str, str]) -> list[str]:
     """List the variables set here that matter to a run and that cron does not pass on."""
     relevant = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
+    names = {name for name, value in environment.items() if value} - {"FORECASTER_HOME"}
     return sorted(
-        name
-        for name, value in environment.items()
-        if value
-        and name != "FORECASTER_HOME"
-        and (name.startswith("FORECASTER_") or name.upper() in relevant)
+        name for name in names if name.startswith("FORECASTER_") or name.upper() in relevant
     )
-
-
-def _minute(home: Path) -> int:
-    """Choose a minute by the home's path, so that not all homes ask the source at once."""
-    return int.from_bytes(hashlib.sha256(os.fsencode(home)).digest()[:4], "big") % MINUTES
-
-
-def _low_priority() -> list[str]:
-    """Return the words for low priority and a time limit, if the machine has the commands."""
-    nice, timeout = shutil.which("nice"), shutil.which("timeout")
-    return [*([nice, "-n", "10"] if nice else []), *([timeout, TIMEOUT] if timeout else [])]
 
 
 def _unit_word(word: str) -> str:

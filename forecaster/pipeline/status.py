@@ -36,9 +36,8 @@ class NameStatus:
 
     `champion` is a version or "baseline"; `model_age` the sessions since its training, None of
     the baseline or of a version that cannot be read. `last` is the last finished daily run.
-    `overdue_hours` is how long the oldest session without a run has been final; 0 if there is
-    none, and after a replay, which is of the past. `failed` are the trainings that failed or were
-    stopped since the last successful one.
+    `overdue_hours` is how long the oldest session without a run has been final; 0 after a replay.
+    `failed` are the trainings that failed or were stopped since the last successful one.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Status:
         """Hours since a run last ended well; infinite if none ever did."""
         if self.heartbeat is None:
             return float("inf")
-        return (clock.now() - self.heartbeat).total_seconds() / 3600
+        return (clock.now() - self.heartbeat) / timedelta(hours=1)
 
     def refuse_older(self, most_hours: float) -> None:
         """Check that the last successful run is recent enough, and no session overdue.
@@ -143,11 +142,10 @@ def quarantined_tickers(home: Path) -> list[str]:
 def _name_status(home: Path, place: ChampionStatus, stored: StoreState) -> NameStatus:
     records, trained = session_records(home, place.name), trainings(home, place.name)
     last = next((one for one in reversed(records) if one.finished_at), None)
+    since = last.session if last else date.min
+    later = [one for one in records if not one.finished_at and one.session > since]
     done = [number for number, one in enumerate(trained) if one.state == "done"]
     since_done = trained[done[-1] + 1 :] if done else trained
-    unfinished = [
-        one for one in records if not one.finished_at and (not last or one.session > last.session)
-    ]
     return NameStatus(
         name=place.name,
         champion=place.champion or "baseline",
@@ -155,7 +153,7 @@ def _name_status(home: Path, place: ChampionStatus, stored: StoreState) -> NameS
         challenger=place.challenger,
         model_age=_model_age(home, place, stored),
         last=last,
-        unfinished=unfinished[0] if unfinished else None,
+        unfinished=later[0] if later else None,
         overdue_hours=_overdue(last, stored),
         failed=tuple(one for one in since_done if one.state in ("failed", "stopped")),
     )
@@ -202,10 +200,8 @@ def score(
 ) -> LiveScores:
     """Score the recorded forecasts of these tickers, or all, whose outcomes are stored.
 
-    Only forecasts made as of `since` or later count; `as_of` is the last day known.
-
     Raises:
-        UnknownNameError: no forecast was ever made, or none of these, or nothing is stored.
+        UnknownNameError: there is none of these.
     """
     where, wanted = resolve_home(home), normalise_tickers(tickers)
     rows = with_outcomes(where, name, since=since, until=as_of)

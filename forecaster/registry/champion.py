@@ -1,7 +1,4 @@
-"""The version that forecasts: a named one, the champion, or what takes its place with a warning.
-
-Knows manifests and the registry; a corrupt champion is never skipped in silence.
-"""
+"""The version that forecasts: a named one, the champion, or what takes its place with a warning."""
 
 import logging
 from collections.abc import Collection
@@ -50,8 +47,7 @@ def find_version(
     Suitable is one of `target`, trained and validated until `as_of`, and not among `without`.
 
     Raises:
-        ArtifactError: the named version, or every version, is corrupt.
-        UnknownNameError: there is none, or none suitable.
+        ArtifactError, UnknownNameError: the named, or every version is corrupt; none is suitable.
     """
     if version is not None:
         refuse_unknown(home, version)
@@ -170,8 +166,7 @@ def find_champion(
     that nor rejected.
 
     Raises:
-        ArtifactError: every version is corrupt.
-        UnknownNameError: there is none, or none suitable.
+        ArtifactError, UnknownNameError: every version is corrupt, or none is suitable.
     """
     try:
         registry = _Registry.read(home, name)
@@ -194,8 +189,7 @@ def find_champions(
     targets, at least one.
 
     Raises:
-        ArtifactError: every version is corrupt.
-        UnknownNameError: there is none, or none suitable.
+        ArtifactError, UnknownNameError: every version is corrupt, or none is suitable.
         UsageError: two names have a champion for the same target.
     """
     try:

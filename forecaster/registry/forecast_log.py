@@ -1,7 +1,4 @@
-"""The forecast log: every forecast with what was known when it was made; rows never change.
-
-Tables in and out; knows no network and no prices.
-"""
+"""The forecast log: every forecast with what was known when it was made; rows never change."""
 
 import math
 from datetime import date, datetime
@@ -45,10 +42,8 @@ def record_forecasts(
     daily run (`scheduled`) and those by hand are separate.
 
     Raises:
-        CannotWriteError: the home is missing or read-only.
         DataError: a forecast is not finite, or its session not after its day.
-        SettingsError: the registry was made by a newer version.
-        StorageError: the registry is corrupt, or the disk failed; nothing is written.
+        CannotWriteError, SettingsError, StorageError: as `registry_file.changing`.
     """
     check_name(name)
     source = (fingerprint, made_at.isoformat(timespec="microseconds"), int(scheduled))

@@ -1,6 +1,6 @@
 """The manifest of a version: names, numbers and hashes in one JSON document beside its weights.
 
-Knows no network and no prices. Manifests of schema 2 (forecaster 0.1.0) are read, never written.
+Manifests of schema 2 (forecaster 0.1.0) are read, never written.
 """
 
 import hashlib
@@ -85,7 +85,7 @@ class Manifest(_Part):
     optimizer step and validation loss. `inputs` are the network's; a `base` lists its own.
     `shrinkage` multiplies what the network adds to each target's scaled location. `calibration`
     maps target and ticker ("" for all others) to the scores that covered the shares `levels` of
-    the validation days (see `evaluation/calibration.py`).
+    the validation days.
     """
 
     schema_name: str = Field(SCHEMA, alias="schema")

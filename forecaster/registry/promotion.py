@@ -1,7 +1,4 @@
-"""Changes of the champion, each in one transaction and with its reason.
-
-Knows versions by name and verifies their files; which one should win is decided elsewhere.
-"""
+"""Changes of the champion, each in one transaction and with its reason."""
 
 import logging
 import sqlite3
@@ -97,8 +94,7 @@ def promote(
     """Make a version champion, after verifying its files. Idempotent.
 
     Raises:
-        ArtifactError: a file of the version is corrupt; nothing is changed.
-        UnknownNameError: there is no such version.
+        ArtifactError, UnknownNameError: the version is corrupt, or there is none.
         UsageError: the name is malformed, or the version has another one.
     """
     verify(home, version)
@@ -113,10 +109,7 @@ def promote(
 
 
 def keep_champion(home: Path, decision: NewDecision) -> ChampionStatus:
-    """Record that the champion stays.
-
-    Its challenger was worse ("kept") and is retired, or failed, or could not be tested ("unable")
-    and stays challenger.
+    """Record that the champion stays; a challenger that could not be tested ("unable") stays, too.
 
     Raises:
         UsageError: the name is malformed, or the challenger has another one.

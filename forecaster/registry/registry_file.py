@@ -1,7 +1,4 @@
-"""The registry's database file: its tables, one transaction to change it, one snapshot to read.
-
-Knows tables and paths; not what a decision or a forecast means.
-"""
+"""The registry's database file: its tables, one transaction to change it, one snapshot to read."""
 
 import json
 import re

@@ -62,11 +62,7 @@ Weights = dict[str, np.ndarray]
 
 
 def check_writable(home: Path) -> Path:
-    """Create the folder of versions, before any work is done for one, and return it.
-
-    Raises:
-        CannotWriteError: the home is missing, or nothing can be written in it.
-    """
+    """Create the folder of versions, before any work is done for one, and return it."""
     if not home.is_dir():
         raise CannotWriteError(f"{home}: no such home; create it with: mkdir -p {home}")
     folder = home / "models" / UNFINISHED
@@ -176,12 +172,7 @@ def read_manifest(home: Path, version: str) -> Manifest:
 
 
 def verify(home: Path, version: str) -> Manifest:
-    """Read a version's manifest and verify every file of it.
-
-    Raises:
-        ArtifactError: a file is corrupt.
-        UnknownNameError: there is no such version.
-    """
+    """Read a version's manifest and verify every file; raise ArtifactError if one is corrupt."""
     refuse_unknown(home, version)
     manifest = read_manifest(home, version)
     load_weights(home, manifest)
@@ -199,11 +190,7 @@ def refuse_unknown(home: Path, version: str) -> None:
 
 
 def load_weights(home: Path, manifest: Manifest) -> list[Weights]:
-    """Read every member's weights, each file verified against the manifest before parsing.
-
-    Raises:
-        ArtifactError: a file is missing, outside the version's folder, or changed.
-    """
+    """Read every member's weights; raise ArtifactError if a file isn't as the manifest says."""
     folder = home / "models" / manifest.version
     return [_load_member(folder, manifest, member.weights) for member in manifest.members]
 

@@ -9,19 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from forecaster.data.sources import SOURCES, describe_sources
 from forecaster.settings.train import DEFAULT_BPTT_K2, Contradiction, HeadName, TrainSettings
 
-__all__ = [
-    "DEFAULT_BPTT_K2",
-    "SECTIONS",
-    "Contradiction",
-    "FetchSettings",
-    "HeadName",
-    "Home",
-    "PredictSettings",
-    "RetrainSettings",
-    "Settings",
-    "TrainSettings",
-    "resolve_home",
-]
+__all__ = ["DEFAULT_BPTT_K2", "Contradiction", "HeadName", "TrainSettings"]  # of `train`
 
 Home = str | os.PathLike[str]
 

@@ -45,11 +45,7 @@ def renamed(section: str, name: str, value: Any) -> tuple[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        SettingsError: it cannot be opened, or is not TOML.
-    """
+    """Read a TOML file; raise SettingsError if it cannot be opened, or is not TOML."""
     try:
         return tomllib.loads(path.read_bytes().decode())
     except (OSError, ValueError) as error:
@@ -98,10 +94,6 @@ def migrate_file(home: Path) -> tuple[list[str], Path | None]:
 
     Returns:
         The changed lines, and the path of the backup; none and None where nothing is old.
-
-    Raises:
-        UsageError: there is no such file.
-        SettingsError: it is not TOML, or cannot be changed line by line.
     """
     path = (home / FILE).resolve()
     if not path.is_file():

@@ -32,15 +32,11 @@ Values = dict[tuple[str, str], Any]  # by section and name
 def load_settings(
     home: Path, given: Mapping[str, Mapping[str, Any]] | None = None, *, interactive: bool = False
 ) -> Settings:
-    """Merge the sources, the command line's values on top.
+    """Merge the sources, with the command line's options (`given`, by section and name) on top.
 
     A setting that has no meaning beside one of a higher source gives way to it; beside one of
-    its own or of a lower source it is a contradiction.
-
-    Args:
-        home: where `forecaster.toml` is read from, if it is there.
-        given: options by section and name; None means not given.
-        interactive: refuse names of 0.1.0; otherwise read them with a warning.
+    its own or of a lower source it is a contradiction. Names of 0.1.0 are refused if
+    `interactive`, else read with a warning.
 
     Raises:
         UsageError: an option of the command line is not valid.
@@ -52,11 +48,7 @@ def load_settings(
 def sourced_settings(
     home: Path, *, interactive: bool = False
 ) -> Iterator[tuple[str, str, Any, str]]:
-    """Yield section, name, value and source of each setting, for a command without options.
-
-    Raises:
-        SettingsError: a value of the file or the environment is not valid or not known.
-    """
+    """Yield section, name, value and source of each setting, for a command without options."""
     settings, layers = _merge(home, {}, interactive)
     for section, name in _PLACES:
         value = getattr(getattr(settings, section), name)

@@ -1,8 +1,4 @@
-"""What one training does, and which of its settings contradict each other.
-
-The command-line options of `forecaster train` are made from these fields, their descriptions and
-groups.
-"""
+"""What one training does, and which of its settings contradict each other."""
 
 from collections.abc import Callable
 from datetime import date
