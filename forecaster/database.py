@@ -57,8 +57,7 @@ def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
     Raises:
         CannotWriteError: the home is missing, not a folder, or read-only.
         SettingsError: the file was written by a newer version.
-        StorageError: the file is corrupt, or the disk failed.
-        TryLaterError: another process holds it.
+        StorageError, TryLaterError: it is corrupt, or another process holds it.
     """
     refuse_unwritable(home, database.path)
     with translated_errors(database):
@@ -78,9 +77,8 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
     """Open a database of a home read-only, with all queries on one snapshot.
 
     Raises:
-        UnknownNameError: there is no such file, or the home is a file.
-        SettingsError: the file was written by another version.
-        StorageError: the file is corrupt.
+        UnknownNameError: there is no such file.
+        SettingsError, StorageError: it was written by another version, or is corrupt.
     """
     if home.is_file():
         raise UnknownNameError(_no_folder(home))

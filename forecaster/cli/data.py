@@ -137,13 +137,7 @@ def import_command(
             raise UsageError(f"--map {text}: use FIELD=COLUMN, such as --map close=Last.")
         named[field.strip()] = column.strip()
     report = import_files(
-        files,
-        ticker=ticker,
-        mapping=named,
-        basis=basis,
-        calendar=calendar,
-        dates=dates,
-        home=home,
+        files, ticker=ticker, mapping=named, basis=basis, calendar=calendar, dates=dates, home=home
     )
     _print_report(report, "data.import", home, json=json)
 

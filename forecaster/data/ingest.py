@@ -251,10 +251,9 @@ def refresh(
 def _first_to_ask(
     store: PriceStore, listing: Listing, span: Span, request: FetchRequest, now: datetime
 ) -> date | None:
-    """Return the first day to ask for: the overlap's, or an older one that is missing.
+    """Return the first day to ask for: the overlap's, a missing one, or the first stored.
 
-    The first stored day where the complete past is due to be compared; None where everything
-    requested is stored and older than the overlap.
+    None where everything requested is stored and older than the overlap.
     """
     final = last_final_session(listing.calendar, now)
     if span.last > final:

@@ -12,13 +12,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.checks import check_history
 from forecaster.data.export import write_table
-from forecaster.data.history import (
-    FLAWS,
-    History,
-    fingerprint,
-    normalise_ticker,
-    normalise_tickers,
-)
+from forecaster.data.history import FLAWS, History, fingerprint, normalise_ticker, normalise_tickers
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.quarantine import Entry, State, entries_of, entry_of
 from forecaster.data.sources.file_table import MARKS
@@ -39,10 +33,8 @@ def load_bars(
 ) -> pd.DataFrame:
     """Load stored bars as the long table that `train`, `evaluate` and `predict` take.
 
-    No tickers mean all in the store; `until` is the last session wanted.
-
-    Returns:
-        Columns `ticker`, those of a bar, `basis` and `calendar`.
+    No tickers mean all in the store; `until` is the last session. Columns are `ticker`, those
+    of a bar, `basis` and `calendar`.
 
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.

@@ -46,7 +46,6 @@ def import_files(
         basis: how the closes are expressed; None for a column's value, else as traded.
         calendar: whose sessions the bars follow; None for a column's, a stored or the ticker's.
         dates: order of day and month before a year; None to infer it from days above 12.
-        home: the workspace; None as the command line resolves it.
 
     Raises:
         CannotWriteError: the home is missing or read-only.

@@ -88,10 +88,8 @@ def fetch(
 
     Args:
         tickers: which; none means everything in the store, or all that the source serves.
-        settings: which source, and how often to compare all.
         start: first session; None for the oldest of a new ticker, the last two weeks of a stored.
         end: last session; None for the newest final one.
-        home: the workspace; None as the command line resolves it.
         source: a source to use instead of the one in the settings.
         accept_identity: continue with tickers whose name, exchange, currency or first trade
             date has changed, instead of stopping them.

@@ -55,8 +55,7 @@ class SourceEntry:
 SOURCES: Final[dict[str, SourceEntry]] = {
     "yahoo": SourceEntry(module="forecaster.data.sources.yahoo", summary="Yahoo Finance"),
     "sample": SourceEntry(
-        module="forecaster.data.sources.sample",
-        summary="S&P 500 and NASDAQ 1999-2018, offline",
+        module="forecaster.data.sources.sample", summary="S&P 500 and NASDAQ 1999-2018, offline"
     ),
 }
 

@@ -56,8 +56,7 @@ def is_empty(cells: "Texts[str]") -> Flags:
 def parse_numbers(cells: "Texts[str]", *, decimal_comma: bool) -> tuple[NDArray[np.float64], Flags]:
     """Parse text (R,) with thousands separators; 1.234,5 with a decimal comma.
 
-    Returns:
-        Values (R,), NaN where a cell is empty, and flags (R,) of cells that are not a number.
+    Values are NaN where a cell is empty; the flags mark cells that are not a number.
     """
     text = cells.str.strip()
     if decimal_comma:
@@ -125,11 +124,7 @@ def _ordered(parts: pd.DataFrame, order: DateOrder | None) -> tuple[pd.DataFrame
 
 
 def _utc_instants(days: NDArray[np.datetime64], parts: pd.DataFrame) -> NDArray[np.datetime64]:
-    """Return the instants of rows in UTC; none if all of them are midnights.
-
-    With another offset the date as written is the exchange's; midnights in UTC are dates that
-    were given a zone.
-    """
+    """Return the instants of rows in UTC; none if all are midnights: dates given a zone."""
     instants = np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
     in_utc = parts["zone"].isin(["Z", "UTC", "+00:00", "+0000", "-00:00"]).to_numpy(np.bool_)
     in_utc = in_utc & ~np.isnat(days)

@@ -92,8 +92,7 @@ def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
 
     Raises:
         UsageError: no such file; a column is missing, named twice, or not there as mapped.
-        DataError: a file that cannot be read as a table; a cell that is no number.
-        StorageError: the disk failed.
+        DataError, StorageError: it is no table, a cell is no number, or the disk failed.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"

@@ -61,12 +61,10 @@ def read_file(
 ) -> list[History]:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
-    Rows are sorted, equal ones kept once; a row with a time instead of a date, or without any
-    price, is left out.  A missing volume is 0, which counts as missing; a missing dividend 0; a
-    missing or zero split 1.
+    Rows are sorted, equal ones kept once; those with a time instead of a date, or without any
+    price, are left out.  A missing volume or dividend is 0, a missing or zero split 1.
 
     Args:
-        path: a CSV or parquet file.
         ticker: name of the one ticker in the file; where there are several, the one to read.
         mapping: column by field (see `file_table.FIELDS`), where it has no usual name.
         options: for what has no column; else closes are as traded, the calendar the ticker's.

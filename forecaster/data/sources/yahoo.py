@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -54,20 +55,6 @@ def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
     sessions = pd.DatetimeIndex(frame.index).tz_localize(None).normalize()
     bars.insert(0, "session", sessions.astype("datetime64[s]"))
     return bars.reset_index(drop=True)
-
-
-def _asked_for(
-    ticker: str, bars: pd.DataFrame, start: date | None, end: date | None
-) -> pd.DataFrame:
-    """Select the span asked for, without last rows that Yahoo has not filled in yet."""
-    # Yahoo adds the latest price even after the end of the span.
-    first, last = pd.Timestamp(start or OLDEST), pd.Timestamp(end or date.max)
-    bars = bars[bars["session"].between(first, last)]
-    priced = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
-    kept = int(priced.nonzero()[0].max(initial=-1)) + 1
-    if kept < len(bars):
-        log.info("%s: dropped %d last rows without prices", ticker, len(bars) - kept)
-    return bars.iloc[:kept].reset_index(drop=True)
 
 
 def _listing(ticker: str, meta: dict[str, Any]) -> Listing:
@@ -137,12 +124,10 @@ class YahooSource:
         return ()
 
     def history(self, ticker: str, start: date | None, end: date | None) -> History:
-        """Return one ticker's bars, oldest first; see `Source.history`.
+        """Return one ticker's bars; see `Source.history`, and `read_chart` for the errors.
 
         Raises:
             UsageError: malformed ticker, or `start` after `end`.
-            UnknownNameError, DataError: see `read_chart`.
-            SourceDownError, TryLaterError: the same, three times or for long.
             CannotWriteError, StorageError: yfinance's cache folder cannot be used.
         """
         ticker = normalise_ticker(ticker)
@@ -191,10 +176,17 @@ class YahooSource:
             ) from tried.error
         if tried.frame.empty:  # it lacks columns then
             raise no_bars(question, answer)
-        bars = _asked_for(question.ticker, bars_from(tried.frame), start, end)
-        if bars.empty:
+        # Yahoo adds the latest price even after the end of the span.
+        span = pd.Timestamp(start or OLDEST), pd.Timestamp(end or date.max)
+        bars = bars_from(tried.frame)
+        bars = bars[bars["session"].between(*span)].reset_index(drop=True)
+        priced = bars[list(PRICE_COLUMNS)].notna().all(axis=1).to_numpy()
+        kept = int(priced.nonzero()[0].max(initial=-1)) + 1
+        if kept < len(bars):
+            log.info("%s: dropped %d last rows without prices", question.ticker, len(bars) - kept)
+        if not kept:
             raise no_bars(question, answer)
-        return History(listing=_listing(question.ticker, chart["meta"]), bars=bars)
+        return History(listing=_listing(question.ticker, chart["meta"]), bars=bars[:kept])
 
     def _ask_past_broken_cache(self, ticker: str, start: date | None, end: date | None) -> _Try:
         """Ask; if yfinance's cache is broken, empty it and ask once more."""
@@ -202,7 +194,15 @@ class YahooSource:
         # A locked or full database is an OperationalError; deleting the files cures neither.
         if self._is_cache_suspect(tried) and not isinstance(tried.cause, sqlite3.OperationalError):
             log.info("rebuilding yfinance's cache in %s", self._cache_dir)
-            self._drop_cache()
+            self._is_placed = False
+            try:
+                for path in chain(*map(self._cache_dir.glob, _CACHE_FILES)):
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(
+                    f"{error.filename}: broken, and cannot be deleted ({error.strerror}). "
+                    "Delete it by hand; it holds nothing but yfinance's cookie and time zones."
+                ) from error
             tried = self._ask(ticker, start, end)
         if self._is_cache_suspect(tried):
             raise StorageError(
@@ -214,18 +214,6 @@ class YahooSource:
     def _is_cache_suspect(self, tried: _Try) -> bool:
         """Whether a call failed on our own disk: before anything was sent, or in SQLite."""
         return not self._session.requests_sent or isinstance(tried.cause, sqlite3.Error)
-
-    def _drop_cache(self) -> None:
-        self._is_placed = False
-        try:
-            for pattern in _CACHE_FILES:
-                for path in self._cache_dir.glob(pattern):
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename}: broken, and cannot be deleted ({error.strerror}). "
-                "Delete it by hand; it holds nothing but yfinance's cookie and time zones."
-            ) from error
 
     def _ask(self, ticker: str, start: date | None, end: date | None) -> _Try:
         """Call yfinance once, and catch any error."""
