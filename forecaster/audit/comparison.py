@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from forecaster.audit.alterations import Alteration
@@ -185,9 +186,7 @@ def _difference_in_shape(reference: Values, found: Values) -> Difference | None:
 
 def _spread(values: np.ndarray) -> np.ndarray:
     """Return (C,) standard deviations of known values; the size of a constant column."""
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, values, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count)
+    table = pd.DataFrame(np.where(np.isfinite(values), values, np.nan))
+    spread, mean = table.std(ddof=0).to_numpy(), table.mean().to_numpy()
     found: np.ndarray = np.where(spread > 0.0, spread, np.abs(mean))
     return found

@@ -116,11 +116,8 @@ def select_dates(days: np.ndarray, split: Split, count: int) -> list[np.datetime
         DataError: fewer than two days come after the validation days.
     """
     distinct = np.unique(days)
-    parts = [
-        distinct[distinct <= split.train_until],
-        distinct[(distinct > split.train_until) & (distinct <= split.validation_until)],
-        distinct[distinct > split.validation_until],
-    ]
+    ends = np.array([split.train_until, split.validation_until])
+    parts = np.split(distinct, np.searchsorted(distinct, ends, side="right"))
     if len(parts[2]) < 2:
         raise DataError(
             f"The prices end {distinct[-1]}, the validation days {split.validation_until}; an "

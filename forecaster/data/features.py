@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS, TRAILING_DAYS, Columns
 
@@ -165,7 +166,11 @@ def _echoes(quantity: str) -> dict[str, Compute]:
     found: dict[str, Compute] = {}
     for name, days in zip(names, ECHO_DAYS, strict=True):
         found |= {name: echo(days, 0), f"{name}_around": echo(days, ECHO_AROUND)}
-    return found | {f"{quantity}_echo": lambda rows: _mean_known([rows[name] for name in names])}
+
+    def mean(rows: SegmentRows) -> np.ndarray:
+        return pd.DataFrame({name: rows[name] for name in names}).mean(axis=1).to_numpy()
+
+    return found | {f"{quantity}_echo": mean}
 
 
 def _abnormal(column: str) -> Compute:
@@ -183,15 +188,6 @@ def _rows_before(rows: SegmentRows, days: int) -> np.ndarray:
 def _picked(values: np.ndarray, rows: np.ndarray, later: int) -> np.ndarray:
     """Select the value `later` rows after some rows, but none of the row's own future."""
     return np.where(rows >= 0, values[np.minimum(rows + later, np.arange(len(rows)))], np.nan)
-
-
-def _mean_known(columns: list[np.ndarray]) -> np.ndarray:
-    """Average columns row by row, missing values skipped; NaN where all are."""
-    values = np.column_stack(columns)
-    known = np.isfinite(values)
-    means = np.full(len(values), np.nan)
-    np.divide(np.where(known, values, 0.0).sum(1), known.sum(1), out=means, where=known.any(1))
-    return means
 
 
 def _market_means(name: str) -> dict[str, Compute]:
