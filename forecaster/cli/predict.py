@@ -22,8 +22,8 @@ from forecaster.errors import PartialFailure
 if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
 
-ENDS = ("q025", "q10", "q90", "q975")
-PRICES = ("last_close", "price_forecast", *(f"price_{end}" for end in ENDS))
+VALUES = ("forecast", "q025", "q10", "q90", "q975")
+PRICES = ("last_close", *(f"price_{name}" for name in VALUES))
 UNITS = {
     "return": "log total return, so price = last_close x exp(forecast)",
     "range": "log(high / low) of the session, in per cent",
@@ -76,10 +76,8 @@ def predict_command(
         _print_json(result)
     else:
         _print(result)
-    troubles = [*result.troubles]
-    if result.skipped:
-        troubles.append(f"no forecast for {', '.join(result.skipped)}")
-    if troubles:
+    skipped = [f"no forecast for {', '.join(result.skipped)}"] if result.skipped else []
+    if troubles := [*result.troubles, *skipped]:
         raise PartialFailure(f"Done, but {'; '.join(troubles)}.")
 
 
@@ -106,14 +104,10 @@ def _print(result: "Prediction") -> None:
     if (result.forecasts["interval"] == "own").all():
         hidden.append("interval")
     for target, rows in result.forecasts.groupby("target", sort=False):
-        values = ["forecast", *ENDS]
         if target != "return":  # its forecasts are logarithms
-            rows = rows.assign(**{name: np.exp(rows[name]) for name in values})
-        formats = {
-            **dict.fromkeys(values, FORMATS[str(target)]),
-            "prob_up": ".1%",
-            **dict.fromkeys(PRICES, ",.2f"),
-        }
+            rows = rows.assign(**{name: np.exp(rows[name]) for name in VALUES})
+        formats = dict.fromkeys(VALUES, FORMATS[str(target)]) | dict.fromkeys(PRICES, ",.2f")
+        formats["prob_up"] = ".1%"
         print_table(rows.drop(columns=hidden).dropna(axis=1, how="all"), formats)
         print(f"{target:<8}{UNITS[str(target)]}\n")
     for name, version in result.models.items():
@@ -155,9 +149,9 @@ def score_command(
 
     found = score(tickers or (), home=home, name=name, since=day(since), as_of=day(as_of))
     if json:
-        content = {"scores": found.table, "per_ticker": found.per_ticker}
+        tables = {"scores": found.table, "per_ticker": found.per_ticker}
         counts = {"pending": found.pending, "unscorable": found.unscorable}
-        print_json("score", {**content, **counts})
+        print_json("score", tables | counts)
         return
     print_table(found.table, SCORE_FORMATS)
     if len(found.per_ticker):

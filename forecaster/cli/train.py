@@ -63,12 +63,7 @@ def train_command(
     names = [*(tickers or ()), *_read_tickers(tickers_file)]
     with _show_progress(settings, quiet) as show:
         report = train(
-            settings=settings,
-            tickers=names,
-            home=home,
-            as_of=day(as_of),
-            name=name,
-            on_step=show,
+            settings=settings, tickers=names, home=home, as_of=day(as_of), name=name, on_step=show
         )
     path = resolve_home(home) / "models" / report.version
     if json:
@@ -145,8 +140,7 @@ def _read_tickers(file: Path | None) -> list[str]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--tickers-file {file}: cannot be read ({error}).") from error
-    names = [line.partition("#")[0].strip() for line in lines]
-    found = [name for name in names if name]
+    found = [name for line in lines if (name := line.partition("#")[0].strip())]
     if not found:
         raise UsageError(f"--tickers-file {file}: contains no ticker; write one per line.")
     return found

@@ -45,16 +45,14 @@ def memory(
 ) -> MemoryReport:
     """Measure how far back a version's gradient reaches and what its truncation costs.
 
-    The last training days are measured, up to 1,500 of up to 16 series; validation and test days
-    are not used. Of an ensemble the first member is measured.
+    The last training days are measured, up to 1,500 of up to 16 series. Of an ensemble the first
+    member is measured.
 
     Args:
         version: name of a version; None for the newest.
-        bars: a caller's own long table (see `train`), or None for the store of the home.
-        home: the workspace; None as the command line resolves it.
+        bars, home, as_of: see `train`.
         tolerance: relative bias of the gradient that the advised horizon may have.
         lags: days back that are measured; fewer where the histories are short.
-        as_of: last session to be seen; None for all.
 
     Raises:
         ArtifactError: the version is corrupt.
@@ -133,12 +131,7 @@ def plan_of(manifest: Manifest) -> BPTTPlan:
 
 
 def write_page(report: MemoryReport, file: Path) -> None:
-    """Write the report as one page that needs no network, complete or not at all.
-
-    Raises:
-        CannotWriteError: the folder is missing or read-only.
-        StorageError: the disk is full or failed.
-    """
+    """Write the report as one page that needs no network, complete or not at all."""
     page = memory_page(report).encode()  # before the file is touched
     with output_file(file) as stream:
         stream.write(page)

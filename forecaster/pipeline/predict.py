@@ -41,18 +41,16 @@ def predict(
     """Forecast the session after each ticker's last final bar, and record it.
 
     Args:
-        tickers: which; none means all there are.
-        version: name of a version; None for the champions (see `registry/champion.py`): the
-            baseline where that is champion, the newest version where there was no promotion
-            test yet.
-        target: what to forecast; None for all targets of the version or the champions.
+        tickers: none means all there are.
+        version: None for the champions: the baseline where that is champion, the newest version
+            where there was no promotion test yet.
+        target: None for all targets of the version or the champions.
         name: the champion of this model name; None for any.
         bars: a caller's own long table (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
         as_of: forecast as after the close of this day; None for now.
         settings: when to refuse; None for the defaults.
-        record: whether to record the forecasts in the forecast log of the home. Those from a
-            caller's own bars never are. Those that cannot be recorded are returned all the same.
+        record: whether to record the forecasts in the home's log, except of a caller's own bars.
 
     Returns:
         One row per ticker and target. `forecast` and the quantiles are in the target's
@@ -71,10 +69,12 @@ def predict(
     request = ForecastRequest.of(where, tickers, bars, as_of, settings.max_stale)
     parts = []
     for choice, targets in _choices(where, version, target, as_of, name):
-        if version is None:
-            _check_age(choice, request, settings.max_model_age)
         if choice.manifest is None:
             log.info("the baseline forecasts: it is champion of %s", choice.name)
+        elif version is None:
+            calendars = {history.listing.calendar for history in request.histories}
+            newest = max(h.bars["session"].iloc[-1] for h in request.histories).date()
+            check_age(choice.manifest, calendars, newest, settings.max_model_age)
         model = load_forecaster(where, choice.manifest, targets)
         part = forecast_next_session(model, choice.name, targets, request)
         part = replace(part, troubles=(choice.trouble,) if choice.trouble else ())
@@ -93,14 +93,6 @@ def _choices(
     if name is not None:
         raise UsageError(f"--version {version} and --name {name}: give one of the two.")
     return [named_version(home, version, target)]
-
-
-def _check_age(choice: Choice, request: ForecastRequest, most: int) -> None:
-    """Warn of a model that was trained long before the newest bar, or refuse it."""
-    if choice.manifest is not None:
-        calendars = {history.listing.calendar for history in request.histories}
-        newest = max(history.bars["session"].iloc[-1] for history in request.histories).date()
-        check_age(choice.manifest, calendars, newest, most)
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:

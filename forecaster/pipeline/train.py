@@ -57,19 +57,17 @@ def train(
         bars: long table of bars (`ticker, session, open, high, low, close` and optionally
             `volume, dividend, split, basis, calendar`), or None for the store of the home.
         settings: what to train; None for the defaults.
-        tickers: which tickers; none means all there are.
+        tickers: none means all there are.
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.
         name: the model name whose champion it may become; None for its targets.
-        on_step: called after each optimizer step.
 
     Raises:
-        CannotWriteError: the home is missing or read-only; checked before any work.
+        CannotWriteError, SettingsError: the home is read-only, or its registry too new.
         DataError: too few days, or none that the lookback allows.
         DivergedError: training met a value that is not finite; nothing is written.
         UnknownNameError: a ticker is not there.
-        SettingsError: the registry was made by a newer version; checked before any work.
-        StorageError: the registry is corrupt, likewise, or the disk failed.
+        StorageError: the registry is corrupt, or the disk failed.
         UsageError: the device is absent, a part of the split would be empty, or
             `bptt_k2="auto"` finds a memory longer than it measures.
     """
@@ -91,11 +89,9 @@ def train(
     register(where, saved.version, name)
     log_result(made, settings)
     log.info("time    %.1f s", time.monotonic() - started)
-    table = pd.DataFrame(
-        [
-            {"member": member, **asdict(validation)}
-            for member, mine in enumerate(made.validations_by_member, start=1)
-            for validation in mine
-        ]
-    )
-    return TrainReport(manifest=saved, validations=table, skipped=skipped)
+    rows = [
+        {"member": member, **asdict(validation)}
+        for member, mine in enumerate(made.validations_by_member, start=1)
+        for validation in mine
+    ]
+    return TrainReport(manifest=saved, validations=pd.DataFrame(rows), skipped=skipped)

@@ -1,9 +1,4 @@
-"""The page about a network's gradient horizon.
-
-A value in, a page out; knows no network and no file.
-
-Shape letters: A anchors.
-"""
+"""The page about a network's gradient horizon. Shape letters: A anchors."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +33,14 @@ def memory_page(report: "MemoryReport") -> str:
 
 def _facts(report: "MemoryReport") -> dict[str, str]:
     profile, own = report.profile, report.profile.own
-    left = ", ".join(
+    left = [
         f"{share:.0%}: {lag} days{' or more' if lag == profile.lags else ''}"
         for share, lag in report.effective_memory.items()
-    )
+    ]
     return {
         "plan of this version": report.plan.describe(),
         "its bias": "none" if own is None else f"{own.bias:.2%}",
-        "gradient left": left,
+        "gradient left": ", ".join(left),
         "decay": f"{profile.decay:.4f} a day, half-life {profile.half_life:.1f} days",
         "Lyapunov exponent": f"{profile.lyapunov:+.4f} a day",
         "noise": f"standard error {profile.relative_noise:.0%} of the gradient's norm",
@@ -146,13 +141,9 @@ def _bias(report: "MemoryReport") -> Section:
     """Plot the bias of the gradient by horizon, with the tolerance and the sampling noise."""
     table = report.bias[report.bias["bias"] > DEEPEST**2]
     figure = blank_figure("guaranteed gradient horizon k, days", "bias")
-    figure.add_scatter(
-        x=table["horizon"], y=table["bias"], mode="lines+markers", line={"color": BLUE}, name="bias"
-    )
-    lines = [
-        (report.tolerance, INK, "tolerance", "dot"),
-        (report.profile.relative_noise, RED, "noise", "dash"),
-    ]
+    _add_line(figure, table["horizon"], table["bias"], "bias", marked=True, color=BLUE)
+    noise = report.profile.relative_noise
+    lines = [(report.tolerance, INK, "tolerance", "dot"), (noise, RED, "noise", "dash")]
     for level, colour, name, dash in lines:
         if np.isfinite(level) and len(table):
             ends = [table["horizon"].min(), table["horizon"].max()]
@@ -206,10 +197,9 @@ def _cold_start(report: "MemoryReport") -> Section:
     """Plot how much larger errors are after a start from the initial state."""
     start = report.profile.states.cold_start
     figure = blank_figure("days since the start", "mean squared error, cold over warm")
-    figure.add_scatter(
-        x=np.arange(len(start.cold)), y=start.cold / start.warm, mode="lines+markers",
-        line={"color": BLUE}, marker={"size": 4}, name="cold over warm",
-    )  # fmt: skip
+    days, ratio = np.arange(len(start.cold)), start.cold / start.warm
+    _add_line(figure, days, ratio, "cold over warm", marked=True, color=BLUE)
+    figure.update_traces(marker={"size": 4})
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
     return Section(
         heading="Error after a cold start",
@@ -227,11 +217,10 @@ def _validations(report: "MemoryReport") -> Section:
     for number, (name, losses) in enumerate(report.validations.items()):
         line = {"color": BLUE, "width": 3} if number == 0 else {"width": 1.5}
         steps, values = zip(*losses, strict=True)
-        figure.add_scatter(
-            x=steps, y=values, mode="lines+markers", line=line, marker={"size": 4}, name=name
-        )
-    figure.update_layout(legend={"orientation": "v", "y": 1.0, "x": 1.0, "xanchor": "right"})
-    figure.update_layout(font={"color": INK})
+        _add_line(figure, steps, values, name, marked=True, **line)
+    figure.update_traces(marker={"size": 4})
+    legend = {"orientation": "v", "y": 1.0, "x": 1.0, "xanchor": "right"}
+    figure.update_layout(legend=legend, font={"color": INK})
     return Section(
         heading="Validation loss by optimizer step",
         words="By optimizer steps and not by epochs: a shorter gradient horizon takes more steps "
@@ -241,8 +230,10 @@ def _validations(report: "MemoryReport") -> Section:
     )
 
 
-def _add_line(figure: go.Figure, x: Any, y: Any, name: str, **line: Any) -> None:
-    figure.add_scatter(x=x, y=y, mode="lines", name=name, line=line)
+def _add_line(
+    figure: go.Figure, x: Any, y: Any, name: str, *, marked: bool = False, **line: Any
+) -> None:
+    figure.add_scatter(x=x, y=y, mode="lines+markers" if marked else "lines", name=name, line=line)
 
 
 def _names(days: np.ndarray) -> list[str]:
