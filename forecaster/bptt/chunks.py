@@ -111,11 +111,7 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive days of a block, run in one call.
-
-    `resets` (B,) are the rows in which a series starts, None where none does; `keeps_state`
-    is True if the state after the chunk is asked for, `scored` if its errors count.
-    """
+    """Consecutive days of a block, run in one call; `resets` (B,): rows where a series starts."""
 
     block: Block
     resets: Tensor | None

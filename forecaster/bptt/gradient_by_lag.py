@@ -172,11 +172,7 @@ class ColdStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StateFacts:
-    """Measurements of the states of a block, means over batch rows.
-
-    `norms` (T,) are of the state after each day, `stretch` (A,) the largest singular value of the
-    Jacobian of the `stretched_days`.
-    """
+    """Norms (T,) after each day and largest singular values (A,) of the Jacobian on some days."""
 
     norms: np.ndarray
     stretched_days: np.ndarray

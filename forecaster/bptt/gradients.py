@@ -170,8 +170,7 @@ def _recomputed_gradients(
 ) -> BlockGradients:
     """Differentiate a span exactly, keeping the activations of a few days at a time.
 
-    Forward without a graph, keeping the state and the dropout's randomness at each chunk's
-    start; then, last chunk first, forward again with a graph and backward, the adjoint of
+    Forward without a graph; then, last chunk first, forward again and backward, the adjoint of
     the start state handed to the chunk before.
 
     Source: Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost", with

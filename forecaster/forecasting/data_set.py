@@ -124,11 +124,7 @@ class Dataset:
 
 
 def prepare_dataset(panel: Panel, settings: TrainSettings) -> Dataset:
-    """Split a panel at the dates of the settings and scale it on the training days.
-
-    Raises:
-        DataError: as `build_dataset`, or no ticker has a target's quantity.
-    """
+    """Split a panel at the dates of the settings and scale it; see `build_dataset`."""
     _require_quantities(panel)
     split = split_by_time(
         panel.days, train_until=settings.train_until, validation_until=settings.validation_until
@@ -205,11 +201,7 @@ def _require_quantities(panel: Panel) -> None:
 
 
 def epoch_batches(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Epoch]:
-    """Return a function that draws an epoch by number: windows, or packed whole histories.
-
-    The draw depends on the seed and that number alone: a training resumed from a checkpoint draws
-    what it would have drawn.
-    """
+    """Return a function that draws an epoch by seed and number: windows, or packed histories."""
     panel, scored, lookback = dataset.panel, _any(dataset.rows(0)), settings.lookback
     if isinstance(lookback, int):
         ends = window_ends(panel.offsets, lookback, scored)

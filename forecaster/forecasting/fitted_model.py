@@ -163,10 +163,7 @@ class FittedModel:
         return [shrink(raw, base, self.forms, self.shrinkage) for raw in each]
 
     def calibrated(self, target: str, forecast: Predictive, tickers: np.ndarray) -> Quantiles:
-        """Calibrate n distributions of some tickers (n,) by their ranks on the validation days.
-
-        A ticker not calibrated by itself takes the pooled scores, and NaN where there are none.
-        """
+        """Calibrate n distributions of some tickers (n,) by their own or the pooled scores."""
         return recalibrated(forecast, tickers, self.calibration.get(target, {}), self.levels)
 
     def served_intervals(
@@ -254,10 +251,7 @@ def forecast_rows(
     lookback: int | str,
     rows: NDArray[np.bool_],
 ) -> np.ndarray:
-    """Forecast the chosen rows from their whole history, or from the window that ends there.
-
-    Raw outputs (N, R) are NaN on rows not chosen and on those without a complete window.
-    """
+    """Forecast (N, R) the chosen rows from whole histories or windows; NaN on all others."""
     if not isinstance(lookback, int):
         return np.where(rows[:, None], forecast_histories(network, inputs, offsets), np.nan)
     ends = window_ends(offsets, lookback, rows)

@@ -39,9 +39,8 @@ PREDICTION_COLUMNS = (
 class TargetForecast:
     """Forecasts of one target from n rows of a panel, as deviation from its level.
 
-    `center` (n,) is the forecast, `distribution` n calibrated ones, NaN where there is none.
-    `interval_source` (n,) is `own`, `pooled` (scores of all tickers) or `none`; `trained_on` (n,)
-    is True for tickers that the forecaster learned from.
+    `center` (n,) is the forecast, NaN where there is none; `interval_source` (n,) is `own`,
+    `pooled` (scores of all tickers) or `none`.
     """
 
     forecaster: str
@@ -65,10 +64,7 @@ class TargetForecast:
 
 
 def interval_sources(by_ticker: Collection[str], tickers: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Return whether each ticker's interval is its own, pooled or none, from the calibrated ones.
-
-    The calibration of all other tickers goes by the name "".
-    """
+    """Return whether each ticker's interval is its own, pooled (by the name "") or none."""
     others = "pooled" if "" in by_ticker else "none"
     return np.array(["own" if ticker in by_ticker else others for ticker in tickers])
 
@@ -83,8 +79,7 @@ def next_session_table(
 ) -> pd.DataFrame:
     """Make the table (`PREDICTION_COLUMNS`) of n next-session forecasts of one target.
 
-    `sessions` (n,) are those after the `rows` (n,) forecast from. Prices and probabilities of a
-    positive return belong to returns alone.
+    `sessions` (n,) are those after the `rows` (n,) forecast from.
     """
     columns = _columns(panel, target, rows, made.center, made.intervals)
     price = _price(panel, target, rows)

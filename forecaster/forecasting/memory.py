@@ -91,10 +91,8 @@ class MemoryOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.tolerance < 1.0:
-            raise UsageError(
-                f"--bptt-tolerance {self.tolerance:g}: give a share above 0 and below 1, such as "
-                "0.1."
-            )
+            words = "give a share above 0 and below 1, such as 0.1."
+            raise UsageError(f"--bptt-tolerance {self.tolerance:g}: {words}")
         if self.lags < 1:
             raise UsageError(f"--lags {self.lags}: give at least 1 day.")
 
@@ -167,7 +165,7 @@ def with_bptt_horizon(
     """Replace `bptt_k2 = "auto"` by numbers measured on a network trained shortly.
 
     Raises:
-        UsageError: the memory exceeds what was measured; the text suggests what to give instead.
+        UsageError: the memory exceeds what was measured.
     """
     if settings.bptt_k2 != "auto":
         return settings

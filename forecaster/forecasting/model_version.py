@@ -158,11 +158,7 @@ def _base_of(part: BasePart | None) -> Base | None:
 
 
 def recipe_of(manifest: Manifest) -> TrainSettings:
-    """Return settings that would train the same version again on the same bars.
-
-    Raises:
-        ArtifactError: this forecaster no longer has such settings.
-    """
+    """Return settings to train the same version again; raise ArtifactError if there are none."""
     training = manifest.training
     known = {name: training[name] for name in training if name in TrainSettings.model_fields}
     if known.get("bptt_k2") != "auto":
@@ -190,8 +186,7 @@ def load_model(home: Path, manifest: Manifest) -> FittedModel:
     Torch then works on as many threads as it was trained with.
 
     Raises:
-        ArtifactError: the manifest contradicts itself; a weights file is corrupt or does not fit
-            the network described.
+        ArtifactError: the manifest contradicts itself or the weights; these are corrupt.
     """
     network, blocks = manifest.network, manifest.data.blocks
     forms = tuple(form_of(head, network.point_loss) for head in network.heads)
@@ -297,11 +292,7 @@ def _corrupt(manifest: Manifest, found: str, needed: str) -> ArtifactError:
 def version_histories(
     manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
 ) -> tuple[list[History], tuple[str, ...]]:
-    """Load the tickers that a version was trained on; list those that are no longer stored.
-
-    Raises:
-        DataError: none is left.
-    """
+    """Load the tickers that a version was trained on, or raise DataError; list those missing."""
     seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
     trained, stored = manifest.data.tickers, known_tickers(bars, home)
     if not any(ticker in seen for ticker in trained):

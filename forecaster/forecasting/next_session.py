@@ -131,10 +131,7 @@ def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastRequest:
-    """Which tickers to forecast (none means all), from which prices, as of which close.
-
-    `histories` are those of the tickers asked for, `max_stale` sessions that may be missing.
-    """
+    """Tickers to forecast (none means all), their histories, sessions that may be missing."""
 
     home: Path
     tickers: tuple[str, ...]
@@ -152,13 +149,7 @@ class ForecastRequest:
         as_of: date | None,
         max_stale: int,
     ) -> "ForecastRequest":
-        """Load the histories asked for.
-
-        Raises:
-            DataError: a ticker has no bar until `as_of`.
-            UnknownNameError: no such ticker, or none at all.
-            UsageError: `as_of` is no date or lies in the future; a malformed ticker.
-        """
+        """Load the histories asked for; see `load_histories`."""
         wanted = tuple(normalise_tickers(tickers))
         found = tuple(load_histories(bars, home, wanted, as_of))
         return cls(
@@ -225,11 +216,7 @@ class Prediction:
 def forecast_next_session(
     model: Model, name: str, targets: Sequence[str], request: ForecastRequest
 ) -> Prediction:
-    """Forecast the session after each ticker's last final bar, some targets of a model.
-
-    Raises:
-        DataError: no ticker can be forecast: stale, or too short.
-    """
+    """Forecast the session after each ticker's last final bar; raise DataError if none can be."""
     histories, stale = request.histories_for(model), request.stale()
     wanted = [history.listing.ticker for history in request.histories]
     fresh = [ticker for ticker in wanted if ticker not in stale]
@@ -248,10 +235,8 @@ def forecast_next_session(
         raise DataError(reasons[0] + more)
     for reason in reasons:
         log.warning("%s", reason)
-    missing: tuple[str, ...] = ()
-    if model.tickers:
-        stored = known_tickers(request.bars, request.home)
-        missing = tuple(ticker for ticker in model.tickers if ticker not in stored)
+    stored = known_tickers(request.bars, request.home) if model.tickers else ()
+    missing = tuple(ticker for ticker in model.tickers if ticker not in stored)
     in_sample = bool((table["session"] <= pd.Timestamp(model.known_until)).any())
     _warn(model, table, missing, in_sample)
     return Prediction(

@@ -41,10 +41,6 @@ class Form(ABC):
     width: int
 
     @abstractmethod
-    def parameters(self, raw: Tensor) -> Tensor:
-        """Convert raw outputs (..., P) to parameters (..., P)."""
-
-    @abstractmethod
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
         """Score raw outputs (..., P) on outcomes (...); one loss each, lower is better."""
 
@@ -73,10 +69,6 @@ class PointForm(Form):
     name = "point"
     width = 1
     point_loss: PointLoss = "mse"
-
-    def parameters(self, raw: Tensor) -> Tensor:
-        """Return the number itself."""
-        return raw
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
         """Compute the error of each number; see `Form.loss`."""

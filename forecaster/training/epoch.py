@@ -38,10 +38,7 @@ class Epoch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """The samples of batches: windows scored on their last day, or whole histories.
-
-    With `burn_in` they are windows of which every day is scored but so many first ones.
-    """
+    """Windows scored on their last day, or on every day after the `burn_in`; or whole histories."""
 
     last_day_only: bool = False
     burn_in: int | None = None
@@ -63,8 +60,7 @@ def epoch_gradients(
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of each step; every scored outcome weighs the same in an epoch.
 
-    The weights may move between two gradients. The position is a new one, or that of an earlier
-    call with an equal epoch to continue it.
+    The position is a new one, or that of an earlier call with an equal epoch to continue it.
 
     Raises:
         ValueError: the epoch has no batches.

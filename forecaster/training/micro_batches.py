@@ -77,8 +77,7 @@ class Workers:
 def workers_of(number: int, device: torch.device = CPU) -> Iterator[Workers]:
     """Keep threads of one intra-op thread each while inside; one alone where there is a GPU.
 
-    Threads of torch's own wait for each other in every operation, which on a busy machine
-    costs far more than they bring; these meet once per optimizer step.
+    Torch's own wait for each other in every operation; these meet once per optimizer step.
     """
     if number == 1 or device.type != "cpu":
         yield Workers()
@@ -219,10 +218,7 @@ def _intra_op_threads(number: int) -> Iterator[None]:
 
 
 def _noise(network: Network, like: Tensor, days: int, rows: int) -> Tensor | None:
-    """Draw the dropout before the head for all rows, (days, rows, H), whichever worker has each.
-
-    Threads that drew it themselves would take turns at torch's one generator as they come.
-    """
+    """Draw the dropout before the head for all rows, (days, rows, H), in one thread."""
     if not network.training or network.dropout.p == 0.0:
         return None
     noise: Tensor = network.dropout(like.new_ones(days, rows, network.core.hidden_size))
