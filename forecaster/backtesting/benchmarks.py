@@ -72,13 +72,8 @@ def fit_benchmarks(
 ) -> BenchmarkForecasts:
     """Fit every benchmark of every target and forecast, fold by fold.
 
-    Args:
-        panel: all rows.
-        targets: what is forecast.
-        folds: whose training days are fitted on and whose test days are forecast.
-        able: (N,) rows that the network can forecast: all are fitted on the same days.
-        inputs: names of the network's inputs.
-        options: which benchmarks.
+    `able` (N,) are the rows that the network can forecast, from `inputs`: all are fitted on the
+    same days.
 
     Raises:
         DataError: the prices have no training or no validation day.

@@ -182,9 +182,8 @@ def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> 
         log.warning("%s: no test day can be scored for %s", name_some(unscored), given.target)
     naive = given.forecasters[given.naive].mean()
     means = {name: given.forecasters[name].mean() for name in given.subjects}
-    traded = {}
-    if given.target == "return":  # by the mean: mostly buy and hold
-        traded = means | {"mean": given.forecasters["mean"].mean()}
+    # The backtest by the mean is mostly buy and hold.
+    traded = means | {"mean": given.forecasters["mean"].mean()} if given.target == "return" else {}
     return TargetEvaluation(
         target=given.target,
         forecaster=given.own,

@@ -150,7 +150,7 @@ def _days(option: str, text: str) -> int:
 
 
 def json_content(result: "Evaluation") -> dict[str, Any]:
-    """Return an evaluation for JSON; the forecasts themselves go to a file."""
+    """Return an evaluation for JSON, without its forecasts."""
     from forecaster.pipeline.evaluate import drawn_tables, sentences
 
     def comparison(one: Any) -> dict[str, Any]:
@@ -163,6 +163,7 @@ def json_content(result: "Evaluation") -> dict[str, Any]:
         }
 
     parts = result.by_target
+    by_ticker = [pair for p in parts.values() for pair in p.comparisons.by_ticker.items()]
     tables = ("scores", "scores_by_ticker", "scores_by_seed", "coverage")
     return {
         "version": result.version,
@@ -177,11 +178,7 @@ def json_content(result: "Evaluation") -> dict[str, Any]:
         **{name: result.table(name) for name in tables},
         "pit": {target: part.pit for target, part in parts.items()},
         "comparisons": [comparison(c) for part in parts.values() for c in part.comparisons.all],
-        "comparisons_by_ticker": [
-            {"ticker": ticker, **comparison(one)}
-            for part in parts.values()
-            for ticker, one in part.comparisons.by_ticker.items()
-        ],
+        "comparisons_by_ticker": [{"ticker": t, **comparison(c)} for t, c in by_ticker],
         "spa": {target: asdict(part.comparisons.spa) for target, part in parts.items()},
         "mcs": {target: asdict(part.comparisons.mcs) for target, part in parts.items()},
         "direction": by_name("direction"),
@@ -226,11 +223,11 @@ def _print_target(result: "Evaluation", target: str) -> None:
     part = result.by_target[target]
     counts = part.scores.iloc[0]
     print(f"\n{target}: {counts['days']:,} test days, {counts['forecasts']:,} forecasts")
-    lines = [("conclusion", sentence) for sentence in sentences.conclusions(result, target)]
+    lines = [("conclusion", line) for line in sentences.conclusions(result, target)]
     lines += [("coverage", line) for line in sentences.coverage_texts(part)]
-    lines += [("direction", sentences.direction_text(part))]
-    lines += [("MCS", sentences.mcs_text(part.comparisons.mcs))]
-    lines += [("SPA", sentences.spa_text(part.comparisons.spa))]
+    lines.append(("direction", sentences.direction_text(part)))
+    lines.append(("MCS", sentences.mcs_text(part.comparisons.mcs)))
+    lines.append(("SPA", sentences.spa_text(part.comparisons.spa)))
     lines += [("backtest", line) for line in sentences.backtest_texts(part, result.costs_bps)]
     lines += [("seeds", line) for line in sentences.seed_texts(part)]
     for label, text in lines:

@@ -148,9 +148,7 @@ KINDS: dict[frozenset[str], type[Predictive]] = {
 
 
 def arrays_of(predictive: Predictive) -> Arrays:
-    """Convert a distribution to arrays by name; `from_arrays` reads them.
-
-    A mixture of M Student-t has the arrays of a Student-t with a column per member, (n, M).
+    """Convert a distribution to arrays by name; those of a mixture have a column per member.
 
     Raises:
         TypeError: a kind that no network forecasts.

@@ -21,21 +21,13 @@ from forecaster.evaluation.significance import daily, newey_west_error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of the promotion test.
+    """The limits of the promotion test."""
 
-    Args:
-        margin: share of a benchmark's mean loss by which the challenger may be worse.
-        confidence: one-sided, of the upper bound that is compared with the margin.
-        least_days: the test needs as many days.
-        slack: by how much a coverage may always miss its nominal value.
-        chance: two-sided, of the deviation that many days would allow a calibrated interval.
-    """
-
-    margin: float = 0.01
-    confidence: float = 0.90
+    margin: float = 0.01  # share of a benchmark's mean loss by which the challenger may be worse
+    confidence: float = 0.90  # one-sided, of the upper bound that is compared with the margin
     least_days: int = 63
-    slack: float = 0.02
-    chance: float = 0.99
+    slack: float = 0.02  # by which a coverage may always miss its nominal value
+    chance: float = 0.99  # two-sided, of the deviation that a calibrated interval may have
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything passes."""
@@ -194,16 +186,12 @@ def _missing(trials: Sequence[Trial], limits: Limits) -> str:
 def _facts(trial: Trial) -> dict[str, Any]:
     """Return the tested rows in numbers, for the record."""
     days = np.unique(trial.days)
+    first, last = (str(days[0]), str(days[-1])) if len(days) else (None, None)
     own = float(np.mean(trial.challenger)) if len(trial.challenger) else float("nan")
     return {
-        "loss": trial.loss,
-        "days": len(days),
-        "first": str(days[0]) if len(days) else None,
-        "last": str(days[-1]) if len(days) else None,
-        "forecasts": len(trial.challenger),
-        "challenger": own if np.isfinite(own) else None,
-        "against": {},
-        "coverage": {},
+        **{"loss": trial.loss, "days": len(days), "first": first, "last": last},
+        **{"forecasts": len(trial.challenger), **_finite(challenger=own)},
+        **{"against": {}, "coverage": {}},
     }
 
 

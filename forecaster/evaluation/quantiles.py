@@ -47,24 +47,22 @@ class Quantiles(Predictive):
     def __len__(self) -> int:
         return len(self.values)
 
-    def _tails(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the exponential scales below and above, each (N,)."""
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        """Return levels, values, and the exponential scales below and above, each (N,)."""
         p, q = self.levels, self.values
         below = p[0] * (q[:, 1] - q[:, 0]) / (p[1] - p[0])
         above = (1.0 - p[-1]) * (q[:, -1] - q[:, -2]) / (p[-1] - p[-2])
-        return below, above
+        return p, q, below, above
 
     def mean(self) -> np.ndarray:
         """Return the mean over segments and tails, (N,)."""
-        p, q = self.levels, self.values
-        below, above = self._tails()
+        p, q, below, above = self._parts()
         middle = ((q[:, 1:] + q[:, :-1]) / 2.0) @ np.diff(p)
         return np.asarray(middle + p[0] * (q[:, 0] - below) + (1.0 - p[-1]) * (q[:, -1] + above))
 
     def quantile(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return the inverse of the cdf at each level, (N, Q)."""
-        p, q = self.levels, self.values
-        below, above = self._tails()
+        p, q, below, above = self._parts()
         found = []
         for level in np.asarray(levels, dtype=float):
             if level < p[0]:
@@ -79,9 +77,8 @@ class Quantiles(Predictive):
 
     def cdf(self, y: np.ndarray | float) -> np.ndarray:
         """Return the interpolated probability, (N,); the highest where quantiles coincide."""
-        p, q = self.levels, self.values
+        p, q, below, above = self._parts()
         y = np.broadcast_to(np.asarray(y, dtype=float), (len(q),))
-        below, above = self._tails()
         left, start, stop = self._segment(y)
         share = np.clip(_ratio(y - start, stop - start), 0.0, 1.0)
         inner = p[left] + share * (p[left + 1] - p[left])
@@ -98,8 +95,7 @@ class Quantiles(Predictive):
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Return the log of the cdf's slope, (N,); NaN where adjacent quantiles coincide."""
-        p, q = self.levels, self.values
-        below, above = self._tails()
+        p, q, below, above = self._parts()
         left, start, stop = self._segment(y)
         width = stop - start
         low, high = y < q[:, 0], y >= q[:, -1]
@@ -114,8 +110,7 @@ class Quantiles(Predictive):
 
         The mean pinball loss of scoringrules equals it only in the limit of many even levels.
         """
-        p, q = self.levels, self.values
-        below, above = self._tails()
+        p, q, below, above = self._parts()
         at = self.cdf(y)
         middle = np.clip(y[:, None], q[:, :-1], q[:, 1:])
         share = _ratio(middle - q[:, :-1], q[:, 1:] - q[:, :-1])
@@ -153,9 +148,7 @@ def _tail_crps(mass: float, scale: np.ndarray, beyond: np.ndarray, at: np.ndarra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples(Predictive):
-    """Empirical distributions: row n is `pool[starts[n]:stops[n]]`, without a density.
-
-    Overlapping windows share the pool (D,). An empty window is a row without a forecast.
+    """Empirical distributions: row n is `pool[starts[n]:stops[n]]`, no forecast where empty.
 
     Raises:
         DataError: a window leaves the pool or runs backwards.
@@ -179,10 +172,7 @@ class Samples(Predictive):
         return len(self.starts)
 
     def _each(self, of: Callable[[np.ndarray, np.ndarray], np.ndarray], *shape: int) -> np.ndarray:
-        """Return `of(rows, values)` for every row, (N, ...); NaN where there is no forecast.
-
-        It is called with rows of equal length and their values (n, length).
-        """
+        """Return `of(rows, values (n, length))` of rows of equal length, (N, ...); else NaN."""
         found = np.full((len(self.starts), *shape), np.nan)
         lengths = self.stops - self.starts
         for length in np.unique(lengths[lengths > 0]):

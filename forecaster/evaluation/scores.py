@@ -5,6 +5,7 @@ Shape letters: N forecasts, D days, B bootstrap repeats, K sums of a score.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,8 +67,7 @@ class Score:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
+class _Sums(NamedTuple):
     """Sums of a score by forecast (N, K), its formula, and why it may be undefined."""
 
     terms: np.ndarray
@@ -199,16 +199,11 @@ def _across_series(rows: Outcomes, weights: np.ndarray | None) -> dict[str, Scor
         values, reason = daily_correlations(forecast, y, rows.days, ranks=ranks)
         known = np.isfinite(values)
         table = np.column_stack([np.where(known, values, 0.0), known])
-        sums = _Sums(table, _ratio, reason)
-        found[name] = _finish(name, sums, table, weights, len(y))
+        found[name] = _finish(name, _Sums(table, _ratio, reason), table, weights, len(y))
         t = newey_west_t(values[known])
-        found[f"{name}_t"] = Score(
-            metric=f"{name}_t",
-            value=t if np.isfinite(t) else None,
-            days=len(table),
-            forecasts=len(y),
-            reason="" if np.isfinite(t) else reason or f"too few days: {known.sum()}",
-        )
+        reason = reason or f"too few days: {known.sum()}"
+        of_t = Score(metric=f"{name}_t", days=len(table), forecasts=len(y), reason=reason)
+        found[of_t.metric] = replace(of_t, value=t, reason="") if np.isfinite(t) else of_t
     return found
 
 
@@ -265,13 +260,11 @@ class Alarm:
 
 def implausible_scores(table: pd.DataFrame) -> tuple[Alarm, ...]:
     """Return the scores of daily returns above `LEAK_LEVELS` over at least 250 days."""
-    found: list[Alarm] = []
-    table = table[table["value"].notna()]
-    for metric, level in LEAK_LEVELS.items():
-        rows = table[(table["target"] == "return") & (table["metric"] == metric)]
-        rows = rows[(rows["days"] >= LEAK_MIN_DAYS) & (rows["value"] > level)]
-        found += [
-            Alarm(forecaster=name, metric=metric, value=value, level=level)
-            for name, value in zip(rows["forecaster"], rows["value"], strict=True)
-        ]
-    return tuple(found)
+    table = table[table["value"].notna() & (table["target"] == "return")]
+    table = table[table["days"] >= LEAK_MIN_DAYS]
+    return tuple(
+        Alarm(forecaster=row["forecaster"], metric=metric, value=row["value"], level=level)
+        for metric, level in LEAK_LEVELS.items()
+        for row in table[table["metric"] == metric].to_dict("records")
+        if row["value"] > level
+    )

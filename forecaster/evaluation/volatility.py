@@ -179,8 +179,10 @@ class _Series:
         good: np.ndarray | None = None
         starts = [*np.searchsorted(self.days, refits).tolist(), len(self.days)]
         for start, stop in pairwise(starts):
-            fitted = self._fit(start) if start >= MIN_TRAIN_DAYS else None
-            good = good if fitted is None else fitted
+            if start >= MIN_TRAIN_DAYS:
+                fitted = self._fit(start)
+                self.fits, self.failed = self.fits + 1, self.failed + (fitted is None)
+                good = good if fitted is None else fitted
             if good is None or stop == start:
                 continue
             variance = self._filter(good, start, stop)
@@ -199,10 +201,8 @@ class _Series:
 
     def _fit(self, stop: int) -> np.ndarray | None:
         """Fit the days before `stop`; return m, arch's other parameters, the unit, nu; or None."""
-        self.fits += 1
         unit = float(np.std(self.returns[:stop]))
         if not unit > 0.0:
-            self.failed += 1
             return None
         with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
             done = self._model(stop, unit).fit(disp="off", show_warning=False)
@@ -216,10 +216,7 @@ class _Series:
             and PLAUSIBLE[0] < last < PLAUSIBLE[1]
             and numbers[-1] > LEAST_DF
         )
-        if not trusted:
-            self.failed += 1
-            return None
-        return np.array([numbers[0] * unit, *numbers[:-1], unit, numbers[-1]])
+        return np.array([numbers[0] * unit, *numbers[:-1], unit, numbers[-1]]) if trusted else None
 
     def _filter(self, fitted: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Return the next day's variance for days `start` to `stop` - 1 with frozen parameters."""

@@ -60,6 +60,7 @@ BACKTEST = {
     "maximum_drawdown": ("maximum drawdown", ".1%"),
     "turnover": ("turnover a day", ".1%"),
 }
+TEST_COLUMNS = ("difference", "p", "adjusted p", "conclusion")
 # Heading, words, columns and rows of a table.
 Rows = tuple[str, str, list[str], list[list[str]]]
 SURVIVORS = (
@@ -83,23 +84,17 @@ def evaluation_page(
         settings: of `version_settings`.
     """
     several = len(result.targets) > 1
-    lead = []
+    lead, sections = [], []
     for target in result.targets:
         first, *others = conclusions(result, target)
         lead.append([f"{target.capitalize()}: {first}" if several else first, *others])
-    sections = [section for target in result.targets for section in _of_target(result, target)]
-    tables = []
+        sections += _of_target(result, target)
+    sections.append(learning_section(learning))
     if settings:
         table = Table(columns=["setting", "value"], rows=list(settings.items()), prose=True)
-        tables = [Section(heading="Data and settings", table=table)]
-    return render_page(
-        title(result),
-        lead,
-        _facts(result),
-        [alarm_text(alarm) for alarm in result.alarms],
-        [*sections, learning_section(learning), *tables],
-        notes=[SURVIVORS, *result.notes],
-    )
+        sections.append(Section(heading="Data and settings", table=table))
+    alarms, notes = [alarm_text(alarm) for alarm in result.alarms], [SURVIVORS, *result.notes]
+    return render_page(title(result), lead, _facts(result), alarms, sections, notes=notes)
 
 
 def drawn_tables(result: Evaluation) -> dict[str, dict[str, dict[str, list[Any]]]]:
@@ -226,35 +221,28 @@ def _intervals_of_scores(part: TargetEvaluation) -> Rows:
         [NAMES[metric], *(_score(metric, one) for one in values), reason or ""]
         for metric, *values, reason in columns.itertuples(index=False)
     ]
-    return (
-        "Scores with intervals",
+    words = (
         "95 % intervals by the stationary bootstrap: blocks of days are drawn again, all tickers "
-        "of a day together.",
-        ["score", "value", "from", "to", ""],
-        rows,
+        "of a day together."
     )
+    return "Scores with intervals", words, ["score", "value", "from", "to", ""], rows
 
 
 def _comparisons(part: TargetEvaluation) -> Rows:
     found = part.comparisons
     rows = [[f"{one.forecaster} vs {one.benchmark}", one.loss, *_test(one)] for one in found.all]
-    return (
-        "Comparisons",
+    words = (
         f"Model confidence set: {mcs_text(found.mcs)}. Superior predictive ability (SPA): "
         f"{spa_text(found.spa)}. Differences are relative to the benchmark's loss, or in nats; "
-        "negative is better. The adjusted p-value counts all comparisons made, and decides.",
-        ["forecasters", "loss", "difference", "p", "adjusted p", "conclusion"],
-        rows,
+        "negative is better. The adjusted p-value counts all comparisons made, and decides."
     )
+    return "Comparisons", words, ["forecasters", "loss", *TEST_COLUMNS], rows
 
 
 def _test(each: Comparison) -> list[str]:
-    unit = f"{each.difference:+.4f} {each.unit}" if each.unit else f"{each.difference:+.2%}"
-    return [
-        unit if math.isfinite(each.difference) else NOTHING,
-        *(_number(p, ".2g") for p in (each.p_value, each.adjusted_p_value)),
-        each.conclusion,
-    ]
+    size = f"{each.difference:+.4f} {each.unit}" if each.unit else f"{each.difference:+.2%}"
+    p_values = [_number(p, ".2g") for p in (each.p_value, each.adjusted_p_value)]
+    return [size if math.isfinite(each.difference) else NOTHING, *p_values, each.conclusion]
 
 
 def _by_ticker(part: TargetEvaluation) -> Rows:
@@ -267,14 +255,12 @@ def _by_ticker(part: TargetEvaluation) -> Rows:
     ]
     counts = [each.conclusion for each in found.values()]
     benchmark = next(iter(found.values())).benchmark
-    return (
-        "By ticker",
+    words = (
         f"Against {benchmark}, squared error: better on {counts.count('better'):,}, worse on "
         f"{counts.count('worse'):,} of {len(found):,} tickers, Holm-adjusted over them."
-        + ("" if fits else " Those with a significant difference:"),
-        ["ticker", "difference", "p", "adjusted p", "conclusion"],
-        rows,
+        + ("" if fits else " Those with a significant difference:")
     )
+    return "By ticker", words, ["ticker", *TEST_COLUMNS], rows
 
 
 def _coverage(part: TargetEvaluation) -> Rows:
@@ -287,13 +273,11 @@ def _coverage(part: TargetEvaluation) -> Rows:
         shares = [_number(coverage.get(nominal), ".1%") for nominal in (0.8, 0.95)]
         forecasts = f"{group['forecasts'].iloc[0]:,}"
         rows.append([f"{name}, {kind}", str(key or "all days"), *shares, forecasts])
-    return (
-        "Coverage by year",
+    words = (
         "Shares of outcomes inside the 80 and 95 % intervals: uncalibrated as the distribution "
-        "has them, conformal after adapting to the outcomes known by then.",
-        ["intervals", "year", "80 %", "95 %", "forecasts"],
-        rows,
+        "has them, conformal after adapting to the outcomes known by then."
     )
+    return "Coverage by year", words, ["intervals", "year", "80 %", "95 %", "forecasts"], rows
 
 
 def _backtests(part: TargetEvaluation, costs_bps: float) -> Rows:
@@ -301,14 +285,12 @@ def _backtests(part: TargetEvaluation, costs_bps: float) -> Rows:
     for name, one in part.backtests.items():
         values = [_number(getattr(one, field), form) for field, (_, form) in BACKTEST.items()]
         rows.append([name, *values, one.reason])
-    return (
-        "Backtest",
+    words = (
         "Long or short in every ticker by the sign of its forecast, equal weights, after "
         f"{costs_bps:g} basis points per side. It shows the size of things and is not a way to "
-        "trade: filled at the close that the forecast was made from, at any size.",
-        ["forecaster", *(name for name, _ in BACKTEST.values()), ""],
-        rows,
+        "trade: filled at the close that the forecast was made from, at any size."
     )
+    return "Backtest", words, ["forecaster", *(name for name, _ in BACKTEST.values()), ""], rows
 
 
 def _by_seed(part: TargetEvaluation) -> Rows:
@@ -317,23 +299,16 @@ def _by_seed(part: TargetEvaluation) -> Rows:
         [NAMES[metric], *(_number(value, ".5g") for value in values)]
         for metric, *values in table[["metric", "mean", "sd", "min", "max"]].itertuples(index=False)
     ]
-    return (
-        "Scores by seed",
-        "The same training from other initial weights: the differences are chance.",
-        ["score", "mean", "standard deviation", "lowest", "highest"],
-        rows,
-    )
+    words = "The same training from other initial weights: the differences are chance."
+    columns = ["score", "mean", "standard deviation", "lowest", "highest"]
+    return "Scores by seed", words, columns, rows
 
 
 def _folds(result: Evaluation) -> Rows:
-    columns = [str(name).replace("_", " ") for name in result.folds.columns]
+    columns = [name.replace("_", " ") for name in result.folds.columns]
     rows = [[str(value) for value in row] for row in result.folds.itertuples(index=False)]
-    return (
-        "Folds",
-        "Each is trained, validated and calibrated before the first day that it forecasts.",
-        columns,
-        rows if len(rows) > 1 else [],
-    )
+    words = "Each is trained, validated and calibrated before the first day that it forecasts."
+    return "Folds", words, columns, rows if len(rows) > 1 else []
 
 
 def _score(metric: str, value: Any) -> str:
