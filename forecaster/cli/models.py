@@ -71,20 +71,19 @@ def show_command(
     from forecaster.pipeline.models import shown_version
     from forecaster.settings import resolve_home
 
-    shown = shown_version(resolve_home(home), version)
+    manifest, entry, decisions = shown_version(resolve_home(home), version)
     names = ("session", "name", "outcome", "before", "after", "reason", "evidence")
     taken = []
-    for one in shown.decisions:
+    for one in decisions:
         facts = {name: getattr(one, name) for name in names}
         taken.append({"made_at": one.made_at.isoformat(timespec="seconds"), **facts})
     if json:
-        manifest = shown.manifest.model_dump(mode="json", by_alias=True)
-        status = shown.entry.status if shown.entry else None
-        print_json("models.show", {"manifest": manifest, "status": status, "decisions": taken})
+        content = {"manifest": manifest.model_dump(mode="json", by_alias=True)}
+        status = entry.status if entry else None
+        print_json("models.show", {**content, "status": status, "decisions": taken})
         return
-    print(shown.manifest.document(), end="")
-    if shown.entry:
-        entry = shown.entry
+    print(manifest.document(), end="")
+    if entry:
         print(f"status   {entry.status} of {entry.name} since {entry.since:%Y-%m-%d}")
     for row in taken:
         print(f"decision {row['made_at']} {row['outcome']}: {row['reason']}")

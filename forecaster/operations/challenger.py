@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -87,16 +87,6 @@ class _Task:
     fingerprint: str
     start: str
     weights: Weights | None
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Everything that the weights depend on, by subject."""
-        return {
-            "prices": self.fingerprint,
-            "settings": self.settings.model_dump(mode="json"),
-            "start": self.start,
-            "code": [forecaster.__version__, str(torch.__version__), self.device.type],
-        }
 
 
 def train_challenger(
@@ -192,8 +182,14 @@ def _champion_weights(
 
 
 def _train(task: _Task, training: int, every: int) -> str:
+    about = {  # everything that the weights depend on, by subject
+        "prices": task.fingerprint,
+        "settings": task.settings.model_dump(mode="json"),
+        "start": task.start,
+        "code": [forecaster.__version__, str(torch.__version__), task.device.type],
+    }
     with DeferredSignals() as signals:
-        checkpoints = CheckpointFile(task.home, task.name, task.about, every=every, signals=signals)
+        checkpoints = CheckpointFile(task.home, task.name, about, every=every, signals=signals)
         try:
             work = (task.dataset, task.settings, task.device)
             done = fit_ensemble(*work, start=task.weights, checkpointer=checkpoints)
@@ -201,15 +197,9 @@ def _train(task: _Task, training: int, every: int) -> str:
             _keep_failed(task, checkpoints, error)
             raise
     saved = _save(task, checkpoints, done)
-    steps = saved.training["steps"]
-    register(
-        task.home,
-        saved.version,
-        task.name,
-        reason=f"scheduled training, {task.start} start",
-        training=training,
-        steps=steps if isinstance(steps, int) else None,
-    )
+    steps, reason = saved.training["steps"], f"scheduled training, {task.start} start"
+    steps = steps if isinstance(steps, int) else None
+    register(task.home, saved.version, task.name, reason, training=training, steps=steps)
     checkpoints.remove()
     return saved.version
 

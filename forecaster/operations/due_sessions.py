@@ -31,10 +31,7 @@ _LONGEST_HOLIDAY: Final = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreState:
-    """Calendars, oldest and newest bars of some stored tickers, by ticker.
-
-    `fetched_at` is the time of the newest fetch.
-    """
+    """Calendars, oldest and newest bars of some stored tickers, by ticker; the newest fetch."""
 
     calendars: dict[str, str]
     oldest: dict[str, date]
@@ -193,11 +190,7 @@ def model_age(manifest: Manifest, calendars: Collection[str], day: date) -> int:
 
 
 def check_age(manifest: Manifest, calendars: Collection[str], day: date, most: int) -> int:
-    """Return a model's age on the day it forecasts from, with a warning if it is above `most`.
-
-    Raises:
-        TooOldError: it is above twice as many sessions.
-    """
+    """Return a model's age on a day; warn above `most` sessions, raise TooOldError above twice."""
     age = model_age(manifest, calendars, day)
     text = (
         f"version {manifest.version} was trained as of {manifest.data.blocks.last}, {age} sessions "

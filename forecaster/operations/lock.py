@@ -54,16 +54,14 @@ def writer(home: Path, what: str) -> Iterator[None]:
 
 def holder(home: Path) -> str | None:
     """Describe the process that is writing now; None if there is none."""
-    lock = filelock.FileLock(home / LOCK, timeout=0)
-    if not (home / LOCK).exists():
-        return None
     try:
-        lock.acquire()
+        if (home / LOCK).exists():
+            with filelock.FileLock(home / LOCK, timeout=0):
+                pass
     except filelock.Timeout:
         return _holder(home)
     except OSError:
-        return None
-    lock.release()
+        pass
     return None
 
 

@@ -151,11 +151,7 @@ class OnFailure:
 
 @contextmanager
 def on_failure(command: str) -> Iterator[OnFailure]:
-    """Run a command after any error that leaves the `with` block, bugs included.
-
-    Raises:
-        SettingsError: a quote in the command is not closed; raised before the block.
-    """
+    """Run a command after any error that leaves the `with` block, bugs included."""
     _split(command)
     handler = OnFailure(command)
     try:

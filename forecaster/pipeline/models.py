@@ -1,7 +1,6 @@
 """`forecaster models`: versions with their status, a comparison of two, changes by hand."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,6 @@ VERSION_COLUMNS = (
     *("version", "name", "status", "model", "targets", "tickers", "lookback", "validation_until"),
     "state",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """One version: its verified manifest, its registry entry, if any, and its decisions."""
-
-    manifest: Manifest
-    entry: Registered | None
-    decisions: list[Decision]
 
 
 def version_table(home: Path) -> pd.DataFrame:
@@ -74,8 +64,10 @@ def _row(home: Path, version: str, entry: Registered | None) -> dict[str, object
     }
 
 
-def shown_version(home: Path, version: str | None) -> Shown:
-    """Read a version, or the newest, verify every file, and find its decisions.
+def shown_version(
+    home: Path, version: str | None
+) -> tuple[Manifest, Registered | None, list[Decision]]:
+    """Read a version, or the newest: its verified manifest, its registry entry, its decisions.
 
     Raises:
         ArtifactError, UnknownNameError: a file is corrupt, or there is no such version.
@@ -87,7 +79,7 @@ def shown_version(home: Path, version: str | None) -> Shown:
         changed = (one.before, one.after) if one.before != one.after else ()
         if version in (one.challenger, *changed):
             taken.append(one)
-    return Shown(manifest=manifest, entry=registered(home).get(version), decisions=taken)
+    return manifest, registered(home).get(version), taken
 
 
 def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from forecaster.operations.due_sessions import (
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import RunLog, on_failure, run_log, write_heartbeat
 from forecaster.pipeline.data import check_prices
-from forecaster.pipeline.fetch import FetchReport, fetch
+from forecaster.pipeline.fetch import fetch
 from forecaster.registry.champion import champion_of
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
@@ -183,14 +183,12 @@ class _Run:
         check_registry(self.home)
         stored = store_state(self.home, self.tickers)
         due_sessions.refuse_clock_set_back(stored)
-        fetched, trouble = None, None
+        has_fetched, trouble = False, None
         wanted = self._to_fetch(stored)
         if wanted is not None:
-            fetched, trouble = self._fetch(wanted)
+            has_fetched, trouble = self._fetch(wanted)
             stored = store_state(self.home, self.tickers)
         if not stored.newest:
-            if fetched is not None:
-                fetched.raise_failures()
             raise trouble or UnknownNameError(
                 f"No prices under {self.home / 'data'}; name tickers: forecaster retrain TICKER"
             )
@@ -200,13 +198,14 @@ class _Run:
                 "%d sessions before %s are too long ago and left out (retrain.catch_up = %d)",
                 *(due.left_out, due.sessions[0], self.settings.retrain.catch_up),
             )
-        if due.sessions and fetched is not None:
+        if due.sessions and has_fetched:
             self._check()
         reports = tuple(self._session(stored, day, journal) for day in due.sessions)
         waiting = due.newest if due.is_waiting else None
         if waiting and self.as_of is None:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
-        code, reason = self._worst(stored, waiting is not None, reports, fetched, trouble)
+        # A failure of the source counts only while a session waits for its bars.
+        code, reason = self._worst(stored, reports, trouble if waiting else None)
         return RetrainReport(
             name=self.name,
             sessions=reports,
@@ -232,8 +231,7 @@ class _Run:
         if not wanted or due.last is None:
             return ()
         for ticker in wanted:  # one by one, without warnings: the session's run has reported them
-            fetched, trouble = self._fetch((ticker,))
-            failed = fetched.failures.get(ticker) if fetched is not None else trouble
+            _, failed = self._fetch((ticker,))
             if failed:
                 log.info("%s", failed)
             if isinstance(failed, _SOURCE_FAILS):
@@ -257,20 +255,13 @@ class _Run:
     def _worst(
         self,
         stored: StoreState,
-        is_waiting: bool,
         reports: "tuple[SessionReport, ...]",
-        fetched: FetchReport | None,
         trouble: ForecasterError | None,
     ) -> tuple[int, str]:
-        """Return the worst exit code and its reason; a source's failure counts while waiting."""
+        """Return the worst exit code and its reason."""
         codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
         worst = max(codes, key=lambda pair: pair[0], default=(int(ExitCode.OK), ""))
-        if is_waiting and fetched is not None:
-            try:
-                fetched.raise_failures()
-            except ForecasterError as error:
-                trouble = error
-        if is_waiting and trouble:
+        if trouble:
             worst = max(worst, (trouble.exit_code, str(trouble)))
         absent = sorted(set(self.tickers) - set(stored.tickers))
         if absent:
@@ -289,12 +280,12 @@ class _Run:
             return self.tickers
         return tuple(sorted(set(self.tickers) - set(stored.tickers))) or None
 
-    def _fetch(self, tickers: tuple[str, ...]) -> tuple[FetchReport | None, ForecasterError | None]:
-        """Fetch; if the source fails, stored bars can still be forecast from."""
+    def _fetch(self, tickers: tuple[str, ...]) -> tuple[bool, ForecasterError | None]:
+        """Fetch; return whether the source was read, and what failed, without raising it."""
         chosen = self.settings.fetch.source
         if not (tickers or self.source or _comes_from(self.home, chosen)):
             log.info("fetch   nothing stored comes from %s", chosen)
-            return None, None
+            return False, None
         try:
             report = fetch(
                 tickers,
@@ -305,8 +296,12 @@ class _Run:
             )
         except _SOURCE_FAILS as error:
             log.warning("%s", error)
-            return None, error
-        return report, None
+            return False, error
+        try:
+            report.raise_failures()
+        except ForecasterError as error:
+            return True, error
+        return True, None
 
     def _check(self) -> None:
         """Check the stored prices against every rule; errors are warned of and stop nothing."""
