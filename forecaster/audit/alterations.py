@@ -79,9 +79,8 @@ def _blanked(history: History, rows: NDArray[np.intp], draw: np.random.Generator
     bars = history.bars.copy()
     chosen = rows[(draw.random(len(rows)) < 0.5) | (rows == rows[0])]
     before = bars["close"].to_numpy()[np.maximum(rows[0] - 1, 0)]
-    for name in PRICE_COLUMNS:
-        bars.loc[chosen, name] = before
-    for name, value in {"volume": 0.0, "dividend": 0.0, "split": 1.0}.items():
+    blank = dict.fromkeys(PRICE_COLUMNS, before) | {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+    for name, value in blank.items():
         bars.loc[chosen, name] = value
     return replace(history, bars=bars)
 

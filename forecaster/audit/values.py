@@ -229,10 +229,9 @@ def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages
     }
     validations = [one for mine in made.validations_by_member for one in mine]
     trained["train loss"] = np.array([one.train_loss for one in validations])
-    if validation:
-        trained["validation loss"] = np.array([one.validation_loss for one in validations])
     stages = dict(zip(TRAIN_STAGES, (scales, fitted, trained), strict=True))
     if validation:
+        trained["validation loss"] = np.array([one.validation_loss for one in validations])
         stages[CALIBRATION] = _calibration(made.model)
     return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
 
@@ -243,13 +242,12 @@ def _scaler(name: str, scaler: Scaler) -> Numbers:
 
 def _calibration(model: FittedModel) -> Numbers:
     """Return what was measured on validation days: shrinkage and quantiles of scores."""
-    numbers: Numbers = {"shrinkage": model.shrinkage}
-    for target, by_ticker in model.calibration.items():
-        numbers |= {
-            f"{target} of {ticker or 'all tickers'}": np.array(values)
-            for ticker, values in by_ticker.items()
-        }
-    return numbers
+    scores: Numbers = {
+        f"{target} of {ticker or 'all tickers'}": np.array(values)
+        for target, by_ticker in model.calibration.items()
+        for ticker, values in by_ticker.items()
+    }
+    return {"shrinkage": model.shrinkage, **scores}
 
 
 def quick_benchmarks(panel: Panel, split: Split, model: FittedModel) -> BenchmarkForecasts:
@@ -277,14 +275,10 @@ def benchmark_values(panel: Panel, made: BenchmarkForecasts, change: Alteration)
 def fold_ends(panel: Panel, split: Split, walk: Walk, until: np.datetime64) -> Values:
     """Return the last training and validation days of a walk's folds known on a day."""
     splits = [fold.split for fold in walk_folds(panel.outcome_days, split, walk)]
-    known = [split for split in splits if split.validation_until <= until]
-    ends = {
-        "last train days of the folds": [split.train_until for split in known],
-        "last validation days of the folds": [split.validation_until for split in known],
-    }
-    return Values.of_numbers(
-        {name: np.array(days, "datetime64[D]").astype(np.int64) for name, days in ends.items()}
-    )
+    known = [(one.train_until, one.validation_until) for one in splits]
+    ends = np.array([pair for pair in known if pair[1] <= until], "datetime64[D]").reshape(-1, 2)
+    names = ("last train days of the folds", "last validation days of the folds")
+    return Values.of_numbers(dict(zip(names, ends.T.astype(np.int64), strict=True)))
 
 
 def fold_forecasts(panel: Panel, made: FoldForecasts, until: np.datetime64) -> Values:

@@ -124,12 +124,6 @@ def _garman_klass(rows: SegmentRows) -> np.ndarray:
     return values
 
 
-def _is_quarterly(rows: SegmentRows) -> np.ndarray:
-    """Flag a next session in March, June, September or December."""
-    found: np.ndarray = rows.next_days.astype("datetime64[M]").astype(np.int64) % 3 == 2
-    return found
-
-
 def _is_year_end(rows: SegmentRows) -> np.ndarray:
     """Flag a next session from Christmas to New Year."""
     months = rows.next_days.astype("datetime64[M]")
@@ -140,12 +134,7 @@ def _is_year_end(rows: SegmentRows) -> np.ndarray:
 
 def _season(harmonic: int, function: Callable[[np.ndarray], np.ndarray]) -> Compute:
     """Return a harmonic of the year at the next session."""
-
-    def compute(rows: SegmentRows) -> np.ndarray:
-        day = (rows.next_days - rows.next_days.astype("datetime64[Y]")).astype(np.int64)
-        return function(2.0 * np.pi * harmonic * day / 365.25)
-
-    return compute
+    return lambda rows: function(2.0 * np.pi * harmonic * rows["day_of_year"] / 365.25)
 
 
 def _echoes(quantity: str) -> dict[str, Compute]:
@@ -243,10 +232,11 @@ MARKET_FEATURES: Final[dict[str, Compute]] = {
 }
 FEATURES: Final = OWN_FEATURES | MARKET_FEATURES
 
-# With the values that several features share.
+# With the values that several features share; `is_quarterly` and `day_of_year` of the next session.
 _COMPUTE: Final[dict[str, Compute]] = FEATURES | {
     "garman_klass": _garman_klass,
-    "is_quarterly": _is_quarterly,
+    "is_quarterly": lambda rows: rows.next_days.astype("datetime64[M]").astype(np.int64) % 3 == 2,
+    "day_of_year": lambda rows: rows.next_days - rows.next_days.astype("datetime64[Y]"),
     "abnormal_range": _abnormal("log_range"),
     "abnormal_volume": _abnormal("log_volume"),
 }

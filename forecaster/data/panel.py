@@ -24,7 +24,7 @@ from forecaster.data.columns import (
     trailing_mean,
 )
 from forecaster.data.features import FEATURES, NETWORK_FEATURES, OWN_FEATURES, SegmentRows
-from forecaster.data.history import History
+from forecaster.data.history import History, Listing
 from forecaster.data.sessions import segments
 
 TARGETS = ("return", "range", "volume")
@@ -114,29 +114,29 @@ def build_panel(
             panel where they are several; None for a panel without market columns. Each
             exchange is averaged by itself.
     """
-    tickers, calendars, lengths = list[str](), list[str](), list[list[int]]()
+    listings, lengths = list[Listing](), list[list[int]]()
     arrays, columns = _GrowingArrays(), _GrowingArrays()
     means: dict[str, DailyMeans] = defaultdict(DailyMeans)
     for history in histories:
-        ticker, calendar = history.listing.ticker, history.listing.calendar
+        calendar = history.listing.calendar
         parts = [own_columns(segment) for segment in segments(history)]
         own = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        tickers.append(ticker)
-        calendars.append(calendar)
+        listings.append(history.listing)
         lengths.append([len(part["log_return"]) for part in parts])
         rows = _rows(history, own, _offsets(lengths[-1]), targets)
         arrays.append(rows)
         # Scheduled inputs are small integers.
         scheduled = scheduled_inputs(calendar, rows["days"]).T.astype(np.int16)
         columns.append(own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True)))
-        if universe == "all" or ticker in (universe or ()):
+        if universe == "all" or history.listing.ticker in (universe or ()):
             means[calendar].add(own, rows["days"])
     made, table = arrays.take(), columns.take()
     series_offsets = _offsets([sum(parts) for parts in lengths])
-    if universe is not None and (universe != "all" or len(tickers) > 1):
+    if universe is not None and (universe != "all" or len(listings) > 1):
+        calendars = [listing.calendar for listing in listings]
         table |= market_columns(means, calendars, made["days"], series_offsets)
     return Panel(
-        tickers=tuple(tickers),
+        tickers=tuple(listing.ticker for listing in listings),
         series_offsets=series_offsets,
         offsets=_offsets([length for parts in lengths for length in parts]),
         columns=table,

@@ -5,7 +5,7 @@ Shape letters: N flat rows, S series, G batches, T days, B batch rows, M windows
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
+from heapq import heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,7 @@ def pack_sequences(
 
     The first batch has `phase` days, the others `chunk`. A series always begins with a batch,
     because a fused kernel cannot reset its state in mid-sequence; the places from its end to
-    the next grid line are padding. For full BPTT pass chunk = phase = the longest series: a
-    batch then has complete series of similar length.
+    the next grid line are padding. For full BPTT pass chunk = phase = the longest series.
 
     `first` and `stop` (S,) are the flat rows of each series' first day and after its last; a
     series without days is left out. There are never more batch rows than series.
@@ -114,8 +113,7 @@ def _assign(
     """Assign series to batch rows, longest first, each to the row with the fewest chunks."""
     longest_first = drawn[np.argsort(-lengths[drawn], kind="stable")]
     assigned: list[list[int]] = [[] for _ in range(min(batch_rows, len(drawn)))]
-    loads = [(0, number) for number in range(len(assigned))]
-    heapify(loads)
+    loads = [(0, number) for number in range(len(assigned))]  # a heap
     for series in longest_first.tolist():
         load, number = loads[0]
         assigned[number].append(series)
