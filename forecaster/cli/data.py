@@ -30,7 +30,6 @@ app = typer.Typer(
 )
 quarantine = typer.Typer(help="Bars that break a rule: list, release, drop.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
-
 TickersArgument = Annotated[list[str] | None, typer.Argument(metavar="TICKER")]
 TickerArgument = Annotated[str, typer.Argument(metavar="TICKER", help="Whose bars.")]
 _DAYS = {"metavar": "DATE", "formats": ["%Y-%m-%d"]}

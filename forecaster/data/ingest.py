@@ -33,7 +33,6 @@ OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and 
 _MARKS: Final = ("name", "exchange", "currency", "first_trade")
 SAME_PRICE: Final = 1e-4  # relative; identical calls to Yahoo differ by less
 SAME_VOLUME: Final = 5e-3  # volume still moves by half a percent for weeks after the session
-
 log = logging.getLogger(__name__)
 
 
@@ -45,15 +44,13 @@ def describe_change(stored: Listing, served: Listing) -> str:
     changes = []
     for mark in _MARKS:
         was, now = getattr(stored, mark), getattr(served, mark)
-        old, new = (_letters(was), _letters(now)) if mark == "name" else (was, now)
+        old, new = was, now
+        if mark == "name":
+            old, new = ("".join(filter(str.isalnum, text.casefold())) for text in (was, now))
         if old and new and old != new:
             word = "first trade date" if mark == "first_trade" else mark
             changes.append(f"{word} was {was}, is {now}")
     return "; ".join(changes)
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def keep_known(stored: Listing, served: Listing) -> Listing:

@@ -18,7 +18,6 @@ from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 
 log = logging.getLogger(__name__)
-
 TABLE: Final = "the table of bars"
 _AT_ONCE: Final = 50  # tickers read in one query
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from forecaster.data.store import PriceStore
 
 State = Literal["held", "released", "dropped"]
-
 DUPLICATE_DAY: Final = "duplicate-day"
 # No rule looks further back than a split's ten sessions; 45 days contain them over any holidays.
 CONTEXT: Final = timedelta(days=45)
@@ -53,9 +52,7 @@ _WRITE: Final = f"""
 _DELETE: Final = "DELETE FROM quarantine WHERE ticker = ? AND session = ? AND rule = ?"
 _BAR: Final = f"SELECT {', '.join(_VALUES)} FROM bars WHERE ticker = ? AND session = ?"
 _DELETE_BAR: Final = "DELETE FROM bars WHERE ticker = ? AND session = ?"
-# Identical calls to a source differ by less.
-_SAME_VALUE: Final = 1e-4
-
+_SAME_VALUE: Final = 1e-4  # identical calls to a source differ by less
 log = logging.getLogger(__name__)
 
 

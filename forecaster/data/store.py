@@ -104,7 +104,7 @@ class PriceStore:
         else:
             self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
         bars = store_rows.bar_rows(ticker, history.bars)
-        newest = self._query(store_rows.NEWEST_SESSION, ticker)[0][0]
+        newest = self._query("SELECT max(session) FROM bars WHERE ticker = ?", ticker)[0][0]
         past = bisect_right(bars, newest or "", key=lambda bar: bar[1])
         replaced, added = self._write(bars[:past]), self._write(bars[past:])
         is_other = bool(known) and known[0] != row
@@ -125,8 +125,9 @@ class PriceStore:
 
     def record_comparison(self, ticker: str, at: datetime) -> None:
         """Record that the complete past of a ticker was compared with its source."""
+        sql = "UPDATE listings SET compared_at = ? WHERE ticker = ?"
         with database.translated_errors(self._file), database.transaction(self._connection):
-            self._connection.execute(store_rows.COMPARED, (ticker, store_rows.instant_text(at)))
+            self._connection.execute(sql, (store_rows.instant_text(at), ticker))
 
     def compared_at(self, ticker: str) -> datetime | None:
         """Return when the complete past of a ticker was last compared, in UTC; None if never."""

@@ -101,7 +101,6 @@ def price_database(home: Path) -> Database:
 
 
 Row = tuple[Any, ...]
-
 OLDEST: Final = "0000-01-01"
 NEWEST: Final = "9999-12-31"
 LISTING_COLUMNS: Final = (
@@ -114,7 +113,6 @@ SUMMARY_COLUMNS: Final = (
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = ", ".join(BAR_COLUMNS)
 _UPDATED: Final = (*LISTING_COLUMNS[3:], "fetched_at")
-
 LISTING: Final = f"SELECT {', '.join(LISTING_COLUMNS)} FROM listings WHERE ticker = ?"
 UNKNOWN: Final = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT ticker FROM listings)"
 UPSERT_LISTING: Final = f"""
@@ -142,8 +140,6 @@ BARS: Final = f"""
     WHERE session BETWEEN ? AND ? ORDER BY key, session
 """
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
-COMPARED: Final = "UPDATE listings SET compared_at = ?2 WHERE ticker = ?1"
-NEWEST_SESSION: Final = "SELECT max(session) FROM bars WHERE ticker = ?"
 SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
 SUMMARY: Final = """
     SELECT ticker, source, basis, calendar, currency, count(session) AS days,

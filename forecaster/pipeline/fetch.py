@@ -27,7 +27,6 @@ from forecaster.operations.lock import writer
 from forecaster.settings import FetchSettings, resolve_home
 
 log = logging.getLogger(__name__)
-
 MOST_DOWN: Final = 5  # tickers in a row for which the source itself failed, before giving up
 FETCH_COLUMNS: Final = ("ticker", "rows_changed", "days", "first", "last", "error")
 OnTicker = Callable[[str, int, int], None]

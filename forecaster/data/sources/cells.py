@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 _EMPTY: Final = frozenset({"", "nan", "null", "none", "n/a", "na", "-", "nat"})
 # [0-9], since \d takes every script's digits.
 _NUMBER: Final = r"[+-]?\$?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?"
-
 _CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
 _TIME: Final = rf"(?:[ T](?P<time>{_CLOCK})\s*(?P<zone>Z|UTC|[+-][0-9]{{2}}:?[0-9]{{2}})?)?"
 _YEAR: Final = "(?P<y>[0-9]{4})"
@@ -29,8 +28,7 @@ _MONTH_NAMED: Final = rf"^{_NAME}\.? (?P<d>{_ONE_OR_TWO}),? {_YEAR}{_TIME}$"
 _MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _MONTH_NUMBERS: Final = {month: str(number) for number, month in enumerate(_MONTHS, start=1)}
 
-# Of dates that end in their year.
-DateOrder = Literal["mdy", "dmy"]
+DateOrder = Literal["mdy", "dmy"]  # of dates that end in their year
 Flags = NDArray[np.bool_]
 Texts = pd.Series
 

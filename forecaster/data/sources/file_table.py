@@ -45,9 +45,7 @@ CHUNK_ROWS: Final = 200_000
 # Usual ones: the running price of the day among the dates, a holiday without prices.
 _MOST_LEFT_OUT: Final = 5
 _LARGEST_LEFT_OUT_SHARE: Final = 0.01
-
 log = logging.getLogger(__name__)
-
 Places = NDArray[np.intp]
 
 

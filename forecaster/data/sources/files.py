@@ -223,14 +223,9 @@ def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
     chosen = sorted(set(spelled.values()))
     if asked and asked not in chosen:
         raise UsageError(f"{table.path}: no ticker {asked}; the file has {', '.join(chosen)}.")
-    whose = np.zeros(len(written), dtype=np.intp)
-    for code, name in spelled.items():
-        whose[code] = chosen.index(name)
-    # One sort instead of one scan of all rows per ticker.
-    by_ticker = np.argsort(whose[codes], kind="stable")
-    ends = np.cumsum(np.bincount(whose[codes], minlength=len(chosen)))
-    parts = zip(chosen, np.split(by_ticker, ends[:-1]), strict=True)
-    return [(name, part) for name, part in parts if asked in (None, name)]
+    whose = pd.Series(codes).map(spelled)
+    rows = whose.groupby(whose).indices
+    return [(name, np.asarray(rows[name])) for name in chosen if asked in (None, name)]
 
 
 def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataFrame:

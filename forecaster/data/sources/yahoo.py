@@ -42,7 +42,6 @@ from forecaster.errors import (
 SOURCE = "yahoo"
 # Left to itself yfinance reads "no start" as one month; this is its own oldest date.
 OLDEST = date(1900, 1, 1)
-
 log = logging.getLogger(__name__)
 
 
