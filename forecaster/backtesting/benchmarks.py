@@ -15,16 +15,9 @@ import numpy as np
 from forecaster.backtesting.walk_forward import fan_out
 from forecaster.data.panel import Panel, compute_features
 from forecaster.errors import DataError
+from forecaster.evaluation import regression
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.mixture import assemble
-from forecaster.evaluation.regression import (
-    better_on_validation,
-    boosted_trees,
-    least_squares,
-    per_series,
-    ridge,
-    train_mean,
-)
 from forecaster.evaluation.splits import Fold
 from forecaster.evaluation.volatility import ewma_student, garch, historical_simulation, refit_days
 from forecaster.forecasting.base_model import MOST_ROWS
@@ -107,7 +100,9 @@ def _points(
     choices: dict[str, str] = {}
     y = panel.y[:, panel.targets.index(target)]
     scored = able & np.isfinite(y)
-    fitters = {"ridge": ridge} | ({"trees": boosted_trees} if options.kind == "all" else {})
+    fitters = {"ridge": regression.ridge}
+    if options.kind == "all":
+        fitters["trees"] = regression.boosted_trees
     for fold in folds:
         train, validation, test = fold.masks(panel.outcome_days)
         for part, mask in (("training", train), ("validation", validation)):
@@ -140,7 +135,7 @@ def _regressions(
     """
     k = panel.targets.index(target)
     y = panel.y[:, k]
-    mean = train_mean(y + panel.level[:, k], train) - panel.level[:, k]
+    mean = regression.train_mean(y + panel.level[:, k], train) - panel.level[:, k]
     if target == "return":
         found = {"zero-return": np.zeros(len(y)), "mean": mean}
         regressors = {f"ar{AR_LAGS}": panel.lags(target, AR_LAGS)}
@@ -151,11 +146,10 @@ def _regressions(
         regressors = {"har": terms, "har-x": np.column_stack([terms, shared])}
     choices = {}
     for name, x in regressors.items():
-        variants = {
-            "pooled": least_squares(x, y, train),
-            "per ticker": per_series(least_squares, x, y, train, panel.series),
-        }
-        choices[name], found[name] = better_on_validation(variants, y, validation)
+        fitter = regression.least_squares
+        by_ticker = regression.per_series(fitter, x, y, train, panel.series)
+        variants = {"pooled": fitter(x, y, train), "per ticker": by_ticker}
+        choices[name], found[name] = regression.better_on_validation(variants, y, validation)
     return found, choices
 
 

@@ -96,20 +96,13 @@ def evaluate_command(
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
-    from forecaster.pipeline.evaluate import (
-        Walk,
-        check_files,
-        evaluate,
-        save_report,
-        version_details,
-        write_table,
-    )
+    import forecaster.pipeline.evaluate as pipeline
 
-    check_files(report, forecasts, no_report=no_report)
+    pipeline.check_files(report, forecasts, no_report=no_report)
     kind, _, days = train_window.partition(":")
     if train_window != "expanding" and kind != "rolling":
         raise UsageError(f"--train-window {train_window}: give expanding, or rolling:DAYS.")
-    walk = Walk(
+    walk = pipeline.Walk(
         refit_every=None if refit_every == "never" else _days("--refit-every", refit_every),
         train_days=_days("--train-window rolling:", days) if kind == "rolling" else None,
         weights=weights,
@@ -118,7 +111,7 @@ def evaluate_command(
         backend=backend,
         same_inputs=same_inputs,
     )
-    result = evaluate(
+    result = pipeline.evaluate(
         version,
         targets=[name.strip() for name in target.split(",")] if target else [],
         home=home,
@@ -128,10 +121,10 @@ def evaluate_command(
         costs_bps=costs_bps,
     )
     if forecasts is not None:
-        write_table(result.forecasts, forecasts)
-    page = None if no_report else save_report(result, home, report)
+        pipeline.write_table(result.forecasts, forecasts)
+    page = None if no_report else pipeline.save_report(result, home, report)
     if json:
-        learning, settings = version_details(result, home)
+        learning, settings = pipeline.version_details(result, home)
         details = {"learning": learning, "settings": settings, "report": page and str(page)}
         print_json("evaluate", {**json_content(result), **details})
     else:

@@ -11,27 +11,16 @@ import pandas as pd
 
 import forecaster
 from forecaster import clock
+from forecaster.backtesting import scoring
 from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, fit_benchmarks
 from forecaster.backtesting.fold import MEMORYLESS
-from forecaster.backtesting.scoring import (
-    block_days,
-    evaluate_target,
-    fold_table,
-    require_scored,
-    select_forecasts,
-)
 from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.export import check_folder, output_file, write_table
 from forecaster.data.history import fingerprint
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk, walk_folds
-from forecaster.forecasting.model_version import (
-    load_model,
-    recipe_of,
-    version_histories,
-    warn_of_changed_bars,
-)
+from forecaster.forecasting import model_version
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.run_history import count_evaluation
@@ -95,24 +84,24 @@ def evaluate(
     if manifest.network.model == MEMORYLESS["model"]:
         walk = replace(walk, same_inputs=False)
     chosen = _chosen_targets(manifest, targets)
-    histories, missing = version_histories(manifest, bars, where, as_of)
+    histories, missing = model_version.version_histories(manifest, bars, where, as_of)
     if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
-        warn_of_changed_bars(manifest, histories)
-    model = load_model(where, manifest)
+        model_version.warn_of_changed_bars(manifest, histories)
+    model = model_version.load_model(where, manifest)
     panel = model.panel(histories)
     for target in chosen:
         test = model.split.masks(panel.outcome_days)[2]
         outcomes = panel.y[:, panel.targets.index(target)]
-        require_scored(test & np.isfinite(outcomes), panel, target, model.split)
+        scoring.require_scored(test & np.isfinite(outcomes), panel, target, model.split)
     folds = walk_folds(panel.outcome_days, model.split, walk)
     about = {"version": manifest.version, "code": forecaster.__version__}
     about |= {"data": fingerprint(histories)}
     work = WorkFolder(where, about | walk.result_settings())
-    walked = walk_forward(panel, model, recipe_of(manifest), folds, walk, work)
+    walked = walk_forward(panel, model, model_version.recipe_of(manifest), folds, walk, work)
     options = BenchmarkOptions(kind=benchmarks, refit_every=walk.refit_every, jobs=walk.jobs)
     able, inputs = model.forecastable(panel), model.reader.names
     others = fit_benchmarks(panel, chosen, folds, able, inputs, options)
-    sets = {t: select_forecasts(panel, t, model, folds, walked, others) for t in chosen}
+    sets = {t: scoring.select_forecasts(panel, t, model, folds, walked, others) for t in chosen}
     days = np.concatenate([one.days for one in sets.values()])
     ways = [f"{name}={value}" for name, value in walk.result_settings().items()]
     question = " ".join([manifest.version, *ways])
@@ -121,11 +110,11 @@ def evaluate(
         version=manifest.version,
         walk=walk,
         count=count,
-        blocks=block_days(panel, model.split),
-        folds=fold_table(folds, panel),
+        blocks=scoring.block_days(panel, model.split),
+        folds=scoring.fold_table(folds, panel),
         by_target={
-            target: evaluate_target(one, questions=count.questions or 1, costs_bps=costs_bps)
-            for target, one in sets.items()
+            t: scoring.evaluate_target(one, questions=count.questions or 1, costs_bps=costs_bps)
+            for t, one in sets.items()
         },
         costs_bps=costs_bps,
         notes=others.notes,

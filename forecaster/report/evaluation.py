@@ -10,26 +10,10 @@ from forecaster.errors import name_some
 from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
 from forecaster.evaluation.significance import Comparison
 from forecaster.registry.manifest import Manifest
+from forecaster.report import evaluation_figures as figures
+from forecaster.report import sentences
 from forecaster.report.curves import curves_of
-from forecaster.report.evaluation_figures import (
-    against_sections,
-    calibration_sections,
-    gains_section,
-    learning_section,
-    log_gains_section,
-    ticker_gains_section,
-)
 from forecaster.report.page import Section, Table, render_page
-from forecaster.report.sentences import (
-    alarm_text,
-    conclusions,
-    count_text,
-    label,
-    mcs_text,
-    percent,
-    spa_text,
-    title,
-)
 
 NOTHING = "-"
 TICKERS_AT_MOST = 40
@@ -86,15 +70,16 @@ def evaluation_page(
     several = len(result.targets) > 1
     lead, sections = [], []
     for target in result.targets:
-        first, *others = conclusions(result, target)
+        first, *others = sentences.conclusions(result, target)
         lead.append([f"{target.capitalize()}: {first}" if several else first, *others])
         sections += _of_target(result, target)
-    sections.append(learning_section(learning))
+    sections.append(figures.learning_section(learning))
     if settings:
         table = Table(columns=["setting", "value"], rows=list(settings.items()), prose=True)
         sections.append(Section(heading="Data and settings", table=table))
-    alarms, notes = [alarm_text(alarm) for alarm in result.alarms], [SURVIVORS, *result.notes]
-    return render_page(title(result), lead, _facts(result), alarms, sections, notes=notes)
+    title, notes = sentences.title(result), [SURVIVORS, *result.notes]
+    alarms = [sentences.alarm_text(alarm) for alarm in result.alarms]
+    return render_page(title, lead, _facts(result), alarms, sections, notes=notes)
 
 
 def drawn_tables(result: Evaluation) -> dict[str, dict[str, dict[str, list[Any]]]]:
@@ -147,18 +132,18 @@ def _of_target(result: Evaluation, target: str) -> list[Section]:
     first, last = own["session"].min(), own["session"].max()
     heading = Section(
         heading=f"The next day's {target}",
-        words=f"{len(own):,} forecasts by {label(part.forecaster)} of "
+        words=f"{len(own):,} forecasts by {sentences.label(part.forecaster)} of "
         f"{own['session'].nunique():,} test days, {first:%Y-%m-%d} to {last:%Y-%m-%d}; the "
         f"benchmarks forecast the same days and tickers. An undefined score is {NOTHING}.",
         table=_score_table(part.scores),
     )
-    sections = [heading, gains_section(drawn["gains"])]
+    sections = [heading, figures.gains_section(drawn["gains"])]
     if len(drawn["log_gains"]):
-        sections.append(log_gains_section(drawn["log_gains"]))
-    sections += against_sections(own, drawn["bins"], ".4~%" if target == "return" else "")
-    sections += calibration_sections(drawn)
+        sections.append(figures.log_gains_section(drawn["log_gains"]))
+    sections += figures.against_sections(own, drawn["bins"], ".4~%" if target == "return" else "")
+    sections += figures.calibration_sections(drawn)
     if len(drawn["gains_by_ticker"]):
-        sections.append(ticker_gains_section(drawn["gains_by_ticker"]))
+        sections.append(figures.ticker_gains_section(drawn["gains_by_ticker"]))
     return sections + _tables(result, part)
 
 
@@ -178,7 +163,7 @@ def _facts(result: Evaluation) -> dict[str, str]:
         found["seeds"] = f"{walk.seeds}, the version's own first"
     tests = sum(len(part.comparisons.all) for part in result.by_target.values())
     found["comparisons"] = f"{tests:,}, p-values adjusted"
-    found["test-set evaluations"] = count_text(result)
+    found["test-set evaluations"] = sentences.count_text(result)
     if result.missing:
         found["missing"] = f"{name_some(result.missing)}: trained on, without prices now"
     for target, part in result.by_target.items():
@@ -231,10 +216,11 @@ def _intervals_of_scores(part: TargetEvaluation) -> Rows:
 def _comparisons(part: TargetEvaluation) -> Rows:
     found = part.comparisons
     rows = [[f"{one.forecaster} vs {one.benchmark}", one.loss, *_test(one)] for one in found.all]
+    mcs, spa = sentences.mcs_text(found.mcs), sentences.spa_text(found.spa)
     words = (
-        f"Model confidence set: {mcs_text(found.mcs)}. Superior predictive ability (SPA): "
-        f"{spa_text(found.spa)}. Differences are relative to the benchmark's loss, or in nats; "
-        "negative is better. The adjusted p-value counts all comparisons made, and decides."
+        f"Model confidence set: {mcs}. Superior predictive ability (SPA): {spa}. "
+        "Differences are relative to the benchmark's loss, or in nats; negative is "
+        "better. The adjusted p-value counts all comparisons made, and decides."
     )
     return "Comparisons", words, ["forecasters", "loss", *TEST_COLUMNS], rows
 
@@ -319,4 +305,6 @@ def _number(value: Any, form: str) -> str:
     """Return a number as text, shares as "5.5 %"; a dash where it is undefined."""
     if not isinstance(value, float | int) or pd.isna(value):
         return NOTHING
-    return percent(value, form.removesuffix("%") + "f") if form.endswith("%") else f"{value:{form}}"
+    if form.endswith("%"):
+        return sentences.percent(value, form.removesuffix("%") + "f")
+    return f"{value:{form}}"
