@@ -167,11 +167,10 @@ def _advise(
     while days is not None:
         advised = plan_bias(network, block, guaranteed(days), exact)
         if advised.bias <= tolerance:
-            return Horizon(days=days, bound=advice.bound, declined=None), advised
+            return Horizon(days=days, bound=advice.bound), advised
         if days == lags:
             why = f"a gradient horizon of {lags} days still has a bias of {advised.bias:.0%}"
-            why = f"memory exceeds {lags} days: {why}"
-            return Horizon(days=None, bound=None, declined=why), None
+            return Horizon(declined=f"memory exceeds {lags} days: {why}"), None
         days = min(2 * days, lags)  # the anchors' errors were not like the other days'
     return advice, None
 

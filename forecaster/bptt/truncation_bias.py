@@ -88,9 +88,9 @@ class Horizon:
     can have. Both None where `declined` has the reason.
     """
 
-    days: int | None
-    bound: float | None
-    declined: str | None
+    days: int | None = None
+    bound: float | None = None
+    declined: str | None = None
 
 
 def effective_memory(curve: np.ndarray, share: float) -> int:
@@ -136,10 +136,10 @@ def horizon_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Hor
     """
     lags, decay = len(parts) - 1, decay_rate(parts)
     if not np.isfinite(parts).all():
-        return _declined("the gradient is not finite")
+        return Horizon(declined="the gradient is not finite")
     if decay >= 1.0:
         why = f"the gradient does not fall with the lag (by a factor of {decay:.3f} a day)"
-        return _declined(f"memory exceeds {lags} days: {why}")
+        return Horizon(declined=f"memory exceeds {lags} days: {why}")
     recent = parts[-max(1, lags // 10) :]  # one lag's norm may happen to be small
     tail = recent.max() * decay / (1.0 - decay)
     left_out = np.append(np.cumsum(parts[::-1])[::-1], 0.0) + tail
@@ -148,13 +148,7 @@ def horizon_for(parts: np.ndarray, partial: np.ndarray, tolerance: float) -> Hor
         bounds = left_out[1:-1] / least
         if (bounds <= tolerance).any():
             days = int(np.argmax(bounds <= tolerance)) + 1
-            return Horizon(days=days, bound=float(bounds[days - 1]), declined=None)
+            return Horizon(days=days, bound=float(bounds[days - 1]))
     share = f"{left_out[-2] / least:.0%}" if least > 0.0 else "all"
-    return _declined(
-        f"memory exceeds {lags} days: up to {share} of the gradient may lie beyond, more than "
-        f"{tolerance:.0%}"
-    )
-
-
-def _declined(why: str) -> Horizon:
-    return Horizon(days=None, bound=None, declined=why)
+    why = f"up to {share} of the gradient may lie beyond, more than {tolerance:.0%}"
+    return Horizon(declined=f"memory exceeds {lags} days: {why}")

@@ -75,8 +75,11 @@ def fit_base(
         mine = [names.index(name) for name in inputs[target]]
         y = np.where(scored[chosen, k], scaled_y[chosen, k], np.nan).astype(np.float64)
         columns = slice(first, first + form.width)
-        found, intercepts[columns] = _fit_target(x[:, mine], y, form, drift=target == "return")
-        weights[mine, columns] = found
+        known = np.isfinite(y)
+        if known.sum() >= 4 * len(mine) + 20 and np.ptp(y[known]) != 0.0:
+            read = x[:, mine][known].astype(np.float64)
+            found = form.fit_base(read, y[known], drift_only=target == "return")
+            weights[mine, columns], intercepts[columns] = found
         first += form.width
     return Base(kind=kind, names=names, scaler=scaler, weights=weights, intercepts=intercepts)
 
@@ -88,13 +91,3 @@ def _gathered(panel: Panel, names: Sequence[str], chosen: np.ndarray) -> np.ndar
         first, last = np.searchsorted(chosen, (rows.start, rows.stop))
         parts.append(block[chosen[first:last] - rows.start].astype(np.float32))
     return np.concatenate(parts)
-
-
-def _fit_target(
-    x: np.ndarray, y: np.ndarray, form: Form, *, drift: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit weights (C, P) and intercepts (P,) of one target's raw outputs."""
-    known = np.isfinite(y)
-    if known.sum() < 4 * x.shape[1] + 20 or np.ptp(y[known]) == 0.0:
-        return np.zeros((x.shape[1], form.width)), np.zeros(form.width)
-    return form.fit_base(x[known].astype(np.float64), y[known], drift_only=drift)

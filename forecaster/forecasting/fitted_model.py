@@ -296,9 +296,6 @@ def member_weights(member: int, weights: Weights | None) -> Weights | None:
     """Select the weights of a member, counted from 0, from `ensemble_weights`'."""
     if weights is None:
         return None
-    if member == 0:
-        return {name: value for name, value in weights.items() if "/" not in name}
-    mine = f"{member + 1}/"
-    return {
-        name.removeprefix(mine): value for name, value in weights.items() if name.startswith(mine)
-    }
+    mine = str(member + 1) if member else ""
+    parts = ((name.rpartition("/"), value) for name, value in weights.items())
+    return {own: value for (whose, _, own), value in parts if whose == mine}

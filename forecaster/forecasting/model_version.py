@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -244,26 +245,20 @@ def _check_numbers(manifest: Manifest, forms: Sequence[Form]) -> None:
         if not _fits(values, shape):
             words = " x ".join(map(str, shape))
             raise _corrupt(manifest, f"{subject} of another shape", f"{words} finite numbers")
-    for name, part, _ in _scalers(manifest):
-        if min(part.scale, default=1.0) <= 0.0:
-            raise _corrupt(manifest, f"{name}.scale of {min(part.scale)}", "all above 0")
+        if subject.endswith(".scale") and min(values, default=1.0) <= 0.0:
+            raise _corrupt(manifest, f"{subject} of {min(values)}", "all above 0")
 
 
-def _scalers(manifest: Manifest) -> list[tuple[str, ScalerPart, int]]:
-    """List the scalers with their names and numbers of columns."""
-    base = manifest.base
-    return [
-        ("scaler", manifest.scaler, len(manifest.inputs)),
-        ("target_scaler", manifest.target_scaler, len(manifest.targets)),
-        *([("base.scaler", base.scaler, len(base.inputs))] if base else []),
-    ]
-
-
-def _shapes(manifest: Manifest, raw: int) -> Iterator[tuple[str, object, tuple[int, ...]]]:
+def _shapes(manifest: Manifest, raw: int) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
     """Yield each list of numbers with its name and the shape that it must have."""
-    for name, part, columns in _scalers(manifest):
-        yield f"{name}.mean", part.mean, (columns,)
-        yield f"{name}.scale", part.scale, (columns,)
+    scalers = [
+        ("scaler", manifest.scaler, manifest.inputs),
+        ("target_scaler", manifest.target_scaler, manifest.targets),
+        *([("base.scaler", manifest.base.scaler, manifest.base.inputs)] if manifest.base else []),
+    ]
+    for name, part, columns in scalers:
+        yield f"{name}.mean", part.mean, (len(columns),)
+        yield f"{name}.scale", part.scale, (len(columns),)
     yield "shrinkage", manifest.shrinkage, (len(manifest.targets),)
     yield "levels", manifest.levels, (len(manifest.levels),)
     for target, numbers in manifest.calibration.items():
