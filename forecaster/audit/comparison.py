@@ -20,10 +20,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """Values (n, C) with the names of their columns, and ticker and day of each row.
-
-    A row without a ticker has "", one without a day NaT.
-    """
+    """Values (n, C) with the names of their columns, ticker ("" for none) and day (NaT) by row."""
 
     columns: tuple[str, ...]
     values: np.ndarray

@@ -78,10 +78,7 @@ def bars_before_the_close(histories: Sequence[History], cut: np.datetime64) -> V
 
 
 def bars_stored_before_the_close(histories: Sequence[History], cut: np.datetime64) -> Values:
-    """Store the last bars while the session after a date trades, and read them back.
-
-    A quarantined ticker is not stored, with or without that session's bar.
-    """
+    """Store the last bars while the session after a date trades, and read them back."""
     found: list[History] = []
     for served, noon in _sessions_after(histories, cut):
         with TemporaryDirectory() as folder, quiet(), clock.as_if(noon):

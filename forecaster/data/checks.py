@@ -78,23 +78,16 @@ class Rule:
     find: Callable[[Series], list[Hit]]
 
 
-# A smaller split is lost among ordinary moves of a day.
-SMALLEST_SPLIT: Final = 1.4
-# Yahoo applies a split some days late, or to the wrong days around it; months away a move of
-# the same size is the market's (AAPL fell by half 70 sessions after its 2:1 of 2000).
+SMALLEST_SPLIT: Final = 1.4  # a smaller one is lost among ordinary moves of a day
+# Yahoo applies a split some days late; AAPL fell by half 70 sessions after its 2:1 of 2000.
 SPLIT_SESSIONS: Final = 10
-# What the market itself moved on the day of the slip.
-SPLIT_TOLERANCE: Final = 0.10
-# Pence for pounds, cents for dollars. No share has moved so far in a day and been right.
-UNIT: Final = 100.0
+SPLIT_TOLERANCE: Final = 0.10  # what the market itself moved on the day of the slip
+UNIT: Final = 100.0  # pence for pounds, cents for dollars
 UNIT_TOLERANCE: Final = 1.4
-# GameStop's wildest day was a factor of 2.35, and its way back one of 1.8.
-SPIKE: Final = 2.0
+SPIKE: Final = 2.0  # GameStop's wildest day was a factor of 2.35, and its way back one of 1.8
 SPIKE_RETURN: Final = 1.1
-# qlib's health check asks at the same step; crises and mergers get there, too.
-JUMP: Final = 1.5
-# As many as may be missing in a row: a week of one price is a halt, or a source that repeats.
-FROZEN_SESSIONS: Final = 5
+JUMP: Final = 1.5  # as in qlib's health check; crises and mergers get there, too
+FROZEN_SESSIONS: Final = 5  # as many as may be missing in a row
 SAME_PRICE: Final = 1e-6
 LARGE_DIVIDEND: Final = 0.1
 REPEATED_DIVIDEND_SESSIONS: Final = 3
@@ -239,8 +232,7 @@ STALE: Final = "stale"
 def check_history(history: History, now: datetime | None = None) -> list[Finding]:
     """Apply all rules to the bars of one ticker, at least one; `stale` where an instant is passed.
 
-    Returns:
-        Findings, errors first, then by day.
+    Errors come first, then by day.
     """
     series = Series(history)
     hits = [(rule.name, rule.severity, *hit) for rule in RULES for hit in rule.find(series)]

@@ -200,10 +200,7 @@ def market_columns(
     days: np.ndarray,
     series_offsets: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Look up the market's columns (N,) of every row; NaN for a calendar without means.
-
-    `means` are by exchange calendar, `calendars` of each series, `days` (N,).
-    """
+    """Look up the market's columns (N,) of every row; NaN for a calendar without means."""
     columns = {name: np.full(len(days), np.nan) for name in MARKET_COLUMNS}
     for calendar, (start, stop) in zip(calendars, pairwise(series_offsets.tolist()), strict=True):
         if calendar in means:

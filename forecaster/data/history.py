@@ -119,10 +119,7 @@ _SESSION_RULES: Final[dict[str, Callable[[NDArray[Any]], Flags]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flaw:
-    """A row (its position) that cannot be a bar, the first rule it breaks, the reason in words.
-
-    `such` counts the rows that break the rule in the same way.
-    """
+    """A row that cannot be a bar, the first rule it breaks, and how many `such` rows there are."""
 
     row: int
     rule: str
@@ -186,8 +183,7 @@ def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
     """Return bars, one row per session with BAR_COLUMNS, unchanged, or refuse them all.
 
     Raises:
-        DataError: there is no row; a column or its type is wrong; a row has a flaw. The error
-            reports the oldest.
+        DataError: there is no row; a column or its type is wrong; a row has a flaw.
     """
     types = [(name, str(kind)) for name, kind in bars.dtypes.items()]
     if types != list(_COLUMN_TYPES.items()):

@@ -25,8 +25,7 @@ class Scaler:
     def fit(cls, values: np.ndarray, rows: np.ndarray) -> "Scaler":
         """Measure (N, C) values, NaN where missing, on the rows (N,) that may be read.
 
-        A column without any value there (the volume of an exchange rate) keeps its units;
-        a constant one is only centred.
+        A column without any value there keeps its units; a constant one is only centred.
 
         Raises:
             DataError: there is no such row.

@@ -28,10 +28,8 @@ from forecaster.data.trading_calendar import (
 )
 from forecaster.errors import DataError
 
-# How long after the close a source needs to correct itself.
-SETTLE: Final = timedelta(minutes=60)
-# As many sessions as a last bar may lack before a forecast from it is refused (`max_stale`).
-MAX_MISSED_SESSIONS: Final = 5
+SETTLE: Final = timedelta(minutes=60)  # after the close, until a source has corrected itself
+MAX_MISSED_SESSIONS: Final = 5  # as many as a last bar may lack before a forecast is refused
 
 _log = logging.getLogger(__name__)
 

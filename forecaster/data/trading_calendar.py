@@ -22,15 +22,13 @@ from forecaster.errors import UsageError
 Days = NDArray[np.datetime64]
 
 FIRST: Final = np.datetime64("1900-01-01", "D")
-# Fixed, so that an answer never depends on the day on which it was asked.
-LAST: Final = np.datetime64("2100-12-31", "D")
+LAST: Final = np.datetime64("2100-12-31", "D")  # fixed: no answer depends on when it is asked
 DAY: Final = np.timedelta64(1, "D")
 _MIDNIGHT: Final = timedelta(hours=23, minutes=59)
 
 ALWAYS_OPEN: Final = "24/7"
 WEEKDAYS_AROUND_THE_CLOCK: Final = "24/5"
-# Our own name for an exchange of which no calendar is known.
-WEEKDAYS: Final = "weekdays"
+WEEKDAYS: Final = "weekdays"  # our own name, where no calendar is known
 DEFAULT: Final = "XNYS"
 # Days of the week with a session, and the close after midnight UTC.
 _EVERY_WEEK: Final = {

@@ -24,8 +24,7 @@ AUDIT_COLUMNS = ("stage", "dates", "values", "result")
 class AuditReport:
     """What was compared, stage by stage in the order of the pipeline, and what differed.
 
-    `version` is None where the default settings were audited; `dates` are the last days that
-    were left unchanged; `tickers` were read out of `of_tickers`.
+    `version` is None for the default settings; `dates` are the last days left unchanged.
     """
 
     version: str | None
