@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -48,9 +48,8 @@ class DeferredSignals:
         self.deliver()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def deliver(self) -> None:
         """Raise the deferred signal, if any, with its own handler."""
@@ -68,13 +67,7 @@ class CheckpointFile(Checkpointer):
     """A checkpoint in a file, written every so many steps and when a signal is deferred."""
 
     def __init__(
-        self,
-        home: Path,
-        name: str,
-        about: Mapping[str, Any],
-        *,
-        every: int,
-        signals: DeferredSignals,
+        self, home: Path, name: str, about: dict[str, Any], *, every: int, signals: DeferredSignals
     ) -> None:
         """Read what is left of the same training; set that of another one aside.
 

@@ -71,9 +71,8 @@ class Decided:
 class SessionReport:
     """The result of one session's run.
 
-    `version` made the forecasts, empty if there are none. `behind` are tickers that lack the
-    session's bar, `inactive` those that have had none for long, `skipped` those that could not be
-    forecast. `troubles` are exit codes with their reasons.
+    `behind` are tickers that lack the session's bar, `inactive` those that have had none for long,
+    `skipped` those that could not be forecast. `troubles` are exit codes with their reasons.
     """
 
     session: date
@@ -125,8 +124,6 @@ class SessionReport:
 
 def run_session(work: SessionWork, day: date) -> SessionReport:
     """Run everything that is due for a final session and record that it is finished.
-
-    What an interrupted run of it has done is not repeated: forecasts, a training's decision.
 
     Raises:
         CannotWriteError, StorageError, TryLaterError: the disk failed or another process writes;
@@ -219,10 +216,7 @@ def _train(work: SessionWork, report: SessionReport) -> None:
 
 
 def training_due(work: SessionWork, day: date, drift: Sequence[str]) -> str | None:
-    """Return why a training is due at the end of a session; None if none is.
-
-    Never trained; so many sessions as set since the last training; or drift, and a third of them.
-    """
+    """Return why a training is due at the end of a session; None if none is."""
     every = work.settings.retrain.every
     done = [one.session for one in trainings(work.home, work.name) if one.state == "done"]
     last = max((session for session in done if session is not None), default=None)
@@ -237,10 +231,7 @@ def training_due(work: SessionWork, day: date, drift: Sequence[str]) -> str | No
 
 
 def untested_challenger(work: SessionWork, day: date, *, record: bool = True) -> str | None:
-    """Find a challenger that has not been tested and was trained by a day.
-
-    A corrupt challenger is recorded as failed if `record`.
-    """
+    """Find an untested challenger trained by a day; record a corrupt one as failed if `record`."""
     home, name = work.home, work.name
     challenger = champion_status(home, name).challenger
     if challenger is None or any(one.challenger == challenger for one in decisions(home, name)):

@@ -61,10 +61,9 @@ class SessionWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """The sessions whose daily run is due, oldest first.
+    """The sessions whose daily run is due, oldest first; `left_out` counts those too long ago.
 
-    `newest` is the newest final session by the calendars alone, `last` the last one whose run is
-    finished; `left_out` counts sessions too long ago.
+    `newest` is the newest final one by the calendars alone, `last` the last whose run is finished.
     """
 
     sessions: tuple[date, ...]

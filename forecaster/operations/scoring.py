@@ -132,8 +132,7 @@ def with_outcomes(
 def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFrame:
     """Compute the outcome of each day's next session, and its "tomorrow = today" forecast.
 
-    Returns:
-        A row per ticker, target and day: `ticker, target, as_of, session, actual, persistence`.
+    A row per ticker, target and day: `ticker, target, as_of, session, actual, persistence`.
     """
     parts = []
     for history in histories:

@@ -100,22 +100,16 @@ def retrain(
     trains a challenger and makes its promotion test. Idempotent: a second run does nothing. An
     interrupted run is resumed.
 
-    Args:
-        tickers: which; none means all in the store.
-        settings: of fetching, training and the daily run; None for the defaults.
-        name: of the model; None for its targets.
-        home: the workspace; None as the command line resolves it.
-        as_of: as if this were the last day known; prices are then taken as they are stored.
-        no_fetch: take prices as they are stored.
-        dry_run: only return the plan; nothing is written.
-        source: a source to use instead of the one in the settings.
+    No tickers means all in the store, a name None its targets. With `as_of`, as if it were the last
+    day known, or `no_fetch` prices are taken as they are stored. `dry_run` only returns the plan.
+    `source` is used instead of the one in the settings.
 
     Raises:
         CannotWriteError: the home is missing or read-only; raised before any work.
         StorageError: the disk failed; the next run resumes.
-        TryLaterError: another process is writing, the source limits our rate and nothing could be
-            done without it, or the clock is behind the stored prices.
-        SourceDownError: likewise if the source does not answer.
+        SourceDownError: the source does not answer, and nothing could be done without it.
+        TryLaterError: likewise if it limits our rate; another process is writing, or the clock is
+            behind the stored prices.
         UnknownNameError: there are no prices.
         UsageError: a malformed ticker or name, `as_of` in the future.
     """

@@ -195,12 +195,10 @@ def find_champions(
     try:
         registry = _Registry.read(home, name)
     except (SettingsError, StorageError) as error:
-        choice, manifest = _newest_without_registry(home, None, as_of, error)
-        return [(choice, tuple(manifest.targets))]
+        return [_newest_without_registry(home, None, as_of, error)]
     owners, found = _owners(registry), []
     if not owners:
-        choice, manifest = registry.newest(None, as_of)
-        return [(choice, tuple(manifest.targets))]
+        return [registry.newest(None, as_of)]
     for status in registry.decided:
         targets = tuple(target for target, owner in owners.items() if owner == status.name)
         if not targets:
@@ -248,8 +246,8 @@ class _Registry:
                     continue
         return tuple(status.name.split(","))
 
-    def newest(self, target: str | None, as_of: date | None) -> tuple[Choice, Manifest]:
-        """Choose the newest suitable version that was not rejected."""
+    def newest(self, target: str | None, as_of: date | None) -> tuple[Choice, tuple[str, ...]]:
+        """Choose the newest suitable version that was not rejected, with its targets."""
         promoted = {one.after for one in self.taken}
         rolled_back = {one.before for one in self.taken if one.outcome == "rolled-back"}
         without = {
@@ -262,7 +260,7 @@ class _Registry:
         manifest = find_version(self.home, None, target, as_of, without=without)
         mine = self.known.get(manifest.version)
         name = mine.name if mine else ",".join(manifest.targets)
-        return Choice(manifest=manifest, name=name), manifest
+        return Choice(manifest=manifest, name=name), tuple(manifest.targets)
 
 
 def _owners(registry: _Registry) -> dict[str, str]:
@@ -286,12 +284,12 @@ def _owners(registry: _Registry) -> dict[str, str]:
 
 def _newest_without_registry(
     home: Path, target: str | None, as_of: date | None, error: Exception
-) -> tuple[Choice, Manifest]:
+) -> tuple[Choice, tuple[str, ...]]:
     trouble = "the champion is unknown; the newest version forecasts"
     log.warning("%s. %s", trouble, error)
     manifest = find_version(home, None, target, as_of)
-    name = ",".join(manifest.targets)
-    return Choice(manifest=manifest, name=name, trouble=trouble), manifest
+    name, targets = ",".join(manifest.targets), tuple(manifest.targets)
+    return Choice(manifest=manifest, name=name, trouble=trouble), targets
 
 
 def _rank(status: ChampionStatus, target: str) -> tuple[bool, bool, float]:

@@ -1,8 +1,7 @@
 """The champion history: registered versions, decisions, and the champion of each model name.
 
-A champion None is the baseline. Read-only; changes are in `promotion.py`. Every function that
-takes a home raises SettingsError if its registry was made by another version of forecaster, and
-StorageError if it is corrupt.
+A champion None is the baseline. Read-only; changes are in `promotion.py`. Functions that take a
+home raise as `registry_file.reading`.
 """
 
 import sqlite3

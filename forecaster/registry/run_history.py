@@ -1,7 +1,6 @@
 """The run history: daily runs with their outcomes, scheduled trainings, test-set evaluations.
 
-Rows of one database; knows nothing of what a run does. Every function that reads or writes a run
-raises SettingsError if the registry was made by another version, StorageError if it is corrupt.
+Functions that read or write runs raise as `registry_file.reading` and `changing`.
 """
 
 import json

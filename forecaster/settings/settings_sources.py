@@ -1,7 +1,4 @@
-"""Where settings come from: command line > FORECASTER_* > forecaster.toml > defaults.
-
-An error names the option, variable or key that is wrong.
-"""
+"""Where settings come from: command line > FORECASTER_* > forecaster.toml > defaults."""
 
 import logging
 import os
