@@ -1,6 +1,7 @@
 """The log lines of a training: its header, and afterwards its shrinkage and gradients."""
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -10,7 +11,7 @@ from forecaster.data.sequence_packing import PackedSequences
 from forecaster.forecasting.data_set import Dataset, epoch_batches, longest_history
 from forecaster.forecasting.fitting import FitResult
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import SPIKE
+from forecaster.training.trainer import SPIKE, Validation
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,10 @@ def log_result(made: FitResult, settings: TrainSettings) -> None:
     """Log the shrinkage and the clipped gradients; warn of several gradient spikes."""
     for target, share in zip(made.model.targets, made.model.shrinkage, strict=True):
         log.info("shrinkage  %s %.2f (Mincer–Zarnowitz slope on validation)", target, share)
-    lasts = [validations[-1] for validations in made.validations_by_member]
+    _log_gradients([validations[-1] for validations in made.validations_by_member], settings)
+
+
+def _log_gradients(lasts: Sequence[Validation], settings: TrainSettings) -> None:
     for number, last in enumerate(lasts, start=1):
         member = f"member {number}: " if len(lasts) > 1 else ""
         often = last.clipped > CLIPPED_OFTEN * last.step
