@@ -239,10 +239,7 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
 
 
 def check_served(store: "PriceStore", served: History, now: datetime) -> None:
-    """Check screened bars, together with the stored ones before them, by every rule.
-
-    Of warnings about the prices of new bars the first is logged; gaps and the calendar have
-    sentences of their own.
+    """Check screened bars, with the stored ones before them, by every rule; log a first warning.
 
     Raises:
         DataError: a bar breaks a rule of severity `error`; the findings are in quarantine.

@@ -203,8 +203,7 @@ class PriceStore:
 
     def summary(self) -> pd.DataFrame:
         """Return SUMMARY_COLUMNS, one row per ticker; dates and instants as ISO text."""
-        rows = self._query(store_rows.SUMMARY)
-        return pd.DataFrame(rows, columns=list(store_rows.SUMMARY_COLUMNS))
+        return pd.DataFrame(self._query(store_rows.SUMMARY), columns=store_rows.SUMMARY_COLUMNS)
 
     def _of_ticker(self, sql: str, ticker: str) -> list[Any]:
         rows = self._query(sql, ticker)

@@ -103,13 +103,9 @@ def price_database(home: Path) -> Database:
 Row = tuple[Any, ...]
 OLDEST: Final = "0000-01-01"
 NEWEST: Final = "9999-12-31"
-LISTING_COLUMNS: Final = (
-    *("ticker", "source", "basis", "calendar", "name", "exchange", "currency", "first_trade"),
-)
-SUMMARY_COLUMNS: Final = (
-    *("ticker", "source", "basis", "calendar", "currency"),
-    *("days", "first", "last", "revision", "fetched_at"),
-)
+_MARKS: Final = "ticker source basis calendar"
+LISTING_COLUMNS: Final = f"{_MARKS} name exchange currency first_trade".split()
+SUMMARY_COLUMNS: Final = f"{_MARKS} currency days first last revision fetched_at".split()
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = ", ".join(BAR_COLUMNS)
 _UPDATED: Final = (*LISTING_COLUMNS[3:], "fetched_at")

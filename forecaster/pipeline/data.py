@@ -22,10 +22,8 @@ from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.operations.lock import writer
 from forecaster.settings import Home, resolve_home
 
-CHECK_COLUMNS: Final = ("ticker", "session", "rule", "severity", "where", "reason")
-QUARANTINE_COLUMNS: Final = (
-    *("ticker", "session", "rule", "state", "open", "high", "low", "close", "noted_at", "reason"),
-)
+CHECK_COLUMNS: Final = "ticker session rule severity where reason".split()
+QUARANTINE_COLUMNS: Final = "ticker session rule state open high low close noted_at reason".split()
 
 
 def load_bars(
@@ -143,7 +141,7 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
                 for one in store.quarantine.unreleased(entries_of(history, findings))
                 if one.key not in known
             ]
-    table = pd.DataFrame(rows, columns=list(CHECK_COLUMNS))
+    table = pd.DataFrame(rows, columns=CHECK_COLUMNS)
     ordered = table.sort_values(["severity", "ticker", "session"], ignore_index=True)
     return CheckReport(table=ordered, tickers=len(names), bars=bars)
 
@@ -160,7 +158,7 @@ def quarantine_table(
         for e in entries
         if not wanted or e.ticker in wanted
     ]
-    return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))
+    return pd.DataFrame(rows, columns=QUARANTINE_COLUMNS)
 
 
 def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = None) -> int:
