@@ -113,9 +113,7 @@ def select_forecasts(
     walked: WalkForecasts,
     others: BenchmarkForecasts,
 ) -> ForecastSet:
-    """Select the rows that all of a target's forecasters are scored on.
-
-    They are test rows with an outcome that all but the demanding benchmarks forecast.
+    """Select the test rows with an outcome that all but the demanding benchmarks forecast.
 
     Raises:
         DataError: there is none.
@@ -134,10 +132,10 @@ def select_forecasts(
             scored &= np.isfinite(forecast.mean())
     require_scored(scored, panel, target, model.split)
     rows = np.flatnonzero(scored)
-    intervals = {}
-    for name, forecast in subjects.items():
-        found = adaptive_intervals(panel, target, forecast, model.split.train_until)
-        intervals[name] = found.take(rows)
+    intervals = {
+        name: adaptive_intervals(panel, target, one, model.split.train_until).take(rows)
+        for name, one in subjects.items()
+    }
     return ForecastSet(
         target=target,
         panel=panel,
@@ -253,12 +251,11 @@ def _scores(given: ForecastSet) -> pd.DataFrame:
 def _scores_by_ticker(given: ForecastSet) -> pd.DataFrame:
     """Score the subjects and the naive forecast on each ticker alone."""
     rows = []
-    for number in np.unique(given.series):
-        own = np.flatnonzero(given.series == number)
-        for name in (*given.subjects, given.naive):
-            found = score(given.outcomes(name).take(own))
-            ticker = given.panel.tickers[number]
-            rows += [{"ticker": ticker, **_score_row(given, name, one)} for one in found]
+    names = (*given.subjects, given.naive)
+    for number, name in product(np.unique(given.series), names):
+        found = score(given.outcomes(name).take(np.flatnonzero(given.series == number)))
+        ticker = given.panel.tickers[number]
+        rows += [{"ticker": ticker, **_score_row(given, name, one)} for one in found]
     return pd.DataFrame(rows, columns=["target", "ticker", *SCORE_COLUMNS[1:]])
 
 
@@ -299,26 +296,23 @@ def _coverage(given: ForecastSet) -> pd.DataFrame:
         groups = {"all": np.full(len(given.y), ""), "year": years}
         if name in given.subjects:
             groups["ticker"] = tickers
-        for kind, intervals in kinds.items():
-            for nominal in COVERAGES:
-                inside = intervals.inside(given.y, nominal)
-                widths = interval_scores(intervals.bounds[nominal], given.y, nominal)
-                for by, keys in groups.items():
-                    scores = mean_by(widths, keys)
-                    for key, (share, count) in mean_by(inside, keys).items():
-                        where = (given.target, name, kind, by, str(key))
-                        rows.append((*where, nominal, share, count, scores[key][0]))
+        for (kind, intervals), nominal in product(kinds.items(), COVERAGES):
+            inside = intervals.inside(given.y, nominal)
+            widths = interval_scores(intervals.bounds[nominal], given.y, nominal)
+            for by, keys in groups.items():
+                scores = mean_by(widths, keys)
+                for key, (share, count) in mean_by(inside, keys).items():
+                    where = (given.target, name, kind, by, str(key))
+                    rows.append((*where, nominal, share, count, scores[key][0]))
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
 
 def _comparisons(given: ForecastSet, questions: int) -> Comparisons:
     """Test the subjects against every other forecaster, in each loss that both have.
 
-    The comparisons in one loss are one family: Holm's adjustment over them, and as many such
-    families as different questions were asked of these test days (Bonferroni).
+    The comparisons in one loss are one family, asked of these test days by every question.
     """
-    losses = {loss: given.losses(loss) for loss in UNITS}
-    losses = {loss: found for loss, found in losses.items() if given.own in found}
+    losses = {loss: found for loss in UNITS if given.own in (found := given.losses(loss))}
     pairs: list[Comparison] = []
     for loss, found in losses.items():
         others = [name for name in found if name not in given.subjects]

@@ -100,14 +100,7 @@ def walk_forward(
     """Forecast every fold's test days by a network that was fitted on days before them.
 
     The first fold has the version's own split: with the version's seed its own weights serve,
-    unless the training window rolls.
-
-    Args:
-        panel: all rows.
-        model: the version, and `recipe` its settings.
-        folds: of `walk_folds`.
-        walk: its settings.
-        work: stores results until all are there.
+    unless the training window rolls. `recipe` are the version's settings.
     """
     seeds = [recipe.seed + recipe.members * number for number in range(walk.seeds)]
     done: Done = {}
@@ -182,7 +175,7 @@ def fan_out(
     Args:
         function: of a module, so that another process can import it.
         tasks: arguments; arrays above a megabyte are shared as memory maps, not copied.
-        jobs: processes; 1 stays in this one, unless they are Ray's.
+        jobs: processes; with 1 of "loky" it is this one.
         backend: processes here, or actors of a Ray cluster (RAY_ADDRESS, or one started here).
 
     Raises:

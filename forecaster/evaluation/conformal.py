@@ -81,10 +81,10 @@ def adaptive_conformal(
     is used from the day on which it became known; nothing of a row's own day or later is read.
 
     Args:
-        raw: N forecasts of rows not used in training (validation and test days).
+        raw: N forecasts of validation and test days.
         y: (N,) outcomes, NaN where unknown or excluded.
         series: (N,) number of the series of each row.
-        made: (N,) day on which each forecast was made.
+        made: (N,) day of each forecast.
         known: (N,) day on which each outcome became known; NaT if unknown.
         settings: None for the defaults.
 
@@ -114,11 +114,9 @@ def adaptive_conformal(
         stretch = _stretches(tracker, score, series, made, known)
         widths = np.where(stretch < 0.0, half_widths[:, :1], half_widths[:, 1:])
         found[coverage] = median[:, None] + stretch * widths
-    narrow, wide = COVERAGES  # a wide interval contains the narrow one
-    low, high = found[narrow].T
-    found[wide] = np.column_stack(
-        [np.minimum(found[wide][:, 0], low), np.maximum(found[wide][:, 1], high)]
-    )
+    narrow, wide = (found[coverage].T for coverage in COVERAGES)
+    ends = [np.minimum(wide[0], narrow[0]), np.maximum(wide[1], narrow[1])]
+    found[COVERAGES[1]] = np.column_stack(ends)  # a wide interval contains the narrow one
     return Intervals(found)
 
 
@@ -169,9 +167,7 @@ class _Tracker:
 
     def __init__(self, settings: Adaptive, tail: float) -> None:
         self.settings, self.tail = settings, tail
-        self.series: dict[int, _Recent] = defaultdict(
-            lambda: _Recent([tail, tail], settings.window)
-        )
+        self.series = defaultdict[int, _Recent](lambda: _Recent([tail, tail], settings.window))
         self.pool = _Recent([tail, tail], 10 * settings.window)
 
     def update(self, name: int, score: float, bounds: np.ndarray) -> None:

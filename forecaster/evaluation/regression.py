@@ -47,15 +47,10 @@ def least_squares(x: np.ndarray, y: np.ndarray, train: np.ndarray) -> np.ndarray
 def per_series(
     fitter: Fitter, x: np.ndarray, y: np.ndarray, train: np.ndarray, series: np.ndarray
 ) -> np.ndarray:
-    """Fit each series (N,) by itself and forecast, (N,).
-
-    One with under a year of training rows keeps the pooled fit.
-    """
-    forecast = fitter(x, y, train)
-    rows = train & np.isfinite(y)
+    """Forecast each series (N,) by itself, (N,); pooled with under a year of training rows."""
+    forecast, rows = fitter(x, y, train), train & np.isfinite(y)
     grouped = np.argsort(series, kind="stable")
-    borders = np.flatnonzero(np.diff(series[grouped])) + 1
-    for here in np.split(grouped, borders):
+    for here in np.split(grouped, np.flatnonzero(np.diff(series[grouped])) + 1):
         if rows[here].sum() >= MIN_ROWS_PER_SERIES:
             forecast[here] = fitter(x[here], y[here], train[here])
     return forecast
@@ -76,8 +71,8 @@ def ridge(x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarra
     Args:
         x: (N, C) regressors, NaN where missing: those count as their mean over the training rows.
         y: (N,) outcomes, NaN where unknown.
-        train: (N,) rows to fit on.
-        validation: (N,) rows whose squared error chooses.
+        train: (N,) rows.
+        validation: (N,) rows.
 
     Source: Hoerl and Kennard (1970), "Ridge Regression". Inputs are standardized.
     """

@@ -24,8 +24,8 @@ class Comparison:
     """The mean loss of `forecaster` less that of `benchmark`, with the Diebold-Mariano test.
 
     `difference` is relative to the benchmark's mean loss, or with `unit` (such as `nats`) absolute
-    in it; negative is better. `p_value` is two-sided; NaN where the daily losses never differ,
-    or on a single day. `adjusted_p_value` is it after `tests` tests (see `adjust`).
+    in it; negative is better. `p_value` is two-sided, NaN where undefined; `adjusted_p_value` is it
+    after `tests` tests (see `adjust`).
     """
 
     target: str
@@ -164,9 +164,9 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaTest:
-    """Whether the best of `forecasters` forecasters beats `benchmark` by more than chance.
+    """Hansen's consistent p-value of the best forecaster against the benchmark.
 
-    `p_value` is Hansen's consistent one, None where undefined: `reason` explains why.
+    None where undefined: `reason` explains why.
     """
 
     benchmark: str

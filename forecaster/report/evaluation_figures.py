@@ -145,7 +145,7 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
 
 
 def _ticker_figure(x: str, order: Sequence[str]) -> tuple[go.Figure, bool]:
-    """Return an empty figure with a row per ticker, and whether they are named."""
+    """Return an empty figure with a row per ticker, and whether tickers are named."""
     if len(order) > NAMED_TICKERS:
         return blank_figure(x, "tickers in order", 400), False
     figure = blank_figure(x, "", ROW_HEIGHT * len(order) + 120)
@@ -162,10 +162,8 @@ def learning_section(learning: Mapping[str, Sequence[tuple[int, float]]]) -> Sec
     for number, (name, validations) in enumerate(learning.items()):
         steps, losses = zip(*validations, strict=True)
         colour = COLOURS[number % len(COLOURS)]
-        figure.add_scatter(
-            x=steps, y=losses, mode="lines+markers", name=name, line={"color": colour},
-            marker={"size": 4},
-        )  # fmt: skip
+        style = {"line": {"color": colour}, "marker": {"size": 4}}
+        figure.add_scatter(x=steps, y=losses, mode="lines+markers", name=name, **style)
         best = int(np.argmin(losses))
         figure.add_scatter(
             x=[steps[best]], y=[losses[best]], mode="markers", name="kept", hoverinfo="skip",
@@ -182,8 +180,9 @@ def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
     """Plot calibration and coverage of intervals; a sentence where there are none."""
     ends, pit = found["below_ends"], found["pit"]
     if ends.empty and pit.empty:
-        words = "The forecasts have no intervals to compare with outcomes."
-        return [_section("Calibration", words)]
+        return [
+            _section("Calibration", "The forecasts have no intervals to compare with outcomes.")
+        ]
     histogram = [] if pit.empty else [_pit(pit)]
     if ends.empty:
         return histogram
