@@ -34,15 +34,9 @@ from forecaster.operations.due_sessions import (
 from forecaster.operations.forecast_recording import forecast_session
 from forecaster.operations.promotion import run_promotion_test
 from forecaster.operations.scoring import RECENT, drift_flags, input_flag, score_rows, with_outcomes
+from forecaster.registry import run_history
 from forecaster.registry.champion_history import champion_status, decisions
 from forecaster.registry.promotion import NewDecision, keep_champion, promote
-from forecaster.registry.run_history import (
-    amend_session,
-    begin_session,
-    finish_session,
-    session_records,
-    trainings,
-)
 from forecaster.registry.versions import prune, read_manifest
 
 log = logging.getLogger(__name__)
@@ -130,7 +124,7 @@ def run_session(work: SessionWork, day: date) -> SessionReport:
             the run is unfinished, and the next one repeats it.
     """
     made_at = clock.now()
-    begin_session(work.home, work.name, day)
+    run_history.begin_session(work.home, work.name, day)
     report = SessionReport(session=day)
     with clock.as_if(settled_at(work.stored.calendars.values(), day)):
         _check_bars(work, report)
@@ -140,7 +134,7 @@ def run_session(work: SessionWork, day: date) -> SessionReport:
         report.pruned = tuple(prune(work.home, keep=work.settings.retrain.keep))
     summary = {**report.summary(), "replay": work.is_replay}
     outcome = "done" if report.forecasts is not None else "no forecast"
-    finish_session(
+    run_history.finish_session(
         work.home, work.name, day, outcome=outcome, exit_code=report.exit_code, summary=summary
     )
     return report
@@ -218,7 +212,8 @@ def _train(work: SessionWork, report: SessionReport) -> None:
 def training_due(work: SessionWork, day: date, drift: Sequence[str]) -> str | None:
     """Return why a training is due at the end of a session; None if none is."""
     every = work.settings.retrain.every
-    done = [one.session for one in trainings(work.home, work.name) if one.state == "done"]
+    records = run_history.trainings(work.home, work.name)
+    done = [one.session for one in records if one.state == "done"]
     last = max((session for session in done if session is not None), default=None)
     if last is None:
         return "never trained"
@@ -291,7 +286,8 @@ def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -
     The session's own version forecasts them, whichever is champion by now. Return the tickers that
     were forecast; none if that version can no longer forecast.
     """
-    record = next(one for one in session_records(work.home, work.name) if one.session == day)
+    records = run_history.session_records(work.home, work.name)
+    record = next(one for one in records if one.session == day)
     missed = missed_sessions(work.home, work.stored, day)
     served = tuple(sorted(set(lacking) - set(missed)))
     if not served:
@@ -308,7 +304,7 @@ def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -
     code = record.exit_code or ExitCode.OK
     if code == ExitCode.PARTIAL and not summary["troubles"]:
         code = ExitCode.OK
-    amend_session(work.home, work.name, day, exit_code=code, summary=summary)
+    run_history.amend_session(work.home, work.name, day, exit_code=code, summary=summary)
     return served
 
 
