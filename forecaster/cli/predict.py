@@ -22,7 +22,8 @@ from forecaster.errors import PartialFailure
 if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
 
-VALUES = ("forecast", "q025", "q10", "q90", "q975")
+ENDS = ("q025", "q10", "q90", "q975")
+VALUES = ("forecast", *ENDS)
 PRICES = ("last_close", *(f"price_{name}" for name in VALUES))
 UNITS = {
     "return": "log total return, so price = last_close x exp(forecast)",
