@@ -180,9 +180,8 @@ def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
     """Plot calibration and coverage of intervals; a sentence where there are none."""
     ends, pit = found["below_ends"], found["pit"]
     if ends.empty and pit.empty:
-        return [
-            _section("Calibration", "The forecasts have no intervals to compare with outcomes.")
-        ]
+        words = "The forecasts have no intervals to compare with outcomes."
+        return [_section("Calibration", words)]
     histogram = [] if pit.empty else [_pit(pit)]
     if ends.empty:
         return histogram
