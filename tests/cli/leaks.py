@@ -15,7 +15,7 @@ from forecaster.data import columns, features, ingest, loading, panel
 from forecaster.data.columns import CALENDAR_INPUTS
 from forecaster.data.history import History
 from forecaster.data.scaling import Scaler
-from forecaster.evaluation import conformal
+from forecaster.evaluation import conformal, regression
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting import data_set, fitted_model, fitting, forecast_tables
 
@@ -211,8 +211,8 @@ def calibrated_on_test_days(patch: pytest.MonkeyPatch) -> None:
 
 
 def benchmark_on_all_days(patch: pytest.MonkeyPatch) -> None:
-    real = benchmarks.least_squares
-    patch.setattr(benchmarks, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
+    real = regression.least_squares
+    patch.setattr(regression, "least_squares", lambda x, y, fit: real(x, y, np.ones_like(fit)))
 
 
 def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
