@@ -131,7 +131,7 @@ def test_validations_of_other_plans_on_the_same_data_are_reported_too(
     asked = report.manifest.version
     found = memory(asked, bars=bars, home=tmp_path, lags=20)
     names = list(found.validations)
-    assert names[0].startswith(f"{asked}, truncated: gradient horizon up to 12 days")
+    assert names[0].startswith(f"{asked}, truncated, k1 = k2 = 12 days")
     assert names[0].endswith("one step per epoch")
     assert sorted(name.split(", ")[1].split(":")[0] for name in names) == [
         "full",
