@@ -8,20 +8,7 @@ import pandas as pd
 from forecaster.evaluation.direction import Backtest, DirectionTest
 from forecaster.evaluation.scores import DENSITY_METRICS, POINT_METRICS, Alarm, implausible_scores
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
-from forecaster.evaluation.splits import Walk
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationCount:
-    """Number of evaluations so far on test days that overlap this one's, itself included.
-
-    `same` are those of the same question (version and walk), `questions` the different ones. All
-    are None where they could not be counted.
-    """
-
-    same: int | None
-    total: int | None
-    questions: int | None
+from forecaster.evaluation.splits import EvaluationCount, Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

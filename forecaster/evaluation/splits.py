@@ -180,3 +180,16 @@ def walk_folds(
         until = test[first : first + every][-1] if len(test) else split.validation_until
         folds.append(Fold(number=number, split=own, train_from=begin, until=until))
     return tuple(folds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationCount:
+    """Number of evaluations so far on test days that overlap this one's, itself included.
+
+    `same` are those of the same question (version and walk), `questions` the different ones. All
+    are None where they could not be counted.
+    """
+
+    same: int | None
+    total: int | None
+    questions: int | None

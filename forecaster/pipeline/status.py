@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
@@ -21,11 +21,13 @@ from forecaster.operations.due_sessions import (
 )
 from forecaster.operations.lock import holder
 from forecaster.operations.run_log import read_heartbeat
-from forecaster.operations.scoring import LiveScores, score_rows, with_outcomes
 from forecaster.registry.champion_history import ChampionStatus, champion_status, champion_statuses
 from forecaster.registry.run_history import SessionRecord, Training, session_records, trainings
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Home, resolve_home
+
+if TYPE_CHECKING:
+    from forecaster.operations.scoring import LiveScores
 
 _HOURS: Final = {"m": 1 / 60, "h": 1.0, "d": 24.0}
 
@@ -197,13 +199,15 @@ def score(
     name: str | None = None,
     since: date | None = None,
     as_of: date | None = None,
-) -> LiveScores:
+) -> "LiveScores":
     """Score the recorded forecasts of these tickers, or all, whose outcomes are stored.
 
     Raises:
         UnknownNameError: there is none of these.
     """
     where, wanted = resolve_home(home), normalise_tickers(tickers)
+    from forecaster.operations.scoring import score_rows, with_outcomes
+
     rows = with_outcomes(where, name, since=since, until=as_of)
     if wanted:
         rows = rows[rows["ticker"].isin(wanted)]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from forecaster.database import to_json
 from forecaster.errors import ForecasterError
-from forecaster.evaluation.evaluation import EvaluationCount
+from forecaster.evaluation.splits import EvaluationCount
 from forecaster.registry.registry_file import (
     RENAMED_IN_QUESTIONS,
     changing,

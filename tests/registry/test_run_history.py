@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forecaster import clock
-from forecaster.evaluation.evaluation import EvaluationCount
+from forecaster.evaluation.splits import EvaluationCount
 from forecaster.registry.promotion import register
 from forecaster.registry.run_history import (
     OLD_FILE,
