@@ -178,7 +178,7 @@ def _score_table(scores: pd.DataFrame) -> Table:
     metrics = [metric for metric in SHOWN_METRICS if metric in defined]
     values = scores.set_index(["forecaster", "metric"])["value"].to_dict()
     return Table(
-        columns=["forecaster", *(NAMES[metric] for metric in metrics)],
+        columns=["forecaster", *(NAMES.get(metric, metric) for metric in metrics)],
         rows=[
             [name, *(_score(metric, values.get((name, metric))) for metric in metrics)]
             for name in dict.fromkeys(scores["forecaster"])
@@ -203,7 +203,7 @@ def _intervals_of_scores(part: TargetEvaluation) -> Rows:
     own = part.scores[part.scores["forecaster"] == part.forecaster]
     columns = own[["metric", "value", "low", "high", "reason"]]
     rows = [
-        [NAMES[metric], *(_score(metric, one) for one in values), reason or ""]
+        [NAMES.get(metric, metric), *(_score(metric, one) for one in values), reason or ""]
         for metric, *values, reason in columns.itertuples(index=False)
     ]
     words = (
@@ -282,7 +282,7 @@ def _backtests(part: TargetEvaluation, costs_bps: float) -> Rows:
 def _by_seed(part: TargetEvaluation) -> Rows:
     table = part.scores_by_seed[part.scores_by_seed["seeds"] > 1]
     rows = [
-        [NAMES[metric], *(_number(value, ".5g") for value in values)]
+        [NAMES.get(metric, metric), *(_number(value, ".5g") for value in values)]
         for metric, *values in table[["metric", "mean", "sd", "min", "max"]].itertuples(index=False)
     ]
     words = "The same training from other initial weights: the differences are chance."
