@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.checks import describe_basis
+from forecaster.data.basis import describe_basis
 from forecaster.data.history import (
     BAR_COLUMNS,
     BASES,
