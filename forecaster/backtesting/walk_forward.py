@@ -7,8 +7,10 @@ Shape letters: N rows of the panel, K targets.
 
 import hashlib
 import logging
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +37,7 @@ Done = dict[str, FoldForecasts]
 Result = TypeVar("Result")
 # An actor that dies is restarted and its task repeated: by default Ray gives up on both.
 RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +200,21 @@ def fan_out(
                 "pip install 'forecaster[ray]'"
             ) from error
         register_ray()
-    with parallel_config(backend=backend, n_jobs=jobs, **options):
+    with _safe_path(), parallel_config(backend=backend, n_jobs=jobs, **options):
         # Copy on write: torch warns of arrays that it must not write to.
         found: list[Result] = Parallel(mmap_mode="c")(delayed(function)(*task) for task in tasks)
     return found
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Start Python processes in which the working directory is not imported from."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before

@@ -213,16 +213,18 @@ def reproduction_flaw(
         OutOfMemoryError: the system has no memory for another process, or killed it.
         StorageError: the disk failed the process.
     """
-    arguments = [str(home), version, list(tickers), as_of.isoformat() if as_of else None]
+    arguments = [str(home.resolve()), version, list(tickers), as_of.isoformat() if as_of else None]
     here = str(Path(forecaster.__file__).parents[1])  # this very package, installed or not
-    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    path = os.pathsep.join([here, *map(os.path.abspath, given)])
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CHILD, json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            cwd=home,  # and with a safe path: nothing is imported from where cron runs us
+            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         )
     except OSError as error:
         raise _no_memory(version, error.strerror or str(error)) from error

@@ -284,3 +284,21 @@ def test_without_ray_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(__import__("sys").modules, "ray.util.joblib", None)
     with pytest.raises(UsageError, match=r"pip install 'forecaster\[ray\]'"):
         fan_out(len, [("one",)], 2, "ray")
+
+
+SPREAD = """
+import os
+from forecaster.backtesting.walk_forward import fan_out
+assert len(fan_out(os.path.abspath, [("/a",), ("/b",)], jobs=2)) == 2
+assert "PYTHONSAFEPATH" not in os.environ
+"""
+
+
+@pytest.mark.parametrize("module", ["joblib", "numpy", "cloudpickle", "threading"])
+def test_workers_import_nothing_from_the_working_directory(module: str, tmp_path: Path) -> None:
+    """A worker would write the file, whatever becomes of it later."""
+    (tmp_path / f"{module}.py").write_text("open('executed', 'w').close()")
+    run = [sys.executable, "-P", "-c", SPREAD]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONSAFEPATH"}
+    subprocess.run(run, cwd=tmp_path, env=environment, timeout=120, check=True)
+    assert not (tmp_path / "executed").exists()

@@ -311,3 +311,12 @@ def test_an_unknown_certificate_is_refused(tmp_path: Path, monkeypatch: pytest.M
         with RecordingSession() as session, pytest.raises(CertificateVerifyError):
             session.get("https://fc.yahoo.com", proxies={"https": proxy.url})
     assert proxy.opened == ["fc.yahoo.com"] and yahoo.calls == []
+
+
+@pytest.mark.parametrize("module", ["typer", "pandas", "logging"])
+def test_nothing_is_imported_from_the_working_directory(module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text("raise SystemExit('executed')")
+    line = [sys.executable, "-m", "forecaster", "models", "list", "--home", str(tmp_path)]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONSAFEPATH"}
+    ran = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, "executed" in ran.stderr) == (0, False), ran.stderr

@@ -1,5 +1,6 @@
 """The promotion test: the right days and benchmarks, the weights on disk, a fresh process."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -226,6 +227,18 @@ def test_a_process_that_differs_or_fails_is_a_flaw(
 ):
     monkeypatch.setattr(promotion, "_CHILD", child)
     assert reproduction_flaw(home, "any", ["AAA"], LAST, "expected") == flaw
+
+
+@pytest.mark.parametrize("module", ["safetensors", "numpy", "json", "forecaster"])
+def test_the_fresh_process_imports_nothing_from_the_working_directory(
+    module: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nor from a PYTHONPATH that names it by an empty entry."""
+    (tmp_path / f"{module}.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)
+    monkeypatch.setattr(promotion, "_CHILD", f"import {module}, forecaster; print('expected')")
+    assert reproduction_flaw(home, "any", ["AAA"], LAST, "expected") is None
 
 
 @pytest.mark.slow
