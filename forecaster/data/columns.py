@@ -130,12 +130,15 @@ def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], str]:
     # The epoch, 1970-01-01, was a Thursday.
     weekday = (sessions.astype(np.int64) + 3) % 7
     months = sessions.astype("datetime64[M]")
+    first_days = np.unique(months).astype("datetime64[D]")
+    third_fridays = np.busday_offset(first_days, 2, roll="forward", weekmask="Fri")
+    expiries = np.searchsorted(sessions, third_fridays, side="right") - 1
     _, holiday_gap = _gaps(sessions[:-1], sessions[1:], table.weekmask)
     columns = [
         weekday[:, None] == np.arange(5),
         np.isin(sessions, table.sessions[table.half_days]),
         np.append(months[1:] != months[:-1], True),
-        _is_option_expiry(sessions),
+        np.isin(np.arange(len(sessions)), expiries),
         np.append(holiday_gap, 0.0),
     ]
     return sessions, np.column_stack(columns).astype(np.float64), table.weekmask
@@ -146,15 +149,6 @@ def _gaps(days: Days, following: Days, weekmask: str) -> tuple[Daily, Daily]:
     gap_days = (following - days).astype(np.float64) - 1
     holidays = np.busday_count(days + DAY, following, weekmask=weekmask)
     return gap_days, (holidays > 0).astype(np.float64)
-
-
-def _is_option_expiry(sessions: Days) -> NDArray[np.bool_]:
-    months = np.unique(sessions.astype("datetime64[M]"))
-    fridays = np.busday_offset(months.astype("datetime64[D]"), 2, roll="forward", weekmask="Fri")
-    expiries = np.searchsorted(sessions, fridays, side="right") - 1
-    flags = np.zeros(len(sessions), dtype=np.bool_)
-    flags[expiries[expiries >= 0]] = True
-    return flags
 
 
 # What is averaged over the tickers of one exchange, from each ticker's own columns.

@@ -7,6 +7,8 @@ Shape letters: D days of one segment of a series.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -71,44 +73,44 @@ class SegmentRows:
 Compute = Callable[[SegmentRows], np.ndarray]
 
 
-def _column(name: str) -> Compute:
-    return lambda rows: rows[name]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A named value, or its trailing mean over so many rows, some rows earlier.
 
+    With `less` the trailing month of that column is subtracted, both as of today.
+    """
 
-def _mean(name: str, days: int) -> Compute:
-    return lambda rows: rows.mean(name, days)
+    of: str
+    mean: int = 0
+    lag: int = 0
+    less: str = ""
 
-
-def _lag(name: str, days: int) -> Compute:
-    return lambda rows: lagged(rows[name], days)
-
-
-def _fall(name: str) -> Compute:
-    return lambda rows: np.minimum(rows[name], 0.0)
-
-
-def _less_month(column: str, compute: Compute) -> Compute:
-    return lambda rows: compute(rows) - rows.mean(column, MONTH)
+    def __call__(self, rows: SegmentRows) -> np.ndarray:
+        """Compute the value of every row, (D,); NaN in the first `lag` rows."""
+        values = rows.mean(self.of, self.mean) if self.mean else rows[self.of]
+        if self.lag:
+            values = lagged(values, self.lag)
+        return values - rows.mean(self.less, MONTH) if self.less else values
 
 
 def _deviations(quantity: str) -> dict[str, Compute]:
     """List today, lags, week, quarter and year of a log quantity, less its trailing month."""
     column = f"log_{quantity}"
-    found = {"today": _column(column)}
-    found |= {f"lag{days}": _lag(column, days) for days in range(1, WEEK)}
+    lags = {f"lag{days}": Past(of=column, lag=days, less=column) for days in range(1, WEEK)}
     spans = {"week": WEEK, "quarter": QUARTER, "year": YEAR}
-    found |= {name: _mean(column, days) for name, days in spans.items()}
-    return {f"{quantity}_{name}": _less_month(column, compute) for name, compute in found.items()}
+    means = {name: Past(of=column, mean=days, less=column) for name, days in spans.items()}
+    found = {"today": Past(of=column, less=column)} | lags | means
+    return {f"{quantity}_{name}": compute for name, compute in found.items()}
 
 
 def _signed_and_absolute(name: str) -> dict[str, Compute]:
     """List a part of the return and its absolute value, with trailing means."""
     return {
-        name: _column(name),
-        f"{name}_week": _mean(name, WEEK),
+        name: Past(of=name),
+        f"{name}_week": Past(of=name, mean=WEEK),
         f"abs_{name}": lambda rows: np.abs(rows[name]),
-        f"abs_{name}_week": _mean(f"abs_{name}", WEEK),
-        f"abs_{name}_month": _mean(f"abs_{name}", MONTH),
+        f"abs_{name}_week": Past(of=f"abs_{name}", mean=WEEK),
+        f"abs_{name}_month": Past(of=f"abs_{name}", mean=MONTH),
     }
 
 
@@ -144,44 +146,24 @@ def _echoes(quantity: str) -> dict[str, Compute]:
     sessions around it; NaN where the segment begins later.
     """
     source, names = f"abnormal_{quantity}", [f"{quantity}_echo{days}" for days in ECHO_DAYS]
-
-    def echo(days: int, around: int) -> Compute:
-        def compute(rows: SegmentRows) -> np.ndarray:
-            values = rows.mean(source, 2 * around + 1) if around else rows[source]
-            return _picked(values, _rows_before(rows, days), around)
-
-        return compute
-
     found: dict[str, Compute] = {}
     for name, days in zip(names, ECHO_DAYS, strict=True):
-        found |= {name: echo(days, 0), f"{name}_around": echo(days, ECHO_AROUND)}
-
-    def mean(rows: SegmentRows) -> np.ndarray:
-        return pd.DataFrame({name: rows[name] for name in names}).mean(axis=1).to_numpy()
-
-    return found | {f"{quantity}_echo": mean}
-
-
-def _abnormal(column: str) -> Compute:
-    """Return the deviation from the mean of the 22 days before."""
-    return lambda rows: rows[column] - lagged(rows.mean(column, MONTH), 1)
+        for suffix, around in (("", 0), ("_around", ECHO_AROUND)):
+            found[f"{name}{suffix}"] = partial(_echo, source=source, days=days, around=around)
+    return found | {
+        f"{quantity}_echo": lambda rows: (
+            pd.DataFrame({name: rows[name] for name in names}).mean(axis=1).to_numpy()
+        )
+    }
 
 
-def _rows_before(rows: SegmentRows, days: int) -> np.ndarray:
-    """Find (D,) the first session on or after a date in the past; -1 where there is none."""
+def _echo(rows: SegmentRows, *, source: str, days: int, around: int) -> np.ndarray:
+    """Read a value of so many calendar days before, or its mean over sessions around it."""
+    values = rows.mean(source, 2 * around + 1) if around else rows[source]
     dates = rows.next_days - np.timedelta64(days, "D")
-    found = np.searchsorted(rows.days, dates, side="left")
-    return np.where(dates >= rows.days[0], found, -1)
-
-
-def _picked(values: np.ndarray, rows: np.ndarray, later: int) -> np.ndarray:
-    """Select the value `later` rows after some rows, but none of the row's own future."""
-    return np.where(rows >= 0, values[np.minimum(rows + later, np.arange(len(rows)))], np.nan)
-
-
-def _market_means(name: str) -> dict[str, Compute]:
-    means = {"week": WEEK, "month": MONTH}
-    return {name: _column(name)} | {f"{name}_{key}": _mean(name, n) for key, n in means.items()}
+    place = np.searchsorted(rows.days, dates, side="left") + around
+    place = np.minimum(place, np.arange(len(place)))  # none of the row's own future
+    return np.where(dates >= rows.days[0], values[place], np.nan)
 
 
 _TODAY = (
@@ -192,21 +174,21 @@ _TODAY = (
 # The order, here and in MARKET_FEATURES, is that of the weights of stored models.
 OWN_FEATURES: Final[dict[str, Compute]] = {
     **_deviations("range"),
-    "range_level": _mean("log_range", MONTH),
-    "range_missing": _column("range_missing"),
-    "gk": _less_month("log_range", _column("garman_klass")),
-    "gk_week": _less_month("log_range", _mean("garman_klass", WEEK)),
-    "gk_month": _less_month("log_range", _mean("garman_klass", MONTH)),
+    "range_level": Past(of="log_range", mean=MONTH),
+    "range_missing": Past(of="range_missing"),
+    "gk": Past(of="garman_klass", less="log_range"),
+    "gk_week": Past(of="garman_klass", mean=WEEK, less="log_range"),
+    "gk_month": Past(of="garman_klass", mean=MONTH, less="log_range"),
     **_deviations("volume"),
-    "volume_missing": _column("volume_missing"),
+    "volume_missing": Past(of="volume_missing"),
     **_signed_and_absolute("log_return"),
     **_signed_and_absolute("overnight"),
     **_signed_and_absolute("intraday"),
-    "log_return_month": _mean("log_return", MONTH),
-    "fall": _fall("log_return"),
-    "fall_week": _mean("fall", WEEK),
-    "fall_month": _mean("fall", MONTH),
-    **{name: _column(name) for name in CALENDAR_INPUTS},
+    "log_return_month": Past(of="log_return", mean=MONTH),
+    "fall": lambda rows: np.minimum(rows["log_return"], 0.0),
+    "fall_week": Past(of="fall", mean=WEEK),
+    "fall_month": Past(of="fall", mean=MONTH),
+    **{name: Past(of=name) for name in CALENDAR_INPUTS},
     "quarter_end": lambda rows: rows["month_end"] * rows["is_quarterly"],
     "triple_expiry": lambda rows: rows["option_expiry"] * rows["is_quarterly"],
     "year_end": _is_year_end,
@@ -214,31 +196,34 @@ OWN_FEATURES: Final[dict[str, Compute]] = {
     "season_cos1": _season(1, np.cos),
     "season_sin2": _season(2, np.sin),
     "season_cos2": _season(2, np.cos),
-    **{f"today_{name}": _lag(name, 1) for name in _TODAY},
+    **{f"today_{name}": Past(of=name, lag=1) for name in _TODAY},
     **_echoes("range"),
     **_echoes("volume"),
 }
 # Of panels with several tickers.
 MARKET_FEATURES: Final[dict[str, Compute]] = {
-    "panel_log_return": _column("panel_log_return"),
-    "panel_overnight": _column("panel_overnight"),
-    "panel_intraday": _column("panel_intraday"),
-    **_market_means("panel_range_deviation"),
-    **_market_means("panel_volume_deviation"),
-    **_market_means("panel_abs_return"),
-    "panel_range_deviation_lag1": _lag("panel_range_deviation", 1),
-    "panel_volume_deviation_lag1": _lag("panel_volume_deviation", 1),
-    "panel_fall": _fall("panel_log_return"),
+    "panel_log_return": Past(of="panel_log_return"),
+    "panel_overnight": Past(of="panel_overnight"),
+    "panel_intraday": Past(of="panel_intraday"),
+    **{
+        f"{name}{suffix}": Past(of=name, mean=days)
+        for name in ("panel_range_deviation", "panel_volume_deviation", "panel_abs_return")
+        for suffix, days in (("", 0), ("_week", WEEK), ("_month", MONTH))
+    },
+    "panel_range_deviation_lag1": Past(of="panel_range_deviation", lag=1),
+    "panel_volume_deviation_lag1": Past(of="panel_volume_deviation", lag=1),
+    "panel_fall": lambda rows: np.minimum(rows["panel_log_return"], 0.0),
 }
 FEATURES: Final = OWN_FEATURES | MARKET_FEATURES
 
-# With the values that several features share; `is_quarterly` and `day_of_year` of the next session.
+# With the values that several features share; `is_quarterly` and `day_of_year` of the next session,
+# an abnormal value is the deviation from the mean of the 22 days before.
 _COMPUTE: Final[dict[str, Compute]] = FEATURES | {
     "garman_klass": _garman_klass,
     "is_quarterly": lambda rows: rows.next_days.astype("datetime64[M]").astype(np.int64) % 3 == 2,
     "day_of_year": lambda rows: rows.next_days - rows.next_days.astype("datetime64[Y]"),
-    "abnormal_range": _abnormal("log_range"),
-    "abnormal_volume": _abnormal("log_volume"),
+    "abnormal_range": lambda rows: rows["log_range"] - lagged(rows.mean("log_range", MONTH), 1),
+    "abnormal_volume": lambda rows: rows["log_volume"] - lagged(rows.mean("log_volume", MONTH), 1),
 }
 
 # The network's memory covers what lies between; with more features it overfits.

@@ -7,7 +7,7 @@ Shape letters: N rows of the panel, S series, P segments, K targets, D days of o
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -23,7 +23,7 @@ from forecaster.data.columns import (
     scheduled_inputs,
     trailing_mean,
 )
-from forecaster.data.features import FEATURES, NETWORK_FEATURES, OWN_FEATURES, SegmentRows
+from forecaster.data.features import FEATURES, OWN_FEATURES, SegmentRows
 from forecaster.data.history import History, Listing
 from forecaster.data.sessions import segments
 
@@ -145,28 +145,28 @@ def build_panel(
     )
 
 
+@dataclass(slots=True)
 class _GrowingArrays:
     """Arrays by name that grow at their ends in place: a large panel is never in memory twice."""
 
-    def __init__(self) -> None:
-        self._arrays: dict[str, np.ndarray] = {}
-        self._size = 0
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    size: int = 0
 
     def append(self, added: dict[str, np.ndarray]) -> None:
-        start, stop = self._size, self._size + len(next(iter(added.values())))
+        start, stop = self.size, self.size + len(next(iter(added.values())))
         for name, values in added.items():
-            array = self._arrays.setdefault(name, values[:0].copy())
+            array = self.arrays.setdefault(name, values[:0].copy())
             if stop > len(array):
                 rows = max(stop, start + start // 32)
                 array.resize((rows, *values.shape[1:]), refcheck=False)
             array[start:stop] = values
-        self._size = stop
+        self.size = stop
 
     def take(self) -> dict[str, np.ndarray]:
         """Return the arrays, cut to their size."""
-        for array in self._arrays.values():
-            array.resize((self._size, *array.shape[1:]), refcheck=False)
-        return self._arrays
+        for array in self.arrays.values():
+            array.resize((self.size, *array.shape[1:]), refcheck=False)
+        return self.arrays
 
 
 def _rows(
@@ -208,15 +208,10 @@ def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def feature_names(panel: Panel) -> tuple[str, ...]:
-    """List the features that can be computed from this panel: the inputs of the linear base."""
-    return tuple(FEATURES if "panel_log_return" in panel.columns else OWN_FEATURES)
-
-
-def network_feature_names(panel: Panel) -> tuple[str, ...]:
-    """List the features that a network reads."""
-    known = feature_names(panel)
-    return tuple(name for name in NETWORK_FEATURES if name in known)
+def feature_names(panel: Panel, among: Iterable[str] = tuple(FEATURES)) -> tuple[str, ...]:
+    """List the features that can be computed from this panel; all are inputs of the linear base."""
+    known = FEATURES if "panel_log_return" in panel.columns else OWN_FEATURES
+    return tuple(name for name in among if name in known)
 
 
 def features_by_segment(panel: Panel, names: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:

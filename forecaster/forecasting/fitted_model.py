@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import forecaster
+from forecaster.data.features import NETWORK_FEATURES
 from forecaster.data.history import History
 from forecaster.data.panel import (
     Panel,
@@ -21,7 +22,6 @@ from forecaster.data.panel import (
     compute_features,
     feature_names,
     features_by_segment,
-    network_feature_names,
 )
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
@@ -57,7 +57,7 @@ class InputReader:
     @classmethod
     def of(cls, panel: Panel, train_until: np.datetime64, base: Base | None) -> "InputReader":
         """Select a network's inputs and measure their scales on the days up to a date."""
-        names = network_feature_names(panel)
+        names = feature_names(panel, NETWORK_FEATURES)
         scaler = Scaler.fit(compute_features(panel, names), panel.days <= train_until)
         return cls(names=names, scaler=scaler, base=base)
 

@@ -138,17 +138,12 @@ def _filled(fill: Callable[[pd.DataFrame], pd.DataFrame], *, across: bool) -> Pl
 
 
 def echo_of_days_to_come(patch: pytest.MonkeyPatch) -> None:
-    real = features._rows_before
-    patch.setattr(
-        features,
-        "_rows_before",
-        lambda rows, days: np.minimum(real(rows, 1) + 5, len(rows.days) - 1),
-    )
-    patch.setattr(
-        features,
-        "_picked",
-        lambda values, rows, later: np.where(rows >= 0, values[rows], np.nan),
-    )
+    def later(rows: features.SegmentRows) -> np.ndarray:
+        values = rows["abnormal_range"]
+        return np.append(values[5:], np.repeat(values[-1], 5))[: len(values)]
+
+    for days in features.ECHO_DAYS:
+        patch.setitem(features._COMPUTE, f"range_echo{days}", later)
 
 
 def _masks(change: Callable[..., tuple[np.ndarray, ...]]) -> Plant:

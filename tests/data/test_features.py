@@ -17,7 +17,6 @@ from forecaster.data.panel import (
     build_panel,
     compute_features,
     feature_names,
-    network_feature_names,
 )
 from tests.synthetic import ragged_bars
 
@@ -57,8 +56,8 @@ def test_trailing_means_and_lags_by_hand() -> None:
 
 def test_there_are_a_hundred_features_and_a_third_for_the_network() -> None:
     assert len(NAMES) == len(set(NAMES)) == 100
-    assert len(network_feature_names(PANEL)) == 34
-    assert set(network_feature_names(PANEL)) <= set(NAMES)
+    assert len(feature_names(PANEL, NETWORK_FEATURES)) == 34
+    assert set(feature_names(PANEL, NETWORK_FEATURES)) <= set(NAMES)
 
 
 @pytest.mark.parametrize("kept", [TWO, TWO[:1]])
@@ -66,7 +65,9 @@ def test_one_ticker_alone_has_all_but_the_markets(kept: list[History]) -> None:
     panel = panel_of(kept)
     market = [name for name in feature_names(panel) if name.startswith("panel_")]
     assert bool(market) == (len(kept) > 1)
-    assert compute_features(panel, network_feature_names(panel)).shape[0] == len(panel.days)
+    assert compute_features(panel, feature_names(panel, NETWORK_FEATURES)).shape[0] == len(
+        panel.days
+    )
 
 
 @given(day=st.integers(1, 379))
