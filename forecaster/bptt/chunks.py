@@ -149,8 +149,3 @@ def chunks_of(
         )
         for number in range(first, last + 1)
     ]
-
-
-def fixed_lengths(days: int, most: int) -> tuple[int, ...]:
-    """Return chunk lengths of `most` days, counted from the first; the last may be shorter."""
-    return tuple(min(most, days - first) for first in range(0, days, most))

@@ -20,7 +20,6 @@ from forecaster.bptt.chunks import (
     Chunking,
     checked,
     chunks_of,
-    fixed_lengths,
 )
 from forecaster.bptt.plan import BPTTPlan, Memory
 from forecaster.models.base import RecurrentState
@@ -61,7 +60,7 @@ def bptt_gradients(
     block, days = checked(block), len(block.x)
     _require_cuttable(network, "each day's forecast is scored")
     most = plan.chunk_days(days)
-    chunking = chunking or Chunking(lengths=fixed_lengths(days, most))
+    chunking = chunking or Chunking(lengths=plan.chunk_lengths(days))
     if sum(chunking.lengths) != days or max(chunking.lengths) > most:
         raise ValueError(
             f"chunks of {chunking.lengths} days do not make {days} days in chunks of at most "

@@ -99,6 +99,11 @@ class BPTTPlan:
         """Return the length of the chunks that `days` are cut into: k1, or all for full BPTT."""
         return days if self.k2 is None else min(self.k1 or self.k2, days)
 
+    def chunk_lengths(self, days: int) -> tuple[int, ...]:
+        """Return the days of each of these chunks, from the first on; the last may be shorter."""
+        most = self.chunk_days(days)
+        return tuple(min(most, days - first) for first in range(0, days, most))
+
     @property
     def context_chunks(self) -> int:
         """Chunks before its own that an error travels through: k2 / k1 - 1, 0 for full BPTT."""

@@ -202,7 +202,8 @@ def _require_quantities(panel: Panel) -> None:
 
 def epoch_batches(dataset: Dataset, settings: TrainSettings) -> Callable[[int], Epoch]:
     """Return a function that draws an epoch by seed and number: windows, or packed histories."""
-    panel, scored, lookback = dataset.panel, _any(dataset.rows(0)), settings.lookback
+    panel, lookback = dataset.panel, settings.lookback
+    scored = np.asarray(dataset.rows(0).any(axis=1))
     if isinstance(lookback, int):
         ends = window_ends(panel.offsets, lookback, scored)
         return lambda number: WindowBatches.drawn(
@@ -225,7 +226,8 @@ def epoch_batches(dataset: Dataset, settings: TrainSettings) -> Callable[[int], 
 def longest_history(dataset: Dataset) -> int:
     """Count the days of the longest series, up to its last training day."""
     offsets = dataset.panel.offsets
-    return int((last_stops(_any(dataset.rows(0)), offsets) - offsets[:-1]).max())
+    stops = last_stops(np.asarray(dataset.rows(0).any(axis=1)), offsets)
+    return int((stops - offsets[:-1]).max())
 
 
 def last_stops(scored: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -243,13 +245,14 @@ def validation_loss(
     `inputs` (N, F) are the data set's, on the network's device.
     """
     panel, rows, lookback = dataset.panel, dataset.rows(1), settings.lookback
+    scored = np.asarray(rows.any(axis=1))
     if isinstance(lookback, int):
-        ends = window_ends(panel.offsets, lookback, _any(rows))
+        ends = window_ends(panel.offsets, lookback, scored)
         return lambda network: _mean_loss(
             network, forecast_windows(network, inputs, ends, lookback), y[ends], rows[ends]
         )
     # Rows after the validation days would be forecast for nothing.
-    stop = last_stops(_any(rows), panel.offsets)
+    stop = last_stops(scored, panel.offsets)
     keep = np.flatnonzero(np.arange(len(rows)) < np.repeat(stop, np.diff(panel.offsets)))
     lengths = stop - panel.offsets[:-1]
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
@@ -259,13 +262,8 @@ def validation_loss(
     )
 
 
-def _any(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Select the rows (N,) of which any target (N, K) is scored."""
-    return np.asarray(rows.any(axis=1))
-
-
 def _mean_loss(network: Network, raw: np.ndarray, outcome: np.ndarray, known: np.ndarray) -> float:
-    chosen = _any(known)
+    chosen = known.any(axis=1)
     losses = network.head.loss(
         torch.from_numpy(raw[chosen]),
         torch.from_numpy(np.where(known, outcome, 0.0)[chosen].astype(np.float64)),

@@ -1,7 +1,6 @@
 """The log lines of a training: its header, and afterwards its shrinkage and gradients."""
 
 import logging
-from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -11,7 +10,7 @@ from forecaster.data.sequence_packing import PackedSequences
 from forecaster.forecasting.data_set import Dataset, epoch_batches, longest_history
 from forecaster.forecasting.fitting import FitResult
 from forecaster.settings import TrainSettings
-from forecaster.training.trainer import SPIKE, Validation
+from forecaster.training.trainer import SPIKE
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,10 @@ def log_header(
 def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
     """Describe the gradient horizon in words; a window may end it before the plan does."""
     if settings.lookback == "all":
-        return f"{plan.describe()}; one optimizer step {_step_per(plan)}"
+        stride = plan.k1 or plan.k2
+        per = "per batch of whole histories" if stride is None else f"every {stride:,} days"
+        per = "per epoch" if plan.step_per == "epoch" else "every day" if stride == 1 else per
+        return f"{plan.describe()}; one optimizer step {per}"
     days = settings.lookback
     if plan.k2 is None or plan.k2 >= days:
         return f"full: gradients flow back to the first of a window's {days} days"
@@ -71,15 +73,6 @@ def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
         return f"{plan.describe()} inside windows of {days}"
     exact = f"{plan.k2} day{'s' if plan.k2 > 1 else ''}"
     return f"truncated: gradients flow back exactly {exact} of a window's {days}"
-
-
-def _step_per(plan: BPTTPlan) -> str:
-    if plan.step_per == "epoch":
-        return "per epoch"
-    stride = plan.k1 or plan.k2
-    if stride is None:
-        return "per batch of whole histories"
-    return f"every {stride:,} days" if stride > 1 else "every day"
 
 
 def _schedule(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> str:
@@ -122,12 +115,9 @@ def log_result(made: FitResult, settings: TrainSettings) -> None:
     """Log the shrinkage and the clipped gradients; warn of several gradient spikes."""
     for target, share in zip(made.model.targets, made.model.shrinkage, strict=True):
         log.info("shrinkage  %s %.2f (Mincer–Zarnowitz slope on validation)", target, share)
-    _log_gradients([validations[-1] for validations in made.validations_by_member], settings)
-
-
-def _log_gradients(lasts: Sequence[Validation], settings: TrainSettings) -> None:
-    for number, last in enumerate(lasts, start=1):
-        member = f"member {number}: " if len(lasts) > 1 else ""
+    for number, validations in enumerate(made.validations_by_member, start=1):
+        last, several = validations[-1], len(made.validations_by_member) > 1
+        member = f"member {number}: " if several else ""
         often = last.clipped > CLIPPED_OFTEN * last.step
         log.info(
             "clipping  %s%s of %s gradients at --clip-grad %g%s",

@@ -4,7 +4,7 @@ Shape letters: T days, B batch rows, F features, H hidden units, Y layers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,19 +19,17 @@ class RecurrentState:
 
     def detach(self) -> "RecurrentState":
         """Return the same values without gradient history."""
-        return self._map(Tensor.detach)
+        return RecurrentState(tuple(tensor.detach() for tensor in self.tensors))
 
     def rows(self, index: Tensor | slice) -> "RecurrentState":
         """Select rows by number, by a slice or by a (B,) bool choice, in the order given."""
         # cuDNN refuses a state that is not contiguous.
-        return self._map(lambda tensor: tensor[:, index].contiguous())
+        return RecurrentState(tuple(tensor[:, index].contiguous() for tensor in self.tensors))
 
     def reset(self, where: Tensor) -> "RecurrentState":
         """Return a copy with zeros in exactly the rows where the (B,) bool `where` is True."""
-        return self._map(lambda tensor: tensor.masked_fill(where[None, :, None], 0.0))
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "RecurrentState":
-        return RecurrentState(tuple(change(tensor) for tensor in self.tensors))
+        rows = where[None, :, None]
+        return RecurrentState(tuple(tensor.masked_fill(rows, 0.0) for tensor in self.tensors))
 
 
 def join_rows(states: Sequence[RecurrentState]) -> RecurrentState:

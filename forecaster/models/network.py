@@ -186,14 +186,10 @@ class Architecture:
 
 def build_network(shape: Architecture) -> Network:
     """Build a network with fresh weights from torch's global generator."""
-
-    def new_core() -> RecurrentCore:
-        core = (CORES | MEMORYLESS)[shape.model]
-        return core(shape.inputs, shape.hidden, shape.layers, shape.dropout)
-
-    core = new_core()
+    kind, sizes = (CORES | MEMORYLESS)[shape.model], (shape.inputs, shape.hidden, shape.layers)
+    core = kind(*sizes, shape.dropout)
     if shape.bidirectional:
-        core = BidirectionalCore(core, new_core())
+        core = BidirectionalCore(core, kind(*sizes, shape.dropout))
     if shape.input_dropout or shape.has_base:
         core = InputCore(core, shape.inputs, shape.input_dropout)
     return Network(

@@ -5,7 +5,7 @@ Shape letters: N flat rows, T days, B batch rows or windows, K targets.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import islice
 from typing import Protocol
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forecaster.bptt.chunks import BlockGradients, Chunking, fixed_lengths, sum_gradients
+from forecaster.bptt.chunks import BlockGradients, Chunking, sum_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentState
 from forecaster.training.micro_batches import Learner, block_gradients, window_batch_gradients
@@ -49,10 +49,12 @@ class Position:
     """The batches of an epoch whose gradients have been taken.
 
     The `state` of histories is that before the oldest batch that later errors may travel back to.
+    `read` are the rows (T, B) of batches read until someone clears it, to report failures.
     """
 
     done: int = 0
     state: RecurrentState | None = None
+    read: list[np.ndarray] = field(default_factory=list)
 
 
 def epoch_gradients(
@@ -93,7 +95,7 @@ def _windows(
 ) -> Iterator[BlockGradients]:
     """Yield the gradients of batches of windows, scored after the burn-in or (None) at the end."""
     for batch in islice(epoch, position.done, None):
-        rows, starts = _on_device(learner, batch)
+        rows, starts = _read(learner, batch, position)
         if burn_in is None:
             block = window_batch_gradients(learner, rows, count)
         else:
@@ -119,7 +121,7 @@ def _histories(
     kept: deque[tuple[Tensor, Tensor]] = deque()
     reread = min(position.done, context)
     for number, batch in enumerate(islice(epoch, position.done - reread, None)):
-        kept.append(_on_device(learner, batch))
+        kept.append(_read(learner, batch, position))
         if number < reread:
             continue
         rows = torch.cat([part for part, _ in kept])
@@ -129,23 +131,21 @@ def _histories(
         block = block_gradients(learner, rows, mask, state, count, _chunking_of(kept, plan))
         if len(kept) > context:
             left, _ = kept.popleft()
-            state = block.states[len(_lengths(left, plan)) - 1]
+            state = block.states[len(plan.chunk_lengths(len(left))) - 1]
         position.done, position.state = position.done + 1, state
         yield block
 
 
-def _on_device(learner: Learner, batch: RowBatch) -> tuple[Tensor, Tensor]:
+def _read(learner: Learner, batch: RowBatch, position: Position) -> tuple[Tensor, Tensor]:
+    """Return a batch's rows and starts on the device, and record the rows as read."""
     device = learner.arrays.inputs.device
+    position.read.append(batch.rows)
     return torch.from_numpy(batch.rows).to(device), torch.from_numpy(batch.starts).to(device)
-
-
-def _lengths(rows: Tensor, plan: BPTTPlan) -> tuple[int, ...]:
-    return fixed_lengths(len(rows), plan.chunk_days(len(rows)))
 
 
 def _chunking_of(kept: Sequence[tuple[Tensor, Tensor]], plan: BPTTPlan) -> Chunking:
     """Cut kept batches into the plan's chunks; only the last batch's errors are new."""
-    cuts = [_lengths(rows, plan) for rows, _ in kept]
+    cuts = [plan.chunk_lengths(len(rows)) for rows, _ in kept]
     resets = [
         starts if number == 0 else torch.zeros_like(starts)
         for (_, starts), lengths in zip(kept, cuts, strict=True)
@@ -156,30 +156,3 @@ def _chunking_of(kept: Sequence[tuple[Tensor, Tensor]], plan: BPTTPlan) -> Chunk
         resets=torch.stack(resets),
         context=sum(map(len, cuts[:-1])),
     )
-
-
-class TrackedEpoch:
-    """An epoch that records the rows read since the last optimizer step, to report failures."""
-
-    def __init__(self, epoch: Epoch) -> None:
-        self._epoch = epoch
-        self._read: list[np.ndarray] = []
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """Rows read since the last optimizer step, without padding."""
-        found: list[int] = np.concatenate([rows[rows >= 0] for rows in self._read]).tolist()
-        return found
-
-    def clear(self) -> None:
-        """Clear the record."""
-        self._read = []
-
-    def __len__(self) -> int:
-        return len(self._epoch)
-
-    def __iter__(self) -> Iterator[RowBatch]:
-        self.clear()  # an earlier iteration may have counted only
-        for batch in self._epoch:
-            self._read.append(batch.rows)
-            yield batch

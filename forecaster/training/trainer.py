@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
 from forecaster.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
-from forecaster.training.epoch import Epoch, Position, Sampling, TrackedEpoch, epoch_gradients
+from forecaster.training.epoch import Epoch, Position, Sampling, epoch_gradients
 from forecaster.training.micro_batches import Learner, TrainingArrays, workers_of
 
 SPIKE: Final = 10.0  # times the median of recent gradient norms
@@ -25,46 +25,31 @@ RECENT: Final = 100
 MIN_RECENT: Final = 20  # the median of fewer is no measure
 
 
+@dataclass(slots=True)
 class GradientNorms:
-    """Counts, over a training, of gradients that were clipped and of gradient spikes."""
+    """Counts, over a training, of gradients that were clipped and of gradient spikes.
 
-    def __init__(self, clip: float) -> None:
-        self._clip = clip
-        self._recent: list[float] = []
-        self._uncounted: list[float] = []
-        self.clipped = self.spikes = 0
+    Finite norms are appended to `uncounted`; those counted last are `recent`.
+    """
+
+    recent: list[float] = field(default_factory=list)
+    uncounted: list[float] = field(default_factory=list)
+    clipped: int = 0
+    spikes: int = 0
 
     @property
     def last(self) -> float:
         """The last norm; NaN before the first."""
-        return (self._uncounted or self._recent or [float("nan")])[-1]
+        return (self.uncounted or self.recent or [float("nan")])[-1]
 
-    def add(self, norm: float) -> None:
-        """Record a finite norm."""
-        self._uncounted.append(norm)
-
-    def count(self) -> None:
+    def count(self, clip: float) -> None:
         """Update `clipped` and `spikes` with the norms recorded since the last count."""
-        norms = np.array([*self._recent, *self._uncounted])
-        for at in range(len(self._recent), len(norms)):
-            self.clipped += bool(norms[at] > self._clip)
+        norms = np.array([*self.recent, *self.uncounted])
+        for at in range(len(self.recent), len(norms)):
+            self.clipped += bool(norms[at] > clip)
             before = norms[max(0, at - RECENT) : at]
             self.spikes += bool(len(before) >= MIN_RECENT and norms[at] > SPIKE * np.median(before))
-        self._recent, self._uncounted = norms[-RECENT:].tolist(), []
-
-    def facts(self) -> dict[str, Any]:
-        """Return what is needed to continue counting."""
-        return {
-            "recent": list(self._recent),
-            "uncounted": list(self._uncounted),
-            "clipped": self.clipped,
-            "spikes": self.spikes,
-        }
-
-    def restore(self, facts: dict[str, Any]) -> None:
-        """Continue from `facts`."""
-        self._recent, self._uncounted = list(facts["recent"]), list(facts["uncounted"])
-        self.clipped, self.spikes = facts["clipped"], facts["spikes"]
+        self.recent, self.uncounted = norms[-RECENT:].tolist(), []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +125,9 @@ def train(
         with workers_of(options.workers, arrays.inputs.device) as workers:
             learner = Learner(network=network, arrays=arrays, plan=options.plan, workers=workers)
             while not run.ended:
-                epoch = TrackedEpoch(epochs(run.epoch))
+                epoch = epochs(run.epoch)
                 for gradients in epoch_gradients(learner, epoch, options.sampling, run.position):
-                    run.take_step(gradients, epoch)
+                    run.take_step(gradients)
                     callbacks.on_step(run.step, run.validate_if_due(callbacks.validate))
                     if run.ended:
                         break
@@ -174,7 +159,7 @@ class _Training:
         self.best_weights = copy.deepcopy(network.state_dict())
         self.validations: list[Validation] = []
         self.losses: list[Tensor] = []
-        self.norms, self.started = GradientNorms(options.clip_grad), time.monotonic()
+        self.norms, self.started = GradientNorms(), time.monotonic()
 
     @property
     def ended(self) -> bool:
@@ -183,16 +168,17 @@ class _Training:
         stale = len(self.validations) > self.options.patience and not any(v.best for v in recent)
         return self.step == self.options.max_steps or stale
 
-    def take_step(self, gradients: BlockGradients, epoch: TrackedEpoch) -> None:
+    def take_step(self, gradients: BlockGradients) -> None:
         """Take one optimizer step; raise DivergedError if the gradient is not finite."""
         norm = _step(self.optimizer, gradients, self.options.clip_grad)
         self.step += 1
         if not np.isfinite(norm):
-            raise self._diverged(f"a gradient of norm {norm}", epoch.rows)
+            rows = np.concatenate([rows[rows >= 0] for rows in self.position.read])
+            raise self._diverged(f"a gradient of norm {norm}", rows.tolist())
         if self.step < self.options.max_steps:  # a step more than its cycle has is an error
             self.schedule.step()
-        epoch.clear()
-        self.norms.add(norm)
+        self.position.read.clear()
+        self.norms.uncounted.append(norm)
         self.losses.append(gradients.loss_sum)
 
     def validate_if_due(self, loss_of: Callable[[Network], float]) -> Validation | None:
@@ -202,7 +188,7 @@ class _Training:
         loss = loss_of(self.network)
         if not np.isfinite(loss):
             raise self._diverged(f"a validation loss of {loss}")
-        self.norms.count()
+        self.norms.count(self.options.clip_grad)
         best = loss < min((past.validation_loss for past in self.validations), default=np.inf)
         validation = Validation(
             step=self.step,
@@ -249,7 +235,7 @@ class _Training:
             "done": self.position.done,
             "rates": rates,
             "schedule": self.schedule.state_dict(),
-            "norms": self.norms.facts(),
+            "norms": asdict(self.norms),
             "seconds": time.monotonic() - self.started,
             "validations": [asdict(validation) for validation in self.validations],
         }
@@ -269,7 +255,7 @@ class _Training:
         self.position = Position(facts["done"], RecurrentState(carried) if carried else None)
         self.losses = [loss for part in checkpoint.group("losses").values() for loss in part]
         self.validations = [Validation(**validation) for validation in facts["validations"]]
-        self.norms.restore(facts["norms"])
+        self.norms = GradientNorms(**facts["norms"])
         self.started = time.monotonic() - facts["seconds"]
 
     @property

@@ -2,14 +2,15 @@
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from forecaster.data.loading import load_histories
 from forecaster.forecasting.data_set import Dataset, longest_history
-from forecaster.forecasting.fitting import plan_of
-from forecaster.forecasting.training_log import _log_gradients, describe_horizon, log_header
+from forecaster.forecasting.fitting import FitResult, plan_of
+from forecaster.forecasting.training_log import describe_horizon, log_header, log_result
 from forecaster.settings import TrainSettings
 from forecaster.training.trainer import Validation
 from tests.forecasting.samples import dataset_of
@@ -137,10 +138,17 @@ def logged(
     return caplog
 
 
+def _trained(*lasts: Validation) -> FitResult:
+    """Make the result of members with one validation each, of no target."""
+    model = SimpleNamespace(targets=(), shrinkage=())
+    validations = tuple((last,) for last in lasts)
+    return FitResult(model=model, validations_by_member=validations, validation_mse={})  # type: ignore[arg-type]
+
+
 def test_clipping_is_logged_and_a_single_spike_is_chance(
     logged_warnings: list[str], logged: pytest.LogCaptureFixture
 ) -> None:
-    _log_gradients([CALM], CLIPPING)
+    log_result(_trained(CALM), CLIPPING)
     assert logged.messages == ["clipping  110 of 1,100 gradients at --clip-grad 0.5"]
     assert logged_warnings == []
 
@@ -148,7 +156,7 @@ def test_clipping_is_logged_and_a_single_spike_is_chance(
 def test_clipping_in_more_than_a_tenth_of_the_steps_is_called_often(
     logged_warnings: list[str], logged: pytest.LogCaptureFixture
 ) -> None:
-    _log_gradients([CALM, replace(CALM, clipped=111)], CLIPPING)
+    log_result(_trained(CALM, replace(CALM, clipped=111)), CLIPPING)
     first, second = logged.messages
     assert first.startswith("clipping  member 1: 110") and "pace" not in first
     assert second.startswith("clipping  member 2: 111") and second.endswith("and not --lr")
@@ -156,6 +164,6 @@ def test_clipping_in_more_than_a_tenth_of_the_steps_is_called_often(
 
 
 def test_spikes_are_warned_of(logged_warnings: list[str]) -> None:
-    _log_gradients([CALM, replace(CALM, spikes=2)], CLIPPING)
+    log_result(_trained(CALM, replace(CALM, spikes=2)), CLIPPING)
     (text,) = logged_warnings
     assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")
