@@ -6,6 +6,7 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -93,6 +94,9 @@ def main() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
+    for text in (sys.stdout, sys.stderr):
+        if isinstance(text, TextIOWrapper):
+            text.reconfigure(errors="backslashreplace")  # a name that it cannot encode is escaped
     app()
 
 

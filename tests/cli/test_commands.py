@@ -17,6 +17,7 @@ from typer.testing import Result
 
 from forecaster.cli.predict import ENDS
 from tests.cli.conftest import QUICK
+from tests.synthetic import bars_of
 
 FAST = ["--no-same-inputs", "--benchmarks", "quick"]
 TINY = ["--hidden", "4", "--max-steps", "6"]
@@ -313,6 +314,33 @@ def test_a_closed_pipe_ends_well(trained_home: Path) -> None:
         ["bash", "-c", f"set -o pipefail; {shown} | head -1"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+ASCII_ONLY = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+]
+
+
+@pytest.mark.parametrize("environment", ASCII_ONLY, ids=["ioencoding", "locale"])
+def test_a_name_that_the_streams_cannot_encode_is_escaped(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """A company's on stdout, a file's on stderr, both after the work is done."""
+    file = tmp_path / "\u4fa1\u683c.csv"
+    named = bars_of("AAA", 30).drop(columns="volume").assign(name="Nestl\u00e9 \u96c0\u5de2")
+    named.to_csv(file, index=False)
+    options = {"capture_output": True, "env": {**os.environ, **environment}}
+    imported = subprocess.run(
+        command_line("data", "import", file, "--home", tmp_path), check=False, **options
+    )
+    assert imported.returncode == 0, imported.stderr
+    shown = subprocess.run(
+        command_line("data", "show", "AAA", "--home", tmp_path), check=False, **options
+    )
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert rb"Nestl\xe9 \u96c0\u5de2" in shown.stdout
+    assert b".csv: no volume column" in imported.stderr
 
 
 @pytest.mark.parametrize(
