@@ -34,8 +34,7 @@ class Database:
     """One SQLite file of a home, and the parts of its error messages.
 
     `migrations` has one entry per schema version, oldest first. `absent` is the message for a
-    missing file, `wrong_row` and `lost` are the remedies for a refused row and a corrupt file;
-    `writer` is a command that migrates an older file.
+    missing file, `wrong_row` and `lost` are the remedies for a refused row and a corrupt file.
     """
 
     path: Path
@@ -43,7 +42,6 @@ class Database:
     absent: str
     wrong_row: str
     lost: str
-    writer: str
 
     @property
     def newest(self) -> int:
@@ -67,9 +65,14 @@ def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(database.path, timeout=_BUSY_SECONDS, isolation_level=None)
         with _closed_on_error(connection):
             version = _version(connection, database)
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for setting in ("journal_mode = WAL", "synchronous = FULL"):
                 connection.execute(f"PRAGMA {setting}")
-            _migrate(connection, database, database.path, version)
+            if 0 < version < database.newest:
+                backup = database.path.with_name(f"{database.path.name}.v{version}")
+                with closing(sqlite3.connect(backup)) as copy:
+                    connection.backup(copy)
+            _migrate(connection, database)
+            connection.execute("PRAGMA foreign_keys = ON")  # a migration may replace a table
     return connection
 
 
@@ -78,7 +81,7 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
 
     Raises:
         UnknownNameError: there is no such file.
-        SettingsError, StorageError: it was written by another version, or is corrupt.
+        SettingsError, StorageError: it was written by a newer version, or is corrupt.
     """
     if home.is_file():
         raise UnknownNameError(_no_folder(home))
@@ -254,7 +257,7 @@ def _create(database: Database) -> None:
             f"{unfinished}: is a link; forecaster never creates one there. Remove it."
         )
     with closing(sqlite3.connect(unfinished, timeout=_BUSY_SECONDS, isolation_level=None)) as new:
-        _migrate(new, database, unfinished, _version(new, database))
+        _migrate(new, database)
     try:
         # Unlike a rename, a link never replaces a file that another process has just created.
         os.link(unfinished, path)
@@ -270,13 +273,15 @@ def _snapshot(database: Database, query: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     with _closed_on_error(connection):
         connection.execute("BEGIN")
-        version = _version(connection, database)
-        if version < database.newest:
-            raise SettingsError(
-                f"{database.path}: schema {version}, this version of forecaster needs "
-                f"{database.newest}. Run a command that writes, such as `{database.writer}`."
-            )
-    return connection
+        if _version(connection, database) == database.newest:
+            return connection
+        # An older file is read as a migrated copy: a reader may be unable to write.
+        copy = sqlite3.connect("", isolation_level=None)
+        with _closed_on_error(copy):
+            connection.backup(copy)
+            connection.close()
+            _migrate(copy, database)
+    return copy
 
 
 @contextmanager
@@ -299,13 +304,10 @@ def _version(connection: sqlite3.Connection, database: Database) -> int:
     return version
 
 
-def _migrate(connection: sqlite3.Connection, database: Database, path: Path, version: int) -> None:
-    """Migrate the tables in one transaction, after a backup of the file."""
-    if version == database.newest:
+def _migrate(connection: sqlite3.Connection, database: Database) -> None:
+    """Migrate the tables in one transaction."""
+    if _version(connection, database) == database.newest:
         return
-    if version > 0:
-        with closing(sqlite3.connect(path.with_name(f"{path.name}.v{version}"))) as copy:
-            connection.backup(copy)
     with transaction(connection):
         # Another process may have migrated it meanwhile.
         for step in database.migrations[_version(connection, database) :]:

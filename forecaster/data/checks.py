@@ -170,6 +170,7 @@ def frozen(series: Series) -> list[Hit]:
 def odd_dividends(series: Series) -> list[Hit]:
     """Find dividends that the close did not fall by, and the same one paid twice within days."""
     close, dividend = series.close, series.dividend
+    is_adjusted = series.history.listing.basis == "total-return"
     before = np.r_[np.nan, close[:-1]]
     # In shares of the day before on either basis.
     scale = np.exp(series.move) * before / (close + dividend)
@@ -177,6 +178,7 @@ def odd_dividends(series: Series) -> list[Hit]:
     found = {
         int(row): f"dividend {dividend[row]:.6g} on a close of {before[row]:.6g} left no mark"
         for row in np.flatnonzero((paid >= LARGE_DIVIDEND * before) & (fell < paid / 2))
+        if not is_adjusted
     }
     for earlier, row in pairwise(np.flatnonzero(dividend > 0).tolist()):
         if dividend[row] == dividend[earlier] and row - earlier <= REPEATED_DIVIDEND_SESSIONS:

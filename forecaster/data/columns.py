@@ -31,13 +31,14 @@ def log_total_return(close: Daily, dividend: Daily, split: Daily, basis: Basis) 
 
     Split-adjusted: log((C_t + D_t) / C_{t-1}). As-traded: log(split_t (C_t + D_t) / C_{t-1}),
     where one old share has become split_t new ones and D_t is paid on each of these.
+    Total-return: log(C_t / C_{t-1}), since these closes contain what was paid.
 
     Raises:
-        UsageError: `basis` is none of the two.
+        UsageError: `basis` is none of BASES.
     """
     if basis not in BASES:
         raise UsageError(f"basis {basis!r} is not known; use one of {', '.join(BASES)}.")
-    worth = close + dividend
+    worth = close if basis == "total-return" else close + dividend
     if basis == "as-traded":
         worth = split * worth
     earned = np.full(len(close), np.nan)

@@ -21,7 +21,7 @@ from forecaster.errors import DataError, UsageError
 _TICKER: Final = re.compile(r"[A-Z0-9^][A-Z0-9.&=^-]{0,19}")
 _SHOWN: Final = 40  # characters of what is no ticker
 
-Basis = Literal["split-adjusted", "as-traded"]
+Basis = Literal["split-adjusted", "as-traded", "total-return"]
 BASES: tuple[str, ...] = get_args(Basis)
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
@@ -33,8 +33,9 @@ _COLUMN_TYPES = dict.fromkeys(BAR_COLUMNS, "float64") | {"session": "datetime64[
 class Listing:
     """What a source knows of a ticker beside its bars.
 
-    `basis` is how the stored close is expressed, `calendar` the exchange calendar whose
-    sessions the bars follow. `currency` is the source's own code: `GBp` is pence.
+    `basis` is what the stored prices are adjusted for: nothing (as traded), splits, or splits and
+    dividends (total return). `calendar` is the exchange calendar whose sessions the bars follow.
+    `currency` is the source's own code: `GBp` is pence.
     """
 
     ticker: str

@@ -84,7 +84,8 @@ class Overlap:
     def changed_past(self, basis: Basis) -> str:
         """Return where closes or splits differ from those stored, in words; empty if nowhere.
 
-        A split on a day after the stored ones rescales them where closes are split-adjusted.
+        A split on a day after the stored ones rescales them where closes are adjusted for it, and
+        so does a dividend where they are total returns.
         """
         differ = ~(self._same("close") & self._same("split"))
         if differ.any():
@@ -94,11 +95,15 @@ class Overlap:
                 f"close {old.close:.6g}, split {old.split:g} stored; "
                 f"{new.close:.6g} and {new.split:g} served)"
             )
-        if basis == "split-adjusted":
-            later = self.served[self.served["session"] > self.stored["session"].max()]
-            splits = later[later["split"] != 1.0]
-            if len(splits):
-                return f"a split of {splits['session'].iloc[0]:%Y-%m-%d} rescales what is stored"
+        later = self.served[self.served["session"] > self.stored["session"].max()]
+        events = {
+            "split": (later["split"] != 1.0) & (basis != "as-traded"),
+            "dividend": (later["dividend"] > 0) & (basis == "total-return"),
+        }
+        for event, rows in events.items():
+            if rows.any():
+                day = later["session"][rows].iloc[0]
+                return f"a {event} of {day:%Y-%m-%d} rescales what is stored"
         return ""
 
     def late_dividend(self) -> str:

@@ -79,6 +79,40 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # When the complete stored past was last compared with the source; '' if never.
         "ALTER TABLE listings ADD COLUMN compared_at TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # A third basis; SQLite cannot change a CHECK in place.
+        """
+        CREATE TABLE new_listings (
+            ticker TEXT NOT NULL PRIMARY KEY CHECK (length(ticker) BETWEEN 1 AND 20),
+            source TEXT NOT NULL CHECK (source <> ''),
+            basis TEXT NOT NULL CHECK (basis IN ('split-adjusted', 'as-traded', 'total-return')),
+            calendar TEXT NOT NULL CHECK (calendar <> ''),
+            name TEXT NOT NULL,
+            exchange TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            fetched_at TEXT NOT NULL,
+            first_trade TEXT NOT NULL DEFAULT '',
+            compared_at TEXT NOT NULL DEFAULT ''
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        INSERT INTO new_listings
+        SELECT ticker, source, basis, calendar, name, exchange, currency, fetched_at, first_trade,
+               compared_at
+        FROM listings
+        """,
+        "DROP TABLE listings",
+        "ALTER TABLE new_listings RENAME TO listings",
+        # What a user answered about the files of a ticker, by option of `data import`.
+        """
+        CREATE TABLE import_answers (
+            ticker TEXT NOT NULL,
+            option TEXT NOT NULL CHECK (option <> ''),
+            answer TEXT NOT NULL,
+            PRIMARY KEY (ticker, option)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 
 
@@ -96,7 +130,6 @@ def price_database(home: Path) -> Database:
         "`forecaster data import FILE` first, or name another --home.",
         wrong_row="Correct the prices.",
         lost="fetch again.",
-        writer="forecaster fetch",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from forecaster import clock, database
-from forecaster.errors import CannotWriteError, SettingsError, StorageError, UsageError
+from forecaster.errors import StorageError, UsageError
 
 # One entry per schema version, oldest first; an entry that was released never changes.
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -168,22 +168,14 @@ def reading(home: Path) -> Iterator[sqlite3.Connection | None]:
     """Open the registry of a home read-only, on one snapshot; None if there is no registry.
 
     Raises:
-        SettingsError: the registry was made by a newer version, or by an older one in a home that
-            cannot be written.
+        SettingsError: the registry was made by a newer version.
         StorageError: the file is corrupt or a link.
     """
     registry = _registry(home)
     if not registry.path.exists():
         yield None
         return
-    try:
-        opened = database.connect_for_reading(registry, home)
-    except SettingsError as error:
-        try:  # made by an older version: migrate it
-            database.connect_for_writing(registry, home).close()
-        except CannotWriteError:
-            raise error from None
-        opened = database.connect_for_reading(registry, home)
+    opened = database.connect_for_reading(registry, home)
     with closing(opened) as connection, database.translated_errors(registry):
         yield connection
 
@@ -237,5 +229,4 @@ def _registry(home: Path) -> database.Database:
         absent=f"{path}: there is no registry yet; run: forecaster train",
         wrong_row="This is a bug: please report it.",
         lost="train again: versions stay, the champion history and past forecasts are lost.",
-        writer="forecaster train",
     )

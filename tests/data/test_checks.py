@@ -1,5 +1,6 @@
 """What the rules find: the shapes of real faults, and nothing in their corrected versions."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -100,6 +101,14 @@ def test_bars_on_no_session_are_found():
     one = priced(CALM)
     shifted = with_bars(one, one.bars.assign(session=one.bars["session"] + np.timedelta64(4, "D")))
     assert "off-calendar" in [rule for rule, _ in found(shifted, "warning")]
+
+
+def test_a_total_return_close_falls_by_no_dividend():
+    paid = priced(CALM, dividend=[0, 0, 0, 6.0] + [0] * 8)
+    listing = replace(paid.listing, basis="total-return")
+    assert "odd-dividend" not in [
+        rule for rule, _ in found(replace(paid, listing=listing), "warning")
+    ]
 
 
 @pytest.mark.parametrize(("day", "rules"), [(25, []), (26, ["stale"])])

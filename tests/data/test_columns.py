@@ -46,6 +46,14 @@ def test_split_adjusted_returns_by_hand():
     np.testing.assert_allclose(np.exp(found), FACTORS, rtol=1e-14)
 
 
+def test_total_return_closes_contain_their_dividends_by_hand():
+    # Before the ex-date each price is 27/27.5 of the split-adjusted one.
+    close = np.array([25.0 * 27.0 / 27.5, 27.0, 27.0, 28.0, 29.4])
+    dividend = np.array([0.0, 0.0, 0.5, 0.0, 0.0])
+    found = log_total_return(close, dividend, AS_TRADED["split"], "total-return")
+    np.testing.assert_allclose(np.exp(found)[1:], [27.5 / 25.0, 1.0, 28 / 27, 29.4 / 28])
+
+
 def test_a_dividend_and_a_split_on_one_day_by_hand():
     # One share of 100 became two of 45, with 3 paid on each: 2 * (45 + 3) / 100 = 0.96.
     found = log_total_return(

@@ -277,6 +277,16 @@ def test_a_split_after_the_stored_days_rescales_them_on_one_basis_only() -> None
     assert Overlap.of(held, came).changed_past("as-traded") == ""
 
 
+def test_a_dividend_after_the_stored_days_rescales_total_returns_only() -> None:
+    held = TRUTH.assign(split=1.0, dividend=0.0)[:8]
+    came = TRUTH.assign(split=1.0, dividend=[0.0] * 9 + [0.5] + [0.0] * 2)[6:]
+    expected = f"a dividend of {TRUTH['session'][9]:%Y-%m-%d} rescales what is stored"
+    assert Overlap.of(held, came).changed_past("total-return") == expected
+    assert Overlap.of(held, came).changed_past("split-adjusted") == ""
+    split = came.assign(dividend=0.0, split=[1.0, 1.0, 1.0, 2.0, 1.0, 1.0])
+    assert "a split of" in Overlap.of(held, split).changed_past("total-return")
+
+
 def test_dividends_change_no_past_of_closes() -> None:
     held, came = TRUTH.assign(dividend=0.0), TRUTH.assign(dividend=0.0)
     came.loc[3, "dividend"] = 0.5

@@ -468,9 +468,11 @@ def test_an_older_store_is_copied_and_migrated(tmp_path, monkeypatch):
     ours = len(MIGRATIONS)
     later = (*MIGRATIONS, ("CREATE TABLE extra (one INTEGER) STRICT",))
     monkeypatch.setattr(store_rows, "MIGRATIONS", later)
-    needed = f"schema {ours}, this version of forecaster needs {ours + 1}"
-    with pytest.raises(SettingsError, match=needed):
-        PriceStore.open_for_reading(tmp_path)
+    before = store_path(tmp_path).read_bytes()
+    with PriceStore.open_for_reading(tmp_path) as store:  # as a migrated copy
+        assert len(store.bars("AAPL")) == 3
+        assert store._query("SELECT * FROM extra") == []
+    assert store_path(tmp_path).read_bytes() == before
     with PriceStore.open_for_writing(tmp_path) as store:
         assert len(store.bars("AAPL")) == 3
         store._connection.execute("INSERT INTO extra VALUES (1)")
@@ -498,6 +500,32 @@ def test_a_store_of_the_first_schema_keeps_its_bars_and_gets_revisions(tmp_path,
         (revision,) = store.revisions("AAPL")
     assert (revision.number, revision.raised_at) == (1, FETCHED)
     assert revision.reason == "stored before revisions were counted"
+
+
+def test_a_store_of_two_bases_learns_the_third_and_keeps_its_rows(tmp_path, monkeypatch):
+    """SQLite replaces a table for another CHECK; bars and revisions refer to it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store_rows, "MIGRATIONS", MIGRATIONS[:4])
+        _fill(tmp_path, _history(), _history("MSFT"))
+        with PriceStore.open_for_writing(tmp_path) as store:
+            old = store._query(
+                "SELECT sql FROM sqlite_master WHERE name IN ('bars', 'revisions') ORDER BY name"
+            )
+            before = store.summary(), store.history("MSFT").bars
+    third = _history("ACME")
+    third = replace(third, listing=replace(third.listing, basis="total-return"))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        pd.testing.assert_frame_equal(store.summary(), before[0])
+        pd.testing.assert_frame_equal(store.history("MSFT").bars, before[1])
+        assert old == store._query(
+            "SELECT sql FROM sqlite_master WHERE name IN ('bars', 'revisions') ORDER BY name"
+        )
+        assert store._query("PRAGMA foreign_key_check") == []
+        assert store._query("PRAGMA foreign_keys") == [(1,)]
+        store.upsert(third, FETCHED)
+        assert store.listing("ACME").basis == "total-return"
+        with pytest.raises(sqlite3.IntegrityError):
+            store._connection.execute("UPDATE listings SET basis = 'none'")
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
