@@ -7,8 +7,8 @@ Shape letters: D bars of a history.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -50,10 +50,15 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """One ticker's bars, oldest first, with its listing."""
+    """One ticker's bars, oldest first, with its listing.
+
+    Bars of a file that are not screened yet have their lines or rows as a named index, and
+    `notes` says by these what cannot be read; such a value is NaN.
+    """
 
     listing: Listing
     bars: pd.DataFrame
+    notes: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def days(self) -> NDArray[np.datetime64]:
@@ -87,10 +92,12 @@ MISSING_VALUE: Final = "missing-value"
 IMPOSSIBLE_VALUE: Final = "impossible-value"
 IMPOSSIBLE_BAR: Final = "impossible-bar"
 BAD_DATE: Final = "bad-date"
-FLAWS: Final = (MISSING_VALUE, IMPOSSIBLE_VALUE, IMPOSSIBLE_BAR, BAD_DATE)
+UNREADABLE_VALUE: Final = "unreadable-value"  # found where a file is read
+FLAWS: Final = (MISSING_VALUE, IMPOSSIBLE_VALUE, IMPOSSIBLE_BAR, BAD_DATE, UNREADABLE_VALUE)
 # More flawed rows than this, in number and in share, are another kind of table.
 _MAX_FLAWS: Final = 5
-_MAX_FLAWED_SHARE: Final = 0.01
+_MAX_FLAWED_SHARE: Final = 0.05
+_MAX_EMPTY_SHARE: Final = 0.5  # of rows without any price: a holiday's, another market's
 
 _TOLERANCE: Final = 0.001  # a high less below the close is rounding or an auction
 # No price and no volume of any exchange comes near.
@@ -176,8 +183,22 @@ def flaws(bars: pd.DataFrame) -> list[Flaw]:
 
 
 def is_too_flawed(bars: pd.DataFrame, found: Sequence[Flaw]) -> bool:
-    """Whether too many rows are flawed to trust the others."""
-    return len(found) > max(_MAX_FLAWS, _MAX_FLAWED_SHARE * len(bars))
+    """Whether too many rows are flawed to trust the others; an empty row weighs less."""
+    empty = bars[list(PRICE_COLUMNS)].isna().all(axis=1).to_numpy()
+    contradicting = sum(not empty[flaw.row] for flaw in found)
+    return contradicting > most_flawed(len(bars)) or (
+        len(found) > max(_MAX_FLAWS, _MAX_EMPTY_SHARE * len(bars))
+    )
+
+
+def most_flawed(rows: int) -> float:
+    """Return how many of some rows may be flawed while the others are still trusted."""
+    return max(_MAX_FLAWS, _MAX_FLAWED_SHARE * rows)
+
+
+def place_of(bars: pd.DataFrame, row: int) -> str:
+    """Return where a row stands in its file, such as "line 17: "; empty for a source's."""
+    return f"{bars.index.name} {bars.index[row]}: " if bars.index.name else ""
 
 
 def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:

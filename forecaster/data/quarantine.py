@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import pandas as pd
 
 from forecaster import database
@@ -22,9 +23,12 @@ from forecaster.data.history import (
     BAD_DATE,
     BAR_COLUMNS,
     FLAWS,
+    UNREADABLE_VALUE,
+    Flaw,
     History,
     flaws,
     is_too_flawed,
+    place_of,
     validate_bars,
 )
 from forecaster.errors import DataError
@@ -37,6 +41,7 @@ DUPLICATE_DAY: Final = "duplicate-day"
 # No rule looks further back than a split's ten sessions; 45 days contain them over any holidays.
 CONTEXT: Final = timedelta(days=45)
 _ROW_RULES: Final = frozenset({DUPLICATE_DAY, *FLAWS})
+_DUPLICATE_REASON: Final = "a later row of this day has other numbers"
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = f"ticker, session, rule, reason, state, {', '.join(_VALUES)}, noted_at"
 _SELECT: Final = f"""
@@ -217,9 +222,11 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
         return history
     bars, duplicates = _one_bar_per_day(ticker, history.bars)
     found = flaws(bars)
-    if any(flaw.rule == BAD_DATE for flaw in found) or is_too_flawed(bars, found):
+    if any(flaw.rule == BAD_DATE for flaw in found):
         validate_bars(ticker, bars)
-    bad = [entry_of(ticker, bars, flaw.row, flaw.rule, flaw.reason) for flaw in found]
+    if is_too_flawed(bars, found):
+        _refuse_many(ticker, bars, found)
+    bad = [_entry_of_flaw(history, bars, flaw) for flaw in found]
     new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, _ROW_RULES), now)
     rejected = [entry for entry in quarantine.entries(ticker) if entry.state == "dropped"]
     sessions = bars["session"].dt.date.tolist() if rejected else []
@@ -233,9 +240,10 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
             "quarantine list",
             *(ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
         )
-    if out | dropped:
-        bars = bars.drop(index=sorted(out | dropped)).reset_index(drop=True)
-    return replace(history, bars=bars)
+    kept = np.delete(np.arange(len(bars)), sorted(out | dropped))
+    if len(kept) == 0 and out:
+        _refuse_many(ticker, bars, found)
+    return replace(history, bars=bars.iloc[kept].reset_index(drop=True), notes={})
 
 
 def check_served(store: "PriceStore", served: History, now: datetime) -> None:
@@ -289,10 +297,29 @@ def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, lis
     earlier = bars["session"].duplicated(keep="last") & bars["session"].notna()
     same = bars.duplicated(keep="last")
     duplicates = [
-        entry_of(ticker, bars, row, DUPLICATE_DAY, "a later row of this day has other numbers")
+        entry_of(ticker, bars, row, DUPLICATE_DAY, place_of(bars, row) + _DUPLICATE_REASON)
         for row in (earlier & ~same).to_numpy().nonzero()[0].tolist()
     ]
-    return bars[~earlier].reset_index(drop=True), duplicates
+    return bars[~earlier], duplicates
+
+
+def _entry_of_flaw(history: History, bars: pd.DataFrame, flaw: Flaw) -> Entry:
+    """Build the entry of a row that cannot be a bar; a file's has its line or row in the reason."""
+    note = history.notes.get(bars.index[flaw.row])
+    rule, reason = (UNREADABLE_VALUE, note) if note else (flaw.rule, flaw.reason)
+    place = place_of(bars, flaw.row)
+    return entry_of(history.listing.ticker, bars, flaw.row, rule, place + reason)
+
+
+def _refuse_many(ticker: str, bars: pd.DataFrame, found: Sequence[Flaw]) -> None:
+    first = found[0]
+    raise DataError(
+        f"{ticker}: {len(found):,} of {len(bars):,} rows cannot be bars, too many to trust the "
+        f"others: {place_of(bars, first.row)}the bar of {bars['session'].iloc[first.row]:%Y-%m-%d} "
+        f"has {first.reason} ({first.such:,} such). Correct or leave out these bars."
+        + " Another column may be meant: --map."
+        * bool(bars.index.name)
+    )
 
 
 def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> None:
@@ -301,9 +328,9 @@ def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> Non
     if len(lost):
         day = f"{lost['session'].iloc[0]:%Y-%m-%d}"
         raise DataError(
-            f"{ticker}: quarantined, kept as stored: the bar of {day} cannot be used, and a "
-            "dividend or split would be lost with it. Fetch again tomorrow, or leave it out "
-            f"anyway: forecaster data quarantine drop {ticker} {day}"
+            f"{ticker}: quarantined, kept as stored: {place_of(lost, 0)}the bar of {day} cannot be "
+            "used, and a dividend or split would be lost with it. Correct it or fetch again "
+            f"tomorrow, or leave it out anyway: forecaster data quarantine drop {ticker} {day}"
         )
 
 

@@ -121,8 +121,8 @@ def final_part(history: History, now: datetime) -> History:
     unfinished = int((bars["session"] > last).sum())
     if unfinished:
         _log.info("%s: %d unfinished bar left out", ticker, unfinished)
-        bars = bars[bars["session"] <= last]
-    return replace(history, bars=bars.reset_index(drop=True))
+        bars = bars.iloc[:-unfinished]
+    return replace(history, bars=bars)
 
 
 def gaps(history: History) -> NDArray[np.intp]:
