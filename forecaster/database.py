@@ -69,6 +69,7 @@ def connect_for_writing(database: Database, home: Path) -> sqlite3.Connection:
                 connection.execute(f"PRAGMA {setting}")
             if 0 < version < database.newest:
                 backup = database.path.with_name(f"{database.path.name}.v{version}")
+                touch_private(backup)
                 with closing(sqlite3.connect(backup)) as copy:
                     connection.backup(copy)
             _migrate(connection, database)
@@ -148,7 +149,7 @@ def refuse_unwritable(home: Path, path: Path) -> None:
         if place.exists() and not os.access(place, os.W_OK):
             raise CannotWriteError(f"{place}: is read-only. Make it writable with chmod.")
     try:
-        path.parent.mkdir(exist_ok=True)
+        make_private(path.parent)
     except OSError as error:
         raise CannotWriteError(
             f"{path.parent}: {error.strerror}; a folder is needed. Move the file away, "
@@ -165,16 +166,31 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_private(folder: Path) -> None:
+    """Create a folder and its missing parents for the owner only; one that exists is unchanged."""
+    if not folder.is_dir():
+        if not folder.parent.exists():
+            make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def touch_private(path: Path) -> None:
+    """Create an empty file for the owner only; one that exists is unchanged."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, *, private: bool = True) -> Iterator[IO[bytes]]:
     """Yield a stream that replaces the file when the block ends without an error.
 
     Readers see the old file or the new one, never a part; an OSError leaves the old one intact.
-    A link in its place is replaced.
+    A link in its place is replaced. Others may read a file that is not private as far as the
+    umask lets them.
     """
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    flags, mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666
     try:
-        with unfinished.open("xb") as stream:
+        with os.fdopen(os.open(unfinished, flags, mode), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -256,6 +272,7 @@ def _create(database: Database) -> None:
         raise StorageError(
             f"{unfinished}: is a link; forecaster never creates one there. Remove it."
         )
+    touch_private(unfinished)  # SQLite gives its -wal and -shm files the same mode
     with closing(sqlite3.connect(unfinished, timeout=_BUSY_SECONDS, isolation_level=None)) as new:
         _migrate(new, database)
     try:

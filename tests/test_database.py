@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.database import atomic_file, to_json
+from forecaster.data.store import PriceStore
+from forecaster.database import atomic_file, make_private, to_json
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
@@ -54,3 +55,32 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
 )
 def test_values_become_what_json_knows(value, expected):
     assert json.loads(to_json(value)) == expected
+
+
+def test_what_is_created_is_for_the_owner_only_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        make_private(tmp_path / "a" / "b")
+        with atomic_file(tmp_path / "a" / "file") as stream:
+            stream.write(b"x")
+        with atomic_file(tmp_path / "page", private=False) as stream:
+            stream.write(b"x")
+        with PriceStore.open_for_writing(tmp_path):
+            names = {path.name for path in (tmp_path / "data").iterdir()}
+    finally:
+        os.umask(before)
+    modes = {
+        str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")
+    }
+    assert modes.pop("page") == 0o666
+    folders = {name: modes.pop(name) for name in ("a", "a/b", "data")}
+    assert set(folders.values()) == {0o700}
+    assert "prices.db" in names
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_a_folder_that_exists_keeps_its_mode(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o775)
+    make_private(tmp_path / "shared")
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o775

@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 
 from forecaster.backtesting.fold import FoldForecasts, FoldTask, Kind, forecast_fold, run_fold
 from forecaster.data.panel import Panel
-from forecaster.database import atomic_file, to_json
+from forecaster.database import atomic_file, make_private, to_json
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import assemble
@@ -68,8 +68,9 @@ class WorkFolder:
         # safetensors writes memory as it lies: a transposed view would come back scrambled.
         arrays = {name: np.ascontiguousarray(array) for name, array in found.arrays().items()}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "about.json").write_bytes(self._about)
+            make_private(self.folder)
+            with atomic_file(self.folder / "about.json") as file:
+                file.write(self._about)
             with atomic_file(self.folder / f"{task.name}.safetensors") as file:
                 file.write(save_tensors(arrays))
         except OSError as error:

@@ -67,7 +67,7 @@ def output_file(path: Path) -> Iterator[IO[bytes]]:
         StorageError: the disk is full or failed; an older file is intact.
     """
     try:
-        with atomic_file(path) as stream:
+        with atomic_file(path, private=False) as stream:
             yield stream
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise CannotWriteError(

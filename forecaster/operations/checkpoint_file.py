@@ -19,7 +19,7 @@ from typing import Any, Final
 import torch
 
 from forecaster import clock
-from forecaster.database import atomic_file, sync_folder
+from forecaster.database import atomic_file, make_private, sync_folder
 from forecaster.errors import ArtifactError
 from forecaster.forecasting.fitting import Checkpointer, FittedMember
 from forecaster.registry.versions import UNFINISHED
@@ -164,7 +164,7 @@ class CheckpointFile(Checkpointer):
         if left is not None:
             complete = Checkpoint(complete.tensors | left.tensors, complete.facts | left.facts)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent)
             with atomic_file(self.path) as file:
                 file.write(complete.to_bytes())
             sync_folder(self.path.parent)

@@ -33,7 +33,7 @@ def writer(home: Path, what: str) -> Iterator[None]:
         yield
         return
     refuse_unwritable(home, home / LOCK)
-    lock = filelock.FileLock(path / LOCK, timeout=_TIMEOUT)
+    lock = filelock.FileLock(path / LOCK, timeout=_TIMEOUT, mode=0o600)
     try:
         lock.acquire(poll_interval=_TIMEOUT / 4)
     except filelock.Timeout:
@@ -56,7 +56,7 @@ def holder(home: Path) -> str | None:
     """Describe the process that is writing now; None if there is none."""
     try:
         if (home / LOCK).exists():
-            with filelock.FileLock(home / LOCK, timeout=0):
+            with filelock.FileLock(home / LOCK, timeout=0, mode=0o600):
                 pass
     except filelock.Timeout:
         return _holder(home)

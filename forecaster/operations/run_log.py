@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from forecaster import clock
-from forecaster.database import atomic_file, to_json
+from forecaster.database import atomic_file, make_private, to_json
 from forecaster.errors import ExitCode, ForecasterError, SettingsError
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class RunLog(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         path = Path(self.baseFilename)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_private(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
         return os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8")
 
@@ -100,7 +100,7 @@ def write_heartbeat(home: Path) -> None:
     """Record that a run ended well, whether or not anything was due."""
     path = log_path(home).with_name(HEARTBEAT)
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_private(path.parent)
         with atomic_file(path) as file:
             file.write(f"{clock.now().isoformat(timespec='seconds')}\n".encode())
     except OSError as error:

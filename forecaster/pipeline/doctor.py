@@ -6,6 +6,7 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import stat
 import sys
@@ -122,9 +123,12 @@ def _home(home: Path) -> Iterator[Finding]:
             database.refuse_unwritable(home, path)
         elif not os.access(home, os.W_OK):  # checked without creating any folder
             database.refuse_unwritable(home, home / path.name)
-    if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield Finding("note", f"{home}: others may write in it", f"chmod go-w {home}")
-    else:
+    folders = [path for path in (home, home / "data", home / "models") if path.is_dir()]
+    shared = [path for path in folders if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)]
+    for path in shared:
+        remedy = f"chmod go-w {shlex.quote(str(path))}"
+        yield Finding("note", f"{path}: others may write in it", remedy)
+    if not shared:
         yield Finding("ok", str(home))
 
 

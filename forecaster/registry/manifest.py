@@ -17,7 +17,7 @@ HASH_LENGTH: Final = 8  # characters of the content hash in a version's id
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NetworkPart(_Part):
@@ -26,8 +26,8 @@ class NetworkPart(_Part):
     model: str
     hidden: int = Field(ge=1, le=4096)
     layers: int = Field(ge=1, le=16)
-    dropout: float
-    input_dropout: float = 0.0
+    dropout: float = Field(ge=0.0, lt=1.0)
+    input_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     heads: list[str]
     point_loss: Literal["mse", "huber"] = "mse"
     lookback: Annotated[int, Field(ge=1, le=100_000)] | Literal["all"]

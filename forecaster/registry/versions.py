@@ -24,7 +24,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from forecaster import clock
-from forecaster.database import atomic_file, sync_folder
+from forecaster.database import atomic_file, make_private, sync_folder
 from forecaster.errors import (
     ArtifactError,
     CannotWriteError,
@@ -44,6 +44,8 @@ from forecaster.registry.manifest import (
 from forecaster.registry.registry_file import changing, now_text
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
+_LARGEST_MANIFEST: Final = 2**26  # of 10,000 tickers with their calibration: 10 MB
+_LARGEST_HEADER: Final = 2**20
 _SECOND = len("20240301-221502")
 _VERSION_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]+-[0-9a-f]{8}")
 _PRUNED: Final = "pruned-"
@@ -69,7 +71,7 @@ def check_writable(home: Path) -> Path:
     if folder.is_symlink():
         raise CannotWriteError(f"{folder}: is a link, which forecaster never makes; remove it.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         probe = folder / f"probe-{uuid4().hex}"
         probe.touch()
         probe.unlink()
@@ -94,7 +96,7 @@ def save_version(
     folder = check_writable(home)
     side = folder / UNFINISHED / uuid4().hex
     try:
-        side.mkdir()
+        make_private(side)
         hashes = {}
         for member, weights in zip(manifest.members, members, strict=True):
             content = save_tensors(weights)
@@ -141,7 +143,9 @@ def list_versions(home: Path) -> list[str]:
 def _created_at(folder: Path) -> str:
     """Read the time a version was made, in UTC to the microsecond; empty if it can't be read."""
     try:
-        moment = datetime.fromisoformat(json.loads(_read(folder, MANIFEST))["created_at"])
+        moment = datetime.fromisoformat(
+            json.loads(_read(folder, MANIFEST, _LARGEST_MANIFEST))["created_at"]
+        )
         return moment.astimezone(UTC).isoformat(timespec="microseconds")
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
@@ -154,7 +158,7 @@ def read_manifest(home: Path, version: str) -> Manifest:
         ArtifactError: unreadable, of another schema, or changed since it was written.
     """
     try:
-        document = json.loads(_read(home / "models" / version, MANIFEST))
+        document = json.loads(_read(home / "models" / version, MANIFEST, _LARGEST_MANIFEST))
         schema = document.get("schema") if isinstance(document, dict) else None
         if isinstance(schema, str) and schema not in (SCHEMA, SCHEMA_2):
             raise ArtifactError(
@@ -199,12 +203,14 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
     if Path(name).name != name or (folder / name).is_symlink():
         raise _corrupt(manifest.version, f"{name} lies outside its folder")
     try:
-        content = _read(folder, name)
+        content = _read(folder, name, _largest_weights(manifest))
     except (OSError, ValueError, MemoryError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _corrupt(manifest.version, f"{name}: {reason or 'too large to read'}") from error
     if hashlib.sha256(content).hexdigest() != manifest.files.get(name):
         raise _corrupt(manifest.version, f"{name} has another SHA-256 than when it was written")
+    if int.from_bytes(content[:8], "little") > _LARGEST_HEADER:
+        raise _corrupt(manifest.version, f"{name} is not safetensors (its header is too long)")
     try:
         tensors: Weights = load_tensors(content)
     except (SafetensorError, KeyError) as error:  # KeyError: a type unknown to numpy
@@ -212,7 +218,14 @@ def _load_member(folder: Path, manifest: Manifest, name: str) -> Weights:
     return tensors
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _largest_weights(manifest: Manifest) -> int:
+    """Bound the bytes of a weights file: four gates, two directions, 8-byte numbers, doubled."""
+    network = manifest.network
+    width = len(manifest.inputs) + 3 * network.hidden + 1000  # 1000: biases, heads
+    return 2**20 + 2 * 8 * 4 * 2 * network.layers * network.hidden * width
+
+
+def _read(folder: Path, name: str, largest: int) -> bytes:
     """Read a file of a version; neither the folder nor the file may be a link."""
     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -221,8 +234,11 @@ def _read(folder: Path, name: str) -> bytes:
     finally:
         os.close(inside)
     with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
             raise ValueError("is not a file")
+        if found.st_size > largest:
+            raise ValueError(f"has {found.st_size:,} bytes, at most {largest:,} are expected")
         return file.read()
 
 

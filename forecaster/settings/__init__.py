@@ -7,22 +7,28 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from forecaster.data.sources import SOURCES, describe_sources
-from forecaster.settings.train import DEFAULT_BPTT_K2, Contradiction, HeadName, TrainSettings
+from forecaster.errors import UsageError
+from forecaster.settings.train import (
+    DEFAULT_BPTT_K2,
+    Contradiction,
+    HeadName,
+    Section,
+    TrainSettings,
+)
 
 __all__ = ["DEFAULT_BPTT_K2", "Contradiction", "HeadName", "TrainSettings"]  # of `train`
 
 Home = str | os.PathLike[str]
 
 
-class FetchSettings(BaseModel):
+class FetchSettings(Section):
     """Where prices come from, and how often all of them are compared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = Field("yahoo", description=f"Where prices come from; {describe_sources()}.")
     compare_all_days: int = Field(
         28,
         ge=0,
+        le=36_500,
         description="Days after which all stored prices are compared with the source; 0: never.",
     )
 
@@ -34,10 +40,8 @@ class FetchSettings(BaseModel):
         return name
 
 
-class PredictSettings(BaseModel):
+class PredictSettings(Section):
     """When a forecast is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_stale: int = Field(5, ge=0, description="Sessions that a ticker's last bar may lie behind.")
     max_model_age: int = Field(
@@ -48,10 +52,8 @@ class PredictSettings(BaseModel):
     )
 
 
-class RetrainSettings(BaseModel):
+class RetrainSettings(Section):
     """What the daily run does besides forecasting."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     every: int = Field(21, ge=1, description="Sessions between two trainings.")
     start: Literal["cold", "warm"] = Field(
@@ -68,7 +70,7 @@ class RetrainSettings(BaseModel):
     )
 
 
-SECTIONS: dict[str, type[BaseModel]] = {
+SECTIONS: dict[str, type[Section]] = {
     "train": TrainSettings,
     "fetch": FetchSettings,
     "predict": PredictSettings,
@@ -90,4 +92,6 @@ class Settings(BaseModel):
 def resolve_home(home: Home | None) -> Path:
     """Return `--home`, else FORECASTER_HOME, else the working directory, absolute."""
     chosen = home or os.environ.get("FORECASTER_HOME") or "."
+    if any(ord(character) < 32 or ord(character) == 127 for character in str(chosen)):
+        raise UsageError(f"--home {str(chosen)!r}: has a control character; rename the folder.")
     return Path(chosen).expanduser().absolute()

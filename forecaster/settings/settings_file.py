@@ -26,6 +26,7 @@ RENAMED_KEYS: Final = {
 }
 RENAMED_VALUES: Final = {("train", "step_per"): {"pass": "epoch"}}
 
+_LARGEST: Final = 2**20  # bytes
 _HEADER: Final = """\
 # Settings of forecaster. Command line > FORECASTER_TRAIN__HIDDEN=32 > this file > default.
 # To set a value, remove the first "# " of its line.
@@ -47,7 +48,13 @@ def renamed(section: str, name: str, value: Any) -> tuple[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raise SettingsError if it cannot be opened, or is not TOML."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ValueError("is larger than 1 MiB")
+        return tomllib.loads(content.decode())
+    except RecursionError as error:
+        raise SettingsError(f"{path}: is nested too deeply; correct the file.") from error
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: {error}; correct the file.") from error
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BATCH_ROWS = 64
+LARGEST = 2**32  # of all numbers: arithmetic with them stays exact
 DEFAULT_BPTT_K2 = 21  # a month of trading days; docs/experiments.md says why
 DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
 
@@ -29,10 +30,21 @@ class Contradiction(ValueError):
         self.needless, self.beside = needless, beside
 
 
-class TrainSettings(BaseModel):
-    """What one training does; the defaults are a sound start for daily prices."""
+class Section(BaseModel):
+    """A section of `forecaster.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_moderate(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and abs(value) >= LARGEST:
+            raise ValueError(f"a number below {LARGEST:,} is needed")
+        return value
+
+
+class TrainSettings(Section):
+    """What one training does; the defaults are a sound start for daily prices."""
 
     model: Literal["elman", "gru", "lstm", "mlp"] = _network(
         "lstm", description="Recurrent cell; mlp has no memory."

@@ -206,6 +206,14 @@ def test_an_empty_home_is_no_failure(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [".", "data", "models"])
+def test_a_folder_that_others_may_write_in_is_noted_with_the_remedy(home, name):
+    (home / name).chmod(0o777)
+    found = findings(home)["home"]
+    assert (found.state, found.remedy) == ("note", f"chmod go-w {home / name}")
+    assert exit_code([found]) == 0
+
+
 def test_a_missing_home_is_bad(tmp_path):
     found = examine(home=tmp_path / "nowhere", offline=True)
     assert exit_code(found) == 73

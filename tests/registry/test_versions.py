@@ -295,8 +295,32 @@ def test_a_header_of_huge_dimensions_is_refused_before_memory_is_asked_for(tmp_p
     with pytest.raises(ArtifactError, match="not safetensors"):
         load_weights(tmp_path, forged)
     endless = planted(tmp_path, saved(tmp_path), b"\xff" * 7 + b"\x7f" + header)
-    with pytest.raises(ArtifactError, match="not safetensors"):
+    with pytest.raises(ArtifactError, match="header is too long"):
         load_weights(tmp_path, endless)
+
+
+@pytest.mark.parametrize("place", ["manifest.json", "weights.safetensors"])
+def test_a_file_of_terabytes_is_refused_before_it_is_read(tmp_path, place):
+    """A sparse one, which takes no room on the disk."""
+    written = saved(tmp_path)
+    os.truncate(folder_of(tmp_path, written) / place, 2**43)
+    with pytest.raises(ArtifactError, match="is corrupt"):
+        verify(tmp_path, written.version)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dropout": 1e9}, {"hidden": 10**9}, {"layers": -1}, {"lookback": 10**12}]
+)
+def test_a_network_that_no_training_makes_is_corrupt(tmp_path, change):
+    written = saved(tmp_path)
+    path = folder_of(tmp_path, written) / "manifest.json"
+    content = json.loads(path.read_text())
+    content["network"] |= change
+    content["version"] = f"{written.version[:-8]}{content_hash(content)[:8]}"
+    path.write_text(json.dumps(content))
+    path.parent.rename(tmp_path / "models" / content["version"])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_manifest(tmp_path, content["version"])
 
 
 def test_a_weights_file_named_outside_the_folder_is_refused(tmp_path):

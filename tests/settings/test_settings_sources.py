@@ -9,7 +9,7 @@ import pytest
 
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.errors import SettingsError, UsageError
-from forecaster.settings import Settings
+from forecaster.settings import Settings, resolve_home
 from forecaster.settings.settings_sources import load_settings
 
 
@@ -148,6 +148,8 @@ def test_other_variables_of_the_prefix_are_no_settings(tmp_path, monkeypatch):
         ({"lookback": "sixty"}, "^--lookback sixty: "),
         ({"train_until": "2015-02-30"}, "^--train-until 2015-02-30: "),
         ({"seed": -1}, "^--seed -1: "),
+        ({"batch": 10**20}, "^--batch 100000000000000000000: a number below 4,294,967,296 is"),
+        ({"lr": 1e300}, "^--lr 1e\\+300: a number below"),
     ],
 )
 @pytest.mark.parametrize("toml", [None, "[train]\nlr = 0.2\nlayers = 2\n"])
@@ -174,11 +176,21 @@ def test_full_bptt_with_steps_is_a_contradiction(tmp_path, toml, given):
 
 
 @pytest.mark.parametrize(
-    "content", [b"[train\n", b"[train]\nlr =\n", b"[train]\nlr = 1\nlr = 2\n", b"\xff\xfe", b"\0"]
+    "content",
+    [
+        b"[train\n",
+        b"[train]\nlr =\n",
+        b"[train]\nlr = 1\nlr = 2\n",
+        b"\xff\xfe",
+        b"\0",
+        b"[train]\nhead = " + b"[" * 100_000,
+        b"#" * 2**21,
+    ],
+    ids=["section", "value", "twice", "text", "zero", "depth", "size"],
 )
 @pytest.mark.parametrize("given", [{}, {"lr": 0.1}])
 def test_a_malformed_file_is_refused_by_path(tmp_path, content, given):
-    """No section end, no value, a key twice, no text at all: exit code 78."""
+    """Exit code 78."""
     (tmp_path / "forecaster.toml").write_bytes(content)
     match = f"{tmp_path}/forecaster.toml: .*; correct the file"
     assert refused(tmp_path, SettingsError, match, **given).exit_code == 78
@@ -258,3 +270,10 @@ def test_a_chunk_that_does_not_fit_is_refused_in_the_words_of_the_plan(tmp_path,
     refused(tmp_path, SettingsError, f"^train: {words}$", toml)
     refused(tmp_path, UsageError, "--bptt-k2 ", toml, bptt_k1=k1)
     assert loaded(tmp_path, toml, bptt_k2=k2).bptt_k1 is None
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\rb", "bell\a", "\x7f"])
+def test_a_home_with_a_control_character_is_refused(name):
+    """It would forge a line of the log or of a crontab."""
+    with pytest.raises(UsageError, match="control character; rename the folder"):
+        resolve_home(name)

@@ -6,6 +6,7 @@ raised.  Bars are as served: split-adjusted, with today's unfinished bar.
 
 import logging
 import re
+import shlex
 import sqlite3
 import tempfile
 import time
@@ -31,6 +32,7 @@ from forecaster.data.sources.yahoo_session import (
     shared_session,
 )
 from forecaster.data.trading_calendar import calendar_for
+from forecaster.database import make_private, touch_private
 from forecaster.errors import (
     CannotWriteError,
     SourceDownError,
@@ -80,7 +82,7 @@ _TRIES = 3
 _LIMITED_PAUSE = 60.0
 _LONGEST_PAUSE = 300.0
 _FAILED_PAUSE = 2.0
-_CACHE_FILES = ("tkr-tz.db*", "cookies.db*", "isin-tkr.db*")
+_CACHE_FILES = ("tkr-tz.db", "cookies.db", "isin-tkr.db")
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 _CHECKED: Final = "SPY"  # a ticker that Yahoo has always had
 
@@ -195,7 +197,7 @@ class YahooSource:
             log.info("rebuilding yfinance's cache in %s", self._cache_dir)
             self._is_placed = False
             try:
-                for path in chain(*map(self._cache_dir.glob, _CACHE_FILES)):
+                for path in chain(*(self._cache_dir.glob(f"{name}*") for name in _CACHE_FILES)):
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise StorageError(
@@ -247,17 +249,24 @@ class YahooSource:
                 return _Try(error=error)
 
     def _place_cache(self, cache: Any) -> None:
-        """Set yfinance's cache to our folder, private because it unpickles the cookie in it."""
+        """Set yfinance's cache to our folder, which it unpickles a cookie from."""
         if self._is_placed:
             return
         try:
-            self._cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._cache_dir.chmod(0o700)
+            make_private(self._cache_dir)
+            for path in map(self._cache_dir.joinpath, _CACHE_FILES):
+                if not path.exists():
+                    touch_private(path)
         except OSError as error:
             raise CannotWriteError(
                 f"{self._cache_dir}: cannot be made a private folder ({error.strerror}). "
                 "Choose another --home."
             ) from error
+        if self._cache_dir.stat().st_mode & 0o022:
+            raise CannotWriteError(
+                f"{self._cache_dir}: others may write in it, and a cookie in it is unpickled; run: "
+                f"chmod go-w {shlex.quote(str(self._cache_dir))}"
+            )
         cache.set_cache_location(str(self._cache_dir))
         # The managers keep the connection to an earlier folder until they are reset.
         cache._TzCacheManager._tz_cache = None

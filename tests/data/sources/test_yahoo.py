@@ -470,11 +470,23 @@ class TestCache:
     """Where yfinance keeps its cookie and its time zones."""
 
     def test_the_cache_lies_in_a_private_folder(self, source: YahooSource, tmp_path: Path) -> None:
-        """A pickled cookie lies in it, so no other user may write there."""
-        (tmp_path / "yahoo").mkdir(mode=0o755)
+        """Its files too, as they are created."""
         source.history("MSFT", START, END)
-        assert (tmp_path / "yahoo").stat().st_mode & 0o777 == 0o700
-        assert (tmp_path / "yahoo" / "tkr-tz.db").exists()
+        folder = tmp_path / "yahoo"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.name for path in folder.iterdir()} >= {"tkr-tz.db", "cookies.db"}
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+        assert set(modes.values()) == {0o600}, modes
+
+    def test_a_folder_that_others_may_change_is_refused_as_it_is(
+        self, source: YahooSource, tmp_path: Path
+    ) -> None:
+        """A pickled cookie lies in it."""
+        (tmp_path / "yahoo").mkdir()
+        (tmp_path / "yahoo").chmod(0o777)
+        with pytest.raises(CannotWriteError, match=r"run: chmod go-w .*yahoo"):
+            source.history("MSFT", START, END)
+        assert (tmp_path / "yahoo").stat().st_mode & 0o777 == 0o777
 
     def test_a_second_home_has_its_own_cache(
         self, yahoo: LoopbackYahoo, make_source: MakeSource, tmp_path: Path
