@@ -36,11 +36,13 @@ def histories_of(file: Path) -> list[History]:
     """Read a file; without ticker or basis it is one ticker, as Yahoo serves it."""
     ticker = ticker_of(file)
     try:
-        return read_file(file, ticker, {}, FileOptions(basis="split-adjusted" if ticker else None))
+        return read_file(
+            file, ticker, {}, FileOptions(basis="split-adjusted" if ticker else None)
+        ).histories
     except ForecasterError as error:
         if "no ticker column" not in str(error):
             raise
-        return read_file(file, "SERIES", {}, FileOptions(basis="split-adjusted"))
+        return read_file(file, "SERIES", {}, FileOptions(basis="split-adjusted")).histories
 
 
 def expected_of(file: Path) -> str:

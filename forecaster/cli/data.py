@@ -114,8 +114,16 @@ def import_command(
         ),
     ] = None,
     dates: Annotated[
-        Literal["mdy", "dmy"] | None,
+        Literal["mdy", "dmy", "ymd"] | None,
         typer.Option(help="Order in dates such as 3/4/2024 [inferred from days above 12]."),
+    ] = None,
+    decimal: Annotated[
+        Literal["point", "comma"] | None,
+        typer.Option(help="Decimal mark of the numbers [inferred from all of them]."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Leave a column out: volume, dividend; repeatable."),
     ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -136,7 +144,15 @@ def import_command(
             raise UsageError(f"--map {text}: use FIELD=COLUMN, such as --map close=Last.")
         named[field.strip()] = column.strip()
     report = import_files(
-        files, ticker=ticker, mapping=named, basis=basis, calendar=calendar, dates=dates, home=home
+        files,
+        ticker=ticker,
+        mapping=named,
+        basis=basis,
+        calendar=calendar,
+        dates=dates,
+        decimal=decimal,
+        ignore=ignore or (),
+        home=home,
     )
     _print_report(report, "data.import", home, json=json)
 

@@ -11,8 +11,9 @@ from forecaster.data.history import Basis, History
 from forecaster.data.ingest import Overlap, admit, keep_known, warn_of_calendar
 from forecaster.data.quarantine import check_served
 from forecaster.data.sessions import describe_off_calendar
-from forecaster.data.sources.cells import DateOrder
+from forecaster.data.sources.dates import DateOrder
 from forecaster.data.sources.files import FileOptions, read_file
+from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, ForecasterError, UsageError
 from forecaster.operations.lock import writer
@@ -32,6 +33,8 @@ def import_files(
     basis: Basis | None = None,
     calendar: str | None = None,
     dates: DateOrder | None = None,
+    decimal: DecimalMark | None = None,
+    ignore: Sequence[str] = (),
     home: Home | None = None,
 ) -> FetchReport:
     """Store the bars of a user's own files, in one transaction after all were checked.
@@ -45,7 +48,9 @@ def import_files(
         mapping: column names by field, where they are not the usual ones.
         basis: how the closes are expressed; None for a column's value, else as traded.
         calendar: whose sessions the bars follow; None for a column's, a stored or the ticker's.
-        dates: order of day and month before a year; None to infer it from days above 12.
+        dates: order of day, month and year; None to infer it from days above 12.
+        decimal: decimal mark of numbers; None to infer it from all of them.
+        ignore: fields or columns to leave out; not session or a price.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
@@ -62,9 +67,12 @@ def import_files(
             calendar=calendar,
             calendars=dict(zip(stored["ticker"], stored["calendar"], strict=True)),
             dates=dates,
+            decimal=decimal,
+            ignore=tuple(ignore),
         )
         given = [files] if isinstance(files, str | PathLike) else files
-        read = [one for file in given for one in read_file(Path(file), ticker, mapping, options)]
+        contents = [read_file(Path(file), ticker, mapping, options) for file in given]
+        read = [history for one in contents for history in one.histories]
         admitted = _admit_all(store, read)
         failures = _check(store, admitted)
         pairs = []

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS
-from forecaster.data.sources.cells import Flags, is_empty, is_time_of_day, parse_numbers
+from forecaster.data.sources.dates import Flags, is_empty, is_time_of_day, parse_numbers
 from forecaster.errors import DataError, StorageError, UsageError
 
 REQUIRED: Final = ("session", *PRICE_COLUMNS)

@@ -27,8 +27,9 @@ from forecaster.data.history import (
     validate_bars,
 )
 from forecaster.data.sessions import timezone_of
-from forecaster.data.sources.cells import DateOrder, is_empty, parse_days
+from forecaster.data.sources.dates import DateOrder, is_empty, parse_days
 from forecaster.data.sources.file_table import FileTable, Places, read_table, table_of
+from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.trading_calendar import calendar_for, calendar_name
 from forecaster.errors import DataError, UsageError
 
@@ -44,13 +45,40 @@ class FileOptions:
     """The user's statements about the bars of a file; None, or no entry, if there is none.
 
     `calendars` by ticker apply where neither `calendar` nor a column has a value. `dates` is the
-    order of dates that could be read in two ways.
+    order of dates that could be read in two ways, `ignore` has fields or columns to leave out.
     """
 
     basis: Basis | None = None
     calendar: str | None = None
     calendars: Mapping[str, str] = field(default_factory=dict)
     dates: DateOrder | None = None
+    decimal: DecimalMark | None = None
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A row that no history has, since its date or ticker cannot be read.
+
+    `place` is "line 17" or "row 17", `ticker` empty where it is not known.
+    """
+
+    place: str
+    ticker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileContents:
+    """What was read of a file, and how: the column of each field, the decimal mark.
+
+    Histories are not screened: rows that cannot be bars are in them, with their places.
+    """
+
+    histories: list[History]
+    left_out: list[LeftOut]
+    columns: Mapping[str, str]
+    decimal: DecimalMark
 
 
 def read_file(
@@ -58,7 +86,7 @@ def read_file(
     ticker: str | None = None,
     mapping: dict[str, str] | None = None,
     options: FileOptions | None = None,
-) -> list[History]:
+) -> FileContents:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
     Rows are sorted, equal ones kept once; those with a time instead of a date, or without any
@@ -80,7 +108,8 @@ def read_file(
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")
     if "volume" not in table.frame:
         _log.warning("%s: no volume column; volume counts as missing", path)
-    return _histories(table, ticker, options or FileOptions(), SOURCE)
+    histories = _histories(table, ticker, options or FileOptions(), SOURCE)
+    return FileContents(histories=histories, left_out=[], columns=table.headers, decimal="point")
 
 
 def read_frame(frame: pd.DataFrame, name: str) -> list[History]:

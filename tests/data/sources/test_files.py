@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecaster.data.export import write_table
+from forecaster.data.history import History
 from forecaster.data.sources import file_table
-from forecaster.data.sources.cells import parse_days, parse_numbers
+from forecaster.data.sources.dates import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
 from forecaster.data.sources.files import FileOptions, read_file
 from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
@@ -26,8 +27,12 @@ def _file(folder: Path, text: str | bytes, name: str = "prices.csv") -> Path:
 
 
 def _read(folder: Path, text: str | bytes, ticker: str | None = "AAPL", **options) -> pd.DataFrame:
-    (history,) = read_file(_file(folder, text), ticker, **options)
+    (history,) = _histories(_file(folder, text), ticker, **options)
     return history.bars
+
+
+def _histories(*args, **options) -> list[History]:
+    return read_file(*args, **options).histories
 
 
 def _days(bars: pd.DataFrame) -> list[str]:
@@ -36,7 +41,7 @@ def _days(bars: pd.DataFrame) -> list[str]:
 
 def test_an_ordinary_file_is_read(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n2024-01-03,11,13,10,12,2000\n")
-    (history,) = read_file(path, "aapl")
+    (history,) = _histories(path, "aapl")
     assert history.listing.ticker == "AAPL"
     assert history.listing.source == "files"
     assert history.listing.basis == "as-traded"
@@ -55,9 +60,9 @@ def test_an_ordinary_file_is_read(tmp_path):
 
 def test_basis_and_calendar_can_be_named(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
-    (history,) = read_file(path, "7203.T", options=FileOptions(basis="split-adjusted"))
+    (history,) = _histories(path, "7203.T", options=FileOptions(basis="split-adjusted"))
     assert (history.listing.basis, history.listing.calendar) == ("split-adjusted", "XTKS")
-    (history,) = read_file(path, "7203.T", options=FileOptions(calendar="weekdays"))
+    (history,) = _histories(path, "7203.T", options=FileOptions(calendar="weekdays"))
     assert history.listing.calendar == "weekdays"
 
 
@@ -69,7 +74,7 @@ def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
         WITH_MARKS + "AAPL,2024-01-02,10,12,9,11,as-traded,NYSE\nBTC,2024-01-06,1,2,1,1,"
         "split-adjusted,24/7\nAAPL,2024-01-03,10,12,9,11,as-traded,NYSE\n"
     )
-    listings = [history.listing for history in read_file(_file(tmp_path, text))]
+    listings = [history.listing for history in _histories(_file(tmp_path, text))]
     found = {each.ticker: (each.basis, each.calendar) for each in listings}
     assert found == {"AAPL": ("as-traded", "XNYS"), "BTC": ("split-adjusted", "24/7")}
 
@@ -93,9 +98,9 @@ def test_columns_of_basis_and_calendar_are_read_by_ticker(tmp_path):
 def test_options_that_contradict_the_columns_are_refused(tmp_path, found, options, message):
     text = WITH_MARKS + f"AAPL,2024-01-02,10,12,9,11,{found}\n"
     with pytest.raises(UsageError, match=message):
-        read_file(_file(tmp_path, text), options=options)
+        _histories(_file(tmp_path, text), options=options)
     agreed = FileOptions(basis="as-traded", calendar="NYSE")
-    assert read_file(_file(tmp_path, text), options=agreed)[0].listing.calendar == "XNYS"
+    assert _histories(_file(tmp_path, text), options=agreed)[0].listing.calendar == "XNYS"
 
 
 @pytest.mark.parametrize(
@@ -111,15 +116,15 @@ def test_columns_that_are_no_basis_or_calendar_are_refused(tmp_path, rows, messa
     days = ["2024-01-02", "2024-01-03"]
     text = "".join(f"AAPL,{day},10,12,9,11,{row}\n" for day, row in zip(days, rows, strict=False))
     with pytest.raises(DataError, match=message):
-        read_file(_file(tmp_path, WITH_MARKS + text))
+        _histories(_file(tmp_path, WITH_MARKS + text))
 
 
 def test_a_calendar_that_was_named_before_holds_until_another_is(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n")
     known = {"BTC": "24/7", "ETH": "24/5"}
-    (history,) = read_file(path, "BTC", options=FileOptions(calendars=known))
+    (history,) = _histories(path, "BTC", options=FileOptions(calendars=known))
     assert history.listing.calendar == "24/7"
-    (history,) = read_file(path, "BTC", options=FileOptions(calendars=known, calendar="XNYS"))
+    (history,) = _histories(path, "BTC", options=FileOptions(calendars=known, calendar="XNYS"))
     assert history.listing.calendar == "XNYS"
 
 
@@ -290,11 +295,11 @@ def test_a_file_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, caplog):
     ]
     lines[-1] = "AAPL;2/28/2024;x;1.000,5;1.002,5;999,5;1.001,5;28"
     path = _file(tmp_path, "\n".join(["Ticker;Date;Note;Open;High;Low;Close;Volume", *lines]))
-    whole = read_file(path)
+    whole = _histories(path)
     monkeypatch.setattr("forecaster.data.sources.file_table.CHUNK_ROWS", 7)
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        pieces = read_file(path)
+        pieces = _histories(path)
     assert caplog.text.count("columns not used: Note") == 1
     for one, other in zip(whole, pieces, strict=True):
         assert one.listing == other.listing
@@ -302,7 +307,7 @@ def test_a_file_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, caplog):
     assert pieces[0].bars["close"].tolist()[-2:] == [1001.0, 1001.5]
     path.write_text(path.read_text().replace("1.001;20", "x;20"))
     with pytest.raises(DataError, match="MSFT: line 21, column Close: 'x'"):
-        read_file(path)
+        _histories(path)
 
 
 def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
@@ -325,7 +330,7 @@ def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
 
     monkeypatch.setattr(file_table, "with_fields", noting)
     monkeypatch.setattr(file_table, "CHUNK_ROWS", piece)
-    histories = read_file(_file(tmp_path, "Ticker," + HEADER + body))
+    histories = _histories(_file(tmp_path, "Ticker," + HEADER + body))
     assert sum(lengths) == rows and max(lengths) <= piece
     assert sum(len(one.bars) for one in histories) == rows
     assert sum(one.bars.memory_usage(deep=True).sum() for one in histories) < 120 * rows
@@ -422,41 +427,41 @@ LONG = (
 
 
 def test_a_long_file_gives_one_history_per_ticker(tmp_path):
-    histories = read_file(_file(tmp_path, LONG))
+    histories = _histories(_file(tmp_path, LONG))
     found = {each.listing.ticker: each.bars["volume"].tolist() for each in histories}
     assert found == {"AAPL": [1, 2], "MSFT": [5, 6]}
 
 
 def test_one_of_a_long_file_can_be_chosen(tmp_path):
-    (history,) = read_file(_file(tmp_path, LONG), "msft")
+    (history,) = _histories(_file(tmp_path, LONG), "msft")
     assert history.listing.ticker == "MSFT"
     with pytest.raises(UsageError, match="no ticker IBM; the file has AAPL, MSFT"):
-        read_file(_file(tmp_path, LONG), "IBM")
+        _histories(_file(tmp_path, LONG), "IBM")
 
 
 def test_the_only_ticker_of_a_file_can_be_renamed(tmp_path):
     text = "symbol," + HEADER + "AAPL US Equity,2024-01-02,10,12,9,11,1\n"
     with pytest.raises(DataError, match="line 2: 'AAPL US Equity' is not a ticker"):
         _read(tmp_path, text, ticker=None)
-    (history,) = read_file(_file(tmp_path, text), "AAPL")
+    (history,) = _histories(_file(tmp_path, text), "AAPL")
     assert history.listing.ticker == "AAPL"
 
 
 def test_a_bad_row_of_a_long_file_is_refused_with_its_line(tmp_path):
     with pytest.raises(DataError, match="line 5, column date: '2024-01-02'; one row per date"):
-        read_file(_file(tmp_path, LONG.replace("AAPL,2024-01-03", "AAPL,2024-01-02")))
+        _histories(_file(tmp_path, LONG.replace("AAPL,2024-01-03", "AAPL,2024-01-02")))
     with pytest.raises(DataError, match="line 4, column symbol: ''; a ticker"):
-        read_file(_file(tmp_path, LONG.replace("MSFT,2024-01-03", ",2024-01-03")))
+        _histories(_file(tmp_path, LONG.replace("MSFT,2024-01-03", ",2024-01-03")))
     with pytest.raises(DataError, match=r"line 4: '\.\./x' is not a ticker"):
-        read_file(_file(tmp_path, LONG.replace("MSFT,2024-01-03", "../x,2024-01-03")))
+        _histories(_file(tmp_path, LONG.replace("MSFT,2024-01-03", "../x,2024-01-03")))
 
 
 def test_a_single_file_needs_a_ticker(tmp_path):
     path = _file(tmp_path, HEADER + "2024-01-02,10,12,9,11,1\n")
     with pytest.raises(UsageError, match=r"ticker is needed. Add --ticker SYM"):
-        read_file(path)
+        _histories(path)
     with pytest.raises(UsageError, match="is not a ticker"):
-        read_file(path, "../../x")
+        _histories(path, "../../x")
 
 
 def test_columns_can_be_mapped(tmp_path):
@@ -505,14 +510,14 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
 
 def test_a_missing_or_huge_file_and_a_folder_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"none\.csv: no such file; name a CSV"):
-        read_file(tmp_path / "none.csv", "AAPL")
+        _histories(tmp_path / "none.csv", "AAPL")
     with pytest.raises(UsageError, match="is a folder; name a CSV"):
-        read_file(tmp_path, "AAPL")
+        _histories(tmp_path, "AAPL")
     path = tmp_path / "huge.csv"
     with path.open("wb") as huge:
         huge.truncate(2**33)
     with pytest.raises(UsageError, match=r"larger than 4096 MiB; split it"):
-        read_file(path, "AAPL")
+        _histories(path, "AAPL")
 
 
 def test_a_failing_disk_is_a_storage_error(tmp_path, monkeypatch):
@@ -523,7 +528,7 @@ def test_a_failing_disk_is_a_storage_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pd, "read_csv", refuse)
     with pytest.raises(StorageError, match=r"prices\.csv: Input/output error"):
-        read_file(path, "AAPL")
+        _histories(path, "AAPL")
 
 
 def _parquet(folder: Path, frame: pd.DataFrame) -> Path:
@@ -549,7 +554,7 @@ def _frame(**columns: object) -> pd.DataFrame:
 def test_parquet_dates_of_any_unit_and_zone_are_exchange_dates(tmp_path, unit, zone):
     dates = pd.DatetimeIndex(["2024-01-02", "2024-07-02"]).as_unit(unit)
     dates = dates.tz_localize("America/New_York").tz_convert(zone) if zone else dates
-    (history,) = read_file(_parquet(tmp_path, _frame(date=dates)), "AAPL")
+    (history,) = _histories(_parquet(tmp_path, _frame(date=dates)), "AAPL")
     assert _days(history.bars) == ["2024-01-02", "2024-07-02"]
 
 
@@ -561,7 +566,7 @@ def test_parquet_columns_of_other_types_are_read(tmp_path):
         dividend=[np.nan, 0.2],
         date=[pd.Timestamp("2024-01-02").date(), pd.Timestamp("2024-01-03").date()],
     )
-    (history,) = read_file(_parquet(tmp_path, frame), "AAPL")
+    (history,) = _histories(_parquet(tmp_path, frame), "AAPL")
     assert history.bars["close"].tolist() == [83.81, 12.0]
     assert history.bars["high"].tolist() == [90, 1300.5]
     assert history.bars["volume"].tolist() == [1, 0]
@@ -569,37 +574,37 @@ def test_parquet_columns_of_other_types_are_read(tmp_path):
 
 
 def test_parquet_with_dates_as_index_is_read(tmp_path):
-    (history,) = read_file(_parquet(tmp_path, _frame().set_index("date")), "AAPL")
+    (history,) = _histories(_parquet(tmp_path, _frame().set_index("date")), "AAPL")
     assert _days(history.bars) == ["2024-01-02", "2024-01-03"]
 
 
 def test_parquet_errors_name_the_row(tmp_path):
     with pytest.raises(DataError, match="row 2, column close: 'nan'; a price is needed"):
-        read_file(_parquet(tmp_path, _frame(close=[11.0, np.nan])), "AAPL")
+        _histories(_parquet(tmp_path, _frame(close=[11.0, np.nan])), "AAPL")
     with pytest.raises(DataError, match="row 1, column date: 'NaT'; a date such as"):
-        read_file(_parquet(tmp_path, _frame(date=pd.to_datetime([None, "2024-01-03"]))), "AAPL")
+        _histories(_parquet(tmp_path, _frame(date=pd.to_datetime([None, "2024-01-03"]))), "AAPL")
     zoned = pd.to_datetime([None, "2024-01-03"]).tz_localize("America/New_York")
     with pytest.raises(DataError, match="row 1, column date: 'NaT'; a date such as"):
-        read_file(_parquet(tmp_path, _frame(date=zoned)), "AAPL")
+        _histories(_parquet(tmp_path, _frame(date=zoned)), "AAPL")
 
 
 def test_parquet_that_is_none_is_refused(tmp_path):
     pytest.importorskip("pyarrow")
     with pytest.raises(DataError, match="cannot be read as parquet"):
-        read_file(_file(tmp_path, b"PAR1 not at all", "prices.parquet"), "AAPL")
+        _histories(_file(tmp_path, b"PAR1 not at all", "prices.parquet"), "AAPL")
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r'pip install "forecaster\[parquet\]"'):
-        read_file(_file(tmp_path, b"PAR1", "prices.parquet"), "AAPL")
+        _histories(_file(tmp_path, b"PAR1", "prices.parquet"), "AAPL")
 
 
 def test_what_was_exported_is_imported_equal(tmp_path):
     rows = "2024-01-02,0.1,0.30000000000000004,0.1,0.2,1\n2024-01-03,1,2,0.5,1.7,0\n"
     bars = _read(tmp_path, HEADER + rows)
     write_table(bars.assign(ticker="^GSPC"), tmp_path / "out.csv")
-    (history,) = read_file(tmp_path / "out.csv")
+    (history,) = _histories(tmp_path / "out.csv")
     assert history.listing.ticker == "^GSPC"
     pd.testing.assert_frame_equal(history.bars, bars, check_exact=True)
 
@@ -631,7 +636,7 @@ def test_a_date_that_stands_in_many_rows_is_read_in_each():
 def test_any_content_gives_bars_or_one_of_our_errors(tmp_path, content):
     """Whatever is in a file, nothing but a ForecasterError of one line comes out."""
     try:
-        (history,) = read_file(_file(tmp_path, content), "AAPL")
+        (history,) = _histories(_file(tmp_path, content), "AAPL")
         assert len(history.bars) > 0
     except ForecasterError as error:
         assert "\n" not in str(error)
