@@ -28,7 +28,7 @@ _MONTH_NAMED: Final = rf"^{_NAME}\.? (?P<d>{_ONE_OR_TWO}),? {_YEAR}{_TIME}$"
 _MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _MONTH_NUMBERS: Final = {month: str(number) for number, month in enumerate(_MONTHS, start=1)}
 
-DateOrder = Literal["mdy", "dmy"]  # of dates that end in their year
+DateOrder = Literal["mdy", "dmy", "ymd"]  # of dates with the month as a number
 Flags = NDArray[np.bool_]
 Texts = pd.Series
 
