@@ -108,7 +108,7 @@ def test_options_that_contradict_the_columns_are_refused(tmp_path, found, option
     [
         (["as-traded,XNYS", "split-adjusted,XNYS"], "line 3, column basis: .*one basis per ticker"),
         (["as-traded,XNYS", "as-traded,XLON"], "line 3, column calendar: 'XLON'; one calendar"),
-        (["0.35,XNYS"], "AAPL: line 2, column basis: '0.35'; split-adjusted or as-traded),
+        (["0.35,XNYS"], "AAPL: line 2, column basis: '0.35'; split-adjusted or as-traded"),
         (["as-traded,"], "line 2, column calendar: ''; a market code such as XNYS"),
     ],
 )
