@@ -40,6 +40,14 @@ class UsageError(ForecasterError):
     exit_code = ExitCode.USAGE
 
 
+class Question(UsageError):
+    """What only the user knows; `option` with one of `choices` answers it."""
+
+    def __init__(self, message: str, option: str, choices: Sequence[str]) -> None:
+        super().__init__(message)
+        self.option, self.choices = option, tuple(choices)
+
+
 class PartialFailure(ForecasterError):
     """The work is done, but some tickers failed."""
 

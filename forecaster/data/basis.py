@@ -1,29 +1,205 @@
-"""What the closes of a file are expressed in, held against its own splits.
+"""What closes are adjusted for, held against the splits and dividends of their own file.
 
 Shape letters: D bars of a history.
 """
 
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
 import numpy as np
+import pandas as pd
 
 from forecaster.data.checks import SMALLEST_SPLIT
-from forecaster.data.history import History
+from forecaster.data.history import BASES, Basis, History
+from forecaster.data.sources.files import FileContents, Form
+from forecaster.errors import Question
+
+# Odds of a thousand to one contradict a basis; twenty to one confirm it.
+CONTRADICTS: Final = float(np.log(1000.0))
+CONFIRMS: Final = float(np.log(20.0))
+# No ex-date counts more than ten to one, so that at least three contradict a basis.
+_MOST_OF_ONE: Final = float(np.log(10.0))
+_SESSIONS_AROUND: Final = 21  # on each side, whose moves show what is ordinary
+_TOTAL: Final = "total-return"
+
+_READ: Final = ("close", "dividend", "split")
+_NAMED: Final = {
+    "adjusted": "a column of adjusted closes is read",
+    "as-history": "its columns are those of yfinance's Ticker.history()",
+}
+log = logging.getLogger(__name__)
 
 
-def describe_basis(history: History) -> str:
-    """Describe in a sentence that closes look expressed on the other basis; empty if not.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a file's own events say: splits that leave no jump, and log odds for total returns.
 
-    On a split of s new shares for an old one a close as traded falls to 1/s.
+    `dividends` are the ex-dates that can tell; positive `log_odds` favour closes that are
+    adjusted for dividends.
     """
-    bars, basis = history.bars, history.listing.basis
-    factor = np.log(bars["split"].to_numpy(np.float64))
-    move = np.diff(np.log(bars["close"].to_numpy(np.float64)), prepend=np.nan)
-    splits = np.flatnonzero((np.abs(factor) >= np.log(SMALLEST_SPLIT)) & np.isfinite(move))
+
+    splits: int
+    adjusted_splits: int
+    dividends: int
+    log_odds: float
+
+    def bases(self) -> tuple[Basis, ...]:
+        """Return the bases that nothing contradicts; all where everything is contradicted."""
+        out: set[str] = set()
+        if 2 * self.adjusted_splits > self.splits:
+            out |= {"as-traded"}
+        if 2 * self.adjusted_splits < self.splits:
+            out |= {"split-adjusted", _TOTAL}
+        if self.log_odds > CONTRADICTS:
+            out |= {"as-traded", "split-adjusted"}
+        if self.log_odds < -CONTRADICTS:
+            out |= {_TOTAL}
+        return tuple(basis for basis in BASES if basis not in out) or BASES
+
+    def describe(self, basis: Basis) -> str:
+        """Describe what contradicts a basis; empty if nothing does."""
+        odds = -self.log_odds if basis == _TOTAL else self.log_odds
+        if odds > CONTRADICTS:
+            falls = "fall" if basis == _TOTAL else "do not fall"
+            return f"the closes {falls} on {self.dividends:,} ex-dates"
+        odd = self.adjusted_splits if basis == "as-traded" else self.splits - self.adjusted_splits
+        if 2 * odd <= self.splits:
+            return ""
+        shown = "leave no jump in" if basis == "as-traded" else "are a jump of"
+        return f"{odd} of {self.splits} splits {shown} the close"
+
+
+def evidence_of(history: History) -> Evidence:
+    """Hold the closes of a history against its splits and its dividends.
+
+    On a split of s new shares for an old one a close as traded falls to 1/s, a close that is
+    adjusted for it does not. On an ex-date a close falls by the dividend unless it is adjusted
+    for it: with normal moves of the spread around, one date has the log odds
+    (2 m d + d^2) / (2 sigma^2) for a move m and a dividend yield d.
+    """
+    bars = history.bars
+    close, dividend, split = (bars[name].to_numpy(np.float64) for name in _READ)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        move = np.diff(np.log(close), prepend=np.nan)
+        factor, paid = np.log(split), np.log1p(dividend / close)
+    known = np.isfinite(move) & np.isfinite(factor) & np.isfinite(paid)
+    splits = np.flatnonzero(known & (np.abs(factor) >= np.log(SMALLEST_SPLIT)))
     fell = np.abs(move[splits] + factor[splits]) < np.abs(move[splits])
-    odd = splits[fell != (basis == "as-traded")]
-    if 2 * len(odd) <= len(splits):
-        return ""
-    shown = "leave no jump in" if basis == "as-traded" else "are a jump of"
-    return (
-        f"{history.listing.ticker}: {len(odd)} of {len(splits)} splits {shown} the close "
-        f"(first {history.days[odd[0]]}), yet the closes are taken for {basis}"
+    ordinary = pd.Series(np.where(known & (dividend == 0) & (factor == 0), move, np.nan))
+    around = ordinary.rolling(2 * _SESSIONS_AROUND + 1, min_periods=10, center=True)
+    spread = around.std().to_numpy()
+    ex_dates = np.flatnonzero(known & (dividend > 0) & (factor == 0) & (spread > 0))
+    m, d, sigma = (column[ex_dates] for column in (move - ordinary.median(), paid, spread))
+    odds = (2 * m * d + d**2) / (2 * sigma**2)
+    return Evidence(
+        splits=len(splits),
+        adjusted_splits=len(splits) - int(fell.sum()),
+        dividends=len(ex_dates),
+        log_odds=float(odds.clip(-_MOST_OF_ONE, _MOST_OF_ONE).sum()),
     )
+
+
+def pooled(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Add up the dividends of tickers of one form; one whose own odds are clear keeps them."""
+    ex_dates = sum(one.dividends for one in evidence)
+    log_odds = sum(one.log_odds for one in evidence)
+    return [
+        replace(one, dividends=ex_dates, log_odds=log_odds)
+        if one.dividends and abs(one.log_odds) <= CONTRADICTS
+        else one
+        for one in evidence
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A basis, or None where the user is asked for one of `bases`.
+
+    `reason` is that of the question, or what is assumed; empty if nothing is to be said.
+    """
+
+    basis: Basis | None
+    reason: str = ""
+    bases: tuple[Basis, ...] = ()
+
+
+def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
+    """Choose the basis of closes that no option and no column states."""
+    bases, paid = evidence.bases(), evidence.dividends > 0
+    is_unclear = paid and abs(evidence.log_odds) <= CONTRADICTS
+    if form == "unadjusted" and is_unclear:
+        bases, is_unclear = tuple(basis for basis in bases if basis != _TOTAL), False
+    if form in _NAMED and _TOTAL in bases:
+        if is_unclear:
+            reason = f"{_NAMED[form]}, and its dividends are too small to tell what that means"
+            return Choice(basis=None, reason=reason, bases=("total-return", "split-adjusted"))
+        reason = f"{_NAMED[form]}; closes are taken for adjusted for splits and dividends"
+        return Choice(basis=_TOTAL, reason=reason)
+    if default not in bases:
+        reason = f"{evidence.describe(default)}, yet the closes are taken for {default}"
+        kept = tuple(basis for basis in bases if paid or basis != _TOTAL)
+        return Choice(basis=None, reason=reason, bases=kept)
+    if default == _TOTAL or not is_unclear or evidence.log_odds < -CONFIRMS:
+        return Choice(basis=default)
+    reason = (
+        f"{evidence.dividends:,} dividends are too small to tell whether closes are adjusted for "
+        "them; taken as not adjusted. If they are: --basis total-return"
+    )
+    return Choice(basis=default, reason=reason)
+
+
+def settle_bases(
+    files: Sequence[FileContents], known: Mapping[str, Basis]
+) -> tuple[list[History], dict[str, Question]]:
+    """Settle what the closes of each ticker are adjusted for, or ask.
+
+    Files of one command have one form: the dividends of all tickers whose basis nothing states
+    are added up, and if one is asked about, so are those whose own bars cannot tell. `known` has
+    the bases of stored tickers, which only a contradiction asks about.
+    """
+    found = [(file, one, one.listing.ticker) for file in files for one in file.histories]
+    is_new = [not (file.basis_is_stated or ticker in known) for file, _, ticker in found]
+    own = {
+        ticker: evidence_of(one) for (_, one, ticker), new in zip(found, is_new, strict=True) if new
+    }
+    evidence = dict(zip(own, pooled(list(own.values())), strict=True))
+    choices = {}
+    for file, one, ticker in found:
+        basis = one.listing.basis
+        if file.basis_is_stated:
+            wrong = evidence_of(one).describe(basis)
+            reason = f"{wrong}, yet the closes are taken for {basis}" if wrong else ""
+            choices[ticker] = Choice(basis=basis, reason=reason)
+        elif ticker in own:
+            choices[ticker] = choose_basis(basis, file.form, evidence[ticker])
+        else:
+            choice = choose_basis(known[ticker], "", evidence_of(one))
+            choices[ticker] = choice if choice.basis is None else replace(choice, reason="")
+    asking = next((one for one in choices.values() if one.basis is None), None)
+    if asking:
+        silent = [ticker for ticker, one in own.items() if len(one.bases()) == len(BASES)]
+        choices |= {name: asking for name in silent if choices[name].basis is not None}
+    return _settled([one for _, one, _ in found], choices), _asked(choices)
+
+
+def _settled(found: Sequence[History], choices: Mapping[str, Choice]) -> list[History]:
+    settled = []
+    for one in found:
+        choice = choices[one.listing.ticker]
+        if choice.basis is not None:
+            if choice.reason:
+                log.warning("%s: %s", one.listing.ticker, choice.reason)
+            settled.append(replace(one, listing=replace(one.listing, basis=choice.basis)))
+    return settled
+
+
+def _asked(choices: Mapping[str, Choice]) -> dict[str, Question]:
+    asked = {}
+    for ticker, choice in choices.items():
+        if choice.basis is None:
+            bases = " or ".join(choice.bases)
+            how = f"No basis is given; add --basis {bases}, or a column basis."
+            asked[ticker] = Question(f"{ticker}: {choice.reason}. {how}", "basis", choice.bases)
+    return asked

@@ -22,7 +22,7 @@ _TICKER: Final = re.compile(r"[A-Z0-9^][A-Z0-9.&=^-]{0,19}")
 _SHOWN: Final = 40  # characters of what is no ticker
 
 Basis = Literal["split-adjusted", "as-traded", "total-return"]
-BASES: tuple[str, ...] = get_args(Basis)
+BASES: tuple[Basis, ...] = get_args(Basis)
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
 BAR_COLUMNS = ("session", *PRICE_COLUMNS, "volume", "dividend", "split")

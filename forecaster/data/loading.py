@@ -10,6 +10,7 @@ from typing import Final
 import pandas as pd
 
 from forecaster import clock
+from forecaster.data.basis import settle_bases
 from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
 from forecaster.data.sessions import describe_guess, describe_off_calendar, final_part
 from forecaster.data.sources.file_table import REQUIRED
@@ -80,7 +81,10 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
     """Read a caller's own table by the rules of a file, up to the last final bar."""
     _refuse_no_table(bars)
     now = clock.now()
-    found = {one.listing.ticker: final_part(one, now) for one in read_frame(bars, TABLE)}
+    settled, asked = settle_bases([read_frame(bars, TABLE)], {})
+    for question in asked.values():
+        raise question
+    found = {one.listing.ticker: final_part(one, now) for one in settled}
     unknown = sorted(set(wanted) - set(found))
     if unknown:
         raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from forecaster import clock
+from forecaster.data.basis import settle_bases
 from forecaster.data.history import Basis, History
 from forecaster.data.ingest import Overlap, admit, keep_known, warn_of_calendar
 from forecaster.data.quarantine import check_served
@@ -72,7 +73,11 @@ def import_files(
         )
         given = [files] if isinstance(files, str | PathLike) else files
         contents = [read_file(Path(file), ticker, mapping, options) for file in given]
-        read = [history for one in contents for history in one.histories]
+        read, asked = settle_bases(
+            contents, dict(zip(stored["ticker"], stored["basis"], strict=True))
+        )
+        for question in asked.values():
+            raise question
         admitted = _admit_all(store, read)
         failures = _check(store, admitted)
         pairs = []

@@ -161,7 +161,7 @@ def test_a_decision_on_nothing_exits_66_and_a_malformed_day_2(run: Run, tmp_path
 def test_dates_that_could_be_read_in_two_ways_are_declared(run: Run, tmp_path: Path) -> None:
     table = bars_of("AAA", 5).assign(session=[f"{day}/3/2010" for day in (1, 2, 3, 4, 5)])
     refused = imported(run, tmp_path, table)
-    assert refused.exit_code == 65 and "--dates mdy or dmy" in refused.stderr
+    assert refused.exit_code == 2 and "--dates mdy or dmy" in refused.stderr
     assert imported(run, tmp_path, table, "--dates", "dmy").exit_code == 0
     assert '"first": "2010-03-01"' in run("data", "list", "--json", "--home", tmp_path).stdout
     assert imported(run, tmp_path, table, "--dates", "ydm").exit_code == 2

@@ -15,7 +15,7 @@ def history(
     """Bars on the calendar's sessions from `first`; columns not given are 1, dividends 0."""
     days = len(next(iter(columns.values())))
     begin = date.fromisoformat(first)
-    sessions = sessions_between(calendar, begin, date(begin.year + 3, 12, 31))[:days]
+    sessions = sessions_between(calendar, begin, date(begin.year + 3 + days // 260, 12, 31))[:days]
     flat = dict.fromkeys(BAR_COLUMNS[1:], np.ones(days)) | {"dividend": np.zeros(days)}
     values = {name: np.asarray(value, dtype=np.float64) for name, value in columns.items()}
     bars = pd.DataFrame({"session": sessions.astype("datetime64[s]")} | flat | values)

@@ -53,13 +53,15 @@ Places = NDArray[np.intp]
 class FileTable:
     """Columns by field (R rows), each row with its place: a line of text, a row of parquet.
 
-    `path` is their file, `headers` the name of each field's column there.
+    `path` is their file, `headers` the name of each field's column there, `others` the names of
+    the columns that are no field.
     """
 
     path: Path | str
     frame: pd.DataFrame
     headers: dict[str, str]
     unit: str
+    others: tuple[str, ...] = ()
 
     @property
     def places(self) -> Places:
@@ -72,16 +74,18 @@ class FileTable:
 
     def refuse(self, wrong: Flags, field: str, needed: str) -> None:
         """Raise DataError for the first wrong cell (R,) of a field, if there is any."""
-        if not wrong.any():
-            return
+        if wrong.any():
+            raise DataError(f"{self.describe(wrong, field, needed)} Correct or remove these rows.")
+
+    def describe(self, wrong: Flags, field: str, needed: str) -> str:
+        """Describe in a sentence the first wrong cell (R,) of a field."""
         first = int(np.argmax(wrong))
         value = str(self.frame[field].iloc[first])[:40]
         named = "ticker" in self.frame and field != "ticker"
         whose = f"{str(self.frame['ticker'].iloc[first])[:20]}: " if named else ""
-        raise DataError(
+        return (
             f"{self.path}: {whose}{self.unit} {self.places[first]}, column {self.headers[field]}: "
-            f"{value!r}; {needed} is needed ({int(wrong.sum())} such). "
-            "Correct or remove these rows."
+            f"{value!r}; {needed} is needed ({int(wrong.sum())} such)."
         )
 
 
@@ -208,7 +212,7 @@ def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = Fals
         log.info("%s: columns not used: %s", table.path, ", ".join(ignored))
     frame = pd.DataFrame({field: table.frame.iloc[:, at[0]] for field, at in found.items()})
     headers = {field: columns[at[0]] for field, at in found.items()}
-    return replace(table, frame=frame, headers=headers)
+    return replace(table, frame=frame, headers=headers, others=tuple(ignored))
 
 
 def _refuse_unclear(

@@ -5,16 +5,16 @@ could be read in two ways, is refused with its line.  Knows no store.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.basis import describe_basis
 from forecaster.data.history import (
     BAR_COLUMNS,
     BASES,
@@ -31,11 +31,14 @@ from forecaster.data.sources.dates import DateOrder, is_empty, parse_days
 from forecaster.data.sources.file_table import FileTable, Places, read_table, table_of
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.trading_calendar import calendar_for, calendar_name
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import DataError, Question, UsageError
 
 SOURCE: Final = "files"
 # The value of an empty cell, or of a column that is missing.
 _EMPTY_VALUES: Final = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+_MIDNIGHT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00[+-]\d\d:?\d\d")
+# What the names of the columns say of closes; "as-history": as yfinance's Ticker.history().
+Form = Literal["", "adjusted", "unadjusted", "as-history"]
 _log = logging.getLogger(__name__)
 Days = NDArray[np.datetime64]
 
@@ -73,12 +76,16 @@ class FileContents:
     """What was read of a file, and how: the column of each field, the decimal mark.
 
     Histories are not screened: rows that cannot be bars are in them, with their places.
+    `basis_is_stated` where a column or an option does; `form` is what the names of the columns
+    say of it.
     """
 
     histories: list[History]
     left_out: list[LeftOut]
     columns: Mapping[str, str]
     decimal: DecimalMark
+    basis_is_stated: bool = False
+    form: Form = ""
 
 
 def read_file(
@@ -98,8 +105,9 @@ def read_file(
         options: for what has no column; else closes are as traded, the calendar the ticker's.
 
     Raises:
+        Question: dates could be read in two ways.
         UsageError: no such file; a column, the ticker or pyarrow is missing; a column
-            contradicts an option; the basis is not given, and splits contradict as traded.
+            contradicts an option.
         DataError: a cell that cannot be read, two bars of one day, an impossible bar.
         StorageError: the disk failed.
     """
@@ -108,13 +116,25 @@ def read_file(
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")
     if "volume" not in table.frame:
         _log.warning("%s: no volume column; volume counts as missing", path)
-    histories = _histories(table, ticker, options or FileOptions(), SOURCE)
-    return FileContents(histories=histories, left_out=[], columns=table.headers, decimal="point")
+    return _contents(table, ticker, options or FileOptions(), SOURCE)
 
 
-def read_frame(frame: pd.DataFrame, name: str) -> list[History]:
+def read_frame(frame: pd.DataFrame, name: str) -> FileContents:
     """Read bars in long form, with columns named as fields; rules and errors are a file's."""
-    return _histories(table_of(frame, name), None, FileOptions(), "table")
+    return _contents(table_of(frame, name), None, FileOptions(), "table")
+
+
+def _contents(
+    table: FileTable, ticker: str | None, options: FileOptions, source: str
+) -> FileContents:
+    return FileContents(
+        histories=_histories(table, ticker, options, source),
+        left_out=[],
+        columns=table.headers,
+        decimal="point",
+        basis_is_stated=options.basis is not None or "basis" in table.headers,
+        form=_form(table),
+    )
 
 
 def _histories(
@@ -131,17 +151,23 @@ def _histories(
         sessions = _local_days(days[at], instants[at], listing.calendar)
         bars = values.iloc[at].reset_index(drop=True)
         bars.insert(0, "session", sessions.astype("datetime64[s]"))
-        history = History(listing=listing, bars=_oldest_first(rows, bars, name))
-        contradiction = describe_basis(history)
-        if contradiction and options.basis is None and "basis" not in rows.frame:
-            raise UsageError(
-                f"{table.path}: {contradiction}. No basis is given; add --basis "
-                f"{' or '.join(BASES)}, or a column basis."
-            )
-        if contradiction:
-            _log.warning("%s", contradiction)
-        histories.append(history)
+        histories.append(History(listing=listing, bars=_oldest_first(rows, bars, name)))
     return histories
+
+
+def _form(table: FileTable) -> Form:
+    """Return what the names of the columns say of the closes.
+
+    yfinance's `Ticker.history()` adjusts for dividends by default; only without adjustment it
+    adds `Adj Close`. Its days are midnights with an offset.
+    """
+    if "adj" in table.headers["close"].casefold():
+        return "adjusted"
+    if any("adj" in name.casefold() and "close" in name.casefold() for name in table.others):
+        return "unadjusted"
+    first = str(table.frame["session"].iloc[0])
+    is_history = table.headers.get("dividend") == "Dividends" and _MIDNIGHT.fullmatch(first)
+    return "as-history" if is_history else ""
 
 
 def _listing(rows: FileTable, ticker: str, options: FileOptions, source: str) -> Listing:
@@ -205,11 +231,10 @@ def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
     parsed = parse_days(cells, order)
-    table.refuse(
-        parsed.ambiguous,
-        "session",
-        "a date whose day and month cannot be swapped (YYYY-MM-DD), or --dates mdy or dmy,",
-    )
+    if parsed.ambiguous.any():
+        needed = "a date whose day and month cannot be swapped (YYYY-MM-DD)"
+        shown = table.describe(parsed.ambiguous, "session", needed)
+        raise Question(f"{shown} Add --dates mdy or dmy.", "dates", ("mdy", "dmy"))
     table.refuse(np.isnat(parsed.days), "session", "a date such as 2024-12-31")
     return parsed.days, parsed.instants
 

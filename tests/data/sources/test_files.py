@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from forecaster.data.basis import settle_bases
 from forecaster.data.export import write_table
 from forecaster.data.history import History
 from forecaster.data.sources import file_table
 from forecaster.data.sources.dates import parse_days, parse_numbers
 from forecaster.data.sources.file_table import FileTable
 from forecaster.data.sources.files import FileOptions, read_file
-from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
+from forecaster.errors import DataError, ForecasterError, Question, StorageError, UsageError
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 
@@ -203,7 +204,7 @@ REFUSED_DATES = [
 @pytest.mark.parametrize(("written", "message"), REFUSED_DATES)
 def test_other_dates_are_refused_with_their_line(tmp_path, written, message):
     rows = "".join(f"{day},10,12,9,11,1000\n" for day in written)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, Question), match=message):
         _read(tmp_path, HEADER + rows)
 
 
@@ -270,18 +271,18 @@ def test_rows_without_prices_are_refused_where_they_are_many_or_pay(tmp_path):
 @pytest.mark.parametrize(("order", "month"), [("mdy", 3), ("dmy", 4)])
 def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
     rows = "3/4/2024,10,12,9,11,1\n"
-    with pytest.raises(DataError, match="--dates mdy or dmy"):
+    with pytest.raises(Question, match="--dates mdy or dmy"):
         _read(tmp_path, HEADER + rows)
     (day,) = _days(_read(tmp_path, HEADER + rows, options=FileOptions(dates=order)))
     assert day == f"2024-{month:02}-{7 - month:02}"
-    with pytest.raises(DataError, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
+    with pytest.raises(Question, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
         _read(
             tmp_path,
             HEADER + rows + "14/14/2024,1,1,1,1,1\n",
             options=FileOptions(dates=order),
         )
     wrong = "1/14/2024" if order == "dmy" else "14/1/2024"
-    with pytest.raises(DataError, match=f"line 2, column Date: '{wrong}'; a date such as"):
+    with pytest.raises(Question, match=f"line 2, column Date: '{wrong}'; a date such as"):
         _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", options=FileOptions(dates=order))
 
 
@@ -396,12 +397,38 @@ SPLIT = HEADER.strip() + ",Stock Splits\n2024-01-02,10,12,9,11,1,\n2024-01-03,10
 
 def test_closes_that_contradict_their_splits_need_a_basis(tmp_path, caplog):
     """Yahoo's files are split-adjusted and do not say so; as traded this is a day of 139 %."""
+    file = _file(tmp_path, SPLIT)
+    _, asked = settle_bases([read_file(file, "AAPL")], {})
     with pytest.raises(UsageError, match=r"1 of 1 splits leave no jump.*add --basis split-a"):
-        _read(tmp_path, SPLIT)
-    assert len(_read(tmp_path, SPLIT, options=FileOptions(basis="split-adjusted"))) == 2
-    assert caplog.text == ""
-    assert len(_read(tmp_path, SPLIT, options=FileOptions(basis="as-traded"))) == 2
-    assert "AAPL: 1 of 1 splits leave no jump" in caplog.text
+        raise asked["AAPL"]
+    for basis, words in (("split-adjusted", ""), ("as-traded", "AAPL: 1 of 1 splits leave no ju")):
+        assert caplog.text == ""
+        stated = read_file(file, "AAPL", options=FileOptions(basis=basis))
+        (settled,), asked = settle_bases([stated], {})
+        assert (settled.listing.basis, len(settled.bars), asked) == (basis, 2, {})
+        assert words in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "day", "form"),
+    [
+        ("Date,Open,High,Low,Close,Volume,Dividends", "2024-01-02 00:00:00-05:00", "as-history"),
+        ("Date,Open,High,Low,Close,Volume,Dividends", "2024-07-02T00:00:00+0900", "as-history"),
+        ("Date,Open,High,Low,Close,Volume,Dividends", "2024-01-02", ""),
+        ("date,open,high,low,close,volume,dividend", "2024-01-02 00:00:00-05:00", ""),
+        ("date,open,high,low,close,volume,adj_close", "2024-01-02", "unadjusted"),
+        ("date,open,high,low,close,volume,adjusted_close", "2024-01-02", "unadjusted"),
+    ],
+)
+def test_the_names_of_the_columns_say_what_closes_are(tmp_path, header, day, form):
+    text = f"{header}\n{day},10,12,9,11,1000,0.0\n"
+    assert read_file(_file(tmp_path, text), "AAPL").form == form
+
+
+def test_a_mapped_column_of_adjusted_closes_is_known_by_its_name(tmp_path):
+    text = "Date,Open,High,Low,Close,Adj Close\n2024-01-02,10,12,9,11,11\n"
+    found = read_file(_file(tmp_path, text), "AAPL", {"close": "Adj Close"})
+    assert found.form == "adjusted"
 
 
 def test_a_file_without_volume_is_read_and_said_so(tmp_path, caplog):
