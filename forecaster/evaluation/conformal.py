@@ -32,16 +32,6 @@ class Adaptive:
     least: int = 100
     rate: float = 0.08
 
-    def __post_init__(self) -> None:
-        """Check the window and the rate."""
-        if not 20 <= self.least <= self.window:
-            raise DataError(
-                f"Adaptive: least {self.least} of a window of {self.window} outcomes; needed is "
-                "20 <= least <= window."
-            )
-        if not 0.0 <= self.rate <= 0.5:
-            raise DataError(f"Adaptive: rate {self.rate:g}; needed is 0 to 0.5, such as 0.08.")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:

@@ -126,27 +126,21 @@ def backtest(
     paid[-1] += traded[-1]
     cost = paid * cost_bps / 1e4
     invested = np.abs(book[1:-1]).sum(axis=1)
-    return _summary(distinct, gross - cost, paid, invested, float(cost.sum()))
-
-
-def _summary(
-    days: np.ndarray, daily_returns: np.ndarray, paid: np.ndarray, invested: np.ndarray, cost: float
-) -> Backtest:
-    several = len(daily_returns) > 1
-    mean = float(daily_returns.mean())
-    deviation = float(daily_returns.std(ddof=1)) if several else 0.0
+    returns, several = gross - cost, len(distinct) > 1
+    mean = float(returns.mean())
+    deviation = float(returns.std(ddof=1)) if several else 0.0
     reason = "a single day, or equal ones" if invested.any() else "no position is ever taken"
-    wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + daily_returns, 0.0)])
+    wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + returns, 0.0)])
     peak = np.maximum.accumulate(wealth)
     return Backtest(
-        days=days,
-        daily_returns=daily_returns,
+        days=distinct,
+        daily_returns=returns,
         annualised_return=mean * DAYS_A_YEAR,
         volatility=float(deviation * np.sqrt(DAYS_A_YEAR)) if several else None,
         sharpe_ratio=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
         maximum_drawdown=float(np.max(1.0 - wealth / peak)),
         turnover=float(paid.mean()),
-        cost=cost,
+        cost=float(cost.sum()),
         invested=float(invested.mean()),
         reason="" if deviation > 0.0 else reason,
     )

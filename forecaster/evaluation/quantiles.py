@@ -148,25 +148,11 @@ def _tail_crps(mass: float, scale: np.ndarray, beyond: np.ndarray, at: np.ndarra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples(Predictive):
-    """Empirical distributions: row n is `pool[starts[n]:stops[n]]`, no forecast where empty.
-
-    Raises:
-        DataError: a window leaves the pool or runs backwards.
-    """
+    """Empirical distributions: row n is `pool[starts[n]:stops[n]]`, no forecast where empty."""
 
     pool: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
-
-    def __post_init__(self) -> None:
-        """Check that windows lie in the pool."""
-        inside = (self.starts >= 0) & (self.starts <= self.stops) & (self.stops <= len(self.pool))
-        if not inside.all():
-            row = int(np.flatnonzero(~inside)[0])
-            raise DataError(
-                f"Samples: window {row} is {self.starts[row]}..{self.stops[row]} of a pool of "
-                f"{len(self.pool)} values; give rows within it."
-            )
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -132,8 +132,7 @@ def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 class StudentRegression:
     """y ~ Student-t(loc = a + x_loc b, log scale = c + x_scale d, df), in raw units.
 
-    `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c, `scale_weights` d (R,); `loss` is
-    the mean of the training rows in nats.
+    `loc_intercept` a, `loc_weights` b (P,), `scale_intercept` c, `scale_weights` d (R,).
     """
 
     loc_intercept: float
@@ -141,7 +140,6 @@ class StudentRegression:
     scale_intercept: float
     scale_weights: np.ndarray
     df: float
-    loss: float
     converged: bool
 
     def predict(self, x_loc: np.ndarray, x_scale: np.ndarray) -> StudentT:
@@ -190,7 +188,6 @@ def fit_student_regression(
         scale_intercept=float(np.log(spread) + c - scale.mean @ scale_weights),
         scale_weights=scale_weights,
         df=float(LEAST_DF + np.exp(log_df)),
-        loss=float(problem.loss(done.x)[0] + np.log(spread)),
         converged=bool(done.success),
     )
 
@@ -245,21 +242,14 @@ class _Problem:
         b, d, others = np.split(numbers, [len(self.loc.penalty), len(numbers) - 3])
         return b, d, others.tolist()
 
-    def loss(self, numbers: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the mean loss without the ridge, in standardized nats, log scales and z."""
+    def __call__(self, numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the penalized mean loss and its gradient."""
         b, d, (a, c, log_df) = self.parts(numbers)
         df = LEAST_DF + np.exp(log_df)
         log_scale = np.clip(c + self.scale.inputs @ d, -20.0, 20.0)
         z = (self.y - a - self.loc.inputs @ b) * np.exp(-log_scale)
         constant = special.gammaln((df + 1) / 2) - special.gammaln(df / 2) - np.log(df * np.pi) / 2
         loss = np.mean(log_scale + (df + 1) / 2 * np.log1p(z * z / df)) - constant
-        return float(loss), log_scale, z
-
-    def __call__(self, numbers: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the penalized mean loss and its gradient."""
-        b, d, (_, _, log_df) = self.parts(numbers)
-        loss, log_scale, z = self.loss(numbers)
-        df = LEAST_DF + np.exp(log_df)
         pull = (df + 1.0) * z / (df + z * z)
         by_loc, by_scale = -pull * np.exp(-log_scale) / len(z), (1.0 - pull * z) / len(z)
         digammas = special.digamma((df + 1) / 2) - special.digamma(df / 2) - 1.0 / df
@@ -272,4 +262,4 @@ class _Problem:
             ]
         )
         ridge = (self.loc.penalty @ (b * b) + self.scale.penalty @ (d * d)) / 2.0
-        return loss + ridge, gradient
+        return float(loss + ridge), gradient

@@ -29,7 +29,6 @@ from forecaster.report import sentences
 from forecaster.report.evaluation import (
     drawn_tables,
     evaluation_page,
-    learning_curves,
     version_settings,
 )
 from forecaster.settings import Home, resolve_home
@@ -140,7 +139,9 @@ def version_details(
 ) -> tuple[dict[str, list[tuple[int, float]]], dict[str, str]]:
     """Read the learning curves and the settings of an evaluated version."""
     manifest = read_manifest(resolve_home(home), result.version)
-    return learning_curves(manifest), version_settings(manifest)
+    losses = manifest.training.get("validations")  # of the first member
+    learning = {f"seed {manifest.members[0].seed}": losses} if isinstance(losses, list) else {}
+    return learning, version_settings(manifest)
 
 
 def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -> None:

@@ -132,12 +132,8 @@ def list_versions(home: Path) -> list[str]:
         return []
     names = [path.name for path in folder.iterdir() if _VERSION_ID.fullmatch(path.name)]
     seconds = Counter(name[:_SECOND] for name in names)
-
-    def order(name: str) -> tuple[str, str, str]:
-        second = name[:_SECOND]
-        return second, _created_at(folder / name) if seconds[second] > 1 else "", name
-
-    return sorted(names, key=order)
+    times = {one: _created_at(folder / one) if seconds[one[:_SECOND]] > 1 else "" for one in names}
+    return sorted(names, key=lambda name: (name[:_SECOND], times[name], name))
 
 
 def _created_at(folder: Path) -> str:

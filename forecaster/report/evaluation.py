@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -64,7 +65,7 @@ def evaluation_page(
 
     Args:
         result: the evaluation.
-        learning: of `learning_curves`.
+        learning: validation losses by optimizer step, by name of the training.
         settings: of `version_settings`.
     """
     several = len(result.targets) > 1
@@ -91,12 +92,6 @@ def drawn_tables(result: Evaluation) -> dict[str, dict[str, dict[str, list[Any]]
         }
         for target, part in result.by_target.items()
     }
-
-
-def learning_curves(manifest: Manifest) -> dict[str, list[tuple[int, float]]]:
-    """Return the validation loss by optimizer step of a version's first member."""
-    losses = manifest.training.get("validations")
-    return {f"seed {manifest.members[0].seed}": losses} if isinstance(losses, list) else {}
 
 
 def version_settings(manifest: Manifest) -> dict[str, str]:
@@ -137,14 +132,13 @@ def _of_target(result: Evaluation, target: str) -> list[Section]:
         f"benchmarks forecast the same days and tickers. An undefined score is {NOTHING}.",
         table=_score_table(part.scores),
     )
-    sections = [heading, figures.gains_section(drawn["gains"])]
-    if len(drawn["log_gains"]):
-        sections.append(figures.log_gains_section(drawn["log_gains"]))
+    sections = figures.gain_sections(drawn)
     sections += figures.against_sections(own, drawn["bins"], ".4~%" if target == "return" else "")
     sections += figures.calibration_sections(drawn)
     if len(drawn["gains_by_ticker"]):
         sections.append(figures.ticker_gains_section(drawn["gains_by_ticker"]))
-    return sections + _tables(result, part)
+    sections += _tables(result, part)
+    return [heading, *(replace(section, level=3) for section in sections)]
 
 
 def _facts(result: Evaluation) -> dict[str, str]:
@@ -163,7 +157,12 @@ def _facts(result: Evaluation) -> dict[str, str]:
         found["seeds"] = f"{walk.seeds}, the version's own first"
     tests = sum(len(part.comparisons.all) for part in result.by_target.values())
     found["comparisons"] = f"{tests:,}, p-values adjusted"
-    found["test-set evaluations"] = sentences.count_text(result)
+    count = result.count
+    found["test-set evaluations"] = (
+        "not counted: the home cannot be written"
+        if count.total is None
+        else f"{count.total:,} of these test days, {count.questions:,} different questions"
+    )
     if result.missing:
         found["missing"] = f"{name_some(result.missing)}: trained on, without prices now"
     for target, part in result.by_target.items():
@@ -193,7 +192,7 @@ def _tables(result: Evaluation, part: TargetEvaluation) -> list[Section]:
     found = [table(part) for table in of_part]
     found += [_backtests(part, result.costs_bps), _by_seed(part), _folds(result)]
     return [
-        Section(heading=heading, words=words, table=Table(columns=columns, rows=rows), level=3)
+        Section(heading=heading, words=words, table=Table(columns=columns, rows=rows))
         for heading, words, columns, rows in found
         if rows
     ]

@@ -18,46 +18,46 @@ INTERVAL_STYLES = {"80 %": (BLUE, "circle"), "95 %": (RED, "diamond")}
 NOMINAL_LINE = {"dash": "dot", "width": 1.5}
 
 
-def gains_section(gains: pd.DataFrame) -> Section:
-    """Plot the cumulated gain in squared error over each benchmark."""
-    words = (
+# Of the gains in squared error and in log score: heading, words, label and ticks of the axis.
+GAINS = {
+    "gains": (
+        "Gain over time",
         "How much of each benchmark's squared error the forecasts saved, cumulated over the days. "
         "A line that rises steadily is skill; one that jumps owes it to a few days; below zero the "
-        "benchmark is better. Each line ends at the skill over that benchmark."
-    )
-    if gains.empty:
-        return _section("Gain over time", "No benchmark made any error: there is nothing to gain.")
-    figure = blank_figure("", "loss saved")
-    _gain_lines(figure, gains)
-    figure.update_yaxes(tickformat=".2~%")
-    return _section("Gain over time", words, figure)
-
-
-def _section(heading: str, words: str, figure: go.Figure | None = None) -> Section:
-    return Section(heading=heading, words=words, figure=figure, level=3)
-
-
-def log_gains_section(gains: pd.DataFrame) -> Section:
-    """Plot the cumulated gain in log score over each benchmark."""
-    figure = blank_figure("", "nats per series")
-    _gain_lines(figure, gains)
-    words = (
+        "benchmark is better. Each line ends at the skill over that benchmark.",
+        *("loss saved", ".2~%"),
+    ),
+    "log_gains": (
+        "Gain of the distribution over time",
         "The log density of the outcomes less that of each benchmark, cumulated over the days, "
-        "mean of all series. It rises where the distribution was the better one."
-    )
-    return _section("Gain of the distribution over time", words, figure)
+        "mean of all series. It rises where the distribution was the better one.",
+        *("nats per series", ""),
+    ),
+}
 
 
-def _gain_lines(figure: go.Figure, gains: pd.DataFrame) -> None:
-    for number, (benchmark, rows) in enumerate(gains.groupby("benchmark", sort=False)):
-        figure.add_scatter(
-            x=rows["session"].dt.strftime("%Y-%m-%d").tolist(), y=rows["gain"],
-            mode="lines", name=str(benchmark),
-            line={"color": COLOURS[number % len(COLOURS)], "width": 2,
-                  "dash": DASHES[number % len(DASHES)]},
-        )  # fmt: skip
-    figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
-    figure.update_xaxes(type="date")
+def gain_sections(found: Mapping[str, pd.DataFrame]) -> list[Section]:
+    """Plot the cumulated gains over each benchmark; a sentence if no benchmark made any error."""
+    sections = []
+    for table, (heading, words, label, ticks) in GAINS.items():
+        if found[table].empty:
+            continue
+        figure = blank_figure("", label)
+        for number, (benchmark, rows) in enumerate(found[table].groupby("benchmark", sort=False)):
+            figure.add_scatter(
+                x=rows["session"].dt.strftime("%Y-%m-%d").tolist(), y=rows["gain"],
+                mode="lines", name=str(benchmark),
+                line={"color": COLOURS[number % len(COLOURS)], "width": 2,
+                      "dash": DASHES[number % len(DASHES)]},
+            )  # fmt: skip
+        figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
+        figure.update_xaxes(type="date")
+        figure.update_yaxes(tickformat=ticks)
+        sections.append(Section(heading=heading, words=words, figure=figure))
+    if found["gains"].empty:
+        words = "No benchmark made any error: there is nothing to gain."
+        sections.insert(0, Section(heading="Gain over time", words=words))
+    return sections
 
 
 def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[Section]:
@@ -67,7 +67,7 @@ def against_sections(own: pd.DataFrame, bins: pd.DataFrame, ticks: str) -> list[
             f"All forecasts are {own['forecast'].iloc[0]:.6g}; the outcomes were "
             f"{own['actual'].mean():.6g} on average. Every day has the same forecast."
         )
-        return [_section("Forecast against outcome", words)]
+        return [Section(heading="Forecast against outcome", words=words)]
     return [_points(own, ticks), _means(bins, ticks)]
 
 
@@ -88,7 +88,7 @@ def _points(own: pd.DataFrame, ticks: str) -> Section:
         f"{every} with its outcome. If the forecasts were right on average, the points would lie "
         "around the dotted line; their scatter is the part not forecast."
     )
-    return _section("Forecast against outcome", words, figure)
+    return Section(heading="Forecast against outcome", words=words, figure=figure)
 
 
 def _means(bins: pd.DataFrame, ticks: str) -> Section:
@@ -107,7 +107,7 @@ def _means(bins: pd.DataFrame, ticks: str) -> Section:
         "95 % interval (one observation per day, not per ticker). Informative forecasts follow the "
         "dotted line; a level row means that high and low forecasts had the same outcomes."
     )
-    return _section("Mean outcome by forecast", words, figure)
+    return Section(heading="Mean outcome by forecast", words=words, figure=figure)
 
 
 def _diagonal(figure: go.Figure, forecasts: "pd.Series[float]", ticks: str) -> None:
@@ -141,7 +141,7 @@ def ticker_gains_section(gains: pd.DataFrame) -> Section:
         f"Right of zero the forecasts have the smaller squared error. Of {len(order):,} tickers "
         f"{better:,} are better than {benchmarks[0]}; about half would be by chance."
     )
-    return _section("Gain by ticker", words, figure)
+    return Section(heading="Gain by ticker", words=words, figure=figure)
 
 
 def _ticker_figure(x: str, order: Sequence[str]) -> tuple[go.Figure, bool]:
@@ -181,7 +181,7 @@ def calibration_sections(found: dict[str, pd.DataFrame]) -> list[Section]:
     ends, pit = found["below_ends"], found["pit"]
     if ends.empty and pit.empty:
         words = "The forecasts have no intervals to compare with outcomes."
-        return [_section("Calibration", words)]
+        return [Section(heading="Calibration", words=words)]
     histogram = [] if pit.empty else [_pit(pit)]
     if ends.empty:
         return histogram
@@ -208,7 +208,7 @@ def _ends(ends: pd.DataFrame) -> Section:
         f"of the 80 % interval {percent(below[2] - below[1])}, of the 95 % interval "
         f"{percent(below[3] - below[0])}."
     )
-    return _section("Calibration", words, figure)
+    return Section(heading="Calibration", words=words, figure=figure)
 
 
 def _pit(pit: pd.DataFrame) -> Section:
@@ -226,7 +226,7 @@ def _pit(pit: pd.DataFrame) -> Section:
         "The share of each distribution below the outcome. Level at the dotted line: calibrated. A "
         "hill in the middle: too wide; high ends: too narrow; a slope: too high or too low."
     )
-    return _section("Probability integral transform", words, figure)
+    return Section(heading="Probability integral transform", words=words, figure=figure)
 
 
 def _over_time(coverage: pd.DataFrame) -> Section:
@@ -247,7 +247,7 @@ def _over_time(coverage: pd.DataFrame) -> Section:
         "The share of outcomes inside the intervals, in periods of equal length that start on the "
         "day shown. In a dip the intervals were too narrow."
     )
-    return _section("Coverage over time", words, figure)
+    return Section(heading="Coverage over time", words=words, figure=figure)
 
 
 def _by_ticker(coverage: pd.DataFrame) -> Section:
@@ -270,4 +270,5 @@ def _by_ticker(coverage: pd.DataFrame) -> Section:
     figure.update_xaxes(tickformat=".0~%")
     if named:
         figure.update_yaxes(categoryorder="array", categoryarray=order)
-    return _section("Coverage by ticker", f"Farthest from nominal: {', '.join(worst)}.", figure)
+    words = f"Farthest from nominal: {', '.join(worst)}."
+    return Section(heading="Coverage by ticker", words=words, figure=figure)

@@ -117,14 +117,6 @@ def alarm_text(alarm: Alarm) -> str:
     )
 
 
-def count_text(evaluation: Evaluation) -> str:
-    """Return how often these test days were evaluated so far."""
-    count = evaluation.count
-    if count.total is None:
-        return "not counted: the home cannot be written"
-    return f"{count.total:,} of these test days, {count.questions:,} different questions"
-
-
 def coverage_texts(part: TargetEvaluation) -> list[str]:
     """Return the coverage of each interval, nominal and by ticker."""
     table = part.coverage[part.coverage["forecaster"] == part.forecaster]

@@ -214,7 +214,6 @@ def test_a_row_without_forecast_is_nan_and_silent(kind):
         (lambda: student(loc=(1.0,)), "1 locations, 3 scales"),
         (lambda: Quantiles(np.array([0.5, 0.5]), np.zeros((1, 2))), "rising strictly"),
         (lambda: Quantiles(np.array([0.0, 0.5]), np.zeros((1, 2))), "rising strictly"),
-        (lambda: Samples(np.zeros(3), np.array([0]), np.array([4])), "pool of 3 values"),
         (lambda: mixture([]), "0 members"),
         (lambda: mixture([student(), quantiles()]), "one kind"),
         (lambda: mixture([samples(), samples()]), "no average"),
