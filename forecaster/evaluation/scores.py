@@ -132,6 +132,10 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(above, below, out=nothing, where=below > 0.0))
 
 
+def _one_less_ratio(sums: np.ndarray) -> np.ndarray:
+    return 1.0 - _ratio(sums)
+
+
 def _matthews(sums: np.ndarray) -> np.ndarray:
     """Return Matthews' correlation of counts: true rises and falls, false rises and falls."""
     tp, tn, fp, fn = (sums[..., k] for k in range(4))
@@ -159,12 +163,8 @@ def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
     table: dict[str, tuple[list[np.ndarray], Value, str]] = {
         "mse": ([error, each], _ratio, ""),
         "mae": ([np.abs(forecast - y), each], _ratio, ""),
-        "skill": (
-            [error, base],
-            lambda sums: 1.0 - _ratio(sums),
-            "the naive forecast makes no error",
-        ),
-        "r2_over_zero": ([error, y * y], lambda sums: 1.0 - _ratio(sums), "every outcome is zero"),
+        "skill": ([error, base], _one_less_ratio, "the naive forecast makes no error"),
+        "r2_over_zero": ([error, y * y], _one_less_ratio, "every outcome is zero"),
         "directional_accuracy": ([correct, sided], _ratio, no_direction),
         "mcc": (counts, _matthews, "one of the directions is never forecast or never occurs"),
         "crps": ([predictive.crps(y), each], _ratio, "the forecast has no CRPS"),

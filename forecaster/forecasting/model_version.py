@@ -242,7 +242,11 @@ def _check_numbers(manifest: Manifest, forms: Sequence[Form]) -> None:
     if len(forms) != len(targets):
         raise _corrupt(manifest, f"{len(forms)} heads", f"one for each of {len(targets)} targets")
     for subject, values, shape in _shapes(manifest, sum(form.width for form in forms)):
-        if not _fits(values, shape):
+        try:
+            found = np.array(values, dtype=np.float64)
+        except ValueError:  # rows of unequal length
+            found = np.array(np.nan)
+        if found.shape != shape or not np.isfinite(found).all():
             words = " x ".join(map(str, shape))
             raise _corrupt(manifest, f"{subject} of another shape", f"{words} finite numbers")
         if subject.endswith(".scale") and min(values, default=1.0) <= 0.0:
@@ -267,14 +271,6 @@ def _shapes(manifest: Manifest, raw: int) -> Iterator[tuple[str, Any, tuple[int,
     if manifest.base:
         yield "base.weights", manifest.base.weights, (len(manifest.base.inputs), raw)
         yield "base.intercepts", manifest.base.intercepts, (raw,)
-
-
-def _fits(values: object, shape: tuple[int, ...]) -> bool:
-    try:
-        found = np.array(values, dtype=np.float64)
-    except ValueError:  # rows of unequal length
-        return False
-    return found.shape == shape and bool(np.isfinite(found).all())
 
 
 def _corrupt(manifest: Manifest, found: str, needed: str) -> ArtifactError:
