@@ -131,7 +131,7 @@ def _carry(
     for number in range(len(states) - 1, until):
         (chunk,) = chunks_of(block, chunking, number, number)
         with torch.no_grad():
-            _, state = network.core(chunk.block.x, start_of(network, chunk, states[-1]))
+            _, state = network.core(chunk.block.x, network.started(states[-1], chunk.resets))
         states.append(state)
 
 
@@ -156,7 +156,7 @@ def _one_graph_gradients(
     """Differentiate a span by keeping every day's activations."""
     state, states, losses = state.detach(), [], []
     for chunk in span:
-        loss, state = _loss(network, chunk, start_of(network, chunk, state))
+        loss, state = _loss(network, chunk, network.started(state, chunk.resets))
         losses.append(loss)
         states.append(state.detach())
     loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
@@ -180,7 +180,7 @@ def _recomputed_gradients(
     for chunk in chunks:
         randomness.append(random_state(device))
         with torch.no_grad():
-            _, end = network(chunk.block.x, start_of(network, chunk, states[-1]))
+            _, end = network(chunk.block.x, network.started(states[-1], chunk.resets))
         states.append(end)
     loss_sum, gradients = _zero_gradients(network, span[0].block)
     adjoint = tuple(torch.zeros_like(tensor) for tensor in states[-1].tensors)
@@ -201,15 +201,10 @@ def _chunk_gradients(
     """
     parameters = tuple(network.parameters())
     leaves = tuple(tensor.detach().requires_grad_() for tensor in start.tensors)
-    loss, end = _loss(network, chunk, start_of(network, chunk, RecurrentState(leaves)))
+    loss, end = _loss(network, chunk, network.started(RecurrentState(leaves), chunk.resets))
     outputs, seeds = (loss, *end.tensors), (torch.ones_like(loss), *adjoint)
     found = _differentiate(outputs, (*parameters, *leaves), seeds)
     return loss.detach(), found[: len(parameters)], found[len(parameters) :]
-
-
-def start_of(network: Network, chunk: Chunk, state: RecurrentState) -> RecurrentState:
-    """Replace the rows in which a series starts by the network's initial state."""
-    return state if chunk.resets is None else network.started(state, chunk.resets)
 
 
 def _differentiate(

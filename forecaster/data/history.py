@@ -227,27 +227,27 @@ def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
+@dataclass(slots=True)
 class Fingerprint:
     """The hash of histories that are read one after another, in alphabetical order of tickers."""
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def watch(self, histories: Iterable[History]) -> Iterator[History]:
         """Yield histories and hash their tickers, bases and every column of their bars."""
         for history in histories:
             listing, bars = history.listing, history.bars
-            self._digest.update(f"{listing.ticker} {listing.basis} {len(bars)}\n".encode())
-            self._digest.update(history.days.astype("<i8").tobytes())
+            self.digest.update(f"{listing.ticker} {listing.basis} {len(bars)}\n".encode())
+            self.digest.update(history.days.astype("<i8").tobytes())
             values = bars[list(BAR_COLUMNS[1:])].to_numpy(np.float64)
             # + 0.0 turns -0.0 into 0.0: equal bars have equal hashes
-            self._digest.update(np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes())
+            self.digest.update(np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes())
             yield history
 
     @property
     def text(self) -> str:
         """64 hexadecimal digits (SHA-256)."""
-        return self._digest.hexdigest()
+        return self.digest.hexdigest()
 
 
 def fingerprint(histories: Sequence[History]) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from forecaster.errors import SettingsError
 from forecaster.evaluation.calibration import coverage_error
 from forecaster.evaluation.significance import daily, newey_west_error
 
@@ -28,17 +27,6 @@ class Limits:
     least_days: int = 63
     slack: float = 0.02  # by which a coverage may always miss its nominal value
     chance: float = 0.99  # two-sided, of the deviation that a calibrated interval may have
-
-    def __post_init__(self) -> None:
-        """Refuse limits that nothing or everything passes."""
-        bounds = dict.fromkeys(("margin", "slack"), (0.0, 1.0))
-        bounds |= dict.fromkeys(("confidence", "chance"), (0.5, 1.0))
-        for name, (least, most) in bounds.items():
-            if not least <= (value := getattr(self, name)) < most:
-                needed = f"needed is {least:g} to {most:g}."
-                raise SettingsError(f"Promotion test: {name} {value:g}; {needed}")
-        if (days := self.least_days) < 10:
-            raise SettingsError(f"Promotion test: least_days {days}; needed are 10 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -38,7 +38,7 @@ from forecaster.forecasting.forecast_tables import (
     adaptive_intervals,
     interval_sources,
 )
-from forecaster.models.heads import LEVELS, Form, split_raw
+from forecaster.models.heads import LEVELS, Form
 from forecaster.models.network import Network
 from forecaster.training.inference import forecast_histories, forecast_windows
 
@@ -226,7 +226,9 @@ def mixture_of_members(
     raws: Sequence[np.ndarray], forms: Sequence[Form], target_scaler: Scaler
 ) -> tuple[Predictive, ...]:
     """Convert each member's raw outputs (N, R) to one distribution per target, of all members."""
-    by_target = zip(*(split_raw(torch.from_numpy(raw), forms) for raw in raws), strict=True)
+    widths = [form.width for form in forms]
+    split = (torch.split(torch.from_numpy(raw), widths, dim=-1) for raw in raws)
+    by_target = zip(*split, strict=True)
     scales = zip(target_scaler.mean, target_scaler.scale, strict=True)
     return tuple(
         mixture([form.distribution(part, mean, scale) for part in parts])

@@ -220,13 +220,9 @@ class Head(nn.Module):
                 f"prediction is {tuple(prediction.shape)} and target {tuple(target.shape)}; "
                 f"give (..., {self.raw_outputs}) and (..., {len(self.forms)})."
             )
-        parts = zip(self.forms, split_raw(prediction, self.forms), target.unbind(-1), strict=True)
+        raws = torch.split(prediction, [form.width for form in self.forms], dim=-1)
+        parts = zip(self.forms, raws, target.unbind(-1), strict=True)
         return torch.stack([form.loss(raw, outcome) for form, raw, outcome in parts], dim=-1)
-
-
-def split_raw(raw: Tensor, forms: Sequence[Form]) -> tuple[Tensor, ...]:
-    """Split raw outputs (..., R) into those of each target (..., P)."""
-    return torch.split(raw, [form.width for form in forms], dim=-1)
 
 
 def _ridge_location(x: np.ndarray, y: np.ndarray, width: int, drift_only: bool) -> Linear:

@@ -135,8 +135,10 @@ class Network(nn.Module):
         starts = (start.expand(-1, rows, -1).contiguous() for start in self.start)
         return RecurrentState(tuple(starts))
 
-    def started(self, state: RecurrentState, where: Tensor) -> RecurrentState:
-        """Replace the rows where the (B,) bool `where` is True by the initial state."""
+    def started(self, state: RecurrentState, where: Tensor | None) -> RecurrentState:
+        """Replace rows by the initial state: those where the (B,) `where` is True, if any."""
+        if where is None:
+            return state
         if not len(self.start):
             return state.reset(where)
         pairs = zip(state.tensors, self.start, strict=True)

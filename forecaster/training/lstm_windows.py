@@ -21,6 +21,7 @@ Shape letters: L lookback days, W windows, F inputs, H hidden units, K targets.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -85,17 +86,17 @@ class Buffers:
         self.of_weights = torch.empty(width, 4 * hidden, dtype=dtype)
 
 
+@dataclass(slots=True)
 class BufferPool:
-    """Unused buffers; fresh pages cost as much as the work in them."""
+    """Unused buffers by their sizes; fresh pages cost as much as the work in them."""
 
-    def __init__(self) -> None:
-        self._free: dict[tuple[object, ...], list[Buffers]] = {}
+    free: dict[tuple[object, ...], list[Buffers]] = field(default_factory=dict)
 
     @contextmanager
     def lent(self, days: int, windows: int, columns: int, core: LSTMCore) -> Iterator[Buffers]:
         """Yield unused buffers of these sizes, to several threads at once."""
         sizes = (days, windows, columns, core.hidden_size, core.fused.all_weights[0][0].dtype)
-        free = self._free.setdefault(sizes, [])
+        free = self.free.setdefault(sizes, [])
         try:
             buffers = free.pop()
         except IndexError:  # asking first would be a race between threads

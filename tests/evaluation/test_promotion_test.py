@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from forecaster.errors import SettingsError
 from forecaster.evaluation.calibration import coverage_error
-from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
+from forecaster.evaluation.promotion_test import PromotionResult, Trial, promotion_test
 from forecaster.evaluation.significance import newey_west_error, newey_west_t
 
 DAYS = np.arange(126)
@@ -185,12 +184,6 @@ def test_the_error_behind_the_bound_is_that_of_the_test():
     gap = np.random.default_rng(3).normal(0.1, 1.0, 80)
     assert newey_west_t(gap) == pytest.approx(gap.mean() / newey_west_error(gap))
     assert newey_west_error(np.ones(50)) == 0.0 and np.isnan(newey_west_error(np.ones(2)))
-
-
-@pytest.mark.parametrize("name", ["margin", "confidence", "slack", "chance", "least_days"])
-def test_a_rule_that_asks_for_nothing_is_refused(name: str):
-    with pytest.raises(SettingsError, match=name):
-        Limits(**{name: -1})
 
 
 def test_the_promotion_test_errs_as_often_as_its_confidence_says():
