@@ -13,6 +13,7 @@ from forecaster.cli import app
 from forecaster.data.checks import RULES, STALE
 from forecaster.data.history import FLAWS
 from forecaster.data.quarantine import DUPLICATE_DAY
+from forecaster.data.revisions import REVISION_RULES
 from forecaster.errors import ExitCode
 from forecaster.settings import SECTIONS
 from forecaster.settings.settings_file import RENAMED_KEYS
@@ -244,5 +245,5 @@ def test_every_rule_of_the_checks_is_in_the_docs_with_its_severity() -> None:
     checks = (ROOT / "docs" / "data-validation.md").read_text()
     for rule in RULES:
         assert f"| `{rule.name}` | {rule.severity} |" in checks
-    for name in (STALE, *FLAWS, DUPLICATE_DAY):
+    for name in (STALE, *FLAWS, DUPLICATE_DAY, *(rule.name for rule in REVISION_RULES)):
         assert f"| `{name}` | " in checks

@@ -7,14 +7,15 @@ import logging
 import zlib
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from forecaster.data.history import BAR_COLUMNS, Basis, History, Listing, validate_bars
-from forecaster.data.quarantine import check_served, screen
+from forecaster.data.history import History, Listing, validate_bars
+from forecaster.data.quarantine import REFUSED, Scope
+from forecaster.data.revisions import Overlap
+from forecaster.data.screening import check_served, first_needed, screen
 from forecaster.data.sessions import (
     describe_gaps,
     describe_guess,
@@ -26,13 +27,11 @@ from forecaster.data.sessions import (
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Span
-from forecaster.errors import DataError
+from forecaster.errors import DataError, UsageError
 
 OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
 # Marks of a listing whose change may mean another security.
 _MARKS: Final = ("name", "exchange", "currency", "first_trade")
-SAME_PRICE: Final = 1e-4  # relative; identical calls to Yahoo differ by less
-SAME_VOLUME: Final = 5e-3  # volume still moves by half a percent for weeks after the session
 log = logging.getLogger(__name__)
 
 
@@ -57,85 +56,6 @@ def keep_known(stored: Listing, served: Listing) -> Listing:
     """Fill the marks that are missing in a served listing with the stored ones."""
     known = {mark: getattr(served, mark) or getattr(stored, mark) for mark in _MARKS}
     return replace(served, **known)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Overlap:
-    """Stored (D,) and served (S,) bars, and those of the days that both have (C,), `old`, `new`."""
-
-    stored: pd.DataFrame
-    served: pd.DataFrame
-    old: pd.DataFrame
-    new: pd.DataFrame
-
-    @classmethod
-    def of(cls, stored: pd.DataFrame, served: pd.DataFrame) -> Self:
-        """Find the days that both have."""
-        days = (stored["session"].to_numpy(), served["session"].to_numpy())
-        _, rows, served_rows = np.intersect1d(*days, return_indices=True)
-        return cls(stored, served, stored.iloc[rows], served.iloc[served_rows])
-
-    def news(self) -> pd.DataFrame:
-        """Return the served bars that are not stored, or differ by more than jitter."""
-        same = np.all([self._same(name) for name in BAR_COLUMNS[1:]], axis=0)
-        is_known = self.served["session"].isin(self.new["session"][same])
-        return self.served[~is_known].reset_index(drop=True)
-
-    def changed_past(self, basis: Basis) -> str:
-        """Return where closes or splits differ from those stored, in words; empty if nowhere.
-
-        A split on a day after the stored ones rescales them where closes are adjusted for it, and
-        so does a dividend where they are total returns.
-        """
-        differ = ~(self._same("close") & self._same("split"))
-        if differ.any():
-            old, new = self.old[differ].iloc[0], self.new[differ].iloc[0]
-            return (
-                f"{differ.sum():,} of {len(differ):,} days differ (first {old.session:%Y-%m-%d}: "
-                f"close {old.close:.6g}, split {old.split:g} stored; "
-                f"{new.close:.6g} and {new.split:g} served)"
-            )
-        later = self.served[self.served["session"] > self.stored["session"].max()]
-        events = {
-            "split": (later["split"] != 1.0) & (basis != "as-traded"),
-            "dividend": (later["dividend"] > 0) & (basis == "total-return"),
-        }
-        for event, rows in events.items():
-            if rows.any():
-                day = later["session"][rows].iloc[0]
-                return f"a {event} of {day:%Y-%m-%d} rescales what is stored"
-        return ""
-
-    def late_dividend(self) -> str:
-        """Return which stored day's dividend has changed, in words; empty if none has."""
-        differ = ~self._same("dividend")
-        if not differ.any():
-            return ""
-        old, new = self.old[differ].iloc[0], self.new[differ].iloc[0]
-        return (
-            f"a late dividend of {old.session:%Y-%m-%d}: {old.dividend:g} stored, "
-            f"{new.dividend:g} served"
-        )
-
-    def stranded(self) -> pd.DataFrame:
-        """Return the stored bars that the answer lacks and that would be on another scale.
-
-        That is so unless the close of the nearest day that both have, the earlier or else the
-        later, is unchanged. The answer must be for the complete stored span.
-        """
-        lacking = self.stored[~self.stored["session"].isin(self.served["session"])]
-        if self.old.empty:
-            return lacking
-        before = self.old["session"].searchsorted(lacking["session"]) - 1
-        left: pd.DataFrame = lacking[~self._same("close")[before.clip(min=0)]]
-        return left
-
-    def _same(self, column: str) -> NDArray[np.bool_]:
-        """Return on which days both agree (C,), up to jitter; NaN equals nothing."""
-        old, new = (bars[column].to_numpy(np.float64) for bars in (self.old, self.new))
-        tolerance = SAME_VOLUME if column == "volume" else SAME_PRICE
-        same: NDArray[np.bool_] = np.abs(new - old) <= tolerance * np.abs(old)
-        return same
 
 
 def admit(store: PriceStore, history: History, served_at: datetime) -> History:
@@ -163,13 +83,13 @@ def store_news(
 ) -> int:
     """Check admitted bars by all rules; store and count the new and different ones.
 
-    `overlap` has those stored from the first served day on, None for a new ticker; `reason` is
-    why the past changes.
+    `overlap` has those stored, with what the rules need before the first served day; None for a
+    new ticker. `reason` is why the past changes.
 
     Raises:
         DataError: the ticker is quarantined and stays as stored.
     """
-    check_served(store, served, served_at)
+    check_served(store, served, served_at, None if overlap is None else overlap.stored)
     bars = served.bars if overlap is None else overlap.news()
     changed = store.upsert(replace(served, bars=bars), served_at, reason)
     if changed:
@@ -211,11 +131,27 @@ def refresh(
     """Update one ticker; return the number of new or different bars.
 
     The source is asked for the overlap, and for all if that no longer agrees with the store;
-    `now` is before it is asked.
+    `now` is before it is asked. An answer that is refused as a whole is in quarantine until one is
+    not, so that `status` and `predict` have the reason.
 
     Raises:
-        DataError: the ticker is quarantined, or may be another security; it stays as stored.
+        DataError, UsageError: the ticker is quarantined, or may be another security; it stays as
+            stored.
     """
+    try:
+        changed = _refresh(store, source, ticker, request, now)
+    except (DataError, UsageError) as error:
+        if ticker not in store.quarantine.blocking(ticker):
+            store.quarantine.refuse(ticker, str(error), now)
+        raise
+    any_day = Scope(ticker=ticker, first=date.min, last=date.max, rules=frozenset({REFUSED}))
+    store.quarantine.record([], any_day, now)
+    return changed
+
+
+def _refresh(
+    store: PriceStore, source: Source, ticker: str, request: FetchRequest, now: datetime
+) -> int:
     span = store.span(ticker)
     if span is None:
         served = admit(store, source.history(ticker, request.start, request.end), now)
@@ -234,7 +170,7 @@ def refresh(
     served = admit(store, source.history(ticker, begin, end), now)
     accepted = _accepted_identity(listing, served.listing, accept=request.accept_identity)
     served = replace(served, listing=keep_known(listing, served.listing))
-    overlap = Overlap.of(store.bars(ticker, since=begin), served.bars)
+    overlap = Overlap.of(store.bars(ticker, since=first_needed(begin)), served.bars)
     change = accepted or overlap.changed_past(listing.basis) or overlap.late_dividend()
     if change:
         log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)

@@ -9,8 +9,9 @@ from pathlib import Path
 from forecaster import clock
 from forecaster.data.basis import settle_bases
 from forecaster.data.history import Basis, History
-from forecaster.data.ingest import Overlap, admit, keep_known, warn_of_calendar
-from forecaster.data.quarantine import check_served
+from forecaster.data.ingest import admit, keep_known, warn_of_calendar
+from forecaster.data.revisions import Overlap
+from forecaster.data.screening import check_served
 from forecaster.data.sessions import describe_off_calendar
 from forecaster.data.sources.dates import DateOrder
 from forecaster.data.sources.files import FileOptions, read_file

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from forecaster.data.history import BAR_COLUMNS, History, Listing, fingerprint
-from forecaster.data.quarantine import screen
+from forecaster.data.screening import screen
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.data import check_prices, drop, quarantine_table, release

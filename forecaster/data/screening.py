@@ -1,0 +1,189 @@
+"""Served bars on their way into the store: rows left out, tickers refused.
+
+A row that cannot be a bar is left out; a ticker with bars that break a rule of severity `error`,
+or whose answer contradicts the stored past, stays as it is stored.
+"""
+
+import logging
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from forecaster.data import checks
+from forecaster.data.history import (
+    BAD_DATE,
+    UNREADABLE_VALUE,
+    Flaw,
+    History,
+    flaws,
+    is_too_flawed,
+    place_of,
+    validate_bars,
+)
+from forecaster.data.quarantine import (
+    DUPLICATE_DAY,
+    ROW_RULES,
+    Entry,
+    Scope,
+    entries_of,
+    entry_of,
+    values_of,
+)
+from forecaster.data.revisions import REVISION_RULES, Overlap, contradictions
+from forecaster.errors import DataError
+
+if TYPE_CHECKING:
+    from forecaster.data.store import PriceStore
+
+# No rule looks further back than a split's ten sessions; 45 days contain them over any holidays.
+CONTEXT: Final = timedelta(days=45)
+_DUPLICATE_REASON: Final = "a later row of this day has other numbers"
+log = logging.getLogger(__name__)
+
+
+def screen(store: "PriceStore", history: History, now: datetime) -> History:
+    """Quarantine and leave out rows that cannot be bars, and bars that were dropped by hand.
+
+    Rows are in order of days; of two of one day the later is kept.
+
+    Raises:
+        DataError: an impossible date; more flaws than a good source has; a flaw on the day of a
+            dividend or split, which would be lost with it.
+    """
+    ticker, quarantine = history.listing.ticker, store.quarantine
+    if history.bars.empty:
+        return history
+    bars, duplicates = _one_bar_per_day(ticker, history.bars)
+    found = flaws(bars)
+    if any(flaw.rule == BAD_DATE for flaw in found):
+        validate_bars(ticker, bars)
+    if is_too_flawed(bars, found):
+        _refuse_many(ticker, bars, found)
+    bad = [_entry_of_flaw(history, bars, flaw) for flaw in found]
+    new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, ROW_RULES), now)
+    rejected = [entry for entry in quarantine.entries(ticker) if entry.state == "dropped"]
+    sessions = bars["session"].dt.date.tolist() if rejected else []
+    at = [(sessions.index(one.session), one) for one in rejected if one.session in sessions]
+    dropped = {row for row, entry in at if entry.is_about(values_of(bars, row))}
+    out = {flaw.row for flaw in found}
+    _refuse_lost_action(ticker, bars, sorted(out - dropped))
+    if new:
+        log.warning(
+            "%s: %s rows left out and put in quarantine (first %s, %s: %s). See: forecaster data "
+            "quarantine list",
+            *(ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
+        )
+    kept = np.delete(np.arange(len(bars)), sorted(out | dropped))
+    if len(kept) == 0 and out:
+        _refuse_many(ticker, bars, found)
+    return replace(history, bars=bars.iloc[kept].reset_index(drop=True), notes={})
+
+
+def check_served(
+    store: "PriceStore", served: History, now: datetime, stored: pd.DataFrame | None = None
+) -> None:
+    """Check screened bars by every rule, with the stored ones before them and against these.
+
+    `stored` has the ticker's stored bars from `first_needed` on; None to read them. A new warning
+    is logged.
+
+    Raises:
+        DataError: a bar breaks a rule of severity `error`; the findings are in quarantine.
+    """
+    if served.bars.empty:
+        return
+    ticker = served.listing.ticker
+    if stored is None and store.span(ticker):
+        stored = store.bars(ticker, since=first_needed(served.bars["session"].iloc[0].date()))
+    last = None if stored is None or stored.empty else stored["session"].iloc[-1].date()
+    both, contradicted = served, []
+    if stored is not None and last:
+        both = _with_context(stored, served)
+        contradicted = contradictions(Overlap.of(stored, served.bars), served)
+    errors = {rule.name for rule in checks.RULES if rule.severity == "error"}
+    scope = _scope(ticker, served.bars, errors | {rule.name for rule in REVISION_RULES})
+    findings = [one for one in checks.check_history(both) if one.session >= scope.first]
+    found = entries_of(both, [*contradicted, *(one for one in findings if one.severity == "error")])
+    store.quarantine.record(found, scope, now)
+    wrong = store.quarantine.unreleased(found) if found else []
+    if wrong:
+        kept = f"kept as stored, up to {last}" if last else "not stored"
+        more = f" ({len(wrong):,} such)" if len(wrong) > 1 else ""
+        raise DataError(
+            f"{ticker}: quarantined, {kept}: {wrong[0].session} {wrong[0].rule}: "
+            f"{wrong[0].reason}{more}. If the bars are right: forecaster data quarantine release "
+            f"{ticker}; if not, drop them by date, or wait until the source corrects them."
+        )
+    of_days = {rule.name for rule in checks.DAY_RULES}
+    new = [one for one in findings if last is None or one.session > last]
+    odd = [one for one in new if one.severity == "warning" and one.rule not in of_days]
+    if odd:
+        log.warning("%s (%d such). See: forecaster data check %s", odd[0], len(odd), ticker)
+
+
+def first_needed(first: date) -> date:
+    """Return the first stored day that the rules read, for bars served from `first` on."""
+    return first - CONTEXT if first - date.min > CONTEXT else date.min
+
+
+def _with_context(stored: pd.DataFrame, served: History) -> History:
+    """Add the stored bars that were not served to those that were."""
+    kept = stored[~stored["session"].isin(served.bars["session"])]
+    if kept.empty:
+        return served
+    bars = pd.concat([kept, served.bars]).sort_values("session", ignore_index=True)
+    return replace(served, bars=bars)
+
+
+def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[Entry]]:
+    """Return the last row of each day, and entries for earlier rows with other values."""
+    days = bars["session"].to_numpy()
+    if (days[1:] > days[:-1]).all():
+        return bars, []
+    earlier = bars["session"].duplicated(keep="last") & bars["session"].notna()
+    same = bars.duplicated(keep="last")
+    duplicates = [
+        entry_of(ticker, bars, row, DUPLICATE_DAY, place_of(bars, row) + _DUPLICATE_REASON)
+        for row in (earlier & ~same).to_numpy().nonzero()[0].tolist()
+    ]
+    return bars[~earlier], duplicates
+
+
+def _entry_of_flaw(history: History, bars: pd.DataFrame, flaw: Flaw) -> Entry:
+    """Build the entry of a row that cannot be a bar; a file's has its line or row in the reason."""
+    note = history.notes.get(bars.index[flaw.row])
+    rule, reason = (UNREADABLE_VALUE, note) if note else (flaw.rule, flaw.reason)
+    place = place_of(bars, flaw.row)
+    return entry_of(history.listing.ticker, bars, flaw.row, rule, place + reason)
+
+
+def _refuse_many(ticker: str, bars: pd.DataFrame, found: Sequence[Flaw]) -> None:
+    first = found[0]
+    raise DataError(
+        f"{ticker}: {len(found):,} of {len(bars):,} rows cannot be bars, too many to trust the "
+        f"others: {place_of(bars, first.row)}the bar of {bars['session'].iloc[first.row]:%Y-%m-%d} "
+        f"has {first.reason} ({first.such:,} such). Correct or leave out these bars."
+        + " Another column may be meant: --map."
+        * bool(bars.index.name)
+    )
+
+
+def _refuse_lost_action(ticker: str, bars: pd.DataFrame, rows: list[int]) -> None:
+    flawed = bars.iloc[rows]
+    lost = flawed[(flawed["dividend"] > 0) | (flawed["split"].notna() & flawed["split"].ne(1.0))]
+    if len(lost):
+        day = f"{lost['session'].iloc[0]:%Y-%m-%d}"
+        raise DataError(
+            f"{ticker}: quarantined, kept as stored: {place_of(lost, 0)}the bar of {day} cannot be "
+            "used, and a dividend or split would be lost with it. Correct it or fetch again "
+            f"tomorrow, or leave it out anyway: forecaster data quarantine drop {ticker} {day}"
+        )
+
+
+def _scope(ticker: str, bars: pd.DataFrame, rules: Set[str]) -> Scope:
+    first, last = bars["session"].iloc[0].date(), bars["session"].iloc[-1].date()
+    return Scope(ticker=ticker, first=first, last=last, rules=frozenset(rules))
