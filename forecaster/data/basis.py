@@ -160,9 +160,10 @@ def settle_bases(
     the bases of stored tickers, which only a contradiction asks about.
     """
     found = [(file, one, one.listing.ticker) for file in files for one in file.histories]
-    is_new = [not (file.basis_is_stated or ticker in known) for file, _, ticker in found]
     own = {
-        ticker: evidence_of(one) for (_, one, ticker), new in zip(found, is_new, strict=True) if new
+        ticker: evidence_of(one)
+        for file, one, ticker in found
+        if not (file.basis_is_stated or ticker in known)
     }
     evidence = dict(zip(own, pooled(list(own.values())), strict=True))
     choices = {}

@@ -74,9 +74,8 @@ def import_files(
         )
         given = [files] if isinstance(files, str | PathLike) else files
         contents = [read_file(Path(file), ticker, mapping, options) for file in given]
-        read, asked = settle_bases(
-            contents, dict(zip(stored["ticker"], stored["basis"], strict=True))
-        )
+        bases = dict(zip(stored["ticker"], stored["basis"], strict=True))
+        read, asked = settle_bases(contents, bases)
         for question in asked.values():
             raise question
         admitted = _admit_all(store, read)

@@ -275,14 +275,14 @@ def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
         _read(tmp_path, HEADER + rows)
     (day,) = _days(_read(tmp_path, HEADER + rows, options=FileOptions(dates=order)))
     assert day == f"2024-{month:02}-{7 - month:02}"
-    with pytest.raises(Question, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
+    with pytest.raises(DataError, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
         _read(
             tmp_path,
             HEADER + rows + "14/14/2024,1,1,1,1,1\n",
             options=FileOptions(dates=order),
         )
     wrong = "1/14/2024" if order == "dmy" else "14/1/2024"
-    with pytest.raises(Question, match=f"line 2, column Date: '{wrong}'; a date such as"):
+    with pytest.raises(DataError, match=f"line 2, column Date: '{wrong}'; a date such as"):
         _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", options=FileOptions(dates=order))
 
 
