@@ -121,7 +121,7 @@ def _print(result: "Prediction") -> None:
 SCORE_FORMATS = {
     **dict.fromkeys(("mse", "mae", "pinball", "expected_mse"), ".6g"),
     **dict.fromkeys(("skill", "coverage_80", "coverage_95"), ".2%"),
-    **dict.fromkeys(("forecasts", "days"), ","),
+    **dict.fromkeys(("forecasts", "days", "moved"), ","),
 }
 
 
@@ -160,5 +160,7 @@ def score_command(
         print_table(found.per_ticker, SCORE_FORMATS)
     print(f"\npending    {found.pending:,} forecasts without an outcome yet")
     if found.unscorable:
-        print(f"unscorable {found.unscorable:,} forecasts whose session has no bar")
+        print(f"unscorable {found.unscorable:,} forecasts whose outcome the stored bars lack")
+    if len(found.table) and found.table["moved"].any():
+        print("moved      scored against the session that came, not the one that was expected")
     print("expected_mse is that of the validation days; nominal coverage is 80 % and 95 %")

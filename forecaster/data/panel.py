@@ -28,7 +28,7 @@ from forecaster.data.history import History, Listing
 from forecaster.data.sessions import segments
 
 TARGETS = ("return", "range", "volume")
-_QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
+QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +185,7 @@ def _targets(
     columns: dict[str, np.ndarray], offsets: np.ndarray, targets: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return today's quantity, its trailing level and the next day's deviation, each (D, K)."""
-    today = np.column_stack([columns[_QUANTITY[name]] for name in targets])
+    today = np.column_stack([columns[QUANTITY[name]] for name in targets])
     level, y = np.zeros_like(today), np.full_like(today, np.nan)
     for k, name in enumerate(targets):
         if name != "return":

@@ -21,7 +21,7 @@ from forecaster import database
 from forecaster.data import store_rows
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
-from forecaster.data.store_rows import Revision, Row, Span
+from forecaster.data.store_rows import Revision, Row, Span, TickerState
 from forecaster.errors import DataError, UnknownNameError
 
 
@@ -138,6 +138,23 @@ class PriceStore:
         """List the tickers in the store, sorted; all, or those of one source."""
         sql = "SELECT ticker FROM listings WHERE ?1 IN ('', source) ORDER BY ticker"
         return [row[0] for row in self._query(sql, source)]
+
+    def states(self, tickers: Sequence[str] = ()) -> list[TickerState]:
+        """Return the state of those of the tickers that are stored, or of all, sorted."""
+        rows = self._query(store_rows.STATES, json.dumps([*tickers]))
+        return [store_rows.state_of(row) for row in rows]
+
+    def newest(self) -> list[tuple[str, date | None, datetime]]:
+        """Return each calendar's newest stored session, and when it was last fetched, in UTC."""
+        return [
+            (calendar, date.fromisoformat(last) if last else None, datetime.fromisoformat(fetched))
+            for calendar, last, fetched in self._query(store_rows.NEWEST_SESSIONS)
+        ]
+
+    def days_with_bars(self, calendar: str, after: date, before: date) -> int:
+        """Count the days strictly between two of which any ticker of a calendar has a bar."""
+        ends = (after.isoformat(), before.isoformat())
+        return int(self._query(store_rows.HAS_BARS, calendar, *ends)[0][0])
 
     def listing(self, ticker: str) -> Listing:
         """Return the listing of a ticker."""

@@ -169,6 +169,23 @@ BARS: Final = f"""
     WHERE session BETWEEN ? AND ? ORDER BY key, session
 """
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
+# Seeks, two for each ticker: a store of 10,000 tickers answers at once.
+STATES: Final = """
+    SELECT ticker, calendar, max(fetched_at, compared_at),
+           (SELECT min(session) FROM bars WHERE bars.ticker = listings.ticker),
+           (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker)
+    FROM listings WHERE ?1 = '[]' OR ticker IN (SELECT value FROM json_each(?1)) ORDER BY ticker
+"""
+NEWEST_SESSIONS: Final = """
+    SELECT calendar, max((SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker)),
+           max(max(fetched_at, compared_at))
+    FROM listings GROUP BY calendar ORDER BY calendar
+"""
+HAS_BARS: Final = """
+    SELECT count(DISTINCT session) FROM bars
+    WHERE ticker IN (SELECT ticker FROM listings WHERE calendar = ?)
+        AND session > ? AND session < ?
+"""
 SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
 SUMMARY: Final = """
     SELECT ticker, source, basis, calendar, currency, count(session) AS days,
@@ -186,6 +203,17 @@ class Span:
     days: int
     first: date
     last: date
+
+
+@dataclass(frozen=True, slots=True)
+class TickerState:
+    """A ticker's calendar, when its source last served it, and its first and last session."""
+
+    ticker: str
+    calendar: str
+    fetched_at: datetime
+    first: date | None
+    last: date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +237,13 @@ def listing_of(row: Row) -> Listing:
     *values, first = row
     first_trade = date.fromisoformat(first) if first else None
     return Listing(**dict(zip(LISTING_COLUMNS, values, strict=False)), first_trade=first_trade)
+
+
+def state_of(row: Row) -> TickerState:
+    """Convert a row of STATES."""
+    ticker, calendar, fetched, *ends = row
+    first, last = (date.fromisoformat(day) if day else None for day in ends)
+    return TickerState(ticker, calendar, datetime.fromisoformat(fetched), first, last)
 
 
 def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:

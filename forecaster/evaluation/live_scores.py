@@ -3,6 +3,7 @@
 Shape letters: n forecasts, m rows of inputs, C inputs.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -21,41 +22,82 @@ MAX_MISS: Final = 0.05  # of coverage, likewise
 MAX_SHIFT: Final = 3.0  # deviations of the training days that the mean of an input may move
 MAX_NAMED: Final = 3  # inputs in one sentence
 LIVE_COLUMNS: Final = (
-    *("forecasts", "days", "mse", "mae", "skill", "pinball", "coverage_80", "coverage_95"),
+    *("forecasts", "days", "moved", "mse", "mae", "skill", "pinball", "coverage_80", "coverage_95"),
 )
 
 
-def live_scores(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Score forecasts within groups.
+class LiveSums:
+    """Sums of errors by group, to which forecasts are added in parts: millions need no memory."""
 
-    Args:
-        table: a row per forecast with `session, forecast, q025, q10, q90, q975`, the outcome
-            `actual` and the `persistence` forecast of the same day, both known.
-        by: columns to score within.
+    def __init__(self, by: Sequence[str]) -> None:
+        self.by = tuple(by)
+        self._sums: dict[tuple[str, ...], np.ndarray] = {}
+        self._days: dict[tuple[str, ...], set[np.datetime64]] = {}
 
-    Returns:
-        Rows of `by` and LIVE_COLUMNS, in the order of the groups. `mse`, `mae` and `pinball` in
-        the target's own units (squared); `skill` = 1 - mse / mse of persistence; NaN where
-        undefined. `days` counts distinct sessions.
-    """
-    rows = []
-    for key, group in table.groupby(list(by), sort=False, dropna=False):
-        columns = ("actual", "forecast", "persistence")
-        actual, forecast, naive = (group[name].to_numpy(np.float64) for name in columns)
-        error = actual - forecast
-        mse, persistence = float(np.mean(error**2)), float(np.mean((actual - naive) ** 2))
-        scores = {
-            "forecasts": len(group),
-            "days": group["session"].nunique(),
-            "mse": mse,
-            "mae": float(np.mean(np.abs(error))),
-            "skill": 1.0 - mse / persistence if persistence > 0.0 else float("nan"),
-            "pinball": _finite_mean(pinball(group, actual)),
-            "coverage_80": _finite_mean(inside(group, "q10", "q90", actual)),
-            "coverage_95": _finite_mean(inside(group, "q025", "q975", actual)),
-        }
-        rows.append(dict(zip(by, key, strict=True)) | scores)
-    return pd.DataFrame(rows, columns=[*by, *LIVE_COLUMNS])
+    def add(self, table: pd.DataFrame) -> None:
+        """Add forecasts.
+
+        `table` has a row per forecast with the columns `by`, `session, forecast, q025, q10, q90,
+        q975, moved`, the outcome `actual` and the `persistence` forecast of the same day, both
+        known.
+        """
+        for key, group in table.groupby(list(self.by), sort=False, dropna=False):
+            self._add(tuple(map(str, key)), _sums(group), set(group["session"].unique()))
+
+    def _add(self, key: tuple[str, ...], sums: np.ndarray, days: set[np.datetime64]) -> None:
+        self._sums[key] = self._sums.get(key, 0.0) + sums
+        self._days.setdefault(key, set()).update(days)
+
+    def pooled(self, column: str, value: str) -> "LiveSums":
+        """Return the groups that differ in one column only as one, where there are several."""
+        k, found, counts = self.by.index(column), LiveSums(self.by), Counter[tuple[str, ...]]()
+        for key, sums in self._sums.items():
+            other = (*key[:k], value, *key[k + 1 :])
+            found._add(other, sums, self._days[key])
+            counts[other] += 1
+        found._sums = {key: sums for key, sums in found._sums.items() if counts[key] > 1}
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """Compute the scores.
+
+        Returns:
+            Rows of `by` and LIVE_COLUMNS, in the order of the groups. `mse`, `mae` and `pinball` in
+            the target's own units (squared); `skill` = 1 - mse / mse of persistence; NaN where
+            undefined. `days` counts distinct sessions, `moved` the forecasts of another session.
+        """
+        rows = []
+        for key, (count, moved, *sums) in self._sums.items():
+            mse, mae, persistence = (value / count for value in sums[:3])
+            scores = {
+                "forecasts": int(count),
+                "days": len(self._days[key]),
+                "moved": int(moved),
+                "mse": mse,
+                "mae": mae,
+                "skill": 1.0 - mse / persistence if persistence > 0.0 else float("nan"),
+            }
+            for name, total, known in zip(LIVE_COLUMNS[-3:], sums[3::2], sums[4::2], strict=True):
+                scores[name] = total / known if known else float("nan")
+            rows.append(dict(zip(self.by, key, strict=True)) | scores)
+        return pd.DataFrame(rows, columns=[*self.by, *LIVE_COLUMNS])
+
+
+def _sums(group: pd.DataFrame) -> np.ndarray:
+    """Sum what scores are computed from: the last three with the number of their known values."""
+    columns = ("actual", "forecast", "persistence")
+    actual, forecast, naive = (group[name].to_numpy(np.float64) for name in columns)
+    error = actual - forecast
+    sums = [len(group), group["moved"].sum()]
+    sums += [np.sum(error**2), np.sum(np.abs(error)), np.sum((actual - naive) ** 2)]
+    for values in (
+        pinball(group, actual),
+        inside(group, "q10", "q90", actual),
+        inside(group, "q025", "q975", actual),
+    ):
+        known = values[np.isfinite(values)]
+        sums += [known.sum(), len(known)]
+    return np.array(sums, dtype=np.float64)
 
 
 def pinball(table: pd.DataFrame, actual: np.ndarray) -> np.ndarray:
@@ -75,11 +117,6 @@ def inside(table: pd.DataFrame, low: str, high: str, actual: np.ndarray) -> np.n
     bounds = table[[low, high]].to_numpy(np.float64)
     covered = (actual >= bounds[:, 0]) & (actual <= bounds[:, 1])
     return np.where(np.isfinite(bounds).all(axis=1), covered, np.nan)
-
-
-def _finite_mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

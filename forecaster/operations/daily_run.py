@@ -36,6 +36,7 @@ from forecaster.operations.promotion import run_promotion_test
 from forecaster.operations.scoring import RECENT, drift_flags, input_flag, score_rows, with_outcomes
 from forecaster.registry import run_history
 from forecaster.registry.champion_history import champion_status, decisions
+from forecaster.registry.forecast_log import Selection
 from forecaster.registry.promotion import NewDecision, keep_champion, promote
 from forecaster.registry.versions import prune, read_manifest
 
@@ -178,11 +179,12 @@ def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> No
 def _score(work: SessionWork, report: SessionReport) -> None:
     """Score the scheduled forecasts of the last quarter, and check the champion for drift."""
     home, name, day = work.home, work.name, report.session
-    rows = with_outcomes(home, name, since=day - _SCORED, until=day, scheduled_only=True)
+    chosen = Selection(name=name, since=day - _SCORED, until=day, scheduled_only=True)
+    rows = with_outcomes(home, chosen)
     if rows.empty:
         return
     # All versions together, late ones too: the scores of this model name.
-    found = score_rows(home, rows.assign(version=name, late=False)).table
+    found = score_rows(home, [rows.assign(version=name, late=False)]).table
     for row in found.to_dict("records"):
         report.scores[str(row["target"])] = {key: float(row[key]) for key in _SUMMARY_SCORES}
     if report.version and report.version != BASELINE:

@@ -17,7 +17,7 @@ from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.history import normalise_tickers
 from forecaster.data.store import PriceStore
-from forecaster.errors import TooOldError, TryLaterError, UnknownNameError
+from forecaster.errors import TooOldError, UnknownNameError
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.run_history import session_records
 from forecaster.settings import Settings
@@ -25,18 +25,16 @@ from forecaster.settings import Settings
 log = logging.getLogger(__name__)
 
 _ONE_DAY: Final = timedelta(days=1)
-_CLOCK_SKEW: Final = timedelta(hours=1)
 _LONGEST_HOLIDAY: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreState:
-    """Calendars, oldest and newest bars of some stored tickers, by ticker; the newest fetch."""
+    """Calendars, oldest and newest bars of some stored tickers, by ticker."""
 
     calendars: dict[str, str]
     oldest: dict[str, date]
     newest: dict[str, date]
-    fetched_at: datetime | None
 
     @property
     def tickers(self) -> tuple[str, ...]:
@@ -83,28 +81,14 @@ def store_state(home: Path, tickers: Sequence[str] = ()) -> StoreState:
     wanted = normalise_tickers(tickers)
     try:
         with PriceStore.open_for_reading(home) as store:
-            names = [name for name in store.tickers() if not wanted or name in wanted]
-            spans = {name: store.span(name) for name in names}
-            calendars = {name: store.listing(name).calendar for name in names}
-            fetched = [store.fetched_at(name) for name in names]
+            states = store.states(wanted)
     except UnknownNameError:
-        return StoreState(calendars={}, oldest={}, newest={}, fetched_at=None)
+        states = []
     return StoreState(
-        calendars=calendars,
-        oldest={name: span.first for name, span in spans.items() if span},
-        newest={name: span.last for name, span in spans.items() if span},
-        fetched_at=max(fetched, default=None),
+        calendars={one.ticker: one.calendar for one in states},
+        oldest={one.ticker: one.first for one in states if one.first},
+        newest={one.ticker: one.last for one in states if one.last},
     )
-
-
-def refuse_clock_set_back(stored: StoreState) -> None:
-    """Raise TryLaterError if the clock is behind the stored prices: old bars would pass for new."""
-    now = clock.now()
-    if stored.fetched_at is not None and now < stored.fetched_at - _CLOCK_SKEW:
-        raise TryLaterError(
-            f"The clock says {now:%Y-%m-%d %H:%M} UTC, but prices were fetched at "
-            f"{stored.fetched_at:%Y-%m-%d %H:%M}; set it. Nothing was done."
-        )
 
 
 def find_due(home: Path, name: str, stored: StoreState, as_of: date | None, catch_up: int) -> Due:

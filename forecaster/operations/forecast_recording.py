@@ -34,10 +34,7 @@ def record_by_hand(home: Path, made: Prediction) -> Prediction:
     If they cannot be recorded, they are returned with a warning; in a read-only home with a notice.
     """
     try:
-        with PriceStore.open_for_reading(home) as store:
-            tickers = set(made.forecasts["ticker"])
-            calendars = {name: store.listing(name).calendar for name in tickers}
-        count = _record(home, made, calendars, clock.now(), scheduled=False)
+        count = _record(home, made, clock.now(), scheduled=False)
     except CannotWriteError as error:
         log.info("these forecasts are not recorded: %s", error)
         return made
@@ -64,7 +61,7 @@ def forecast_session(
         CannotWriteError, SettingsError, StorageError, TryLaterError: nothing can be recorded.
         DataError: no ticker can be forecast.
     """
-    home, calendars, settings = work.home, work.stored.calendars, work.settings.predict
+    home, settings = work.home, work.settings.predict
     if version is None:
         choice = champion_at_session_start(home, work.name, day)
     elif version == BASELINE:
@@ -73,28 +70,30 @@ def forecast_session(
         choice, _ = named_version(home, version)
     age, targets = 0, tuple[str, ...](work.settings.train.target)
     if choice.manifest is not None:
-        age = check_age(choice.manifest, calendars.values(), day, settings.max_model_age)
+        calendars = work.stored.calendars.values()
+        age = check_age(choice.manifest, calendars, day, settings.max_model_age)
         targets = tuple(choice.manifest.targets)
     model = load_forecaster(home, choice.manifest, targets)
     request = ForecastRequest.of(home, work.stored.known_by(day), None, day, settings.max_stale)
     made = forecast_next_session(model, work.name, targets, request)
     unrecorded = made.forecasts[~_is_recorded(work, made.forecasts, day)]
-    new = _record(home, replace(made, forecasts=unrecorded), calendars, made_at, scheduled=True)
+    new = _record(home, replace(made, forecasts=unrecorded), made_at, scheduled=True)
     troubles = (choice.trouble,) if choice.trouble else ()
     return replace(made, recorded=new, troubles=troubles), age
 
 
-def _record(
-    home: Path, made: Prediction, calendars: dict[str, str], made_at: datetime, *, scheduled: bool
-) -> int:
-    """Record forecasts; late are those made at or after the close of their session."""
+def _record(home: Path, made: Prediction, made_at: datetime, *, scheduled: bool) -> int:
+    """Record forecasts with what the store has by now, and with the closes of their sessions."""
     rows = made.forecasts
+    with PriceStore.open_for_reading(home) as store:
+        stored = {one.ticker: one for one in store.states(sorted(set(rows["ticker"])))}
     pairs = zip(rows["ticker"], rows["session"], strict=True)
-    late = [made_at >= close_of(calendars[name], day.date()) for name, day in pairs]
+    closes = [close_of(stored[ticker].calendar, day.date()) for ticker, day in pairs]
+    newest = pd.to_datetime(rows["ticker"].map({name: one.last for name, one in stored.items()}))
     return record_forecasts(
         home,
         made.name,
-        rows.assign(late=late),
+        rows.assign(newest_session=newest, session_close=pd.Series(closes, rows.index, object)),
         fingerprint=made.fingerprint,
         made_at=made_at,
         scheduled=scheduled,

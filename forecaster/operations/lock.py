@@ -13,6 +13,7 @@ import filelock
 
 from forecaster.database import atomic_file, refuse_unwritable, to_json
 from forecaster.errors import CannotWriteError, TryLaterError
+from forecaster.operations.clock_check import refuse_clock_behind
 
 LOCK, HOLDER = ".lock", ".lock.json"
 _MAX_NOTE_BYTES: Final = 10_000
@@ -26,13 +27,15 @@ def writer(home: Path, what: str) -> Iterator[None]:
 
     Raises:
         CannotWriteError: the home is missing or read-only, or the lock is a link.
-        TryLaterError: another process is writing; the error describes it.
+        TryLaterError: another process is writing, which the error describes, or the clock is
+            behind the stored prices.
     """
     path = home.resolve()
     if path in _locked.get():
         yield
         return
     refuse_unwritable(home, home / LOCK)
+    refuse_clock_behind(home)
     lock = filelock.FileLock(path / LOCK, timeout=_TIMEOUT, mode=0o600)
     try:
         lock.acquire(poll_interval=_TIMEOUT / 4)

@@ -1,9 +1,10 @@
 """Past forecasts compared with their outcomes: scores, and the drift of a champion.
 
-Late forecasts count for drift, too: a session that is caught up decides as it would have on time.
+The outcome of a forecast is the ticker's next bar, whatever session the calendar expected. Late
+forecasts count for drift, too: a session that is caught up decides as it would have on time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,23 +13,31 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from forecaster.data.columns import own_columns
 from forecaster.data.history import BAR_COLUMNS, History
-from forecaster.data.panel import TARGETS, build_panel, compute_features
+from forecaster.data.panel import QUANTITY, TARGETS, build_panel, compute_features
+from forecaster.data.sessions import (
+    MAX_MISSED_SESSIONS,
+    as_date,
+    close_of,
+    count_sessions,
+    missed_sessions,
+)
 from forecaster.data.store import PriceStore
-from forecaster.errors import ArtifactError
+from forecaster.errors import ArtifactError, UnknownNameError
 from forecaster.evaluation.live_scores import (
     LIVE_COLUMNS,
     ExpectedError,
     Flag,
+    LiveSums,
     coverage_drift,
     error_drift,
     input_drift,
     inside,
-    live_scores,
     scaled_errors,
 )
 from forecaster.registry.champion_history import Decision
-from forecaster.registry.forecast_log import read_forecasts
+from forecaster.registry.forecast_log import FORECAST_LOG_COLUMNS, Selection, iter_forecasts
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, read_manifest
 
@@ -36,8 +45,11 @@ SCORE_COLUMNS: Final = ("made", "name", "target", "version", *LIVE_COLUMNS, "exp
 ALL: Final = "all"
 RECENT: Final = 63  # sessions that drift is measured on, a quarter
 RECENT_INPUTS: Final = 21  # likewise of inputs, which many tickers share
-_KEYS: Final = ["ticker", "target", "as_of", "session"]
-_WARM_UP: Final = timedelta(days=14)  # bars before the first forecast, for trailing quantities
+_BY: Final = ("made", "name", "target", "version")
+_BY_TICKER: Final = ("name", "target", "ticker")
+_KEYS: Final = ["ticker", "target", "as_of"]
+_DAYS: Final = {"as_of": "datetime64[s]", "outcome_day": "datetime64[s]"}
+_NONE: Final = pd.DataFrame(columns=[*_KEYS, "outcome_day", "actual", "persistence"])
 _INPUT_HISTORY: Final = timedelta(days=3 * 365)  # more than the longest input reads
 
 
@@ -48,39 +60,47 @@ class LiveScores:
     `table` (SCORE_COLUMNS) has a row per version and, if a name has had several, one of all;
     `made` is `live`, or `late` for forecasts made after the close of their session, `expected_mse`
     the version's on its validation days, NaN of the baseline. `per_ticker` has the live ones.
-    `pending` forecasts have no outcome yet, `unscorable` ones none although a later bar exists.
+    `pending` forecasts have no outcome yet; `unscorable` ones have none although there is a later
+    bar: their own bar is gone, nothing was traded, or the ticker's bars lack a part.
     """
 
     table: pd.DataFrame
     per_ticker: pd.DataFrame
-    forecasts: pd.DataFrame
     pending: int
     unscorable: int
 
 
-def score_rows(home: Path, rows: pd.DataFrame) -> LiveScores:
-    """Score rows of the forecast log that carry their outcomes (see `with_outcomes`)."""
-    by = ["made", "name", "target", "version"]
-    known = rows["actual"].notna() & rows["persistence"].notna()
-    is_unscorable = ~known & (rows["session"] <= rows["newest"])
-    found = rows[known].assign(made=np.where(rows.loc[known, "late"], "late", "live"))
-    table = live_scores(found, by)
-    counts = table.groupby(by[:3])["version"].transform("size")
-    several = found.merge(table.loc[counts > 1, by[:3]].drop_duplicates(), on=by[:3])
-    pooled = live_scores(several.assign(version=ALL), by)
-    both = pd.concat([part for part in (table, pooled) if len(part)] or [table], ignore_index=True)
+def score_rows(home: Path, parts: Iterable[pd.DataFrame]) -> LiveScores:
+    """Score forecasts with outcomes, all of some tickers at a time; see `iter_outcomes`."""
+    sums, per_ticker = LiveSums(_BY), [LiveSums(_BY_TICKER).table()]
+    pending = unscorable = 0
+    for rows in parts:
+        known = rows["actual"].notna() & rows["persistence"].notna()
+        has_later = rows["newest"] > rows["as_of"]
+        pending += int((~known & ~has_later).sum())
+        unscorable += int((~known & has_later).sum())
+        found = rows[known].assign(made=np.where(rows.loc[known, "late"], "late", "live"))
+        sums.add(found)
+        own = LiveSums(_BY_TICKER)
+        own.add(found[found["made"] == "live"])
+        per_ticker.append(own.table())
+    both = _joined([sums.table(), sums.pooled("version", ALL).table()], _BY)
     both["expected_mse"] = [
         _expected_mse(home, str(version), str(target))
         for version, target in zip(both["version"], both["target"], strict=True)
     ]
-    live = found[found["made"] == "live"]
     return LiveScores(
-        table=both.sort_values(by, ignore_index=True)[list(SCORE_COLUMNS)],
-        per_ticker=live_scores(live, ("name", "target", "ticker")),
-        forecasts=found,
-        pending=int((~known & ~is_unscorable).sum()),
-        unscorable=int(is_unscorable.sum()),
+        table=both[list(SCORE_COLUMNS)],
+        per_ticker=_joined(per_ticker, _BY_TICKER),
+        pending=pending,
+        unscorable=unscorable,
     )
+
+
+def _joined(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
+    """Join tables of which any may be empty, in the order of their groups."""
+    table = pd.concat([one for one in tables if len(one)] or tables[:1])
+    return table.sort_values(list(by), ignore_index=True)
 
 
 def _expected_mse(home: Path, version: str, target: str) -> float:
@@ -93,65 +113,100 @@ def _expected_mse(home: Path, version: str, target: str) -> float:
     return metrics.get(f"validation_mse_{target}", float("nan"))
 
 
-def with_outcomes(
-    home: Path,
-    name: str | None = None,
-    *,
-    since: date | None = None,
-    until: date | None = None,
-    scheduled_only: bool = False,
-) -> pd.DataFrame:
-    """Read the forecasts made from `since` to `until`, with outcomes that the stored bars have.
+def with_outcomes(home: Path, chosen: Selection) -> pd.DataFrame:
+    """Read forecasts with their outcomes as one table; see `iter_outcomes`."""
+    parts = list(iter_outcomes(home, chosen))
+    if not parts:
+        return pd.DataFrame(columns=[*FORECAST_LOG_COLUMNS, "moved", "actual", "persistence"])
+    order = ["as_of", "name", "ticker", "target", "version"]
+    return pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
 
-    Of equal forecasts by hand and by the daily run the one that was not late counts, then the
-    earlier.
 
-    Returns:
-        FORECAST_LOG_COLUMNS, `actual` and `persistence` in the target's units, and the `newest`
-        day of the ticker's bars. `actual` is NaN if the next bar is not of the session.
+def iter_outcomes(home: Path, chosen: Selection) -> Iterator[pd.DataFrame]:
+    """Read forecasts with the outcomes that bars until `chosen.until` have, some tickers at a time.
+
+    One forecast counts per model name, version, ticker, target and session: the last that was made
+    before the close, or else the first. A forecast is scored against the ticker's next bar, with
+    its day as `session`; `moved` if that is not the session that was forecast.
+
+    Yields:
+        FORECAST_LOG_COLUMNS, `moved`, `actual` and `persistence` ("tomorrow = today") in the
+        target's units, NaN where unknown, and the `newest` day of the ticker's bars.
     """
-    rows = read_forecasts(home, name, since)
-    if scheduled_only:
-        rows = rows[rows["scheduled"]]
-    if until is not None:
-        rows = rows[rows["as_of"] <= pd.Timestamp(until)]
-    rows = rows.sort_values(["late", "made_at"], kind="stable")
-    rows = rows.drop_duplicates(["name", "version", *_KEYS[:3]])
-    rows = rows.sort_values(["as_of", "name", "ticker", "target", "version"], ignore_index=True)
-    if rows.empty:
-        return rows.assign(actual=np.nan, persistence=np.nan, newest=rows["as_of"])
-    first = rows["as_of"].min().date() - _WARM_UP
-    histories = _recent_histories(home, sorted(set(rows["ticker"])), first, until)
-    known = outcomes(histories, [name for name in TARGETS if name in set(rows["target"])])
-    found = rows.merge(known, on=_KEYS, how="left", validate="many_to_one")
-    last = {one.listing.ticker: one.bars["session"].iloc[-1] for one in histories}
-    newest = [last.get(ticker, pd.NaT) for ticker in found["ticker"]]
-    return found.assign(newest=pd.to_datetime(pd.Series(newest, found.index)))
+    for rows in iter_forecasts(home, chosen):
+        first = rows["as_of"].min().date()
+        tickers = sorted(set(rows["ticker"]))
+        try:
+            with PriceStore.open_for_reading(home) as store:
+                histories = _recent_histories(store, tickers, first, chosen.until)
+                targets = [name for name in TARGETS if name in set(rows["target"])]
+                known = pd.concat([outcomes(store, one, targets) for one in histories] or [_NONE])
+        except UnknownNameError:
+            histories, known = [], _NONE
+        found = rows.merge(known.astype(_DAYS), on=_KEYS, how="left", validate="many_to_one")
+        last = {one.listing.ticker: one.bars["session"].iloc[-1] for one in histories}
+        newest = pd.to_datetime(found["ticker"].map(last))
+        calendars = {one.listing.ticker: one.listing.calendar for one in histories}
+        yield _one_per_session(_moved(found.assign(newest=newest), calendars))
 
 
-def outcomes(histories: Sequence[History], targets: Sequence[str]) -> pd.DataFrame:
-    """Compute the outcome of each day's next session, and its "tomorrow = today" forecast.
+def outcomes(store: PriceStore, history: History, targets: Sequence[str]) -> pd.DataFrame:
+    """Compute the outcome of each day, which is the next bar's, and its "tomorrow = today".
 
-    A row per ticker, target and day: `ticker, target, as_of, session, actual, persistence`.
+    A row per target and day: `ticker, target, as_of, outcome_day, actual, persistence`. There is
+    no outcome after a gap in the ticker's bars, only after a closure of its exchange.
     """
-    parts = []
-    for history in histories:
-        own = build_panel([history], targets, universe=None)
-        rows = np.flatnonzero(~np.isnat(own.outcome_days))
-        for k, target in enumerate(targets):
-            columns = {
+    days, columns = history.bars["session"].to_numpy(), own_columns(history)
+    kept = np.ones(len(days) - 1, dtype=np.bool_)
+    for row in np.flatnonzero(missed_sessions(history) > MAX_MISSED_SESSIONS):
+        ends = (as_date(history.days[row]), as_date(history.days[row + 1]))
+        kept[row] = store.days_with_bars(history.listing.calendar, *ends) <= MAX_MISSED_SESSIONS
+    parts = [
+        pd.DataFrame(
+            {
                 "ticker": history.listing.ticker,
                 "target": target,
-                "as_of": own.days[rows].astype("datetime64[s]"),
-                "session": own.outcome_days[rows].astype("datetime64[s]"),
-                "actual": own.today[rows + 1, k],
+                "as_of": days[:-1][kept],
+                "outcome_day": days[1:][kept],
+                "actual": columns[QUANTITY[target]][1:][kept],
                 # For a return "tomorrow = today" means the price.
-                "persistence": 0.0 if target == "return" else own.today[rows, k],
+                "persistence": 0.0 if target == "return" else columns[QUANTITY[target]][:-1][kept],
             }
-            parts.append(pd.DataFrame(columns))
-    if not parts:
-        return pd.DataFrame(columns=[*_KEYS, "actual", "persistence"])
+        )
+        for target in targets
+    ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _moved(rows: pd.DataFrame, calendars: dict[str, str]) -> pd.DataFrame:
+    """Move forecasts to the session that came; late there are those made after its close."""
+    came = rows.pop("outcome_day")
+    moved = came.notna() & (came != rows["session"])
+    rows = rows.assign(moved=moved, session=came.fillna(rows["session"]))
+    if not moved.any():
+        return rows
+    some = rows[moved]
+    keys = list(zip(some["ticker"].map(calendars), some["session"].dt.date, strict=True))
+    closes = {key: _close_of(*key) for key in set(keys)}
+    had_later = some["newest_session"] > some["as_of"]
+    was_late = had_later.where(some["newest_session"].notna(), some["late"])
+    is_late = some["made_at"] >= pd.Series([closes[key] for key in keys], some.index)
+    return rows.assign(late=(was_late | is_late).reindex(rows.index).fillna(rows["late"]))
+
+
+def _close_of(calendar: str, day: date) -> pd.Timestamp:
+    """Return when a day with a bar closed: by the calendar, or at midnight UTC if it has none."""
+    if count_sessions(calendar, day, day):
+        return pd.Timestamp(close_of(calendar, day))
+    return pd.Timestamp(day, tz="UTC") + timedelta(days=1)
+
+
+def _one_per_session(rows: pd.DataFrame) -> pd.DataFrame:
+    """Select the last live forecast of each session, or else the first late one."""
+    seconds = rows["made_at"].astype("int64")
+    preferred = seconds.where(rows["late"], -seconds).sort_values(kind="stable").index
+    kept = rows.loc[preferred].drop_duplicates(["name", "version", "ticker", "target", "session"])
+    return rows.loc[kept.index.sort_values()]
 
 
 def drift_flags(rows: pd.DataFrame, version: str, promoted: Decision | None) -> list[Flag]:
@@ -188,7 +243,8 @@ def expected_error(promoted: Decision | None, target: str) -> ExpectedError | No
 def input_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:
     """Flag inputs of a version that, until a day, have left the range of its training days."""
     data = manifest.data
-    histories = _recent_histories(home, data.tickers, day - _INPUT_HISTORY, day)
+    with PriceStore.open_for_reading(home) as store:
+        histories = _recent_histories(store, data.tickers, day - _INPUT_HISTORY, day)
     if not histories:
         return None
     universe = data.tickers if data.cross_section else None
@@ -200,16 +256,12 @@ def input_flag(home: Path, manifest: Manifest, day: date) -> Flag | None:
 
 
 def _recent_histories(
-    home: Path, tickers: Sequence[str], since: date, until: date | None
+    store: PriceStore, tickers: Sequence[str], since: date, until: date | None
 ) -> list[History]:
-    """Read the bars of those tickers that are stored, from one day to another."""
-    with PriceStore.open_for_reading(home) as store:
-        names = [ticker for ticker in tickers if ticker in set(store.tickers())]
-        bars = store.all_bars(names, until, since)
-        return [
-            History(
-                listing=store.listing(str(ticker)),
-                bars=rows[list(BAR_COLUMNS)].reset_index(drop=True),
-            )
-            for ticker, rows in bars.groupby("ticker", sort=True)
-        ]
+    """Read the bars of those tickers that have any, from one day to another."""
+    listings = {one.ticker: store.listing(one.ticker) for one in store.states(tickers)}
+    bars = store.all_bars(list(listings), until, since)
+    return [
+        History(listing=listings[str(ticker)], bars=rows[list(BAR_COLUMNS)].reset_index(drop=True))
+        for ticker, rows in bars.groupby("ticker", sort=True)
+    ]

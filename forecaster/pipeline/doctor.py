@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,6 +31,7 @@ from forecaster.errors import (
     UnknownNameError,
     name_some,
 )
+from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.lock import holder
 from forecaster.operations.run_log import read_heartbeat
 from forecaster.pipeline.status import quarantined_tickers
@@ -44,7 +45,6 @@ State = Literal["ok", "note", "bad"]
 
 LOW_DISK: Final = 2_000_000_000  # bytes
 FULL_DISK: Final = 200_000_000
-_CLOCK_SKEW: Final = timedelta(hours=1)
 _OLDEST_PYTHON: Final = (3, 11)
 
 
@@ -146,16 +146,8 @@ def _settings(home: Path) -> Iterator[Finding]:
 
 
 def _clock(home: Path) -> Iterator[Finding]:
-    now, fetched = clock.now(), []
-    with suppress(ForecasterError), PriceStore.open_for_reading(home) as store:
-        fetched = list(store.summary()["fetched_at"])
-    newest = datetime.fromisoformat(str(max(fetched))) if fetched else now
-    if now < newest - _CLOCK_SKEW:
-        seen = f"{now:%Y-%m-%d %H:%M} UTC, before prices of {newest}"
-        remedy = "set the clock; nothing is forecast with a clock set back"
-        yield Finding("bad", seen, remedy, ExitCode.TRY_LATER)
-    else:
-        yield Finding("ok", f"{now:%Y-%m-%d %H:%M} UTC")
+    refuse_clock_behind(home)
+    yield Finding("ok", f"{clock.now():%Y-%m-%d %H:%M} UTC")
 
 
 def _calendars(home: Path) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk, walk_folds
 from forecaster.forecasting import model_version
+from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.run_history import count_evaluation
@@ -72,13 +73,14 @@ def evaluate(
         DataError: no test day can be scored, or there is no training or validation day to fit and
             choose the benchmarks.
         DivergedError: a fold's training met a value that is not finite.
+        TryLaterError: the clock is behind the stored prices.
         UnknownNameError: no such version, or none that old.
         UsageError: the version does not forecast a target asked for; `as_of` is not a date or
             lies in the future.
     """
+    walk, where = walk or Walk(), resolve_home(home)
+    refuse_clock_behind(where)
     clock.check_as_of(as_of)
-    walk = walk or Walk()
-    where = resolve_home(home)
     manifest = find_version(where, version, as_of=as_of)
     if manifest.network.model == MEMORYLESS["model"]:
         walk = replace(walk, same_inputs=False)

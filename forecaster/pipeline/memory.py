@@ -21,6 +21,7 @@ from forecaster.forecasting.memory import (
 )
 from forecaster.forecasting.model_version import load_model, version_histories
 from forecaster.models.network import MEMORYLESS
+from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, read_manifest
@@ -57,10 +58,12 @@ def memory(
     Raises:
         ArtifactError: the version is corrupt.
         DataError: there are too few training days to measure anything.
+        TryLaterError: the clock is behind the stored prices.
         UnknownNameError: no such version.
         UsageError: the version reads windows, or a number is out of range.
     """
     options, where = MemoryOptions(tolerance=tolerance, lags=lags), resolve_home(home)
+    refuse_clock_behind(where)
     manifest = find_version(where, version)
     _refuse_short_memory(manifest)
     if (members := len(manifest.members)) > 1:

@@ -16,6 +16,7 @@ from forecaster.forecasting.next_session import (
     forecast_next_session,
     load_forecaster,
 )
+from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.due_sessions import check_age
 from forecaster.operations.forecast_recording import record_by_hand
 from forecaster.registry.champion import Choice, find_champion, find_champions, named_version
@@ -60,11 +61,14 @@ def predict(
         ArtifactError: the version is corrupt.
         DataError: no ticker can be forecast: stale, or too short.
         TooOldError: the champion is, and no version was chosen.
+        TryLaterError: the clock is behind the stored prices.
         UnknownNameError: no such ticker or version, or none that old.
         UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
             has no such target; both `version` and `name`; two champions for one target.
     """
     where, settings = resolve_home(home), settings or PredictSettings()
+    if bars is None:
+        refuse_clock_behind(where)
     # Loaded first: an unknown ticker is reported before any work.
     request = ForecastRequest.of(where, tickers, bars, as_of, settings.max_stale)
     parts = []

@@ -21,6 +21,7 @@ from forecaster.errors import (
     name_some,
 )
 from forecaster.operations import due_sessions
+from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.due_sessions import (
     Due,
     SessionWork,
@@ -116,6 +117,7 @@ def retrain(
     settings = settings or Settings()
     where = resolve_home(home)
     name = check_name(name or ",".join(settings.train.target))
+    refuse_clock_behind(where)
     clock.check_as_of(as_of)
     fetches, wanted = as_of is None and not no_fetch, tuple(normalise_tickers(tickers))
     run = _Run(where, name, settings, wanted, as_of, fetches, source)
@@ -176,7 +178,6 @@ class _Run:
         """Fetch missing bars, then run one session after another."""
         check_registry(self.home)
         stored = store_state(self.home, self.tickers)
-        due_sessions.refuse_clock_set_back(stored)
         has_fetched, trouble = False, None
         wanted = self._to_fetch(stored)
         if wanted is not None:

@@ -22,6 +22,7 @@ from forecaster.operations.due_sessions import (
 from forecaster.operations.lock import holder
 from forecaster.operations.run_log import read_heartbeat
 from forecaster.registry.champion_history import ChampionStatus, champion_status, champion_statuses
+from forecaster.registry.forecast_log import Selection
 from forecaster.registry.run_history import SessionRecord, Training, session_records, trainings
 from forecaster.registry.versions import read_manifest
 from forecaster.settings import Home, resolve_home
@@ -206,15 +207,14 @@ def score(
         UnknownNameError: there is none of these.
     """
     where, wanted = resolve_home(home), normalise_tickers(tickers)
-    from forecaster.operations.scoring import score_rows, with_outcomes
+    from forecaster.operations.scoring import iter_outcomes, score_rows
 
-    rows = with_outcomes(where, name, since=since, until=as_of)
-    if wanted:
-        rows = rows[rows["ticker"].isin(wanted)]
-    if rows.empty:
+    chosen = Selection(name=name, since=since, until=as_of, tickers=tuple(wanted))
+    found = score_rows(where, iter_outcomes(where, chosen))
+    if not (len(found.table) or found.pending or found.unscorable):
         raise UnknownNameError(
             f"No forecast{f' of {name}' if name else ''} under {where / 'models'}"
             f"{' of these tickers' if wanted else ''}{f' since {since}' if since else ''}; "
             "run: forecaster predict, or forecaster retrain"
         )
-    return score_rows(where, rows)
+    return found

@@ -15,6 +15,7 @@ from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of
 from forecaster.forecasting.memory import with_bptt_horizon
 from forecaster.forecasting.model_version import make_manifest
 from forecaster.forecasting.training_log import log_header, log_result
+from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register
 from forecaster.registry.registry_file import check_name, check_registry
@@ -68,12 +69,14 @@ def train(
         DivergedError: training met a value that is not finite; nothing is written.
         UnknownNameError: a ticker is not there.
         StorageError: the registry is corrupt, or the disk failed.
+        TryLaterError: the clock is behind the stored prices.
         UsageError: the device is absent, a part of the split would be empty, or
             `bptt_k2="auto"` finds a memory longer than it measures.
     """
     settings = settings or TrainSettings()
     where = resolve_home(home)
     name = check_name(name or ",".join(settings.target))
+    refuse_clock_behind(where)
     check_writable(where)
     check_registry(where)
     device = choose_device(settings.device)

@@ -124,6 +124,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # When a forecast was recorded: the ticker's newest stored session, and the close of the
+        # session that is forecast. NULL, of rows from before: unknown.
+        """
+        ALTER TABLE forecast_log ADD COLUMN newest_session TEXT
+        CHECK (late = 1 OR newest_session IS NULL OR newest_session <= as_of)
+        """,
+        """
+        ALTER TABLE forecast_log ADD COLUMN session_close TEXT
+        CHECK (late = 1 OR session_close IS NULL OR made_at < session_close)
+        """,
+    ),
 )
 # Settings of a walk in the questions that 0.1.0 counted test-set evaluations of.
 RENAMED_IN_QUESTIONS: Final = {" fit_days=": " train_days=", " twins=": " same_inputs="}

@@ -8,11 +8,11 @@ import pytest
 
 from forecaster.evaluation.live_scores import (
     ExpectedError,
+    LiveSums,
     coverage_drift,
     error_drift,
     input_drift,
     inside,
-    live_scores,
     mean_error,
     pinball,
     scaled_errors,
@@ -22,13 +22,21 @@ from forecaster.evaluation.live_scores import (
 def rows(**columns):
     there = {"name": "return", "session": pd.to_datetime(["2024-01-02", "2024-01-03"])}
     there |= {"forecast": 0.0, "persistence": 0.0, "q025": -2.0, "q10": -1.0, "q90": 1.0}
-    return pd.DataFrame({**there, "q975": 2.0, "actual": [0.5, -1.5], **columns})
+    there |= {"q975": 2.0, "actual": [0.5, -1.5], "moved": [False, True], "version": "v"}
+    return pd.DataFrame({**there, **columns})
+
+
+def live_scores(*tables, by=("name",)):
+    sums = LiveSums(by)
+    for table in tables:
+        sums.add(table)
+    return sums.table()
 
 
 def test_scores_by_hand():
     """Errors .5 and -1.5; the 80 % interval holds one of two, the 95 % one both."""
-    (found,) = live_scores(rows(), ("name",)).to_dict("records")
-    assert (found["forecasts"], found["days"]) == (2, 2)
+    (found,) = live_scores(rows()).to_dict("records")
+    assert (found["forecasts"], found["days"], found["moved"]) == (2, 2, 1)
     assert found["mse"] == pytest.approx((0.25 + 2.25) / 2)
     assert found["mae"] == pytest.approx(1.0)
     assert found["skill"] == pytest.approx(0.0)
@@ -44,8 +52,8 @@ def test_the_quantile_loss_by_hand():
 
 def test_the_wrong_forecast_loses():
     """One that is always on the other side, against one that is right."""
-    right = live_scores(rows(forecast=[0.5, -1.5]), ("name",)).iloc[0]
-    wrong = live_scores(rows(forecast=[-0.5, 1.5]), ("name",)).iloc[0]
+    right = live_scores(rows(forecast=[0.5, -1.5])).iloc[0]
+    wrong = live_scores(rows(forecast=[-0.5, 1.5])).iloc[0]
     assert right["skill"] == 1.0 and wrong["skill"] == pytest.approx(-3.0)
 
 
@@ -54,13 +62,33 @@ def test_an_interval_that_was_not_stated_holds_and_misses_nothing():
     assert inside(table, "q10", "q90", np.array([0.5, -1.5])) == pytest.approx(
         [np.nan, 0.0], nan_ok=True
     )
-    assert live_scores(table, ("name",)).iloc[0]["coverage_80"] == 0.0
-    bare = live_scores(rows(q10=np.nan, q025=np.nan), ("name",)).iloc[0]
+    assert live_scores(table).iloc[0]["coverage_80"] == 0.0
+    bare = live_scores(rows(q10=np.nan, q025=np.nan)).iloc[0]
     assert np.isnan([bare["coverage_80"], bare["coverage_95"], bare["pinball"]]).all()
 
 
 def test_skill_over_a_persistence_without_error_is_undefined():
-    assert np.isnan(live_scores(rows(persistence=[0.5, -1.5]), ("name",)).iloc[0]["skill"])
+    assert np.isnan(live_scores(rows(persistence=[0.5, -1.5])).iloc[0]["skill"])
+
+
+def test_parts_add_up_to_the_whole():
+    """Days that two parts share count once, a part without intervals leaves coverage alone."""
+    parts = [rows(), rows(actual=[0.25, 3.0]), rows(q10=np.nan, q025=np.nan)]
+    whole = live_scores(pd.concat(parts, ignore_index=True))
+    pd.testing.assert_frame_equal(live_scores(*parts), whole)
+    assert whole["days"].item() == 2 and whole["coverage_80"].item() == 0.5
+
+
+def test_groups_that_differ_in_one_column_are_pooled():
+    """Not a group that is alone."""
+    sums = LiveSums(("name", "version"))
+    for name, version in (("a", "1"), ("a", "2"), ("b", "1")):
+        sums.add(rows(name=name, version=version))
+    (found,) = sums.pooled("version", "all").table().to_dict("records")
+    assert (found["name"], found["version"], found["forecasts"], found["days"]) == (
+        *("a", "all"),
+        *(4, 2),
+    )
 
 
 DAYS = np.arange(63)

@@ -75,7 +75,7 @@ def last_session(home: Path, name: str = "return") -> SessionRecord | None:
 
 def results(home: Path, name: str = "return") -> dict[str, object]:
     """What must be equal: forecasts, decisions, champion; not the times of the runs."""
-    rows = read_forecasts(home, name).drop(columns=["made_at", "late"])
+    rows = read_forecasts(home, name).drop(columns=["made_at", "late", "newest_session"])
     taken = [
         (one.session, one.outcome, one.challenger, one.before, one.after, one.reason, one.evidence)
         for one in decisions(home, name)

@@ -1,13 +1,12 @@
 """The due sessions, at any hour, in any mix of exchanges."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
 
 from forecaster import clock
 from forecaster.data.store import PriceStore
-from forecaster.errors import TryLaterError
 from forecaster.operations import due_sessions
 from forecaster.registry.run_history import begin_session, finish_session
 from tests.data.histories import history
@@ -102,14 +101,6 @@ def test_a_day_settles_with_its_own_sessions():
     both = ("XNYS", "XTKS")
     assert due_sessions.settled_at(both, JAN[9]) == at(9, 22)
     assert due_sessions.settled_at(both, JAN[15]) == at(15, 7), "Martin Luther King's day"
-
-
-def test_a_clock_set_back_is_refused(tmp_path):
-    stored_now = stored(tmp_path)
-    with clock.as_if(at(2, 0) - timedelta(hours=2)), pytest.raises(TryLaterError, match="set it"):
-        due_sessions.refuse_clock_set_back(stored_now)
-    with clock.as_if(at(2, 0)):
-        due_sessions.refuse_clock_set_back(stored_now)
 
 
 def test_session_dates_by_hand():

@@ -4,6 +4,7 @@ import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from forecaster import clock
@@ -24,6 +25,7 @@ from tests.registry.samples import keep
 from tests.synthetic import ragged_bars
 
 FRIDAY = date(2011, 3, 4)
+EVENING = datetime(2011, 3, 4, 23, 0, tzinfo=UTC)
 CLOSE = datetime(2011, 3, 7, 21, 0, tzinfo=UTC)  # of Monday's session in New York
 
 
@@ -31,9 +33,10 @@ CLOSE = datetime(2011, 3, 7, 21, 0, tzinfo=UTC)  # of Monday's session in New Yo
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     bars = ragged_bars({"AAA": 300, "BBB": 260})
-    bars.to_csv(home / "bars.csv", index=False)
-    import_files([home / "bars.csv"], home=home)
-    train(settings=TrainSettings(hidden=4, max_steps=5), home=home, as_of=FRIDAY)
+    bars[bars["session"] <= pd.Timestamp(FRIDAY)].to_csv(home / "bars.csv", index=False)
+    with clock.as_if(EVENING):
+        import_files([home / "bars.csv"], home=home)
+        train(settings=TrainSettings(hidden=4, max_steps=5), home=home, as_of=FRIDAY)
     return home
 
 
@@ -77,6 +80,8 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
             assert found.recorded == 2
     rows = read_forecasts(home)
     assert rows["late"].tolist() == [late] * 2 and rows["made_at"].tolist() == [at] * 2
+    assert set(rows["newest_session"].dt.date) == {FRIDAY}
+    assert set(rows["session_close"]) == {CLOSE}
     assert rows["scheduled"].eq(not by_hand).all() and set(rows["name"]) == {"return"}
     assert set(rows["version"]) == {found.version}
 

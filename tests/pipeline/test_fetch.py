@@ -294,15 +294,15 @@ def test_marks_that_were_not_known_are_learnt_and_then_kept(tmp_path: Path) -> N
 
 
 def test_a_clock_set_back_writes_nothing_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf({"AAA": bars_of("AAA", 30)})
     fetch(["AAA"], home=tmp_path, source=shelf)
     before = store_path(tmp_path).read_bytes()
     monkeypatch.setattr(clock, "now", lambda: datetime(2010, 2, 1, 23, tzinfo=UTC))
     shelf.tables["AAA"] = moved(shelf.tables["AAA"], 0, open=1.0001)
-    assert not fetch(["AAA"], home=tmp_path, source=shelf).failures
-    assert "AAA: is stored up to 2010-02-16, but at 2010-02-01T23:00:00+00:00" in caplog.text
+    with pytest.raises(TryLaterError, match="The clock says 2010-02-01 23:00 UTC"):
+        fetch(["AAA"], home=tmp_path, source=shelf)
     assert len(shelf.asked) == 1 and store_path(tmp_path).read_bytes() == before
 
 

@@ -250,7 +250,7 @@ def test_drift_brings_a_training_forward_but_not_every_session(tmp_path):
     finish_training(tmp_path, failed, state="failed", reason="does not count")
 
     def due(sessions, drift):
-        stored = StoreState(calendars={"AAA": "XNYS"}, oldest={}, newest={}, fetched_at=None)
+        stored = StoreState(calendars={"AAA": "XNYS"}, oldest={}, newest={})
         work = SessionWork(home=tmp_path, name="return", settings=settings(), stored=stored)
         return training_due(work, source.sessions[sessions], drift)
 
