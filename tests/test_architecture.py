@@ -222,6 +222,13 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert ("pydantic" in loaded) == (len(arguments) > 1)
 
 
+@pytest.mark.parametrize("command", ["status", "data", "fetch", "schedule", "doctor"])
+def test_what_forecasts_nothing_does_without_torch(command: str) -> None:
+    """`forecaster score`, of `pipeline.status`, and its like would wait a second for it."""
+    line = f"import sys, forecaster.pipeline.{command}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", line], check=False).returncode == 0
+
+
 def test_public_names_exist() -> None:
     for name in forecaster.__all__:
         assert getattr(forecaster, name) is not None

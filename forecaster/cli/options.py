@@ -147,7 +147,7 @@ def _kind(annotation: Any) -> Any:
     kinds = [one for one in get_args(annotation) if one is not type(None)]
     if get_origin(annotation) not in (Literal, tuple) and len(kinds) == 1:
         annotation = kinds[0]  # of an optional one
-    if get_origin(annotation) is Literal or annotation in (int, float, bool):
+    if annotation in (int, float, bool):
         return annotation
     return datetime if annotation is date else str
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scoringrules
 from scipy import special
 
 from forecaster.errors import DataError
@@ -158,6 +157,8 @@ class StudentT(Predictive):
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the closed form of Jordan, Krüger and Lerch (2019), (N,)."""
+        import scoringrules  # which imports torch, if there is one
+
         normal = self.df > NORMAL_FROM
         df = np.where(normal, NORMAL_FROM, self.df)
         apart = np.where(normal, self.loc, y)  # else those rows could overflow on the way

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scoringrules
 
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
@@ -189,6 +188,8 @@ class Samples(Predictive):
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the CRPS of each empirical distribution, (N,)."""
+        import scoringrules
+
         return self._each(lambda rows, values: scoringrules.crps_ensemble(y[rows], values))
 
     def take(self, rows: np.ndarray) -> "Samples":

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import scoringrules
 from scipy.stats import rankdata
 
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
@@ -145,6 +144,8 @@ def _matthews(sums: np.ndarray) -> np.ndarray:
 
 def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
     """Return the sums of the scores of points, and of distributions."""
+    import scoringrules
+
     predictive, y, reference = rows.predictive, rows.y, rows.reference
     forecast = predictive.mean()
     error, base = (forecast - y) ** 2, (reference - y) ** 2

@@ -74,13 +74,22 @@ def test_contradictory_or_malformed_options_exit_2(
 
 
 @pytest.mark.parametrize(
-    "options", [["--device", "tpu"], ["--model", "transformer"], ["--hidden", "many"]]
+    ("options", "words"),
+    [
+        (["--device", "tpu"], "--device tpu: Input should be 'auto', 'cpu', 'cuda' or 'mps'."),
+        (["--model", "transformer"], "'elman', 'gru', 'lstm' or 'mlp'."),
+        (["--loss", "all"], "'each-day' or 'last-day'."),
+    ],
 )
-def test_a_value_of_no_choice_exits_2_with_the_choices(run: Run, options: list[str]) -> None:
-    done = run("train", *options)
-    assert done.exit_code == 2 and done.stdout == ""
-    assert options[0] in done.stderr
-    assert "'cpu', 'cuda', 'mps'" in done.stderr or options[0] != "--device"
+def test_a_value_of_no_choice_is_one_line_with_the_choices(
+    run: Run, tmp_path: Path, options: list[str], words: str
+) -> None:
+    refused(run("train", *options, "--home", tmp_path), 2, words)
+
+
+def test_text_for_a_number_exits_2(run: Run) -> None:
+    done = run("train", "--hidden", "many")
+    assert done.exit_code == 2 and done.stdout == "" and "--hidden" in done.stderr
 
 
 def test_a_malformed_ticker_exits_2_whatever_else_is_missing(run: Run, tmp_path: Path) -> None:
