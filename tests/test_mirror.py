@@ -49,7 +49,6 @@ WHOLE_JOBS = {
 COVERED_BY: dict[str, str] = {
     "backtesting/scoring": "pipeline/test_evaluate.py",
     "bptt/chunks": "bptt/test_gradients.py",
-    "bptt/truncation_bias": "bptt/test_memory_profile.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
     "data/sources/dates": "data/sources/test_files.py",

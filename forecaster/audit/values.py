@@ -229,22 +229,17 @@ def fit_values(dataset: Dataset, made: FitResult, *, validation: bool) -> Stages
     stages = dict(zip(TRAIN_STAGES, (scales, fitted, trained), strict=True))
     if validation:
         trained["validation loss"] = np.array([one.validation_loss for one in validations])
-        stages[CALIBRATION] = _calibration(made.model)
+        stages[CALIBRATION] = {"shrinkage": made.model.shrinkage}
+        stages[CALIBRATION] |= {
+            f"{target} of {ticker or 'all tickers'}": np.array(scores)
+            for target, by_ticker in made.model.calibration.items()
+            for ticker, scores in by_ticker.items()
+        }
     return {stage: Values.of_numbers(found) for stage, found in stages.items() if found}
 
 
 def _scaler(name: str, scaler: Scaler) -> Numbers:
     return {f"mean of {name}": scaler.mean, f"scale of {name}": scaler.scale}
-
-
-def _calibration(model: FittedModel) -> Numbers:
-    """Return what was measured on validation days: shrinkage and quantiles of scores."""
-    scores: Numbers = {
-        f"{target} of {ticker or 'all tickers'}": np.array(values)
-        for target, by_ticker in model.calibration.items()
-        for ticker, values in by_ticker.items()
-    }
-    return {"shrinkage": model.shrinkage, **scores}
 
 
 def quick_benchmarks(panel: Panel, split: Split, model: FittedModel) -> BenchmarkForecasts:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from forecaster.bptt.chunks import Block
-from forecaster.bptt.memory_profile import SHARES, MemoryProfile, memory_profile
+from forecaster.bptt.memory_profile import SHARES, MemoryProfile, effective_memory, memory_profile
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
@@ -59,7 +59,7 @@ class MemoryReport:
     @property
     def effective_memory(self) -> dict[float, int]:
         """The largest lag in trading days at which that share of the gradient is left."""
-        return {share: self.profile.effective_memory(share) for share in SHARES}
+        return {share: effective_memory(self.profile.curve, share) for share in SHARES}
 
     @property
     def advice(self) -> str:

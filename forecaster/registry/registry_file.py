@@ -200,14 +200,14 @@ def select(
         return []
     cursor = connection.execute(query, values)
     names = [column for column, *_ in cursor.description]
-    return [kind(**_parsed(dict(zip(names, row, strict=True)))) for row in cursor]
-
-
-def _parsed(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _PARSERS[name](value) if name in _PARSERS and value is not None else value
-        for name, value in row.items()
-    }
+    found = []
+    for row in cursor:
+        fields = dict(zip(names, row, strict=True))
+        for name, parse in _PARSERS.items():
+            if fields.get(name) is not None:
+                fields[name] = parse(fields[name])
+        found.append(kind(**fields))
+    return found
 
 
 def check_registry(home: Path) -> None:

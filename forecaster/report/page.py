@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import jinja2
 import plotly.graph_objects as go
@@ -90,7 +89,9 @@ def render_page(
         sections: what is shown, in order.
         notes: sentences shown below the lead.
     """
-    return _template().render(
+    loader = jinja2.PackageLoader("forecaster.report", ".")
+    template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html.jinja")
+    return template.render(
         title=title,
         lead=[[lead]] if isinstance(lead, str) else lead,
         facts=facts,
@@ -104,9 +105,3 @@ def render_page(
         dark=Markup(json.dumps(DARK)),
         plotly=Markup(get_plotlyjs()),
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("forecaster.report", ".")
-    return jinja2.Environment(loader=loader, autoescape=True).get_template("page.html.jinja")

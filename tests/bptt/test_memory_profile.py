@@ -11,17 +11,17 @@ from torch import nn
 from forecaster.bptt import memory_profile as room
 from forecaster.bptt.chunks import Block
 from forecaster.bptt.gradient_by_lag import lag_gradients, local_growth, trajectory
-from forecaster.bptt.memory_profile import memory_profile
-from forecaster.bptt.plan import BPTTPlan
-from forecaster.bptt.truncation_bias import (
+from forecaster.bptt.memory_profile import (
     decay_rate,
     effective_memory,
     exact_gradient,
     guaranteed,
     half_life,
     horizon_for,
+    memory_profile,
     plan_bias,
 )
+from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import CORES, Architecture, Network, build_network
@@ -176,9 +176,9 @@ def test_the_scalar_linear_network_remembers_43_days() -> None:
     x, y, mask = make_days(160, targets=1)
     profile = memory_profile(linear_network(0.9), Block.averaged(x, y, mask), lags=80)
     np.testing.assert_allclose(profile.curve / profile.curve[0], 0.9 ** np.arange(81), rtol=1e-12)
-    assert profile.effective_memory(0.01) == 43
-    assert profile.effective_memory(0.1) == 21
-    assert profile.effective_memory(0.5) == 6
+    assert effective_memory(profile.curve, 0.01) == 43
+    assert effective_memory(profile.curve, 0.1) == 21
+    assert effective_memory(profile.curve, 0.5) == 6
     assert profile.lyapunov == pytest.approx(math.log(0.9), rel=1e-13)
     assert profile.decay == pytest.approx(0.9, rel=1e-12)
     assert profile.half_life == pytest.approx(math.log(2) / -math.log(0.9), rel=1e-10)

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from forecaster.bptt.gradient_by_lag import ColdStart, StateFacts
-from forecaster.bptt.memory_profile import MemoryProfile
+from forecaster.bptt.memory_profile import Horizon, MemoryProfile, PlanBias
 from forecaster.bptt.plan import BPTTPlan
-from forecaster.bptt.truncation_bias import Horizon, PlanBias
 from forecaster.forecasting.memory import MemoryReport
 from forecaster.report.memory import _kept, memory_page
 from forecaster.report.page import render_page
