@@ -15,6 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.data.calendar_fit import contradiction, regular_interval
 from forecaster.data.columns import log_total_return
 from forecaster.data.history import PRICE_COLUMNS, History
 from forecaster.data.sessions import (
@@ -26,6 +27,7 @@ from forecaster.data.sessions import (
     last_final_session,
     missed_sessions,
 )
+from forecaster.data.trading_calendar import base_name
 
 Severity = Literal["error", "warning"]
 Daily = NDArray[np.float64]
@@ -195,7 +197,7 @@ def missing_sessions(series: Series) -> list[Hit]:
         return []
     where = "before this day" if len(rows) == 1 else f"at {len(rows):,} places"
     lacking = int(missed[rows - 1].sum())
-    return [(int(rows[0]), f"no bar for {lacking:,} sessions of {calendar} {where}")]
+    return [(int(rows[0]), f"no bar for {lacking:,} sessions of {base_name(calendar)} {where}")]
 
 
 def series_gaps(series: Series) -> list[Hit]:
@@ -212,6 +214,20 @@ def off_calendar(series: Series) -> list[Hit]:
     return [(0, sentence)] if sentence else []
 
 
+def other_interval(series: Series) -> list[Hit]:
+    """Find bars of another interval than a day: sessions are missing in a regular pattern."""
+    found = regular_interval(series.history)
+    return [(found[0], f"{found[1]}, not daily ones; import daily bars")] if found else []
+
+
+def other_calendar(series: Series) -> list[Hit]:
+    """Find bars that follow another calendar than the ticker's."""
+    if regular_interval(series.history):
+        return []
+    _, _, sentence = contradiction(series.history).partition(": ")
+    return [(0, sentence)] if sentence else []
+
+
 # Warnings about new bars are logged when they are stored; those of DAY_RULES by `ingest`.
 MOVE_RULES: Final = (
     Rule(name="split-slip", severity="error", find=split_slips),
@@ -223,6 +239,8 @@ MOVE_RULES: Final = (
     Rule(name="frozen", severity="warning", find=frozen),
 )
 DAY_RULES: Final = (
+    Rule(name="interval", severity="error", find=other_interval),
+    Rule(name="other-calendar", severity="error", find=other_calendar),
     Rule(name="missing-sessions", severity="warning", find=missing_sessions),
     Rule(name="gap", severity="warning", find=series_gaps),
     Rule(name="off-calendar", severity="warning", find=off_calendar),

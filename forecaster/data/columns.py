@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.data.history import BASES, Basis, History
 from forecaster.data.sessions import check_days
-from forecaster.data.trading_calendar import DAY, FIRST, LAST, Days, trading_calendar
+from forecaster.data.trading_calendar import FIRST, LAST, Days, trading_calendar
 from forecaster.errors import UsageError
 
 Daily = NDArray[np.float64]
@@ -116,25 +116,26 @@ def scheduled_inputs(calendar: str, days: Days) -> NDArray[np.float64]:
     """
     days = days.astype("datetime64[D]")
     check_days(days)
-    sessions, described, weekmask = _scheduled(calendar)
+    sessions, described, week = _scheduled(calendar)
     following = np.searchsorted(sessions, days, side="right")
-    gap_days, holiday_gap = _gaps(days, sessions[following], weekmask)
+    gap_days, holiday_gap = _gaps(days, sessions[following], week)
     next_inputs = described[following]
     return np.column_stack([next_inputs[:, :5], gap_days, holiday_gap, next_inputs[:, 5:]])
 
 
 @lru_cache(maxsize=128)
-def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], str]:
-    """Return scheduled sessions (S,) and what is known of each in advance (S, C - 2)."""
+def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], Days]:
+    """Return scheduled sessions (S,), what is known of each in advance (S, C - 2), and the week."""
     table = trading_calendar(calendar)
     sessions = np.union1d(table.sessions, table.surprises)
+    sessions = np.setdiff1d(sessions, table.unscheduled)
     # The epoch, 1970-01-01, was a Thursday.
     weekday = (sessions.astype(np.int64) + 3) % 7
     months = sessions.astype("datetime64[M]")
     first_days = np.unique(months).astype("datetime64[D]")
     third_fridays = np.busday_offset(first_days, 2, roll="forward", weekmask="Fri")
     expiries = np.searchsorted(sessions, third_fridays, side="right") - 1
-    _, holiday_gap = _gaps(sessions[:-1], sessions[1:], table.weekmask)
+    _, holiday_gap = _gaps(sessions[:-1], sessions[1:], table.week)
     columns = [
         weekday[:, None] == np.arange(5),
         np.isin(sessions, table.sessions[table.half_days]),
@@ -142,13 +143,13 @@ def _scheduled(calendar: str) -> tuple[Days, NDArray[np.float64], str]:
         np.isin(np.arange(len(sessions)), expiries),
         np.append(holiday_gap, 0.0),
     ]
-    return sessions, np.column_stack(columns).astype(np.float64), table.weekmask
+    return sessions, np.column_stack(columns).astype(np.float64), table.week
 
 
-def _gaps(days: Days, following: Days, weekmask: str) -> tuple[Daily, Daily]:
+def _gaps(days: Days, following: Days, week: Days) -> tuple[Daily, Daily]:
     """Count the days strictly between, and flag those gaps that hold a day of the week's trade."""
     gap_days = (following - days).astype(np.float64) - 1
-    holidays = np.busday_count(days + DAY, following, weekmask=weekmask)
+    holidays = np.searchsorted(week, following) - np.searchsorted(week, days, side="right")
     return gap_days, (holidays > 0).astype(np.float64)
 
 

@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from forecaster.data.calendar_fit import describe_guess, with_learned_week
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import REFUSED, Scope
 from forecaster.data.revisions import Overlap
 from forecaster.data.screening import check_served, first_needed, screen
 from forecaster.data.sessions import (
     describe_gaps,
-    describe_guess,
     final_part,
     last_final_session,
     new_gaps,
@@ -27,6 +27,7 @@ from forecaster.data.sessions import (
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Span
+from forecaster.data.trading_calendar import is_guess
 from forecaster.errors import DataError, UsageError
 
 OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
@@ -53,15 +54,20 @@ def describe_change(stored: Listing, served: Listing) -> str:
 
 
 def keep_known(stored: Listing, served: Listing) -> Listing:
-    """Fill the marks that are missing in a served listing with the stored ones."""
+    """Fill the marks that are missing in a served listing with the stored ones.
+
+    A stored calendar that was learned is kept, where the served one is a guess, too.
+    """
     known = {mark: getattr(served, mark) or getattr(stored, mark) for mark in _MARKS}
+    if is_guess(stored.calendar) and is_guess(served.calendar):
+        known["calendar"] = stored.calendar
     return replace(served, **known)
 
 
 def admit(store: PriceStore, history: History, served_at: datetime) -> History:
     """Return the final bars of a history, straight from its source, sorted by day.
 
-    `served_at` is before the source was asked.
+    `served_at` is before the source was asked. A guessed calendar becomes the week of the bars.
 
     Raises:
         DataError: a bar of the future; rows that cannot be left out.
@@ -71,7 +77,8 @@ def admit(store: PriceStore, history: History, served_at: datetime) -> History:
         bars = bars.sort_values("session", kind="stable", ignore_index=True)
         if bars["session"].isna().any():
             validate_bars(history.listing.ticker, bars)
-    return screen(store, final_part(replace(history, bars=bars), served_at), served_at)
+    learned = with_learned_week(replace(history, bars=bars))
+    return screen(store, final_part(learned, served_at), served_at)
 
 
 def store_news(
@@ -89,6 +96,9 @@ def store_news(
     Raises:
         DataError: the ticker is quarantined and stays as stored.
     """
+    if overlap is not None and is_guess(served.listing.calendar):
+        stored = store.bars(served.listing.ticker)["session"].to_numpy("datetime64[D]")
+        served = with_learned_week(served, stored)
     check_served(store, served, served_at, None if overlap is None else overlap.stored)
     bars = served.bars if overlap is None else overlap.news()
     changed = store.upsert(replace(served, bars=bars), served_at, reason)

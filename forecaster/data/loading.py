@@ -11,8 +11,9 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.basis import settle_bases
+from forecaster.data.calendar_fit import contradiction, describe_guess
 from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
-from forecaster.data.sessions import describe_guess, describe_off_calendar, final_part
+from forecaster.data.sessions import describe_off_calendar, final_part
 from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
 from forecaster.data.store import PriceStore
@@ -91,7 +92,8 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
     chosen = [found[name] for name in wanted or sorted(found)]
     for history in chosen if "calendar" not in bars else []:
         # A calendar that is known by the ticker alone.
-        odd = describe_guess(history) or (len(history.bars) and describe_off_calendar(history))
+        odd = history.bars.empty or describe_guess(history) or contradiction(history)
+        odd = odd or describe_off_calendar(history)
         if odd:
             log.warning("%s", odd)
     if until is None:

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from forecaster.data.history import History
 from forecaster.data.trading_calendar import (
-    ALWAYS_OPEN,
     DAY,
     FIRST,
     LAST,
-    WEEKDAYS,
     Days,
+    base_name,
     trading_calendar,
 )
 from forecaster.errors import DataError
@@ -152,22 +151,13 @@ def describe_gaps(history: History, after: NDArray[np.intp]) -> str:
     longest = int(after[np.argmax(missed_sessions(history)[after - 1])])
     last, following = history.days[longest - 1 : longest + 1]
     missing = sessions_between(calendar, as_date(last + 1), as_date(following - 1))
-    what = f"no bars from {missing[0]} to {missing[-1]} ({len(missing):,} sessions of {calendar})"
+    named = f"{len(missing):,} sessions of {base_name(calendar)}"
+    what = f"no bars from {missing[0]} to {missing[-1]} ({named})"
     if len(after) > 1:
         what = f"{len(after)} gaps, the longest: {what}"
     return (
         f"{ticker}: {what}; the series is split into segments there, and each is trained on and "
         "forecast by itself. Import the missing bars if they exist."
-    )
-
-
-def describe_guess(history: History) -> str:
-    """Describe in a sentence that no calendar is known; empty where one is."""
-    if history.listing.calendar != WEEKDAYS:
-        return ""
-    return (
-        f"{history.listing.ticker}: no calendar is known for its exchange; every weekday counts as "
-        "a session, holidays too."
     )
 
 
@@ -178,9 +168,8 @@ def describe_off_calendar(history: History) -> str:
     found = days[~np.isin(days, sessions_between(calendar, as_date(days[0]), as_date(days[-1])))]
     if len(found) == 0:
         return ""
-    better = "XLON" if np.is_busday(found).all() else ALWAYS_OPEN
     return (
-        f"{ticker}: {len(found):,} of {len(days):,} bars are on no session of {calendar} "
-        f"(first {found[0]}). If it trades by another calendar, set that, such as {better}: "
+        f"{ticker}: {len(found):,} of {len(days):,} bars are on no session of "
+        f"{base_name(calendar)} (first {found[0]}). If it trades by another calendar, set that: "
         "--calendar NAME, or a column calendar."
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
+from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import normalise_tickers
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
-from forecaster.data.trading_calendar import calendar_for
 from forecaster.errors import (
     ExitCode,
     ForecasterError,

@@ -125,12 +125,12 @@ def test_calendars_of_a_table_that_are_guesses_are_warned_of(
 ) -> None:
     """Not where the table says itself which they are."""
     days = pd.date_range("2024-01-02", periods=12)
-    coin, greek = bars_of("BTC", 12).assign(session=days), bars_of("OPAP.AT", 12)
-    load_histories(pd.concat([coin, greek]), home, (), None)
+    coin, qatari = bars_of("BTC", 12).assign(session=days), bars_of("QNBK.QA", 12)
+    load_histories(pd.concat([coin, qatari]), home, (), None)
     assert "BTC: 3 of 12 bars are on no session of XNYS" in caplog.text
-    assert "OPAP.AT: no calendar is known" in caplog.text
+    assert "QNBK.QA: no calendar is known" in caplog.text
     caplog.clear()
-    load_histories(greek.assign(calendar="weekdays"), home, (), None)
+    load_histories(qatari.assign(calendar="weekdays"), home, (), None)
     assert caplog.text == ""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import (
     BAR_COLUMNS,
     BASES,
@@ -30,7 +31,7 @@ from forecaster.data.sessions import timezone_of
 from forecaster.data.sources.dates import DateOrder, is_empty, parse_days
 from forecaster.data.sources.file_table import FileTable, Places, read_table, table_of
 from forecaster.data.sources.numbers import DecimalMark
-from forecaster.data.trading_calendar import calendar_for, calendar_name
+from forecaster.data.trading_calendar import calendar_name
 from forecaster.errors import DataError, Question, UsageError
 
 SOURCE: Final = "files"

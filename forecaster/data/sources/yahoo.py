@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from forecaster import clock
+from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing, normalise_ticker
 from forecaster.data.sources.yahoo_session import (
     Question,
@@ -31,7 +32,6 @@ from forecaster.data.sources.yahoo_session import (
     retry_seconds,
     shared_session,
 )
-from forecaster.data.trading_calendar import calendar_for
 from forecaster.database import make_private, touch_private
 from forecaster.errors import (
     CannotWriteError,
