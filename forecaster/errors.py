@@ -1,11 +1,20 @@
-"""The exit codes and the error tree: every failure that a user can act on.
+"""The exit codes and the error tree, and loops in which one ticker's error stops no other.
 
 A message gives subject, found, needed and remedy, in one line. Anything that is not a
 `ForecasterError` is a bug.
 """
 
-from collections.abc import Sequence
+import errno
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class ExitCode(IntEnum):
@@ -26,6 +35,11 @@ class ExitCode(IntEnum):
     BAD_SETTINGS = 78
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+def severity(code: int) -> tuple[bool, int]:
+    """Return a sort key of exit codes: a bug is worst, then the highest code."""
+    return code == ExitCode.BUG, code
 
 
 class ForecasterError(Exception):
@@ -134,6 +148,112 @@ class SettingsError(ForecasterError):
     """A setting from a file or the environment that is not valid."""
 
     exit_code = ExitCode.BAD_SETTINGS
+
+
+class TickerBugError(ForecasterError):
+    """An unexpected exception in the work on one ticker; `place` is its type and its line."""
+
+    exit_code = ExitCode.PARTIAL
+
+    def __init__(self, message: str, place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class BugError(ForecasterError):
+    """An unexpected exception in the work on every ticker, after which the run has gone on."""
+
+
+# They concern every ticker: exit codes 73, 74, 75 and 78.
+_OF_THE_RUN: Final = (CannotWriteError, StorageError, TryLaterError, SettingsError, MemoryError)
+_OF_THE_DISK: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
+)
+
+
+class Failures:
+    """The errors by ticker of a loop in which none stops the work on the other tickers."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, ForecasterError] = {}
+
+    @contextmanager
+    def of(self, ticker: str) -> Iterator[None]:
+        """Record any exception of a block as the ticker's error, unless it concerns the whole run.
+
+        Raises:
+            CannotWriteError, StorageError, TryLaterError, SettingsError, MemoryError: as they are.
+            OSError: one of a file or a disk.
+        """
+        try:
+            yield
+        except _OF_THE_RUN:
+            raise
+        except ForecasterError as error:
+            self.errors[ticker] = error
+        # A source may answer anything, and no list of exceptions is complete: what one ticker's
+        # numbers cause, in any line of ours or of a library, must not cost the others their
+        # forecasts. The one handler of its kind; the log file has the traceback.
+        except Exception as error:
+            if isinstance(error, OSError) and (error.filename or error.errno in _OF_THE_DISK):
+                raise
+            self.errors[ticker] = _bug_of(ticker, error)
+
+    @property
+    def bugs(self) -> dict[str, TickerBugError]:
+        """The unexpected ones."""
+        found = self.errors.items()
+        return {name: error for name, error in found if isinstance(error, TickerBugError)}
+
+    def common_bug(self, count: int) -> BugError | None:
+        """Return the bug that failed all of `count` tickers, more than one, at the same line."""
+        places = {error.place for error in self.bugs.values()}
+        if count < 2 or len(self.bugs) < count or len(places) > 1:
+            return None
+        return BugError(
+            f"a bug: {places.pop()}, for each of {count} tickers ({name_some([*self.bugs])}). "
+            "Please report it with the traceback in logs/forecaster.log."
+        )
+
+
+def work_without_failing(
+    tickers: Sequence[str], work: Callable[[list[str]], T]
+) -> tuple[T, dict[str, TickerBugError]]:
+    """Work on all tickers together; after an unexpected exception, without those that raise one.
+
+    Returns:
+        The result, and the errors of the tickers that were left out.
+
+    Raises:
+        BugError: each ticker raises the same one at the same line, or they do only together.
+        TickerBugError: no ticker is left.
+    """
+    together, alone = Failures(), Failures()
+    with together.of("all tickers"):
+        return work([*tickers]), {}
+    error = together.errors["all tickers"]
+    if not isinstance(error, TickerBugError):
+        raise error
+    for ticker in tickers:
+        with alone.of(ticker):
+            work([ticker])
+    rest = [ticker for ticker in tickers if ticker not in alone.bugs]
+    if len(rest) == len(tickers):
+        raise BugError(str(error)) from error
+    if not rest:
+        raise alone.common_bug(len(tickers)) or next(iter(alone.bugs.values()))
+    return work(rest), alone.bugs
+
+
+def _bug_of(ticker: str, error: Exception) -> TickerBugError:
+    """Log an unexpected exception with its traceback, and build the ticker's error from it."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}"
+    text = ascii(str(error))[1:-1][:100]
+    found = TickerBugError(f"{ticker}: a bug: {place}: {text}", place)
+    log.error("%s", found, exc_info=error)
+    found.__cause__ = error
+    return found
 
 
 NAMED_AT_MOST = 5  # tickers in one sentence

@@ -98,7 +98,9 @@ class _Stderr(logging.Handler):
     """A handler that prints to the present stderr, which a progress bar replaces as it runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line, a warning with a label."""
+        """Print one line, a warning with a label; a traceback is for the log file alone."""
+        if record.exc_info:
+            return
         label = "WARNING " if record.levelno >= logging.WARNING else ""
         print(f"{label}{record.getMessage()}", file=sys.stderr)
 

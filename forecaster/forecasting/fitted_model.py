@@ -38,6 +38,7 @@ from forecaster.forecasting.forecast_tables import (
     adaptive_intervals,
     interval_sources,
 )
+from forecaster.forecasting.plausibility import absurd_forecasts, refuse_damaged
 from forecaster.models.heads import LEVELS, Form
 from forecaster.models.network import Network
 from forecaster.training.inference import forecast_histories, forecast_windows
@@ -198,6 +199,17 @@ class FittedModel:
                 trained_on=np.isin(tickers, self.tickers),
             )
         return made
+
+    def absurd(self, panel: Panel, made: Mapping[str, TargetForecast]) -> dict[str, str]:
+        """Explain, by ticker, which next-session forecasts are absurd; see `absurd_forecasts`.
+
+        Raises:
+            ArtifactError: most of them are.
+        """
+        able = self.forecastable(panel)[panel.newest]
+        found = absurd_forecasts(panel, made, able)
+        refuse_damaged(self.version, found.values(), int(able.sum()))
+        return found
 
     def too_short(self, ticker: str, targets: Sequence[str]) -> str:
         """Explain why a ticker has no forecast of some targets."""

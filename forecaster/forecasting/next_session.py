@@ -21,7 +21,13 @@ from forecaster.data import sessions
 from forecaster.data.history import History, fingerprint, normalise_tickers
 from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import Panel, build_panel
-from forecaster.errors import NAMED_AT_MOST, DataError, name_some
+from forecaster.errors import (
+    NAMED_AT_MOST,
+    DataError,
+    Failures,
+    name_some,
+    work_without_failing,
+)
 from forecaster.evaluation.calibration import recalibrated, scores_by_series
 from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
@@ -64,6 +70,10 @@ class Baseline:
     def reads(self, ticker: str) -> bool:
         """Whether forecasts of other tickers depend on this one: it is fitted on all."""
         return True
+
+    def absurd(self, panel: Panel, made: Mapping[str, TargetForecast]) -> dict[str, str]:
+        """Return nothing: it is fitted on the ticker's own days."""
+        return {}
 
     def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
         """Forecast the session after each series' newest row, S forecasts by target.
@@ -167,19 +177,20 @@ class ForecastRequest:
 
     def stale(self) -> dict[str, str]:
         """Explain, by ticker, which last bars are too old to forecast from."""
-        found = {}
+        found, failures = {}, Failures()
         for history in self.histories:
             ticker, calendar = history.listing.ticker, history.listing.calendar
-            last = history.bars["session"].iloc[-1].date()
-            newest = self.as_of or sessions.last_final_session(calendar, clock.now())
-            missed = sessions.count_sessions(calendar, last, newest) - 1 if newest > last else 0
-            if missed > self.max_stale:
-                found[ticker] = (
-                    f"{ticker}: the last bar is of {last}, {missed} sessions before {newest}; at "
-                    f"most {self.max_stale} may be missing. Run: forecaster fetch {ticker}, or use "
-                    f"--as-of {last}"
-                )
-        return found
+            with failures.of(ticker):
+                last = history.bars["session"].iloc[-1].date()
+                newest = self.as_of or sessions.last_final_session(calendar, clock.now())
+                missed = sessions.count_sessions(calendar, last, newest) - 1 if newest > last else 0
+                if missed > self.max_stale:
+                    found[ticker] = (
+                        f"{ticker}: the last bar is of {last}, {missed} sessions before {newest}; "
+                        f"at most {self.max_stale} may be missing. Run: forecaster fetch {ticker}, "
+                        f"or use --as-of {last}"
+                    )
+        return found | {ticker: str(error) for ticker, error in failures.errors.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,20 +227,39 @@ class Prediction:
 def forecast_next_session(
     model: Model, name: str, targets: Sequence[str], request: ForecastRequest
 ) -> Prediction:
-    """Forecast the session after each ticker's last final bar; raise DataError if none can be."""
-    histories, stale = request.histories_for(model), request.stale()
+    """Forecast the session after each ticker's last final bar; raise DataError if none can be.
+
+    A ticker whose bars cause an unexpected exception is left out, and a forecast that is no
+    number or far outside of what its ticker ever did.
+
+    Raises:
+        ArtifactError: most of a version's forecasts are such.
+        BugError, DataError, TickerBugError: no ticker can be forecast.
+    """
+    stale = request.stale()
+    loaded = {history.listing.ticker: history for history in request.histories_for(model)}
     wanted = [history.listing.ticker for history in request.histories]
     fresh = [ticker for ticker in wanted if ticker not in stale]
-    panel = model.panel(histories)
-    made = model.next_session(panel)
-    tables = [_table(model, panel, histories, target, made[target], fresh) for target in targets]
-    table = pd.concat(tables, ignore_index=True)
+
+    def work(tickers: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+        histories = [loaded[ticker] for ticker in tickers]
+        panel = model.panel(histories)
+        made = model.next_session(panel)
+        absurd = model.absurd(panel, made)
+        chosen = [ticker for ticker in fresh if ticker not in absurd]
+        tables = [
+            _table(model, panel, histories, target, made[target], chosen) for target in targets
+        ]
+        return pd.concat(tables, ignore_index=True), absurd
+
+    (table, absurd), bugs = work_without_failing(list(loaded), work)
     done = set(zip(table["ticker"], table["target"], strict=True))
     lacking = {
         ticker: [target for target in targets if (ticker, target) not in done] for ticker in wanted
     }
     skipped = tuple(ticker for ticker in wanted if lacking[ticker])
-    reasons = [stale.get(one) or model.too_short(one, lacking[one]) for one in skipped]
+    known = stale | absurd | {ticker: str(error) for ticker, error in bugs.items()}
+    reasons = [known.get(one) or model.too_short(one, lacking[one]) for one in skipped]
     if table.empty:
         more = f" (and {len(reasons) - 1} more tickers)" if len(reasons) > 1 else ""
         raise DataError(reasons[0] + more)
@@ -245,7 +275,7 @@ def forecast_next_session(
         skipped=skipped,
         missing=missing,
         in_sample=in_sample,
-        fingerprint=fingerprint(histories),
+        fingerprint=fingerprint([loaded[ticker] for ticker in loaded if ticker not in bugs]),
     )
 
 

@@ -4,7 +4,8 @@ Everything is done as of the session's end: on time, a week later or in a replay
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal
@@ -14,14 +15,18 @@ import pandas as pd
 from forecaster import clock
 from forecaster.errors import (
     ArtifactError,
+    BugError,
     CannotWriteError,
     DataError,
     ExitCode,
+    Failures,
     ForecasterError,
     StorageError,
+    TickerBugError,
     TooOldError,
     TryLaterError,
     UnknownNameError,
+    severity,
 )
 from forecaster.forecasting.next_session import BASELINE
 from forecaster.operations.challenger import train_challenger
@@ -87,8 +92,8 @@ class SessionReport:
 
     @property
     def exit_code(self) -> int:
-        """The highest exit code of its troubles; 0 if there is none."""
-        return max((code for code, _ in self.troubles), default=ExitCode.OK)
+        """The worst exit code of its troubles; 0 if there is none."""
+        return max((code for code, _ in self.troubles), default=ExitCode.OK, key=severity)
 
     @property
     def reason(self) -> str:
@@ -128,17 +133,37 @@ def run_session(work: SessionWork, day: date) -> SessionReport:
     run_history.begin_session(work.home, work.name, day)
     report = SessionReport(session=day)
     with clock.as_if(settled_at(work.stored.calendars.values(), day)):
-        _check_bars(work, report)
-        _forecast(work, report, made_at)
-        _score(work, report)
-        _train(work, report)
-        report.pruned = tuple(prune(work.home, keep=work.settings.retrain.keep))
+        with _despite_bugs(report, "check"):
+            _check_bars(work, report)
+        with _despite_bugs(report, "forecast"):
+            _forecast(work, report, made_at)
+        if report.forecasts is None and report.exit_code == ExitCode.BUG:
+            return report  # the next run repeats it, unless a newer session is due
+        with _despite_bugs(report, "score"):
+            _score(work, report)
+        with _despite_bugs(report, "train"):
+            _train(work, report)
+        with _despite_bugs(report, "prune"):
+            report.pruned = tuple(prune(work.home, keep=work.settings.retrain.keep))
     summary = {**report.summary(), "replay": work.is_replay}
     outcome = "done" if report.forecasts is not None else "no forecast"
     run_history.finish_session(
         work.home, work.name, day, outcome=outcome, exit_code=report.exit_code, summary=summary
     )
     return report
+
+
+@contextmanager
+def _despite_bugs(report: SessionReport, step: str) -> Iterator[None]:
+    """Report an unexpected exception of a step, exit code 1, so that the other steps are done."""
+    failures = Failures()
+    with failures.of(step):
+        yield
+    for error in failures.errors.values():
+        if not isinstance(error, TickerBugError):
+            raise error
+        log.warning("%s", error)
+        report.troubles.append((ExitCode.BUG, str(error)))
 
 
 def _check_bars(work: SessionWork, report: SessionReport) -> None:
@@ -163,7 +188,7 @@ def _forecast(work: SessionWork, report: SessionReport, made_at: datetime) -> No
     """Forecast, unless the model is too old or prices are too few."""
     try:
         found, report.age = forecast_session(work, report.session, made_at)
-    except (TooOldError, DataError) as error:
+    except (BugError, DataError, TickerBugError, TooOldError) as error:
         log.warning("%s", error)
         report.troubles.append((error.exit_code, str(error)))
         return
@@ -299,7 +324,10 @@ def forecast_late_bars(work: SessionWork, day: date, lacking: Collection[str]) -
         try:
             # Every ticker: the forecasts that were recorded before stay.
             found, _ = forecast_session(work, day, made_at, version)
-        except (ArtifactError, UnknownNameError, TooOldError, DataError) as error:
+        except (
+            *(ArtifactError, BugError, DataError, TickerBugError),
+            *(TooOldError, UnknownNameError),
+        ) as error:
             log.warning("%s", error)
             return ()
     summary = _amended(record.summary, day, served, found.recorded or 0)

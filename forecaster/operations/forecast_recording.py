@@ -1,6 +1,7 @@
 """Forecasts into the forecast log: those by hand, and those of a session's daily run."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -11,7 +12,13 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.sessions import close_of
 from forecaster.data.store import PriceStore
-from forecaster.errors import CannotWriteError, SettingsError, StorageError, TryLaterError
+from forecaster.errors import (
+    ArtifactError,
+    CannotWriteError,
+    SettingsError,
+    StorageError,
+    TryLaterError,
+)
 from forecaster.forecasting.next_session import (
     BASELINE,
     ForecastRequest,
@@ -19,8 +26,14 @@ from forecaster.forecasting.next_session import (
     forecast_next_session,
     load_forecaster,
 )
-from forecaster.operations.due_sessions import SessionWork, check_age
-from forecaster.registry.champion import Choice, champion_at_session_start, named_version
+from forecaster.operations.due_sessions import SessionWork, check_age, model_age
+from forecaster.operations.run_log import bug_log
+from forecaster.registry.champion import (
+    Choice,
+    champion_at_session_start,
+    named_version,
+    replacement,
+)
 from forecaster.registry.forecast_log import read_forecasts, record_forecasts
 
 log = logging.getLogger(__name__)
@@ -44,6 +57,38 @@ def record_by_hand(home: Path, made: Prediction) -> Prediction:
     return replace(made, recorded=count)
 
 
+def forecast_with(
+    home: Path,
+    choice: Choice,
+    targets: Sequence[str],
+    request: ForecastRequest,
+    *,
+    replaceable: bool,
+) -> tuple[Choice, Prediction]:
+    """Forecast with a version or the baseline; if `replaceable` and corrupt, with its replacement.
+
+    Returns:
+        What forecasts, and its forecasts with why it should be another one.
+
+    Raises:
+        ArtifactError: the version or most of its forecasts are corrupt, and it isn't replaceable.
+        BugError, DataError, TickerBugError: no ticker can be forecast.
+    """
+    damage: dict[str, str] = {}
+    while True:
+        try:
+            with bug_log(home):
+                model = load_forecaster(home, choice.manifest, targets)
+                made = forecast_next_session(model, choice.name, targets, request)
+        except ArtifactError as error:
+            if choice.manifest is None or not replaceable:
+                raise
+            damage[choice.manifest.version] = str(error)
+            choice = replacement(home, choice.name, damage)
+        else:
+            return choice, replace(made, troubles=(choice.trouble,) if choice.trouble else ())
+
+
 def forecast_session(
     work: SessionWork, day: date, made_at: datetime, version: str | None = None
 ) -> tuple[Prediction, int]:
@@ -61,25 +106,24 @@ def forecast_session(
         CannotWriteError, SettingsError, StorageError, TryLaterError: nothing can be recorded.
         DataError: no ticker can be forecast.
     """
-    home, settings = work.home, work.settings.predict
+    home, settings, calendars = work.home, work.settings.predict, work.stored.calendars.values()
     if version is None:
         choice = champion_at_session_start(home, work.name, day)
     elif version == BASELINE:
         choice = Choice(manifest=None, name=work.name)
     else:
-        choice, _ = named_version(home, version)
-    age, targets = 0, tuple[str, ...](work.settings.train.target)
+        choice = replace(named_version(home, version)[0], name=work.name)
+    targets = tuple[str, ...](work.settings.train.target)
     if choice.manifest is not None:
-        calendars = work.stored.calendars.values()
-        age = check_age(choice.manifest, calendars, day, settings.max_model_age)
+        check_age(choice.manifest, calendars, day, settings.max_model_age)
         targets = tuple(choice.manifest.targets)
-    model = load_forecaster(home, choice.manifest, targets)
     request = ForecastRequest.of(home, work.stored.known_by(day), None, day, settings.max_stale)
-    made = forecast_next_session(model, work.name, targets, request)
+    is_champion = version is None
+    choice, made = forecast_with(home, choice, targets, request, replaceable=is_champion)
     unrecorded = made.forecasts[~_is_recorded(work, made.forecasts, day)]
     new = _record(home, replace(made, forecasts=unrecorded), made_at, scheduled=True)
-    troubles = (choice.trouble,) if choice.trouble else ()
-    return replace(made, recorded=new, troubles=troubles), age
+    age = model_age(choice.manifest, calendars, day) if choice.manifest else 0
+    return replace(made, recorded=new), age
 
 
 def _record(home: Path, made: Prediction, made_at: datetime, *, scheduled: bool) -> int:

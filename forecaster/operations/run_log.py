@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class RunLog(logging.handlers.RotatingFileHandler):
         if facts is None:
             facts = {"level": record.levelname.lower(), "text": event}
             event = "notice"
+            if record.exc_info:
+                facts["traceback"] = "".join(traceback.format_exception(*record.exc_info))
         return to_json({"at": clock.now().isoformat(timespec="seconds"), "event": event, **facts})
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -94,6 +97,22 @@ def run_log(home: Path) -> Iterator[RunLog]:
         logger.setLevel(level)
         for one, before in screens:
             one.setLevel(before)
+
+
+@contextmanager
+def bug_log(home: Path) -> Iterator[None]:
+    """Write the tracebacks of bugs to the home's log inside a `with` block; reentrant."""
+    logger = logging.getLogger("forecaster")
+    if any(isinstance(one, RunLog) for one in logger.handlers):
+        yield
+        return
+    handler = RunLog(home)
+    handler.setLevel(logging.ERROR)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def write_heartbeat(home: Path) -> None:

@@ -1,7 +1,8 @@
 """`forecaster data`: stored prices as tables and files, findings in them, and decisions."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,12 @@ from forecaster.data.quarantine import Entry, State, entries_of, entry_of
 from forecaster.data.sources.file_table import MARKS
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
-from forecaster.errors import DataError, UnknownNameError, UsageError
+from forecaster.errors import DataError, Failures, UnknownNameError, UsageError
 from forecaster.operations.lock import writer
+from forecaster.operations.run_log import bug_log
 from forecaster.settings import Home, resolve_home
 
+log = logging.getLogger(__name__)
 CHECK_COLUMNS: Final = "ticker session rule severity where reason".split()
 QUARANTINE_COLUMNS: Final = "ticker session rule state open high low close noted_at reason".split()
 
@@ -88,18 +91,22 @@ def export_file(file: Path, tickers: Sequence[str] = (), *, home: Home | None = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """The findings: a table (CHECK_COLUMNS), errors first, and the tickers and bars checked."""
+    """The findings: a table (CHECK_COLUMNS), errors first, and the tickers and bars checked.
+
+    `failures` are the errors of the tickers that could not be checked.
+    """
 
     table: pd.DataFrame
     tickers: int
     bars: int
+    failures: Failures = field(default_factory=Failures)
 
     def count(self, severity: str) -> int:
         """Count the findings of a severity."""
         return int((self.table["severity"] == severity).sum())
 
     def raise_errors(self) -> None:
-        """Raise DataError for findings of severity `error`, which need manual review."""
+        """Raise DataError for findings of severity `error`, else that of an unchecked ticker."""
         errors = self.table[self.table["severity"] == "error"]
         if len(errors):
             names = sorted(set(errors["ticker"]))
@@ -108,6 +115,9 @@ class CheckReport:
                 "need manual review: release what is right, drop what is not (forecaster data "
                 "quarantine --help)."
             )
+        unchecked = self.failures.errors
+        if unchecked:
+            raise self.failures.common_bug(self.tickers) or next(iter(unchecked.values()))
 
 
 def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None) -> CheckReport:
@@ -118,8 +128,8 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
     Raises:
         UnknownNameError: a ticker is neither stored nor in quarantine, or nothing is.
     """
-    now = clock.now()
-    with PriceStore.open_for_reading(resolve_home(home)) as store:
+    now, where = clock.now(), resolve_home(home)
+    with bug_log(where), PriceStore.open_for_reading(where) as store:
         held = [entry for entry in store.quarantine.entries() if entry.state == "held"]
         there = set(store.tickers()) | {entry.ticker for entry in held}
         wanted = normalise_tickers(tickers)
@@ -130,20 +140,23 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
         if not there:
             raise UnknownNameError(f"No prices in {store.path}; run: forecaster fetch TICKER")
         rows = [_row(one, "error", "quarantine") for one in held if one.ticker in names]
-        known, bars = {entry.key for entry in held}, 0
+        known, bars, failures = {entry.key for entry in held}, 0, Failures()
         for ticker in names & set(store.tickers()):
-            history = store.history(ticker)
-            bars += len(history.bars)
-            findings = check_history(history, now) if len(history.bars) else []
-            severities = {(one.session, one.rule): one.severity for one in findings}
-            rows += [
-                _row(one, severities[one.session, one.rule], "store")
-                for one in store.quarantine.unreleased(entries_of(history, findings))
-                if one.key not in known
-            ]
+            with failures.of(ticker):
+                history = store.history(ticker)
+                bars += len(history.bars)
+                findings = check_history(history, now) if len(history.bars) else []
+                severities = {(one.session, one.rule): one.severity for one in findings}
+                rows += [
+                    _row(one, severities[one.session, one.rule], "store")
+                    for one in store.quarantine.unreleased(entries_of(history, findings))
+                    if one.key not in known
+                ]
+    for error in failures.errors.values():
+        log.warning("%s", error)
     table = pd.DataFrame(rows, columns=CHECK_COLUMNS)
     ordered = table.sort_values(["severity", "ticker", "session"], ignore_index=True)
-    return CheckReport(table=ordered, tickers=len(names), bars=bars)
+    return CheckReport(table=ordered, tickers=len(names), bars=bars, failures=failures)
 
 
 def quarantine_table(

@@ -15,15 +15,17 @@ from forecaster.data.ingest import FetchRequest, refresh
 from forecaster.data.sources import Source, open_source
 from forecaster.data.store import PriceStore
 from forecaster.errors import (
-    CannotWriteError,
+    BugError,
+    Failures,
     ForecasterError,
     PartialFailure,
     SourceDownError,
-    StorageError,
     TryLaterError,
     UsageError,
+    name_some,
 )
 from forecaster.operations.lock import writer
+from forecaster.operations.run_log import bug_log
 from forecaster.settings import FetchSettings, resolve_home
 
 log = logging.getLogger(__name__)
@@ -32,30 +34,41 @@ FETCH_COLUMNS: Final = ("ticker", "rows_changed", "days", "first", "last", "erro
 OnTicker = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FetchReport:
-    """The result for each ticker: a table (`FETCH_COLUMNS`), and the errors by ticker."""
+    """The result for each ticker: a table (`FETCH_COLUMNS`), and the errors by ticker.
+
+    `bug` is the one that failed all of several tickers at the same line, if any.
+    """
 
     table: pd.DataFrame
     failures: dict[str, ForecasterError]
+    bug: BugError | None = None
+
+    @property
+    def failure(self) -> ForecasterError | None:
+        """The error that decides the exit code; None if no ticker failed."""
+        errors = list(self.failures.values())
+        later = [error for error in errors if isinstance(error, TryLaterError)]
+        if self.bug or later:
+            return self.bug or later[0]
+        if len(errors) < len(self.table):
+            names = name_some([*self.failures])
+            text = f"{len(errors)} of {len(self.table)} tickers failed: {names}."
+            return PartialFailure(text) if errors else None
+        return errors[0] if errors else None
 
     def raise_failures(self) -> None:
         """Raise the error that decides the exit code; nothing if no ticker failed."""
-        if not self.failures:
-            return
-        errors = list(self.failures.values())
-        later = [error for error in errors if isinstance(error, TryLaterError)]
-        if later:
-            raise later[0]
-        if len(errors) == len(self.table):
-            raise errors[0]
-        raise PartialFailure(
-            f"{len(errors)} of {len(self.table)} tickers failed: {', '.join(self.failures)}."
-        )
+        if self.failure:
+            raise self.failure
 
 
 def report_of(
-    store: PriceStore, changed: dict[str, int], failures: dict[str, ForecasterError]
+    store: PriceStore,
+    changed: dict[str, int],
+    failures: dict[str, ForecasterError],
+    bug: BugError | None = None,
 ) -> FetchReport:
     """Build the report of a fetch or import; `changed` has the number of new bars by ticker."""
     rows = []
@@ -64,7 +77,8 @@ def report_of(
         ends = (pd.Timestamp(span.first), pd.Timestamp(span.last)) if span else (pd.NaT, pd.NaT)
         days = span.days if span else 0
         rows.append((ticker, count, days, *ends, str(error) if error else None))
-    return FetchReport(table=pd.DataFrame(rows, columns=list(FETCH_COLUMNS)), failures=failures)
+    table = pd.DataFrame(rows, columns=list(FETCH_COLUMNS))
+    return FetchReport(table, failures, bug)
 
 
 def fetch(
@@ -111,7 +125,11 @@ def fetch(
     settings = settings or FetchSettings()
     request = FetchRequest(start, end, accept_identity, settings.compare_all_days)
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
-    with writer(where, "forecaster fetch"), PriceStore.open_for_writing(where) as store:
+    with (
+        writer(where, "forecaster fetch"),
+        bug_log(where),
+        PriceStore.open_for_writing(where) as store,
+    ):
         store.defer_sync()  # a ticker that a power failure loses is fetched again
         chosen = source or open_source(settings.source, where)
         wanted = wanted or list(chosen.tickers()) or store.tickers(chosen.name)
@@ -124,22 +142,22 @@ def _fetch_all(
     store: PriceStore, source: Source, tickers: list[str], request: FetchRequest, announce: OnTicker
 ) -> FetchReport:
     """Fetch one ticker after another; one that fails does not stop the others."""
-    changed, down = dict.fromkeys(tickers, 0), 0
-    failures: dict[str, ForecasterError] = {}
+    changed, down, failures = dict.fromkeys(tickers, 0), 0, Failures()
     for number, ticker in enumerate(tickers, start=1):
         announce(ticker, number, len(tickers))
         # Read before asking: a session that closes while the source makes us wait is not final.
         now = clock.now()
         try:
-            changed[ticker] = refresh(store, source, ticker, request, now)
-            down = 0
-        except (StorageError, CannotWriteError):
-            raise
-        except ForecasterError as error:
-            if len(tickers) > 1:  # the caller reports the error of a single ticker
-                log.warning("%s", error)
-            failures[ticker] = error
-            down = down + 1 if isinstance(error, SourceDownError) else 0
-            if down == MOST_DOWN:
-                raise
-    return report_of(store, changed, failures)
+            with failures.of(ticker):
+                changed[ticker] = refresh(store, source, ticker, request, now)
+        except TryLaterError as limit:  # neither source nor store serves the tickers after it
+            failures.errors |= dict.fromkeys(tickers[number - 1 :], limit)
+        error = failures.errors.get(ticker)
+        down = down + 1 if isinstance(error, SourceDownError) else 0
+        if error and len(tickers) > 1:  # the caller reports the error of a single ticker
+            log.warning("%s", error)
+        if error and down == MOST_DOWN:
+            raise error
+        if isinstance(error, TryLaterError):
+            break
+    return report_of(store, changed, failures.errors, failures.common_bug(len(tickers)))

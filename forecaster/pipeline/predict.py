@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
     ForecastRequest,
     Prediction,
-    forecast_next_session,
-    load_forecaster,
 )
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.due_sessions import check_age
-from forecaster.operations.forecast_recording import record_by_hand
+from forecaster.operations.forecast_recording import forecast_with, record_by_hand
 from forecaster.registry.champion import Choice, find_champion, find_champions, named_version
 from forecaster.settings import Home, PredictSettings, resolve_home
 
@@ -79,9 +76,7 @@ def predict(
             calendars = {history.listing.calendar for history in request.histories}
             newest = max(h.bars["session"].iloc[-1] for h in request.histories).date()
             check_age(choice.manifest, calendars, newest, settings.max_model_age)
-        model = load_forecaster(where, choice.manifest, targets)
-        part = forecast_next_session(model, choice.name, targets, request)
-        part = replace(part, troubles=(choice.trouble,) if choice.trouble else ())
+        part = forecast_with(where, choice, targets, request, replaceable=version is None)[1]
         parts.append(record_by_hand(where, part) if record and bars is None else part)
     return parts[0] if len(parts) == 1 else _joined(parts)
 

@@ -13,12 +13,16 @@ from forecaster.data.history import normalise_tickers
 from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.errors import (
+    BugError,
     ExitCode,
+    Failures,
     ForecasterError,
     SourceDownError,
+    TickerBugError,
     TryLaterError,
     UnknownNameError,
     name_some,
+    severity,
 )
 from forecaster.operations import due_sessions
 from forecaster.operations.clock_check import refuse_clock_behind
@@ -200,7 +204,8 @@ class _Run:
         if waiting and self.as_of is None:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
         # A failure of the source counts only while a session waits for its bars.
-        code, reason = self._worst(stored, reports, trouble if waiting else None)
+        counts = waiting or isinstance(trouble, BugError)
+        code, reason = self._worst(stored, reports, trouble if counts else None)
         return RetrainReport(
             name=self.name,
             sessions=reports,
@@ -255,13 +260,12 @@ class _Run:
     ) -> tuple[int, str]:
         """Return the worst exit code and its reason."""
         codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
-        worst = max(codes, key=lambda pair: pair[0], default=(int(ExitCode.OK), ""))
         if trouble:
-            worst = max(worst, (trouble.exit_code, str(trouble)))
+            codes.append((trouble.exit_code, str(trouble)))
         absent = sorted(set(self.tickers) - set(stored.tickers))
         if absent:
-            worst = max(worst, (int(ExitCode.PARTIAL), f"no prices of {', '.join(absent)}"))
-        return worst
+            codes.append((ExitCode.PARTIAL, f"no prices of {', '.join(absent)}"))
+        return max(codes, key=lambda pair: severity(pair[0]), default=(ExitCode.OK, ""))
 
     def _due(self, stored: StoreState) -> Due:
         return find_due(self.home, self.name, stored, self.as_of, self.settings.retrain.catch_up)
@@ -281,22 +285,25 @@ class _Run:
         if not (tickers or self.source or _comes_from(self.home, chosen)):
             log.info("fetch   nothing stored comes from %s", chosen)
             return False, None
+        failures = Failures()
         try:
-            report = fetch(
-                tickers,
-                settings=self.settings.fetch,
-                home=self.home,
-                source=self.source,
-                on_ticker=lambda one, number, of: log.info("fetch   %d/%d %s", number, of, one),
-            )
-        except _SOURCE_FAILS as error:
-            log.warning("%s", error)
-            return False, error
-        try:
-            report.raise_failures()
-        except ForecasterError as error:
-            return True, error
-        return True, None
+            with failures.of("fetch"):
+                report = fetch(
+                    tickers,
+                    settings=self.settings.fetch,
+                    home=self.home,
+                    source=self.source,
+                    on_ticker=lambda one, number, of: log.info("fetch   %d/%d %s", number, of, one),
+                )
+        except TryLaterError as limit:
+            failures.errors["fetch"] = limit
+        error = failures.errors.get("fetch")
+        if error is None:
+            return True, report.failure
+        if not isinstance(error, (*_SOURCE_FAILS, TickerBugError)):
+            raise error
+        log.warning("%s", error)
+        return False, BugError(str(error)) if isinstance(error, TickerBugError) else error
 
     def _check(self) -> None:
         """Check the stored prices against every rule; errors are warned of and stop nothing."""

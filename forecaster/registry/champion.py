@@ -1,7 +1,7 @@
 """The version that forecasts: a named one, the champion, or what takes its place with a warning."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -298,11 +298,16 @@ def _rank(status: ChampionStatus, target: str) -> tuple[bool, bool, float]:
     return status.champion is None, status.name != target, -since
 
 
-def _first_intact(home: Path, status: ChampionStatus) -> Choice:
+def replacement(home: Path, name: str, damage: Mapping[str, str]) -> Choice:
+    """Choose what forecasts in place of versions whose forecasts are damaged, as `damage` says."""
+    return _first_intact(home, champion_status(home, name), damage)
+
+
+def _first_intact(home: Path, status: ChampionStatus, damaged: Mapping[str, str] = {}) -> Choice:
     """Choose the champion, its predecessor, or the baseline if neither is intact."""
-    manifest, damage = None, []
+    manifest, damage = None, [*damaged.values()]
     for version in dict.fromkeys((status.champion, status.predecessor)):
-        if version is not None and manifest is None:
+        if version is not None and version not in damaged and manifest is None:
             try:
                 manifest = verify(home, version)
             except (ArtifactError, UnknownNameError) as error:

@@ -1,0 +1,59 @@
+"""Forecasts that cannot be meant: not a number, or far outside of what their ticker ever did.
+
+Shape letters: N rows of the panel, S series.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.data.panel import Panel
+from forecaster.errors import ArtifactError
+from forecaster.forecasting.forecast_tables import TargetForecast
+
+# A forecast may lie outside the range of its ticker's own days by that range, and by this on the
+# log scale of all targets where the range is narrower (a halted series has none).
+LEAST_MARGIN: Final = 0.1
+# A version with more such forecasts than this share is corrupt; fewer are their tickers' fault.
+MOST_ABSURD: Final = 0.5
+
+
+def absurd_forecasts(
+    panel: Panel, made: Mapping[str, TargetForecast], able: NDArray[np.bool_]
+) -> dict[str, str]:
+    """Explain, by ticker, which forecasts are absurd.
+
+    Args:
+        made: S forecasts by target, from each series' newest row.
+        able: (S,) the series whose newest row can be forecast.
+
+    A forecast is absurd below low - m or above high + m, where low and high are the extremes of
+    the target over all of its ticker's days and m is high - low, at least `LEAST_MARGIN`.
+    """
+    found = {}
+    for target, forecasts in made.items():
+        k, newest = panel.targets.index(target), panel.newest
+        level, starts = panel.level[newest, k], panel.series_offsets[:-1]
+        low, high = (f.reduceat(panel.today[:, k], starts) for f in (np.fmin, np.fmax))
+        margin = np.maximum(high - low, LEAST_MARGIN)
+        values = forecasts.center + level
+        inside = (values >= low - margin) & (values <= high + margin)
+        for number in np.flatnonzero(able & np.isfinite(level + margin) & ~inside):
+            ticker = panel.tickers[number]
+            found[ticker] = (
+                f"{ticker}: a {target} forecast of {values[number]:.4g}, where all of its days lie "
+                f"between {low[number]:.4g} and {high[number]:.4g}"
+            )
+    return found
+
+
+def refuse_damaged(version: str, absurd: Collection[str], of: int) -> None:
+    """Raise ArtifactError if more than `MOST_ABSURD` of a version's forecasts are absurd."""
+    if len(absurd) > MOST_ABSURD * of:
+        raise ArtifactError(
+            f"Version {version} is corrupt: {len(absurd)} of {of} forecasts are absurd ("
+            f"{next(iter(absurd))}). Train again, or name another version; see: forecaster models "
+            "list"
+        )
