@@ -216,10 +216,23 @@ class Failures:
         )
 
 
+@contextmanager
+def despite_bugs(step: str, bugs: list[BugError]) -> Iterator[None]:
+    """Append an unexpected exception of a step to `bugs`, with a warning; raise other errors."""
+    failures = Failures()
+    with failures.of(step):
+        yield
+    for error in failures.errors.values():
+        if not isinstance(error, TickerBugError):
+            raise error
+        log.warning("%s", error)
+        bugs.append(BugError(str(error)))
+
+
 def work_without_failing(
     tickers: Sequence[str], work: Callable[[list[str]], T]
 ) -> tuple[T, dict[str, TickerBugError]]:
-    """Work on all tickers together; after an unexpected exception, without those that raise one.
+    """Run a job on all tickers; after an unexpected exception, on those that raise none alone.
 
     Returns:
         The result, and the errors of the tickers that were left out.

@@ -21,6 +21,7 @@ OUTSIDE = {
     "test_architecture.py",
     "test_check_series.py",
     "test_docs.py",
+    "test_errors.py",
     "test_home_0_1_0.py",
     "test_labs.py",
     "test_memory.py",

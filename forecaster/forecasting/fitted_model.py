@@ -200,14 +200,14 @@ class FittedModel:
             )
         return made
 
-    def absurd(self, panel: Panel, made: Mapping[str, TargetForecast]) -> dict[str, str]:
+    def absurd(self, panel: Panel, centers: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Explain, by ticker, which next-session forecasts are absurd; see `absurd_forecasts`.
 
         Raises:
             ArtifactError: most of them are.
         """
         able = self.forecastable(panel)[panel.newest]
-        found = absurd_forecasts(panel, made, able)
+        found = absurd_forecasts(panel, centers, able)
         refuse_damaged(self.version, found.values(), int(able.sum()))
         return found
 

@@ -71,7 +71,7 @@ class Baseline:
         """Whether forecasts of other tickers depend on this one: it is fitted on all."""
         return True
 
-    def absurd(self, panel: Panel, made: Mapping[str, TargetForecast]) -> dict[str, str]:
+    def absurd(self, panel: Panel, centers: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Return nothing: it is fitted on the ticker's own days."""
         return {}
 
@@ -244,8 +244,9 @@ def forecast_next_session(
     def work(tickers: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
         histories = [loaded[ticker] for ticker in tickers]
         panel = model.panel(histories)
-        made = model.next_session(panel)
-        absurd = model.absurd(panel, made)
+        with np.errstate(all="ignore"):  # numbers of a corrupt version, refused in the next line
+            made = model.next_session(panel)
+        absurd = model.absurd(panel, {name: one.center for name, one in made.items()})
         chosen = [ticker for ticker in fresh if ticker not in absurd]
         tables = [
             _table(model, panel, histories, target, made[target], chosen) for target in targets

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError
-from forecaster.forecasting.forecast_tables import TargetForecast
 
 # A forecast may lie outside the range of its ticker's own days by that range, and by this on the
 # log scale of all targets where the range is narrower (a halted series has none).
@@ -21,24 +20,24 @@ MOST_ABSURD: Final = 0.5
 
 
 def absurd_forecasts(
-    panel: Panel, made: Mapping[str, TargetForecast], able: NDArray[np.bool_]
+    panel: Panel, centers: Mapping[str, np.ndarray], able: NDArray[np.bool_]
 ) -> dict[str, str]:
     """Explain, by ticker, which forecasts are absurd.
 
     Args:
-        made: S forecasts by target, from each series' newest row.
+        centers: (S,) by target, each series' forecast from its newest row, without the level.
         able: (S,) the series whose newest row can be forecast.
 
     A forecast is absurd below low - m or above high + m, where low and high are the extremes of
     the target over all of its ticker's days and m is high - low, at least `LEAST_MARGIN`.
     """
     found = {}
-    for target, forecasts in made.items():
+    for target, center in centers.items():
         k, newest = panel.targets.index(target), panel.newest
         level, starts = panel.level[newest, k], panel.series_offsets[:-1]
         low, high = (f.reduceat(panel.today[:, k], starts) for f in (np.fmin, np.fmax))
         margin = np.maximum(high - low, LEAST_MARGIN)
-        values = forecasts.center + level
+        values = center + level
         inside = (values >= low - margin) & (values <= high + margin)
         for number in np.flatnonzero(able & np.isfinite(level + margin) & ~inside):
             ticker = panel.tickers[number]

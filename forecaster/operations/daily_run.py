@@ -4,8 +4,7 @@ Everything is done as of the session's end: on time, a week later or in a replay
 """
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal
@@ -19,13 +18,13 @@ from forecaster.errors import (
     CannotWriteError,
     DataError,
     ExitCode,
-    Failures,
     ForecasterError,
     StorageError,
     TickerBugError,
     TooOldError,
     TryLaterError,
     UnknownNameError,
+    despite_bugs,
     severity,
 )
 from forecaster.forecasting.next_session import BASELINE
@@ -131,39 +130,29 @@ def run_session(work: SessionWork, day: date) -> SessionReport:
     """
     made_at = clock.now()
     run_history.begin_session(work.home, work.name, day)
-    report = SessionReport(session=day)
+    report, bugs = SessionReport(session=day), list[BugError]()
     with clock.as_if(settled_at(work.stored.calendars.values(), day)):
-        with _despite_bugs(report, "check"):
+        with despite_bugs("check", bugs):
             _check_bars(work, report)
-        with _despite_bugs(report, "forecast"):
+        with despite_bugs("forecast", bugs):
             _forecast(work, report, made_at)
-        if report.forecasts is None and report.exit_code == ExitCode.BUG:
-            return report  # the next run repeats it, unless a newer session is due
-        with _despite_bugs(report, "score"):
-            _score(work, report)
-        with _despite_bugs(report, "train"):
-            _train(work, report)
-        with _despite_bugs(report, "prune"):
-            report.pruned = tuple(prune(work.home, keep=work.settings.retrain.keep))
+        is_made = report.forecasts is not None or not bugs
+        if is_made:
+            with despite_bugs("score", bugs):
+                _score(work, report)
+            with despite_bugs("train", bugs):
+                _train(work, report)
+            with despite_bugs("prune", bugs):
+                report.pruned = tuple(prune(work.home, keep=work.settings.retrain.keep))
+    report.troubles += [(bug.exit_code, str(bug)) for bug in bugs]
+    if not is_made:
+        return report  # the next run repeats it, unless a newer session is due
     summary = {**report.summary(), "replay": work.is_replay}
     outcome = "done" if report.forecasts is not None else "no forecast"
     run_history.finish_session(
         work.home, work.name, day, outcome=outcome, exit_code=report.exit_code, summary=summary
     )
     return report
-
-
-@contextmanager
-def _despite_bugs(report: SessionReport, step: str) -> Iterator[None]:
-    """Report an unexpected exception of a step, exit code 1, so that the other steps are done."""
-    failures = Failures()
-    with failures.of(step):
-        yield
-    for error in failures.errors.values():
-        if not isinstance(error, TickerBugError):
-            raise error
-        log.warning("%s", error)
-        report.troubles.append((ExitCode.BUG, str(error)))
 
 
 def _check_bars(work: SessionWork, report: SessionReport) -> None:

@@ -24,7 +24,14 @@ import forecaster
 from forecaster.data.history import History
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import Panel
-from forecaster.errors import DataError, OutOfMemoryError, StorageError, UsageError, name_some
+from forecaster.errors import (
+    ArtifactError,
+    DataError,
+    OutOfMemoryError,
+    StorageError,
+    UsageError,
+    name_some,
+)
 from forecaster.evaluation.conformal import COVERAGES
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import mean_error, scaled_errors
@@ -33,7 +40,9 @@ from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial,
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.model_version import load_model
 from forecaster.forecasting.next_session import BASELINE, forecast_baseline
-from forecaster.registry.champion import champion_of
+from forecaster.forecasting.plausibility import absurd_forecasts
+from forecaster.registry.champion import champion_of, replacement
+from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import read_manifest
 
 log = logging.getLogger(__name__)
@@ -56,6 +65,10 @@ class _Contender:
         panel = model.panel(histories)
         forecasts = model.distributions(panel, model.rows_since_training(panel))
         return cls(model, panel, forecasts)
+
+    def newest_centers(self) -> dict[str, np.ndarray]:
+        """Return the forecasts from each series' newest row, (S,) by target, without the level."""
+        return {name: one.take(self.panel.newest).mean() for name, one in self.forecasts.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +129,9 @@ def run_promotion_test(
             f"{challenger} was trained on {name_some(manifest.data.tickers)}; none of its "
             "tickers has prices here. Fetch them."
         )
-    own = _Contender.of(load_model(home, manifest), histories)
-    champion = _Contender.of(load_model(home, before), histories) if before else None
+    own, champion = _Contender.of(load_model(home, manifest), histories), None
+    if before is not None:
+        champion = _champion(home, name, before, histories)
     compared = _Comparison(own, champion)
     trials, expected = [], {}
     for target in manifest.targets:
@@ -128,8 +142,26 @@ def run_promotion_test(
     flaws += [irreproducible] if irreproducible else []
     found = promotion_test(trials, flaws=flaws, limits=limits)
     log.info("test    %s: %s", "promoted" if found.promoted else "not promoted", found.reason)
-    both = {"challenger": challenger, "champion": before.version if before else BASELINE}
+    both = {"challenger": challenger, "champion": champion.model.version if champion else BASELINE}
     return replace(found, evidence={**both, **found.evidence, "expected": expected})
+
+
+def _champion(
+    home: Path, name: str, manifest: Manifest, histories: Sequence[History]
+) -> _Contender | None:
+    """Load the champion or, if most of its forecasts are absurd, what forecasts in its place."""
+    damage, current = dict[str, str](), manifest
+    while True:
+        try:
+            found = _Contender.of(load_model(home, current), histories)
+            found.model.absurd(found.panel, found.newest_centers())
+            return found
+        except ArtifactError as error:
+            damage[current.version] = str(error)
+        following = replacement(home, name, damage).manifest
+        if following is None:
+            return None
+        current = following
 
 
 def _trial(compared: _Comparison, target: str) -> tuple[Trial, dict[str, Any] | None]:
@@ -168,15 +200,14 @@ def _loss(forecast: Predictive, y: np.ndarray, dense: bool) -> np.ndarray:
 
 
 def _flaws(compared: _Comparison) -> list[str]:
-    """Find forecasts not finite although their inputs are complete, and targets not forecast."""
+    """Find absurd forecasts although their inputs are complete, and targets not forecast."""
     challenger, champion = compared.challenger, compared.champion
     panel, found = challenger.panel, []
     ready = challenger.model.forecastable(panel)[panel.newest]
-    for target, forecasts in challenger.forecasts.items():
-        level = panel.level[panel.newest, panel.targets.index(target)]
-        wrong = ready & np.isfinite(level) & ~np.isfinite(forecasts.take(panel.newest).mean())
-        if wrong.any():
-            text = f"{target}: {wrong.sum()} forecasts of the next session are not finite"
+    for target, center in challenger.newest_centers().items():
+        wrong = absurd_forecasts(panel, {target: center}, ready)
+        if wrong:
+            text = f"{target}: {len(wrong)} forecasts of the next session are not finite or absurd"
             found.append(text)
     targets = champion.forecasts if champion else ()
     lost = [target for target in targets if target not in challenger.forecasts]

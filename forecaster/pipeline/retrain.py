@@ -15,12 +15,11 @@ from forecaster.data.store import PriceStore
 from forecaster.errors import (
     BugError,
     ExitCode,
-    Failures,
     ForecasterError,
     SourceDownError,
-    TickerBugError,
     TryLaterError,
     UnknownNameError,
+    despite_bugs,
     name_some,
     severity,
 )
@@ -182,7 +181,7 @@ class _Run:
         """Fetch missing bars, then run one session after another."""
         check_registry(self.home)
         stored = store_state(self.home, self.tickers)
-        has_fetched, trouble = False, None
+        has_fetched, trouble, bugs = False, None, list[BugError]()
         wanted = self._to_fetch(stored)
         if wanted is not None:
             has_fetched, trouble = self._fetch(wanted)
@@ -198,14 +197,16 @@ class _Run:
                 *(due.left_out, due.sessions[0], self.settings.retrain.catch_up),
             )
         if due.sessions and has_fetched:
-            self._check()
+            with despite_bugs("check", bugs):
+                self._check()
         reports = tuple(self._session(stored, day, journal) for day in due.sessions)
         waiting = due.newest if due.is_waiting else None
         if waiting and self.as_of is None:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
         # A failure of the source counts only while a session waits for its bars.
         counts = waiting or isinstance(trouble, BugError)
-        code, reason = self._worst(stored, reports, trouble if counts else None)
+        troubles = [*bugs, trouble] if trouble and counts else bugs
+        code, reason = self._worst(stored, reports, troubles)
         return RetrainReport(
             name=self.name,
             sessions=reports,
@@ -256,12 +257,11 @@ class _Run:
         self,
         stored: StoreState,
         reports: "tuple[SessionReport, ...]",
-        trouble: ForecasterError | None,
+        troubles: Sequence[ForecasterError],
     ) -> tuple[int, str]:
         """Return the worst exit code and its reason."""
         codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
-        if trouble:
-            codes.append((trouble.exit_code, str(trouble)))
+        codes += [(error.exit_code, str(error)) for error in troubles]
         absent = sorted(set(self.tickers) - set(stored.tickers))
         if absent:
             codes.append((ExitCode.PARTIAL, f"no prices of {', '.join(absent)}"))
@@ -285,9 +285,9 @@ class _Run:
         if not (tickers or self.source or _comes_from(self.home, chosen)):
             log.info("fetch   nothing stored comes from %s", chosen)
             return False, None
-        failures = Failures()
+        bugs = list[BugError]()
         try:
-            with failures.of("fetch"):
+            with despite_bugs("fetch", bugs):
                 report = fetch(
                     tickers,
                     settings=self.settings.fetch,
@@ -295,15 +295,11 @@ class _Run:
                     source=self.source,
                     on_ticker=lambda one, number, of: log.info("fetch   %d/%d %s", number, of, one),
                 )
-        except TryLaterError as limit:
-            failures.errors["fetch"] = limit
-        error = failures.errors.get("fetch")
-        if error is None:
-            return True, report.failure
-        if not isinstance(error, (*_SOURCE_FAILS, TickerBugError)):
-            raise error
-        log.warning("%s", error)
-        return False, BugError(str(error)) if isinstance(error, TickerBugError) else error
+                return True, report.failure
+        except _SOURCE_FAILS as error:
+            log.warning("%s", error)
+            return False, error
+        return False, bugs[0]
 
     def _check(self) -> None:
         """Check the stored prices against every rule; errors are warned of and stop nothing."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from forecaster import clock
+from forecaster.data import panel
 from forecaster.data.history import History
 from forecaster.errors import SourceDownError
 from forecaster.operations import daily_run
 from forecaster.operations.daily_run import Decided
+from forecaster.operations.run_log import log_path
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import RetrainReport, retrain
 from forecaster.registry.forecast_log import read_forecasts
@@ -160,3 +162,61 @@ def test_thirty_sessions_replayed_equal_thirty_sessions_one_by_one(tmp_path, sta
     assert len(expected["decisions"]) == 3 and len(expected["forecasts"]) == NIGHTS * 2
     assert results(replayed) == expected
     assert results(off) == expected
+
+
+def breaks_for(ticker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the columns of one ticker's bars cause an exception that nobody expects."""
+    own = panel.own_columns
+
+    def columns(segment: History) -> dict:
+        if segment.listing.ticker == ticker:
+            raise FloatingPointError(ticker)
+        return own(segment)
+
+    monkeypatch.setattr(panel, "own_columns", columns)
+
+
+@pytest.mark.usefixtures("trainings")
+def test_bars_that_break_the_forecast_of_one_ticker_leave_the_others(tmp_path, source, monkeypatch):
+    """Exit 3; the others' forecasts are those of a run without the ticker, bit for bit."""
+    home, other = tmp_path / "home", tmp_path / "other"
+    home.mkdir()
+    other.mkdir()
+    day = source.sessions[-5]
+    on(day, other, Patchy(LATE_DAYS, names=("AAA",)), settings())
+    breaks_for("BBB", monkeypatch)
+    report = on(day, home, source, settings())
+    assert report.exit_code == 3 and "no forecast for BBB" in report.reason
+    assert forecasts_of(home, "AAA") == forecasts_of(other, "AAA")
+    assert forecasts_of(home, "BBB") == []
+    assert "FloatingPointError" in log_path(home).read_text()
+
+
+@pytest.mark.parametrize("step", ["score_rows", "train_and_decide", "prune"])
+@pytest.mark.usefixtures("trainings")
+def test_a_bug_after_the_forecast_ends_the_session_and_not_the_next_one(
+    tmp_path, source, monkeypatch, step
+):
+    before, day, later = source.sessions[-7:-4]
+    on(before, tmp_path, source, settings(every=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(daily_run, step, lambda *a, **o: 1 // 0)
+        report = on(day, tmp_path, source, settings(every=1))
+    assert report.exit_code == 1 and "ZeroDivisionError" in report.reason
+    assert len(read_forecasts(tmp_path, since=day)) == 2
+    assert last_session(tmp_path).exit_code == 1
+    report = on(later, tmp_path, source, settings(every=1))
+    assert [one.session for one in report.sessions] == [later] and report.exit_code == 0
+
+
+@pytest.mark.usefixtures("trainings")
+def test_a_bug_in_all_forecasts_leaves_the_session_to_the_next_run(tmp_path, source, monkeypatch):
+    before, day = source.sessions[-6:-4]
+    on(before, tmp_path, source, settings())
+    with monkeypatch.context() as patch:
+        patch.setattr(daily_run, "forecast_session", lambda *arguments: 1 // 0)
+        assert on(day, tmp_path, source, settings()).exit_code == 1
+    assert last_session(tmp_path).session == before
+    report = on(day, tmp_path, source, settings())
+    assert [one.session for one in report.sessions] == [day] and report.exit_code == 0
+    assert len(read_forecasts(tmp_path, since=day)) == 2

@@ -1,5 +1,6 @@
 """Fetching: what is missing and nothing else, ticker by ticker, whatever the source does."""
 
+import errno
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,15 +19,19 @@ from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
 from forecaster.errors import (
+    BugError,
     DataError,
     ForecasterError,
     PartialFailure,
     SettingsError,
     SourceDownError,
+    StorageError,
+    TickerBugError,
     TryLaterError,
     UnknownNameError,
     UsageError,
 )
+from forecaster.operations.run_log import log_path
 from forecaster.pipeline.fetch import MOST_DOWN, fetch
 from forecaster.settings import FetchSettings
 from tests.synthetic import bars_of
@@ -566,3 +571,70 @@ def test_tickers_of_one_day_are_compared_on_several(
         served_later(monkeypatch, shelf, tmp_path, day + 0.01)
         per_day.append(sum(start == date(2010, 1, 4) for _, start, _ in shelf.asked))
     assert sum(per_day) == 24 and max(per_day) < 12
+
+
+class Broken(Shelf):
+    """A source in which some tickers cause an exception that nobody expects."""
+
+    broken: tuple[str, ...] = ()
+    error: BaseException = ZeroDivisionError("AAA")
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve, or break."""
+        if ticker in self.broken:
+            self.asked.append((ticker, start, end))
+            raise self.error
+        return super().history(ticker, start, end)
+
+
+def broken(*tickers: str, error: BaseException | None = None) -> Broken:
+    """Three tickers, of which some break."""
+    source = Broken({name: bars_of(name, 30) for name in ("AAA", "BBB", "CCC")})
+    source.broken = tickers
+    source.error = error or source.error
+    return source
+
+
+@pytest.mark.parametrize("ticker", ["AAA", "BBB", "CCC"])
+def test_a_bug_in_one_ticker_is_its_failure_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ticker: str
+) -> None:
+    """The first, the middle or the last: exit 3, one line, the traceback in the log file."""
+    report = fetch(["AAA", "BBB", "CCC"], home=tmp_path, source=broken(ticker))
+    assert list(report.failures) == [ticker] and report.bug is None
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.tickers() == sorted({"AAA", "BBB", "CCC"} - {ticker})
+    with pytest.raises(PartialFailure, match=f"1 of 3 tickers failed: {ticker}"):
+        report.raise_failures()
+    shown = [one for one in caplog.records if not one.exc_info]
+    assert [one.getMessage() for one in shown] == [str(report.failures[ticker])]
+    (line,) = log_path(tmp_path).read_text().splitlines()
+    assert "Traceback" in line and "ZeroDivisionError" in line
+
+
+def test_a_bug_in_every_ticker_is_one_of_the_program(tmp_path: Path) -> None:
+    """Each is asked nevertheless; one ticker alone is not called that."""
+    source = broken("AAA", "BBB", "CCC")
+    report = fetch(["AAA", "BBB", "CCC"], home=tmp_path, source=source)
+    assert len(source.asked) == 3
+    with pytest.raises(BugError, match=r"a bug: ZeroDivisionError in test_fetch\.py, line"):
+        report.raise_failures()
+    alone = fetch(["AAA"], home=tmp_path, source=source)
+    with pytest.raises(TickerBugError, match="AAA: a bug") as raised:
+        alone.raise_failures()
+    assert raised.value.exit_code == 3
+
+
+def test_memory_and_disk_are_everybody_s(tmp_path: Path) -> None:
+    for error in (MemoryError(), OSError(errno.ENOSPC, "No space left"), StorageError("full")):
+        with pytest.raises(type(error)):
+            fetch(["AAA", "BBB", "CCC"], home=tmp_path, source=broken("AAA", error=error))
+
+
+def test_a_limit_of_the_rate_ends_the_fetch_and_keeps_what_was_stored(tmp_path: Path) -> None:
+    source = broken("BBB", error=TryLaterError("BBB: Yahoo limits our rate"))
+    report = fetch(["AAA", "BBB", "CCC"], home=tmp_path, source=source)
+    assert list(report.failures) == ["BBB", "CCC"] and len(source.asked) == 2
+    assert report.table["rows_changed"].tolist() == [30, 0, 0]
+    with pytest.raises(TryLaterError):
+        report.raise_failures()

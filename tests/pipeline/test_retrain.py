@@ -3,6 +3,7 @@
 import contextvars
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 
 from forecaster import clock
@@ -13,6 +14,7 @@ from forecaster.operations.daily_run import Decided, training_due
 from forecaster.operations.due_sessions import SessionWork, StoreState
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import log_path, read_heartbeat
+from forecaster.pipeline import retrain as retrain_module
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import retrain
 from forecaster.registry.forecast_log import read_forecasts
@@ -284,3 +286,64 @@ def test_a_dry_run_of_an_empty_home_knows_the_session_of_a_given_ticker(tmp_path
     plan = on(source.sessions[-5], tmp_path, source, settings(), tickers=["AAA"], dry_run=True).plan
     assert plan.expected == (source.sessions[-5],) and plan.fetch == ("AAA",)
     assert source.asked == 0 and list(tmp_path.iterdir()) == []
+
+
+def breaks(*tickers):
+    """Make a source in which some tickers cause an exception that nobody expects."""
+
+    class Broken(Daily):
+        def history(self, ticker, start, end):
+            if ticker in tickers:
+                raise ZeroDivisionError(ticker)
+            return super().history(ticker, start, end)
+
+    return Broken(DAYS)
+
+
+def fetched_on(day, home):
+    """The bars of a day come by another road than its daily run."""
+    with clock.as_if(end_of(day)):
+        fetch(home=home, source=Daily(DAYS))
+
+
+def test_a_bug_in_one_ticker_costs_the_others_nothing(tmp_path, source, trainings):
+    """It is forecast from its last bar; exit 3, the traceback in the log."""
+    before, day = source.sessions[-6:-4]
+    on(before, tmp_path, source, settings())
+    report = on(day, tmp_path, breaks("BBB"), settings())
+    assert report.exit_code == 3 and "no bar of" in report.reason and "BBB" in report.reason
+    rows = read_forecasts(tmp_path)
+    assert rows.loc[rows["as_of"] == pd.Timestamp(day), "ticker"].tolist() == ["AAA"]
+    assert "Traceback" in log_path(tmp_path).read_text()
+    assert on(day, tmp_path, source, settings()).late == ("BBB",)
+
+
+def test_a_bug_in_the_fetch_of_every_ticker_exits_1_after_the_stored_are_forecast(
+    tmp_path, source, trainings
+):
+    before, day = source.sessions[-6:-4]
+    on(before, tmp_path, source, settings())
+    fetched_on(day, tmp_path)
+    report = on(day, tmp_path, breaks("AAA", "BBB"), settings())
+    assert report.exit_code == 1 and "ZeroDivisionError" in report.reason
+    assert len(read_forecasts(tmp_path, since=day)) == 2
+    beat = read_heartbeat(tmp_path)
+    assert beat is not None and beat.date() == end_of(before).date(), "no good run"
+
+
+@pytest.mark.parametrize("thing", ["fetch", "check_prices"])
+def test_a_bug_around_the_tickers_prevents_no_forecast(
+    tmp_path, source, trainings, monkeypatch, thing
+):
+    before, day = source.sessions[-6:-4]
+    on(before, tmp_path, source, settings())
+    fetched_on(day, tmp_path)
+
+    def breaks(*arguments, **options):
+        raise ImportError(f"cannot import name {thing}")
+
+    monkeypatch.setattr(retrain_module, thing, breaks)
+    report = on(day, tmp_path, source, settings())
+    assert (report.exit_code, len(report.sessions)) == (1, 1)
+    assert "ImportError" in report.reason
+    assert len(read_forecasts(tmp_path, since=day)) == 2
