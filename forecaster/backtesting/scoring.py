@@ -14,7 +14,7 @@ import pandas as pd
 
 from forecaster.backtesting.benchmarks import BenchmarkForecasts
 from forecaster.backtesting.walk_forward import WalkForecasts
-from forecaster.data.panel import Panel
+from forecaster.data.panel import MOST_EQUAL, Panel
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.calibration import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
@@ -131,6 +131,14 @@ def select_forecasts(
         if name not in DEMANDING:
             scored &= np.isfinite(forecast.mean())
     require_scored(scored, panel, target, model.split)
+    constant = panel.equal_shares(scored)[:, k] > MOST_EQUAL
+    scored &= ~constant[panel.series]
+    if not scored.any():
+        names = name_some(np.array(panel.tickers)[constant].tolist())
+        raise DataError(
+            f"{names}: {target} has one value on most of the test days, of which nothing can be "
+            "concluded. Fetch newer prices."
+        )
     rows = np.flatnonzero(scored)
     intervals = {
         name: adaptive_intervals(panel, target, one, model.split.train_until).take(rows)

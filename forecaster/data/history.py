@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from forecaster.errors import DataError, UsageError
 
 _TICKER: Final = re.compile(r"[A-Z0-9^][A-Z0-9.&=^-]{0,19}")
+_STILL: Final = 1e-6
+_STILL_WEEK, _STILL_MONTH = 5, 22  # sessions
 _SHOWN: Final = 40  # characters of what is no ticker
 
 Basis = Literal["split-adjusted", "as-traded", "total-return"]
@@ -64,6 +66,20 @@ class History:
     def days(self) -> NDArray[np.datetime64]:
         """(D,) datetime64[D] sessions of the bars."""
         return self.bars["session"].to_numpy("datetime64[D]")
+
+
+def still_sessions(history: History) -> int:
+    """Count the newest bars without any move if they show a halt: a week without volume, a month.
+
+    0 if the price moved since, or nothing is known of a halt.
+    """
+    bars = history.bars
+    close, volume = bars["close"].to_numpy(np.float64), bars["volume"].to_numpy(np.float64)
+    moved = (bars["high"] != bars["low"]).to_numpy(np.bool_)
+    moved = moved | (np.abs(close - close[-1]) > _STILL * close[-1])
+    still = int(np.argmax(np.r_[moved[::-1], True]))
+    is_halt = still >= _STILL_MONTH or (still >= _STILL_WEEK and not volume[-still:].any())
+    return still if is_halt else 0
 
 
 def normalise_ticker(text: str) -> str:

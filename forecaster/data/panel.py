@@ -28,6 +28,8 @@ from forecaster.data.history import History, Listing
 from forecaster.data.sessions import segments
 
 TARGETS = ("return", "range", "volume")
+MOST_EQUAL: Final = 0.5  # share of equal outcomes beyond which a series is constant
+MIN_OUTCOMES: Final = 20  # of fewer, nothing is concluded
 QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
 
 
@@ -72,6 +74,20 @@ class Panel:
         """(N, C) float64, the calendar and market columns."""
         names = (*CALENDAR_INPUTS, *(name for name in MARKET_COLUMNS if name in self.columns))
         return np.column_stack([self.columns[name].astype(np.float64) for name in names])
+
+    def equal_shares(self, rows: np.ndarray) -> np.ndarray:
+        """Return which share of a series' outcomes on some rows equals their median, (S, K).
+
+        A share above one half is that of a single value. 0 for fewer than `MIN_OUTCOMES`.
+        """
+        outcomes = np.where(rows[:, None], self.y + self.level, np.nan)
+        shares = np.zeros((len(self.tickers), len(self.targets)))
+        for number, (start, stop) in enumerate(pairwise(self.series_offsets)):
+            for k, values in enumerate(outcomes[start:stop].T):
+                known = values[np.isfinite(values)]
+                if len(known) >= MIN_OUTCOMES:
+                    shares[number, k] = np.isclose(known, np.median(known), rtol=1e-9).mean()
+        return shares
 
     def har_terms(self, target: str) -> np.ndarray:
         """Return the 1-, 5- and 22-day means of a target quantity, (N, 3).

@@ -14,6 +14,7 @@ from forecaster.evaluation.significance import daily, diebold_mariano
 
 MIN_FORECASTS = 20
 DAYS_A_YEAR = 252
+MIN_BACKTEST_DAYS = 63  # a quarter: a year's return extrapolated from less is noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,7 @@ def backtest(
     days: np.ndarray,
     *,
     cost_bps: float = 5.0,
+    least_days: int = MIN_BACKTEST_DAYS,
 ) -> Backtest:
     """Compute the returns of holding each ticker long or short by the sign of its forecast.
 
@@ -111,12 +113,13 @@ def backtest(
         series: (N,) number of the series of each row.
         days: (N,) the day of each outcome.
         cost_bps: paid per side.
+        least_days: of fewer days nothing is computed.
     """
     known = np.isfinite(forecast) & np.isfinite(log_return)
     distinct, day = np.unique(days[known], return_inverse=True)
-    if not known.any():
-        nothing = "no forecast with a known outcome"
-        return Backtest(days=distinct, daily_returns=np.empty(0), reason=nothing)
+    if len(distinct) < least_days:
+        reason = f"{len(distinct)} days; at least {least_days} are needed"
+        return Backtest(days=distinct[:0], daily_returns=np.empty(0), reason=reason)
     _, column = np.unique(series[known], return_inverse=True)
     book = np.zeros((len(distinct) + 2, int(column.max()) + 1))
     book[day + 1, column] = np.sign(forecast[known]) / np.bincount(day)[day]
@@ -126,17 +129,16 @@ def backtest(
     paid[-1] += traded[-1]
     cost = paid * cost_bps / 1e4
     invested = np.abs(book[1:-1]).sum(axis=1)
-    returns, several = gross - cost, len(distinct) > 1
-    mean = float(returns.mean())
-    deviation = float(returns.std(ddof=1)) if several else 0.0
-    reason = "a single day, or equal ones" if invested.any() else "no position is ever taken"
+    returns = gross - cost
+    mean, deviation = float(returns.mean()), float(returns.std(ddof=1))
+    reason = "the same return on every day" if invested.any() else "no position is ever taken"
     wealth = np.cumprod(np.r_[1.0, np.maximum(1.0 + returns, 0.0)])
     peak = np.maximum.accumulate(wealth)
     return Backtest(
         days=distinct,
         daily_returns=returns,
         annualised_return=mean * DAYS_A_YEAR,
-        volatility=float(deviation * np.sqrt(DAYS_A_YEAR)) if several else None,
+        volatility=float(deviation * np.sqrt(DAYS_A_YEAR)),
         sharpe_ratio=float(mean / deviation * np.sqrt(DAYS_A_YEAR)) if deviation > 0.0 else None,
         maximum_drawdown=float(np.max(1.0 - wealth / peak)),
         turnover=float(paid.mean()),

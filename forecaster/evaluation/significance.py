@@ -76,7 +76,8 @@ def compare_losses(
     mean = float(gap.mean()) if len(gap) else float("nan")
     scale = 1.0 if not relative else float(np.mean(other[known])) if len(gap) else float("nan")
     difference = mean / scale if scale != 0.0 else float("nan") if mean else 0.0
-    return LossDifference(difference, diebold_mariano(gap), len(gap))
+    p_value = diebold_mariano(gap) if len(gap) >= MIN_DAYS else float("nan")
+    return LossDifference(difference, p_value, len(gap))
 
 
 def daily(values: np.ndarray, days: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Shape letters: N rows of the panel, F inputs, K targets, R raw outputs, S series
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forecaster.data.columns import TRAILING_DAYS
 from forecaster.data.history import Fingerprint, History
 from forecaster.data.loading import iter_histories
-from forecaster.data.panel import Panel, build_panel
+from forecaster.data.panel import MOST_EQUAL, Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import (
     PackedSequences,
@@ -38,6 +38,8 @@ from forecaster.training.inference import forecast_histories, forecast_windows
 log = logging.getLogger(__name__)
 
 LINEAR_FROM_DAYS = 5 * 252
+# Of one ticker at least, after the warm-up: a network learns nothing from a month.
+LEAST_DAYS = {"training": 60, "validation": 10}
 
 _NEEDED = {
     "return": "two closes in a row",
@@ -141,19 +143,13 @@ def build_dataset(
     `base` fitted on just these days with these settings saves the work.
 
     Raises:
-        DataError: a target has no training or no validation day to score.
+        DataError: a target has too few training or validation days, or does not move on them.
     """
     usable = forecastable_rows(panel.offsets, settings.lookback)
     train, validation, _ = split.masks(panel.outcome_days)
-    for part, rows in (("training", train), ("validation", validation)):
-        scored = np.isfinite(panel.y[rows & usable]).any(axis=0)
-        if not scored.all():
-            raise DataError(
-                f"The {part} days (train until {split.train_until}, validation until "
-                f"{split.validation_until}) have no {panel.targets[int(np.argmin(scored))]} to "
-                f"score: after {TRAILING_DAYS} days of warm-up and --lookback {settings.lookback} "
-                "nothing is left. Fetch a longer period, lower --lookback or move --train-until."
-            )
+    parts = {"training": train & usable, "validation": validation & usable}
+    panel = _without_constants(panel, parts)
+    _require_days(panel, parts, split, settings)
     target_scaler = Scaler.fit(panel.y, train & usable)
     y = target_scaler.apply_target(panel.y)
     forms = tuple(form_of(head, settings.point_loss) for head in settings.heads)
@@ -178,6 +174,41 @@ def build_dataset(
         calibration={},
     )
     return Dataset(panel=panel, model=model, inputs=reader.inputs(panel), y=y, usable=usable)
+
+
+def _without_constants(panel: Panel, parts: dict[str, NDArray[np.bool_]]) -> Panel:
+    """Leave out the targets of a series that mostly have one value in a part."""
+    y = panel.y
+    for part, rows in parts.items():
+        shares = panel.equal_shares(rows)
+        for number, k in np.argwhere(shares > MOST_EQUAL).tolist():
+            y = panel.y.copy() if y is panel.y else y
+            y[(panel.series == number) & np.any(list(parts.values()), axis=0), k] = np.nan
+            log.warning(
+                "%s: %s is the same on %.0f %% of its %s days; not trained on there",
+                *(panel.tickers[number], panel.targets[k], 100 * shares[number, k], part),
+            )
+    return replace(panel, y=y)
+
+
+def _require_days(
+    panel: Panel, parts: dict[str, NDArray[np.bool_]], split: Split, settings: TrainSettings
+) -> None:
+    """Refuse a target without a series of `LEAST_DAYS` outcomes in each part."""
+    for part, rows in parts.items():
+        scored = np.isfinite(panel.y) & rows[:, None]
+        days = np.add.reduceat(scored, panel.series_offsets[:-1], axis=0, dtype=np.int64).max(
+            axis=0
+        )
+        short = int(np.argmin(days))
+        if days[short] < LEAST_DAYS[part]:
+            raise DataError(
+                f"The {part} days (train until {split.train_until}, validation until "
+                f"{split.validation_until}) have {days[short]} days with a "
+                f"{panel.targets[short]} that moves, after {TRAILING_DAYS} days of warm-up and "
+                f"--lookback {settings.lookback}; {LEAST_DAYS[part]} are needed. Fetch a longer "
+                "period, lower --lookback or move --train-until."
+            )
 
 
 def _kind_of_base(settings: TrainSettings, train_days: NDArray[np.datetime64]) -> Kind | None:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data import sessions
-from forecaster.data.history import History, fingerprint, normalise_tickers
+from forecaster.data.history import History, fingerprint, normalise_tickers, still_sessions
 from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import (
@@ -175,12 +175,19 @@ class ForecastRequest:
                     found.setdefault(history.listing.ticker, history)
         return [found[ticker] for ticker in sorted(found)]
 
-    def stale(self) -> dict[str, str]:
-        """Explain, by ticker, which last bars are too old to forecast from."""
+    def unfit(self) -> dict[str, str]:
+        """Explain, by ticker, whose last bars are too old or do not move: no forecast."""
         found, failures = {}, Failures()
         for history in self.histories:
             ticker, calendar = history.listing.ticker, history.listing.calendar
             with failures.of(ticker):
+                if still := still_sessions(history):
+                    close, last = history.bars["close"].iloc[-1], history.days[-1]
+                    found[ticker] = (
+                        f"{ticker}: one price, {close:g}, on its last {still} sessions until {last}; "
+                        f"no forecast until it moves. See: forecaster data show {ticker}"
+                    )
+                    continue
                 last = history.bars["session"].iloc[-1].date()
                 newest = self.as_of or sessions.last_final_session(calendar, clock.now())
                 missed = sessions.count_sessions(calendar, last, newest) - 1 if newest > last else 0
@@ -236,10 +243,10 @@ def forecast_next_session(
         ArtifactError: most of a version's forecasts are such.
         BugError, DataError, TickerBugError: no ticker can be forecast.
     """
-    stale = request.stale()
+    unfit = request.unfit()
     loaded = {history.listing.ticker: history for history in request.histories_for(model)}
     wanted = [history.listing.ticker for history in request.histories]
-    fresh = [ticker for ticker in wanted if ticker not in stale]
+    fresh = [ticker for ticker in wanted if ticker not in unfit]
 
     def work(tickers: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
         histories = [loaded[ticker] for ticker in tickers]
@@ -259,7 +266,7 @@ def forecast_next_session(
         ticker: [target for target in targets if (ticker, target) not in done] for ticker in wanted
     }
     skipped = tuple(ticker for ticker in wanted if lacking[ticker])
-    known = stale | absurd | {ticker: str(error) for ticker, error in bugs.items()}
+    known = unfit | absurd | {ticker: str(error) for ticker, error in bugs.items()}
     reasons = [known.get(one) or model.too_short(one, lacking[one]) for one in skipped]
     if table.empty:
         more = f" (and {len(reasons) - 1} more tickers)" if len(reasons) > 1 else ""

@@ -4,7 +4,7 @@ import math
 
 from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
 from forecaster.evaluation.scores import Alarm
-from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
+from forecaster.evaluation.significance import MIN_DAYS, Comparison, ConfidenceSet, SpaTest
 
 ACRONYMS = ("lstm", "gru", "rnn", "mlp", "har", "ar", "garch", "egarch", "ewma")
 METRICS = {"skill": "R² over the naive forecast", "directional_accuracy": "directional accuracy"}
@@ -52,7 +52,8 @@ def compared(one: Comparison, evaluations: int | None = None) -> str:
     if math.isnan(one.p_value) and one.difference == 0.0:
         return f"{pair}: same forecasts"
     if math.isnan(one.p_value):
-        return f"{pair}: {difference(one)} over {_days(one)}, too few for a test"
+        untested = "too few for a test" if one.days < MIN_DAYS else "the same on each: no test"
+        return f"{pair}: {difference(one)} over {_days(one)}, {untested}"
     significantly = "" if one.conclusion == "no significant difference" else "significantly "
     return f"{pair}: {significantly}{one.conclusion} ({_evidence(one, evaluations)})"
 

@@ -107,7 +107,7 @@ RETURNS = np.log1p(np.array([0.02, -0.01, 0.04, 0.02, -0.10, 0.02]))
 def test_the_book_by_hand():
     """Half a book each: (+, -), (+, flat), (-, flat); 10 bp on 1, .5, 1 and the last .5."""
     forecast = np.array([0.01, -0.01, 0.01, 0.0, -0.01, 0.0])
-    found = backtest(forecast, RETURNS, SERIES, DAYS, cost_bps=10.0)
+    found = backtest(forecast, RETURNS, SERIES, DAYS, cost_bps=10.0, least_days=2)
     np.testing.assert_allclose(
         found.daily_returns, [0.01 + 0.005 - 0.001, 0.02 - 0.0005, 0.05 - 0.0010 - 0.0005]
     )
@@ -122,7 +122,7 @@ def test_the_book_by_hand():
 
 
 def test_buying_and_holding_costs_two_sides():
-    found = backtest(np.ones(6), RETURNS, SERIES, DAYS, cost_bps=10.0)
+    found = backtest(np.ones(6), RETURNS, SERIES, DAYS, cost_bps=10.0, least_days=2)
     assert found.cost == pytest.approx(0.002)
     np.testing.assert_allclose(found.daily_returns, [0.005 - 0.001, 0.03, -0.04 - 0.001])
     assert found.maximum_drawdown == pytest.approx(0.041)
@@ -130,7 +130,7 @@ def test_buying_and_holding_costs_two_sides():
 
 def test_a_day_with_one_ticker_puts_the_book_in_it():
     forecast = np.array([1.0, 1.0, 1.0, nan, 1.0, 1.0])
-    found = backtest(forecast, RETURNS, SERIES, DAYS, cost_bps=0.0)
+    found = backtest(forecast, RETURNS, SERIES, DAYS, cost_bps=0.0, least_days=2)
     assert found.daily_returns[1] == pytest.approx(0.04)
     assert found.turnover == pytest.approx((1.0 + 1.0 + 1.0 + 1.0) / 3)
 
@@ -138,11 +138,20 @@ def test_a_day_with_one_ticker_puts_the_book_in_it():
 @pytest.mark.parametrize(
     ("forecast", "reason"),
     [
-        (np.full(6, nan), "no forecast with a known outcome"),
+        (np.full(6, nan), "0 days; at least 2 are needed"),
         (np.zeros(6), "no position is ever taken"),
-        (np.where(DAYS == 1, 1.0, nan), "a single day"),
+        (np.where(DAYS == 1, 1.0, nan), "1 days; at least 2"),
     ],
 )
 def test_what_is_undefined_has_a_reason(forecast, reason):
-    found = backtest(forecast, RETURNS, SERIES, DAYS)
+    found = backtest(forecast, RETURNS, SERIES, DAYS, least_days=2)
     assert found.sharpe_ratio is None and reason in found.reason
+
+
+@pytest.mark.parametrize(("days", "is_computed"), [(9, False), (62, False), (63, True)])
+def test_a_backtest_of_less_than_a_quarter_is_none(days, is_computed):
+    moves = np.where(np.arange(days) % 2, 0.01, -0.02)
+    found = backtest(np.ones(days), moves, np.zeros(days, int), np.arange(days))
+    assert (found.annualised_return is not None) == is_computed
+    assert (found.maximum_drawdown is not None) == is_computed
+    assert found.reason == ("" if is_computed else f"{days} days; at least 63 are needed")

@@ -11,6 +11,13 @@ import pytest
 
 from forecaster.cli.evaluate import _print_target, json_content
 from forecaster.database import to_json
+from forecaster.errors import DataError
+from forecaster.forecasting.next_session import (
+    Baseline,
+    ForecastRequest,
+    Prediction,
+    forecast_next_session,
+)
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.train import train
 from forecaster.report.sentences import conclusions
@@ -24,11 +31,9 @@ LAST_DAY = {"train_until": date(2011, 1, 31), "validation_until": BARS["session"
 
 
 CASES: dict[str, tuple[pd.DataFrame, dict[str, object]]] = {
-    "constant price": (CONSTANT, {}),
     "one of two constant": (pd.concat([BARS, CONSTANT.assign(ticker="CCC")]), {}),
     "constant volume": (BARS.assign(volume=1e6), {}),
     "one report day": (BARS, LAST_DAY),
-    "60 days": (BARS.head(60), {}),
 }
 
 
@@ -59,20 +64,89 @@ def test_nulls_have_a_reason(case: str) -> None:
         _print_target(found, target)
 
 
-def test_a_price_that_never_moves_leaves_no_skill_to_tell() -> None:
-    found = evaluated("constant price")
-    rows = found.scores[
-        (found.scores["target"] == "return") & (found.scores["forecaster"] == "lstm")
-    ]
-    rows = rows.set_index("metric")
-    assert rows.loc["mse", "value"] == 0.0
-    assert rows.loc["skill", "reason"] == "the naive forecast makes no error"
-    assert rows.loc["directional_accuracy", "reason"].startswith("the forecaster never")
-    assert conclusions(found, "return")[0] == "LSTM vs zero return: same forecasts"
-
-
 def test_one_test_day_is_too_few_for_a_test() -> None:
     found = evaluated("one report day")
     assert "over 1 day, too few for a test" in conclusions(found, "return")[0]
     assert all(one.p_value != one.p_value for one in found.by_target["return"].comparisons.all)
     assert "at least 20 are needed" in found.by_target["return"].comparisons.mcs.reason
+    assert found.by_target["return"].backtests["lstm"].annualised_return is None
+
+
+def held(first: int, last: int, every: int = 1) -> pd.DataFrame:
+    """The bars with one price from a row to another, or on `every` so many of them not."""
+    bars = BARS.copy()
+    rows = [row for row in range(first, last) if row % every or every == 1]
+    bars.loc[rows, ["open", "high", "low", "close"]] = 50.0
+    return bars
+
+
+STOPPED: dict[str, tuple[pd.DataFrame, str]] = {
+    "constant price": (CONSTANT, "training days .* have 0 days with a return that moves"),
+    "held while training": (held(0, 280), "training days .* have 0 days with a return"),
+    "held in validation": (held(280, 340), "training days .* have 0 days with a return"),
+    "mostly held": (held(0, 340, every=5), "training days .* have 0 days with a return"),
+    "two constant tickers": (
+        pd.concat([CONSTANT, CONSTANT.assign(ticker="CCC")]),
+        "have 0 days with a return",
+    ),
+    "60 days": (BARS.head(60), "have 20 days with a return that moves, .*; 60 are needed"),
+    "twenty of two": (
+        pd.concat([BARS.head(60), BARS.head(60).assign(ticker="CCC")]),
+        "have 20 days with a return that moves",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_a_training_on_nothing_that_moves_is_refused(case: str, tmp_path: Path) -> None:
+    bars, match = STOPPED[case]
+    with pytest.raises(DataError, match=match):
+        train(bars, settings=SETTINGS.model_copy(update={"target": ("return",)}), home=tmp_path)
+    assert not list(tmp_path.glob("models/2*"))
+
+
+def test_a_constant_ticker_is_named_and_the_others_are_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = pd.concat([BARS, CONSTANT.assign(ticker="CCC")])
+    train(both, settings=SETTINGS.model_copy(update={"target": ("return",)}), home=tmp_path)
+    assert "CCC: return is the same on 100 % of its training days" in caplog.text
+    assert "AAA: return" not in caplog.text
+
+
+def test_test_days_without_a_move_end_in_no_conclusion(tmp_path: Path) -> None:
+    bars = held(345, 400)
+    train(bars, settings=SETTINGS.model_copy(update={"target": ("return",)}), home=tmp_path)
+    with pytest.raises(DataError, match="AAA: return has one value on most of the test days"):
+        evaluate(bars=bars, home=tmp_path, walk=Walk(seeds=1))
+
+
+HALTS: dict[str, tuple[pd.DataFrame, bool]] = {
+    "a week without volume": (held(395, 400).assign(volume=0.0), True),
+    "a week with volume": (held(395, 400), False),
+    "a month with volume": (held(378, 400), True),
+    "four days without volume": (held(396, 400).assign(volume=0.0), False),
+    "an index without volume": (BARS.assign(volume=0.0), False),
+    "a halt that is over": (held(360, 399), False),
+    "always": (CONSTANT, True),
+}
+
+
+def forecast(bars: pd.DataFrame, home: Path) -> Prediction:
+    request = ForecastRequest.of(home, (), bars, BARS["session"].iloc[-1].date(), 5)
+    return forecast_next_session(Baseline(targets=("return",)), "return", ["return"], request)
+
+
+@pytest.mark.parametrize("case", HALTS)
+def test_a_halted_ticker_has_no_forecast(case: str, tmp_path: Path) -> None:
+    """Not even by the baseline, whose interval would have no width."""
+    bars, is_halted = HALTS[case]
+    others = BARS.assign(ticker="OTHER")
+    table = pd.concat([bars, others]).sort_values(["ticker", "session"])
+    found = forecast(table, tmp_path)
+    assert found.skipped == (("AAA",) if is_halted else ())
+    assert set(found.forecasts["ticker"]) == ({"OTHER"} if is_halted else {"AAA", "OTHER"})
+    assert (found.forecasts["q90"] > found.forecasts["q10"]).all()
+    if is_halted:
+        with pytest.raises(DataError, match=r"AAA: one price, 50, on its last \d+ sessions"):
+            forecast(bars, tmp_path)
