@@ -184,8 +184,8 @@ class ForecastRequest:
                 if still := still_sessions(history):
                     close, last = history.bars["close"].iloc[-1], history.days[-1]
                     found[ticker] = (
-                        f"{ticker}: one price, {close:g}, on its last {still} sessions until {last}; "
-                        f"no forecast until it moves. See: forecaster data show {ticker}"
+                        f"{ticker}: one price, {close:g}, on its last {still} sessions until "
+                        f"{last}; no forecast until it moves. See: forecaster data show {ticker}"
                     )
                     continue
                 last = history.bars["session"].iloc[-1].date()
