@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.checks import SMALLEST_SPLIT
+from forecaster.data.event_rules import SMALLEST_SPLIT
 from forecaster.data.history import BASES, Basis, History
 from forecaster.data.sources.files import FileContents, Form
 from forecaster.errors import Question

@@ -16,7 +16,7 @@ from forecaster.data.calendar_fit import describe_guess, with_learned_week
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import REFUSED, Scope
 from forecaster.data.revisions import Overlap
-from forecaster.data.screening import check_served, first_needed, screen
+from forecaster.data.screening import CONTEXT, check_served, screen
 from forecaster.data.sessions import (
     describe_gaps,
     final_part,
@@ -180,7 +180,9 @@ def _refresh(
     served = admit(store, source.history(ticker, begin, end), now)
     accepted = _accepted_identity(listing, served.listing, accept=request.accept_identity)
     served = replace(served, listing=keep_known(listing, served.listing))
-    overlap = Overlap.of(store.bars(ticker, since=first_needed(begin)), served.bars)
+    overlap = Overlap.of(
+        store.bars(ticker, since=store.session_before(ticker, begin, CONTEXT)), served.bars
+    )
     change = accepted or overlap.changed_past(listing.basis) or overlap.late_dividend()
     if change:
         log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.checks import JUMP, Finding
+from forecaster.data.checks import Finding
 from forecaster.data.columns import log_total_return
 from forecaster.data.history import BAR_COLUMNS, Basis, History
+from forecaster.data.move_rules import JUMP
 
 SAME_PRICE: Final = 1e-4  # relative; identical calls to Yahoo differ by less
 SAME_VOLUME: Final = 5e-3  # volume still moves by half a percent for weeks after the session
@@ -280,6 +281,7 @@ def contradictions(overlap: Overlap, served: History) -> list[Finding]:
             severity="error",
             session=sessions.iloc[row].date(),
             reason=reason,
+            known_since=sessions.iloc[row].date(),
         )
         for rule in REVISION_RULES
         for row, reason in rule.find(change)

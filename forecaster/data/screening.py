@@ -7,13 +7,14 @@ or whose answer contradicts the stored past, stays as it is stored.
 import logging
 from collections.abc import Sequence, Set
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from forecaster.data import checks
+from forecaster.data.event_rules import SPLIT_SESSIONS
 from forecaster.data.history import (
     BAD_DATE,
     UNREADABLE_VALUE,
@@ -34,13 +35,14 @@ from forecaster.data.quarantine import (
     values_of,
 )
 from forecaster.data.revisions import REVISION_RULES, Overlap, contradictions
+from forecaster.data.series import MEMORY
 from forecaster.errors import DataError
 
 if TYPE_CHECKING:
     from forecaster.data.store import PriceStore
 
-# No rule looks further back than a split's ten sessions; 45 days contain them over any holidays.
-CONTEXT: Final = timedelta(days=45)
+# Stored bars that give the same findings as the whole history.
+CONTEXT: Final = MEMORY + SPLIT_SESSIONS
 _DUPLICATE_REASON: Final = "a later row of this day has other numbers"
 log = logging.getLogger(__name__)
 
@@ -88,8 +90,8 @@ def check_served(
 ) -> None:
     """Check screened bars by every rule, with the stored ones before them and against these.
 
-    `stored` has the ticker's stored bars from `first_needed` on; None to read them. A new warning
-    is logged.
+    `stored` has the ticker's stored bars, `CONTEXT` of them before the served ones; None to read
+    them. A new warning is logged.
 
     Raises:
         DataError: a bar breaks a rule of severity `error`; the findings are in quarantine.
@@ -98,7 +100,8 @@ def check_served(
         return
     ticker = served.listing.ticker
     if stored is None and store.span(ticker):
-        stored = store.bars(ticker, since=first_needed(served.bars["session"].iloc[0].date()))
+        first = served.bars["session"].iloc[0].date()
+        stored = store.bars(ticker, since=store.session_before(ticker, first, CONTEXT))
     last = None if stored is None or stored.empty else stored["session"].iloc[-1].date()
     both, contradicted = served, []
     if stored is not None and last:
@@ -106,7 +109,7 @@ def check_served(
         contradicted = contradictions(Overlap.of(stored, served.bars), served)
     errors = {rule.name for rule in checks.RULES if rule.severity == "error"}
     scope = _scope(ticker, served.bars, errors | {rule.name for rule in REVISION_RULES})
-    findings = [one for one in checks.check_history(both) if one.session >= scope.first]
+    findings = [one for one in checks.check_history(both) if one.known_since >= scope.first]
     found = entries_of(both, [*contradicted, *(one for one in findings if one.severity == "error")])
     store.quarantine.record(found, scope, now)
     wrong = store.quarantine.unreleased(found) if found else []
@@ -119,15 +122,10 @@ def check_served(
             f"{ticker}; if not, drop them by date, or wait until the source corrects them."
         )
     of_days = {rule.name for rule in checks.DAY_RULES}
-    new = [one for one in findings if last is None or one.session > last]
+    new = [one for one in findings if last is None or one.known_since > last]
     odd = [one for one in new if one.severity == "warning" and one.rule not in of_days]
     if odd:
         log.warning("%s (%d such). See: forecaster data check %s", odd[0], len(odd), ticker)
-
-
-def first_needed(first: date) -> date:
-    """Return the first stored day that the rules read, for bars served from `first` on."""
-    return first - CONTEXT if first - date.min > CONTEXT else date.min
 
 
 def _with_context(stored: pd.DataFrame, served: History) -> History:

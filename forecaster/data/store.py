@@ -178,6 +178,11 @@ class PriceStore:
             return None
         return Span(days=days, first=date.fromisoformat(first), last=date.fromisoformat(last))
 
+    def session_before(self, ticker: str, day: date, bars: int) -> date:
+        """Return the stored session that is up to so many bars before a day; the day if none is."""
+        ((first,),) = self._query(store_rows.SESSION_BEFORE, ticker, day.isoformat(), str(bars))
+        return date.fromisoformat(first) if first else day
+
     def fetched_at(self, ticker: str) -> datetime:
         """Return when a ticker's source last served something new, in UTC."""
         rows = self._of_ticker("SELECT fetched_at FROM listings WHERE ticker = ?", ticker)

@@ -187,6 +187,11 @@ HAS_BARS: Final = """
         AND session > ? AND session < ?
 """
 SPAN: Final = "SELECT count(*), min(session), max(session) FROM bars WHERE ticker = ?"
+SESSION_BEFORE: Final = """
+    SELECT min(session) FROM (
+        SELECT session FROM bars WHERE ticker = ? AND session < ? ORDER BY session DESC LIMIT ?
+    )
+"""
 SUMMARY: Final = """
     SELECT ticker, source, basis, calendar, currency, count(session) AS days,
            min(session) AS first, max(session) AS last,

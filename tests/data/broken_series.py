@@ -81,8 +81,8 @@ BROKEN = {
         priced(PENCE, open=PENCE, high=PENCE, low=PENCE),
     ),
     "one close in pounds": ("unit-slip", 5, priced(scaled([5], 0.01))),
-    "one low in pounds": ("unit-slip", 5, priced(CALM, low=[0.99 * c for c in scaled([5], 0.01)])),
+    "one low in pounds": ("wrong-cell", 5, priced(CALM, low=[0.99 * c for c in scaled([5], 0.01)])),
     "one day at twice the price": ("spike", 4, priced(scaled([4], 2.1))),
     "the newest day halved": ("fresh-jump", DAYS - 1, priced(scaled([DAYS - 1], 0.5))),
-    "one day a tenth": ("spike", 4, priced(scaled([4], 0.1))),
+    "one day a tenth": ("unit-slip", 4, priced(scaled([4], 0.1))),
 }

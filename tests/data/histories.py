@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from forecaster.data.history import BAR_COLUMNS, History, Listing
+from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
 from forecaster.data.sessions import sessions_between
 
 
@@ -42,6 +42,27 @@ def drawn(ticker, days, seed, *, first="2024-01-02", calendar="XNYS", basis="spl
         dividend=draw.choice([0.0, 0.5], days, p=[0.9, 0.1]),
         split=draw.choice([1.0, 2.0, 0.5], days, p=[0.9, 0.05, 0.05]),
     )
+
+
+def walk(days, *, volatility=0.02, seed=0, tick=0.0, basis="split-adjusted"):
+    """A random walk from 50 with ordinary ranges, without events."""
+    draw = np.random.default_rng(seed)
+    moves, nights, up, down = volatility * draw.standard_normal((4, days))
+    close = 50.0 * np.exp(np.cumsum(moves) - np.linspace(0, moves.sum(), days))
+    opening = close * np.exp(0.5 * nights)
+    high = np.maximum(opening, close) * np.exp(0.5 * np.abs(up))
+    low = np.minimum(opening, close) * np.exp(-0.5 * np.abs(down))
+    prices = {"open": opening, "high": high, "low": low, "close": close}
+    if tick:
+        prices = {name: np.round(price / tick) * tick for name, price in prices.items()}
+    return history("ACME", first="2014-01-02", basis=basis, **prices)
+
+
+def scaled_rows(old, rows, factor):
+    """The same bars, the prices of some rows times a factor."""
+    bars = old.bars.copy()
+    bars.loc[list(rows), list(PRICE_COLUMNS)] *= factor
+    return with_bars(old, bars)
 
 
 def with_bars(old, bars):

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from forecaster.data.checks import RULES, check_history
+from forecaster.data.event_rules import SPLIT_SESSIONS
+from forecaster.data.series import MEMORY
 from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
-from tests.data.histories import drawn, history, with_bars
+from tests.data.histories import drawn, history, scaled_rows, walk, with_bars
 
 
 def found(one, severity="error", **options):
@@ -42,7 +45,7 @@ def test_a_finding_reads_ticker_day_rule_and_reason():
     (finding,) = check_history(BROKEN["split not applied in time"][2])
     assert str(finding) == (
         "ACME: 2024-01-11 split-slip: close 51.3 after 253.5 is the split of 5 on 2024-01-12, "
-        "missing or applied twice"
+        "missing, inverted or applied twice"
     )
 
 
@@ -51,8 +54,8 @@ def test_a_finding_reads_ticker_day_rule_and_reason():
     [
         (CLEAN["a merger"], "jump", 6),
         (CLEAN["a crash"], "jump", 6),
-        (CLEAN["one price for weeks"], "frozen", 0),
-        (CLEAN["one price for weeks, in floats"], "frozen", 0),
+        (CLEAN["one price for weeks"], "frozen", 4),
+        (CLEAN["one price for weeks, in floats"], "frozen", 4),
         (priced(CALM, dividend=[0, 0, 0, 6.0] + [0] * 8), "odd-dividend", 3),
         (priced(CALM, dividend=[0, 0, 0, 0.4, 0.4] + [0] * 7), "odd-dividend", 4),
     ],
@@ -122,4 +125,96 @@ def test_a_ticker_is_stale_after_five_sessions_without_a_bar(day, rules):
 def test_every_rule_has_its_own_name_and_stands_the_shortest_history():
     assert len({rule.name for rule in RULES}) == len(RULES)
     for days in (1, 2):
-        assert check_history(history(close=np.full(days, 10.0))) == []
+        flat = dict.fromkeys(("open", "high", "low", "close"), np.full(days, 10.0))
+        assert check_history(history(**flat)) == []
+
+
+CELLS = [("high", 5.0), ("high", 50.0), ("low", 0.1), ("low", 0.001), ("high", 100.0), ("low", 0.3)]
+
+
+@pytest.mark.parametrize("volatility", [0.005, 0.02, 0.04])
+@pytest.mark.parametrize(("cell", "factor"), CELLS)
+def test_one_wrong_price_of_a_bar_is_found(cell, factor, volatility):
+    one = walk(300, volatility=volatility, seed=1)
+    one.bars.loc[150, cell] *= factor
+    assert found(one) == [("wrong-cell", 150)]
+
+
+@pytest.mark.parametrize(("factor", "extreme"), [(10.0, "high"), (0.1, "low"), (4.0, "high")])
+def test_a_wrong_open_that_drags_the_range_along_is_found(factor, extreme):
+    one = walk(300, seed=2)
+    one.bars.loc[150, "open"] *= factor
+    one.bars.loc[150, extreme] = one.bars["open"][150]
+    assert found(one) == [("wrong-cell", 150)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "factor"),
+    [("high", 1.7), ("low", 0.6), ("low", 0.55)],  # the flash crash of 2010; GameStop in 2021
+)
+def test_a_wild_range_is_possible(cell, factor):
+    one = walk(300, seed=3)
+    one.bars.loc[150, cell] *= factor
+    assert found(one) == []
+
+
+def test_a_bar_after_a_jump_has_its_open_near_either_close():
+    """An open still at the old level, or already at the new, is no wrong cell."""
+    one = scaled_rows(walk(300, seed=4), range(150, 300), 0.3)
+    one.bars.loc[150, ["open", "high"]] = one.bars["close"][149]
+    assert found(one) == [] and found(one, "warning") == [("jump", 150)]
+
+
+def with_every_fault():
+    """Four years of bars with a fault for each rule about bars, a few in any year."""
+    one = walk(900, volatility=0.01, seed=5)
+    late = scaled_rows(one, range(280, 284), 10.0)
+    late = scaled_rows(late, range(380, 900), 0.4)
+    late = scaled_rows(late, range(597), 3.0)  # three sessions early
+    late = scaled_rows(late, [650], 2.2)
+    bars = scaled_rows(late, range(700), 1 / 1.5).bars
+    bars.loc[350, "high"] *= 6.0
+    bars.loc[600, "split"], bars.loc[700, "split"] = 3.0, 1.5
+    bars.loc[750, "dividend"] = 1.2 * bars["close"][750]
+    bars.loc[770, "dividend"] = 0.2 * bars["close"][770]
+    bars.loc[[790, 792], "dividend"] = 0.1
+    bars.loc[810:818, ["open", "high", "low", "close"]] = bars["close"][810]
+    return with_bars(late, bars)
+
+
+FAULTS = [
+    *(("unit-slip", 280), ("unit-slip", 284), ("wrong-cell", 350), ("split-slip", 597)),
+    *(("spike", 650), ("split-slip", 700), ("dividend-slip", 750)),
+]
+ODDITIES = [("jump", 380), ("odd-dividend", 770), ("odd-dividend", 792), ("frozen", 814)]
+CONTEXT = MEMORY + SPLIT_SESSIONS
+
+
+@pytest.mark.parametrize("step", [7, 50, 259, 900])
+def test_appended_bars_have_the_findings_of_the_whole_history(step):
+    """In pieces, and bar by bar around a late split: the same rules, bars and severities."""
+    whole = with_every_fault()
+    assert found(whole) == FAULTS and found(whole, "warning") == ODDITIES
+    days, appended = whole.days.tolist(), set()
+    starts = [first for first in range(0, 900, step) if not 590 < first < 660]
+    starts = sorted({*starts, *(range(590, 661) if step < 900 else [])})
+    for first, end in pairwise([*starts, 900]):
+        part = with_bars(whole, whole.bars.iloc[max(0, first - CONTEXT) : end])
+        appended |= {
+            (one.rule, days.index(one.session))
+            for one in check_history(part)
+            if one.known_since >= days[first]
+        }
+    # A jump is one until a later bar explains it, and fresh until the next bar comes.
+    assert {one for one in appended if "jump" not in one[0]} | {("jump", 380)} == {
+        *FAULTS,
+        *ODDITIES,
+    }
+    assert {row for rule, row in appended if "jump" in rule} - {597, 650} == {380}
+
+
+def test_a_bar_has_one_finding_the_first_of_the_table():
+    """A split of ten that is missing is no unit slip, spike and jump as well."""
+    one = scaled_rows(walk(100, seed=6), range(50), 10.0)
+    one.bars.loc[50, "split"] = 10.0
+    assert [finding.rule for finding in check_history(one)] == ["split-slip"]

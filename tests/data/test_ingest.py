@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from forecaster.data import checks
-from forecaster.data.checks import Rule, Series
+from forecaster.data.checks import Rule
 from forecaster.data.history import Listing
 from forecaster.data.ingest import describe_change, keep_known
+from forecaster.data.series import Hit, Series
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure
@@ -148,9 +149,9 @@ def test_a_rule_that_is_added_is_applied_to_an_ordinary_append(
     fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
     limit = bars_of("AAA", 90 + new)["close"].iloc[-1]
 
-    def closes_at_limit(series: Series) -> list[tuple[int, str]]:
+    def closes_at_limit(series: Series) -> list[Hit]:
         rows = np.flatnonzero(series.close == limit)
-        return [(int(row), "closes at the limit") for row in rows]
+        return [Hit(int(row), "closes at the limit") for row in rows]
 
     added = Rule(name="limit", severity="error", find=closes_at_limit)
     monkeypatch.setattr(checks, "RULES", (*checks.RULES, added))
