@@ -1,13 +1,13 @@
-"""`forecaster fetch` and `forecaster data`: prices in, shown, checked; the quarantine."""
+"""`forecaster fetch` and `forecaster data`: prices in, shown, checked."""
 
 import sys
-from datetime import datetime
 from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from forecaster.cli import quarantine
 from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     DateOption,
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Prices in the store: import, list, show, check, export.", no_args_is_help=True
 )
-quarantine = typer.Typer(help="Bars that break a rule: list, release, drop.", no_args_is_help=True)
-app.add_typer(quarantine, name="quarantine")
+app.add_typer(quarantine.app, name="quarantine")
 TickersArgument = Annotated[list[str] | None, typer.Argument(metavar="TICKER")]
-TickerArgument = Annotated[str, typer.Argument(metavar="TICKER", help="Whose bars.")]
-_DAYS = {"metavar": "DATE", "formats": ["%Y-%m-%d"]}
 PRICES = ["open", "high", "low", "close"]
 
 
@@ -268,75 +265,3 @@ def export_command(
         print_json("data.export", {"file": str(file), "rows": count})
     else:
         print(f"saved   {file}  {count:,} rows")
-
-
-@quarantine.command("list")
-@command
-def quarantine_list_command(
-    tickers: TickersArgument = None, home: HomeOption = None, json: JsonOption = False
-) -> None:
-    """List bars in quarantine: held, released or dropped, with rule and reason.
-
-    Reads: data/prices.db. Creates: nothing.
-
-    Example: forecaster data quarantine list AAPL
-    """
-    from forecaster.pipeline.data import quarantine_table
-
-    table = quarantine_table(tickers or (), home=home)
-    if json:
-        print_json("data.quarantine.list", {"entries": table})
-    else:
-        print_table(table, dict.fromkeys(PRICES, ".6g"))
-
-
-@quarantine.command("release")
-@command
-def release_command(
-    ticker: TickerArgument,
-    sessions: Annotated[
-        list[datetime] | None, typer.Argument(help="Which days; none: all of the ticker.", **_DAYS)
-    ] = None,
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Accept bars; the next fetch or import stores them.
-
-    Reads: data/prices.db. Creates: the decision, in data/prices.db.
-
-    Example: forecaster data quarantine release AAPL 2024-01-05
-    """
-    from forecaster.pipeline.data import release
-
-    count = release(ticker, [moment.date() for moment in sessions or ()], home=home)
-    _print_decision("released", ticker, count, "fetch", home, json=json)
-
-
-@quarantine.command("drop")
-@command
-def drop_command(
-    ticker: TickerArgument,
-    sessions: Annotated[list[datetime], typer.Argument(help="Which days.", **_DAYS)],
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Reject bars; remove them from the store and leave them out while served unchanged.
-
-    Reads: data/prices.db. Creates: the decision, in data/prices.db.
-
-    Example: forecaster data quarantine drop AAPL 2024-01-05 2024-01-08
-    """
-    from forecaster.pipeline.data import drop
-
-    count = drop(ticker, [moment.date() for moment in sessions], home=home)
-    _print_decision("dropped", ticker, count, "data check", home, json=json)
-
-
-def _print_decision(
-    done: str, ticker: str, count: int, following: str, home: Path | None, *, json: bool
-) -> None:
-    if json:
-        print_json(f"data.quarantine.{done}", {"ticker": ticker.upper(), "findings": count})
-        return
-    print(f"{done:<9} {count:,} findings of {ticker.upper()}")
-    print_next(f"{following} {ticker.upper()}", home)

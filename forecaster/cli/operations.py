@@ -21,7 +21,7 @@ from forecaster.cli.output import (
     print_lines,
     print_next,
 )
-from forecaster.errors import UsageError
+from forecaster.errors import NAMED_AT_MOST, UsageError, name_some
 
 if TYPE_CHECKING:
     from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
@@ -163,15 +163,23 @@ def status_command(
     found = status(home=home, name=name)
     if json:
         names = [_content(one) for one in found.names]
-        facts = _attributes(found, "hours", "writer", "quarantined")
+        facts = _attributes(found, "hours", "writer", "rows_left_out")
+        held = [
+            _attributes(one, "ticker", "session", "rule", "since", "reason", "remedy")
+            for one in found.quarantined
+        ]
+        facts["quarantined"] = held
         print_json("status", {"last_good_run": found.heartbeat, **facts, "names": names})
     else:
         for one in found.names:
             _print_name(one)
         last = f"{found.hours:.1f} hours ago" if found.heartbeat else "never"
         print(f"run     the last good one ended {last}")
-        if found.quarantined:
-            print(f"prices  in quarantine: {', '.join(found.quarantined[:10])}")
+        print_lines("prices  {0.ticker}: {0}", found.quarantined[:NAMED_AT_MOST])
+        if more := len(found.quarantined[NAMED_AT_MOST:]):
+            print(f"prices  {more:,} more in quarantine: forecaster data quarantine list")
+        if found.rows_left_out:
+            print(f"rows    left out of {name_some(found.rows_left_out)}")
         if found.writer:
             print(f"writer  {found.writer}")
         if not found.names:

@@ -24,7 +24,9 @@ P = ParamSpec("P")
 
 # One more whenever the keys of a JSON object change; 1 where they never did.
 _SCHEMA_NUMBERS = dict.fromkeys(
-    "audit evaluate memory models.list models.show predict retrain score status train".split(), 2
+    "audit data.quarantine.dropped data.quarantine.released evaluate memory models.list "
+    "models.show predict retrain score status train".split(),
+    2,
 )
 
 HomeOption = Annotated[

@@ -169,12 +169,7 @@ class Quarantine:
 
     def blocking(self, ticker: str = "") -> dict[str, Entry]:
         """Return the oldest entry that blocks, by ticker: of one, or of all."""
-        found: dict[str, Entry] = {}
-        for entry in self.entries(ticker):
-            known = found.get(entry.ticker)
-            if entry.blocks and (known is None or entry.noted_at < known.noted_at):
-                found[entry.ticker] = entry
-        return found
+        return oldest_blocking(self.entries(ticker))
 
     def refuse(self, ticker: str, reason: str, now: datetime) -> None:
         """Record that the answer of a ticker is refused as a whole, since the first such day."""
@@ -224,6 +219,15 @@ class Quarantine:
         with database.translated_errors(self._file), database.transaction(self._connection):
             self._connection.executemany(_RENAME, [(new, old) for old, new in _RENAMED.items()])
             yield
+
+
+def oldest_blocking(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Return the oldest entry that blocks, by ticker."""
+    found: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda one: one.noted_at):
+        if entry.blocks:
+            found.setdefault(entry.ticker, entry)
+    return found
 
 
 def _without(known: Mapping[tuple[str, str, str], Entry], found: Sequence[Entry]) -> list[Entry]:

@@ -238,6 +238,8 @@ class PriceStore:
             return self._connection.execute(sql, values).fetchall()
 
     def _unknown(self, ticker: str) -> UnknownNameError:
+        if held := self.quarantine.blocking(ticker).get(ticker):
+            return UnknownNameError(f"{ticker}: nothing is stored: {held}")
         close = difflib.get_close_matches(ticker, self.tickers(), n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
         return UnknownNameError(

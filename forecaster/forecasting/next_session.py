@@ -21,6 +21,8 @@ from forecaster.data import sessions
 from forecaster.data.history import History, fingerprint, normalise_tickers, still_sessions
 from forecaster.data.loading import known_tickers, load_histories
 from forecaster.data.panel import Panel, build_panel
+from forecaster.data.quarantine import Entry
+from forecaster.data.store import PriceStore
 from forecaster.errors import (
     NAMED_AT_MOST,
     DataError,
@@ -176,8 +178,9 @@ class ForecastRequest:
         return [found[ticker] for ticker in sorted(found)]
 
     def unfit(self) -> dict[str, str]:
-        """Explain, by ticker, whose last bars are too old or do not move: no forecast."""
+        """Explain, by ticker, whose last bars are too old, in doubt or without any move."""
         found, failures = {}, Failures()
+        blocking = self._blocking()
         for history in self.histories:
             ticker, calendar = history.listing.ticker, history.listing.calendar
             with failures.of(ticker):
@@ -191,13 +194,22 @@ class ForecastRequest:
                 last = history.bars["session"].iloc[-1].date()
                 newest = self.as_of or sessions.last_final_session(calendar, clock.now())
                 missed = sessions.count_sessions(calendar, last, newest) - 1 if newest > last else 0
-                if missed > self.max_stale:
+                if missed and ticker in blocking:
+                    found[ticker] = f"{ticker}: no forecast after {last}: {blocking[ticker]}"
+                elif missed > self.max_stale:
                     found[ticker] = (
                         f"{ticker}: the last bar is of {last}, {missed} sessions before {newest}; "
                         f"at most {self.max_stale} may be missing. Run: forecaster fetch {ticker}, "
                         f"or use --as-of {last}"
                     )
         return found | {ticker: str(error) for ticker, error in failures.errors.items()}
+
+    def _blocking(self) -> dict[str, Entry]:
+        """Return why tickers are quarantined; none of a caller's own bars is."""
+        if self.bars is not None:
+            return {}
+        with PriceStore.open_for_reading(self.home) as store:
+            return store.quarantine.blocking()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

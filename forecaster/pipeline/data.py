@@ -1,4 +1,4 @@
-"""`forecaster data`: stored prices as tables and files, findings in them, and decisions."""
+"""`forecaster data`: stored prices as tables and files, and findings in them."""
 
 import logging
 from collections.abc import Sequence
@@ -13,20 +13,18 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.checks import check_history
 from forecaster.data.export import write_table
-from forecaster.data.history import FLAWS, History, fingerprint, normalise_ticker, normalise_tickers
+from forecaster.data.history import History, fingerprint, normalise_ticker, normalise_tickers
 from forecaster.data.loading import as_table, load_histories
-from forecaster.data.quarantine import Entry, State, entries_of, entry_of
+from forecaster.data.quarantine import Entry, entries_of
 from forecaster.data.sources.file_table import MARKS
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
-from forecaster.errors import DataError, Failures, UnknownNameError, UsageError
-from forecaster.operations.lock import writer
+from forecaster.errors import DataError, Failures, UnknownNameError
 from forecaster.operations.run_log import bug_log
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
 CHECK_COLUMNS: Final = "ticker session rule severity where reason".split()
-QUARANTINE_COLUMNS: Final = "ticker session rule state open high low close noted_at reason".split()
 
 
 def load_bars(
@@ -157,88 +155,6 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
     table = pd.DataFrame(rows, columns=CHECK_COLUMNS)
     ordered = table.sort_values(["severity", "ticker", "session"], ignore_index=True)
     return CheckReport(table=ordered, tickers=len(names), bars=bars, failures=failures)
-
-
-def quarantine_table(
-    tickers: str | Sequence[str] = (), *, home: Home | None = None
-) -> pd.DataFrame:
-    """List what is in quarantine, decided or not; see QUARANTINE_COLUMNS."""
-    wanted = set(normalise_tickers(tickers))
-    with PriceStore.open_for_reading(resolve_home(home)) as store:
-        entries = store.quarantine.entries()
-    rows = [
-        (e.ticker, pd.Timestamp(e.session), e.rule, e.state, *e.values[:4], e.noted_at, e.reason)
-        for e in entries
-        if not wanted or e.ticker in wanted
-    ]
-    return pd.DataFrame(rows, columns=QUARANTINE_COLUMNS)
-
-
-def release(ticker: str, sessions: Sequence[date] = (), *, home: Home | None = None) -> int:
-    """Accept bars, which the next fetch or import stores; return the number of findings.
-
-    No sessions mean all of the ticker.
-
-    Raises:
-        UnknownNameError: nothing is held or found there.
-        UsageError: a row that cannot be a bar.
-    """
-    return _decide(ticker, sessions, "released", resolve_home(home))
-
-
-def drop(ticker: str, sessions: Sequence[date], *, home: Home | None = None) -> int:
-    """Remove bars and leave them out while served unchanged; return the number of findings.
-
-    Raises:
-        UnknownNameError: a day is neither stored nor in quarantine.
-        UsageError: no day is given.
-    """
-    if not sessions:
-        raise UsageError("drop: name the days; for example: drop AAPL 2024-01-05.")
-    return _decide(ticker, sessions, "dropped", resolve_home(home))
-
-
-def _decide(ticker: str, sessions: Sequence[date], state: State, home: Path) -> int:
-    name, days = normalise_ticker(ticker), set(sessions)
-    doing = f"forecaster data quarantine {'release' if state == 'released' else 'drop'}"
-    with writer(home, doing), PriceStore.open_for_writing(home) as store:
-        known = {entry.key: entry for entry in store.quarantine.entries(name)}
-        if name in store.tickers():
-            history = store.history(name)
-            errors = [one for one in check_history(history) if one.severity == "error"]
-            found = entries_of(history, errors)
-            # Any bar may be dropped.
-            other = days - {entry.session for entry in found} if state == "dropped" else ()
-            found += [
-                entry_of(name, history.bars, row, "by-hand", "by hand")
-                for row, session in enumerate(history.bars["session"].dt.date)
-                if session in other
-            ]
-            known = {entry.key: entry for entry in found} | known
-        chosen = [entry for entry in known.values() if not days or entry.session in days]
-        _refuse_undecidable(name, state, days, chosen)
-        store.quarantine.decide(chosen, state, clock.now())
-    return len(chosen)
-
-
-def _refuse_undecidable(
-    ticker: str, state: State, days: set[date], chosen: Sequence[Entry]
-) -> None:
-    """Refuse days without a finding, and to release a row that cannot be a bar."""
-    lacking = sorted(days - {entry.session for entry in chosen})
-    if lacking or not chosen:
-        where = f" of {lacking[0]}" if lacking else ""
-        raise UnknownNameError(
-            f"{ticker}: nothing{where} is in quarantine or found wrong; see: forecaster data "
-            f"quarantine list, forecaster data check {ticker}"
-        )
-    flawed = [entry for entry in chosen if entry.rule in FLAWS]
-    if flawed and state == "released":
-        day = flawed[0].session
-        raise UsageError(
-            f"{ticker}: {day} cannot be a bar ({flawed[0].reason}), so it cannot be released. "
-            f"Drop it: forecaster data quarantine drop {ticker} {day}"
-        )
 
 
 def _row(one: Entry, severity: str, where: str) -> tuple[object, ...]:

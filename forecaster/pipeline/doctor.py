@@ -34,7 +34,7 @@ from forecaster.errors import (
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.lock import holder
 from forecaster.operations.run_log import read_heartbeat
-from forecaster.pipeline.status import quarantined_tickers
+from forecaster.pipeline.status import held_entries
 from forecaster.registry.champion_history import champion_statuses
 from forecaster.registry.registry_file import registry_path
 from forecaster.registry.versions import list_versions, verify
@@ -167,9 +167,10 @@ def _store(home: Path) -> Iterator[Finding]:
 
 
 def _quarantine(home: Path) -> Iterator[Finding]:
-    found = quarantined_tickers(home)
+    found = held_entries(home)
     if found:
-        seen = f"{len(found):,} bars in quarantine: {name_some(sorted(set(found)))}"
+        names = name_some(sorted({one.ticker for one in found}))
+        seen = f"{len(found):,} findings in quarantine: {names}"
         yield Finding("note", seen, "forecaster data quarantine list, then release or drop")
 
 

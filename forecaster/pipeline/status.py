@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
 from forecaster.data.history import normalise_tickers
+from forecaster.data.quarantine import Entry, oldest_blocking
 from forecaster.data.store import PriceStore
 from forecaster.errors import ForecasterError, TooOldError, UnknownNameError, UsageError
 from forecaster.operations.due_sessions import (
@@ -69,11 +70,16 @@ class NameStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The status of a home: its model names, the last successful run, quarantined tickers."""
+    """The status of a home: its model names, the last successful run, what is in quarantine.
+
+    `quarantined` has the oldest reason for which a ticker stays as it is stored, `rows_left_out`
+    the tickers with rows that cannot be bars.
+    """
 
     names: tuple[NameStatus, ...]
     heartbeat: datetime | None
-    quarantined: tuple[str, ...]
+    quarantined: tuple[Entry, ...]
+    rows_left_out: tuple[str, ...]
     writer: str | None
 
     @property
@@ -122,24 +128,27 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
         raise UnknownNameError(
             f"--name {name}: no such model name; there is {', '.join(sorted(existing)) or 'none'}."
         )
-    stored = store_state(where)
+    stored, held = store_state(where), held_entries(where)
+    blocking = oldest_blocking(held)
+    left_out = {one.ticker for one in held if not one.blocks}
     chosen = sorted(existing) if name is None else [name]
     return Status(
         names=tuple(_name_status(where, champion_status(where, one), stored) for one in chosen),
         heartbeat=read_heartbeat(where),
-        quarantined=tuple(sorted(set(quarantined_tickers(where)))),
+        quarantined=tuple(blocking[ticker] for ticker in sorted(blocking)),
+        rows_left_out=tuple(sorted(left_out)),
         writer=holder(where),
     )
 
 
-def quarantined_tickers(home: Path) -> list[str]:
-    """Return the ticker of each bar in quarantine; empty if there is no store."""
+def held_entries(home: Path) -> list[Entry]:
+    """List what is held in quarantine; empty if there is no store."""
     try:
         with PriceStore.open_for_reading(home) as store:
             entries = store.quarantine.entries()
     except ForecasterError:
         return []
-    return [entry.ticker for entry in entries if entry.state == "held"]
+    return [entry for entry in entries if entry.state == "held"]
 
 
 def _name_status(home: Path, place: ChampionStatus, stored: StoreState) -> NameStatus:

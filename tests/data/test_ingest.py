@@ -17,9 +17,10 @@ from forecaster.data.series import Hit, Series
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure
-from forecaster.pipeline.data import check_prices, drop, quarantine_table, release
+from forecaster.pipeline.data import check_prices
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.quarantine import drop, quarantine_table, release
 from tests.pipeline.test_fetch import Shelf, held
 from tests.synthetic import bars_of
 from tests.yahoo import faults

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, fingerprint
 from forecaster.data.revisions import Overlap, contradictions
-from forecaster.pipeline.data import quarantine_table, release
 from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.quarantine import quarantine_table, release
 from forecaster.settings import FetchSettings
 from tests.data.histories import drawn, history, with_bars
 from tests.pipeline.test_fetch import Shelf, held

@@ -13,8 +13,8 @@ from typer.testing import Result
 from forecaster.data.history import BAR_COLUMNS, History, Listing, fingerprint
 from forecaster.data.screening import screen
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, UnknownNameError, UsageError
-from forecaster.pipeline.data import check_prices, drop, quarantine_table, release
+from forecaster.errors import DataError, UnknownNameError
+from forecaster.pipeline.data import check_prices
 from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
 from tests.data.histories import with_bars
 from tests.synthetic import bars_of
@@ -78,62 +78,6 @@ def test_held_entries_are_listed_even_of_a_ticker_that_is_not_stored(home: Path)
     assert ("NEW", "missing-value", "error") in findings(home)
     (row,) = check_prices("NEW", home=home).table.itertuples(index=False)
     assert (row.where, f"{row.session:%Y-%m-%d}") == ("quarantine", "2024-01-04")
-
-
-def test_a_released_finding_is_listed_no_more(home: Path) -> None:
-    assert release("bad", home=home) == 1
-    assert findings(home) == []
-    table = quarantine_table(home=home)
-    assert table[["ticker", "rule", "state"]].values.tolist() == [["BAD", "spike", "released"]]
-    assert len(quarantine_table("GOOD", home=home)) == 0
-
-
-def test_a_dropped_bar_leaves_the_store_and_the_findings(home: Path) -> None:
-    day = SPIKE.bars["session"][4].date()
-    assert drop("BAD", [day], home=home) == 1
-    assert findings(home) == [("BAD", "missing-sessions", "warning")]
-    with PriceStore.open_for_reading(home) as store:
-        assert len(store.bars("BAD")) == DAYS - 1 and store.revision("BAD").number == 2
-
-
-def test_any_stored_bar_may_be_dropped_by_hand(home: Path) -> None:
-    drop("GOOD", [date(2024, 1, 4)], home=home)
-    assert quarantine_table(home=home)["rule"].tolist() == ["by-hand"]
-    with PriceStore.open_for_reading(home) as store:
-        assert len(store.bars("GOOD")) == DAYS - 1
-
-
-@pytest.mark.parametrize(
-    ("decide", "error", "words"),
-    [
-        (lambda home: release("GOOD", home=home), UnknownNameError, "GOOD: nothing is in quar"),
-        (
-            lambda home: release("BAD", [date(2024, 1, 2)], home=home),
-            UnknownNameError,
-            "BAD: nothing of 2024-01-02 is",
-        ),
-        (
-            lambda home: drop("BAD", [date(1999, 1, 4)], home=home),
-            UnknownNameError,
-            "nothing of 1999-01-04 is",
-        ),
-        (lambda home: drop("BAD", [], home=home), UsageError, "name the days"),
-    ],
-)
-def test_a_decision_on_nothing_is_refused(home: Path, decide, error, words) -> None:
-    with pytest.raises(error, match=words):
-        decide(home)
-
-
-def test_what_cannot_be_a_bar_cannot_be_released(home: Path) -> None:
-    new = priced(CALM, "NEW")
-    new.bars.loc[2, "close"] = np.nan
-    with PriceStore.open_for_writing(home) as store:
-        screen(store, new, NOW)
-    with pytest.raises(UsageError, match=r"2024-01-04 cannot be a bar .*quarantine drop NEW"):
-        release("NEW", home=home)
-    drop("NEW", [date(2024, 1, 4)], home=home)
-    assert findings(home, "GOOD") == []
 
 
 @pytest.mark.parametrize("name", [*BROKEN, *CLEAN])
