@@ -132,7 +132,7 @@ def drop_command(
 
 
 def _tickers_and_days(names: Sequence[str]) -> tuple[list[str], list[date]]:
-    """Separate tickers from days such as 2024-01-05."""
+    """Return the tickers and the days such as 2024-01-05 among words."""
     tickers, days = [], []
     for name in names:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", name):
