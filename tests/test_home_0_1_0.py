@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
@@ -78,6 +81,32 @@ def test_its_past_is_scored_and_its_state_reported(run: Run, home: Path) -> None
     assert len(expected_mse) == 2 and None not in expected_mse
     (name,) = content(run, home, LAST, "status")["names"]
     assert (name["champion"], name["session"], name["exit_code"]) == (CHAMPION, str(LAST), 0)
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_reading_it_writes_nothing(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, is_read_only: bool
+) -> None:
+    """Neither migrates it; on a read-only disk, which is acted for root, all is read alike."""
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    connect = sqlite3.connect
+
+    def refuse_side_files(target: str, **options: Any) -> sqlite3.Connection:
+        if target and "immutable" not in str(target):
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(target, **options)
+
+    if is_read_only:
+        monkeypatch.setattr(sqlite3, "connect", refuse_side_files)
+        monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK))
+    for words in (("status",), ("score",), ("predict", "--no-record"), ("data", "list")):
+        content(run, home, LAST, *words)
+    made = content(run, home, LAST, "predict") if is_read_only else {"recorded": None}
+    assert made["recorded"] is None
+    after = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    side_files = {path for path in after if path.name.endswith(("-wal", "-shm"))}
+    assert not (is_read_only and side_files)
+    assert {path: after[path] for path in set(after) - side_files} == before
 
 
 def test_its_next_session_ends_as_it_would_have_with_the_old_code(run: Run, home: Path) -> None:

@@ -63,6 +63,23 @@ def iter_histories(
         )
 
 
+def load_known(
+    bars: pd.DataFrame | None, home: Path, tickers: Sequence[str], until: date | None
+) -> list[History]:
+    """Load those of some tickers that are there and have bars up to a day; no others are read.
+
+    Raises:
+        UnknownNameError: there is no store.
+        DataError, UsageError: as `iter_histories`.
+    """
+    clock.check_as_of(until)
+    wanted = sorted(known_tickers(bars, home).intersection(tickers))
+    if not wanted:
+        return []
+    found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
+    return [history for history in found if len(history.bars)]
+
+
 def _from_store(home: Path, wanted: list[str], until: date | None) -> Iterator[History]:
     """Read sorted tickers, or all there are, some at a time; one may have no bar."""
     with PriceStore.open_for_reading(home) as store:

@@ -125,9 +125,10 @@ class FittedModel:
             )
         return panel
 
-    def reads(self, ticker: str) -> bool:
-        """Whether forecasts of other tickers depend on this one."""
-        return ticker in self.tickers
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """The tickers that forecasts of others depend on; None for all there are."""
+        return self.tickers
 
     def forecastable(self, panel: Panel) -> NDArray[np.bool_]:
         """Select the rows (N,) that can be forecast: a complete window lies behind them."""

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 import forecaster
 from forecaster.data.history import History, fingerprint
-from forecaster.data.loading import known_tickers, load_histories
+from forecaster.data.loading import known_tickers, load_known
 from forecaster.data.panel import TARGETS
 from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError, DataError, name_some
@@ -284,9 +284,9 @@ def version_histories(
     manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
 ) -> tuple[list[History], tuple[str, ...]]:
     """Load the tickers that a version was trained on, or raise DataError; list those missing."""
-    seen = {history.listing.ticker: history for history in load_histories(bars, home, (), as_of)}
     trained, stored = manifest.data.tickers, known_tickers(bars, home)
-    if not any(ticker in seen for ticker in trained):
+    seen = {one.listing.ticker: one for one in load_known(bars, home, trained, as_of)}
+    if not seen:
         raise DataError(
             f"Version {manifest.version} was trained on {name_some(trained)}; none of them has "
             f"prices here{f' until {as_of}' if as_of else ''}. Fetch them."

@@ -19,7 +19,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.history import History, fingerprint, normalise_tickers, still_sessions
-from forecaster.data.loading import known_tickers, load_histories
+from forecaster.data.loading import known_tickers, load_histories, load_known
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.quarantine import Entry
 from forecaster.data.store import PriceStore
@@ -69,9 +69,10 @@ class Baseline:
         """Build the panel of its targets."""
         return build_panel(histories, self.targets, universe=None)
 
-    def reads(self, ticker: str) -> bool:
-        """Whether forecasts of other tickers depend on this one: it is fitted on all."""
-        return True
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """None: forecasts depend on every ticker, for it is fitted on all."""
+        return None
 
     def absurd(self, panel: Panel, centers: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Return nothing: it is fitted on the ticker's own days."""
@@ -172,9 +173,13 @@ class ForecastRequest:
         """Load the histories that a model reads to forecast these tickers."""
         found = {history.listing.ticker: history for history in self.histories}
         if self.tickers:
-            for history in load_histories(self.bars, self.home, (), self.as_of):
-                if model.reads(history.listing.ticker):
-                    found.setdefault(history.listing.ticker, history)
+            source = (self.bars, self.home)
+            if model.reads is None:
+                others = load_histories(*source, (), self.as_of)
+            else:
+                others = load_known(*source, model.reads, self.as_of)
+            for history in others:
+                found.setdefault(history.listing.ticker, history)
         return [found[ticker] for ticker in sorted(found)]
 
     def unfit(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ import numpy as np
 
 import forecaster
 from forecaster.data.history import History
-from forecaster.data.loading import load_histories
+from forecaster.data.loading import load_known
 from forecaster.data.panel import Panel
 from forecaster.errors import (
     ArtifactError,
@@ -123,7 +123,7 @@ def run_promotion_test(
     if before is not None and before.version == challenger:
         raise UsageError(f"{challenger} is the champion of {name}; there is nothing to test.")
     tickers = sorted({*manifest.data.tickers, *(before.data.tickers if before else ())})
-    histories = histories_of(home, tickers, as_of)
+    histories = load_known(None, home, tickers, as_of)
     if not histories:
         raise DataError(
             f"{challenger} was trained on {name_some(manifest.data.tickers)}; none of its "
@@ -216,12 +216,6 @@ def _flaws(compared: _Comparison) -> list[str]:
     return found
 
 
-def histories_of(home: Path, tickers: Sequence[str], as_of: date | None) -> list[History]:
-    """Read the bars of those tickers that are stored, in alphabetical order."""
-    found = load_histories(None, home, (), as_of)
-    return [history for history in found if history.listing.ticker in set(tickers)]
-
-
 def digest(forecasts: Mapping[str, Predictive]) -> str:
     """Compute a hash of forecasts, of every bit."""
     found = hashlib.sha256()
@@ -283,7 +277,7 @@ def print_digest() -> None:
     as_of = date.fromisoformat(until) if until else None
     try:
         model = load_model(Path(home), read_manifest(Path(home), version))
-        panel = model.panel(histories_of(Path(home), tickers, as_of))
+        panel = model.panel(load_known(None, Path(home), tickers, as_of))
     except StorageError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_code) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecaster.data.loading import load_known
 from forecaster.errors import (
     ArtifactError,
     OutOfMemoryError,
@@ -205,7 +206,7 @@ def test_a_challenger_that_lost_a_target_is_kept_out(home: Path, first: str, in_
 
 def test_one_bit_of_one_weight_changes_the_digest(home: Path, second: str):
     model = load_model(home, read_manifest(home, second))
-    panel = model.panel(promotion.histories_of(home, ["AAA", "BBB"], LAST))
+    panel = model.panel(load_known(None, home, ["AAA", "BBB"], LAST))
     rows = model.rows_since_training(panel)
     intact = [digest(model.distributions(panel, rows)) for _ in range(2)]
     weight = next(iter(model.networks[0].parameters()))

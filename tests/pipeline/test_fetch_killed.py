@@ -156,3 +156,23 @@ def test_a_read_only_home_exits_73_before_any_work_and_can_be_read(tmp_path: Pat
     assert codes == [0, 0, 0, 73, 0], stderr
     assert "SP500" in printed[-1]
     assert "is read-only" in stderr
+
+
+@pytest.mark.slow
+@needs_mount
+def test_a_read_only_home_of_0_1_0_can_be_read(tmp_path: Path) -> None:
+    """Older files are read as migrated copies; a forecast by hand is made and not recorded."""
+    shutil.copytree(ROOT / "tests" / "home_0_1_0", tmp_path, dirs_exist_ok=True)
+    codes, printed, stderr = in_namespace(
+        f"""
+        mount --bind {tmp_path} {tmp_path}
+        mount -o remount,bind,ro {tmp_path}
+        forecaster status --home {tmp_path}
+        forecaster score --home {tmp_path}
+        forecaster predict --as-of 2017-11-08 --home {tmp_path}
+        forecaster train --home {tmp_path}
+        """
+    )
+    assert codes == [0, 0, 0, 0, 0, 73], stderr
+    assert "champion" in printed[2] and "live" in printed[3] and "q10" in printed[4]
+    assert "these forecasts are not recorded" in stderr

@@ -1,5 +1,6 @@
 """Forecasts of the next session: by which models, of which day, with which intervals."""
 
+import json
 from datetime import date, datetime
 from pathlib import Path
 
@@ -7,8 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecaster.data.store import PriceStore
 from forecaster.errors import TooOldError, UnknownNameError, UsageError
+from forecaster.operations.promotion import run_promotion_test
+from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.predict import Prediction, predict
+from forecaster.pipeline.status import score
 from forecaster.pipeline.train import train
 from forecaster.registry.promotion import promote
 from forecaster.registry.versions import list_versions
@@ -121,6 +126,31 @@ def test_the_session_forecast_is_the_next_of_the_tickers_own_calendar(
     made = predict(["BBB"], version=version_of(home), bars=mixed, home=home, as_of=as_of_day)
     (found,) = made.forecasts.itertuples()
     assert (found.as_of, found.session) == (pd.Timestamp(as_of), pd.Timestamp(session))
+
+
+def test_only_the_bars_of_the_ticker_and_of_those_trained_on_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store with many others; by the promotion test and `score` alike."""
+    names = ["AAA", "BBB", "NEW", *(f"T{number}" for number in range(9))]
+    ragged_bars(dict.fromkeys(names, 400)).to_csv(tmp_path / "bars.csv", index=False)
+    import_files([tmp_path / "bars.csv"], home=tmp_path)
+    version = train(settings=SETTINGS, tickers=["AAA", "BBB"], home=tmp_path).version
+    read_bars, read = PriceStore._read_bars, set[str]()
+
+    def note(store: PriceStore, wanted: str, *ends: date | None) -> object:
+        read.update(json.loads(wanted))
+        return read_bars(store, wanted, *ends)
+
+    monkeypatch.setattr(PriceStore, "_read_bars", note)
+    predict(["AAA"], home=tmp_path, as_of=LAST)
+    assert read == {"AAA", "BBB"}
+    predict(["NEW"], home=tmp_path, as_of=LAST)
+    assert read == {"AAA", "BBB", "NEW"}
+    read.clear()
+    run_promotion_test(tmp_path, "return", version, LAST)
+    score(["AAA"], home=tmp_path, as_of=LAST)
+    assert read == {"AAA", "BBB"}
 
 
 @pytest.mark.parametrize("as_of", [datetime(2011, 7, 1), "2011-07-01", pd.Timestamp("2011-07-01")])
