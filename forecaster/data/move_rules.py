@@ -21,6 +21,9 @@ SPIKE: Final = 2.0  # GameStop's wildest day was a factor of 2.35, and its way b
 SPIKE_RETURN: Final = 1.1
 JUMP: Final = 1.5  # as in qlib's health check; crises and mergers get there, too
 WILD: Final = 13.0  # volatilities; a coin moves by JUMP within an ordinary month
+CONFIRMED: Final = 3  # sessions after which a jump is believed: a wrong price is mended in two
+CONFIRMED_SLOWLY: Final = 10  # Yahoo applies a split some days late, see event_rules.py
+REMAINS: Final = 0.25  # of a jump; of GameStop's wildest day three tenths did
 SPLIT_RATIOS: Final = (1.5, *map(float, range(2, 11)), 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 EVENT_TOLERANCE: Final = 0.02  # log; a fall of 35 % is 0.025 from the split 3:2
 
@@ -83,9 +86,22 @@ def _without_return(series: Series, found: NDArray[np.bool_]) -> list[int]:
 
 
 def fresh_jumps(series: Series) -> list[Hit]:
-    """Find a jump of the newest bar, which no later bar confirms yet."""
-    return [
-        Hit(hit.row, f"{hit.reason}; the next session will settle it")
-        for hit in jumps(series)[-1:]
-        if hit.row == len(series.days) - 1
-    ]
+    """Find jumps that too few later sessions confirm: with volume, and not back at the old level.
+
+    One as large as a split or a unit takes ten of them, any other three; after ten sessions with
+    volume at whatever level it is a move of the past. A ticker without volumes needs none.
+    """
+    volume = series.history.bars["volume"].to_numpy(np.float64)
+    found = []
+    for row, reason, _ in jumps(series):
+        is_traded = volume[row + 1 :] > 0
+        if not (volume[max(row - CONFIRMED_SLOWLY, 0) : row] > 0).any():
+            is_traded[:] = True
+        size = series.move[row]
+        remains = 1.0 + np.cumsum(series.move[row + 1 :]) / size >= REMAINS
+        event = resembles_event(size)
+        needed = CONFIRMED_SLOWLY if event else CONFIRMED
+        if is_traded.sum() < CONFIRMED_SLOWLY and (is_traded & remains).sum() < needed:
+            why = f"; about {event}" if event else ""
+            found.append(Hit(row, f"{reason}{why}; {needed} sessions with volume confirm it"))
+    return found

@@ -73,6 +73,26 @@ def test_what_the_source_corrects_is_fetched_and_leaves_quarantine(tmp_path: Pat
     assert len(held(tmp_path, "AAA")) == 91 and quarantine_table(home=tmp_path).empty
 
 
+@pytest.mark.parametrize(("factor", "waiting"), [(0.65, 3), (0.5, 10)])
+def test_the_days_of_waiting_are_stored_with_the_jump_that_they_confirm(
+    tmp_path: Path, factor: float, waiting: int
+) -> None:
+    """They are fetched again on the evening on which the last of them confirms it."""
+    shelf = Shelf({"AAA": bars_of("AAA", 120).head(90)})
+    fetch("AAA", home=tmp_path, source=shelf)
+    served = bars_of("AAA", 120)
+    before, close = served["close"].iloc[89], served["close"].iloc[90]
+    served.loc[served.index[90:], PRICES] *= factor * before / close
+    for evening in range(1, waiting + 1):
+        shelf.tables["AAA"] = served.head(90 + evening)
+        assert "fresh-jump" in str(fetch("AAA", home=tmp_path, source=shelf).failures["AAA"])
+    shelf.tables["AAA"] = served.head(91 + waiting)
+    assert not fetch("AAA", home=tmp_path, source=shelf).failures
+    expected = served.head(91 + waiting)[list(BAR_COLUMNS)]
+    pd.testing.assert_frame_equal(held(tmp_path, "AAA"), expected)
+    assert quarantine_table(home=tmp_path).empty
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "a day late"])
 def test_a_split_that_yahoo_applies_late_waits_for_it(tmp_path: Path, late: bool) -> None:
     """A day with the split served and old closes not yet rescaled changes nothing."""

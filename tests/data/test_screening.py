@@ -168,13 +168,83 @@ def test_what_the_source_corrects_is_accepted(store):
     assert noted(store) == []
 
 
-def test_a_jump_of_the_newest_bar_waits_for_the_next_session(store):
-    one = priced(scaled([10, 11], 0.5))
-    with pytest.raises(
-        DataError, match=r"2024-01-17 fresh-jump: .* the next session will settle it"
-    ):
-        check_served(store, with_bars(one, one.bars.head(11)), MONDAY)
-    check_served(store, one, MONDAY)
+def jumped(factor, at=50, back=None, **columns):
+    """A calm series of 70 bars that jumps at one of them, and back at another."""
+    close = [100.0 * (1.01 if day % 2 else 1.0) for day in range(70)]
+    end = 70 if back is None else back
+    close = [value * (factor if at <= day < end else 1.0) for day, value in enumerate(close)]
+    return priced(close, **columns)
+
+
+def evenings(store, one, first=50, last=70):
+    """The evenings, counted from the jump's, on which the ticker is refused; what it stores."""
+    store.upsert(with_bars(one, one.bars.head(first)), MONDAY)
+    refused = []
+    for end in range(first + 1, last + 1):
+        part = with_bars(one, one.bars.iloc[max(0, first - 10) : end])
+        try:
+            check_served(store, part, MONDAY)
+        except DataError:
+            refused.append(end - first)
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("factor", "options", "evenings_held"),
+    [
+        (0.65, {}, 3),  # a true -35 % after earnings
+        (1.7, {}, 3),
+        (0.43, {}, 3),
+        (0.5, {}, 10),  # two for one
+        (2.0, {}, 10),
+        (1 / 3, {}, 10),
+        (0.05, {}, None),  # a unit is held by its own rule, too
+        (0.65, {"volume": [1.0] * 51 + [0.0] * 2 + [1.0] * 17}, 5),
+        (0.65, {"volume": [1.0] * 51 + [0.0] * 19}, 20),
+        (0.65, {"volume": [0.0] * 70}, 3),
+    ],
+)
+def test_a_jump_is_believed_after_sessions_with_volume(store, factor, options, evenings_held):
+    """Not because it is there again: three of them, ten where it is as large as a split."""
+    found = evenings(store, jumped(factor, **options))
+    assert found == list(range(1, (evenings_held or 20) + 1))
+    assert noted(store) == [] or len(found) == 20
+
+
+def test_a_false_jump_that_is_back_waits_for_the_source_to_correct_it(store):
+    """Three days at a wrong price are not confirmed by the days at the right one."""
+    one = jumped(0.65, back=53)
+    assert evenings(store, one, last=59) == list(range(1, 10))
+    right = jumped(1.0)
+    check_served(store, with_bars(right, right.bars.iloc[40:59]), MONDAY)
+    assert noted(store) == []
+
+
+@pytest.mark.parametrize("event", ["split", "dividend"])
+def test_an_event_that_explains_a_jump_releases_it(store, event):
+    """Served the day after, with the past rescaled by the split or as it was."""
+    one = jumped(0.5)
+    assert evenings(store, one, last=51) == [1]
+    bars = one.bars.head(52).copy()
+    if event == "split":
+        bars.loc[50, "split"] = 2.0
+        bars.loc[:49, ["open", "high", "low", "close"]] *= 0.5
+    else:
+        bars.loc[50, "dividend"] = 50.0
+    check_served(store, with_bars(one, bars), MONDAY)
+    assert noted(store) == []
+
+
+def test_a_person_releases_a_jump_before_its_time(store):
+    one = jumped(0.5)
+    assert evenings(store, one, last=51) == [1]
+    store.quarantine.decide(store.quarantine.entries(), "released", MONDAY)
+    assert evenings(store, one, last=55) == []
+
+
+@pytest.mark.parametrize("factor", [0.65, 0.5, 2.35])
+def test_an_old_jump_of_a_new_ticker_is_no_fault(store, factor):
+    check_served(store, jumped(factor), MONDAY)
     assert noted(store) == []
 
 
