@@ -11,7 +11,7 @@ import pytest
 
 from forecaster.data import checks
 from forecaster.data.checks import Rule
-from forecaster.data.history import Listing
+from forecaster.data.history import BAR_COLUMNS, Listing
 from forecaster.data.ingest import describe_change, keep_known
 from forecaster.data.series import Hit, Series
 from forecaster.data.sources.yahoo import YahooSource
@@ -78,9 +78,10 @@ def test_the_days_of_waiting_are_stored_with_the_jump_that_they_confirm(
     tmp_path: Path, factor: float, waiting: int
 ) -> None:
     """They are fetched again on the evening on which the last of them confirms it."""
-    shelf = Shelf({"AAA": bars_of("AAA", 120).head(90)})
-    fetch("AAA", home=tmp_path, source=shelf)
     served = bars_of("AAA", 120)
+    served[PRICES] = 50 * (served[PRICES] / 50) ** 0.25  # calm enough for a jump to be one
+    shelf = Shelf({"AAA": served.head(90)})
+    fetch("AAA", home=tmp_path, source=shelf)
     before, close = served["close"].iloc[89], served["close"].iloc[90]
     served.loc[served.index[90:], PRICES] *= factor * before / close
     for evening in range(1, waiting + 1):
