@@ -3,11 +3,12 @@
 import sys
 from math import floor, log10
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forecaster.cli import quarantine
+from forecaster.cli.data_import import import_command
 from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     DateOption,
@@ -20,7 +21,6 @@ from forecaster.cli.output import (
     print_next,
     print_table,
 )
-from forecaster.errors import UsageError
 
 if TYPE_CHECKING:
     from forecaster.pipeline.fetch import FetchReport
@@ -74,13 +74,13 @@ def fetch_command(
         home=home,
         on_ticker=announce,
     )
-    _print_report(report, "fetch", home, json=json)
+    _print_report(report, home, json=json)
 
 
-def _print_report(report: "FetchReport", schema: str, home: Path | None, *, json: bool) -> None:
-    """Print the result of a fetch or import, and raise its failures."""
+def _print_report(report: "FetchReport", home: Path | None, *, json: bool) -> None:
+    """Print the result of a fetch, and raise its failures."""
     if json:
-        print_json(schema, {"tickers": report.table})
+        print_json("fetch", {"tickers": report.table})
     else:
         print_table(report.table.drop(columns="error"), {"rows_changed": ",", "days": ","})
         if not report.failures:
@@ -88,70 +88,7 @@ def _print_report(report: "FetchReport", schema: str, home: Path | None, *, json
     report.raise_failures()
 
 
-@app.command("import")
-@command
-def import_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV or parquet.")],
-    ticker: Annotated[
-        str | None, typer.Option(help="Name of the one ticker that the files hold.")
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="Name a column; may be repeated."),
-    ] = None,
-    basis: Annotated[
-        Literal["split-adjusted", "as-traded"] | None,
-        typer.Option(help="How the closes are expressed [by a column basis, else as-traded]."),
-    ] = None,
-    calendar: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Whose sessions the bars follow: XNYS, XLON, 24/7, weekdays [by the ticker].",
-        ),
-    ] = None,
-    dates: Annotated[
-        Literal["mdy", "dmy", "ymd"] | None,
-        typer.Option(help="Order in dates such as 3/4/2024 [inferred from days above 12]."),
-    ] = None,
-    decimal: Annotated[
-        Literal["point", "comma"] | None,
-        typer.Option(help="Decimal mark of the numbers [inferred from all of them]."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="Leave a column out: volume, dividend; repeatable."),
-    ] = None,
-    home: HomeOption = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Store daily prices from files; refuse impossible bars.
-
-    Reads: the files. Creates: bars in data/prices.db.
-
-    Example: forecaster data import prices.csv --ticker ACME --map close=Last
-    """
-    from forecaster.pipeline.data_import import import_files
-
-    named = {}
-    for text in mapping or []:
-        field, equals, column = text.partition("=")
-        if not (field and equals and column):
-            raise UsageError(f"--map {text}: use FIELD=COLUMN, such as --map close=Last.")
-        named[field.strip()] = column.strip()
-    report = import_files(
-        files,
-        ticker=ticker,
-        mapping=named,
-        basis=basis,
-        calendar=calendar,
-        dates=dates,
-        decimal=decimal,
-        ignore=ignore or (),
-        home=home,
-    )
-    _print_report(report, "data.import", home, json=json)
+app.command("import")(import_command)
 
 
 @app.command("list")
@@ -197,7 +134,7 @@ def show_command(
     stored = stored_ticker(ticker, home=home, until=day(until))
     history, revision = stored.history, asdict(stored.revision)
     revision["raised_at"] = stored.revision.raised_at.isoformat()
-    facts = {**asdict(history.listing), "revision": revision}
+    facts = {**asdict(history.listing), "revision": revision, "answers": stored.answers}
     if fingerprint:
         facts["fingerprint"] = stored.fingerprint
     if json:
@@ -265,3 +202,26 @@ def export_command(
         print_json("data.export", {"file": str(file), "rows": count})
     else:
         print(f"saved   {file}  {count:,} rows")
+
+
+@app.command("remove")
+@command
+def remove_command(
+    tickers: Annotated[list[str], typer.Argument(metavar="TICKER", help="Whose prices.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove tickers from the store: bars, quarantine and answers; versions and forecasts stay.
+
+    Reads: data/prices.db. Creates: nothing.
+
+    Example: forecaster data remove ACME
+    """
+    from forecaster.pipeline.data import remove
+
+    removed = remove(tickers, home=home)
+    if json:
+        print_json("data.remove", {"tickers": removed})
+        return
+    for ticker, days in removed.items():
+        print(f"removed {ticker}  {days:,} days")

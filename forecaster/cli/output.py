@@ -3,10 +3,12 @@
 import functools
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from numbers import Number
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from forecaster.database import to_json
-from forecaster.errors import CannotWriteError, ForecasterError, StorageError
+from forecaster.errors import CannotWriteError, ForecasterError, StorageError, name_some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +115,52 @@ def _show_notices(*, quiet: bool) -> None:
     logger.handlers = [_Stderr()]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
+
+
+@contextmanager
+def grouped_notices() -> Iterator[None]:
+    """Collect notices inside a `with` block, and print equal ones of many tickers as one line."""
+    logger = logging.getLogger("forecaster")
+    handlers, collected = logger.handlers, _Collected()
+    logger.handlers = [collected]
+    try:
+        yield
+    finally:
+        logger.handlers = handlers
+        collected.print_lines()
+
+
+# Files and tickers before what is said of them.
+_SUBJECT = re.compile(r"((?:[^\s:]*[/\\.][^:]*: )?(?:[A-Z0-9^][A-Z0-9.&=^-]{0,19}: )?)(.*)", re.S)
+_NUMBER = re.compile(r"\d[\d.,:-]*")
+
+
+class _Collected(logging.Handler):
+    """A handler that keeps notices, by what they say of their subject apart from numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one notice."""
+        label = "WARNING " if record.levelno >= logging.WARNING else ""
+        found = _SUBJECT.fullmatch(record.getMessage())
+        subject, text = found.groups() if found else ("", record.getMessage())
+        ticker = subject.removesuffix(": ").rpartition(": ")[2]
+        kind = re.sub(rf"(?<![\w.]){re.escape(ticker)}(?![\w.])", "#", text) if ticker else text
+        self.groups.setdefault((label, _NUMBER.sub("#", kind)), []).append((subject, text))
+
+    def print_lines(self) -> None:
+        """Print a line for each group, with the first text."""
+        for (label, _), notices in self.groups.items():
+            subject, text = notices[0]
+            if len(notices) > 1:
+                subjects = list(dict.fromkeys(one.removesuffix(": ") for one, _ in notices))
+                subject = f"{name_some(subjects)}: " if subjects != [""] else ""
+                if len({text for _, text in notices}) > 1:
+                    text = f"such as {text}"
+            print(f"{label}{subject}{text}", file=sys.stderr)
 
 
 def day(moment: datetime | None) -> date | None:

@@ -101,16 +101,16 @@ def evidence_of(history: History) -> Evidence:
     )
 
 
-def pooled(evidence: Sequence[Evidence]) -> list[Evidence]:
+def pooled(own: Mapping[str, Evidence]) -> dict[str, Evidence]:
     """Add up the dividends of tickers of one form; one whose own odds are clear keeps them."""
-    ex_dates = sum(one.dividends for one in evidence)
-    log_odds = sum(one.log_odds for one in evidence)
-    return [
-        replace(one, dividends=ex_dates, log_odds=log_odds)
+    ex_dates = sum(one.dividends for one in own.values())
+    log_odds = sum(one.log_odds for one in own.values())
+    return {
+        ticker: replace(one, dividends=ex_dates, log_odds=log_odds)
         if one.dividends and abs(one.log_odds) <= CONTRADICTS
         else one
-        for one in evidence
-    ]
+        for ticker, one in own.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,17 +155,21 @@ def settle_bases(
 ) -> tuple[list[History], dict[str, Question]]:
     """Settle what the closes of each ticker are adjusted for, or ask.
 
-    Files of one command have one form: the dividends of all tickers whose basis nothing states
-    are added up, and if one is asked about, so are those whose own bars cannot tell. `known` has
-    the bases of stored tickers, which only a contradiction asks about.
+    Files of one form have one source: the dividends of tickers whose basis nothing states are
+    added up, and if one is asked about, so are those of all forms whose own bars cannot tell.
+    `known` has the bases of stored tickers, which only a contradiction asks about.
     """
     found = [(file, one, one.listing.ticker) for file in files for one in file.histories]
-    own = {
-        ticker: evidence_of(one)
-        for file, one, ticker in found
-        if not (file.basis_is_stated or ticker in known)
-    }
-    evidence = dict(zip(own, pooled(list(own.values())), strict=True))
+    own: dict[str, Evidence] = {}
+    evidence: dict[str, Evidence] = {}
+    for form in {file.form for file in files}:
+        fresh = {
+            ticker: evidence_of(one)
+            for file, one, ticker in found
+            if file.form == form and not (file.basis_is_stated or ticker in known)
+        }
+        own |= fresh
+        evidence |= pooled(fresh)
     choices = {}
     for file, one, ticker in found:
         basis = one.listing.basis

@@ -8,7 +8,8 @@ import difflib
 import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -122,6 +123,36 @@ class PriceStore:
         before = self._connection.total_changes
         self._connection.executemany(store_rows.UPSERT_BAR, rows)
         return self._connection.total_changes - before
+
+    def answers(self, ticker: str) -> dict[str, str]:
+        """Return what was answered about the files of a ticker, stored or not, by option."""
+        return dict(
+            self._query("SELECT option, answer FROM import_answers WHERE ticker = ?", ticker)
+        )
+
+    def record_answers(self, tickers: Sequence[str], answers: Mapping[str, str]) -> None:
+        """Record answers by option for some tickers, over earlier ones."""
+        rows = [(ticker, *answer) for ticker in tickers for answer in answers.items()]
+        with database.translated_errors(self._file), database.transaction(self._connection):
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO import_answers VALUES (?, ?, ?)", rows
+            )
+
+    def remove(self, ticker: str) -> int:
+        """Delete all there is of a ticker; return the number of its bars."""
+        days = int(self._query(store_rows.SPAN, ticker)[0][0])
+        self.listing(ticker)
+        with database.translated_errors(self._file), database.transaction(self._connection):
+            for table in store_rows.TABLES_OF_A_TICKER:
+                self._connection.execute(f"DELETE FROM {table} WHERE ticker = ?", (ticker,))
+        return days
+
+    def copy_to(self, home: Path) -> None:
+        """Copy the store to a folder that has none."""
+        path = store_rows.store_path(home)
+        path.parent.mkdir(mode=0o700)
+        with database.translated_errors(self._file), closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(copy)
 
     def record_comparison(self, ticker: str, at: datetime) -> None:
         """Record that the complete past of a ticker was compared with its source."""

@@ -115,6 +115,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
+# In an order in which no row refers to one that is gone.
+TABLES_OF_A_TICKER: Final = ("bars", "revisions", "quarantine", "import_answers", "listings")
+
 
 def store_path(home: Path) -> Path:
     """Return the path of a home's price store."""

@@ -16,10 +16,12 @@ from forecaster.data.export import write_table
 from forecaster.data.history import History, fingerprint, normalise_ticker, normalise_tickers
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.quarantine import Entry, entries_of
+from forecaster.data.sources.answers import Answers
 from forecaster.data.sources.file_table import MARKS
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
 from forecaster.errors import DataError, Failures, UnknownNameError
+from forecaster.operations.lock import writer
 from forecaster.operations.run_log import bug_log
 from forecaster.settings import Home, resolve_home
 
@@ -49,11 +51,15 @@ def stored_tickers(*, home: Home | None = None) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTicker:
-    """One ticker as it is stored: its bars, the revision of its past, the hash of the bars."""
+    """One ticker as it is stored: its bars, the revision of its past, the hash of the bars.
+
+    `answers` are the options of `data import` that its files need.
+    """
 
     history: History
     revision: Revision
     fingerprint: str
+    answers: str
 
 
 def stored_ticker(
@@ -68,11 +74,30 @@ def stored_ticker(
     with PriceStore.open_for_reading(resolve_home(home)) as store:
         history = store.history(normalise_ticker(ticker), until)
         revision = store.revision(history.listing.ticker)
+        answers = Answers.of_rows(store.answers(history.listing.ticker))
     if history.bars.empty:
         raise DataError(
             f"{history.listing.ticker}: no bar on or before {until}; choose a later day."
         )
-    return StoredTicker(history=history, revision=revision, fingerprint=fingerprint([history]))
+    return StoredTicker(
+        history=history,
+        revision=revision,
+        fingerprint=fingerprint([history]),
+        answers=str(answers),
+    )
+
+
+def remove(tickers: str | Sequence[str], *, home: Home | None = None) -> dict[str, int]:
+    """Remove tickers from the store, with all decisions and answers; return their days.
+
+    Raises:
+        UnknownNameError: nothing is stored of one; then none is removed.
+    """
+    names, where = normalise_tickers(tickers), resolve_home(home)
+    with writer(where, "forecaster data remove"), PriceStore.open_for_writing(where) as store:
+        for name in names:
+            store.listing(name)
+        return {name: store.remove(name) for name in dict.fromkeys(names)}
 
 
 def export_file(file: Path, tickers: Sequence[str] = (), *, home: Home | None = None) -> int:

@@ -1,23 +1,44 @@
-"""`forecaster data import`: store a user's own files, all of them or none."""
+"""`forecaster data import`: store a user's own files, each ticker as a whole or not at all."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import pandas as pd
 
 from forecaster import clock
 from forecaster.data.basis import settle_bases
-from forecaster.data.history import Basis, History
+from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
+from forecaster.data.quarantine import ROW_RULES
 from forecaster.data.revisions import Overlap
 from forecaster.data.screening import check_served
 from forecaster.data.sessions import describe_off_calendar
+from forecaster.data.sources.answers import Answers
 from forecaster.data.sources.dates import DateOrder
-from forecaster.data.sources.files import FileOptions, read_file
+from forecaster.data.sources.file_names import expanded, ticker_of
+from forecaster.data.sources.files import FileContents, FileOptions, read_file
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, ForecasterError, UsageError
+from forecaster.data.store_rows import store_path
+from forecaster.errors import (
+    CannotWriteError,
+    DataError,
+    ForecasterError,
+    PartialFailure,
+    Question,
+    StorageError,
+    TryLaterError,
+    UsageError,
+)
 from forecaster.operations.lock import writer
 from forecaster.pipeline.fetch import FetchReport, report_of
 from forecaster.settings import Home, resolve_home
@@ -25,6 +46,70 @@ from forecaster.settings import Home, resolve_home
 log = logging.getLogger(__name__)
 
 File = str | PathLike[str]
+STANDARD_INPUT: Final = "-"
+LEFT_OUT_COLUMNS: Final = ("rule", "rows", "tickers", "first")
+PREVIEW_BARS: Final = 5
+# Of our own store or home, not of a file.
+_OURS: Final = (StorageError, CannotWriteError, TryLaterError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """How one ticker of a file was read: column by field, decimal mark, listing, first bars."""
+
+    file: str
+    columns: dict[str, str]
+    decimal: DecimalMark
+    listing: Listing
+    days_between_bars: float
+    bars: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """The result for each ticker: `table` and `failures` as for a fetch.
+
+    A file that could not be read stands for its tickers. `left_out` counts rows that cannot be
+    bars, by rule (LEFT_OUT_COLUMNS); `previews` has an entry per ticker that was read.
+    """
+
+    table: pd.DataFrame
+    failures: dict[str, ForecasterError]
+    left_out: pd.DataFrame
+    previews: list[Preview]
+
+    @property
+    def question(self) -> Question | None:
+        """What the user is asked first, if anything."""
+        asked = [error for error in self.failures.values() if isinstance(error, Question)]
+        return asked[0] if asked else None
+
+    def raise_failures(self) -> None:
+        """Raise what decides the exit code: a question, a failure, or rows that were left out."""
+        if self.question:
+            stored = len(self.table) - len(self.failures)
+            others = f" {stored:,} other tickers are stored." if stored else ""
+            question = self.question
+            raise Question(f"{question}{others}", question.option, question.choices)
+        FetchReport(table=self.table, failures=self.failures).raise_failures()
+        if len(self.left_out):
+            rows = ", ".join(f"{one.rows:,} {one.rule}" for one in self.left_out.itertuples())
+            raise PartialFailure(
+                f"rows left out: {rows}. See forecaster data quarantine list; drop what is wrong."
+            )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was read of the files so far, with the answers used, and the errors of the others."""
+
+    files: list[tuple[FileContents, Path, Answers]] = field(default_factory=list)
+    failures: dict[str, ForecasterError] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> list[FileContents]:
+        """The contents of the files that could be read."""
+        return [contents for contents, _, _ in self.files]
 
 
 def import_files(
@@ -38,94 +123,183 @@ def import_files(
     decimal: DecimalMark | None = None,
     ignore: Sequence[str] = (),
     home: Home | None = None,
-) -> FetchReport:
-    """Store the bars of a user's own files, in one transaction after all were checked.
+    dry_run: bool = False,
+) -> ImportReport:
+    """Store the bars of a user's own files; a file or ticker that fails leaves the others stored.
 
     A file that changes closes or splits of stored days must contain all of these days: a past
-    that is rescaled in part would look like a crash.
+    that is rescaled in part would look like a crash. What was answered is stored by ticker, for
+    the next import.
 
     Args:
-        files: CSV or parquet, in long form with a ticker column or one ticker each.
-        ticker: name of the one ticker in the files.
+        files: CSV or parquet, in long form with a ticker column or one ticker each; a folder
+            stands for its files, "-" for CSV on standard input.
+        ticker: name of the one ticker in the files; None for a column's or the file name's.
         mapping: column names by field, where they are not the usual ones.
-        basis: how the closes are expressed; None for a column's value, else as traded.
+        basis: what the closes are adjusted for; None for a column's value, else as traded.
         calendar: whose sessions the bars follow; None for a column's, a stored or the ticker's.
         dates: order of day, month and year; None to infer it from days above 12.
         decimal: decimal mark of numbers; None to infer it from all of them.
         ignore: fields or columns to leave out; not session or a price.
+        dry_run: import into a copy of the store that is deleted.
 
     Raises:
         CannotWriteError: the home is missing or read-only.
-        DataError: an impossible bar, or bars that do not go with those stored. Nothing is
-            stored then; a quarantined ticker is a failure in the report instead.
+        StorageError: the disk failed.
         TryLaterError: another process is writing.
-        UsageError: a column or ticker is missing; a column contradicts `basis` or `calendar`.
+        UsageError: no file is given, or a folder has none.
     """
-    where = resolve_home(home)
-    with writer(where, "forecaster data import"), PriceStore.open_for_writing(where) as store:
-        stored = store.summary()
-        options = FileOptions(
-            basis=basis,
-            calendar=calendar,
-            calendars=dict(zip(stored["ticker"], stored["calendar"], strict=True)),
-            dates=dates,
-            decimal=decimal,
-            ignore=tuple(ignore),
-        )
-        given = [files] if isinstance(files, str | PathLike) else files
-        contents = [read_file(Path(file), ticker, mapping, options) for file in given]
-        bases = dict(zip(stored["ticker"], stored["basis"], strict=True))
-        read, asked = settle_bases(contents, bases)
-        for question in asked.values():
-            raise question
-        admitted = _admit_all(store, read)
-        failures = _check(store, admitted)
-        pairs = []
-        for history in admitted:
-            name = history.listing.ticker
-            if name not in failures:
-                before = store.history(name) if store.span(name) else None
-                pairs.append((before, _compare(before, history)))
-        counts = store.upsert_all([history for _, history in pairs], clock.now())
-        for before, history in pairs:
-            off_calendar = describe_off_calendar(history)
-            if off_calendar:
-                log.warning("%s", off_calendar)
-            warn_of_calendar(before, store.history(history.listing.ticker))
-        names = [history.listing.ticker for _, history in pairs]
-        changed = dict(zip(names, counts, strict=True)) | dict.fromkeys(failures, 0)
-        return report_of(store, changed, failures)
+    given = Answers(
+        basis=basis,
+        calendar=calendar,
+        dates=dates,
+        decimal=decimal,
+        mapping=mapping or {},
+        ignore=tuple(ignore),
+    )
+    wanted = [files] if isinstance(files, str | PathLike) else list(files)
+    with _store_of(resolve_home(home), dry_run=dry_run) as store, _readable(wanted) as paths:
+        reading = _read_all(store, paths, ticker, given)
+        report = _store_all(store, reading)
+        for contents, _, answers in reading.files:
+            names = [one.listing.ticker for one in contents.histories]
+            # A stored ticker that these answers do not fit keeps its own.
+            fit = [name for name in names if name not in report.failures or not store.span(name)]
+            store.record_answers(fit, answers.rows)
+        return report
 
 
-def _admit_all(store: PriceStore, read: Sequence[History]) -> list[History]:
-    """Return the bars that may be stored; refuse a repeated ticker, and one without such bars."""
-    names = [history.listing.ticker for history in read]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UsageError(f"{', '.join(repeated)}: in more than one file; join the files first.")
-    admitted = []
-    for history in read:
-        final = admit(store, history, clock.now())
-        if final.bars.empty:
-            raise DataError(
-                f"{history.listing.ticker}: no session of its bars has closed and settled yet; "
-                "import them again tomorrow."
-            )
-        admitted.append(final)
-    return admitted
+@contextmanager
+def _store_of(home: Path, *, dry_run: bool) -> Iterator[PriceStore]:
+    """Open the store of a home for an import, or a copy of it that is deleted."""
+    if not dry_run:
+        with (
+            writer(home, "forecaster data import"),
+            PriceStore.open_for_writing(home) as store,
+        ):
+            store.defer_sync()  # a ticker that a power failure loses is imported again
+            yield store
+        return
+    with TemporaryDirectory(prefix="forecaster-") as place:
+        if store_path(home).exists():
+            with PriceStore.open_for_reading(home) as store:
+                store.copy_to(Path(place))
+        with PriceStore.open_for_writing(Path(place)) as store:
+            yield store
 
 
-def _check(store: PriceStore, histories: Sequence[History]) -> dict[str, ForecasterError]:
-    """Check bars by all rules; return the errors of quarantined tickers."""
-    failures: dict[str, ForecasterError] = {}
-    for history in histories:
+@contextmanager
+def _readable(files: Sequence[File]) -> Iterator[list[Path]]:
+    """Yield the paths of files, folders and standard input."""
+    with TemporaryDirectory(prefix="forecaster-") as place:
+        copy = Path(place) / "input.csv"
+        if STANDARD_INPUT in files:
+            with copy.open("wb") as stream:
+                shutil.copyfileobj(sys.stdin.buffer, stream)
+        yield expanded([copy if file == STANDARD_INPUT else Path(file) for file in files])
+
+
+def _read_all(
+    store: PriceStore, paths: Sequence[Path], ticker: str | None, given: Answers
+) -> _Reading:
+    """Read every file; one that cannot be read does not stop the others."""
+    stored, reading = store.summary(), _Reading()
+    calendars = dict(zip(stored["ticker"], stored["calendar"], strict=True))
+    for path in paths:
+        named = ticker or ticker_of(path)
+        earlier = Answers.of_rows(store.answers(named)) if named else Answers()
         try:
-            check_served(store, history, clock.now())
-        except DataError as error:
-            if len(histories) > 1:  # the caller reports the error of a single ticker
+            contents, answers = _read(path, ticker, given, earlier, calendars)
+        except _OURS:
+            raise
+        except ForecasterError as error:
+            if len(paths) > 1:  # the caller reports the error of a single file
                 log.warning("%s", error)
-            failures[history.listing.ticker] = error
-    return failures
+            reading.failures[str(path)] = error
+        else:
+            reading.files.append((contents, path, answers))
+    return reading
+
+
+def _read(
+    path: Path, ticker: str | None, given: Answers, earlier: Answers, calendars: dict[str, str]
+) -> tuple[FileContents, Answers]:
+    """Read a file with the answers given, and those given earlier unless they do not fit it."""
+
+    def attempt(answers: Answers) -> tuple[FileContents, Answers]:
+        options = FileOptions(
+            basis=answers.basis,
+            calendar=answers.calendar,
+            calendars=calendars,
+            dates=answers.dates,
+            decimal=answers.decimal,
+            ignore=answers.ignore,
+            named=ticker_of(path) or "",
+        )
+        return read_file(path, ticker, dict(answers.mapping), options), answers
+
+    if earlier.rows:
+        try:
+            return attempt(given.over(earlier))
+        except Question:
+            raise
+        except (DataError, UsageError) as error:
+            log.info("%s: earlier answers (%s) do not fit: %s", path, earlier, error)
+    return attempt(given)
+
+
+def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
+    """Store what was read, ticker by ticker; one that fails does not stop the others."""
+    stored = store.summary()
+    bases = dict(zip(stored["ticker"], stored["basis"], strict=True))
+    settled, asked = settle_bases(reading.contents, bases)
+    failures = reading.failures | asked
+    counts = Counter(one.listing.ticker for file in reading.contents for one in file.histories)
+    for name in [name for name, count in counts.items() if count > 1]:
+        failures[name] = UsageError(f"{name}: in more than one file; join the files first.")
+    changed: dict[str, int] = {}
+    for history in settled:
+        name = history.listing.ticker
+        if name in failures:
+            continue
+        try:
+            changed[name] = _store(store, history)
+        except _OURS:
+            raise
+        except ForecasterError as error:
+            failures[name] = error
+    changed |= dict.fromkeys(failures, 0)
+    if len(changed) > 1:  # the caller reports the error of a single ticker
+        for name in counts:
+            if name in failures:
+                log.warning("%s", failures[name])
+    report = report_of(store, changed, failures)
+    return ImportReport(
+        table=report.table,
+        failures=failures,
+        left_out=_count_left_out(store, reading),
+        previews=_previews(settled, reading),
+    )
+
+
+def _store(store: PriceStore, history: History) -> int:
+    """Store the bars of one ticker; return the number of new or different ones."""
+    now, name = clock.now(), history.listing.ticker
+    final = admit(store, history, now)
+    if final.bars.empty:
+        raise DataError(
+            f"{name}: no session of its bars has closed and settled yet; import them again "
+            "tomorrow."
+        )
+    check_served(store, final, now)
+    before = store.history(name) if store.span(name) else None
+    final = _compare(before, final)
+    changed = store.upsert(final, now)
+    off_calendar = describe_off_calendar(final)
+    if off_calendar:
+        log.warning("%s", off_calendar)
+    warn_of_calendar(before, store.history(name))
+    return changed
 
 
 def _compare(before: History | None, history: History) -> History:
@@ -147,3 +321,45 @@ def _compare(before: History | None, history: History) -> History:
         )
     log.warning("%s: %s; all of them are replaced", ticker, change)
     return history
+
+
+def _count_left_out(store: PriceStore, reading: _Reading) -> pd.DataFrame:
+    """Count the rows that are held in quarantine, or have no date or ticker, by rule."""
+    rows = []
+    for contents, path, _ in reading.files:
+        for history in contents.histories:
+            ticker, days = history.listing.ticker, set(history.bars["session"].dt.date)
+            rows += [
+                (one.rule, ticker, f"{ticker}: {one.session}: {one.reason}")
+                for one in store.quarantine.entries(ticker)
+                if one.state == "held" and one.rule in ROW_RULES and one.session in days
+            ]
+        rows += [
+            ("unreadable-row", one.ticker or str(path), f"{path}: {one.place}: {one.reason}")
+            for one in contents.left_out
+        ]
+    table = pd.DataFrame(rows, columns=["rule", "ticker", "first"])
+    groups = table.groupby("rule", sort=True)
+    counted = groups.agg(
+        rows=("ticker", "size"), tickers=("ticker", "nunique"), first=("first", "first")
+    )
+    return counted.reset_index()[list(LEFT_OUT_COLUMNS)]
+
+
+def _previews(settled: Sequence[History], reading: _Reading) -> list[Preview]:
+    listings = {one.listing.ticker: one.listing for one in settled}
+    previews = []
+    for contents, path, _ in reading.files:
+        for history in contents.histories:
+            days = history.bars["session"]
+            previews.append(
+                Preview(
+                    file=str(path),
+                    columns=dict(contents.columns),
+                    decimal=contents.decimal,
+                    listing=listings.get(history.listing.ticker, history.listing),
+                    days_between_bars=float(days.diff().dt.days.median()),
+                    bars=history.bars.head(PREVIEW_BARS),
+                )
+            )
+    return previews

@@ -158,17 +158,17 @@ def test_a_bad_bar_is_reported_and_nothing_is_stored(
     assert stored(run, home) == before
 
 
-def test_a_good_file_beside_a_bad_one_is_not_stored_either(
+def test_a_bad_file_is_named_and_the_good_one_beside_it_stored(
     run: Run, home: Path, tmp_path: Path
 ) -> None:
-    before = stored(run, home)
+    """In whatever order; the failure is a row of the table, the exit code 3."""
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     bars_of("GOOD", 30).to_csv(good, index=False)
-    table = bars_of("BAD", 30)
-    table.loc[7, "high"] = table.loc[7, "low"] / 2
-    table.to_csv(bad, index=False)
-    refused(run("data", "import", good, bad, "--home", home), 65, "BAD")
-    assert stored(run, home) == before
+    bars_of("BAD", 30).drop(columns="open").to_csv(bad, index=False)
+    done = run("data", "import", bad, good, "--home", home)
+    assert done.exit_code == 3 and f"1 of 2 tickers failed: {bad}" in done.stderr
+    assert f"WARNING {bad}: no column for open" in done.stderr
+    assert '"GOOD"' in stored(run, home) and "BAD" not in stored(run, home)
 
 
 def test_a_bar_of_the_future_is_refused(run: Run, home: Path, tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_a_bar_of_the_future_is_refused(run: Run, home: Path, tmp_path: Path) ->
 
 def test_missing_ticker_or_column_of_a_file_exits_2(run: Run, home: Path, tmp_path: Path) -> None:
     table = bars_of("NEW", 30)
-    table.drop(columns="ticker").to_csv(tmp_path / "a.csv", index=False)
-    refused(run("data", "import", tmp_path / "a.csv", "--home", home), 2, "--ticker")
+    table.drop(columns="ticker").to_csv(tmp_path / "prices.csv", index=False)
+    refused(run("data", "import", tmp_path / "prices.csv", "--home", home), 2, "--ticker")
     table.rename(columns={"close": "fin"}).to_csv(tmp_path / "b.csv", index=False)
     refused(run("data", "import", tmp_path / "b.csv", "--home", home), 2, "close")
     mapped = run("data", "import", tmp_path / "b.csv", "--map", "close=fin", "--home", home)

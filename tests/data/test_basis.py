@@ -155,8 +155,17 @@ def test_a_basis_that_nothing_states_is_found_or_asked_for(one, form, basis, bas
 def test_tickers_of_one_command_are_pooled():
     """Twenty payers of small dividends tell what one cannot."""
     served = [adjusted(paying(seed, quarterly=0.004)) for seed in range(20)]
-    found = pooled([evidence_of(one) for one in served])
-    assert all(one.log_odds > CONTRADICTS for one in found)
+    found = pooled({str(number): evidence_of(one) for number, one in enumerate(served)})
+    assert all(one.log_odds > CONTRADICTS for one in found.values())
+
+
+def test_files_of_another_form_are_another_source():
+    """A file of yfinance's says nothing of one from elsewhere."""
+    small = paying(0, **SMALL, ticker="SMALL")
+    settled, asked = settle_bases(
+        [of_file(adjusted(paying(0)), form="as-history"), of_file(small)], {}
+    )
+    assert [one.listing.basis for one in settled] == ["total-return", "as-traded"] and not asked
 
 
 def test_a_question_about_one_is_one_about_all_that_cannot_tell(caplog):

@@ -1,4 +1,4 @@
-"""A user's files: everything in them lands, or nothing; what goes out comes in again."""
+"""A user's files: each ticker lands as a whole or not at all; what goes out comes in again."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pytest
 from forecaster import clock
 from forecaster.data.history import History, fingerprint
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import DataError, PartialFailure, UsageError
 from forecaster.pipeline.data import export_file
 from forecaster.pipeline.data_import import import_files
 from tests.data.histories import history
@@ -103,7 +103,7 @@ def rescaled(table: pd.DataFrame) -> pd.DataFrame:
         (lambda table: table.assign(basis="split-adjusted"), "do not mix. Add --basis as-traded"),
     ],
 )
-def test_a_later_bad_ticker_keeps_the_earlier_ones_out(
+def test_a_bad_ticker_stays_as_stored_and_the_others_land(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[pd.DataFrame], pd.DataFrame],
@@ -113,9 +113,15 @@ def test_a_later_bad_ticker_keeps_the_earlier_ones_out(
     import_files([written(tmp_path, bars_of("ZZZ", 30))], home=tmp_path)
     good = bars_of("AAA", 30).assign(basis="as-traded")
     bad = change(bars_of("ZZZ", 40).assign(basis="as-traded"))
+    report = import_files([written(tmp_path, pd.concat([bad, good]))], home=tmp_path)
+    assert set(report.failures) == {"ZZZ"}
     with pytest.raises(DataError, match=words):
-        import_files([written(tmp_path, pd.concat([good, bad]))], home=tmp_path)
-    assert tickers(tmp_path) == ["ZZZ"]
+        raise report.failures["ZZZ"]
+    with pytest.raises(PartialFailure, match="1 of 2 tickers failed: ZZZ"):
+        report.raise_failures()
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.tickers() == ["AAA", "ZZZ"]
+        assert (store.span("AAA").days, store.span("ZZZ").days) == (30, 30)
 
 
 def test_a_past_that_is_replaced_is_warned_of(
@@ -146,14 +152,15 @@ def test_a_new_split_of_adjusted_bars_needs_the_whole_past(tmp_path: Path) -> No
     table = bars_of("AAA", 40)
     table.loc[39, "split"] = 2.0
     import_files([written(tmp_path, table.head(30))], basis="split-adjusted", home=tmp_path)
+    report = import_files([written(tmp_path, table.iloc[30:])], home=tmp_path)
     with pytest.raises(DataError, match="30 of the 30 stored days are not in the file"):
-        import_files([written(tmp_path, table.iloc[30:])], basis="split-adjusted", home=tmp_path)
+        report.raise_failures()
 
 
 def test_a_file_in_two_pieces_is_refused(tmp_path: Path) -> None:
     files = [written(tmp_path, bars_of("AAA", 30), name) for name in ("a.csv", "b.csv")]
     with pytest.raises(UsageError, match="AAA: in more than one file"):
-        import_files(files, home=tmp_path)
+        import_files(files, home=tmp_path).raise_failures()
 
 
 def test_one_file_may_be_given_by_itself(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ class FileOptions:
     """The user's statements about the bars of a file; None, or no entry, if there is none.
 
     `calendars` by ticker apply where neither `calendar` nor a column has a value. `dates` is the
-    order of dates that could be read in two ways, `ignore` has fields or columns to leave out.
+    order of dates that could be read in two ways, `ignore` has fields or columns to leave out;
+    `named` is the ticker of a file without a column of tickers.
     """
 
     basis: Basis | None = None
@@ -58,6 +59,7 @@ class FileOptions:
     dates: DateOrder | None = None
     decimal: DecimalMark | None = None
     ignore: tuple[str, ...] = ()
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,7 @@ def _histories(
     # Yahoo writes 0 where there was no split.
     values["split"] = values["split"].replace(0.0, 1.0)
     histories = []
-    for name, at in _tickers(table, ticker):
+    for name, at in _tickers(table, ticker, options.named):
         rows = table.rows(at)
         listing = _listing(rows, name, options, source)
         sessions = _local_days(days[at], instants[at], listing.calendar)
@@ -252,11 +254,12 @@ def _local_days(days: Days, instants: Days, calendar: str) -> Days:
     return found
 
 
-def _tickers(table: FileTable, wanted: str | None) -> list[tuple[str, Places]]:
+def _tickers(table: FileTable, wanted: str | None, named: str) -> list[tuple[str, Places]]:
     """List the tickers of a file, each with the positions of its rows, in order."""
     asked = normalise_ticker(wanted) if wanted else None
     if "ticker" not in table.frame:
-        if asked is None:
+        asked = asked or named
+        if not asked:
             raise UsageError(
                 f"{table.path}: has no ticker column, so the ticker is needed. Add --ticker SYM."
             )
