@@ -162,14 +162,13 @@ def _print_previews(previews: Sequence["Preview"]) -> None:
 
 
 def _facts_of(one: "Preview") -> dict[str, Any]:
-    days = one.days_between_bars
     return {
         "ticker": one.listing.ticker,
         "file": one.file,
         "columns": one.columns,
         "basis": one.listing.basis,
         "decimal": one.decimal,
-        "interval": "one bar" if days != days else f"{days:g} days between bars (median)",
+        "interval": one.interval,
         "calendar": one.listing.calendar,
         "bars": one.bars,
     }

@@ -16,6 +16,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.basis import settle_bases
+from forecaster.data.calendar_fit import regular_interval
 from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
 from forecaster.data.quarantine import ROW_RULES
@@ -55,13 +56,16 @@ _OURS: Final = (StorageError, CannotWriteError, TryLaterError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """How one ticker of a file was read: column by field, decimal mark, listing, first bars."""
+    """How one ticker of a file was read: column by field, decimal mark, listing, first bars.
+
+    `interval` is "daily" or the pattern in which sessions are missing.
+    """
 
     file: str
     columns: dict[str, str]
     decimal: DecimalMark
     listing: Listing
-    days_between_bars: float
+    interval: str
     bars: pd.DataFrame
 
 
@@ -351,14 +355,14 @@ def _previews(settled: Sequence[History], reading: _Reading) -> list[Preview]:
     previews = []
     for contents, path, _ in reading.files:
         for history in contents.histories:
-            days = history.bars["session"]
+            pattern = regular_interval(history)
             previews.append(
                 Preview(
                     file=str(path),
                     columns=dict(contents.columns),
                     decimal=contents.decimal,
                     listing=listings.get(history.listing.ticker, history.listing),
-                    days_between_bars=float(days.diff().dt.days.median()),
+                    interval=pattern[1] if pattern else "daily",
                     bars=history.bars.head(PREVIEW_BARS),
                 )
             )

@@ -130,7 +130,13 @@ SMALL = {"quarterly": 0.0015, "volatility": 0.018}
         (adjusted(paying(0)), "as-history", "total-return", (), "yfinance's Ticker.history()"),
         (adjusted(paying(0)), "adjusted", "total-return", (), "adjusted closes is read"),
         (paying(0), "as-history", "as-traded", (), ""),
-        (paying(0, **SMALL), "", "as-traded", (), "40 dividends are too small to tell"),
+        (
+            paying(0, **SMALL),
+            "",
+            "as-traded",
+            (),
+            "too small to tell whether closes are adjusted for them (40 ex",
+        ),
         (paying(0, **SMALL), "unadjusted", "as-traded", (), ""),
         (
             *(paying(0, **SMALL), "as-history", None, ("total-return", "split-adjusted")),
