@@ -1,6 +1,6 @@
 """Scores of live forecasts, and the drift of their errors, coverage and inputs.
 
-Shape letters: n forecasts, m rows of inputs, C inputs.
+Shape letters: n forecasts, R values of each, m rows of inputs, C inputs.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ class LiveSums:
     def __init__(self, by: Sequence[str]) -> None:
         self.by = tuple(by)
         self._sums: dict[tuple[str, ...], np.ndarray] = {}
-        self._days: dict[tuple[str, ...], set[np.datetime64]] = {}
+        self._days: dict[tuple[str, ...], np.ndarray] = {}
 
     def add(self, table: pd.DataFrame) -> None:
         """Add forecasts.
@@ -41,12 +41,14 @@ class LiveSums:
         q975, moved`, the outcome `actual` and the `persistence` forecast of the same day, both
         known.
         """
-        for key, group in table.groupby(list(self.by), sort=False, dropna=False):
-            self._add(tuple(map(str, key)), _sums(group), set(group["session"].unique()))
+        values, days = _row_values(table), table["session"].to_numpy()
+        for key, group in table.groupby(list(self.by), sort=False, dropna=False).indices.items():
+            names = tuple(map(str, key if isinstance(key, tuple) else (key,)))
+            self._add(names, np.take(values, group, axis=1).sum(axis=1), days[group])
 
-    def _add(self, key: tuple[str, ...], sums: np.ndarray, days: set[np.datetime64]) -> None:
+    def _add(self, key: tuple[str, ...], sums: np.ndarray, days: np.ndarray) -> None:
         self._sums[key] = self._sums.get(key, 0.0) + sums
-        self._days.setdefault(key, set()).update(days)
+        self._days[key] = np.union1d(self._days.get(key, days[:0]), days)
 
     def pooled(self, column: str, value: str) -> "LiveSums":
         """Return the groups that differ in one column only as one, where there are several."""
@@ -83,21 +85,21 @@ class LiveSums:
         return pd.DataFrame(rows, columns=[*self.by, *LIVE_COLUMNS])
 
 
-def _sums(group: pd.DataFrame) -> np.ndarray:
-    """Sum what scores are computed from: the last three with the number of their known values."""
+def _row_values(table: pd.DataFrame) -> np.ndarray:
+    """Compute what scores are sums of, (R, n): counts, errors, then values and known ones."""
     columns = ("actual", "forecast", "persistence")
-    actual, forecast, naive = (group[name].to_numpy(np.float64) for name in columns)
+    actual, forecast, naive = (table[name].to_numpy(np.float64) for name in columns)
     error = actual - forecast
-    sums = [len(group), group["moved"].sum()]
-    sums += [np.sum(error**2), np.sum(np.abs(error)), np.sum((actual - naive) ** 2)]
+    rows = [np.ones(len(table)), table["moved"].to_numpy(np.float64)]
+    rows += [error**2, np.abs(error), (actual - naive) ** 2]
     for values in (
-        pinball(group, actual),
-        inside(group, "q10", "q90", actual),
-        inside(group, "q025", "q975", actual),
+        pinball(table, actual),
+        inside(table, "q10", "q90", actual),
+        inside(table, "q025", "q975", actual),
     ):
-        known = values[np.isfinite(values)]
-        sums += [known.sum(), len(known)]
-    return np.array(sums, dtype=np.float64)
+        known = np.isfinite(values)
+        rows += [np.where(known, values, 0.0), known]
+    return np.array(rows, dtype=np.float64)
 
 
 def pinball(table: pd.DataFrame, actual: np.ndarray) -> np.ndarray:

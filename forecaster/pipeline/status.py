@@ -11,7 +11,13 @@ from forecaster import clock
 from forecaster.data.history import normalise_tickers
 from forecaster.data.quarantine import Entry, oldest_blocking
 from forecaster.data.store import PriceStore
-from forecaster.errors import ForecasterError, TooOldError, UnknownNameError, UsageError
+from forecaster.errors import (
+    ForecasterError,
+    TooOldError,
+    TryLaterError,
+    UnknownNameError,
+    UsageError,
+)
 from forecaster.operations.due_sessions import (
     StoreState,
     model_age,
@@ -31,6 +37,7 @@ from forecaster.settings import Home, resolve_home
 if TYPE_CHECKING:
     from forecaster.operations.scoring import LiveScores
 
+_CLOCK_STEP: Final = 1 / 60  # hours that a running clock may be corrected by
 _HOURS: Final = {"m": 1 / 60, "h": 1.0, "d": 24.0}
 
 
@@ -94,9 +101,15 @@ class Status:
 
         Raises:
             TooOldError: no run has ended well for so long, or a session is overdue for longer.
+            TryLaterError: the clock is behind the last run.
         """
         if self.heartbeat is None:
             raise TooOldError("No daily run has ended well here; see: forecaster schedule")
+        if self.hours < -_CLOCK_STEP:
+            raise TryLaterError(
+                f"The clock says {clock.now():%Y-%m-%d %H:%M} UTC, but the last good run ended at "
+                f"{self.heartbeat:%Y-%m-%d %H:%M} UTC; set it (timedatectl set-ntp true)."
+            )
         if self.hours > most_hours:
             raise TooOldError(
                 f"The last good run ended {self.hours:.1f} hours ago, at most {most_hours:g} are "

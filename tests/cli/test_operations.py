@@ -129,6 +129,9 @@ def test_status_checks_the_age_of_the_last_run(run, home, last):
         done = run("status", "--max-age", "26h", "--home", home)
     assert done.exit_code == 5 and "27.0 hours ago" in done.stderr
     assert run("status", "--max-age", "soon", "--home", home).exit_code == 2
+    with clock.as_if(clock.now() - timedelta(days=30)):
+        done = run("status", "--max-age", "26h", "--home", home)
+    assert done.exit_code == 75 and "set it" in done.stderr
 
 
 def test_an_overdue_session_fails_the_check(run, home, last, monkeypatch):
