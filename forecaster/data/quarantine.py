@@ -167,6 +167,12 @@ class Quarantine:
                 self._write(new, now)
         return new
 
+    def add(self, entries: Collection[Entry], now: datetime) -> None:
+        """Record entries beside those that are known."""
+        if entries:
+            with self._writing():
+                self._write(list(entries), now)
+
     def blocking(self, ticker: str = "") -> dict[str, Entry]:
         """Return the oldest entry that blocks, by ticker: of one, or of all."""
         return oldest_blocking(self.entries(ticker))

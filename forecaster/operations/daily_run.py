@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from forecaster import clock
-from forecaster.data.store import PriceStore
 from forecaster.errors import (
     ArtifactError,
     BugError,
@@ -165,11 +164,6 @@ def _check_bars(work: SessionWork, report: SessionReport) -> None:
     if report.behind:
         trouble = _lacking_bar(report.session, report.behind)
         report.troubles.append((ExitCode.PARTIAL, trouble))
-    with PriceStore.open_for_reading(work.home) as store:
-        blocking = store.quarantine.blocking()
-    # As long as one is, however many sessions that takes.
-    if blocked := [name for name in report.inactive if name in blocking]:
-        report.troubles.append((ExitCode.PARTIAL, f"in quarantine: {', '.join(blocked)}"))
     for name in report.inactive:
         if missed[name] == most + 1:  # once
             log.warning("%s: no bar for %d sessions; it is left out from now on", name, most + 1)

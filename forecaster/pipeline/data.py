@@ -116,12 +116,14 @@ def export_file(file: Path, tickers: Sequence[str] = (), *, home: Home | None = 
 class CheckReport:
     """The findings: a table (CHECK_COLUMNS), errors first, and the tickers and bars checked.
 
-    `failures` are the errors of the tickers that could not be checked.
+    `wrong` are the errors in stored bars that are not in quarantine yet, `failures` those of the
+    tickers that could not be checked.
     """
 
     table: pd.DataFrame
     tickers: int
     bars: int
+    wrong: tuple[Entry, ...] = ()
     failures: Failures = field(default_factory=Failures)
 
     def count(self, severity: str) -> int:
@@ -164,22 +166,25 @@ def check_prices(tickers: str | Sequence[str] = (), *, home: Home | None = None)
             raise UnknownNameError(f"No prices in {store.path}; run: forecaster fetch TICKER")
         rows = [_row(one, "error", "quarantine") for one in held if one.ticker in names]
         known, bars, failures = {entry.key for entry in held}, 0, Failures()
+        wrong: list[Entry] = []
         for ticker in names & set(store.tickers()):
             with failures.of(ticker):
                 history = store.history(ticker)
                 bars += len(history.bars)
                 findings = check_history(history, now) if len(history.bars) else []
                 severities = {(one.session, one.rule): one.severity for one in findings}
-                rows += [
-                    _row(one, severities[one.session, one.rule], "store")
-                    for one in store.quarantine.unreleased(entries_of(history, findings))
-                    if one.key not in known
-                ]
+                for one in store.quarantine.unreleased(entries_of(history, findings)):
+                    if one.key not in known:
+                        severity = severities[one.session, one.rule]
+                        rows.append(_row(one, severity, "store"))
+                        wrong += [one] * (severity == "error")
     for error in failures.errors.values():
         log.warning("%s", error)
     table = pd.DataFrame(rows, columns=CHECK_COLUMNS)
     ordered = table.sort_values(["severity", "ticker", "session"], ignore_index=True)
-    return CheckReport(table=ordered, tickers=len(names), bars=bars, failures=failures)
+    return CheckReport(
+        table=ordered, tickers=len(names), bars=bars, wrong=tuple(wrong), failures=failures
+    )
 
 
 def _row(one: Entry, severity: str, where: str) -> tuple[object, ...]:

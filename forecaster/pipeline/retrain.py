@@ -16,6 +16,7 @@ from forecaster.errors import (
     BugError,
     ExitCode,
     ForecasterError,
+    PartialFailure,
     SourceDownError,
     TryLaterError,
     UnknownNameError,
@@ -205,7 +206,9 @@ class _Run:
             log.warning("no bar of %s has come yet; the next run asks again", waiting)
         # A failure of the source counts only while a session waits for its bars.
         counts = waiting or isinstance(trouble, BugError)
-        troubles = [*bugs, trouble] if trouble and counts else bugs
+        troubles: list[ForecasterError] = [*bugs, trouble] if trouble and counts else [*bugs]
+        if reports and self.as_of is None:
+            troubles += self._quarantined()
         code, reason = self._worst(stored, reports, troubles)
         return RetrainReport(
             name=self.name,
@@ -260,8 +263,8 @@ class _Run:
         troubles: Sequence[ForecasterError],
     ) -> tuple[int, str]:
         """Return the worst exit code and its reason."""
-        codes = [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
-        codes += [(error.exit_code, str(error)) for error in troubles]
+        codes = [(int(error.exit_code), str(error)) for error in troubles]
+        codes += [(one.exit_code, f"{one.session}: {one.reason}") for one in reports]
         absent = sorted(set(self.tickers) - set(stored.tickers))
         if absent:
             codes.append((ExitCode.PARTIAL, f"no prices of {', '.join(absent)}"))
@@ -302,12 +305,20 @@ class _Run:
         return False, bugs[0]
 
     def _check(self) -> None:
-        """Check the stored prices against every rule; errors are warned of and stop nothing."""
-        found = check_prices(self.tickers, home=self.home).table
-        wrong = found.loc[found["severity"] == "error", "ticker"]
-        if len(wrong):
-            text = "check   %d errors in %s; see: forecaster data check"
-            log.warning(text, len(wrong), name_some(sorted(set(wrong))))
+        """Check the stored prices against every rule; what breaks one is in quarantine from now."""
+        found = check_prices(self.tickers, home=self.home).wrong
+        for ticker in sorted({entry.ticker for entry in found}):
+            log.warning("check   %s: an error in stored bars; see: forecaster status", ticker)
+        with PriceStore.open_for_writing(self.home) as store:
+            store.quarantine.add(found, clock.now())
+
+    def _quarantined(self) -> list[ForecasterError]:
+        """Return the tickers in quarantine as a failure of every session, until none is."""
+        with PriceStore.open_for_reading(self.home) as store:
+            blocking = store.quarantine.blocking()
+        names = [name for name in sorted(blocking) if not self.tickers or name in self.tickers]
+        text = f"in quarantine: {name_some(names)}; see: forecaster status"
+        return [PartialFailure(text)] if names else []
 
 
 def _comes_from(home: Path, source: str) -> bool:

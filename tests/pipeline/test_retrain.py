@@ -1,12 +1,14 @@
 """Daily runs: level-triggered, idempotent, with forecasts even after a failed training."""
 
 import contextvars
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 
 import pandas as pd
 import pytest
 
 from forecaster import clock
+from forecaster.data.history import History
 from forecaster.data.store import PriceStore
 from forecaster.errors import DivergedError, SourceDownError, StorageError, TryLaterError
 from forecaster.operations import daily_run
@@ -16,7 +18,9 @@ from forecaster.operations.lock import writer
 from forecaster.operations.run_log import log_path, read_heartbeat
 from forecaster.pipeline import retrain as retrain_module
 from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.quarantine import release
 from forecaster.pipeline.retrain import retrain
+from forecaster.pipeline.status import status
 from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.run_history import begin_training, finish_training, session_records
 from tests.operations.sessions import Daily, end_of, last_session, on, results, settings
@@ -347,3 +351,56 @@ def test_a_bug_around_the_tickers_prevents_no_forecast(
     assert (report.exit_code, len(report.sessions)) == (1, 1)
     assert "ImportError" in report.reason
     assert len(read_forecasts(tmp_path, since=day)) == 2
+
+
+class InPounds(Daily):
+    """A source that serves BBB in another unit from a session on."""
+
+    begins: date = date.max
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve what has closed by the clock."""
+        found = super().history(ticker, start, end)
+        if ticker == "BBB":
+            rows = found.bars["session"] >= pd.Timestamp(self.begins)
+            found.bars.loc[rows, ["open", "high", "low", "close"]] *= 0.01
+        return found
+
+
+def test_a_quarantined_ticker_is_exit_3_until_it_is_not_and_stops_no_other(tmp_path, trainings):
+    """Also after the sessions for which its last bar is not too old; the reason names it."""
+    source = InPounds(DAYS)
+    days = source.sessions[-12:]
+    assert on(days[0], tmp_path, source, settings()).exit_code == 0
+    source.begins = days[1]
+    for day in days[1:9]:
+        done = on(day, tmp_path, source, settings())
+        assert (done.exit_code, done.reason) == (3, "in quarantine: BBB; see: forecaster status")
+        rows = read_forecasts(tmp_path, "return", day)
+        assert rows.loc[rows["as_of"].dt.date == day, "ticker"].tolist() == ["AAA"]
+    with clock.as_if(end_of(days[8])):
+        (held,) = status(home=tmp_path).quarantined
+    assert (held.ticker, held.rule, held.since) == ("BBB", "unit-slip", f"{days[1]}")
+    source.begins = date.max
+    assert on(days[9], tmp_path, source, settings()).exit_code == 0
+    rows = read_forecasts(tmp_path, "return")
+    assert sorted(rows.loc[rows["as_of"].dt.date == days[9], "ticker"]) == ["AAA", "BBB"]
+
+
+def test_an_error_in_stored_bars_is_put_in_quarantine(tmp_path, source, trainings):
+    """A bar that was stored before its rule existed; a person's decision ends it."""
+    days = source.sessions[-6:]
+    assert on(days[0], tmp_path, source, settings()).exit_code == 0
+    with PriceStore.open_for_writing(tmp_path) as store:
+        history = store.history("BBB")
+        bars = history.bars.iloc[20:21].copy()
+        bars[["open", "high", "low", "close"]] *= 0.01
+        store.upsert(replace(history, bars=bars), end_of(days[0]))
+    for day in days[1:3]:
+        done = on(day, tmp_path, source, settings())
+        assert (done.exit_code, done.reason) == (3, "in quarantine: BBB; see: forecaster status")
+    rows = read_forecasts(tmp_path, "return", days[2])
+    assert sorted(rows.loc[rows["as_of"].dt.date == days[2], "ticker"]) == ["AAA", "BBB"]
+    with clock.as_if(end_of(days[2])):
+        release("BBB", home=tmp_path)
+    assert on(days[3], tmp_path, source, settings()).exit_code == 0
