@@ -134,11 +134,6 @@ def _is_year_end(rows: SegmentRows) -> np.ndarray:
     return found
 
 
-def _season(harmonic: int, function: Callable[[np.ndarray], np.ndarray]) -> Compute:
-    """Return a harmonic of the year at the next session."""
-    return lambda rows: function(2.0 * np.pi * harmonic * rows["day_of_year"] / 365.25)
-
-
 def _echoes(quantity: str) -> dict[str, Compute]:
     """List abnormal range or volume `ECHO_DAYS` before the next session, and their mean.
 
@@ -192,10 +187,10 @@ OWN_FEATURES: Final[dict[str, Compute]] = {
     "quarter_end": lambda rows: rows["month_end"] * rows["is_quarterly"],
     "triple_expiry": lambda rows: rows["option_expiry"] * rows["is_quarterly"],
     "year_end": _is_year_end,
-    "season_sin1": _season(1, np.sin),
-    "season_cos1": _season(1, np.cos),
-    "season_sin2": _season(2, np.sin),
-    "season_cos2": _season(2, np.cos),
+    "season_sin1": lambda rows: np.sin(rows["year_angle"]),
+    "season_cos1": lambda rows: np.cos(rows["year_angle"]),
+    "season_sin2": lambda rows: np.sin(2.0 * rows["year_angle"]),
+    "season_cos2": lambda rows: np.cos(2.0 * rows["year_angle"]),
     **{f"today_{name}": Past(of=name, lag=1) for name in _TODAY},
     **_echoes("range"),
     **_echoes("volume"),
@@ -216,12 +211,13 @@ MARKET_FEATURES: Final[dict[str, Compute]] = {
 }
 FEATURES: Final = OWN_FEATURES | MARKET_FEATURES
 
-# With the values that several features share; `is_quarterly` and `day_of_year` of the next session,
+# With the values that several features share; `is_quarterly` to `year_angle` of the next session,
 # an abnormal value is the deviation from the mean of the 22 days before.
 _COMPUTE: Final[dict[str, Compute]] = FEATURES | {
     "garman_klass": _garman_klass,
     "is_quarterly": lambda rows: rows.next_days.astype("datetime64[M]").astype(np.int64) % 3 == 2,
     "day_of_year": lambda rows: rows.next_days - rows.next_days.astype("datetime64[Y]"),
+    "year_angle": lambda rows: 2.0 * np.pi * rows["day_of_year"] / 365.25,
     "abnormal_range": lambda rows: rows["log_range"] - lagged(rows.mean("log_range", MONTH), 1),
     "abnormal_volume": lambda rows: rows["log_volume"] - lagged(rows.mean("log_volume", MONTH), 1),
 }
