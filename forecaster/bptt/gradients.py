@@ -76,7 +76,7 @@ def bptt_gradients(
         span = chunks_of(block, chunking, first, last, scored_from)
         found = exact_gradients(network, span, states[first], plan.memory)
         loss_sum = loss_sum + found.loss_sum
-        gradients = _add(gradients, found.gradients)
+        gradients = tuple(map(torch.add, gradients, found.gradients))
         states[first + 1 :] = found.states
     _carry(network, block, chunking, states, until=len(chunking.lengths))
     return BlockGradients(loss_sum=loss_sum, gradients=gradients, states=tuple(states[1:]))
@@ -187,7 +187,7 @@ def _recomputed_gradients(
     for chunk, start, drawn in reversed(list(zip(chunks, states, randomness, strict=False))):
         with _replayed(drawn, device):
             loss, part, adjoint = _chunk_gradients(network, chunk, start, adjoint)
-        loss_sum, gradients = loss_sum + loss, _add(gradients, part)
+        loss_sum, gradients = loss_sum + loss, tuple(map(torch.add, gradients, part))
     kept = tuple(end for end, chunk in zip(states[1:], chunks, strict=True) if chunk.keeps_state)
     return BlockGradients(loss_sum=loss_sum, gradients=gradients, states=kept)
 
@@ -233,10 +233,6 @@ def _zero_gradients(network: Network, block: Block) -> tuple[Tensor, Gradients]:
     """Return a zero loss and zero gradients."""
     zeros = tuple(torch.zeros_like(parameter) for parameter in network.parameters())
     return block.x.new_zeros(()), zeros
-
-
-def _add(left: Gradients, right: Gradients) -> Gradients:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
 def _can_replay(network: Network, device: torch.device) -> bool:

@@ -111,13 +111,6 @@ class Dataset:
     y: NDArray[np.float32]
     usable: NDArray[np.bool_]
 
-    @property
-    def base_outputs(self) -> NDArray[np.float64] | float:
-        """Raw outputs of the base, (N, R); 0 without one."""
-        if self.model.reader.base is None:
-            return 0.0
-        return self.inputs[:, len(self.model.reader.names) :].astype(np.float64)
-
     def rows(self, part: int) -> NDArray[np.bool_]:
         """Select (N, K) the known outcomes of part 0 (train), 1 (validation) or 2 (test)."""
         chosen = self.model.split.masks(self.panel.outcome_days)[part] & self.usable

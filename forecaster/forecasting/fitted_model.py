@@ -67,6 +67,10 @@ class InputReader:
         """Names of what the network reads, then of what the base reads."""
         return (*self.names, *(self.base.names if self.base else ()))
 
+    def base_outputs(self, inputs: np.ndarray) -> NDArray[np.float64] | float:
+        """Select the raw outputs of the base among inputs of `inputs`, (N, R); 0 without one."""
+        return inputs[:, len(self.names) :].astype(np.float64) if self.base else 0.0
+
     def inputs(self, panel: Panel) -> np.ndarray:
         """Compute the inputs of every row: (N, F) float32, or (N, F + R) with a base."""
         base, own = self.base, len(self.names)
@@ -154,8 +158,7 @@ class FittedModel:
     def raw_by_member(self, panel: Panel, rows: NDArray[np.bool_]) -> list[np.ndarray]:
         """Compute raw outputs (N, R) of each member, shrunk alike; of the base without members."""
         inputs = self.reader.inputs(panel)
-        width = sum(form.width for form in self.forms)
-        base = inputs[:, -width:].astype(np.float64) if self.reader.base is not None else 0.0
+        base = self.reader.base_outputs(inputs)
         if not self.networks:
             return [np.where(rows[:, None], base, np.nan)]
         each = (

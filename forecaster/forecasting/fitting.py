@@ -280,7 +280,8 @@ def calibrate(
     panel, scored, forms = dataset.panel, dataset.rows(1), dataset.model.forms
     rows, inputs = np.asarray(scored.any(axis=1)), torch.from_numpy(dataset.inputs)
     each = [forecast_rows(n, inputs, panel.offsets, settings.lookback, rows) for n in networks]
-    raw, base, columns = np.mean(each, axis=0), dataset.base_outputs, location_columns(forms)
+    base = dataset.model.reader.base_outputs(dataset.inputs)
+    raw, columns = np.mean(each, axis=0), location_columns(forms)
     base_locations = np.broadcast_to(base, raw.shape)[:, columns]
     factors = shrinkage(
         raw[:, columns] - base_locations, np.where(scored, dataset.y - base_locations, np.nan)
