@@ -12,11 +12,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from forecaster.data.basis import evidence_of
 from forecaster.data.calendar_fit import describe_guess, with_learned_week
+from forecaster.data.checks import Finding
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import REFUSED, Scope
 from forecaster.data.revisions import Overlap
-from forecaster.data.screening import CONTEXT, check_served, screen
+from forecaster.data.screening import BASIS, CONTEXT, check_served, screen
 from forecaster.data.sessions import (
     describe_gaps,
     final_part,
@@ -99,7 +101,8 @@ def store_news(
     if overlap is not None and is_guess(served.listing.calendar):
         stored = store.bars(served.listing.ticker)["session"].to_numpy("datetime64[D]")
         served = with_learned_week(served, stored)
-    check_served(store, served, served_at, None if overlap is None else overlap.stored)
+    stored_bars = None if overlap is None else overlap.stored
+    check_served(store, served, served_at, stored_bars, _basis_doubts(served))
     bars = served.bars if overlap is None else overlap.news()
     changed = store.upsert(replace(served, bars=bars), served_at, reason)
     if changed:
@@ -110,6 +113,24 @@ def store_news(
             days = pd.DataFrame({"session": both})
         warn_of_calendar(before, replace(served, bars=days))
     return changed
+
+
+def _basis_doubts(served: History) -> list[Finding]:
+    """Find that ex-dates contradict how a source says that its closes are adjusted; one for all."""
+    if not served.bars["dividend"].any():
+        return []
+    listing, first = served.listing, served.bars["session"].iloc[0].date()
+    # Splits have rules of their own.
+    wrong = replace(evidence_of(served), splits=0).describe(listing.basis)
+    doubt = Finding(
+        ticker=listing.ticker,
+        rule=BASIS,
+        severity="error",
+        session=first,
+        reason=f"{wrong}, yet the source's closes are {listing.basis}",
+        known_since=first,
+    )
+    return [doubt] if wrong else []
 
 
 def warn_of_calendar(before: History | None, now: History) -> None:

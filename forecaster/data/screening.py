@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 # Stored bars that give the same findings as the whole history.
 CONTEXT: Final = MEMORY + SPLIT_SESSIONS
+BASIS: Final = "basis"  # what a file is asked about, of a source
 _DUPLICATE_REASON: Final = "a later row of this day has other numbers"
 log = logging.getLogger(__name__)
 
@@ -86,12 +87,16 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
 
 
 def check_served(
-    store: "PriceStore", served: History, now: datetime, stored: pd.DataFrame | None = None
+    store: "PriceStore",
+    served: History,
+    now: datetime,
+    stored: pd.DataFrame | None = None,
+    doubts: Sequence[checks.Finding] = (),
 ) -> None:
     """Check screened bars by every rule, with the stored ones before them and against these.
 
     `stored` has the ticker's stored bars, `CONTEXT` of them before the served ones; None to read
-    them. A new warning is logged.
+    them. `doubts` are findings of the source's road alone. A new warning is logged.
 
     Raises:
         DataError: a bar breaks a rule of severity `error`; the findings are in quarantine.
@@ -108,9 +113,12 @@ def check_served(
         both = _with_context(stored, served)
         contradicted = contradictions(Overlap.of(stored, served.bars), served)
     errors = {rule.name for rule in checks.RULES if rule.severity == "error"}
-    scope = _scope(ticker, served.bars, errors | {rule.name for rule in REVISION_RULES})
+    of_answers = {BASIS, *(rule.name for rule in REVISION_RULES)}
+    scope = _scope(ticker, served.bars, errors | of_answers)
     findings = [one for one in checks.check_history(both) if one.known_since >= scope.first]
-    found = entries_of(both, [*contradicted, *(one for one in findings if one.severity == "error")])
+    found = entries_of(
+        both, [*doubts, *contradicted, *(one for one in findings if one.severity == "error")]
+    )
     store.quarantine.record(found, scope, now)
     wrong = store.quarantine.unreleased(found) if found else []
     if wrong:

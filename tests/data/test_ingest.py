@@ -73,6 +73,24 @@ def test_what_the_source_corrects_is_fetched_and_leaves_quarantine(tmp_path: Pat
     assert len(held(tmp_path, "AAA")) == 91 and quarantine_table(home=tmp_path).empty
 
 
+def test_closes_of_a_source_that_are_adjusted_for_dividends_are_quarantined(
+    tmp_path: Path,
+) -> None:
+    """What a file is asked about; nobody is there to answer for a fetch."""
+    right, adjusted = (bars_of("AAA", 500) for _ in range(2))
+    ex_dates = right.index[40::60]
+    for row in ex_dates:
+        right.loc[row:, PRICES] *= 0.94
+    for table in (right, adjusted):
+        table.loc[ex_dates, "dividend"] = 0.06 / 0.94 * table.loc[ex_dates, "close"]
+    shelf = Shelf({"AAA": right, "BBB": adjusted})
+    report = fetch(["AAA", "BBB"], home=tmp_path, source=shelf)
+    assert list(report.failures) == ["BBB"]
+    assert "basis: the closes do not fall on 8 ex-dates" in str(report.failures["BBB"])
+    release("BBB", home=tmp_path)
+    assert not fetch("BBB", home=tmp_path, source=shelf).failures
+
+
 @pytest.mark.parametrize(("factor", "waiting"), [(0.65, 3), (0.5, 10)])
 def test_the_days_of_waiting_are_stored_with_the_jump_that_they_confirm(
     tmp_path: Path, factor: float, waiting: int
