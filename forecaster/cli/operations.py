@@ -163,7 +163,7 @@ def status_command(
     found = status(home=home, name=name)
     if json:
         names = [_content(one) for one in found.names]
-        facts = _attributes(found, "hours", "writer", "rows_left_out")
+        facts = _attributes(found, "hours", "writer", "rows_left_out", "calendars")
         held = [
             _attributes(one, "ticker", "session", "rule", "since", "reason", "remedy")
             for one in found.quarantined
@@ -180,6 +180,7 @@ def status_command(
             print(f"prices  {more:,} more in quarantine: forecaster data quarantine list")
         if found.rows_left_out:
             print(f"rows    left out of {name_some(found.rows_left_out)}")
+        print_lines("calendar {}", found.calendars)
         if found.writer:
             print(f"writer  {found.writer}")
         if not found.names:

@@ -79,7 +79,9 @@ def admit(store: PriceStore, history: History, served_at: datetime) -> History:
         bars = bars.sort_values("session", kind="stable", ignore_index=True)
         if bars["session"].isna().any():
             validate_bars(history.listing.ticker, bars)
-    learned = with_learned_week(replace(history, bars=bars))
+    calendar = store.corrections.name_of(history.listing.calendar)
+    listing = replace(history.listing, calendar=calendar)
+    learned = with_learned_week(replace(history, listing=listing, bars=bars))
     return screen(store, final_part(learned, served_at), served_at)
 
 

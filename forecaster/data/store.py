@@ -10,6 +10,7 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 
 from forecaster import database
 from forecaster.data import store_rows
+from forecaster.data.calendar_corrections import Corrections
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
 from forecaster.data.store_rows import Revision, Row, Span, TickerState
+from forecaster.data.trading_calendar import base_name
 from forecaster.errors import DataError, UnknownNameError
 
 
@@ -36,6 +39,7 @@ class PriceStore:
     def __init__(self, connection: sqlite3.Connection, file: database.Database) -> None:
         self.path = file.path
         self.quarantine = Quarantine(connection, file)
+        self.corrections = Corrections(connection, file)
         self._connection, self._file = connection, file
 
     @classmethod
@@ -173,7 +177,9 @@ class PriceStore:
     def states(self, tickers: Sequence[str] = ()) -> list[TickerState]:
         """Return the state of those of the tickers that are stored, or of all, sorted."""
         rows = self._query(store_rows.STATES, json.dumps([*tickers]))
-        return [store_rows.state_of(row) for row in rows]
+        found = [store_rows.state_of(row) for row in rows]
+        name_of = self.corrections.name_of
+        return [replace(one, calendar=name_of(one.calendar)) for one in found]
 
     def newest(self) -> list[tuple[str, date | None, datetime]]:
         """Return each calendar's newest stored session, and when it was last fetched, in UTC."""
@@ -185,11 +191,12 @@ class PriceStore:
     def days_with_bars(self, calendar: str, after: date, before: date) -> int:
         """Count the days strictly between two of which any ticker of a calendar has a bar."""
         ends = (after.isoformat(), before.isoformat())
-        return int(self._query(store_rows.HAS_BARS, calendar, *ends)[0][0])
+        return int(self._query(store_rows.HAS_BARS, base_name(calendar), *ends)[0][0])
 
     def listing(self, ticker: str) -> Listing:
-        """Return the listing of a ticker."""
-        return store_rows.listing_of(self._of_ticker(store_rows.LISTING, ticker)[0])
+        """Return the listing of a ticker, its calendar with all corrections."""
+        listing = store_rows.listing_of(self._of_ticker(store_rows.LISTING, ticker)[0])
+        return replace(listing, calendar=self.corrections.name_of(listing.calendar))
 
     def revision(self, ticker: str) -> Revision:
         """Return the newest revision of a ticker's past; see `revisions`."""

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.data.history import BAR_COLUMNS, Listing
+from forecaster.data.trading_calendar import base_name
 from forecaster.database import Database
 
 # One entry per schema version, oldest first; an entry that was released never changes.
@@ -110,6 +111,19 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             option TEXT NOT NULL CHECK (option <> ''),
             answer TEXT NOT NULL,
             PRIMARY KEY (ticker, option)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
+    (
+        # Days on which bars contradict a calendar of exchange_calendars, or a week.
+        """
+        CREATE TABLE calendar_corrections (
+            calendar TEXT NOT NULL CHECK (calendar <> ''),
+            day TEXT NOT NULL CHECK (day GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]'),
+            is_session INTEGER NOT NULL CHECK (is_session IN (0, 1)),
+            reason TEXT NOT NULL CHECK (reason <> ''),
+            noted_at TEXT NOT NULL,
+            PRIMARY KEY (calendar, day)
         ) STRICT, WITHOUT ROWID
         """,
     ),
@@ -237,6 +251,7 @@ def listing_row(listing: Listing) -> Row:
     """Convert a listing to a row of LISTING_COLUMNS."""
     first = listing.first_trade
     values = asdict(listing) | {"first_trade": first.isoformat() if first else ""}
+    values["calendar"] = base_name(listing.calendar)
     return tuple(values[name] for name in LISTING_COLUMNS)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from forecaster.data.sources.answers import Answers
 from forecaster.data.sources.file_table import MARKS
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
+from forecaster.data.trading_calendar import base_name
 from forecaster.errors import DataError, Failures, UnknownNameError
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import bug_log
@@ -65,7 +66,7 @@ class StoredTicker:
 def stored_ticker(
     ticker: str, *, home: Home | None = None, until: date | None = None
 ) -> StoredTicker:
-    """Read one ticker's listing, bars and newest revision.
+    """Read one ticker's listing, with its calendar's plain name, bars and newest revision.
 
     Raises:
         UnknownNameError: nothing is stored of it.
@@ -79,6 +80,8 @@ def stored_ticker(
         raise DataError(
             f"{history.listing.ticker}: no bar on or before {until}; choose a later day."
         )
+    plain = replace(history.listing, calendar=base_name(history.listing.calendar))
+    history = replace(history, listing=plain)
     return StoredTicker(
         history=history,
         revision=revision,
@@ -104,6 +107,7 @@ def export_file(file: Path, tickers: Sequence[str] = (), *, home: Home | None = 
     """Write bars in long form, with the metadata of each ticker; return the number of rows."""
     histories = load_histories(None, resolve_home(home), tickers, None)
     table = as_table(histories)
+    table["calendar"] = table["calendar"].map(base_name)
     for mark in MARKS:
         values = [getattr(history.listing, mark) for history in histories]
         if any(values):

@@ -16,6 +16,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.basis import settle_bases
+from forecaster.data.calendar_corrections import correct_calendars
 from forecaster.data.calendar_fit import regular_interval
 from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
@@ -272,6 +273,8 @@ def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
             raise
         except ForecasterError as error:
             failures[name] = error
+    correct_calendars(store, changed, clock.now())
+    _warn_off_calendar(store, [one for one in settled if one.listing.ticker in changed])
     changed |= dict.fromkeys(failures, 0)
     if len(changed) > 1:  # the caller reports the error of a single ticker
         for name in counts:
@@ -284,6 +287,15 @@ def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
         left_out=_count_left_out(store, reading),
         previews=_previews(settled, reading),
     )
+
+
+def _warn_off_calendar(store: PriceStore, histories: Sequence[History]) -> None:
+    """Log the bars that are on no session, corrected ones included."""
+    for history in histories:
+        listing = store.listing(history.listing.ticker)
+        off_calendar = describe_off_calendar(replace(history, listing=listing))
+        if off_calendar:
+            log.warning("%s", off_calendar)
 
 
 def _store(store: PriceStore, history: History) -> int:
@@ -299,9 +311,6 @@ def _store(store: PriceStore, history: History) -> int:
     before = store.history(name) if store.span(name) else None
     final = _compare(before, final)
     changed = store.upsert(final, now)
-    off_calendar = describe_off_calendar(final)
-    if off_calendar:
-        log.warning("%s", off_calendar)
     warn_of_calendar(before, store.history(name))
     return changed
 

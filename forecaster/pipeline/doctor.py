@@ -4,6 +4,7 @@
 """
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shlex
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,6 +24,7 @@ from forecaster import clock, database
 from forecaster.data import sessions, store_rows
 from forecaster.data.sources import check_source
 from forecaster.data.store import PriceStore
+from forecaster.data.trading_calendar import is_guess, split_name, trading_calendar
 from forecaster.errors import (
     ArtifactError,
     ExitCode,
@@ -45,6 +47,9 @@ State = Literal["ok", "note", "bad"]
 
 LOW_DISK: Final = 2_000_000_000  # bytes
 FULL_DISK: Final = 200_000_000
+_OLD_CALENDARS: Final = 365  # days; holidays are declared year by year
+_REACH: Final = timedelta(days=60)  # of known holidays, from today
+_UPDATE_CALENDARS: Final = "pip install --upgrade exchange_calendars"
 _OLDEST_PYTHON: Final = (3, 11)
 
 
@@ -152,12 +157,35 @@ def _clock(home: Path) -> Iterator[Finding]:
 
 def _calendars(home: Path) -> Iterator[Finding]:
     """Read the calendars of all stored tickers, or New York's if there are none."""
+    yield _calendar_package()
     names: set[str] = set()
     with suppress(UnknownNameError), PriceStore.open_for_reading(home) as store:
-        names = {store.listing(ticker).calendar for ticker in store.tickers()}
+        names = {one.calendar for one in store.states()}
     for name in sorted(names or {"XNYS"}):
-        last = sessions.last_final_session(name, clock.now())
-        yield Finding("ok", f"{name}: last final session {last}")
+        base, opened, closed = split_name(name)
+        seen = f"{base}: last final session {sessions.last_final_session(name, clock.now())}"
+        if opened or closed:
+            seen += f", {len(opened) + len(closed):,} days corrected from bars"
+        until = sessions.as_date(trading_calendar(base).last_known)
+        if is_guess(base):
+            yield Finding("note", f"{seen}, a guess without holidays")
+        elif until - clock.now().date() < _REACH:
+            yield Finding("note", f"{seen}, holidays known until {until}", _UPDATE_CALENDARS)
+        else:
+            yield Finding("ok", seen)
+
+
+def _calendar_package() -> Finding:
+    """Return the version and age of the calendar package, by the time of its installation."""
+    name = "exchange_calendars"
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return Finding("bad", f"{name} is missing", _UPDATE_CALENDARS, ExitCode.BUG)
+    installed = datetime.fromtimestamp(Path(spec.origin).stat().st_mtime, UTC)
+    days = max((clock.now() - installed).days, 0)
+    seen = f"{name} {importlib.metadata.version(name)}, installed {days:,} days ago"
+    old = days > _OLD_CALENDARS
+    return Finding("note" if old else "ok", seen, _UPDATE_CALENDARS if old else "")
 
 
 def _store(home: Path) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import Final
 import pandas as pd
 
 from forecaster import clock
+from forecaster.data.calendar_corrections import correct_calendars
 from forecaster.data.history import normalise_tickers
 from forecaster.data.ingest import FetchRequest, refresh
 from forecaster.data.sources import Source, open_source
@@ -160,4 +161,5 @@ def _fetch_all(
             raise error
         if isinstance(error, TryLaterError):
             break
+    correct_calendars(store, changed, clock.now())
     return report_of(store, changed, failures.errors, failures.common_bug(len(tickers)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forecaster import clock
+from forecaster.data.calendar_corrections import describe_corrections
 from forecaster.data.history import normalise_tickers
 from forecaster.data.quarantine import Entry, oldest_blocking
 from forecaster.data.store import PriceStore
@@ -80,13 +81,15 @@ class Status:
     """The status of a home: its model names, the last successful run, what is in quarantine.
 
     `quarantined` has the oldest reason for which a ticker stays as it is stored, `rows_left_out`
-    the tickers with rows that cannot be bars.
+    the tickers with rows that cannot be bars. `calendars` are those
+    corrected from bars, in words.
     """
 
     names: tuple[NameStatus, ...]
     heartbeat: datetime | None
     quarantined: tuple[Entry, ...]
     rows_left_out: tuple[str, ...]
+    calendars: tuple[str, ...]
     writer: str | None
 
     @property
@@ -150,6 +153,7 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
         heartbeat=read_heartbeat(where),
         quarantined=tuple(blocking[ticker] for ticker in sorted(blocking)),
         rows_left_out=tuple(sorted(left_out)),
+        calendars=corrected_calendars(where),
         writer=holder(where),
     )
 
@@ -162,6 +166,15 @@ def held_entries(home: Path) -> list[Entry]:
     except ForecasterError:
         return []
     return [entry for entry in entries if entry.state == "held"]
+
+
+def corrected_calendars(home: Path) -> tuple[str, ...]:
+    """Describe the calendars that were corrected from bars; empty if there is no store."""
+    try:
+        with PriceStore.open_for_reading(home) as store:
+            return tuple(describe_corrections(store.corrections.by_calendar()))
+    except ForecasterError:
+        return ()
 
 
 def _name_status(home: Path, place: ChampionStatus, stored: StoreState) -> NameStatus:

@@ -511,12 +511,12 @@ def test_a_store_of_two_bases_learns_the_third_and_keeps_its_rows(tmp_path, monk
             old = store._query(
                 "SELECT sql FROM sqlite_master WHERE name IN ('bars', 'revisions') ORDER BY name"
             )
-            before = store.summary(), store.history("MSFT").bars
+            before = store.summary(), store.bars("MSFT")
     third = _history("ACME")
     third = replace(third, listing=replace(third.listing, basis="total-return"))
     with PriceStore.open_for_writing(tmp_path) as store:
         pd.testing.assert_frame_equal(store.summary(), before[0])
-        pd.testing.assert_frame_equal(store.history("MSFT").bars, before[1])
+        pd.testing.assert_frame_equal(store.bars("MSFT"), before[1])
         assert old == store._query(
             "SELECT sql FROM sqlite_master WHERE name IN ('bars', 'revisions') ORDER BY name"
         )

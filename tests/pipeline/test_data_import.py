@@ -173,24 +173,27 @@ def coin_days() -> pd.DataFrame:
     return made("BTC", "24/7").bars.assign(ticker="BTC", split=1.0)
 
 
-def test_off_calendar_bars_are_warned_of_with_the_remedy(
+def test_bars_of_another_calendar_are_quarantined_with_the_remedy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The remedy is taken as it stands; what was held is released by it."""
     file = written(tmp_path, coin_days())
-    import_files([file], home=tmp_path)
-    assert "bars are on no session of XNYS (first 2024-01-06)" in caplog.text
-    assert "such as 24/7: --calendar NAME" in caplog.text
+    refused = import_files([file], home=tmp_path).failures["BTC"]
+    assert "other-calendar: the bars contradict calendar XNYS (" in str(refused)
+    assert "first on 2024-01-06; 24/7 fits best (0 bars on no session" in str(refused)
+    assert "Import with --calendar 24/7." in str(refused)
     caplog.clear()
     import_files([file], calendar="24/7", home=tmp_path)
     import_files([file], home=tmp_path)  # a calendar once named stays
-    assert caplog.text == ""
+    assert "calendar" not in caplog.text
     with PriceStore.open_for_reading(tmp_path) as store:
         assert store.listing("BTC").calendar == "24/7"
+        assert store.quarantine.entries() == []
 
 
 def test_a_guessed_calendar_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import_files([written(tmp_path, bars_of("OPAP.AT", 30))], home=tmp_path)
-    assert "OPAP.AT: no calendar is known for its exchange" in caplog.text
+    import_files([written(tmp_path, bars_of("QNBK.QA", 30))], home=tmp_path)
+    assert "QNBK.QA: no calendar is known for its exchange" in caplog.text
 
 
 def test_gaps_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
