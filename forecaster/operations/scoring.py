@@ -126,8 +126,8 @@ def iter_outcomes(home: Path, chosen: Selection) -> Iterator[pd.DataFrame]:
     """Read forecasts with the outcomes that bars until `chosen.until` have, some tickers at a time.
 
     One forecast counts per model name, version, ticker, target and session: the last that was made
-    before the close, or else the first. A forecast is scored against the ticker's next bar, with
-    its day as `session`; `moved` if that is not the session that was forecast.
+    before the close, or else the first late one. A forecast is scored against the ticker's next
+    bar, with its day as `session`; `moved` if that is not the session that was forecast.
 
     Yields:
         FORECAST_LOG_COLUMNS, `moved`, `actual` and `persistence` ("tomorrow = today") in the
@@ -183,15 +183,14 @@ def _moved(rows: pd.DataFrame, calendars: dict[str, str]) -> pd.DataFrame:
     came = rows.pop("outcome_day")
     moved = came.notna() & (came != rows["session"])
     rows = rows.assign(moved=moved, session=came.fillna(rows["session"]))
-    if not moved.any():
-        return rows
-    some = rows[moved]
+    some, late = rows[moved], rows["late"].copy()
     keys = list(zip(some["ticker"].map(calendars), some["session"].dt.date, strict=True))
     closes = {key: _close_of(*key) for key in set(keys)}
     had_later = some["newest_session"] > some["as_of"]
     was_late = had_later.where(some["newest_session"].notna(), some["late"])
-    is_late = some["made_at"] >= pd.Series([closes[key] for key in keys], some.index)
-    return rows.assign(late=(was_late | is_late).reindex(rows.index).fillna(rows["late"]))
+    close = pd.Series([closes[key] for key in keys], some.index, some["made_at"].dtype)
+    late[moved] = was_late | (some["made_at"] >= close)
+    return rows.assign(late=late)
 
 
 def _close_of(calendar: str, day: date) -> pd.Timestamp:
