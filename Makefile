@@ -94,6 +94,7 @@ bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.reading
 
 # Twenty minutes for 20 tickers of 20 years.
 experiments: $(VENV)/.dev  ## walk forward over a folder of prices: make experiments PRICES=...
