@@ -14,8 +14,8 @@ from forecaster.data.basis import settle_bases
 from forecaster.data.calendar_fit import contradiction, describe_guess
 from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
 from forecaster.data.sessions import describe_off_calendar, final_part
-from forecaster.data.sources.file_table import REQUIRED
 from forecaster.data.sources.files import read_frame
+from forecaster.data.sources.headers import REQUIRED
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, UnknownNameError, UsageError
 

@@ -17,7 +17,7 @@ from forecaster.data.history import History, fingerprint, normalise_ticker, norm
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.quarantine import Entry, entries_of
 from forecaster.data.sources.answers import Answers
-from forecaster.data.sources.file_table import MARKS
+from forecaster.data.sources.headers import MARKS
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Revision
 from forecaster.data.trading_calendar import base_name

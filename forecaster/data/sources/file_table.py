@@ -1,112 +1,68 @@
-"""Tables (R rows) from files: the dialects of CSV, some rows at a time, and parquet.
+"""Tables (R rows) from files, with numbers parsed.
 
-Paths and frames in; columns by field out, with numbers parsed and each text stored once.  Of a
+Paths and frames in; columns by field out, each text stored once.  Of a
 large file only some rows are text at any time, so a table takes a hundred bytes a row.
 """
 
-import csv
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS
-from forecaster.data.sources.dates import Flags, is_empty, is_time_of_day, parse_numbers
-from forecaster.errors import DataError, StorageError, UsageError
+from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, most_flawed
+from forecaster.data.sources.file_kinds import check_kind
+from forecaster.data.sources.file_parts import FileTable, parts_of
+from forecaster.data.sources.headers import (
+    EVENTS,
+    FIELDS,
+    ColumnChoice,
+    EventScan,
+)
+from forecaster.data.sources.numbers import (
+    DecimalMark,
+    Flags,
+    MarkCounts,
+    parse_numbers,
+    parse_splits,
+    read_number,
+    read_ratio,
+)
+from forecaster.errors import DataError, Question, StorageError
 
-REQUIRED: Final = ("session", *PRICE_COLUMNS)
-# Metadata of a ticker: read where it is the same in all rows of a ticker.
-MARKS: Final = ("name", "exchange", "currency")
-# Other spellings of each field, without case, spaces, underscores and the like.
-_SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
-    "session": ("date", "datetime", "timestamp", "day", "tradedate", "tradingday"),
-    "open": ("openprice",),
-    "high": ("highprice",),
-    "low": ("lowprice",),
-    "close": ("closeprice", "closelast"),
-    "volume": ("vol",),
-    "dividend": ("dividends", "dividendamount", "divcash"),
-    "split": ("splits", "stocksplits", "splitfactor", "splitcoefficient"),
-    "ticker": ("symbol", "tic"),
-    **dict.fromkeys(("basis", "calendar", *MARKS), ()),
-}
-FIELDS: Final = tuple(_SYNONYMS)
-_FIELD_OF: Final = {name: field for field in FIELDS for name in (field, *_SYNONYMS[field])}
-_DELIMITERS: Final = ",;\t|"
-_LARGEST_BYTES: Final = 2**32
-CHUNK_ROWS: Final = 200_000
-# Usual ones: the running price of the day among the dates, a holiday without prices.
-_MOST_LEFT_OUT: Final = 5
-_LARGEST_LEFT_OUT_SHARE: Final = 0.01
+NOTE: Final = "note"  # the column that says what of a row cannot be read
+# The value of an empty cell, or of a column that is missing.
+EMPTY_VALUES: Final = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+# A dividend or split in a row of its own: 0.24 Dividend.
+_EVENT: Final = re.compile(r"(?P<amount>\S+)\s+(?:cash\s+)?dividends?", re.IGNORECASE)
 log = logging.getLogger(__name__)
-Places = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileTable:
-    """Columns by field (R rows), each row with its place: a line of text, a row of parquet.
-
-    `path` is their file, `headers` the name of each field's column there, `others` the names of
-    the columns that are no field.
-    """
-
-    path: Path | str
-    frame: pd.DataFrame
-    headers: dict[str, str]
-    unit: str
-    others: tuple[str, ...] = ()
-
-    @property
-    def places(self) -> Places:
-        """The line or row number of each row (R,)."""
-        return self.frame.index.to_numpy(np.intp)
-
-    def rows(self, kept: Flags | Places) -> "FileTable":
-        """Select some rows, by flags or by position, with their places."""
-        return replace(self, frame=self.frame.iloc[kept])
-
-    def refuse(self, wrong: Flags, field: str, needed: str) -> None:
-        """Raise DataError for the first wrong cell (R,) of a field, if there is any."""
-        if wrong.any():
-            raise DataError(f"{self.describe(wrong, field, needed)} Correct or remove these rows.")
-
-    def describe(self, wrong: Flags, field: str, needed: str) -> str:
-        """Describe in a sentence the first wrong cell (R,) of a field."""
-        first = int(np.argmax(wrong))
-        value = str(self.frame[field].iloc[first])[:40]
-        named = "ticker" in self.frame and field != "ticker"
-        whose = f"{str(self.frame['ticker'].iloc[first])[:20]}: " if named else ""
-        return (
-            f"{self.path}: {whose}{self.unit} {self.places[first]}, column {self.headers[field]}: "
-            f"{value!r}; {needed} is needed ({int(wrong.sum())} such)."
-        )
-
-
-def read_table(path: Path, mapping: dict[str, str]) -> FileTable:
-    """Read a file; `mapping` has the column of a field where it has no usual name.
+def read_table(
+    path: Path, choice: ColumnChoice | None = None, decimal: DecimalMark | None = None
+) -> FileTable:
+    """Read a file; the decimal mark is that of all numbers unless it is given.
 
     Raises:
-        UsageError: no such file; a column is missing, named twice, or not there as mapped.
-        DataError, StorageError: it is no table, a cell is no number, or the disk failed.
+        Question: the decimal mark is not clear.
+        UsageError: no such file; a column is missing, named twice, or not there as chosen; a
+            column may hold events.
+        DataError: it is no table, or too many rows cannot be read.
+        StorageError: the disk failed.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise UsageError(f"{path}: {what}; name a CSV or parquet file.")
-    if path.stat().st_size > _LARGEST_BYTES:
-        raise UsageError(f"{path}: larger than {_LARGEST_BYTES >> 20} MiB; split it by ticker.")
+    check_kind(path)
+    chosen = choice or ColumnChoice()
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return _compact(with_fields(_read_parquet(path), mapping))
-        return _read_csv(path, mapping)
+        table = _parsed(path, chosen, decimal)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}. Check the disk.") from error
+    _refuse_many(table)
+    return table
 
 
 def table_of(frame: pd.DataFrame, name: str) -> FileTable:
@@ -114,196 +70,177 @@ def table_of(frame: pd.DataFrame, name: str) -> FileTable:
     known = [field for field in FIELDS if field in frame.columns]
     numbered = frame[known].set_axis(pd.RangeIndex(len(frame)), axis=0)
     headers = {field: field for field in known}
-    return _compact(FileTable(path=name, frame=numbered, headers=headers, unit="iloc"))
+    return _compact(FileTable(path=name, frame=numbered, headers=headers, unit="iloc"), "point")
 
 
-def _read_parquet(path: Path) -> FileTable:
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError as error:
-        raise UsageError(
-            f'{path}: parquet needs pyarrow; run pip install "forecaster[parquet]", or '
-            "export the prices as CSV."
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{path}: cannot be read as parquet: {error}. Save it again.") from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    frame.columns = [str(name) for name in frame.columns]
-    return FileTable(path=path, frame=frame, headers={}, unit="row")
+def _parsed(path: Path, choice: ColumnChoice, decimal: DecimalMark | None) -> FileTable:
+    """Read all parts with one decimal mark: the one that is given, or that most cells show."""
+    counts, events = MarkCounts(), EventScan()
+
+    def compact(part: FileTable) -> FileTable:
+        for name, cells in ({} if part.cells is None else part.cells).items():
+            events.add(str(name), cells)
+        return _compact(part, decimal or "point", None if decimal else counts)
+
+    # map keeps no part as text, as a loop variable would.
+    table = _joined(list(map(compact, parts_of(path, choice))))
+    events.review(path, table.headers)
+    if table.others:
+        log.info("%s: columns not used: %s", path, ", ".join(table.others))
+    if decimal is not None:
+        return replace(table, decimal=decimal)
+    mark, doubt = counts.decide(PRICE_COLUMNS)
+    if doubt is not None:
+        raise Question(_question(table, counts, *doubt), "decimal", ("point", "comma"))
+    if mark == "comma":
+        table = _joined(list(map(partial(_compact, mark=mark), parts_of(path, choice))))
+    return replace(table, decimal=mark)
 
 
-def _read_csv(path: Path, mapping: dict[str, str]) -> FileTable:
-    """Read text as text, without guessing; each row keeps its line number."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            header = lines.readline(2**16)
-        cells = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _DELIMITERS}
-        delimiter = max(_DELIMITERS, key=lambda mark: len(cells[mark]))
-        # 1,5 is one and a half where commas occur in numbers and do not separate cells.
-        decimal_comma = delimiter == ";" and any(
-            part.frame[name].str.contains(",", regex=False).any()
-            for part in _parts(path, delimiter, mapping, quiet=True)
-            for name in BAR_COLUMNS[1:]
-            if name in part.frame
+def _question(table: FileTable, counts: MarkCounts, field: str, key: str) -> str:
+    example = counts.examples[field, key]
+    where = f"{table.path}: column {table.headers[field]}: {example!r}"
+    if key in ("point", "comma"):
+        only = f" --ignore {field}" if field in EMPTY_VALUES else ""
+        other = "comma" if key == "point" else "point"
+        return (
+            f"{where} has a decimal {key}, most other numbers a decimal {other}. "
+            f"Add --decimal {other}{only}, or --decimal {key}."
         )
-        parts = _parts(path, delimiter, mapping)
-        # map keeps no part as text, as a loop variable would.
-        return _joined(list(map(partial(_compact, decimal_comma=decimal_comma), parts)))
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        why = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-        raise DataError(
-            f"{path}: cannot be read as a table of text: {why}. Save it as CSV in UTF-8 with "
-            "as many cells in each line as the header has."
-        ) from error
-
-
-def _parts(
-    path: Path, delimiter: str, mapping: dict[str, str], *, quiet: bool = False
-) -> Iterator[FileTable]:
-    """Read the fields of a file as text, some rows at a time; yield at least one part."""
-    reader = pd.read_csv(
-        path,
-        sep=delimiter,
-        header=None,
-        dtype=str,
-        keep_default_na=False,
-        skip_blank_lines=False,
-        encoding="utf-8-sig",
-        compression=None,
-        chunksize=CHUNK_ROWS,
+    readings = [
+        f"--decimal {mark} ({read_number(example, mark, units=True):.12g})"
+        for mark in ("point", "comma")
+    ]
+    return (
+        f"{where} has two readings, and no other column shows which is meant. "
+        f"Add {' or '.join(readings)}."
     )
-    with reader:
-        first = next(iter(reader))
-        header = first.iloc[0].fillna("").str.strip().tolist()
-        for cells in chain([first.iloc[1:]], reader):
-            body = cells.fillna("").set_axis(header, axis=1).set_axis(cells.index + 1, axis=0)
-            frame = body[~(body == "").all(axis=1)]
-            table = FileTable(path=path, frame=frame, headers={}, unit="line")
-            yield with_fields(table, mapping, quiet=quiet)
-            quiet = True
 
 
-def with_fields(table: FileTable, mapping: dict[str, str], *, quiet: bool = False) -> FileTable:
-    """Select and rename the columns that are fields; unless quiet, log which are left out."""
-    columns = list(table.frame.columns)
-    shown = ", ".join(name or "(no name)" for name in columns[:40])
-    found: dict[str, list[int]] = {}
-    for place, name in enumerate(columns):
-        field = _FIELD_OF.get("".join(filter(str.isalnum, name.casefold())))
-        if field and field not in mapping:
-            found.setdefault(field, []).append(place)
-    found = {name: at for name, at in found.items() if name not in MARKS or len(at) == 1}
-    folded = [name.casefold() for name in columns]
-    for field, column in mapping.items():
-        if field not in FIELDS:
-            raise UsageError(f"--map {field}={column}: {field} is none of {', '.join(FIELDS)}.")
-        if folded.count(column.casefold()) != 1:
-            raise UsageError(
-                f"{table.path}: --map {field}={column} needs one column of this name; the file has "
-                f"{shown}."
-            )
-        found[field] = [folded.index(column.casefold())]
-    _refuse_unclear(table.path, columns, found, shown)
-    used = {places[0] for places in found.values()}
-    ignored = [name for place, name in enumerate(columns) if place not in used and name]
-    if ignored and not quiet:
-        log.info("%s: columns not used: %s", table.path, ", ".join(ignored))
-    frame = pd.DataFrame({field: table.frame.iloc[:, at[0]] for field, at in found.items()})
-    headers = {field: columns[at[0]] for field, at in found.items()}
-    return replace(table, frame=frame, headers=headers, others=tuple(ignored))
-
-
-def _refuse_unclear(
-    path: Path | str, columns: list[str], found: dict[str, list[int]], shown: str
-) -> None:
-    """Refuse a field that several columns could be, and a required one without a column."""
-    for field, places in found.items():
-        if len(places) > 1:
-            names = " and ".join(columns[place] for place in places)
-            raise UsageError(
-                f"{path}: {names} could both be {field}; rename or remove one of them, "
-                f"or choose with --map {field}=COLUMN."
-            )
-    missing = [field for field in REQUIRED if field not in found]
-    if missing:
-        raise UsageError(
-            f"{path}: no column for {', '.join(missing)} among {shown}. "
-            f"Name it with --map {missing[0]}=COLUMN."
-        )
-
-
-def _compact(table: FileTable, *, decimal_comma: bool = False) -> FileTable:
+def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = None) -> FileTable:
     """Parse a part's numbers, and store each distinct text of its other columns once."""
-    table = _without_other_rows(table)
+    table = _without_headers(table)
     columns: dict[str, pd.Series] = {}
+    unreadable: dict[str, Flags] = {}
     for name in table.frame.columns:
         cells = table.frame[name]
         if name in BAR_COLUMNS[1:]:
-            numbers = _numbers(table, name, decimal_comma=decimal_comma)
-            if name in PRICE_COLUMNS:
-                table.refuse(np.isnan(numbers), name, "a price")
-            columns[name] = pd.Series(numbers, index=cells.index)
+            columns[name], unreadable[name] = _numbers(cells, name, mark, counts)
         else:
             columns[name] = cells.astype("category") if _is_text(cells) else cells
-    return replace(table, frame=pd.DataFrame(columns, index=table.frame.index))
+    frame = pd.DataFrame(columns, index=table.frame.index)
+    _move_events(table, frame, unreadable, mark)
+    for name in EVENTS:
+        if name in unreadable:
+            table.refuse(unreadable[name], name, "a number (or --ignore this column)")
+    flagged = np.any(list(unreadable.values()), axis=0)
+    if flagged.any():
+        notes = pd.Series("", index=frame.index, dtype=object)
+        for name, wrong in reversed(unreadable.items()):
+            for row in np.flatnonzero(wrong).tolist():
+                cell = str(table.frame[name].iloc[row])[:40]
+                notes.iloc[row] = f"column {table.headers[name]}: {cell!r} is no number"
+        frame[NOTE] = notes.astype("category")
+    return replace(table, frame=frame, cells=None)
+
+
+def _without_headers(table: FileTable) -> FileTable:
+    """Leave out a header that is repeated among the rows of appended files."""
+    same = np.ones(len(table.frame), dtype=np.bool_)
+    for name in ("session", "close"):
+        if name not in table.headers or not _is_text(table.frame[name]):
+            return table
+        same &= (table.frame[name].astype(str).str.strip() == table.headers[name]).to_numpy()
+    return table.rows(~same) if same.any() else table
+
+
+def _numbers(
+    cells: pd.Series, name: str, mark: DecimalMark, counts: MarkCounts | None
+) -> tuple[pd.Series, Flags]:
+    """Parse a column; return it with empty cells filled, and which cells are no number."""
+    unreadable = np.zeros(len(cells), dtype=np.bool_)
+    if cells.dtype == np.float32:
+        # 83.81 as it was meant, not 83.80999755859375 as the nearest float32 is.
+        values = cells.to_numpy().astype(str).astype(np.float64)
+    elif pd.api.types.is_numeric_dtype(cells.dtype):
+        values = cells.to_numpy(np.float64, na_value=np.nan)
+    else:
+        text = cells.astype(object).where(cells.notna(), "").astype(str)
+        if counts is not None:
+            counts.add(name, text)
+        if name == "split":
+            values, unreadable = parse_splits(text, mark)
+        else:
+            values, unreadable = parse_numbers(text, mark, units=name == "volume")
+    if name in EMPTY_VALUES:
+        values = np.where(np.isnan(values) & ~unreadable, EMPTY_VALUES[name], values)
+    if name == "split":
+        values = np.where(values == 0.0, 1.0, values)  # Yahoo's 0 where there was no split
+    return pd.Series(values, index=cells.index), unreadable
+
+
+def _move_events(
+    table: FileTable, frame: pd.DataFrame, unreadable: dict[str, Flags], mark: DecimalMark
+) -> None:
+    """Move events that are written where a price belongs to their columns, as on Yahoo's page."""
+    for name in PRICE_COLUMNS:
+        for row in np.flatnonzero(unreadable.get(name, ())).tolist():
+            text = str(table.frame[name].iloc[row])
+            dividend, split = _EVENT.fullmatch(text.strip()), read_ratio(text, mark)
+            amount = read_number(dividend["amount"], mark) if dividend else split
+            if np.isnan(amount):
+                continue
+            kind = "dividend" if dividend else "split"
+            if kind not in frame:
+                frame[kind] = EMPTY_VALUES[kind]
+            frame[kind] = np.where(np.arange(len(frame)) == row, amount, frame[kind])
+            unreadable[name][row] = False
 
 
 def _joined(tables: Sequence[FileTable]) -> FileTable:
     """Join the parts of one table."""
-    columns = {}
-    for name in tables[0].frame.columns:
-        parts = [table.frame[name] for table in tables]
+    columns: dict[str, object] = {}
+    for name in dict.fromkeys(name for table in tables for name in table.frame.columns):
+        absent = "" if name == NOTE else EMPTY_VALUES.get(name, np.nan)
+        parts = [
+            table.frame[name] if name in table.frame else pd.Series([absent] * len(table.frame))
+            for table in tables
+        ]
         columns[name] = (
-            pd.api.types.union_categoricals(parts)
-            if isinstance(parts[0].dtype, pd.CategoricalDtype)
+            pd.api.types.union_categoricals([part.astype("category") for part in parts])
+            if any(isinstance(part.dtype, pd.CategoricalDtype) for part in parts)
             else np.concatenate([part.to_numpy() for part in parts])
         )
     places = np.concatenate([table.places for table in tables])
-    return replace(tables[0], frame=pd.DataFrame(columns, index=places))
+    left_out = tuple(one for table in tables for one in table.left_out)
+    headers = {name: text for table in reversed(tables) for name, text in table.headers.items()}
+    frame = pd.DataFrame(columns, index=places)
+    return replace(tables[0], frame=frame, left_out=left_out, headers=headers)
 
 
-def _without_other_rows(table: FileTable) -> FileTable:
-    """Leave out rows with a time instead of a date or without any price, unless they are many."""
-    no_price = np.all([_is_missing(table.frame[name]) for name in PRICE_COLUMNS], axis=0)
-    for name, neutral in (("dividend", "0"), ("split", "1")):
-        if name in table.frame:
-            cells = table.frame[name].astype(object).astype(str).str.strip()
-            is_neutral = cells.str.fullmatch(rf"[0{neutral}](\.0*)?").to_numpy(np.bool_)
-            no_price &= _is_missing(table.frame[name]) | is_neutral
-    session = table.frame["session"]
-    no_date = is_time_of_day(session) if _is_text(session) else np.zeros_like(no_price)
-    left_out = no_price | no_date
-    count = int(left_out.sum())
-    if count == 0 or count > max(_MOST_LEFT_OUT, _LARGEST_LEFT_OUT_SHARE * len(left_out)):
-        return table
-    shown = ", ".join(str(place) for place in table.places[left_out][:5])
-    log.warning(
-        "%s: %d rows without a date or without any price left out (%s %s)",
-        *(table.path, count, table.unit, shown + " ..." * (count > 5)),
-    )
-    return table.rows(~left_out)
+def _refuse_many(table: FileTable) -> None:
+    """Refuse a table of which too many rows cannot be read to trust the others."""
+    rows = len(table.frame) + len(table.left_out)
+    if len(table.left_out) > most_flawed(rows):
+        one = table.left_out[0]
+        raise DataError(
+            f"{table.path}: {one.place}: {one.reason} ({len(table.left_out):,} such rows). "
+            "Save it again as CSV, with as many cells in each line as the header has."
+        )
+    if NOTE not in table.frame:
+        return
+    wrong = (table.frame[NOTE] != "").to_numpy(np.bool_)
+    if wrong.sum() > most_flawed(rows):
+        first = int(np.argmax(wrong))
+        note = str(table.frame[NOTE].iloc[first])
+        optional = [name for name in EMPTY_VALUES if f"column {table.headers.get(name)}:" in note]
+        remedy = f"leave it out: --ignore {optional[0]}" if optional else "name another: --map"
+        raise DataError(
+            f"{table.path}: {table.unit} {table.places[first]}, {note}; a number is needed "
+            f"({int(wrong.sum()):,} such rows). Correct the column, or {remedy}."
+        )
 
 
-def _is_missing(cells: "pd.Series[str]") -> Flags:
-    missing = cells.isna().to_numpy(np.bool_)
-    return missing | is_empty(cells) if _is_text(cells) else missing
-
-
-def _is_text(cells: "pd.Series[str]") -> bool:
+def _is_text(cells: pd.Series) -> bool:
     kinds = pd.api.types
     return not (kinds.is_numeric_dtype(cells.dtype) or kinds.is_datetime64_any_dtype(cells.dtype))
-
-
-def _numbers(table: FileTable, field: str, *, decimal_comma: bool) -> NDArray[np.float64]:
-    cells = table.frame[field]
-    if cells.dtype == np.float32:
-        # 83.81 as it was meant, not 83.80999755859375 as the nearest float32 is.
-        return cells.to_numpy().astype(str).astype(np.float64)
-    if pd.api.types.is_numeric_dtype(cells.dtype):
-        return cells.to_numpy(np.float64, na_value=np.nan)
-    text = cells.astype(object).where(cells.notna(), "").astype(str)
-    values, unreadable = parse_numbers(text, decimal_comma=decimal_comma)
-    table.refuse(unreadable, field, "a number")
-    return values

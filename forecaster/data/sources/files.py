@@ -1,7 +1,7 @@
 """Prices from a user's files (CSV, and parquet where pyarrow is installed) and frames (R rows).
 
-A table in, histories out; nothing is repaired and nothing guessed: a cell that cannot be read, or
-could be read in two ways, is refused with its line.  Knows no store.
+A table in, histories out; nothing is repaired and nothing guessed: what could be read in two ways
+is a question, and a row that cannot be a bar keeps its place until it is screened.  Knows no store.
 """
 
 import logging
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -19,24 +19,31 @@ from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import (
     BAR_COLUMNS,
     BASES,
+    PRICE_COLUMNS,
     Basis,
     History,
     Listing,
     flaws,
-    is_too_flawed,
+    most_flawed,
     normalise_ticker,
+    place_of,
     validate_bars,
 )
 from forecaster.data.sessions import timezone_of
-from forecaster.data.sources.dates import DateOrder, is_empty, parse_days
-from forecaster.data.sources.file_table import FileTable, Places, read_table, table_of
-from forecaster.data.sources.numbers import DecimalMark
+from forecaster.data.sources.dates import DateOrder, is_time_of_day, parse_days
+from forecaster.data.sources.file_parts import FileTable, LeftOut, Places
+from forecaster.data.sources.file_table import EMPTY_VALUES, NOTE, read_table, table_of
+from forecaster.data.sources.headers import EVENTS, ColumnChoice
+from forecaster.data.sources.numbers import DecimalMark, Flags
 from forecaster.data.trading_calendar import calendar_name
 from forecaster.errors import DataError, Question, UsageError
 
 SOURCE: Final = "files"
-# The value of an empty cell, or of a column that is missing.
-_EMPTY_VALUES: Final = {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+_FIRST_DAY: Final = np.datetime64("1900-01-01")
+_SERIAL: Final = re.compile(r"[0-9]{5}(\.[0-9]+)?")
+# What a column of names has where they are tickers.
+_TICKER: Final = re.compile(r"[A-Z]{1,5}([.-][A-Z]{1,4})?|[0-9]{4,6}(\.[A-Z]{1,3})?")
+_NO_BAR: Final = "%s: %d rows without a date or without any price left out (%s)"
 _MIDNIGHT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00[+-]\d\d:?\d\d")
 # What the names of the columns say of closes; "as-history": as yfinance's Ticker.history().
 Form = Literal["", "adjusted", "unadjusted", "as-history"]
@@ -63,18 +70,6 @@ class FileOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """A row that no history has, since its date or ticker cannot be read.
-
-    `place` is "line 17" or "row 17", `ticker` empty where it is not known.
-    """
-
-    place: str
-    ticker: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FileContents:
     """What was read of a file, and how: the column of each field, the decimal mark.
 
@@ -91,6 +86,14 @@ class FileContents:
     form: Form = ""
 
 
+class _Dated(NamedTuple):
+    """A table with each row's date as written and, if that is in UTC, its instant (R,)."""
+
+    table: FileTable
+    days: Days
+    instants: Days
+
+
 def read_file(
     path: Path,
     ticker: str | None = None,
@@ -99,42 +102,65 @@ def read_file(
 ) -> FileContents:
     """Read the bars of one ticker, or of several where the file has a ticker column.
 
-    Rows are sorted, equal ones kept once; those with a time instead of a date, or without any
-    price, are left out.  A missing volume or dividend is 0, a missing or zero split 1.
+    Rows are sorted, equal ones kept once; a running day, a footer and empty rows at the ends are
+    left out with a warning.  A missing volume or dividend is 0, a missing or zero split 1.
 
     Args:
         ticker: name of the one ticker in the file; where there are several, the one to read.
-        mapping: column by field (see `file_table.FIELDS`), where it has no usual name.
+        mapping: column by field (see `headers.FIELDS`), where it has no usual name.
         options: for what has no column; else closes are as traded, the calendar the ticker's.
 
     Raises:
-        Question: dates could be read in two ways.
+        Question: dates or the decimal mark have two readings.
         UsageError: no such file; a column, the ticker or pyarrow is missing; a column
-            contradicts an option.
-        DataError: a cell that cannot be read, two bars of one day, an impossible bar.
+            contradicts an option, or may hold events.
+        DataError: the file is of another kind; too many rows cannot be read.
         StorageError: the disk failed.
     """
-    table = read_table(path, mapping or {})
+    stated = options or FileOptions()
+    choice = ColumnChoice(mapping=mapping or {}, ignore=stated.ignore)
+    table = read_table(path, choice, stated.decimal)
     if table.frame.empty:
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")
-    if "volume" not in table.frame:
+    if "volume" not in table.frame and "volume" not in stated.ignore:
         _log.warning("%s: no volume column; volume counts as missing", path)
-    return _contents(table, ticker, options or FileOptions(), SOURCE)
+    return _contents(table, ticker, stated, SOURCE)
 
 
 def read_frame(frame: pd.DataFrame, name: str) -> FileContents:
-    """Read bars in long form, with columns named as fields; rules and errors are a file's."""
-    return _contents(table_of(frame, name), None, FileOptions(), "table")
+    """Read bars in long form, with columns named as fields; every row must be a bar.
+
+    Raises:
+        DataError: a row cannot be read, or cannot be a bar.
+    """
+    contents = _contents(table_of(frame, name), None, FileOptions(), "table")
+    if contents.left_out:
+        first = contents.left_out[0]
+        raise DataError(f"{name}: {first.place}: {first.reason}. Correct or remove these rows.")
+    for history in contents.histories:
+        bars, found = history.bars, flaws(history.bars)
+        if found:
+            ticker, row = history.listing.ticker, found[0].row
+            note = history.notes.get(int(bars.index[row]))
+            if note:
+                raise DataError(f"{name}: {ticker}: iloc {bars.index[row]}, {note}. Correct it.")
+            try:
+                validate_bars(ticker, bars)
+            except DataError as error:
+                raise DataError(f"{name}: {place_of(bars, row)}{error}") from error
+        bars.index = pd.RangeIndex(len(bars))
+    return contents
 
 
 def _contents(
     table: FileTable, ticker: str | None, options: FileOptions, source: str
 ) -> FileContents:
+    histories, left_out = _histories(table, ticker, options, source)
     return FileContents(
-        histories=_histories(table, ticker, options, source),
-        left_out=[],
+        histories=histories,
+        left_out=[*table.left_out, *left_out],
         columns=table.headers,
-        decimal="point",
+        decimal=table.decimal,
         basis_is_stated=options.basis is not None or "basis" in table.headers,
         form=_form(table),
     )
@@ -142,20 +168,23 @@ def _contents(
 
 def _histories(
     table: FileTable, ticker: str | None, options: FileOptions, source: str
-) -> list[History]:
-    days, instants = _days(table, options.dates)
-    values = table.frame.reindex(columns=list(BAR_COLUMNS[1:])).fillna(_EMPTY_VALUES)
-    # Yahoo writes 0 where there was no split.
-    values["split"] = values["split"].replace(0.0, 1.0)
+) -> tuple[list[History], list[LeftOut]]:
+    dated, left_out = _dated(table, options.dates)
+    tickers, unnamed = _tickers(dated.table, ticker, options.named)
     histories = []
-    for name, at in _tickers(table, ticker, options.named):
-        rows = table.rows(at)
+    for name, at in tickers:
+        rows = dated.table.rows(at)
         listing = _listing(rows, name, options, source)
-        sessions = _local_days(days[at], instants[at], listing.calendar)
-        bars = values.iloc[at].reset_index(drop=True)
+        sessions = _local_days(dated.days[at], dated.instants[at], listing.calendar)
+        bars = rows.frame.reindex(columns=list(BAR_COLUMNS[1:]))
+        absent = {field: value for field, value in EMPTY_VALUES.items() if field not in rows.frame}
+        bars = bars.astype(np.float64).fillna(absent)
         bars.insert(0, "session", sessions.astype("datetime64[s]"))
-        histories.append(History(listing=listing, bars=_oldest_first(rows, bars, name)))
-    return histories
+        bars.index = pd.Index(rows.places, name=table.unit)
+        bars = _oldest_first(rows, _without_empty_ends(table, bars), name)
+        history = History(listing=listing, bars=bars, notes=_notes(rows))
+        histories.append(history)
+    return histories, [*left_out, *unnamed]
 
 
 def _form(table: FileTable) -> Form:
@@ -171,6 +200,15 @@ def _form(table: FileTable) -> Form:
     first = str(table.frame["session"].iloc[0])
     is_history = table.headers.get("dividend") == "Dividends" and _MIDNIGHT.fullmatch(first)
     return "as-history" if is_history else ""
+
+
+def _notes(rows: FileTable) -> dict[int, str]:
+    """Return what cannot be read, by place."""
+    if NOTE not in rows.frame:
+        return {}
+    notes = rows.frame[NOTE].astype(str)
+    wrong = (notes != "").to_numpy(np.bool_)
+    return dict(zip(rows.places[wrong].tolist(), notes[wrong], strict=True))
 
 
 def _listing(rows: FileTable, ticker: str, options: FileOptions, source: str) -> Listing:
@@ -224,21 +262,88 @@ def _mark(rows: FileTable, column: str) -> str:
     return str(found[0]).strip().removeprefix("'") if len(found) == 1 else ""
 
 
+def _dated(table: FileTable, order: DateOrder | None) -> tuple[_Dated, list[LeftOut]]:
+    """Read the dates; leave out rows without one.
+
+    Raises:
+        Question: dates have two readings.
+        DataError: too many rows have no date to trust the others.
+    """
+    days, instants = _days(table, order)
+    early = days < _FIRST_DAY
+    unreadable = np.isnat(days) | early
+    quiet = unreadable & ~early & (_is_running(table) | _is_without_price(table.frame))
+    loud = unreadable & ~quiet
+    if loud.sum() > most_flawed(len(days)):
+        table.refuse(loud, "session", _needed_date(table, loud))
+    if unreadable.all():
+        table.refuse(unreadable, "session", _needed_date(table, unreadable))
+    if quiet.any():
+        _log.warning(_NO_BAR, table.path, quiet.sum(), _places(table.unit, table.places[quiet]))
+    left_out = [_left_out(table, row) for row in np.flatnonzero(loud).tolist()]
+    kept = ~unreadable
+    return _Dated(table.rows(kept), days[kept], instants[kept]), left_out
+
+
+def _is_running(table: FileTable) -> Flags:
+    """Return which rows (R,) have a time instead of a date, if they are few."""
+    session = table.frame["session"]
+    if pd.api.types.is_datetime64_any_dtype(session.dtype):
+        return np.zeros(len(session), dtype=np.bool_)
+    found = is_time_of_day(session)
+    return found if found.sum() <= most_flawed(len(found)) else np.zeros_like(found)
+
+
+def _is_without_price(frame: pd.DataFrame) -> Flags:
+    """Return which rows (R,) have neither a price nor an event nor anything unreadable."""
+    empty = frame[list(PRICE_COLUMNS)].isna().all(axis=1)
+    for name in EVENTS:
+        if name in frame:
+            empty &= frame[name] == EMPTY_VALUES[name]
+    if NOTE in frame:
+        empty &= frame[NOTE].astype(str) == ""
+    return empty.to_numpy(np.bool_)
+
+
+def _needed_date(table: FileTable, wrong: Flags) -> str:
+    value = str(table.frame["session"].iloc[int(np.argmax(wrong))]).strip()
+    needed = "a date such as 2024-12-31, from 1900-01-01 on,"
+    if _SERIAL.fullmatch(value):
+        needed += " and no serial number: format the column as a date in the spreadsheet; it"
+    return needed
+
+
+def _places(unit: str, places: Places) -> str:
+    shown = ", ".join(str(place) for place in places[:5])
+    return f"{unit} {shown}" + " ..." * (len(places) > 5)
+
+
+def _left_out(table: FileTable, row: int) -> LeftOut:
+    cell = str(table.frame["session"].iloc[row])[:40]
+    return LeftOut(
+        place=f"{table.unit} {table.places[row]}",
+        ticker=str(table.frame["ticker"].iloc[row]) if "ticker" in table.frame else "",
+        reason=f"column {table.headers['session']}: {cell!r} is no date from 1900-01-01 on",
+    )
+
+
 def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
     """Return each row's date as written, and its instant if it is written in UTC (R,)."""
     cells = table.frame["session"]
     if pd.api.types.is_datetime64_dtype(cells.dtype):
-        table.refuse(cells.isna().to_numpy(np.bool_), "session", "a date such as 2024-12-31")
         days = cells.to_numpy().astype("datetime64[D]")
         return days, np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
     parsed = parse_days(cells, order)
     if parsed.ambiguous.any():
-        needed = "a date whose day and month cannot be swapped (YYYY-MM-DD)"
-        shown = table.describe(parsed.ambiguous, "session", needed)
-        raise Question(f"{shown} Add --dates mdy or dmy.", "dates", ("mdy", "dmy"))
-    table.refuse(np.isnat(parsed.days), "session", "a date such as 2024-12-31")
+        raise Question(
+            f"{table.describe(parsed.ambiguous, 'session')}; a date whose day and month cannot be "
+            f"swapped (YYYY-MM-DD) is needed ({int(parsed.ambiguous.sum()):,} such). Add --dates "
+            f"{' or '.join(parsed.orders)}.",
+            "dates",
+            parsed.orders,
+        )
     return parsed.days, parsed.instants
 
 
@@ -254,59 +359,106 @@ def _local_days(days: Days, instants: Days, calendar: str) -> Days:
     return found
 
 
-def _tickers(table: FileTable, wanted: str | None, named: str) -> list[tuple[str, Places]]:
-    """List the tickers of a file, each with the positions of its rows, in order."""
+def _tickers(
+    table: FileTable, wanted: str | None, named: str
+) -> tuple[list[tuple[str, Places]], list[LeftOut]]:
+    """List the tickers of a file, each with the positions of its rows, and what is no ticker."""
     asked = normalise_ticker(wanted) if wanted else None
-    if "ticker" not in table.frame:
+    column = _ticker_column(table)
+    if column is None:
         asked = asked or named
         if not asked:
             raise UsageError(
                 f"{table.path}: has no ticker column, so the ticker is needed. Add --ticker SYM."
             )
-        return [(asked, np.arange(len(table.frame)))]
-    cells = table.frame["ticker"].astype("category").cat
-    written = pd.Series(cells.categories.astype(str)).str.strip()
+        return [(asked, np.arange(len(table.frame)))], []
+    cells = table.frame[column].astype("category").cat
     # The last place is that of a missing cell, whose code is -1.
-    empty = np.append(is_empty(written), True)
-    codes = np.asarray(cells.codes, dtype=np.intp)
-    table.refuse(empty[codes], "ticker", "a ticker")
-    if asked and written[codes].nunique() == 1:
-        return [(asked, np.arange(len(codes)))]
-    spelled = {}
-    for code, row in zip(*np.unique(codes, return_index=True), strict=True):
+    written = [*cells.categories.astype(str).str.strip(), ""]
+    codes = np.asarray(cells.codes, dtype=np.intp) % len(written)
+    present = np.unique(codes)
+    if asked and len(present) == 1:
+        return [(asked, np.arange(len(codes)))], []
+    spelled, left_out = {}, []
+    for code in present.tolist():
         try:
             spelled[code] = normalise_ticker(written[code])
         except UsageError as error:
-            raise DataError(f"{table.path}: {table.unit} {table.places[row]}: {error}") from error
+            rows = np.flatnonzero(codes == code)
+            place = f"{table.unit} {table.places[rows[0]]}"
+            reason = f"{str(error).rstrip('.')} ({len(rows):,} rows)"
+            left_out.append(LeftOut(place=place, ticker="", reason=reason))
     chosen = sorted(set(spelled.values()))
+    if not chosen:
+        raise DataError(f"{table.path}: {left_out[0].place}: {left_out[0].reason}.")
     if asked and asked not in chosen:
         raise UsageError(f"{table.path}: no ticker {asked}; the file has {', '.join(chosen)}.")
     whose = pd.Series(codes).map(spelled)
-    rows = whose.groupby(whose).indices
-    return [(name, np.asarray(rows[name])) for name in chosen if asked in (None, name)]
+    rows_of = whose.groupby(whose).indices
+    return [(name, np.asarray(rows_of[name])) for name in chosen if asked in (None, name)], left_out
+
+
+def _ticker_column(table: FileTable) -> str | None:
+    """Return the column of tickers: the field, or names that are tickers, several in a file."""
+    if "ticker" in table.frame:
+        return "ticker"
+    if "name" in table.frame:
+        names = table.frame["name"].astype(str).unique()
+        if len(names) > 1 and all(map(_TICKER.fullmatch, names)):
+            return "name"
+    return None
+
+
+def _without_empty_ends(table: FileTable, bars: pd.DataFrame) -> pd.DataFrame:
+    """Leave out rows without any price before the first bar of a ticker and after the last."""
+    sessions, empty = bars["session"].to_numpy(), _is_without_price(bars)
+    if not empty.any() or empty.all():
+        return bars
+    known = sessions[~empty]
+    outside = empty & ((sessions < known.min()) | (sessions > known.max()))
+    if outside.any():
+        places = _places(table.unit, bars.index[outside].to_numpy())
+        _log.warning(_NO_BAR, table.path, outside.sum(), places)
+    kept: pd.DataFrame = bars[~outside]
+    return kept
 
 
 def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataFrame:
-    """Sort rows, keep equal ones once, refuse two bars of a day and impossible bars."""
-    repeated = bars["session"].duplicated().to_numpy(np.bool_)
-    if repeated.any():
+    """Sort rows, keep equal ones once, add events in rows of their own to their bars."""
+    bars = _with_events(bars)
+    if bars["session"].duplicated().any():
         equal = bars.duplicated().to_numpy(np.bool_)
-        table.refuse(repeated & ~equal, "session", "one row per date, of daily bars,")
-        _log.warning("%s: %s: %d duplicate rows", table.path, ticker, int(equal.sum()))
-        table, bars = table.rows(~equal), bars[~equal].reset_index(drop=True)
+        if equal.any():
+            _log.warning("%s: %s: %d duplicate rows", table.path, ticker, int(equal.sum()))
+        bars = bars[~equal]
+        again = bars["session"].duplicated().to_numpy(np.bool_)
+        if again.sum() > most_flawed(len(bars)):
+            first = int(np.argmax(again))
+            raise DataError(
+                f"{table.path}: {ticker}: {place_of(bars, first)}a second row of "
+                f"{bars['session'].iloc[first]:%Y-%m-%d}; one row per date, of daily bars, is "
+                f"needed ({int(again.sum()):,} such). Correct or remove these rows."
+            )
     sessions = bars["session"]
     if not (sessions.is_monotonic_increasing or sessions.is_monotonic_decreasing):
         first = int(np.argmax(sessions < sessions.shift()))
         _log.warning(
             "%s: %s: rows are out of order; sorted by date (first %s %d, %s)",
-            *(table.path, ticker, table.unit, table.places[first], sessions[first].date()),
+            *(table.path, ticker, table.unit, bars.index[first], sessions.iloc[first].date()),
         )
-    order = np.argsort(sessions.to_numpy(), kind="stable")
-    bars = bars.take(order).reset_index(drop=True)
-    try:
-        return validate_bars(ticker, bars)
-    except DataError as error:
-        found = flaws(bars)
-        place = f"{table.path}: {table.unit} {table.places[order[found[0].row]]}"
-        hint = " Another column may be meant: --map." if is_too_flawed(bars, found) else ""
-        raise DataError(f"{place}: {error}{hint}") from error
+    return bars.iloc[np.argsort(sessions.to_numpy(), kind="stable")]
+
+
+def _with_events(bars: pd.DataFrame) -> pd.DataFrame:
+    """Move the event of a row without any price to the bar of its day, if that has none."""
+    lone = bars[list(PRICE_COLUMNS)].isna().all(axis=1) & ~_is_without_price(bars)
+    moved = []
+    for row in np.flatnonzero(lone).tolist():
+        session = bars["session"].iloc[row]
+        (others,) = np.nonzero(((bars["session"] == session) & ~lone).to_numpy())
+        for name in EVENTS:
+            amount = bars[name].iloc[row]
+            if len(others) == 1 and amount != EMPTY_VALUES[name]:
+                bars[name] = np.where(np.arange(len(bars)) == others[0], amount, bars[name])
+                moved.append(row)
+    return bars.drop(index=bars.index[moved])

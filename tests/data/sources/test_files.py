@@ -9,14 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from forecaster import clock
 from forecaster.data.basis import settle_bases
 from forecaster.data.export import write_table
 from forecaster.data.history import History
-from forecaster.data.sources import file_table
-from forecaster.data.sources.dates import parse_days, parse_numbers
-from forecaster.data.sources.file_table import FileTable
+from forecaster.data.ingest import admit
+from forecaster.data.sources import file_parts
+from forecaster.data.sources.dates import parse_days
+from forecaster.data.sources.file_parts import FileTable
 from forecaster.data.sources.files import FileOptions, read_file
-from forecaster.errors import DataError, ForecasterError, Question, StorageError, UsageError
+from forecaster.data.sources.numbers import parse_numbers
+from forecaster.data.store import PriceStore
+from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 
@@ -34,6 +38,16 @@ def _read(folder: Path, text: str | bytes, ticker: str | None = "AAPL", **option
 
 def _histories(*args, **options) -> list[History]:
     return read_file(*args, **options).histories
+
+
+def _screened(
+    folder: Path, text: str | bytes, **options: object
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Return the bars that a store takes of a file, and rules and reasons of the others."""
+    (history,) = _histories(_file(folder, text), "AAPL", **options)
+    with PriceStore.open_for_writing(folder) as store:
+        bars = admit(store, history, clock.now()).bars
+        return bars, [(one.rule, one.reason) for one in store.quarantine.entries()]
 
 
 def _days(bars: pd.DataFrame) -> list[str]:
@@ -129,10 +143,13 @@ def test_a_calendar_that_was_named_before_holds_until_another_is(tmp_path):
     assert history.listing.calendar == "XNYS"
 
 
-def test_bars_before_every_calendar_are_refused(tmp_path):
+def test_bars_before_every_calendar_are_left_out(tmp_path):
     rows = "1899-12-30,10,12,9,11,1000\n1900-01-02,10,12,9,11,1000\n"
-    with pytest.raises(DataError, match=r"AAPL: the bar of 1899-12-30 .* 1900-01-01 on .*\(1 such"):
-        _read(tmp_path, HEADER + rows)
+    contents = read_file(_file(tmp_path, HEADER + rows), "AAPL")
+    assert _days(contents.histories[0].bars) == ["1900-01-02"]
+    (found,) = contents.left_out
+    assert found.place == "line 2"
+    assert found.reason == "column Date: '1899-12-30' is no date from 1900-01-01 on"
 
 
 SAME_BARS = {
@@ -175,6 +192,21 @@ DATES = [
     (["2024-01-02T21:00:00Z", "2024-01-13T21:00:00Z"], "closes in UTC"),
     (["2024-01-02 00:00:00+00:00", "2024-01-13 00:00:00+00:00"], "dates that got a zone"),
     (["2024-01-02 16:00", "2024-01-13 16:00:00.000"], "a time of day without zone"),
+    (["1/2/24", "1/13/24"], "two digits of the year, month first"),
+    (["02.01.24", "13.01.24"], "two digits of the year, day first"),
+    (["24-01-02", "24-01-13"], "two digits of the year, year first: days change more often"),
+    (["2-Jan-24", "13-Jan-24"], "two digits of the year, month by name"),
+    (["Jan 2, '24", "Jan 13, '24"], "a short year with an apostrophe"),
+    (["1/2/2024 4:00:00 PM", "1/13/2024 4:00:00 PM"], "half days"),
+    (["Tue, Jan 2, 2024", "Saturday, 13 January 2024"], "weekdays by name"),
+    (["2024-01-02 (Tue)", "2024-01-13 (Sat)"], "weekdays behind the date"),
+    (["Tue Jan 02 2024 16:00:00 GMT-0500 (EST)", "Sat Jan 13 2024"], "JavaScript's"),
+    (["2024年1月2日", "2024年1月13日"], "Chinese and Japanese"),
+    (["20240102.0", "20240113.0"], "digits that were a float"),
+    (["20240102 160000", "20240113 160000"], "digits with a time"),
+    (["1704205800", "1705156200"], "seconds since 1970: half past nine in New York"),
+    (["1704153600000", "1705104000000"], "thousandths of a second, midnights only"),
+    (["2. Jan 2024", "13. Januar 2024"], "day first with a point"),
 ]
 
 
@@ -190,22 +222,42 @@ def test_instants_in_utc_become_dates_of_the_exchange(tmp_path):
     assert _days(_read(tmp_path, text, "AAPL")) == ["2024-06-12", "2024-06-13"]
 
 
-REFUSED_DATES = [
+DOUBTFUL_DATES = [
     (["1/2/2024", "3/2/2024"], r"line 2, column Date: '1/2/2024'; .*swapped.*\(2 such\)"),
-    (["13/1/2024", "1/13/2024"], r"line 2, column Date: '13/1/2024'; .*swapped"),
-    (["11:34"] * 6 + ["2024-01-02"], r"line 2, column Date: '11:34'; a date such as.*\(6 such\)"),
-    (["2024-01-02", "2024-02-30"], r"line 3, column Date: '2024-02-30'"),
-    (["2024-01-02", ""], r"line 3, column Date: ''"),
-    (["1/2/24", "1/13/24"], r"line 2, column Date: '1/2/24'"),
-    (["2024111", "2024112"], r"line 2, column Date: '2024111'"),
+    (["13/1/2024", "1/13/2024"], r"line 2, column Date: '13/1/2024'; .* --dates mdy or dmy"),
+    (["28/06/24"], r"line 2, column Date: '28/06/24'; .*Add --dates dmy or ymd"),
 ]
 
 
-@pytest.mark.parametrize(("written", "message"), REFUSED_DATES)
-def test_other_dates_are_refused_with_their_line(tmp_path, written, message):
+@pytest.mark.parametrize(("written", "message"), DOUBTFUL_DATES)
+def test_dates_with_two_readings_are_a_question(tmp_path, written, message):
     rows = "".join(f"{day},10,12,9,11,1000\n" for day in written)
-    with pytest.raises((DataError, Question), match=message):
+    with pytest.raises(UsageError, match=message):
         _read(tmp_path, HEADER + rows)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (["11:34"] * 6 + ["2024-01-02"], r"line 2, column Date: '11:34'; a date .*\(6 such\)"),
+        (["2024111", "2024112"], r"line 2, column Date: '2024111'"),
+        (["45471", "45472"], r"line 2, column Date: '45471'; .* no serial number: format the col"),
+        (["2024-13-01"] * 6 + ["2024-01-02"], r"line 2, column Date: '2024-13-01'"),
+    ],
+)
+def test_other_dates_are_refused_where_they_are_many(tmp_path, written, message):
+    rows = "".join(f"{day},10,12,9,11,1000\n" for day in written)
+    with pytest.raises(DataError, match=message):
+        _read(tmp_path, HEADER + rows)
+
+
+@pytest.mark.parametrize("written", ["2024-02-30", "", "yesterday", "2024/1/2/3"])
+def test_a_row_without_a_date_is_left_out_with_its_line(tmp_path, written):
+    rows = f"2024-01-02,10,12,9,11,1000\n{written},10,12,9,11,1000\n"
+    contents = read_file(_file(tmp_path, HEADER + rows), "AAPL")
+    assert _days(contents.histories[0].bars) == ["2024-01-02"]
+    assert [(one.place, one.ticker) for one in contents.left_out] == [("line 3", "")]
+    assert contents.left_out[0].reason.startswith(f"column Date: {written!r} is no date")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +267,8 @@ def test_other_dates_are_refused_with_their_line(tmp_path, written, message):
 def test_rows_out_of_order_are_sorted_with_a_warning(tmp_path, caplog, order, found):
     lines = [f"2024-01-0{day},1{day},1{day},1{day},1{day},{day}\n" for day in (2, 3, 4)]
     bars = _read(tmp_path, HEADER + "".join(lines[place] for place in order))
-    assert bars["close"].tolist() == [12, 13, 14] and bars.index.tolist() == [0, 1, 2]
+    assert bars["close"].tolist() == [12, 13, 14] and bars.index.name == "line"
+    assert bars.index.tolist() == [2 + order.index(row) for row in range(3)]
     assert f"AAPL: rows are out of order; sorted by date (first {found}" in caplog.text
 
 
@@ -225,17 +278,20 @@ def test_a_duplicate_row_is_kept_once_with_a_warning(tmp_path, caplog):
     assert "AAPL: 1 duplicate rows" in caplog.text
 
 
-def test_an_impossible_bar_is_refused_with_its_line_in_any_order(tmp_path):
+def test_an_impossible_bar_is_quarantined_with_its_line_in_any_order(tmp_path):
     rows = ["2024-01-04,1,1,1,1,1", "2024-01-03,1,9,8,1,1", "2024-01-02,1,1,1,1,1"]
-    with pytest.raises(DataError, match="line 3: AAPL: the bar of 2024-01-03"):
-        _read(tmp_path, HEADER + "\n".join(rows))
+    bars, found = _screened(tmp_path, HEADER + "\n".join(rows))
+    assert _days(bars) == ["2024-01-02", "2024-01-04"]
+    assert [rule for rule, _ in found] == ["impossible-bar"]
+    assert found[0][1].startswith("line 3: open 1.0, high 9.0, low 8.0")
 
 
 def test_many_bars_that_cannot_be_hint_at_another_column(tmp_path):
     """An adjusted open beside a raw high and low, as some downloads have it."""
-    rows = "".join(f"2024-01-{day:02},2,12,9,11,1\n" for day in range(2, 8))
-    with pytest.raises(DataError, match=r"line 2: .*\(6 such\).* Another column.*--map\.$"):
-        _read(tmp_path, HEADER + rows)
+    days = pd.bdate_range("2024-01-02", periods=6)
+    many = "".join(f"{day:%Y-%m-%d},2,12,9,11,1\n" for day in days)
+    with pytest.raises(DataError, match=r"6 of 6 rows .* line 2: .* Another column .*--map\.$"):
+        _screened(tmp_path, HEADER + many)
 
 
 @pytest.mark.parametrize(
@@ -243,9 +299,9 @@ def test_many_bars_that_cannot_be_hint_at_another_column(tmp_path):
     [
         "11:34,10.5,12,9,11,500",  # Nasdaq's download, while the exchange is open
         "09:31:05,10.5,12,9,11,500",
-        "2024-01-05,null,null,null,null,null",  # Yahoo's download, on a holiday
-        "2024-01-05,,,,,",
-        "2024-01-05,-,-,-,-,-",
+        "Total,,,,,3000",
+        "Source: Example Data,,,,,",
+        "Date,Open,High,Low,Close,Volume",  # of a file that was appended
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -254,33 +310,59 @@ def test_a_row_that_is_no_bar_is_left_out_with_its_line(tmp_path, caplog, other,
     rows.insert(place, other)
     assert _days(_read(tmp_path, HEADER + "\n".join(rows))) == ["2024-01-02", "2024-01-03"]
     warning = f"1 rows without a date or without any price left out (line {place + 2})"
-    assert warning in caplog.text
+    assert (warning in caplog.text) != other.startswith("Date")
 
 
-def test_rows_without_prices_are_refused_where_they_are_many_or_pay(tmp_path):
-    many = "".join(f"2024-01-{day:02},,,,,\n" for day in range(2, 8))
-    with pytest.raises(DataError, match=r"line 2, column Open: ''; a price is needed \(6 such\)"):
-        _read(tmp_path, HEADER + many + "2024-01-10,10,12,9,11,1\n")
+@pytest.mark.parametrize("cell", ["null", "", "-", "--", "N/A", "#N/A", ".", "NaN", "n.a.", "—"])
+def test_days_without_any_price_are_quarantined_however_many(tmp_path, cell):
+    """Yahoo's download has such rows on holidays: here on every third day."""
+    days = pd.bdate_range("2024-01-02", periods=30)
+    rows = [
+        f"{day:%Y-%m-%d}," + ("10,12,9,11,1" if row % 3 else ",".join([cell] * 5))
+        for row, day in enumerate(days)
+    ]
+    bars, found = _screened(tmp_path, HEADER + "\n".join(rows[1:]))
+    assert len(bars) == 20 and len(found) == 9
+    assert found[0] == ("missing-value", "line 4: open nan; a value is needed")
+
+
+def test_empty_rows_around_the_bars_are_left_out_unless_they_pay(tmp_path, caplog):
+    """A ticker that was listed later than the first row of a table of many."""
+    empty = "".join(f"2024-01-{day:02},,,,,\n" for day in range(2, 8))
+    assert len(_read(tmp_path, HEADER + empty + "2024-01-10,10,12,9,11,1\n")) == 1
+    assert (
+        "6 rows without a date or without any price left out (line 2, 3, 4, 5, 6 ...)"
+        in caplog.text
+    )
     header = HEADER.strip() + ",Dividends,Stock Splits\n2024-01-02,10,12,9,11,1,0,0\n"
     assert len(_read(tmp_path, header + "2024-01-03,,,,,,0.0,1\n")) == 1
     for action in ("0.5,0", "0,4", "0,0.5"):
-        with pytest.raises(DataError, match="line 3, column Open: ''; a price is needed"):
-            _read(tmp_path, header + f"2024-01-03,,,,,,{action}\n")
+        with pytest.raises(DataError, match=r"line 3: the bar of 2024-01-03 .*would be lost"):
+            _screened(tmp_path, header + f"2024-01-03,,,,,,{action}\n")
+
+
+def test_events_in_rows_of_their_own_belong_to_the_bar_of_their_day(tmp_path):
+    """As on Yahoo's page, and in files that list events below the bars."""
+    rows = (
+        "2024-01-02,10,12,9,11,1\n2024-01-03,10,12,9,11,1\n2024-01-04,5,6,4,5,1\n"
+        "2024-01-03,0.24 Dividend,,,,\n2024-01-04,2:1 Stock Splits,,,,\n"
+    )
+    bars = _read(tmp_path, HEADER + rows)
+    assert bars["dividend"].tolist() == [0, 0.24, 0] and bars["split"].tolist() == [1, 1, 2]
+    columns = HEADER.strip() + ",Dividends\n2024-01-02,10,12,9,11,1,\n2024-01-02,,,,,,0.5\n"
+    assert _read(tmp_path, columns)["dividend"].tolist() == [0.5]
 
 
 @pytest.mark.parametrize(("order", "month"), [("mdy", 3), ("dmy", 4)])
 def test_the_order_of_dates_can_be_declared(tmp_path, order, month):
     rows = "3/4/2024,10,12,9,11,1\n"
-    with pytest.raises(Question, match="--dates mdy or dmy"):
+    with pytest.raises(UsageError, match="--dates mdy or dmy"):
         _read(tmp_path, HEADER + rows)
     (day,) = _days(_read(tmp_path, HEADER + rows, options=FileOptions(dates=order)))
     assert day == f"2024-{month:02}-{7 - month:02}"
-    with pytest.raises(DataError, match=r"line 3, column Date: '1[43]/1[34]/2024'"):
-        _read(
-            tmp_path,
-            HEADER + rows + "14/14/2024,1,1,1,1,1\n",
-            options=FileOptions(dates=order),
-        )
+    other = HEADER + rows + "14/14/2024,1,1,1,1,1\n"
+    contents = read_file(_file(tmp_path, other), "AAPL", options=FileOptions(dates=order))
+    assert [one.place for one in contents.left_out] == ["line 3"]
     wrong = "1/14/2024" if order == "dmy" else "14/1/2024"
     with pytest.raises(DataError, match=f"line 2, column Date: '{wrong}'; a date such as"):
         _read(tmp_path, HEADER + f"{wrong},1,1,1,1,1\n", options=FileOptions(dates=order))
@@ -297,7 +379,7 @@ def test_a_file_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, caplog):
     lines[-1] = "AAPL;2/28/2024;x;1.000,5;1.002,5;999,5;1.001,5;28"
     path = _file(tmp_path, "\n".join(["Ticker;Date;Note;Open;High;Low;Close;Volume", *lines]))
     whole = _histories(path)
-    monkeypatch.setattr("forecaster.data.sources.file_table.CHUNK_ROWS", 7)
+    monkeypatch.setattr("forecaster.data.sources.file_parts.CHUNK_ROWS", 7)
     caplog.clear()
     with caplog.at_level(logging.INFO):
         pieces = _histories(path)
@@ -307,8 +389,7 @@ def test_a_file_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, caplog):
         pd.testing.assert_frame_equal(one.bars, other.bars)
     assert pieces[0].bars["close"].tolist()[-2:] == [1001.0, 1001.5]
     path.write_text(path.read_text().replace("1.001;20", "x;20"))
-    with pytest.raises(DataError, match="MSFT: line 21, column Close: 'x'"):
-        _histories(path)
+    assert _histories(path)[1].notes[21] == "column Close: 'x' is no number"
 
 
 def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
@@ -320,7 +401,7 @@ def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
         for name in ("AAA", "BBB")
         for i, day in enumerate(days.astype(str))
     )
-    texts, lengths, real = [], [], file_table.with_fields
+    texts, lengths, real = [], [], file_parts.part_of
 
     def noting(*arguments, **options):
         assert not any(text() is not None for text in texts), "two pieces are text"
@@ -329,8 +410,8 @@ def test_a_large_file_is_never_all_text(tmp_path, monkeypatch):
         lengths.append(len(table.frame))
         return table
 
-    monkeypatch.setattr(file_table, "with_fields", noting)
-    monkeypatch.setattr(file_table, "CHUNK_ROWS", piece)
+    monkeypatch.setattr(file_parts, "part_of", noting)
+    monkeypatch.setattr(file_parts, "CHUNK_ROWS", piece)
     histories = _histories(_file(tmp_path, "Ticker," + HEADER + body))
     assert sum(lengths) == rows and max(lengths) <= piece
     assert sum(len(one.bars) for one in histories) == rows
@@ -342,41 +423,80 @@ def test_newest_first_is_turned(tmp_path):
     bars = _read(tmp_path, HEADER + rows)
     assert _days(bars) == ["2024-01-02", "2024-01-03", "2024-01-04"]
     assert bars["volume"].tolist() == [1, 2, 3]
-    assert bars.index.tolist() == [0, 1, 2]
+    assert bars.index.tolist() == [4, 3, 2]
 
 
 CELLS = [
-    ("2024-01-03,ten,12,9,11,1000", r"line 3, column Open: 'ten'; a number is needed \(1 such\)"),
-    ("2024-01-03,10,12,9,,1000", r"line 3, column Close: ''; a price is needed"),
-    ("2024-01-03,10,12,9,NaN,1000", r"line 3, column Close: 'NaN'; a price is needed"),
-    ("2024-01-02,10,12,9,10,1000", r"line 3, column Date: '2024-01-02'; one row per date, of d"),
-    ("2024-01-02 09:31,10,12,9,10,1", r"line 3, .*one row per date, of daily bars"),
-    ("2024-01-03,10,12,9,11,51.2M", r"line 3, column Volume: '51.2M'; a number"),
-    ("2024-01-03,10,12,9,=1+1,1000", r"line 3, column Close: '=1\+1'; a number"),
-    ("2024-01-03,10,12,9,inf,1000", r"line 3, column Close: 'inf'; a number"),
-    ('2024-01-03,10,12,9,"1,1",1000', r"line 3, column Close: '1,1'; a number"),
-    ("2024-01-03,10,12,9,\u0661\u0661,1000", r"line 3, column Close: .*; a number"),
-    ("2024-01-03,10,12,9", r"line 3, column Close: ''; a price is needed"),
-    ("2024-01-03,10,12,9,11,1000,7", r"Expected 6 fields in line 3, saw 7.* as many cells"),
-    ("2024-01-03,10,12,9,0,1000", r"prices\.csv: line 3: AAPL: the bar of 2024-01-03 has close 0"),
-    ("2024-01-03,10,12,9,-11,1000", r"AAPL: the bar of 2024-01-03 has close -11"),
-    ("2024-01-03,10,12,9,11,-5", r"AAPL: the bar of 2024-01-03 has volume -5"),
-    ("2024-01-03,10,10,9,11,5", r"line 3: AAPL: .* a high not below open and close is needed"),
-    ("2024-01-03,1e999,12,9,11,5", r"the bar of 2024-01-03 has open inf"),
+    ("2024-01-03,ten,12,9,11,1000", "unreadable-value", "column Open: 'ten' is no number"),
+    ("2024-01-03,10,12,9,,1000", "missing-value", "close nan; a value is needed"),
+    ("2024-01-03,10,12,9,NaN,1000", "missing-value", "close nan"),
+    ("2024-01-03,10,12,9,11,51.2X", "unreadable-value", "column Volume: '51.2X' is no number"),
+    ("2024-01-03,10,12,9,=1+1,1000", "unreadable-value", "column Close: '=1+1'"),
+    ("2024-01-03,10,12,9,inf,1000", "unreadable-value", "column Close: 'inf'"),
+    ("2024-01-03,10,12,9,TRUE,1000", "unreadable-value", "column Close: 'TRUE'"),
+    ("2024-01-03,10,12,9,11.2M,1000", "unreadable-value", "column Close: '11.2M'"),
+    ("2024-01-03,10.5,12.5,9.5,\u0661\u0661,1", "unreadable-value", "column Close: "),
+    ("2024-01-03,10,12,9", "missing-value", "close nan"),
+    ("2024-01-03,10,12,9,0,1000", "impossible-value", "close 0.0; a finite number above 0"),
+    ("2024-01-03,10,12,9,-11,1000", "impossible-value", "close -11.0"),
+    ("2024-01-03,10,12,9,\u221211,1000", "impossible-value", "close -11.0"),
+    ("2024-01-03,10,12,9,11,-5", "impossible-value", "volume -5.0"),
+    ("2024-01-03,10,10,9,11,5", "impossible-bar", "open 10.0, high 10.0"),
+    ("2024-01-03,1e999,12,9,11,5", "impossible-value", "open inf"),
 ]
 
 
-@pytest.mark.parametrize(("row", "message"), CELLS)
-def test_a_cell_that_cannot_be_is_refused_with_its_line(tmp_path, row, message):
-    with pytest.raises(DataError, match=message) as caught:
-        _read(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n" + row + "\n")
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(("row", "rule", "reason"), CELLS)
+def test_a_row_that_cannot_be_a_bar_is_quarantined_with_its_line(tmp_path, row, rule, reason):
+    """The rest is stored; many such cells in one column are refused instead."""
+    bars, found = _screened(tmp_path, HEADER + "2024-01-02,10,12,9,11,1000\n" + row + "\n")
+    assert _days(bars) == ["2024-01-02"]
+    assert [name for name, _ in found] == [rule]
+    assert found[0][1].startswith(f"line 3: {reason}")
 
 
-def test_lines_are_counted_over_blank_ones(tmp_path):
-    text = HEADER + "\n2024-01-02,10,12,9,11,1\n\n2024-01-03,x,12,9,11,1\n"
-    with pytest.raises(DataError, match="line 5, column Open: 'x'"):
-        _read(tmp_path, text)
+@pytest.mark.parametrize("day", ["2024-01-02", "2024-01-02 09:31"])
+def test_of_two_rows_of_a_day_the_later_is_kept(tmp_path, day):
+    rows = f"2024-01-02,10,12,9,11,1000\n{day},10,12,9,10,1000\n"
+    bars, found = _screened(tmp_path, HEADER + rows)
+    assert bars["close"].tolist() == [10]
+    assert found == [("duplicate-day", "line 2: a later row of this day has other numbers")]
+
+
+def test_minutes_of_days_are_refused(tmp_path):
+    rows = "".join(f"2024-01-02 09:{minute},10,12,9,11,{minute}\n" for minute in range(31, 38))
+    with pytest.raises(DataError, match=r"AAPL: line 3: .*one row per date, of daily.*\(6 such\)"):
+        _read(tmp_path, HEADER + rows)
+
+
+def test_a_column_that_is_no_number_is_refused_with_the_remedy(tmp_path):
+    """The remedy works when it is typed."""
+    volumes = "".join(f"2024-01-{day:02},10,12,9,11,many\n" for day in range(2, 12))
+    with pytest.raises(DataError, match=r"line 2, column Volume: 'many' .*--ignore volume\."):
+        _read(tmp_path, HEADER + volumes)
+    bars = _read(tmp_path, HEADER + volumes, options=FileOptions(ignore=("volume",)))
+    assert bars["volume"].tolist() == [0] * 10
+    prices = volumes.replace("11,many", "many,1")
+    with pytest.raises(DataError, match=r"column Close: 'many' .*\(10 such rows\).*--map\."):
+        _read(tmp_path, HEADER + prices)
+
+
+def test_a_row_with_more_cells_than_the_header_is_left_out(tmp_path):
+    """A thousands separator without quotes; lines below keep their numbers."""
+    rows = (
+        "2024-01-02,10,12,9,11,1000\n2024-01-03,10,12,9,11,1,000\n"
+        "2024-01-04,1,010,12,9,11,1000,9\n\n2024-01-05,ten,12,9,11,1000\n"
+    )
+    contents = read_file(_file(tmp_path, HEADER + rows), "AAPL")
+    found = sorted((one.place, one.reason) for one in contents.left_out)
+    assert found == [
+        ("line 3", "7 cells where the header has 6"),
+        ("line 4", "8 cells where the header has 6"),
+    ]
+    assert list(contents.histories[0].notes) == [6]
+    many = "".join(f"2024-01-{day:02},10,12,9,11,1,000\n" for day in range(2, 12))
+    with pytest.raises(DataError, match=r"line 2: 7 cells .*\(10 such rows\)"):
+        _read(tmp_path, HEADER + many)
 
 
 def test_dividends_and_splits_are_read_and_default_to_nothing(tmp_path):
@@ -468,19 +588,36 @@ def test_one_of_a_long_file_can_be_chosen(tmp_path):
 
 def test_the_only_ticker_of_a_file_can_be_renamed(tmp_path):
     text = "symbol," + HEADER + "AAPL US Equity,2024-01-02,10,12,9,11,1\n"
-    with pytest.raises(DataError, match="line 2: 'AAPL US Equity' is not a ticker"):
+    with pytest.raises(DataError, match=r"line 2: 'AAPL US Equity' is not a ticker.*1 rows"):
         _read(tmp_path, text, ticker=None)
     (history,) = _histories(_file(tmp_path, text), "AAPL")
     assert history.listing.ticker == "AAPL"
 
 
-def test_a_bad_row_of_a_long_file_is_refused_with_its_line(tmp_path):
-    with pytest.raises(DataError, match="line 5, column date: '2024-01-02'; one row per date"):
-        _histories(_file(tmp_path, LONG.replace("AAPL,2024-01-03", "AAPL,2024-01-02")))
-    with pytest.raises(DataError, match="line 4, column symbol: ''; a ticker"):
-        _histories(_file(tmp_path, LONG.replace("MSFT,2024-01-03", ",2024-01-03")))
-    with pytest.raises(DataError, match=r"line 4: '\.\./x' is not a ticker"):
-        _histories(_file(tmp_path, LONG.replace("MSFT,2024-01-03", "../x,2024-01-03")))
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [("", "'' is not a ticker"), ("../x", "'../x' is not a ticker"), ("BRK/B", "example BRK-B")],
+)
+def test_rows_of_no_ticker_are_left_out_of_a_long_file(tmp_path, cell, reason):
+    contents = read_file(_file(tmp_path, LONG.replace("MSFT,2024-01-03", f"{cell},2024-01-03")))
+    assert [len(one.bars) for one in contents.histories] == [2, 1]
+    (found,) = contents.left_out
+    assert found.place == "line 4" and reason in found.reason and "(1 rows)" in found.reason
+
+
+@pytest.mark.parametrize("name", ["NA", "NAN", "nan", "NULL", "None", "TRUE", "INF", "1E5", "NO"])
+def test_words_that_other_programs_take_for_values_are_tickers(tmp_path, name):
+    for text in (LONG.replace("MSFT", name), LONG.replace("MSFT", name).replace("aapl", name)):
+        found = [one.listing.ticker for one in _histories(_file(tmp_path, text))]
+        assert name.upper() in found
+
+
+def test_names_that_are_tickers_are_the_tickers(tmp_path):
+    """As in a well-known set of five years of stocks, whose ticker column is Name."""
+    text = LONG.replace("symbol", "Name").replace("aapl", "AAPL")
+    assert [one.listing.ticker for one in _histories(_file(tmp_path, text))] == ["AAPL", "MSFT"]
+    with pytest.raises(UsageError, match="has no ticker column"):
+        _histories(_file(tmp_path, text.replace("MSFT", "Microsoft Inc")))
 
 
 def test_a_single_file_needs_a_ticker(tmp_path):
@@ -500,7 +637,8 @@ def test_columns_can_be_mapped(tmp_path):
 MAPPINGS = [
     (HEADER, {"close": "Last"}, r"--map close=Last needs one column .* Date, Open, High"),
     (HEADER, {"price": "Close"}, r"price is none of session, open"),
-    (HEADER.replace("Close", "Last"), {}, r"no column for close among Date, .*--map close=COL"),
+    (HEADER.replace("Close", "Fin"), {}, r"no column for close among Date, .*--map close=COL"),
+    ("a,b,c\n", {}, r"--map session=COLUMN --map open=COLUMN --map high=COLUMN --map low=C"),
     (HEADER.replace("Open", "Close"), {}, r"Close and Close could both be close"),
     ("Datetime," + HEADER, {}, r"Datetime and Date could both be session"),
 ]
@@ -521,14 +659,14 @@ def test_a_doubled_column_can_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "No columns to parse"),
-        (b"\n" + HEADER.encode(), "No columns to parse"),
+        (b"", "the file is empty"),
+        (b"\n\n", "the file is empty"),
         (HEADER.encode(), "no rows below the header"),
         ((HEADER + "2024-01-02,10,12,9,11,1\n").encode("utf-16"), "codec can't decode.*UTF-8"),
-        (b'Date,"Open\n1,2', "EOF inside string"),
-        (b"\x1f\x8b\x08\x00\xff\xfe\x00", "cannot be read as a table of text"),
+        (HEADER.encode() + b'2024-01-02,"10\n1,2', "EOF inside string"),
+        (b"\x1f\x8b\x08\x00\xff\xfe\x00", "is an archive. Unpack it"),
     ],
-    ids=["empty", "blank line before the header", "header only", "utf-16", "open quote", "gzip"],
+    ids=["empty", "blank lines", "header only", "utf-16", "open quote", "gzip"],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
@@ -606,13 +744,12 @@ def test_parquet_with_dates_as_index_is_read(tmp_path):
 
 
 def test_parquet_errors_name_the_row(tmp_path):
-    with pytest.raises(DataError, match="row 2, column close: 'nan'; a price is needed"):
-        _histories(_parquet(tmp_path, _frame(close=[11.0, np.nan])), "AAPL")
-    with pytest.raises(DataError, match="row 1, column date: 'NaT'; a date such as"):
-        _histories(_parquet(tmp_path, _frame(date=pd.to_datetime([None, "2024-01-03"]))), "AAPL")
-    zoned = pd.to_datetime([None, "2024-01-03"]).tz_localize("America/New_York")
-    with pytest.raises(DataError, match="row 1, column date: 'NaT'; a date such as"):
-        _histories(_parquet(tmp_path, _frame(date=zoned)), "AAPL")
+    (history,) = _histories(_parquet(tmp_path, _frame(close=["11.0", "x"])), "AAPL")
+    assert history.notes == {2: "column close: 'x' is no number"}
+    days = pd.to_datetime([None, "2024-01-03"])
+    for dates in (days, days.tz_localize("America/New_York")):
+        contents = read_file(_parquet(tmp_path, _frame(date=dates)), "AAPL")
+        assert [one.place for one in contents.left_out] == ["row 1"]
 
 
 def test_parquet_that_is_none_is_refused(tmp_path):
@@ -675,7 +812,7 @@ def test_a_number_is_read_back_however_it_is_grouped(value, decimal_comma):
     text = f"{value:,.6f}"
     if decimal_comma:
         text = text.translate(str.maketrans(",.", ".,"))
-    (found,), (bad,) = parse_numbers(pd.Series([text]), decimal_comma=decimal_comma)
+    (found,), (bad,) = parse_numbers(pd.Series([text]), "comma" if decimal_comma else "point")
     assert not bad
     assert found == float(f"{value:.6f}")
 

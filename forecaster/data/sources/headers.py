@@ -1,0 +1,242 @@
+"""Which columns of a table are which fields: by their names and, for events, by their values.
+
+Names and cells in; positions by field out.  Reads no file.
+"""
+
+import logging
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from forecaster.data.history import PRICE_COLUMNS
+from forecaster.data.sources.numbers import CURRENCY_CODES, is_missing, read_number, read_ratio
+from forecaster.errors import UsageError
+
+REQUIRED: Final = ("session", *PRICE_COLUMNS)
+# Metadata of a ticker: read where it is the same in all rows of a ticker.
+MARKS: Final = ("name", "exchange", "currency")
+# Usual names of each field as `word_of` returns them; those of the second text only where no
+# column has one of the first.
+_NAMES: Final[dict[str, tuple[str, str]]] = {
+    "session": (
+        "session date datetime timestamp day tradedate tradingday tradingdate pricedate datum",
+        "time index",
+    ),
+    "open": ("open openprice openingprice opening pxopen eröffn eröffnung eröffnungskurs", ""),
+    "high": ("high highprice pxhigh hoch tageshoch höchst höchstkurs", ""),
+    "low": ("low lowprice pxlow tief tagestief tiefst tiefstkurs", ""),
+    "close": (
+        "close closeprice closingprice closing closelast schluss schlusskurs",
+        "last lastprice pxlast price zuletzt settle settlement settlementprice",
+    ),
+    "volume": ("volume vol pxvolume volumen tradedvolume sharestraded", "tottrdqty quantity qty"),
+    "dividend": ("dividend", ""),
+    "split": ("split", ""),
+    "ticker": ("ticker symbol tic", ""),
+    **{name: (name, "") for name in ("basis", "calendar", *MARKS)},
+}
+FIELDS: Final = tuple(_NAMES)
+EVENTS: Final = ("dividend", "split")
+_RANKS: Final = [
+    {name: field for field in FIELDS for name in _NAMES[field][rank].split()} for rank in (0, 1)
+]
+_NOT_AN_AMOUNT: Final = re.compile("adj|date|yield|payout|growth|type|freq|currency|ratio|policy")
+_LIKE_EVENT: Final = re.compile("split|^div|dividend|distribution|capitalgain|bonus")
+_LARGEST_EVENT_SHARE: Final = 0.05  # of rows with an event
+_FEWEST_OTHERS: Final = 5  # rows without an event, to see that a column is one of events
+_SHOWN: Final = 40  # columns in a message
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnChoice:
+    """The user's choice: the column of a field, and fields or columns to leave out."""
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The position of each field's column, and of each column that is no field."""
+
+    names: list[str]
+    fields: dict[str, int]
+    others: dict[str, int]
+
+
+def word_of(name: str) -> str:
+    """Return the letters and digits of a column's name, without a unit, a number or a currency."""
+    text = name.casefold()
+    bare = re.sub(r"[(\[{](?![^)\]}]*adj)[^)\]}]*[)\]}]", " ", text)
+    unnumbered = re.sub(r"^\s*[0-9]+[.)]\s", "", bare)
+    words = re.findall(r"[^\W_]+", unnumbered) or re.findall(r"[^\W_]+", text)
+    if len(words) > 1 and words[-1] in CURRENCY_CODES:
+        words.pop()
+    return "".join(words)
+
+
+def field_of(name: str, rank: int = 0) -> str | None:
+    """Return the field that a column's name stands for, in the usual names or the second ones."""
+    word = word_of(name)
+    if rank == 0 and not word.startswith("adj"):
+        if "split" in word and not re.search("adj|date", word):
+            return "split"
+        is_paid = re.search("dividend|exdiv|^divs?$|^divcash|^divamount|^distributions?$", word)
+        if is_paid and not _NOT_AN_AMOUNT.search(word):
+            return "dividend"
+    return _RANKS[rank].get(word)
+
+
+def choose_columns(path: Path | str, names: Sequence[str], choice: ColumnChoice) -> Columns:
+    """Find the column of each field.
+
+    Raises:
+        UsageError: a column is missing, named twice, or not there as chosen.
+    """
+    columns, shown = list(names), _show(names)
+    folded = [name.casefold() for name in columns]
+    left_out = {one.casefold() for one in choice.ignore}
+    _check_ignored(path, choice.ignore, folded, shown)
+    kept = [place for place, name in enumerate(folded) if name not in left_out]
+    found: dict[str, list[int]] = {}
+    for rank in (0, 1):
+        ranked: dict[str, list[int]] = {}
+        for place in kept:
+            known = field_of(columns[place], rank)
+            if known and known not in left_out and known not in choice.mapping:
+                ranked.setdefault(known, []).append(place)
+        found = ranked | found
+    found = {name: at for name, at in found.items() if name not in MARKS or len(at) == 1}
+    if "session" not in {*found, *choice.mapping} and word_of(columns[0]) in ("", "unnamed0"):
+        found["session"] = [0]
+    for name, column in choice.mapping.items():
+        found[name] = [_mapped(path, name, column, folded, shown)]
+    _refuse_unclear(path, columns, found, shown)
+    fields = {name: found[name][0] for name in FIELDS if name in found}
+    others = {
+        columns[place]: place for place in kept if columns[place] and place not in fields.values()
+    }
+    return Columns(names=columns, fields=fields, others=others)
+
+
+def _show(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:_SHOWN] or "(no name)" for name in names[:_SHOWN]) + more
+
+
+def _check_ignored(
+    path: Path | str, ignored: Sequence[str], folded: Sequence[str], shown: str
+) -> None:
+    for name in ignored:
+        if name.casefold() in REQUIRED:
+            raise UsageError(f"--ignore {name}: a bar needs its {name}; choose another with --map.")
+        if name.casefold() not in {*FIELDS, *folded}:
+            raise UsageError(f"{path}: --ignore {name}: no such column; the file has {shown}.")
+
+
+def _mapped(path: Path | str, name: str, column: str, folded: Sequence[str], shown: str) -> int:
+    if name not in FIELDS:
+        raise UsageError(f"--map {name}={column}: {name} is none of {', '.join(FIELDS)}.")
+    wanted = column.casefold()
+    if folded.count(wanted) != 1:
+        raise UsageError(
+            f"{path}: --map {name}={column} needs one column of this name; the file has {shown}."
+        )
+    return folded.index(wanted)
+
+
+def _refuse_unclear(
+    path: Path | str, columns: list[str], found: dict[str, list[int]], shown: str
+) -> None:
+    """Refuse a field that several columns could be, and a required one without a column."""
+    for name, places in found.items():
+        if len(places) > 1:
+            names = [columns[place] for place in places]
+            same = len({one.casefold() for one in names}) < len(names)
+            remedy = "rename or remove one of them" if same else f"choose with {_map(name, names)}"
+            raise UsageError(f"{path}: {' and '.join(names)} could both be {name}; {remedy}.")
+    missing = [name for name in REQUIRED if name not in found]
+    if missing:
+        options = " ".join(f"--map {name}=COLUMN" for name in missing)
+        raise UsageError(
+            f"{path}: no column for {', '.join(missing)} among {shown}. Name each: {options}."
+        )
+
+
+def _map(name: str, columns: Sequence[str]) -> str:
+    return " or ".join(f"--map {shlex.quote(f'{name}={column}')}" for column in columns)
+
+
+@dataclass(frozen=True, slots=True)
+class EventScan:
+    """How many cells of the columns that are no field are 0, 1, empty, or another amount."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    examples: dict[str, str] = field(default_factory=dict)
+    excluded: set[str] = field(default_factory=set)
+
+    def add(self, name: str, cells: pd.Series) -> None:
+        """Count the cells (R,) of a column, until it cannot be one of splits or dividends."""
+        if name in self.excluded:
+            return
+        found = cells.value_counts(dropna=False)
+        kinds = {value: _kind_of(value) for value in found.index[: len(cells) // 10 + 50]}
+        if len(kinds) < len(found) or "none" in kinds.values():
+            self.excluded.add(name)
+            return
+        for value, kind in kinds.items():
+            self.counts[name][kind] += int(found[value])
+            if kind == "amount":
+                self.examples.setdefault(name, str(value))
+
+    def review(self, path: Path | str, known: Mapping[str, object]) -> None:
+        """Ask for columns that look like events; warn of those that only have the name of one.
+
+        Raises:
+            UsageError: a column looks like splits or dividends and is no field.
+        """
+        silent = []
+        for name, counts in self.counts.items():
+            if name in self.excluded:
+                continue
+            rows, amounts = counts.total(), counts["amount"]
+            is_named = _LIKE_EVENT.search(word_of(name)) and "adj" not in name.casefold()
+            is_rare = amounts <= _LARGEST_EVENT_SHARE * rows and rows - amounts >= _FEWEST_OTHERS
+            if amounts and (is_named or is_rare):
+                raise UsageError(self._question(path, name, known))
+            if is_named:
+                silent.append(name)
+        if silent:
+            log.warning("%s: no event in %s; not used", path, ", ".join(silent))
+
+    def _question(self, path: Path | str, name: str, known: Mapping[str, object]) -> str:
+        counts = self.counts[name]
+        neutral = "1" if counts["one"] > counts["zero"] + counts["empty"] else "0 or empty"
+        possible = ["split"] if neutral == "1" else ["split", "dividend"]
+        remedies = [f"--map {shlex.quote(f'{one}={name}')}" for one in possible if one not in known]
+        remedies.append(f"--ignore {shlex.quote(name)}")
+        return (
+            f"{path}: column {name} may hold splits or dividends: {counts['amount']:,} of "
+            f"{counts.total():,} cells are not {neutral} (first {self.examples[name]}). Add "
+            f"{' or '.join(remedies)}."
+        )
+
+
+def _kind_of(value: object) -> str:
+    """Classify a cell as empty, zero, one, amount, or none of these."""
+    text = "" if value is None or value is pd.NA or value != value else str(value).strip()
+    if is_missing(text):
+        return "empty"
+    amounts = [read_number(text, "point"), read_number(text, "comma"), read_ratio(text)]
+    amount = next((one for one in amounts if not np.isnan(one)), -1.0)
+    if amount < 0 or isinstance(value, bool | np.bool_):
+        return "none"
+    return {0.0: "zero", 1.0: "one"}.get(amount, "amount")
