@@ -132,7 +132,7 @@ def _split(text: "Texts[str]", pattern: str) -> pd.DataFrame:
 def _ordered(
     parts: pd.DataFrame, order: DateOrder | None
 ) -> tuple[pd.DataFrame, Flags, tuple[DateOrder, ...]]:
-    """Name three numbers (a, b, c) by the given order, or by the only one that fits all rows."""
+    """Sort three numbers (a, b, c) by the given order, or by the only one that fits all rows."""
     found = parts["a"].notna().to_numpy(np.bool_)
     orders = (order,) if order else _orders(parts[found])
     ambiguous = found & (len(orders) != 1)

@@ -231,7 +231,7 @@ class EventScan:
 
 
 def _kind_of(value: object) -> str:
-    """Classify a cell as empty, zero, one, amount, or none of these."""
+    """Return whether a cell is empty, zero, one, another amount, or none of these."""
     text = "" if value is None or value is pd.NA or value != value else str(value).strip()
     if is_missing(text):
         return "empty"

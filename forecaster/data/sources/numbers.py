@@ -196,7 +196,7 @@ class MarkCounts:
 
 
 def _kinds_of(text: str) -> frozenset[str]:
-    """Classify a cell that is no plain number by the keys of `MarkCounts`."""
+    """Return the keys of `MarkCounts` for a cell that is no plain number."""
     cell = _CELL.fullmatch(text.strip().replace("\u2212", "-"))
     body = cell["body"].strip() if cell else ""
     fits = [mark for mark, digits in _DIGITS.items() if digits.fullmatch(body)]
