@@ -34,12 +34,15 @@ _INTERVALS: Final = (
     ("weekly", 6, 9),
     ("two-weekly", 12, 16),
     ("monthly", 26, 35),
+    ("two-monthly", 56, 65),
     ("quarterly", 85, 97),
     ("half-yearly", 175, 190),
     ("yearly", 350, 380),
 )
-_FEWEST_SPACINGS: Final = 5
-_FEW_SPACINGS, _MANY_SPACINGS = (20, 0.8), 0.6  # share of spacings that are alike, if few, if many
+_FEWEST_SPACINGS: Final = 3
+# The share of spacings that are alike, from so many spacings on.
+_ALIKE: Final = ((20, 0.6), (5, 0.8), (_FEWEST_SPACINGS, 1.0))
+_FEWEST_MISSING: Final = 5
 _RUN: Final = 12  # such spacings in a row; of a stock that trades at random at most 1 in 4 is alike
 _FOLDED: Final = 60  # sessions in which a pattern is looked for
 _FEWEST_FOLDED: Final = 24
@@ -54,6 +57,7 @@ _MODERN: Final = np.datetime64("2001-01-01", "D")
 FEWEST_CONTRADICTIONS: Final = 5
 CONTRADICTING_SHARE: Final = 0.01
 _WEEKS: Final = ("mon-fri", "sun-thu", "sat-wed", "sat-thu", "mon-sat", "sun-fri", "mon-sun")
+_FEWEST_LEARNED: Final = 26
 _FEW_DAYS, _MUCH = 3, 0.05  # saved by another week, if bars contradict this one, and if none does
 _CHANGE_COST: Final = 6  # days that must contradict a week before another one begins
 
@@ -66,25 +70,27 @@ def regular_interval(history: History) -> tuple[int, str] | None:
     """
     days = history.days
     missed = missed_sessions(history)
-    if len(days) <= _FEWEST_SPACINGS or missed.sum() < _FEWEST_SPACINGS:
+    if len(missed) < _FEWEST_SPACINGS or missed.sum() < _FEWEST_MISSING:
         return None
-    found = _by_spacing(np.diff(days).astype(np.int64), missed > 0)
+    found = _by_spacing(np.diff(days).astype(np.int64), missed)
     if found:
         return found
     sessions = sessions_between(history.listing.calendar, as_date(days[0]), as_date(days[-1]))
+    sessions = sessions[(_weekday(sessions) < 5) | (sessions >= _MODERN)]
     has_bar = np.isin(sessions, days)
     if _rests_on_weekend(sessions, has_bar):  # another calendar
         return None
     folded = _by_weekday(sessions, has_bar) or _by_period(has_bar)
-    return (int(np.searchsorted(days, sessions[folded[0]])), folded[1]) if folded else None
+    if folded:
+        return int(np.searchsorted(days, sessions[folded[0]])), folded[1]
+    return _by_sessions(missed)
 
 
-def _by_spacing(spacing: NDArray[np.int64], is_missing: Flags) -> tuple[int, str] | None:
-    """Find intervals of at least a week by the days from each bar to the next."""
-    few, enough = _FEW_SPACINGS
-    needed = enough if len(spacing) < few else _MANY_SPACINGS
+def _by_spacing(spacing: NDArray[np.int64], missed: NDArray[np.int64]) -> tuple[int, str] | None:
+    """Find intervals by the days from each bar to the next."""
+    needed = _share_needed(len(spacing))
     for name, least, most in _INTERVALS:
-        alike = (spacing >= least) & (spacing <= most) & is_missing
+        alike = (spacing >= least) & (spacing <= most) & (missed > 0)
         if alike.mean() >= needed:
             return int(np.argmax(alike)), f"{name} bars"
         edges = np.flatnonzero(np.diff(np.r_[False, alike, False].astype(np.int8)))
@@ -92,6 +98,19 @@ def _by_spacing(spacing: NDArray[np.int64], is_missing: Flags) -> tuple[int, str
         if len(lengths) and lengths.max() >= _RUN:
             return int(edges[::2][np.argmax(lengths)]), f"{name} bars"
     return None
+
+
+def _by_sessions(missed: NDArray[np.int64]) -> tuple[int, str] | None:
+    """Find intervals by the sessions that are missing from each bar to the next."""
+    step = int(np.bincount(missed).argmax())
+    alike = missed == step
+    if step == 0 or alike.mean() < _share_needed(len(missed)):
+        return None
+    return int(np.argmax(alike)), f"bars on 1 of every {step + 1} sessions"
+
+
+def _share_needed(spacings: int) -> float:
+    return next(share for count, share in _ALIKE if spacings >= count)
 
 
 def _by_period(has_bar: Flags) -> tuple[int, str] | None:
@@ -112,11 +131,10 @@ def _by_period(has_bar: Flags) -> tuple[int, str] | None:
 def _by_weekday(sessions: Days, has_bar: Flags) -> tuple[int, str] | None:
     """Find days of the week that never have a bar, while the others have."""
     weekday = _weekday(sessions)
-    counted = (weekday < 5) | (sessions >= _MODERN)
     for begin, end in _windows(len(sessions), _HALF_YEAR):
         part = slice(begin, end)
-        expected = np.bincount(weekday[part][counted[part]], minlength=7)
-        traded = np.bincount(weekday[part][counted[part] & has_bar[part]], minlength=7)
+        expected = np.bincount(weekday[part], minlength=7)
+        traded = np.bincount(weekday[part][has_bar[part]], minlength=7)
         share = traded / np.maximum(expected, 1)
         absent = (expected >= _FEWEST_WEEKS) & (share <= _ABSENT)
         others = (expected > 0) & ~absent
@@ -234,7 +252,7 @@ def with_learned_week(history: History, known: Days | None = None) -> History:
     if not is_guess(calendar) or history.bars.empty:
         return history
     days = history.days if known is None else np.union1d(known, history.days)
-    if len(days) < _HALF_YEAR // 5:
+    if len(days) < _FEWEST_LEARNED:
         return history
     own, learned = _fit(calendar, days), _learn(days, base_name(calendar).partition("@")[2])
     least = _FEW_DAYS if own.off_calendar >= _FEW_DAYS else _MUCH * len(days)
@@ -269,6 +287,8 @@ def _learn(days: Days, zone: str) -> str:
     for week in range(1, count):
         if path[week] != path[week - 1]:
             name += f"/{first + 7 * week * DAY}/{_WEEKS[path[week]]}"
+    if name == "mon-sun":
+        return ALWAYS_OPEN
     return f"{name}@{zone}" if zone else name
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.basis import settle_bases
-from forecaster.data.calendar_fit import contradiction, describe_guess
+from forecaster.data.calendar_fit import contradiction, describe_guess, regular_interval
 from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
 from forecaster.data.sessions import describe_off_calendar, final_part
 from forecaster.data.sources.files import read_frame
@@ -107,6 +107,10 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
     if unknown:
         raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
     chosen = [found[name] for name in wanted or sorted(found)]
+    for history in chosen:
+        interval = regular_interval(history)
+        if interval:
+            log.warning("%s: %s, not daily ones", history.listing.ticker, interval[1])
     for history in chosen if "calendar" not in bars else []:
         # A calendar that is known by the ticker alone.
         odd = history.bars.empty or describe_guess(history) or contradiction(history)

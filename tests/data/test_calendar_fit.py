@@ -40,7 +40,15 @@ FIRST_OF_MONTH = np.arange("2005-01", "2024-01", dtype="datetime64[M]").astype("
 INTERVALS = {
     "weekly, each Friday": (NYSE[weekday(NYSE) == 4], "weekly bars"),
     "weekly, each Monday, holidays too": (np.arange(NYSE[3], NYSE[-1], 7), "weekly bars"),
+    "four of them": (NYSE[weekday(NYSE) == 2][10:14], "weekly bars"),
     "six weeks of them": (NYSE[weekday(NYSE) == 2][:7], "weekly bars"),
+    "Mondays, Wednesdays and Fridays": (
+        NYSE[np.isin(weekday(NYSE), (0, 2, 4))],
+        "no bars on Tuesdays and Thursdays",
+    ),
+    "every seventh session": (NYSE[::7], "bars on 1 of every 7 sessions"),
+    "every fifteenth": (NYSE[::15], "bars on 1 of every 15 sessions"),
+    "two-monthly": (every(NYSE, "M")[::2], "two-monthly bars"),
     "two-weekly": (NYSE[weekday(NYSE) == 2][::2], "two-weekly bars"),
     "monthly, the last session": (every(NYSE, "M"), "monthly bars"),
     "monthly, the first day": (FIRST_OF_MONTH, "monthly bars"),
@@ -79,6 +87,13 @@ def test_another_interval_is_found_where_it_begins():
 def test_weekly_bars_of_a_coin():
     days = np.arange("2020-01-06", "2024-01-01", 7, dtype="datetime64[D]")
     assert regular_interval(traded(days, "24/7"))[1] == "weekly bars"
+
+
+@pytest.mark.slow  # 4 s: Seoul's calendar
+def test_saturdays_of_seoul_that_a_source_never_had_are_no_pattern():
+    """They were sessions until 1998, of which no record is complete."""
+    days = sessions_between("XKRX", date(1997, 1, 3), date(1999, 12, 28))
+    assert regular_interval(traded(days[weekday(days) != 5], "XKRX")) is None
 
 
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 0.97])
@@ -158,6 +173,7 @@ def test_days_that_no_calendar_explains_are_named_as_such():
 
 OLD, NEW = "sun-thu", "mon-fri"
 LEARNED = [
+    ("a coin of an unknown suffix", [("24/7", "2022-01-03", "2023-12-31")], "24/7"),
     ("sun-thu", [(OLD, "2022-01-03", "2023-12-31")], "sun-thu"),
     ("sat-wed", [("sat-wed", "2010-01-02", "2012-12-31")], "sat-wed"),
     (
@@ -193,8 +209,8 @@ def test_a_week_is_learned_from_the_days(why, parts, learned):
     days = np.concatenate(days)
     days = days[random.random(len(days)) > 0.1]
     assert with_learned_week(traded(days, "weekdays")).listing.calendar == learned, why
-    zoned = "sat-thu@Asia/Qatar"
-    assert with_learned_week(traded(days, zoned)).listing.calendar == f"{learned}@Asia/Qatar", why
+    zoned = with_learned_week(traded(days, "sat-thu@Asia/Qatar")).listing.calendar
+    assert zoned == (learned if learned == "24/7" else f"{learned}@Asia/Qatar"), why
 
 
 def test_a_few_odd_days_change_no_week():
