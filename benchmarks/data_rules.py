@@ -147,7 +147,7 @@ def split(ratio: float, power: int = 1, away: int = 0) -> Fault:
         bars.loc[row, "split"] = ratio
         bars.loc[: row + away - 1, list(PRICE_COLUMNS)] *= ratio**power
 
-    how = {1: "missing", -1: "applied twice", -2: "inverted"}[power]
+    how = {1: "missing", -1: "applied twice", 2: "inverted"}[power]
     where = f", {-away} sessions early" if away else ""
     return Fault(name=f"split {ratio:g} {how}{where}", plant=plant, length=1 - away)
 
@@ -168,7 +168,7 @@ FAULTS: Final = (
     *(scaled(factor, 1, ("low",)) for factor in (1 / 3, 0.1, 0.001)),
     *(scaled(10.0, 1, ("open",)), scaled(0.2, 1, ("open",))),
     *(split(ratio) for ratio in (2.0, 1.5, 1.25, 1.1, 1.05, 0.1, 0.02)),
-    *(split(2.0, -1), split(4.0, -2), split(1.25, -2), split(2.0, away=-3), split(1.5, away=-3)),
+    *(split(2.0, -1), split(4.0, 2), split(1.25, 2), split(2.0, away=-3), split(1.5, away=-3)),
     *(dividend(share) for share in (0.6, 1.0, 1.3, 100.0)),
 )
 

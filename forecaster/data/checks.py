@@ -61,7 +61,7 @@ class Rule:
     find: Callable[[Series], list[Hit]]
 
 
-CELL: Final = 2.0  # on 2010-05-06 sound shares fell by a third within minutes
+CELL: Final = 2.5  # GameStop rose to 2.07 times its close on 2021-01-25
 CELL_REACH: Final = 11.0  # ordinary ranges
 FROZEN_SESSIONS: Final = 5  # as many as may be missing in a row
 SAME_PRICE: Final = 1e-6

@@ -43,17 +43,18 @@ def split_slips(series: Series) -> list[Hit]:
 
 def _as_large_as(series: Series, row: int) -> Iterator[int]:
     """Yield the bars near a split, its own first, whose moves are as large as the split."""
-    factor = abs(float(np.log(series.split[row])))
+    factor = float(np.log(series.split[row]))
     first = max(0, row - SPLIT_SESSIONS)
     near = slice(first, row + SPLIT_SESSIONS + 1)
-    moves, volatility = np.abs(series.move[near]), series.volatility[near]
+    moves, volatility = series.move[near], series.volatility[near]
     is_own = np.arange(first, first + len(moves)) == row
-    noise = np.maximum(SPLIT_TOLERANCE, SPLIT_NOISE * volatility)
     least = np.where(is_own, ON_THE_DAY, NEAR_THE_DAY) * volatility
-    for size in (factor, 2 * factor):  # twice: inverted
-        close = np.abs(moves - size) < np.minimum(noise, SPLIT_SHARE * size)
-        is_possible = is_own | (size == factor >= np.log(SMALLEST_SPLIT))
-        yield from (first + np.flatnonzero(close & is_possible & (moves >= least))).tolist()
+    noise = np.maximum(SPLIT_TOLERANCE, SPLIT_NOISE * volatility)
+    inverted = 2 * factor if series.basis == "as-traded" else -2 * factor
+    for size in (factor, -factor, inverted):
+        close = np.abs(moves - size) < np.minimum(noise, SPLIT_SHARE * abs(size))
+        is_possible = is_own | (size != inverted and abs(size) >= np.log(SMALLEST_SPLIT))
+        yield from (first + np.flatnonzero(close & is_possible & (np.abs(moves) >= least))).tolist()
 
 
 def _paid_and_fallen(series: Series) -> tuple[np.ndarray, np.ndarray]:

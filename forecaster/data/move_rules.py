@@ -19,6 +19,7 @@ UNIT_NOISE: Final = 2.5  # in volatilities, between these two
 UNIT_MOVE: Final = 17.0  # volatilities; less may be a wild day
 SPIKE: Final = 2.0  # GameStop's wildest day was a factor of 2.35, and its way back one of 1.8
 SPIKE_RETURN: Final = 1.1
+SPIKE_NOISE: Final = 2.5  # volatilities, where these are more
 JUMP: Final = 1.5  # as in qlib's health check; crises and mergers get there, too
 WILD: Final = 13.0  # volatilities; a coin moves by JUMP within an ordinary month
 CONFIRMED: Final = 3  # sessions after which a jump is believed: a wrong price is mended in two
@@ -63,7 +64,8 @@ def spikes(series: Series) -> list[Hit]:
     least = np.maximum(np.log(SPIKE), WILD * series.volatility[1:-1])
     there, back = series.move[1:-1], series.move[2:]
     left = (np.abs(there) >= least) & (np.abs(back) >= least)
-    rows = 1 + np.flatnonzero(left & (np.abs(there + back) < np.log(SPIKE_RETURN)))
+    noise = np.maximum(np.log(SPIKE_RETURN), SPIKE_NOISE * series.volatility[1:-1])
+    rows = 1 + np.flatnonzero(left & (np.abs(there + back) < noise))
     return [
         Hit(row, f"{series.describe_move(row)}, and back the next day", shown_by=row + 1)
         for row in rows.tolist()

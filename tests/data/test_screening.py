@@ -12,7 +12,7 @@ from forecaster.data.screening import check_served, screen
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError
 from tests.data.broken_series import BROKEN, CALM, CLEAN, DAYS, priced, scaled
-from tests.data.histories import with_bars
+from tests.data.histories import scaled_rows, walk, with_bars
 
 MONDAY = datetime(2024, 3, 4, 22, tzinfo=UTC)
 
@@ -267,3 +267,28 @@ def test_a_warning_is_logged_once_when_its_bars_are_new(store, caplog):
     store.upsert(one, MONDAY)
     check_served(store, one, MONDAY)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("earlier", "refused"), [(0.01, True), (0.12, False)])
+def test_new_bars_are_compared_with_a_year_of_stored_ones(store, earlier, refused):
+    """A coin that had a wild year before a calm month may double; a share may not."""
+    moves = np.random.default_rng(1).standard_normal(330)
+    moves *= np.where(np.arange(330) < 290, earlier, 0.01)
+    moves[-1] = np.log(2.1)
+    one = priced(50.0 * np.exp(np.cumsum(moves)))
+    store.upsert(with_bars(one, one.bars.head(329)), MONDAY)
+    new = with_bars(one, one.bars.tail(1))
+    if refused:
+        with pytest.raises(DataError, match="fresh-jump"):
+            check_served(store, new, MONDAY)
+    else:
+        check_served(store, new, MONDAY)
+
+
+def test_a_bar_that_shows_what_is_wrong_with_a_stored_one_is_refused(store):
+    """Closes fell by the split of three, three sessions before it came on record."""
+    one = scaled_rows(walk(100, seed=2), range(77), 3.0)
+    one.bars.loc[80, "split"] = 3.0
+    store.upsert(with_bars(one, one.bars.head(80)), MONDAY)
+    with pytest.raises(DataError, match=f"{one.bars['session'][77]:%Y-%m-%d} split-slip"):
+        check_served(store, with_bars(one, one.bars.iloc[80:81]), MONDAY)

@@ -322,6 +322,14 @@ def test_an_unknown_ticker_is_refused_with_close_names(tmp_path):
             store.all_bars(["AAPL", "ZZZZ"])
 
 
+@pytest.mark.parametrize(("bars", "day"), [(1, 4), (2, 3), (9, 2)])
+def test_a_session_some_bars_before_a_day_is_found(tmp_path, bars, day):
+    _fill(tmp_path, _history(days=4))
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.session_before("AAPL", date(2024, 1, 5), bars) == date(2024, 1, day)
+        assert store.session_before("AAPL", date(2024, 1, 2), bars) == date(2024, 1, 2)
+
+
 def test_reading_where_nothing_is_stored_names_the_command(tmp_path):
     with pytest.raises(UnknownNameError, match=r"no prices are stored under .*forecaster fetch"):
         PriceStore.open_for_reading(tmp_path)
