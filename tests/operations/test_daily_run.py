@@ -15,6 +15,7 @@ from forecaster.operations.daily_run import Decided
 from forecaster.operations.run_log import log_path
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.retrain import RetrainReport, retrain
+from forecaster.pipeline.status import score
 from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.run_history import begin_training, finish_training
 from tests.operations.sessions import Daily, end_of, last_session, on, results, settings
@@ -27,6 +28,7 @@ class Patchy(Daily):
 
     lacks: tuple[str, ...] = ()
     fails: tuple[str, ...] = ()
+    closed: tuple[date, ...] = ()
 
     def history(self, ticker: str, start: date | None, end: date | None) -> History:
         """Serve, lack or fail."""
@@ -34,6 +36,8 @@ class Patchy(Daily):
             self.asked += 1
             raise SourceDownError(f"{ticker}: down")
         served = super().history(ticker, start, end)
+        shut = served.bars["session"].dt.date.isin(self.closed)
+        served = replace(served, bars=served.bars[~shut].reset_index(drop=True))
         if ticker in self.lacks:
             return replace(served, bars=served.bars.iloc[:-1])
         return served
@@ -131,6 +135,26 @@ def test_a_newer_session_leaves_the_older_one_as_it_was(tmp_path, source):
     assert report.late == () and len(report.sessions) == 1
     rows = read_forecasts(tmp_path, "return")
     assert len(rows) == 5 and not rows["late"].any()
+
+
+@pytest.mark.usefixtures("trainings")
+@pytest.mark.parametrize("number", [1, 2, 6], ids=["a day", "two days", "more than a week"])
+def test_a_closure_that_no_calendar_knew_is_scored_when_the_next_bar_comes(
+    tmp_path, source, number
+):
+    """One forecast of each ticker is moved; no session is lost or counted twice."""
+    days = source.sessions[-9:]
+    source.closed = tuple(days[1 : 1 + number])
+    traded = [day for day in days if day not in source.closed]
+    for day in sorted([*traded, days[1]]):
+        on(day, tmp_path, source, settings())
+    with clock.as_if(end_of(days[-1])):
+        found = score(home=tmp_path)
+    assert found.table["made"].tolist() == ["live"]
+    assert found.table["forecasts"].item() == 2 * (len(traded) - 1)
+    assert (found.table["moved"].item(), found.pending, found.unscorable) == (2, 2, 0)
+    scores = last_session(tmp_path).summary["scores"]["return"]
+    assert scores["forecasts"] == found.table["forecasts"].item()
 
 
 DAYS = 700
