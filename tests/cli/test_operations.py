@@ -6,11 +6,13 @@ import shutil
 import sqlite3
 import sys
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from forecaster import clock
+from forecaster.data.calendar_corrections import Correction
+from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
 from forecaster.errors import TooOldError
 from forecaster.operations import clock_check, daily_run
@@ -207,6 +209,33 @@ def test_an_empty_home_is_no_failure(tmp_path):
     assert exit_code(list(found.values())) == 0
     assert found["store"].state == found["registry"].state == "note"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_calendar_package_is_shown_with_its_age_and_reach(home, monkeypatch):
+    def seen():
+        found = [one for one in examine(home=home, offline=True) if one.subject == "calendar"]
+        return [(one.state, one.seen, bool(one.remedy)) for one in found]
+
+    (state, package, _), (_, exchange, _) = seen()
+    assert state == "ok" and "exchange_calendars" in package and "installed" in package
+    assert exchange.startswith("XNYS: last final session")
+    with PriceStore.open_for_writing(home) as store:
+        found = Correction(calendar="XNYS", day=date(2012, 7, 4), is_session=True, reason="seen")
+        store.corrections.replace("XNYS", [found], clock.now())
+    assert seen()[1][1].endswith(", 1 days corrected from bars")
+    monkeypatch.setattr(doctor, "_REACH", timedelta(days=365 * 80))
+    monkeypatch.setattr(doctor, "_OLD_CALENDARS", -1)
+    assert [(state, remedy) for state, _, remedy in seen()] == [("note", True), ("note", True)]
+
+
+def test_a_corrected_calendar_is_a_row_of_status(run, home):
+    found = Correction(calendar="XNYS", day=date(2012, 7, 4), is_session=True, reason="seen")
+    with PriceStore.open_for_writing(home) as store:
+        store.corrections.replace("XNYS", [found], clock.now())
+    done = run("status", "--home", home)
+    row = "XNYS: days corrected from bars: 1, the last 2012-07-04 (a session: seen)"
+    assert done.exit_code == 0 and f"calendar {row}" in done.stdout
+    assert json.loads(run("status", "--json", "--home", home).stdout)["calendars"] == [row]
 
 
 @pytest.mark.parametrize("name", [".", "data", "models"])

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.ingest import OVERLAP
+from forecaster.data.sessions import sessions_between
 from forecaster.data.sources import SOURCES, SourceEntry, check_source, describe_sources
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
@@ -480,6 +482,42 @@ def test_a_guessed_calendar_is_warned_of_once(
         shelf.tables["OPAP.AT"] = bars_of("OPAP.AT", 30).iloc[:upto]
         fetch(["OPAP.AT"], home=tmp_path, source=shelf)
     assert caplog.text.count("OPAP.AT: no calendar is known") == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "found"),
+    [
+        (np.arange("2010-01-08", "2011-01-01", 7, dtype="datetime64[D]"), "interval: weekly bars"),
+        (np.arange("2010-01-04", "2010-06-01", dtype="datetime64[D]"), "24/7 fits best"),
+    ],
+    ids=["weekly", "a coin"],
+)
+def test_other_intervals_and_calendars_stay_out_of_an_unattended_run(
+    tmp_path: Path, days: np.ndarray, found: str
+) -> None:
+    """The other tickers go on; the source has no option, so that a person decides."""
+    odd = bars_of("ODD", len(days)).assign(session=days.astype("datetime64[s]"))
+    report = fetch(
+        ["AAA", "ODD"], home=tmp_path, source=Shelf({"AAA": bars_of("AAA", 90), "ODD": odd})
+    )
+    assert set(report.failures) == {"ODD"} and found in str(report.failures["ODD"])
+    assert "--calendar" not in str(report.failures["ODD"])
+    with pytest.raises(PartialFailure):
+        report.raise_failures()
+
+
+def test_a_week_that_moves_is_followed(tmp_path: Path) -> None:
+    """From Sunday to Thursday until 2021, from Monday to Friday since: nobody is asked."""
+    old = sessions_between("sun-thu", date(2021, 1, 3), date(2021, 12, 31))
+    days = np.r_[old, sessions_between("mon-fri", date(2022, 1, 3), date(2022, 6, 30))]
+    table = bars_of("QNBK.QA", len(days)).assign(session=days.astype("datetime64[s]"))
+    shelf = Shelf({}, calendar="sun-thu@Asia/Qatar")
+    for upto in (len(old), len(old) + 5, len(old) + 20, len(old) + 40, len(days)):
+        shelf.tables["QNBK.QA"] = table.iloc[:upto]
+        assert not fetch(["QNBK.QA"], home=tmp_path, source=shelf).failures
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.listing("QNBK.QA").calendar == "sun-thu/2022-01-01/mon-fri@Asia/Qatar"
+        assert store.span("QNBK.QA").days == len(days)
 
 
 def test_one_ticker_may_be_given_by_itself(tmp_path: Path) -> None:
