@@ -229,13 +229,6 @@ def _first_to_ask(
     None where everything requested is stored and older than the overlap.
     """
     final = last_final_session(listing.calendar, now)
-    if span.last > final:
-        log.warning(
-            "%s: is stored up to %s, but at %s nothing after %s can be final; not fetched. "
-            "Set the clock of this machine.",
-            *(listing.ticker, span.last, now.isoformat(timespec="seconds"), final),
-        )
-        return None
     overlap = span.last - OVERLAP
     if request.start is None and request.end is None:
         every, compared_at = request.compare_all_days, store.compared_at(listing.ticker)

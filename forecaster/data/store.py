@@ -221,11 +221,6 @@ class PriceStore:
         ((first,),) = self._query(store_rows.SESSION_BEFORE, ticker, day.isoformat(), str(bars))
         return date.fromisoformat(first) if first else day
 
-    def fetched_at(self, ticker: str) -> datetime:
-        """Return when a ticker's source last served something new, in UTC."""
-        rows = self._of_ticker("SELECT fetched_at FROM listings WHERE ticker = ?", ticker)
-        return datetime.fromisoformat(rows[0][0])
-
     def bars(
         self, ticker: str, until: date | None = None, since: date | None = None
     ) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def test_what_was_stored_comes_back_bit_for_bit(tmp_path):
     with PriceStore.open_for_reading(tmp_path) as store:
         pd.testing.assert_frame_equal(store.bars("AAPL"), history.bars, check_exact=True)
         assert store.listing("AAPL") == history.listing
-        assert store.fetched_at("AAPL") == FETCHED
+        assert store.states(["AAPL"])[0].fetched_at == FETCHED
         assert store.tickers() == ["AAPL"]
         assert store.history("AAPL").listing == history.listing
 
@@ -122,7 +122,7 @@ def test_a_later_fetch_updates_what_a_ticker_is_called(tmp_path):
         assert store.upsert(renamed, datetime(2024, 6, 16, 8, tzinfo=tokyo)) == 0
         assert store.revision("AAPL").number == 1
         assert store.listing("AAPL").name == "Apple"
-        assert store.fetched_at("AAPL") == datetime(2024, 6, 15, 23, tzinfo=UTC)
+        assert store.states(["AAPL"])[0].fetched_at == datetime(2024, 6, 15, 23, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("change", [{"source": "files"}, {"basis": "as-traded"}])
@@ -315,7 +315,7 @@ def test_summary_has_a_row_per_ticker(tmp_path):
 def test_an_unknown_ticker_is_refused_with_close_names(tmp_path):
     _fill(tmp_path, _history("AAPL"), _history("MSFT"))
     with PriceStore.open_for_reading(tmp_path) as store:
-        for ask in (store.bars, store.listing, store.fetched_at, store.history, store.revisions):
+        for ask in (store.bars, store.listing, store.compared_at, store.history, store.revisions):
             with pytest.raises(UnknownNameError, match=r"APPL: no prices.*did you mean AAPL\?"):
                 ask("APPL")
         with pytest.raises(UnknownNameError, match=r"ZZZZ: no prices are stored in [^;]*\. `"):
