@@ -135,7 +135,7 @@ def calendar_for(ticker: str, exchange_timezone: str = "") -> str:
 
     Args:
         ticker: upper case: `AAPL`, `VOD.L`, `^N225`, `BTC-USD`, `EURUSD=X`, `BTCUSDT`, `AAPL.US`.
-        exchange_timezone: IANA name; read for indices only, which carry no suffix.
+        exchange_timezone: IANA name; read for indices and suffixes that no table has.
     """
     if ticker.startswith("^") or ticker.endswith(".INDX"):
         return _index_calendar(ticker.removeprefix("^").removesuffix(".INDX"), exchange_timezone)
@@ -143,7 +143,9 @@ def calendar_for(ticker: str, exchange_timezone: str = "") -> str:
         if pattern.fullmatch(ticker):
             return calendar
     _, dot, suffix = ticker.rpartition(".")
-    return _BY_SUFFIX.get(suffix, WEEKDAYS) if dot else DEFAULT
+    if not dot:
+        return DEFAULT
+    return _BY_SUFFIX.get(suffix) or _BY_TIMEZONE.get(exchange_timezone, WEEKDAYS)
 
 
 def is_unknown_index(ticker: str) -> bool:

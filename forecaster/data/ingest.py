@@ -102,7 +102,12 @@ def store_news(
     """
     if overlap is not None and is_guess(served.listing.calendar):
         stored = store.bars(served.listing.ticker)["session"].to_numpy("datetime64[D]")
-        served = with_learned_week(served, stored)
+        known, served = served.listing.calendar, with_learned_week(served, stored)
+        if served.listing.calendar != known:
+            log.info(
+                "%s: its bars follow the week %s, not %s",
+                *(served.listing.ticker, served.listing.calendar, known),
+            )
     stored_bars = None if overlap is None else overlap.stored
     check_served(store, served, served_at, stored_bars, _basis_doubts(served))
     bars = served.bars if overlap is None else overlap.news()

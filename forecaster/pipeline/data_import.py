@@ -31,6 +31,7 @@ from forecaster.data.sources.files import FileContents, FileOptions, read_file
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
+from forecaster.data.trading_calendar import base_name
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -274,7 +275,13 @@ def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
         except ForecasterError as error:
             failures[name] = error
     correct_calendars(store, changed, clock.now())
-    _warn_off_calendar(store, [one for one in settled if one.listing.ticker in changed])
+    as_stored = [
+        replace(one, listing=store.listing(one.listing.ticker))
+        for one in settled
+        if one.listing.ticker in changed
+    ]
+    for sentence in filter(None, map(describe_off_calendar, as_stored)):
+        log.warning("%s", sentence)
     changed |= dict.fromkeys(failures, 0)
     if len(changed) > 1:  # the caller reports the error of a single ticker
         for name in counts:
@@ -285,17 +292,8 @@ def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
         table=report.table,
         failures=failures,
         left_out=_count_left_out(store, reading),
-        previews=_previews(settled, reading),
+        previews=_previews([*settled, *as_stored], reading),
     )
-
-
-def _warn_off_calendar(store: PriceStore, histories: Sequence[History]) -> None:
-    """Log the bars that are on no session, corrected ones included."""
-    for history in histories:
-        listing = store.listing(history.listing.ticker)
-        off_calendar = describe_off_calendar(replace(history, listing=listing))
-        if off_calendar:
-            log.warning("%s", off_calendar)
 
 
 def _store(store: PriceStore, history: History) -> int:
@@ -364,13 +362,14 @@ def _previews(settled: Sequence[History], reading: _Reading) -> list[Preview]:
     previews = []
     for contents, path, _ in reading.files:
         for history in contents.histories:
-            pattern = regular_interval(history)
+            listing = listings.get(history.listing.ticker, history.listing)
+            pattern = regular_interval(replace(history, listing=listing))
             previews.append(
                 Preview(
                     file=str(path),
                     columns=dict(contents.columns),
                     decimal=contents.decimal,
-                    listing=listings.get(history.listing.ticker, history.listing),
+                    listing=replace(listing, calendar=base_name(listing.calendar)),
                     interval=pattern[1] if pattern else "daily",
                     bars=history.bars.head(PREVIEW_BARS),
                 )

@@ -48,6 +48,7 @@ TICKERS = [
     ("TLV.RO", "", "XBSE", "Bucharest"),
     ("TEVA.TA", "", "XTAE", "Tel Aviv"),
     ("ABC.ZZ", "", "weekdays", "a suffix that nobody knows"),
+    ("ABC.ZZ", "Asia/Kuwait", "sun-thu@Asia/Kuwait", "the same, whose zone the source knows"),
     ("AAPL.US", "", "XNYS", "Stooq and EODHD"),
     ("BRK.B.US", "", "XNYS", "a class, there"),
     ("SAP.XETRA", "", "XETR", "EODHD's Xetra"),

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pytest
 
 from forecaster import clock
 from forecaster.data.history import History, fingerprint
+from forecaster.data.sessions import sessions_between
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, PartialFailure, UsageError
 from forecaster.pipeline.data import export_file
@@ -194,6 +195,14 @@ def test_bars_of_another_calendar_are_quarantined_with_the_remedy(
 def test_a_guessed_calendar_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import_files([written(tmp_path, bars_of("QNBK.QA", 30))], home=tmp_path)
     assert "QNBK.QA: no calendar is known for its exchange" in caplog.text
+
+
+def test_a_dry_run_shows_the_week_that_is_learned(tmp_path: Path) -> None:
+    days = sessions_between("sun-thu", date(2023, 1, 1), date(2023, 6, 29))
+    table = bars_of("ABC.ZZ", len(days)).assign(session=days.astype("datetime64[s]"))
+    report = import_files([written(tmp_path, table)], home=tmp_path, dry_run=True)
+    (shown,) = report.previews
+    assert (shown.listing.calendar, shown.interval) == ("sun-thu", "daily")
 
 
 def test_gaps_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -506,15 +506,17 @@ def test_other_intervals_and_calendars_stay_out_of_an_unattended_run(
         report.raise_failures()
 
 
-def test_a_week_that_moves_is_followed(tmp_path: Path) -> None:
+def test_a_week_that_moves_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """From Sunday to Thursday until 2021, from Monday to Friday since: nobody is asked."""
     old = sessions_between("sun-thu", date(2021, 1, 3), date(2021, 12, 31))
     days = np.r_[old, sessions_between("mon-fri", date(2022, 1, 3), date(2022, 6, 30))]
     table = bars_of("QNBK.QA", len(days)).assign(session=days.astype("datetime64[s]"))
     shelf = Shelf({}, calendar="sun-thu@Asia/Qatar")
+    caplog.set_level("INFO")
     for upto in (len(old), len(old) + 5, len(old) + 20, len(old) + 40, len(days)):
         shelf.tables["QNBK.QA"] = table.iloc[:upto]
         assert not fetch(["QNBK.QA"], home=tmp_path, source=shelf).failures
+    assert caplog.text.count("follow the week sun-thu/2022-01-01/mon-fri@Asia/Qatar, not sun") == 1
     with PriceStore.open_for_reading(tmp_path) as store:
         assert store.listing("QNBK.QA").calendar == "sun-thu/2022-01-01/mon-fri@Asia/Qatar"
         assert store.span("QNBK.QA").days == len(days)
