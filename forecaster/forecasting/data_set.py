@@ -191,7 +191,7 @@ def _require_days(
     for part, rows in parts.items():
         scored = np.isfinite(panel.y) & rows[:, None]
         days = np.add.reduceat(scored, panel.series_offsets[:-1], axis=0, dtype=np.int64).max(
-            axis=0
+            axis=0, initial=0
         )
         short = int(np.argmin(days))
         if days[short] < LEAST_DAYS[part]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BATCH_ROWS = 64
-LARGEST = 2**32  # of all numbers: arithmetic with them stays exact
+LARGEST = 2**32  # of whole numbers, which reach arrays of 64 bits
 DEFAULT_BPTT_K2 = 21  # a month of trading days; docs/experiments.md says why
 DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
 
@@ -38,7 +38,7 @@ class Section(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _is_moderate(cls, value: Any) -> Any:
-        if isinstance(value, int | float) and abs(value) >= LARGEST:
+        if isinstance(value, int) and abs(value) >= LARGEST:
             raise ValueError(f"a number below {LARGEST:,} is needed")
         return value
 

@@ -79,14 +79,14 @@ def test_without_days_to_fit_the_benchmarks_there_is_no_evaluation(
 ) -> None:
     """As our error, and not that of the library that would have fitted them."""
     late = BARS[BARS["session"] >= pd.Timestamp(first)]
-    with pytest.raises(DataError, match=f"The {part} days .* no return"):
+    with pytest.raises(DataError, match=f"The {part} days .* 0 days with a return"):
         evaluate(bars=late, home=home)
 
 
 def test_without_days_to_choose_the_benchmarks_there_is_no_evaluation(home: Path) -> None:
     days = BARS["session"]
     between = (days > pd.Timestamp("2011-01-20")) & (days <= pd.Timestamp(VALIDATION_UNTIL))
-    with pytest.raises(DataError, match=r"The validation days .* no return"):
+    with pytest.raises(DataError, match=r"The validation days .* 0 days with a return"):
         evaluate(bars=BARS[~between & (BARS["ticker"] != "CCC")], home=home)
 
 

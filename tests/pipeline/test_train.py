@@ -159,10 +159,11 @@ def test_wrong_requests_are_refused_before_anything_is_written(tmp_path: Path) -
     assert list_versions(tmp_path) == []
 
 
-def test_a_constant_price_trains_on_returns_and_refuses_ranges(tmp_path: Path) -> None:
+def test_a_constant_price_is_refused(tmp_path: Path) -> None:
     flat = bars_of("AAA", 300)
     flat[["open", "high", "low", "close"]] = 10.0
-    train(flat, settings=TrainSettings(**{**QUICK, "target": "return"}), home=tmp_path)
+    with pytest.raises(DataError, match="0 days with a return that moves"):
+        train(flat, settings=TrainSettings(**{**QUICK, "target": "return"}), home=tmp_path)
     with pytest.raises(DataError, match="range needs a high above the low; AAA: none on any day"):
         train(flat, settings=TrainSettings(**QUICK), home=tmp_path)
 
@@ -199,7 +200,7 @@ def test_a_target_without_days_in_one_part_is_reported_by_part(tmp_path: Path) -
     bars = bars_of("AAA", 300)
     bars.loc[:209, "volume"] = 0.0
     settings = TrainSettings(**{**QUICK, "target": "range,volume"})
-    with pytest.raises(DataError, match=r"The training days .* have no volume to score"):
+    with pytest.raises(DataError, match=r"The training days .* have 0 days with a volume"):
         train(bars, settings=settings, home=tmp_path)
 
 

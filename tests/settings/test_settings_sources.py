@@ -149,7 +149,6 @@ def test_other_variables_of_the_prefix_are_no_settings(tmp_path, monkeypatch):
         ({"train_until": "2015-02-30"}, "^--train-until 2015-02-30: "),
         ({"seed": -1}, "^--seed -1: "),
         ({"batch": 10**20}, "^--batch 100000000000000000000: a number below 4,294,967,296 is"),
-        ({"lr": 1e300}, "^--lr 1e\\+300: a number below"),
     ],
 )
 @pytest.mark.parametrize("toml", [None, "[train]\nlr = 0.2\nlayers = 2\n"])
