@@ -169,18 +169,19 @@ Hit = tuple[int, str]
 
 
 def lost_splits(change: Change) -> list[Hit]:
-    """Find stored splits that the answer lacks or alters, while a jump of that size appears."""
+    """Find stored splits that the answer lacks, or alters while a jump of that size appears."""
     (was, now), worse = change.split, change.is_worse_by
-    lost = np.abs(np.log(was / now))
-    rows = np.flatnonzero((was != 1.0) & (lost > SAME_PRICE) & (worse > lost / 2))
-    return [
-        (
-            row,
-            f"the split of {was[row]:.6g} that is stored is {now[row]:.6g} in the answer, "
-            f"and its closes jump by a factor of {np.exp(np.abs(change.now[row])):.4g}",
-        )
-        for row in rows.tolist()
-    ]
+    lost, added = np.abs(np.log(was / now)), np.flatnonzero((was == 1.0) & (now != 1.0))
+    found = []
+    for row in np.flatnonzero((was != 1.0) & (lost > SAME_PRICE)).tolist():
+        reason = f"the split of {was[row]:.6g} that is stored is {now[row]:.6g} in the answer"
+        is_moved = bool((np.abs(added - row) <= _MOVED).any())
+        if worse[row] > lost[row] / 2:
+            factor = np.exp(np.abs(change.now[row]))
+            found.append((row, f"{reason}, and its closes jump by a factor of {factor:.4g}"))
+        elif now[row] == 1.0 and worse[row] > -lost[row] / 2 and not is_moved:
+            found.append((row, reason))
+    return found
 
 
 def lost_dividends(change: Change) -> list[Hit]:
