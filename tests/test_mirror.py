@@ -52,6 +52,7 @@ COVERED_BY: dict[str, str] = {
     "bptt/chunks": "bptt/test_gradients.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
+    "data/sources/dated_rows": "data/sources/test_files.py",
     "data/sources/dates": "data/sources/test_files.py",
     "data/sources/file_kinds": "data/sources/test_files.py",
     "data/sources/file_parts": "data/sources/test_files.py",

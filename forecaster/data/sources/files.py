@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -30,20 +30,18 @@ from forecaster.data.history import (
     validate_bars,
 )
 from forecaster.data.sessions import timezone_of
-from forecaster.data.sources.dates import DateOrder, is_time_of_day, parse_days
+from forecaster.data.sources.dated_rows import is_without_price, warn_of_no_bars, with_dates
+from forecaster.data.sources.dates import DateOrder
 from forecaster.data.sources.file_parts import FileTable, LeftOut, Places
 from forecaster.data.sources.file_table import EMPTY_VALUES, NOTE, read_table, table_of
 from forecaster.data.sources.headers import EVENTS, ColumnChoice
-from forecaster.data.sources.numbers import DecimalMark, Flags
+from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.trading_calendar import calendar_name
-from forecaster.errors import DataError, Question, UsageError
+from forecaster.errors import DataError, UsageError
 
 SOURCE: Final = "files"
-_FIRST_DAY: Final = np.datetime64("1900-01-01")
-_SERIAL: Final = re.compile(r"[0-9]{5}(\.[0-9]+)?")
 # What a column of names has where they are tickers.
 _TICKER: Final = re.compile(r"[A-Z]{1,5}([.-][A-Z]{1,4})?|[0-9]{4,6}(\.[A-Z]{1,3})?")
-_NO_BAR: Final = "%s: %d rows without a date or without any price left out (%s)"
 _MIDNIGHT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00[+-]\d\d:?\d\d")
 # What the names of the columns say of closes; "as-history": as yfinance's Ticker.history().
 Form = Literal["", "adjusted", "unadjusted", "as-history"]
@@ -84,14 +82,6 @@ class FileContents:
     decimal: DecimalMark
     basis_is_stated: bool = False
     form: Form = ""
-
-
-class _Dated(NamedTuple):
-    """A table with each row's date as written and, if that is in UTC, its instant (R,)."""
-
-    table: FileTable
-    days: Days
-    instants: Days
 
 
 def read_file(
@@ -169,7 +159,7 @@ def _contents(
 def _histories(
     table: FileTable, ticker: str | None, options: FileOptions, source: str
 ) -> tuple[list[History], list[LeftOut]]:
-    dated, left_out = _dated(table, options.dates)
+    dated, left_out = with_dates(table, options.dates)
     tickers, unnamed = _tickers(dated.table, ticker, options.named)
     histories = []
     for name, at in tickers:
@@ -262,91 +252,6 @@ def _mark(rows: FileTable, column: str) -> str:
     return str(found[0]).strip().removeprefix("'") if len(found) == 1 else ""
 
 
-def _dated(table: FileTable, order: DateOrder | None) -> tuple[_Dated, list[LeftOut]]:
-    """Read the dates; leave out rows without one.
-
-    Raises:
-        Question: dates have two readings.
-        DataError: too many rows have no date to trust the others.
-    """
-    days, instants = _days(table, order)
-    early = days < _FIRST_DAY
-    unreadable = np.isnat(days) | early
-    quiet = unreadable & ~early & (_is_running(table) | _is_without_price(table.frame))
-    loud = unreadable & ~quiet
-    if loud.sum() > most_flawed(len(days)):
-        table.refuse(loud, "session", _needed_date(table, loud))
-    if unreadable.all():
-        table.refuse(unreadable, "session", _needed_date(table, unreadable))
-    if quiet.any():
-        _log.warning(_NO_BAR, table.path, quiet.sum(), _places(table.unit, table.places[quiet]))
-    left_out = [_left_out(table, row) for row in np.flatnonzero(loud).tolist()]
-    kept = ~unreadable
-    return _Dated(table.rows(kept), days[kept], instants[kept]), left_out
-
-
-def _is_running(table: FileTable) -> Flags:
-    """Return which rows (R,) have a time instead of a date, if they are few."""
-    session = table.frame["session"]
-    if pd.api.types.is_datetime64_any_dtype(session.dtype):
-        return np.zeros(len(session), dtype=np.bool_)
-    found = is_time_of_day(session)
-    return found if found.sum() <= most_flawed(len(found)) else np.zeros_like(found)
-
-
-def _is_without_price(frame: pd.DataFrame) -> Flags:
-    """Return which rows (R,) have neither a price nor an event nor anything unreadable."""
-    empty = frame[list(PRICE_COLUMNS)].isna().all(axis=1)
-    for name in EVENTS:
-        if name in frame:
-            empty &= frame[name] == EMPTY_VALUES[name]
-    if NOTE in frame:
-        empty &= frame[NOTE].astype(str) == ""
-    return empty.to_numpy(np.bool_)
-
-
-def _needed_date(table: FileTable, wrong: Flags) -> str:
-    value = str(table.frame["session"].iloc[int(np.argmax(wrong))]).strip()
-    needed = "a date such as 2024-12-31, from 1900-01-01 on,"
-    if _SERIAL.fullmatch(value):
-        needed += " and no serial number: format the column as a date in the spreadsheet; it"
-    return needed
-
-
-def _places(unit: str, places: Places) -> str:
-    shown = ", ".join(str(place) for place in places[:5])
-    return f"{unit} {shown}" + " ..." * (len(places) > 5)
-
-
-def _left_out(table: FileTable, row: int) -> LeftOut:
-    cell = str(table.frame["session"].iloc[row])[:40]
-    return LeftOut(
-        place=f"{table.unit} {table.places[row]}",
-        ticker=str(table.frame["ticker"].iloc[row]) if "ticker" in table.frame else "",
-        reason=f"column {table.headers['session']}: {cell!r} is no date from 1900-01-01 on",
-    )
-
-
-def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
-    """Return each row's date as written, and its instant if it is written in UTC (R,)."""
-    cells = table.frame["session"]
-    if pd.api.types.is_datetime64_dtype(cells.dtype):
-        days = cells.to_numpy().astype("datetime64[D]")
-        return days, np.full(len(days), np.datetime64("NaT"), dtype="datetime64[s]")
-    if isinstance(cells.dtype, pd.DatetimeTZDtype):
-        cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
-    parsed = parse_days(cells, order)
-    if parsed.ambiguous.any():
-        raise Question(
-            f"{table.describe(parsed.ambiguous, 'session')}; a date whose day and month cannot be "
-            f"swapped (YYYY-MM-DD) is needed ({int(parsed.ambiguous.sum()):,} such). Add --dates "
-            f"{' or '.join(parsed.orders)}.",
-            "dates",
-            parsed.orders,
-        )
-    return parsed.days, parsed.instants
-
-
 def _local_days(days: Days, instants: Days, calendar: str) -> Days:
     """Convert instants in UTC to dates of the exchange."""
     in_utc = ~np.isnat(instants)
@@ -411,14 +316,12 @@ def _ticker_column(table: FileTable) -> str | None:
 
 def _without_empty_ends(table: FileTable, bars: pd.DataFrame) -> pd.DataFrame:
     """Leave out rows without any price before the first bar of a ticker and after the last."""
-    sessions, empty = bars["session"].to_numpy(), _is_without_price(bars)
+    sessions, empty = bars["session"].to_numpy(), is_without_price(bars)
     if not empty.any() or empty.all():
         return bars
     known = sessions[~empty]
     outside = empty & ((sessions < known.min()) | (sessions > known.max()))
-    if outside.any():
-        places = _places(table.unit, bars.index[outside].to_numpy())
-        _log.warning(_NO_BAR, table.path, outside.sum(), places)
+    warn_of_no_bars(table, bars.index[outside].to_numpy())
     kept: pd.DataFrame = bars[~outside]
     return kept
 
@@ -451,7 +354,7 @@ def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataF
 
 def _with_events(bars: pd.DataFrame) -> pd.DataFrame:
     """Move the event of a row without any price to the bar of its day, if that has none."""
-    lone = bars[list(PRICE_COLUMNS)].isna().all(axis=1) & ~_is_without_price(bars)
+    lone = bars[list(PRICE_COLUMNS)].isna().all(axis=1) & ~is_without_price(bars)
     moved = []
     for row in np.flatnonzero(lone).tolist():
         session = bars["session"].iloc[row]

@@ -122,7 +122,7 @@ def _two_levels(rows: Sequence[Cells], header: int, delimiter: str) -> Layout | 
 
 def _are_tickers(row: Cells, fields: Cells) -> bool:
     """Whether a line beside that of the fields has a ticker above or below each."""
-    if len(row) != len(fields) or word_of(row[0]) not in _LEVEL_NAMES:
+    if len(row) != len(fields) or word_of(row[0]) not in _LEVEL_NAMES or len(row) < len(REQUIRED):
         return False
     # Each ticker has all fields; the cells of one day are of many sizes.
     if len(set(row[1:])) * len(REQUIRED[1:]) > len(row[1:]):
