@@ -43,7 +43,7 @@ def with_dates(table: FileTable, order: DateOrder | None) -> tuple[DatedRows, li
     days, instants = _days(table, order)
     early = days < _FIRST_DAY
     unreadable = np.isnat(days) | early
-    quiet = unreadable & ~early & (_is_running(table) | is_without_price(table.frame))
+    quiet = unreadable & ~early & (_is_running(table, unreadable) | is_without_price(table.frame))
     loud = unreadable & ~quiet
     if loud.sum() > most_flawed(len(days)):
         table.refuse(loud, "session", _needed_date(table, loud))
@@ -55,18 +55,18 @@ def with_dates(table: FileTable, order: DateOrder | None) -> tuple[DatedRows, li
     return DatedRows(table.rows(kept), days[kept], instants[kept]), left_out
 
 
-def _is_running(table: FileTable) -> Flags:
+def _is_running(table: FileTable, unreadable: Flags) -> Flags:
     """Return which rows (R,) have a time instead of a date, if they are few."""
-    session = table.frame["session"]
-    if pd.api.types.is_datetime64_any_dtype(session.dtype):
-        return np.zeros(len(session), dtype=np.bool_)
-    found = is_time_of_day(session)
+    found = np.zeros_like(unreadable)
+    found[unreadable] = is_time_of_day(table.frame["session"][unreadable])
     return found if found.sum() <= most_flawed(len(found)) else np.zeros_like(found)
 
 
 def is_without_price(frame: pd.DataFrame) -> Flags:
     """Return which rows (R,) have neither a price nor an event nor anything unreadable."""
-    empty = frame[list(PRICE_COLUMNS)].isna().all(axis=1)
+    empty = frame["close"].isna()
+    if empty.any():
+        empty = frame[list(PRICE_COLUMNS)].isna().all(axis=1)
     for name in EVENTS:
         if name in frame:
             empty &= frame[name] == EMPTY_VALUES[name]

@@ -30,6 +30,7 @@ from forecaster.data.sources.numbers import (
     MarkCounts,
     parse_numbers,
     parse_splits,
+    plain_numbers,
     read_number,
     read_ratio,
 )
@@ -166,12 +167,13 @@ def _numbers(
         values = cells.to_numpy(np.float64, na_value=np.nan)
     else:
         text = cells.astype(object).where(cells.notna(), "").astype(str)
+        plain = plain_numbers(text, mark)
         if counts is not None:
-            counts.add(name, text)
+            counts.add(name, text, np.isfinite(plain))
         if name == "split":
-            values, unreadable = parse_splits(text, mark)
+            values, unreadable = parse_splits(text, mark, plain)
         else:
-            values, unreadable = parse_numbers(text, mark, units=name == "volume")
+            values, unreadable = parse_numbers(text, mark, units=name == "volume", plain=plain)
     if name in EMPTY_VALUES:
         values = np.where(np.isnan(values) & ~unreadable, EMPTY_VALUES[name], values)
     if name == "split":

@@ -84,13 +84,18 @@ def read_number(text: str, mark: DecimalMark, *, units: bool = False) -> float:
 
 
 def parse_numbers(
-    cells: "Texts[str]", mark: DecimalMark = "point", *, units: bool = False
+    cells: "Texts[str]",
+    mark: DecimalMark = "point",
+    *,
+    units: bool = False,
+    plain: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], Flags]:
     """Parse text (R,); values are NaN where a cell is missing, flags mark those that are no number.
 
     Thousands may be separated by the other mark, spaces or apostrophes, or as lakhs.
+    `plain` has what `plain_numbers` returns, if it is known.
     """
-    values = _plain(cells, mark)
+    values = plain_numbers(cells, mark) if plain is None else plain.copy()
     rest = np.flatnonzero(~np.isfinite(values))
     texts = cells.iloc[rest].astype(object)
     once = {
@@ -103,9 +108,11 @@ def parse_numbers(
     return values, unreadable
 
 
-def parse_splits(cells: "Texts[str]", mark: DecimalMark) -> tuple[NDArray[np.float64], Flags]:
+def parse_splits(
+    cells: "Texts[str]", mark: DecimalMark, plain: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], Flags]:
     """Parse splits (R,) written as numbers, or as ratios: 7:1, 7/1, 7-for-1."""
-    values, unreadable = parse_numbers(cells, mark)
+    values, unreadable = parse_numbers(cells, mark, plain=plain)
     for row in np.flatnonzero(unreadable).tolist():
         values[row] = read_ratio(cells.iloc[row], mark)
     return values, np.isnan(values) & unreadable
@@ -119,8 +126,8 @@ def read_ratio(text: str, mark: DecimalMark = "point") -> float:
     return float(ratio["new"]) / float(ratio["old"])
 
 
-def _plain(cells: "Texts[str]", mark: DecimalMark) -> NDArray[np.float64]:
-    """Parse what needs no rules of ours: digits with one mark; anything else is not finite."""
+def plain_numbers(cells: "Texts[str]", mark: DecimalMark) -> NDArray[np.float64]:
+    """Parse digits with at most one decimal mark (R,); anything else is not finite."""
     text = cells.str.strip()
     if mark == "comma":
         text = text.str.translate(str.maketrans(",.", ".,"))
@@ -138,9 +145,8 @@ class MarkCounts:
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def add(self, name: str, cells: "Texts[str]") -> None:
-        """Count the cells (R,) of a field."""
-        is_plain = np.isfinite(_plain(cells, "point"))
+    def add(self, name: str, cells: "Texts[str]", is_plain: Flags) -> None:
+        """Count the cells (R,) of a field; those that are plain have a point or no mark."""
         if self.counts[name]["point"] < _ENOUGH:
             plain = cells[is_plain].str.strip()
             marked = plain[plain.str.contains(".", regex=False)]
