@@ -96,7 +96,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
         _check_schema(path, rows, schema)
         plain = [one.name for one in schema if not _is_nested(one.type)]
         frame = pd.read_parquet(path, columns=plain)
-    except (ValueError, TypeError, NotImplementedError, ArithmeticError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError, ArithmeticError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
         why = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as parquet: {why}. Save it again.") from error
     if not isinstance(frame.index, pd.RangeIndex):

@@ -5,7 +5,7 @@ Paths in; frames with the place of each row out.  Parses no cell.
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forecaster.data.sources.file_kinds import is_parquet, read_parquet
 from forecaster.data.sources.headers import ColumnChoice, Columns, choose_columns
-from forecaster.data.sources.layouts import Layout, find_layout
+from forecaster.data.sources.layouts import Layout, find_layout, split_pairs
 from forecaster.data.sources.numbers import DecimalMark, Flags
 from forecaster.errors import DataError
 
@@ -107,13 +107,18 @@ def parts_of(path: Path, choice: ColumnChoice) -> Iterator[FileTable]:
 
 def _parquet_parts(path: Path, choice: ColumnChoice) -> Iterator[FileTable]:
     frame = read_parquet(path)
-    columns = choose_columns(path, list(frame.columns), choice)
-    yield part_of(path, frame, columns, "row")
+    names, tickers = split_pairs(list(frame.columns)) or (list(frame.columns), None)
+    for ticker, places in _groups(names, tickers).items():
+        columns = choose_columns(path, [names[at] for at in places], choice)
+        own = frame.iloc[:, places]
+        if ticker is not None:
+            own = own[own.iloc[:, 1:].notna().any(axis=1)]
+        yield _named(part_of(path, own, columns, "row"), ticker)
 
 
 def _text_parts(path: Path, choice: ColumnChoice, layout: Layout) -> Iterator[FileTable]:
     """Read a file as text, some rows at a time; each row keeps its line number."""
-    groups = _groups(layout)
+    groups = _groups(layout.names, layout.tickers)
     chosen = {
         ticker: choose_columns(path, [layout.names[at] for at in places], choice)
         for ticker, places in groups.items()
@@ -129,22 +134,27 @@ def _text_parts(path: Path, choice: ColumnChoice, layout: Layout) -> Iterator[Fi
             # Of several tickers, each lacks the days of the others.
             is_row = (own if ticker is None else own.iloc[:, 1:]) != ""
             part = part_of(path, own[is_row.any(axis=1)], chosen[ticker], "line")
-            if ticker is not None:
-                frame, headers = part.frame.assign(ticker=ticker), {"ticker": "Ticker"}
-                part = replace(part, frame=frame, headers=part.headers | headers)
-            yield replace(part, left_out=left_out)
+            yield replace(_named(part, ticker), left_out=left_out)
             left_out = ()
 
     # map keeps no chunk as text, as a loop variable would.
     return chain.from_iterable(map(split, _chunks(path, layout)))
 
 
-def _groups(layout: Layout) -> dict[str | None, list[int]]:
+def _named(part: FileTable, ticker: str | None) -> FileTable:
+    """Add the column of a ticker whose columns have its name."""
+    if ticker is None:
+        return part
+    frame = part.frame.assign(ticker=ticker)
+    return replace(part, frame=frame, headers=part.headers | {"ticker": "Ticker"})
+
+
+def _groups(names: Sequence[str], tickers: Sequence[str] | None) -> dict[str | None, list[int]]:
     """Return the positions of each ticker's columns, the first column in all of them."""
-    if layout.tickers is None:
-        return {None: list(range(len(layout.names)))}
+    if tickers is None:
+        return {None: list(range(len(names)))}
     groups: dict[str | None, list[int]] = {}
-    for place, ticker in enumerate(layout.tickers[1:], start=1):
+    for place, ticker in enumerate(tickers[1:], start=1):
         if ticker:
             groups.setdefault(ticker, [0]).append(place)
     return groups

@@ -34,7 +34,7 @@ from forecaster.data.sources.dated_rows import is_without_price, warn_of_no_bars
 from forecaster.data.sources.dates import DateOrder
 from forecaster.data.sources.file_parts import FileTable, LeftOut, Places
 from forecaster.data.sources.file_table import EMPTY_VALUES, NOTE, read_table, table_of
-from forecaster.data.sources.headers import EVENTS, ColumnChoice
+from forecaster.data.sources.headers import EVENTS, ColumnChoice, field_of
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.trading_calendar import calendar_name
 from forecaster.errors import DataError, UsageError
@@ -112,7 +112,7 @@ def read_file(
     table = read_table(path, choice, stated.decimal)
     if table.frame.empty:
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")
-    if "volume" not in table.frame and "volume" not in stated.ignore:
+    if "volume" not in table.frame and "volume" not in map(field_of, stated.ignore):
         _log.warning("%s: no volume column; volume counts as missing", path)
     return _contents(table, ticker, stated, SOURCE)
 

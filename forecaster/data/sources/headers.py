@@ -122,7 +122,11 @@ def choose_columns(path: Path | str, names: Sequence[str], choice: ColumnChoice)
     _refuse_unclear(path, columns, found, shown)
     fields = {name: found[name][0] for name in FIELDS if name in found}
     others = {
-        columns[place]: place for place in kept if columns[place] and place not in fields.values()
+        columns[place]: place
+        for place in kept
+        if columns[place]
+        and place not in fields.values()
+        and field_of(columns[place]) not in left_out
     }
     return Columns(names=columns, fields=fields, others=others)
 

@@ -75,7 +75,10 @@ def _bounded(path: Path, file: "Iterator[str]") -> Iterator[str]:
 
 
 def _cells(line: str, delimiter: str) -> Cells:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # a cell is too long for a name
+        return [line.strip()]
 
 
 def _header(lines: Sequence[str], choice: ColumnChoice) -> tuple[int, str]:
@@ -140,6 +143,15 @@ def _is_ticker(text: str) -> bool:
 
 def _pairs(cells: Cells, header: int, delimiter: str) -> Layout | None:
     """Return the layout of a header whose cells have the field and the ticker, if it is one."""
+    found = split_pairs(cells)
+    if found is None:
+        return None
+    names, tickers = found
+    return Layout(delimiter=delimiter, names=names, first_line=header + 2, tickers=tickers)
+
+
+def split_pairs(cells: Sequence[str]) -> tuple[Cells, Cells] | None:
+    """Return the field and the ticker of each column, if names are pairs of them."""
     if len({_field(cell) for cell in cells}.intersection(REQUIRED)) >= _ENOUGH_FIELDS:
         return None
     for pattern in _PAIRS:
@@ -148,10 +160,5 @@ def _pairs(cells: Cells, header: int, delimiter: str) -> Layout | None:
             names = [one[name] if one else "" for one in found]
             if len(set(map(field_of, names)).intersection(REQUIRED)) >= _ENOUGH_FIELDS:
                 tickers = [one[ticker] if one else "" for one in found]
-                return Layout(
-                    delimiter=delimiter,
-                    names=["Date", *names],
-                    first_line=header + 2,
-                    tickers=["", *tickers],
-                )
+                return ["Date", *names], ["", *tickers]
     return None

@@ -18,7 +18,6 @@ from forecaster.data.sources import file_parts
 from forecaster.data.sources.dates import parse_days
 from forecaster.data.sources.file_parts import FileTable
 from forecaster.data.sources.files import FileOptions, read_file
-from forecaster.data.sources.numbers import parse_numbers
 from forecaster.data.store import PriceStore
 from forecaster.errors import DataError, ForecasterError, StorageError, UsageError
 
@@ -804,17 +803,6 @@ def test_any_content_gives_bars_or_one_of_our_errors(tmp_path, content):
         assert len(history.bars) > 0
     except ForecasterError as error:
         assert "\n" not in str(error)
-
-
-@given(st.floats(0, 1e15), st.booleans())
-def test_a_number_is_read_back_however_it_is_grouped(value, decimal_comma):
-    """Python's own grouping of thousands is the oracle."""
-    text = f"{value:,.6f}"
-    if decimal_comma:
-        text = text.translate(str.maketrans(",.", ".,"))
-    (found,), (bad,) = parse_numbers(pd.Series([text]), "comma" if decimal_comma else "point")
-    assert not bad
-    assert found == float(f"{value:.6f}")
 
 
 @given(st.dates(pd.Timestamp("1900-01-01").date(), pd.Timestamp("2100-12-31").date()))
