@@ -25,8 +25,7 @@ class LoopbackSession(RecordingSession):
         options["headers"] = {**(options.get("headers") or {}), "X-Orig-Host": parts.netloc}
         query = f"?{parts.query}" if parts.query else ""
         response = super().send(method, f"{self._base}{parts.path}{query}", **options)
-        if not response.redirect_count:
-            response.url = url
+        response.url = url
         if parts.hostname == "fc.yahoo.com":
             self.cookies.jar.set_cookie(_yahoo_cookie())
         return response

@@ -13,17 +13,17 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from forecaster import clock
 from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing, normalise_ticker
+from forecaster.data.sources.yahoo_chart import day_of
 from forecaster.data.sources.yahoo_session import (
     Question,
     RecordingSession,
@@ -35,6 +35,7 @@ from forecaster.data.sources.yahoo_session import (
 from forecaster.database import make_private, touch_private
 from forecaster.errors import (
     CannotWriteError,
+    DataError,
     SourceDownError,
     StorageError,
     TryLaterError,
@@ -60,8 +61,7 @@ def bars_from(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _listing(ticker: str, meta: dict[str, Any]) -> Listing:
     """Read a ticker's listing from the header of its chart."""
-    zone, first = str(meta["exchangeTimezoneName"]), meta.get("firstTradeDate")
-    first_day = datetime.fromtimestamp(first, ZoneInfo(zone)) if isinstance(first, int) else None
+    zone = meta["exchangeTimezoneName"]
     return Listing(
         ticker=ticker,
         source=SOURCE,
@@ -70,12 +70,13 @@ def _listing(ticker: str, meta: dict[str, Any]) -> Listing:
         name=_printable(meta.get("longName") or meta.get("shortName")),
         exchange=_printable(meta.get("exchangeName")),
         currency=_printable(meta.get("currency")),
-        first_trade=first_day.date() if first_day else None,
+        first_trade=day_of(meta.get("firstTradeDate"), zone),
     )
 
 
 def _printable(value: object) -> str:
-    return "".join(character for character in str(value or "") if character.isprintable())[:80]
+    text = value if isinstance(value, str) else ""
+    return "".join(character for character in text if character.isprintable())[:80]
 
 
 _TRIES = 3
@@ -171,7 +172,9 @@ class YahooSource:
             ) from tried.error
         chart = read_chart(question, answer)
         if tried.frame is None or not answer.for_span:
-            raise SourceDownError(
+            # What is odd in one ticker's chart says nothing about the source.
+            kind = DataError if answer.for_span else SourceDownError
+            raise kind(
                 f"{question.ticker}: Yahoo answered {answer.status}, but yfinance could not read "
                 f"the chart ({tried.reason}). Try later."
             ) from tried.error
@@ -223,7 +226,8 @@ class YahooSource:
             # Importing it enables its deprecation warnings, and pandas 3 causes many.
             import yfinance
 
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
+            # Of deprecations, and of numbers in an answer that fit no type.
+            warnings.simplefilter("ignore")
             logging.getLogger("yfinance").setLevel(logging.CRITICAL + 1)
             self._place_cache(yfinance.cache)
             # It caches bad answers, too.

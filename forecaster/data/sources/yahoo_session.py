@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from curl_cffi.requests import Response, Session
 
+from forecaster.data.sources.yahoo_chart import check_chart
 from forecaster.errors import (
     DataError,
     ForecasterError,
@@ -27,6 +28,8 @@ from forecaster.errors import (
 
 _SNIPPET: Final = 80
 _CHART: Final = "/v8/finance/chart/"
+_MOVED: Final = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS: Final = 5
 # yfinance asks these after a failed time zone look-up; the reason of the failure is known already.
 _POINTLESS: Final = ("/v10/finance/quoteSummary/", "/v7/finance/quote")
 
@@ -62,7 +65,8 @@ def read_chart(question: Question, answer: Answer) -> dict[str, Any]:
         TryLaterError: 429.
         UnknownNameError: 404, or nothing known under that name.
         SourceDownError: no answer, another bad status, or not the JSON of a chart.
-        DataError: another ticker's data, or no bars in the span asked for.
+        DataError: another ticker's data, no bars in the span asked for, or a part that is not
+            what it is in a chart.
     """
     ticker = question.ticker
     if answer.trouble:
@@ -85,6 +89,7 @@ def read_chart(question: Question, answer: Answer) -> dict[str, Any]:
         )
     if answer.for_span and not chart.get("timestamp"):
         raise no_bars(question, answer)
+    check_chart(ticker, chart, has_bars=answer.for_span)
     return chart
 
 
@@ -170,7 +175,7 @@ class RecordingSession(Session[Response]):
         *,
         gap_seconds: float = 1.0,
         timeout_seconds: float = 20.0,
-        max_bytes: int = 64 * 2**20,
+        max_bytes: int = 16 * 2**20,  # sixty years of a ticker are two
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -223,6 +228,21 @@ class RecordingSession(Session[Response]):
         return super().request(method, url, **options)
 
     def _exchange(self, method: Any, url: str, options: dict[str, Any]) -> Response:
+        """Send a request, and follow its redirects once each is checked."""
+        options["allow_redirects"] = False
+        for _ in range(_MOST_REDIRECTS):
+            response = self._collect(method, url, options)
+            target = response.headers.get("Location") if response.status_code in _MOVED else None
+            if not target:
+                return response
+            url = _redirected(url, target)
+            # The new address is complete; only 307 and 308 repeat what was sent.
+            dropped = ("params",) if response.status_code > 303 else ("params", "data", "json")
+            options = {name: value for name, value in options.items() if name not in dropped}
+            method = method if response.status_code > 303 else "GET"
+        raise RefusedRequestError(f"redirected more than {_MOST_REDIRECTS} times")
+
+    def _collect(self, method: Any, url: str, options: dict[str, Any]) -> Response:
         """Collect the body here: curl's own limit counts bytes before decompression."""
         body = bytearray()
 
@@ -233,7 +253,6 @@ class RecordingSession(Session[Response]):
             return len(chunk)
 
         response = self.send(method, url, content_callback=take, **options)
-        _check_host(response.url)
         response.content = bytes(body)
         return response
 
@@ -244,7 +263,25 @@ def shared_session() -> RecordingSession:
     return RecordingSession()
 
 
+def _redirected(url: str, target: str) -> str:
+    """Return where a redirect leads; refuse what is not Yahoo's, and no chart after a chart."""
+    try:
+        found = urljoin(url, target)
+    except ValueError:
+        found = target
+    _check_host(found)
+    if urlsplit(url).path.startswith(_CHART) and not urlsplit(found).path.startswith(_CHART):
+        raise RefusedRequestError(f"sent from a chart to {found[:80]!a}")
+    return found
+
+
 def _check_host(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not (parts.hostname or "").endswith(".yahoo.com"):
+    """Refuse an address that is not plainly one of Yahoo's, over https."""
+    is_plain = url.isascii() and url.isprintable() and not set(url) & {" ", "\\"}
+    try:
+        parts = urlsplit(url)
+        place, host = (parts.scheme, parts.username, parts.port or 443), parts.hostname or ""
+    except ValueError:
+        is_plain = False
+    if not (is_plain and place == ("https", None, 443) and host.endswith(".yahoo.com")):
         raise RefusedRequestError(f"unexpected address {url[:80]!a}")

@@ -277,7 +277,39 @@ FAULTS = {
 }
 
 
+ELSEWHERE = (
+    *(
+        "http://127.0.0.1:PORT/v8/finance/chart/MSFT",
+        "file:///etc/passwd",
+        "http://[::1]/",
+        "//x:y/",
+    ),
+    *("https://127.0.0.1:PORT/v8/finance/chart/MSFT", "ftp://query2.finance.yahoo.com/v8/"),
+    *("http://query2.finance.yahoo.com/v8/finance/chart/MSFT", "https://yahoo.com.evil.org/"),
+    *("https://evil.org/v8/finance/chart/MSFT#.yahoo.com", "https://notyahoo.com/", "https://[::1"),
+    *("https://query2.finance.yahoo.com@evil.org/", "https://evil.org\\@query2.finance.yahoo.com/"),
+    *("https://query2.finance.yahoo.com:8443/", "gopher://x", "/elsewhere", "https:/v8/", "?q#"),
+)
 HARMLESS = {"/", "/v1/test/getcrumb", "/consent", "/elsewhere"}
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every address that is asked and is not one of Yahoo's."""
+    asked, send = list[str](), LoopbackSession.send
+
+    def watched(self: LoopbackSession, method: object, url: str, **options: object) -> object:
+        known = (
+            "https://fc.yahoo.com",
+            "https://query1.finance.yahoo.com/",
+            "https://query2.finance.yahoo.com/",
+        )
+        if not url.startswith(known):
+            asked.append(url)
+        return send(self, method, url, **options)
+
+    monkeypatch.setattr(LoopbackSession, "send", watched)
+    return asked
 
 
 class TestFaults:
@@ -398,9 +430,10 @@ class TestFaults:
     def test_a_chart_that_yfinance_cannot_read_is_said_so(
         self, yahoo: LoopbackYahoo, source: YahooSource
     ) -> None:
-        """A header without its currency is the source's trouble, not a crash."""
-        yahoo.always("MSFT", faults.edited(lambda result: result["meta"].pop("currency")))
-        with pytest.raises(SourceDownError, match="could not read the chart"):
+        """Parts that we do not read and yfinance does: the ticker's trouble, not a crash."""
+        odd = faults.edited(lambda result: result["meta"].update(currentTradingPeriod=7))
+        yahoo.always("MSFT", odd)
+        with pytest.raises(DataError, match="could not read the chart"):
             source.history("MSFT", START, END)
 
     def test_a_header_without_a_zone_ends_alike_every_time(
@@ -409,7 +442,7 @@ class TestFaults:
         """Twice yfinance raises, then it returns an empty table for the same answer."""
         yahoo.always("MSFT", faults.edited(lambda result: result["meta"].pop(ZONE)))
         for _ in range(2):
-            with pytest.raises(SourceDownError, match="could not read the chart"):
+            with pytest.raises(DataError, match="exchangeTimezoneName: Field required"):
                 source.history("MSFT", START, END)
 
     @pytest.mark.parametrize("packed", [False, True])
@@ -423,6 +456,34 @@ class TestFaults:
         yahoo.always("MSFT", faults.status(200, body, **headers))
         with pytest.raises(SourceDownError, match="MSFT: no answer"):
             make_source(max_bytes=100_000).history("MSFT", START, END)
+
+    @pytest.mark.parametrize("place", ELSEWHERE)
+    def test_a_redirect_to_another_place_is_not_followed(
+        self, yahoo: LoopbackYahoo, source: YahooSource, stranger: list[str], place: str
+    ) -> None:
+        """Neither asked nor read, whatever it would answer."""
+        url = place.replace("PORT", yahoo.url.rpartition(":")[2])
+        yahoo.always("MSFT", faults.status(302, b"", Location=url))
+        with pytest.raises(SourceDownError, match="no answer from Yahoo"):
+            source.history("MSFT", START, END)
+        assert stranger == []
+
+    @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+    def test_a_redirect_to_another_host_of_yahoo_is_followed(
+        self, yahoo: LoopbackYahoo, source: YahooSource, code: int
+    ) -> None:
+        """As it says, for a chart."""
+        there = (
+            "https://query1.finance.yahoo.com/v8/finance/chart/MSFT?period1=1&period2=1708100000"
+        )
+        yahoo.script("MSFT", faults.fine, faults.status(code, b"", Location=there))
+        assert len(source.history("MSFT", START, END).bars) == 11
+
+    def test_a_circle_of_redirects_ends(self, yahoo: LoopbackYahoo, source: YahooSource) -> None:
+        """After five of them."""
+        yahoo.always("MSFT", faults.status(302, b"", Location="/v8/finance/chart/MSFT"))
+        with pytest.raises(SourceDownError, match="redirected more than 5 times"):
+            source.history("MSFT", START, END)
 
     def test_packed_charts_are_read(self, yahoo: LoopbackYahoo, source: YahooSource) -> None:
         """Collecting the body ourselves keeps curl's decompression."""
