@@ -3,12 +3,14 @@
 SQL and paths; knows no table.  Every failure of SQLite is raised as one of our errors.
 """
 
+import fcntl
 import json
 import math
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from forecaster.errors import (
 )
 
 _BUSY_SECONDS: Final = 5.0
+_YOUNG_SECONDS: Final = 2.0  # an unfinished file may not be locked yet
 Migrations = tuple[tuple[str, ...], ...]
 
 
@@ -185,18 +188,43 @@ def atomic_file(path: Path, *, private: bool = True) -> Iterator[IO[bytes]]:
 
     Readers see the old file or the new one, never a part; an OSError leaves the old one intact.
     A link in its place is replaced. Others may read a file that is not private as far as the
-    umask lets them.
+    umask lets them. What killed writers of the file have left is removed.
     """
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.part")
     flags, mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666
     try:
         with os.fdopen(os.open(unfinished, flags, mode), "wb") as stream:
+            _locks(stream.fileno())
+            _remove_abandoned(path, os.fstat(stream.fileno()).st_mtime)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _locks(descriptor: int) -> bool:
+    """Lock an unfinished file until it is closed, if no writer has; a killed one has not."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path, now: float) -> None:
+    """Remove the unfinished versions of a file that no process writes any more."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{32}\.part")
+    there = []
+    with suppress(OSError):  # a folder that may not be listed
+        there = os.listdir(path.parent)
+    for left in filter(pattern.fullmatch, there):
+        with suppress(OSError):
+            handle = os.open(path.with_name(left), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(handle, "rb"):
+                if os.fstat(handle).st_mtime < now - _YOUNG_SECONDS and _locks(handle):
+                    path.with_name(left).unlink()
 
 
 def to_json(content: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:

@@ -1,7 +1,9 @@
 """Files written atomically and JSON; the databases are tested with the stores that use them."""
 
+import fcntl
 import json
 import os
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -84,3 +86,22 @@ def test_a_folder_that_exists_keeps_its_mode(tmp_path):
     (tmp_path / "shared").chmod(0o775)
     make_private(tmp_path / "shared")
     assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o775
+
+
+def test_what_a_killed_writer_has_left_is_removed_by_the_next_one(tmp_path):
+    """Of the same file alone, not what another process writes now, nor what it has just begun."""
+    path, old = tmp_path / "out.csv", time.time() - 60
+    names = [f".out.csv.{number:032x}.part" for number in range(4)]
+    others = [f".other.csv.{1:032x}.part", ".out.csv.part", ".out.csv.x.part", "out.csv.part"]
+    for name in [*names[:3], *others]:
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (old, old))
+    (tmp_path / names[2]).touch()
+    os.mkfifo(tmp_path / names[3])
+    os.utime(tmp_path / names[3], (old, old))
+    with (tmp_path / names[1]).open("rb") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        with atomic_file(path) as stream:
+            stream.write(b"new")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left - {names[3]} == {"out.csv", *names[1:3], *others}

@@ -117,16 +117,17 @@ _MAX_EMPTY_SHARE: Final = 0.5  # of rows without any price: a holiday's, another
 
 _TOLERANCE: Final = 0.001  # a high less below the close is rounding or an auction
 # No price and no volume of any exchange comes near.
+_MIN_PRICE: Final = 1e-15
 _MAX_PRICE: Final = 1e12
 _MAX_VOLUME: Final = 1e18
 _OLDEST: Final = np.datetime64("1900-01-01", "s")  # of all calendars
 
-# Largest value, and whether 0 is allowed.
+# Smallest and largest value.
 _BOUNDS: Final = {
-    **dict.fromkeys(PRICE_COLUMNS, (_MAX_PRICE, False)),
-    "volume": (_MAX_VOLUME, True),
-    "dividend": (_MAX_PRICE, True),
-    "split": (_MAX_PRICE, False),
+    **dict.fromkeys(PRICE_COLUMNS, (_MIN_PRICE, _MAX_PRICE)),
+    "volume": (0.0, _MAX_VOLUME),
+    "dividend": (0.0, _MAX_PRICE),
+    "split": (_MIN_PRICE, _MAX_PRICE),
 }
 
 Flags = NDArray[np.bool_]
@@ -167,9 +168,9 @@ def _check_bars(bars: pd.DataFrame) -> list[_Checked]:
         _Checked(BAD_DATE, ("session",), needed, breaks(columns["session"]))
         for needed, breaks in _SESSION_RULES.items()
     ]
-    for name, (largest, zero) in _BOUNDS.items():
-        values, least = columns[name], "not below 0" if zero else "above 0"
-        outside = (values < 0 if zero else values <= 0) | (values > largest)
+    for name, (smallest, largest) in _BOUNDS.items():
+        values, least = columns[name], "above 0" if smallest else "not below 0"
+        outside = (values < smallest) | (values > largest)
         checked += [
             _Checked(MISSING_VALUE, (name,), "a value", np.isnan(values)),
             _Checked(IMPOSSIBLE_VALUE, (name,), f"a finite number {least}", outside),

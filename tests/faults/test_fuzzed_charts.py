@@ -43,7 +43,7 @@ ONE_DAY = timedelta(days=1)
 EVENING = datetime(2024, 6, 28, 22, tzinfo=UTC)
 DAYS = 60  # of a chart; AAPL paid a dividend on the 26th of them
 SEED = 12
-RUNS = 2_000 if os.environ.get("FAULTS") == "all" else 200
+RUNS = int(os.environ.get("FUZZ_RUNS", 2_000 if os.environ.get("FAULTS") == "all" else 200))
 Show = Callable[[str], None]
 
 
@@ -129,28 +129,31 @@ def test_ten_thousand_answers_are_stored_or_refused(evening: Evening, shown: Sho
     others = {ticker: bars_of(home, ticker) for ticker in OTHERS}
     found: Counter[str] = Counter()
     refusing: Counter[str] = Counter()
-    for number in range(10_000):
-        name, session.fuzzed = mutated(good(FUZZED, NEWEST), number, SEED)
+    number, numbers = 0, 10_000
+    while number < numbers:
+        file.write_bytes(kept)
         with PriceStore.open_for_writing(home) as store:
             store.defer_sync()
-            try:
-                with clock.as_if(EVENING):
-                    changed = refresh(store, source, FUZZED, request, EVENING)
-            except ForecasterError as error:
-                text = str(error)
-                assert text.isprintable() and len(text) < 700, (number, name, text)
-                found["refused"] += 1
-                refusing[name] += 1
-            else:
-                found["stored" if changed else "nothing new"] += 1
+            untouched = store._connection.total_changes
+            while store._connection.total_changes == untouched and number < numbers:
+                name, session.fuzzed = mutated(good(FUZZED, NEWEST), number, SEED)
+                try:
+                    with clock.as_if(EVENING):
+                        changed = refresh(store, source, FUZZED, request, EVENING)
+                except ForecasterError as error:
+                    text = str(error)
+                    assert text.isprintable() and len(text) < 700, (number, name, text)
+                    found["refused"] += 1
+                    refusing[name] += 1
+                else:
+                    found["stored" if changed else "nothing new"] += 1
+                number += 1
             bars = validate_bars(FUZZED, store.bars(FUZZED))
             assert len(bars) >= evening.stored, (number, name)
-            for ticker, before in others.items() if number % 50 == 0 else ():
+            for ticker, before in others.items():
                 pd.testing.assert_frame_equal(store.bars(ticker), before)
-        file.write_bytes(kept)
     shown(f"{dict(found)}; refused by class {dict(refusing)}")
-    assert set(refusing) == set(CLASSES), "every class makes answers that are refused"
-    assert found["stored"] > 500
+    assert min(found.values()) > 500 and set(refusing) <= set(CLASSES)
 
 
 @pytest.mark.slow
