@@ -144,8 +144,8 @@ def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
     if default == _TOTAL or not is_unclear or evidence.log_odds < -CONFIRMS:
         return Choice(basis=default)
     reason = (
-        "dividends are too few or too small to tell whether closes are adjusted for them "
-        f"({evidence.dividends:,} ex-dates); taken as not adjusted. If they are: --basis total-return"
+        f"dividends of {evidence.dividends:,} ex-dates are too small to tell whether closes are "
+        "adjusted for them; taken as not adjusted. If they are: --basis total-return"
     )
     return Choice(basis=default, reason=reason)
 

@@ -135,7 +135,7 @@ SMALL = {"quarterly": 0.0015, "volatility": 0.018}
             "",
             "as-traded",
             (),
-            "too small to tell whether closes are adjusted for them (40 ex",
+            "40 ex-dates are too small to tell",
         ),
         (paying(0, **SMALL), "unadjusted", "as-traded", (), ""),
         (

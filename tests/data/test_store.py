@@ -536,6 +536,40 @@ def test_a_store_of_two_bases_learns_the_third_and_keeps_its_rows(tmp_path, monk
             store._connection.execute("UPDATE listings SET basis = 'none'")
 
 
+def test_a_ticker_is_removed_from_every_table_that_has_one(tmp_path):
+    """Removed and stored again it begins anew, on another basis if need be."""
+    _fill(tmp_path, _history(), _history("MSFT"))
+    with PriceStore.open_for_writing(tmp_path) as store:
+        tables = [name for (name,) in store._query("SELECT name FROM sqlite_master")]
+        ours = {
+            table
+            for table in tables
+            if any(row[1] == "ticker" for row in store._query(f"PRAGMA table_info({table})"))
+        }
+        assert ours == set(store_rows.TABLES_OF_A_TICKER)
+        store.record_answers(["AAPL", "MSFT"], {"dates": '"mdy"'})
+        assert store.remove("AAPL") == 3
+        assert (store.tickers(), store.answers("AAPL")) == (["MSFT"], {})
+        assert store.answers("MSFT") == {"dates": '"mdy"'}
+        with pytest.raises(UnknownNameError):
+            store.remove("AAPL")
+        again = _history()
+        store.upsert(replace(again, listing=replace(again.listing, basis="as-traded")), FETCHED)
+        assert store.revision("AAPL").number == 1
+
+
+def test_a_copy_has_the_whole_store_and_changes_nothing_of_it(tmp_path):
+    (tmp_path / "copy").mkdir()
+    _fill(tmp_path, _history())
+    with PriceStore.open_for_reading(tmp_path) as store:
+        store.copy_to(tmp_path / "copy")
+    with PriceStore.open_for_writing(tmp_path / "copy") as copy:
+        assert len(copy.bars("AAPL")) == 3
+        copy.remove("AAPL")
+    with PriceStore.open_for_reading(tmp_path) as store:
+        assert store.tickers() == ["AAPL"]
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
     broken = (*MIGRATIONS, ("CREATE TABLE extra (one)", "CREATE NONSENSE"))
