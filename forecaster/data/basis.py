@@ -1,4 +1,4 @@
-"""What closes are adjusted for, held against the splits and dividends of their own file.
+"""What closes are adjusted for, compared with the splits and dividends of their own file.
 
 Shape letters: D bars of a history.
 """
@@ -72,7 +72,7 @@ class Evidence:
 
 
 def evidence_of(history: History) -> Evidence:
-    """Hold the closes of a history against its splits and its dividends.
+    """Compare the closes of a history with its splits and its dividends.
 
     On a split of s new shares for an old one a close as traded falls to 1/s, a close that is
     adjusted for it does not. On an ex-date a close falls by the dividend unless it is adjusted
@@ -153,7 +153,7 @@ def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
 def settle_bases(
     files: Sequence[FileContents], known: Mapping[str, Basis]
 ) -> tuple[list[History], dict[str, Question]]:
-    """Settle what the closes of each ticker are adjusted for, or ask.
+    """Find what the closes of each ticker are adjusted for, or ask.
 
     Files of one form have one source: the dividends of tickers whose basis nothing states are
     added up, and if one is asked about, so are those of all forms whose own bars cannot tell.

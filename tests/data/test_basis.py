@@ -1,4 +1,4 @@
-"""Closes are held against the splits and dividends of their own file."""
+"""Closes are compared with the splits and dividends of their own file."""
 
 from dataclasses import replace
 

@@ -537,7 +537,7 @@ def test_a_store_of_two_bases_learns_the_third_and_keeps_its_rows(tmp_path, monk
 
 
 def test_a_ticker_is_removed_from_every_table_that_has_one(tmp_path):
-    """Removed and stored again it begins anew, on another basis if need be."""
+    """Removed and stored again it is a new one, on another basis if need be."""
     _fill(tmp_path, _history(), _history("MSFT"))
     with PriceStore.open_for_writing(tmp_path) as store:
         tables = [name for (name,) in store._query("SELECT name FROM sqlite_master")]
