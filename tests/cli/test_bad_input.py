@@ -146,16 +146,20 @@ def test_a_short_ticker_is_left_out_and_the_others_train(
         (5, "volume", "-1", "volume"),
     ],
 )
-def test_a_bad_bar_is_reported_and_nothing_is_stored(
+def test_a_bad_row_is_reported_and_the_others_are_stored(
     run: Run, home: Path, tmp_path: Path, row: int, column: str, value: str, word: str
 ) -> None:
-    before = stored(run, home)
+    """With its line, exit 3, and a table that counts it by its rule."""
     table = bars_of("NEW", 30).astype(str)
     table.loc[row, column] = value
     file = tmp_path / "bad.csv"
     table.to_csv(file, index=False)
-    refused(run("data", "import", file, "--home", home), 65, word)
-    assert stored(run, home) == before
+    done = run("data", "import", file, "--home", home, "--json")
+    assert done.exit_code == 3 and "forecaster: rows left out: 1 " in done.stderr
+    content = json.loads(done.stdout)
+    (left,) = content["left_out"]
+    assert "line 7" in left["first"] or value == "2010-01-04"
+    assert word in left["first"] and content["tickers"][0]["days"] == 29
 
 
 def test_a_bad_file_is_named_and_the_good_one_beside_it_stored(

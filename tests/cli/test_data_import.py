@@ -101,9 +101,9 @@ def test_rows_that_cannot_be_bars_are_counted_by_rule(run: Run, tmp_path: Path) 
     assert [row[2] for row in result_of(done)] == [199, 199]
     (left,) = json.loads(done.stdout)["left_out"]
     assert (left["rule"], left["rows"], left["tickers"]) == ("impossible-bar", 2, 2)
-    assert left["first"].startswith("AAA: 2010-05-28: line 102: ")
+    assert left["first"].startswith("AAA: 2010-05-27: line 102: ")
     for ticker in ("AAA", "BBB"):
-        run("data", "quarantine", "drop", ticker, "2010-05-28", "--home", home)
+        run("data", "quarantine", "drop", ticker, "2010-05-27", "--home", home)
     assert run("data", "import", tmp_path / "prices.csv", "--home", home).exit_code == 0
 
 
