@@ -1,14 +1,14 @@
 """Histories from the store or a table: the same bars, cut at the same day."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from forecaster import clock
-from forecaster.data.loading import load_histories
+from forecaster.data.loading import load_histories, load_known
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.pipeline.data import load_bars
 from forecaster.pipeline.data_import import import_files
@@ -160,3 +160,14 @@ def test_a_ticker_without_a_bar_so_early_is_named(home: Path) -> None:
     assert [h.listing.ticker for h in load_histories(None, home, (), before)] == ["AAA"]
     with pytest.raises(DataError, match="BBB: no bar on or before"):
         load_histories(None, home, ["BBB"], before)
+
+
+@pytest.mark.parametrize("from_store", [True, False])
+def test_of_some_tickers_those_that_are_known_are_loaded(home: Path, from_store: bool) -> None:
+    """Neither one that is not there nor one that has no bar yet is an error."""
+    bars = None if from_store else BARS
+    (aaa, bbb) = load_known(bars, home, ["ZZZ", "BBB", "AAA"], None)
+    assert (aaa.listing.ticker, bbb.listing.ticker) == ("AAA", "BBB")
+    before = bbb.bars["session"].iloc[0].date() - timedelta(days=1)
+    assert [one.listing.ticker for one in load_known(bars, home, ["AAA", "BBB"], before)] == ["AAA"]
+    assert load_known(bars, home, ["ZZZ"], None) == []
