@@ -276,7 +276,7 @@ def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
             failures[name] = error
     correct_calendars(store, changed, clock.now())
     as_stored = [
-        replace(one, listing=store.listing(one.listing.ticker))
+        replace(one, listing=store.listing(one.listing.ticker), bars=one.bars.dropna())
         for one in settled
         if one.listing.ticker in changed
     ]
