@@ -7,6 +7,7 @@ in every process.
 Shape letters: D bars of a ticker, S sessions of a calendar.
 """
 
+import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,9 +46,10 @@ _MANY_BARS: Final = 60  # changed bars of a ticker after which more than the new
 _SELECT: Final = "SELECT calendar, day, is_session, reason FROM calendar_corrections ORDER BY 1, 2"
 _DELETE: Final = "DELETE FROM calendar_corrections WHERE calendar = ?"
 _INSERT: Final = "INSERT INTO calendar_corrections VALUES (?, ?, ?, ?, ?)"
-_COUNTS: Final = """
-    SELECT calendar, session, count(*) FROM listings CROSS JOIN bars USING (ticker)
-    WHERE session >= ? GROUP BY calendar, session
+_DAYS: Final = """
+    SELECT DISTINCT calendar, session FROM json_each(?)
+    CROSS JOIN listings ON ticker = value CROSS JOIN bars USING (ticker)
+    WHERE session >= ? ORDER BY calendar, session
 """
 _TICKERS: Final = "SELECT ticker FROM listings WHERE calendar = ? ORDER BY ticker LIMIT ?"
 log = logging.getLogger(__name__)
@@ -111,13 +113,14 @@ class Corrections:
             self._connection.executemany(_INSERT, rows)
         self._known = None
 
-    def suspected(self, since: date) -> list[str]:
-        """List the calendars that bars since a day contradict, or whose corrections they do."""
-        counts: dict[str, list[str]] = {}
+    def suspected(self, tickers: Sequence[str], since: date) -> list[str]:
+        """List the calendars that the bars of some tickers contradict, corrections included."""
+        traded: dict[str, list[str]] = {}
         with database.translated_errors(self._file):
-            for calendar, day, _ in self._connection.execute(_COUNTS, (since.isoformat(),)):
-                counts.setdefault(calendar, []).append(day)
-        return [name for name, days in counts.items() if self._is_contradicted(name, days)]
+            values = (json.dumps(tickers), since.isoformat())
+            for calendar, day in self._connection.execute(_DAYS, values):
+                traded.setdefault(calendar, []).append(day)
+        return [name for name, days in traded.items() if self._is_contradicted(name, days)]
 
     def _is_contradicted(self, calendar: str, days: list[str]) -> bool:
         if calendar == ALWAYS_OPEN:
@@ -142,11 +145,12 @@ def correct_calendars(
         changed: the number of new or different bars by ticker; if one has many, its complete
             past is compared, else the newest bars only.
     """
-    if not any(changed.values()):
+    tickers = [ticker for ticker, count in changed.items() if count]
+    if not tickers:
         return []
-    since = date.min if max(changed.values()) > _MANY_BARS else now.date() - 2 * RECENT
+    since = date.min if max(changed.values()) > _MANY_BARS else now.date() - RECENT
     new = []
-    for calendar in store.corrections.suspected(since):
+    for calendar in store.corrections.suspected(tickers, since):
         known = store.corrections.by_calendar().get(calendar, [])
         found = _corrected(store, calendar, known, now.date())
         if found != known:
