@@ -72,13 +72,14 @@ def regular_interval(history: History) -> tuple[int, str] | None:
     missed = missed_sessions(history)
     if len(missed) < _FEWEST_SPACINGS or missed.sum() < _FEWEST_MISSING:
         return None
-    found = _by_spacing(np.diff(days).astype(np.int64), missed)
+    found = _by_spacing(np.diff(days).astype(np.int64))
     if found:
         return found
     sessions = sessions_between(history.listing.calendar, as_date(days[0]), as_date(days[-1]))
     sessions = sessions[(_weekday(sessions) < 5) | (sessions >= _MODERN)]
     has_bar = np.isin(sessions, days)
-    if _rests_on_weekend(sessions, has_bar):  # another calendar
+    # Those follow another calendar.
+    if has_bar.sum() < _PRESENT * len(days) or _rests_on_weekend(sessions, has_bar):
         return None
     folded = _by_weekday(sessions, has_bar) or _by_period(has_bar)
     if folded:
@@ -86,11 +87,11 @@ def regular_interval(history: History) -> tuple[int, str] | None:
     return _by_sessions(missed)
 
 
-def _by_spacing(spacing: NDArray[np.int64], missed: NDArray[np.int64]) -> tuple[int, str] | None:
+def _by_spacing(spacing: NDArray[np.int64]) -> tuple[int, str] | None:
     """Find intervals by the days from each bar to the next."""
     needed = _share_needed(len(spacing))
     for name, least, most in _INTERVALS:
-        alike = (spacing >= least) & (spacing <= most) & (missed > 0)
+        alike = (spacing >= least) & (spacing <= most)
         if alike.mean() >= needed:
             return int(np.argmax(alike)), f"{name} bars"
         edges = np.flatnonzero(np.diff(np.r_[False, alike, False].astype(np.int8)))

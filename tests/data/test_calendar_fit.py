@@ -142,6 +142,7 @@ def test_the_days_of_a_file_propose_their_calendar(of, declared, proposed, why):
     assert f"contradict calendar {declared} " in sentence, why
     assert f"; {proposed} fits best (0 bars on no session, 0 sessions" in sentence, why
     assert sentence.endswith(f"Import with --calendar {proposed}"), why
+    assert regular_interval(traded(days, declared)) is None, why
 
 
 def test_the_counts_of_a_contradiction_are_exact():
@@ -169,6 +170,9 @@ def test_bars_on_holidays_alone_are_not_another_calendar():
 def test_days_that_no_calendar_explains_are_named_as_such():
     days = np.arange("2022-01-01", "2023-01-01", 3, dtype="datetime64[D]")
     assert "no known calendar fits them much better" in contradiction(traded(days))
+    thin = np.random.default_rng(5).random(len(NYSE)) < 0.5
+    holidays = np.setdiff1d(sessions_between("weekdays", *YEARS), NYSE)[:20]
+    assert contradiction(traded(np.union1d(NYSE[thin], holidays))) == ""
 
 
 OLD, NEW = "sun-thu", "mon-fri"
