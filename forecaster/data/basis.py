@@ -102,12 +102,16 @@ def evidence_of(history: History) -> Evidence:
 
 
 def pooled(own: Mapping[str, Evidence]) -> dict[str, Evidence]:
-    """Add up the dividends of tickers of one form; one whose own odds are clear keeps them."""
+    """Add up the dividends of tickers of one form; one whose own odds are clear keeps them.
+
+    So does one that seems adjusted among others that are not, to be warned of.
+    """
     ex_dates = sum(one.dividends for one in own.values())
     log_odds = sum(one.log_odds for one in own.values())
+    highest = CONTRADICTS if log_odds > 0 else CONFIRMS
     return {
         ticker: replace(one, dividends=ex_dates, log_odds=log_odds)
-        if one.dividends and abs(one.log_odds) <= CONTRADICTS
+        if one.dividends and -CONTRADICTS <= one.log_odds <= highest
         else one
         for ticker, one in own.items()
     }

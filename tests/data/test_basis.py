@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecaster.data.basis import CONTRADICTS, choose_basis, evidence_of, pooled, settle_bases
+from forecaster.data.basis import (
+    CONTRADICTS,
+    Evidence,
+    choose_basis,
+    evidence_of,
+    pooled,
+    settle_bases,
+)
 from forecaster.data.sources.files import FileContents
 from tests.data.histories import history
 
@@ -163,6 +170,20 @@ def test_tickers_of_one_command_are_pooled():
     served = [adjusted(paying(seed, quarterly=0.004)) for seed in range(20)]
     found = pooled({str(number): evidence_of(one) for number, one in enumerate(served)})
     assert all(one.log_odds > CONTRADICTS for one in found.values())
+
+
+def test_an_adjusted_ticker_among_others_is_warned_of():
+    """Its own dividends point to it, though they are too few to ask about."""
+    odds = {"A": -9.0, "B": -6.0, "ODD": 4.0, "MUTE": 2.0}
+    found = pooled(
+        {
+            ticker: Evidence(splits=0, adjusted_splits=0, dividends=4, log_odds=value)
+            for ticker, value in odds.items()
+        }
+    )
+    assert {name: one.log_odds for name, one in found.items()} == {**odds, "B": -9.0, "MUTE": -9.0}
+    choice = choose_basis("as-traded", "", found["ODD"])
+    assert choice.basis == "as-traded" and "--basis total-return" in choice.reason
 
 
 def test_files_of_another_form_are_another_source():
