@@ -17,6 +17,7 @@ from forecaster.operations.due_sessions import SessionWork, StoreState
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import log_path, read_heartbeat
 from forecaster.pipeline import retrain as retrain_module
+from forecaster.pipeline.data import check_prices
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.quarantine import release
 from forecaster.pipeline.retrain import retrain
@@ -404,3 +405,21 @@ def test_an_error_in_stored_bars_is_put_in_quarantine(tmp_path, source, training
     with clock.as_if(end_of(days[2])):
         release("BBB", home=tmp_path)
     assert on(days[3], tmp_path, source, settings()).exit_code == 0
+
+
+def test_each_of_many_tickers_is_checked_again_once_a_week(
+    tmp_path, source, trainings, monkeypatch
+):
+    checked = []
+
+    def check(names, **options):
+        checked.extend(names)
+        return check_prices(names, **options)
+
+    monkeypatch.setattr(retrain_module, "check_prices", check)
+    monkeypatch.setattr(retrain_module, "_CHECKED_AT_ONCE", 1)
+    week = source.sessions[-5:]
+    assert {day.weekday() for day in week} == set(range(5))
+    for day in week:
+        assert on(day, tmp_path, source, settings()).exit_code == 0
+    assert sorted(checked) == ["AAA", "BBB"]
