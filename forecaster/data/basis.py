@@ -21,6 +21,7 @@ CONTRADICTS: Final = float(np.log(1000.0))
 CONFIRMS: Final = float(np.log(20.0))
 # No ex-date counts more than ten to one, so that at least three contradict a basis.
 _MOST_OF_ONE: Final = float(np.log(10.0))
+FEWEST_EX_DATES: Final = 3
 _SESSIONS_AROUND: Final = 21  # on each side, whose moves show what is ordinary
 _TOTAL: Final = "total-return"
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.basis import evidence_of
+from forecaster.data.basis import FEWEST_EX_DATES, evidence_of
 from forecaster.data.calendar_fit import describe_guess, with_learned_week
 from forecaster.data.checks import Finding
 from forecaster.data.history import History, Listing, validate_bars
@@ -108,8 +108,7 @@ def store_news(
                 "%s: its bars follow the week %s, not %s",
                 *(served.listing.ticker, served.listing.calendar, known),
             )
-    stored_bars = None if overlap is None else overlap.stored
-    check_served(store, served, served_at, stored_bars, _basis_doubts(served))
+    check_served(store, served, served_at, overlap, _basis_doubts(served))
     bars = served.bars if overlap is None else overlap.news()
     changed = store.upsert(replace(served, bars=bars), served_at, reason)
     if changed:
@@ -124,7 +123,7 @@ def store_news(
 
 def _basis_doubts(served: History) -> list[Finding]:
     """Find that ex-dates contradict how a source says that its closes are adjusted; one for all."""
-    if not served.bars["dividend"].any():
+    if (served.bars["dividend"] > 0).sum() < FEWEST_EX_DATES:
         return []
     listing, first = served.listing, served.bars["session"].iloc[0].date()
     # Splits have rules of their own.

@@ -21,6 +21,8 @@ from forecaster.data.move_rules import JUMP
 
 SAME_PRICE: Final = 1e-4  # relative; identical calls to Yahoo differ by less
 SAME_VOLUME: Final = 5e-3  # volume still moves by half a percent for weeks after the session
+_VALUES: Final = list(BAR_COLUMNS[1:])
+_TOLERANCES: Final = np.array([SAME_VOLUME if name == "volume" else SAME_PRICE for name in _VALUES])
 _VISIBLE: Final = 2.0  # standard deviations from which one day's closes show an event
 _MOVED: Final = 5  # sessions by which a source corrects an ex-date
 _LOST_VOLUMES: Final = 3
@@ -30,35 +32,47 @@ _UNIT_TOLERANCE: Final = 1.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
-    """Stored (D,) and served (S,) bars, and those of the days that both have (C,), `old`, `new`.
+    """Stored (D,) and served (S,) bars, and where in the two are the days that both have (C,).
 
-    `rows` and `served_rows` are the places of these days in the two.
+    `same` is whether the values of BAR_COLUMNS agree there up to jitter, by column (C,).
     """
 
     stored: pd.DataFrame
     served: pd.DataFrame
     rows: NDArray[np.intp]
     served_rows: NDArray[np.intp]
-    old: pd.DataFrame
-    new: pd.DataFrame
+    same: dict[str, NDArray[np.bool_]]
 
     @classmethod
     def of(cls, stored: pd.DataFrame, served: pd.DataFrame) -> Self:
         """Find the days that both have."""
         days = (stored["session"].to_numpy(), served["session"].to_numpy())
         _, rows, served_rows = np.intersect1d(*days, return_indices=True)
-        old, new = stored.iloc[rows], served.iloc[served_rows]
-        return cls(stored, served, rows, served_rows, old, new)
+        old = stored[_VALUES].to_numpy(np.float64)[rows]
+        new = served[_VALUES].to_numpy(np.float64)[served_rows]
+        # NaN equals nothing.
+        same = np.abs(new - old) <= _TOLERANCES * np.abs(old)
+        return cls(stored, served, rows, served_rows, dict(zip(_VALUES, same.T, strict=True)))
+
+    @property
+    def old(self) -> pd.DataFrame:
+        """The stored bars of the days that both have (C,)."""
+        return self.stored.iloc[self.rows]
+
+    @property
+    def new(self) -> pd.DataFrame:
+        """The served bars of the days that both have (C,)."""
+        return self.served.iloc[self.served_rows]
 
     def news(self) -> pd.DataFrame:
         """Return the served bars that are not stored, or differ by more than jitter."""
-        same = np.all([self._same(name) for name in BAR_COLUMNS[1:]], axis=0)
-        is_known = self.served["session"].isin(self.new["session"][same])
+        is_known = np.zeros(len(self.served), dtype=np.bool_)
+        is_known[self.served_rows] = np.all(list(self.same.values()), axis=0)
         return self.served[~is_known].reset_index(drop=True)
 
     def agrees(self) -> bool:
         """Whether nothing but opens, highs and lows differs on the days that both have."""
-        return all(self._same(name).all() for name in ("close", "volume", "dividend", "split"))
+        return all(self.same[name].all() for name in ("close", "volume", "dividend", "split"))
 
     def changed_past(self, basis: Basis) -> str:
         """Return where closes or splits differ from those stored, in words; empty if nowhere.
@@ -66,7 +80,7 @@ class Overlap:
         A split on a day after the stored ones rescales them where closes are adjusted for it, and
         so does a dividend where they are total returns.
         """
-        differ = ~(self._same("close") & self._same("split"))
+        differ = ~(self.same["close"] & self.same["split"])
         if differ.any():
             old, new = self.old[differ].iloc[0], self.new[differ].iloc[0]
             return (
@@ -87,7 +101,7 @@ class Overlap:
 
     def late_dividend(self) -> str:
         """Return which stored day's dividend has changed, in words; empty if none has."""
-        differ = ~self._same("dividend")
+        differ = ~self.same["dividend"]
         if not differ.any():
             return ""
         old, new = self.old[differ].iloc[0], self.new[differ].iloc[0]
@@ -103,18 +117,11 @@ class Overlap:
         later, is unchanged. The answer must be for the complete stored span.
         """
         lacking = self.stored[~self.stored["session"].isin(self.served["session"])]
-        if self.old.empty:
+        if not len(self.rows):
             return lacking
         before = self.old["session"].searchsorted(lacking["session"]) - 1
-        left: pd.DataFrame = lacking[~self._same("close")[before.clip(min=0)]]
+        left: pd.DataFrame = lacking[~self.same["close"][before.clip(min=0)]]
         return left
-
-    def _same(self, column: str) -> NDArray[np.bool_]:
-        """Return on which days both agree (C,), up to jitter; NaN equals nothing."""
-        old, new = (bars[column].to_numpy(np.float64) for bars in (self.old, self.new))
-        tolerance = SAME_VOLUME if column == "volume" else SAME_PRICE
-        same: NDArray[np.bool_] = np.abs(new - old) <= tolerance * np.abs(old)
-        return same
 
 
 class Change:
@@ -127,8 +134,9 @@ class Change:
     def __init__(self, overlap: Overlap, basis: Basis) -> None:
         self.basis = basis
         self.served_rows = overlap.served_rows
+        both = overlap.old, overlap.new
         pairs = {
-            name: [bars[name].to_numpy(np.float64) for bars in (overlap.old, overlap.new)]
+            name: [bars[name].to_numpy(np.float64) for bars in both]
             for name in ("close", "volume", "dividend", "split")
         }
         self.close, self.volume, self.dividend, self.split = pairs.values()

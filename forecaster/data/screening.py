@@ -64,7 +64,7 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
     found = flaws(bars)
     if any(flaw.rule == BAD_DATE for flaw in found):
         validate_bars(ticker, bars)
-    if is_too_flawed(bars, found):
+    if found and is_too_flawed(bars, found):
         _refuse_many(ticker, bars, found)
     bad = [_entry_of_flaw(history, bars, flaw) for flaw in found]
     new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, ROW_RULES), now)
@@ -80,22 +80,24 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
             "quarantine list",
             *(ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
         )
-    kept = np.delete(np.arange(len(bars)), sorted(out | dropped))
-    if len(kept) == 0 and out:
-        _refuse_many(ticker, bars, found)
-    return replace(history, bars=bars.iloc[kept].reset_index(drop=True), notes={})
+    if out | dropped:
+        kept = bars.iloc[np.delete(np.arange(len(bars)), sorted(out | dropped))]
+        if kept.empty and out:
+            _refuse_many(ticker, bars, found)
+        bars = kept
+    return replace(history, bars=bars.reset_index(drop=True), notes={})
 
 
 def check_served(
     store: "PriceStore",
     served: History,
     now: datetime,
-    stored: pd.DataFrame | None = None,
+    overlap: Overlap | None = None,
     doubts: Sequence[checks.Finding] = (),
 ) -> None:
     """Check screened bars by every rule, with the stored ones before them and against these.
 
-    `stored` has the ticker's stored bars, `CONTEXT` of them before the served ones; None to read
+    `overlap` has the ticker's stored bars, `CONTEXT` of them before the served ones; None to read
     them. `doubts` are findings of the source's road alone. A new warning is logged.
 
     Raises:
@@ -104,14 +106,15 @@ def check_served(
     if served.bars.empty:
         return
     ticker = served.listing.ticker
-    if stored is None and store.span(ticker):
+    if overlap is None and store.span(ticker):
         first = served.bars["session"].iloc[0].date()
-        stored = store.bars(ticker, since=store.session_before(ticker, first, CONTEXT))
-    last = None if stored is None or stored.empty else stored["session"].iloc[-1].date()
-    both, contradicted = served, []
-    if stored is not None and last:
-        both = _with_context(stored, served)
-        contradicted = contradictions(Overlap.of(stored, served.bars), served)
+        since = store.session_before(ticker, first, CONTEXT)
+        overlap = Overlap.of(store.bars(ticker, since=since), served.bars)
+    last, both, contradicted = None, served, []
+    if overlap is not None and len(overlap.stored):
+        last = overlap.stored["session"].iloc[-1].date()
+        both = _with_context(overlap, served)
+        contradicted = contradictions(overlap, served)
     errors = {rule.name for rule in checks.RULES if rule.severity == "error"}
     of_answers = {BASIS, *(rule.name for rule in REVISION_RULES)}
     scope = _scope(ticker, served.bars, errors | of_answers)
@@ -136,12 +139,14 @@ def check_served(
         log.warning("%s (%d such). See: forecaster data check %s", odd[0], len(odd), ticker)
 
 
-def _with_context(stored: pd.DataFrame, served: History) -> History:
+def _with_context(overlap: Overlap, served: History) -> History:
     """Add the stored bars that were not served to those that were."""
-    kept = stored[~stored["session"].isin(served.bars["session"])]
-    if kept.empty:
+    kept = np.delete(np.arange(len(overlap.stored)), overlap.rows)
+    if len(kept) == 0:
         return served
-    bars = pd.concat([kept, served.bars]).sort_values("session", ignore_index=True)
+    bars = pd.concat([overlap.stored.iloc[kept], served.bars], ignore_index=True)
+    if not bars["session"].is_monotonic_increasing:
+        bars = bars.sort_values("session", ignore_index=True)
     return replace(served, bars=bars)
 
 
