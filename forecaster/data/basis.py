@@ -149,8 +149,8 @@ def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
     if default == _TOTAL or not is_unclear or evidence.log_odds < -CONFIRMS:
         return Choice(basis=default)
     reason = (
-        f"dividends of {evidence.dividends:,} ex-dates are too small to tell whether closes are "
-        "adjusted for them; taken as not adjusted. If they are: --basis total-return"
+        f"ex-dates are too few ({evidence.dividends:,}), or dividends too small, to tell whether "
+        "closes are adjusted for them; taken as not adjusted. If they are: --basis total-return"
     )
     return Choice(basis=default, reason=reason)
 

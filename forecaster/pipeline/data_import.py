@@ -28,6 +28,7 @@ from forecaster.data.sources.answers import Answers
 from forecaster.data.sources.dates import DateOrder
 from forecaster.data.sources.file_names import expanded, ticker_of
 from forecaster.data.sources.files import FileContents, FileOptions, read_file
+from forecaster.data.sources.layouts import first_ticker
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
@@ -51,6 +52,8 @@ log = logging.getLogger(__name__)
 File = str | PathLike[str]
 STANDARD_INPUT: Final = "-"
 LEFT_OUT_COLUMNS: Final = ("rule", "rows", "tickers", "first")
+UNREADABLE_ROW: Final = "unreadable-row"  # without a date or ticker, so not in quarantine
+_QUARANTINE: Final = "forecaster data quarantine"
 PREVIEW_BARS: Final = 5
 # Of our own store or home, not of a file.
 _OURS: Final = (StorageError, CannotWriteError, TryLaterError)
@@ -100,9 +103,11 @@ class ImportReport:
         FetchReport(table=self.table, failures=self.failures).raise_failures()
         if len(self.left_out):
             rows = ", ".join(f"{one.rows:,} {one.rule}" for one in self.left_out.itertuples())
-            raise PartialFailure(
-                f"rows left out: {rows}. See forecaster data quarantine list; drop what is wrong."
-            )
+            held = [rule for rule in self.left_out["rule"] if rule != UNREADABLE_ROW]
+            remedy = "Correct the file."
+            if held:
+                remedy = f"To leave them out for good: {_QUARANTINE} drop --rule {held[0]}"
+            raise PartialFailure(f"rows left out: {rows}. See {_QUARANTINE} list. {remedy}")
 
 
 @dataclass(slots=True)
@@ -212,7 +217,7 @@ def _read_all(
     stored, reading = store.summary(), _Reading()
     calendars = dict(zip(stored["ticker"], stored["calendar"], strict=True))
     for path in paths:
-        named = ticker or ticker_of(path)
+        named = ticker or first_ticker(path) or ticker_of(path)
         earlier = Answers.of_rows(store.answers(named)) if named else Answers()
         try:
             contents, answers = _read(path, ticker, given, earlier, calendars)
@@ -346,7 +351,7 @@ def _count_left_out(store: PriceStore, reading: _Reading) -> pd.DataFrame:
                 if one.state == "held" and one.rule in ROW_RULES and one.session in days
             ]
         rows += [
-            ("unreadable-row", one.ticker or str(path), f"{path}: {one.place}: {one.reason}")
+            (UNREADABLE_ROW, one.ticker or str(path), f"{path}: {one.place}: {one.reason}")
             for one in contents.left_out
         ]
     table = pd.DataFrame(rows, columns=["rule", "ticker", "first"])

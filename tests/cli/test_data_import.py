@@ -155,6 +155,17 @@ def test_what_was_answered_is_not_asked_again(run: Run, tmp_path: Path) -> None:
     assert other.exit_code == 0 and "earlier answers (--calendar 24/7" in other.stderr
 
 
+def test_answers_about_a_long_table_are_found_by_its_first_ticker(run: Run, tmp_path: Path) -> None:
+    home, table = home_of(tmp_path), pd.concat([bars_of("AAA", 12), bars_of("BBB", 12)])
+    days = [f"{day}/3/2010" for day in range(1, 13)]
+    table.assign(session=days * 2).to_csv(tmp_path / "prices.csv", index=False)
+    words = ["data", "import", tmp_path / "prices.csv", "--home", home]
+    assert run(*words).exit_code == 2
+    assert run(*words, "--dates", "dmy", "--calendar", "24/7").exit_code == 0
+    again = run(*words)
+    assert (again.exit_code, again.stderr) == (0, "")
+
+
 def test_a_dry_run_shows_how_a_file_is_read_and_stores_nothing(run: Run, tmp_path: Path) -> None:
     home, folder = home_of(tmp_path), folder_of(tmp_path / "prices", {"AAPL.csv": from_yahoo()})
     for words in ([], ["--json"]):

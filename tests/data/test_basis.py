@@ -142,7 +142,7 @@ SMALL = {"quarterly": 0.0015, "volatility": 0.018}
             "",
             "as-traded",
             (),
-            "40 ex-dates are too small to tell",
+            "too few (40), or dividends too small, to tell",
         ),
         (paying(0, **SMALL), "unadjusted", "as-traded", (), ""),
         (

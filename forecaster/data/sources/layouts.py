@@ -62,6 +62,20 @@ def find_layout(path: Path, choice: ColumnChoice) -> Layout:
     )
 
 
+def first_ticker(path: Path) -> str | None:
+    """Return the ticker of a text file's first row; None without a column of tickers."""
+    try:
+        layout = find_layout(path, ColumnChoice(mapping={}, ignore=()))
+        if layout.tickers:
+            return next(filter(None, layout.tickers), None)
+        fields = [field_of(name) for name in layout.names]
+        with path.open(encoding="utf-8-sig") as file:
+            (line,) = islice(_bounded(path, file), layout.first_line - 1, layout.first_line)
+        return normalise_ticker(_cells(line, layout.delimiter)[fields.index("ticker")])
+    except (DataError, UsageError, OSError, ValueError, IndexError):  # its reader says why
+        return None
+
+
 def _bounded(path: Path, file: "Iterator[str]") -> Iterator[str]:
     number = 0
     while line := file.readline(_LONGEST_LINE):  # type: ignore[attr-defined]
