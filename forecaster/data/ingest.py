@@ -30,7 +30,7 @@ from forecaster.data.sources import Source
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import Span
 from forecaster.data.trading_calendar import is_guess
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import DataError, ForecasterError, UnknownNameError, UsageError
 
 OVERLAP: Final = timedelta(days=14)  # about ten sessions are fetched again and compared
 # Marks of a listing whose change may mean another security.
@@ -175,15 +175,33 @@ def refresh(
         DataError, UsageError: the ticker is quarantined, or may be another security; it stays as
             stored.
     """
+    any_day = Scope(ticker=ticker, first=date.min, last=date.max, rules=frozenset({REFUSED}))
     try:
         changed = _refresh(store, source, ticker, request, now)
+    except _NoAnswer as none:
+        store.quarantine.record([], any_day, now)
+        raise none.reason from none
     except (DataError, UsageError) as error:
         if ticker not in store.quarantine.blocking(ticker):
             store.quarantine.refuse(ticker, str(error), now)
         raise
-    any_day = Scope(ticker=ticker, first=date.min, last=date.max, rules=frozenset({REFUSED}))
     store.quarantine.record([], any_day, now)
     return changed
+
+
+class _NoAnswer(Exception):
+    """A source that has no bars, so that there is nothing to hold."""
+
+    def __init__(self, reason: ForecasterError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _ask(source: Source, ticker: str, begin: date | None, end: date | None) -> History:
+    try:
+        return source.history(ticker, begin, end)
+    except (DataError, UnknownNameError, UsageError) as error:
+        raise _NoAnswer(error) from error
 
 
 def _refresh(
@@ -191,7 +209,7 @@ def _refresh(
 ) -> int:
     span = store.span(ticker)
     if span is None:
-        served = admit(store, source.history(ticker, request.start, request.end), now)
+        served = admit(store, _ask(source, ticker, request.start, request.end), now)
         return store_news(store, None, served, now)
     listing = store.listing(ticker)
     if listing.source != source.name:
@@ -204,7 +222,7 @@ def _refresh(
         return 0
     # Always up to the stored bars: a part before them might be on another scale.
     end = max(request.end, span.last) if request.end else None
-    served = admit(store, source.history(ticker, begin, end), now)
+    served = admit(store, _ask(source, ticker, begin, end), now)
     accepted = _accepted_identity(listing, served.listing, accept=request.accept_identity)
     served = replace(served, listing=keep_known(listing, served.listing))
     overlap = Overlap.of(
@@ -215,7 +233,7 @@ def _refresh(
         log.warning("%s: the source has changed its past: %s; fetching all of it", ticker, change)
         if begin > span.first:
             begin = span.first
-            complete = admit(store, source.history(ticker, begin, end), now)
+            complete = admit(store, _ask(source, ticker, begin, end), now)
             served = replace(complete, listing=keep_known(listing, complete.listing))
             overlap = Overlap.of(store.bars(ticker), served.bars)
         _refuse_stranded(ticker, overlap, change)

@@ -49,10 +49,8 @@ class HeldBar:
     def commands(self) -> list[str]:
         """The decisions that can be made about it, as they are typed."""
         typed, entry = "forecaster data quarantine", self.entry
-        if entry.rule == REFUSED:
-            return []
         day = f"{entry.ticker} {entry.session}"
-        may_be_right = entry.rule not in ROW_RULES
+        may_be_right = _can_be(entry, "released")
         return [f"{typed} release {day}"] * may_be_right + [f"{typed} drop {day}"]
 
 
@@ -203,8 +201,8 @@ def _chosen(store: PriceStore, ticker: str, choice: _Choice) -> list[Entry]:
 
 
 def _can_be(entry: Entry, state: State) -> bool:
-    """Whether a decision has an effect: a row that cannot be a bar is never released."""
-    return entry.rule != REFUSED and (state == "dropped" or entry.rule not in ROW_RULES)
+    """Whether a decision can be made: neither an answer nor what cannot be a bar is released."""
+    return state == "dropped" or entry.rule not in (REFUSED, *ROW_RULES)
 
 
 def _impossible(entry: Entry, choice: _Choice) -> UsageError:

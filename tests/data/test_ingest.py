@@ -16,7 +16,7 @@ from forecaster.data.ingest import describe_change, keep_known
 from forecaster.data.series import Hit, Series
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, PartialFailure
+from forecaster.errors import DataError, PartialFailure, UnknownNameError
 from forecaster.pipeline.data import check_prices
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
@@ -71,6 +71,23 @@ def test_what_the_source_corrects_is_fetched_and_leaves_quarantine(tmp_path: Pat
     shelf.tables["AAA"] = bars_of("AAA", 91)
     assert not fetch("AAA", home=tmp_path, source=shelf).failures
     assert len(held(tmp_path, "AAA")) == 91 and quarantine_table(home=tmp_path).empty
+
+
+def test_an_answer_that_is_refused_is_held_until_the_source_has_none_or_another(
+    tmp_path: Path,
+) -> None:
+    """Another security is a doubt; a ticker that is gone is not: it has no bars to hold."""
+    shelf = Shelf({"AAA": bars_of("AAA", 90)}, marks={"currency": "GBP"})
+    fetch("AAA", home=tmp_path, source=shelf)
+    for gone in (False, True):
+        shelf.marks = {"currency": "GBp"}
+        assert fetch("AAA", home=tmp_path, source=shelf).failures
+        assert quarantine_table(home=tmp_path)["rule"].tolist() == ["refused"]
+        shelf.marks = {"currency": "GBP"}
+        if gone:
+            shelf.errors["AAA"] = UnknownNameError("AAA: no such ticker.")
+        fetch("AAA", home=tmp_path, source=shelf)
+        assert quarantine_table(home=tmp_path).empty
 
 
 def test_closes_of_a_source_that_are_adjusted_for_dividends_are_quarantined(

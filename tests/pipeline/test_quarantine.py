@@ -133,6 +133,8 @@ def test_a_refused_answer_is_no_bar_to_decide_on(home: Path) -> None:
     assert str(entry) == "in quarantine since 2024-01-18: refused: may be another one. Ask for it."
     with pytest.raises(UsageError, match="the answer was refused, not a bar: may be another one"):
         release("GOOD", home=home)
+    assert drop(rule="refused", home=home) == 1
+    assert states(home) == [("GOOD", "refused", "dropped")]
 
 
 def test_the_bars_around_a_held_one_are_shown_with_what_decides_it(home: Path) -> None:
