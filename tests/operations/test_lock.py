@@ -12,9 +12,9 @@ import pytest
 
 from forecaster.errors import CannotWriteError, TryLaterError
 from forecaster.operations.lock import HOLDER, LOCK, holder, writer
-from forecaster.pipeline.data import release
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.quarantine import release
 
 HOLD = (
     "import sys; from pathlib import Path; from forecaster.operations.lock import writer\n"
