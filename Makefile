@@ -80,7 +80,7 @@ mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must fail for e
 	$(BIN)/python -m tests.mutants.run
 
 # CI draws from these; to draw again what it drew: FAULTS_SEED=... make test-slow
-faults: $(VENV)/.dev  ## every fault of the daily run: 25 kills a phase, each write failing; half an hour
+faults: $(VENV)/.dev  ## every fault of the daily run: 25 kills a phase, every write failing, 2,000 fuzzed runs
 	FAULTS=all $(BIN)/pytest -m "not gpu" tests/faults
 
 # Real series cannot be in git: DIR is a folder of yours.

@@ -173,6 +173,22 @@ def _older_half(result: dict[str, Any]) -> None:
                 del values[kept:]
 
 
+def _milliseconds(result: dict[str, Any]) -> None:
+    """Stamp every bar in milliseconds."""
+    if "timestamp" in result:
+        result["timestamp"] = [1000 * stamp for stamp in result["timestamp"]]
+
+
+def last_value(name: str, value: Any) -> Fault:
+    """Set one number of the last day."""
+
+    def edit(result: dict[str, Any]) -> None:
+        if "timestamp" in result:
+            result["indicators"]["quote"][0][name][-1] = value
+
+    return edited(edit)
+
+
 tomorrow = edited(_tomorrow)
 older_half = edited(_older_half)
 no_events = edited(lambda result: result.pop("events", None))
@@ -186,6 +202,7 @@ WIRE: dict[str, Fault] = {
     "500": status(500),
     "503": status(503, b""),
     "elsewhere": elsewhere,
+    "to a stranger": status(302, b"", Location="http://127.0.0.1:9/v8/finance/chart/AAPL"),
     "html": html,
     "nothing": body(b""),
     "deep": body(b"[" * 100_000),
@@ -217,6 +234,13 @@ CHARTS: dict[str, Fault] = {
     "negative": last_price(-1.0),
     "pence": last_price(100.0),
     "infinite": last_price(float("inf")),
+    "first trade": edited(lambda result: result["meta"].update(firstTradeDate=-(10**12))),
+    "periods": edited(lambda result: result["meta"].update(currentTradingPeriod=[])),
+    "milliseconds": edited(_milliseconds),
+    "close in words": last_value("close", "12,5"),
+    "close nested": last_value("close", {"raw": 12.5}),
+    "huge volume": last_value("volume", 1e308),
+    "endless volume": last_value("volume", float("inf")),
 }
 
 SPECIAL: dict[str, Fault] = {
