@@ -57,6 +57,7 @@ _MODERN: Final = np.datetime64("2001-01-01", "D")
 FEWEST_CONTRADICTIONS: Final = 5
 CONTRADICTING_SHARE: Final = 0.01
 _WEEKS: Final = ("mon-fri", "sun-thu", "sat-wed", "sat-thu", "mon-sat", "sun-fri", "mon-sun")
+_USUAL: Final = ("weekdays", ALWAYS_OPEN, *_WEEKS[1:-1])
 _FEWEST_LEARNED: Final = 26
 _FEW_DAYS, _MUCH = 3, 0.05  # saved by another week, if bars contradict this one, and if none does
 _CHANGE_COST: Final = 6  # days that must contradict a week before another one begins
@@ -219,10 +220,28 @@ def contradiction(history: History) -> str:
     return f"{what}; {best.calendar} fits best ({best}){remedy}"
 
 
+def describe_off_calendar(history: History) -> str:
+    """Describe in a sentence how many bars are on days without a session; empty if none is."""
+    listing, days = history.listing, history.days
+    sessions = sessions_between(listing.calendar, as_date(days[0]), as_date(days[-1]))
+    found = days[~np.isin(days, sessions)]
+    if len(found) == 0:
+        return ""
+    what = (
+        f"{listing.ticker}: {len(found):,} of {len(days):,} bars are on no session of "
+        f"{base_name(listing.calendar)} (first {found[0]})."
+    )
+    week = min((_fit(name, days) for name in _USUAL), key=lambda fit: fit.contradictions)
+    if 2 * week.contradictions > _fit(listing.calendar, days).contradictions:
+        return f"{what} If it trades by another calendar, set that: --calendar NAME."
+    better = week.calendar
+    return f"{what} {better} fits best ({week}); set it if that is right: --calendar {better}."
+
+
 def _best_fit(days: Days) -> Fit:
     """Return the calendar that fits best of all; the first of several, main exchanges first."""
     main, known = main_calendars(), exchange_names()
-    names = ["weekdays", ALWAYS_OPEN, *_WEEKS[1:-1]]
+    names = [*_USUAL]
     names += [
         *(name for name in main if name in known),
         *(name for name in known if name not in main),

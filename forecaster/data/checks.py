@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from forecaster.data.calendar_fit import contradiction, regular_interval
+from forecaster.data.calendar_fit import contradiction, describe_off_calendar, regular_interval
 from forecaster.data.event_rules import dividend_slips, odd_dividends, split_slips
 from forecaster.data.history import History
 from forecaster.data.move_rules import fresh_jumps, jumps, spikes, unit_slips
@@ -23,7 +23,6 @@ from forecaster.data.sessions import (
     MAX_MISSED_SESSIONS,
     count_sessions,
     describe_gaps,
-    describe_off_calendar,
     gaps,
     last_final_session,
     missed_sessions,

@@ -11,9 +11,14 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data.basis import settle_bases
-from forecaster.data.calendar_fit import contradiction, describe_guess, regular_interval
+from forecaster.data.calendar_fit import (
+    contradiction,
+    describe_guess,
+    describe_off_calendar,
+    regular_interval,
+)
 from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
-from forecaster.data.sessions import describe_off_calendar, final_part
+from forecaster.data.sessions import final_part
 from forecaster.data.sources.files import read_frame
 from forecaster.data.sources.headers import REQUIRED
 from forecaster.data.store import PriceStore

@@ -159,17 +159,3 @@ def describe_gaps(history: History, after: NDArray[np.intp]) -> str:
         f"{ticker}: {what}; the series is split into segments there, and each is trained on and "
         "forecast by itself. Import the missing bars if they exist."
     )
-
-
-def describe_off_calendar(history: History) -> str:
-    """Describe in a sentence how many bars are on days without a session; empty if none is."""
-    ticker, calendar = history.listing.ticker, history.listing.calendar
-    days = history.days
-    found = days[~np.isin(days, sessions_between(calendar, as_date(days[0]), as_date(days[-1])))]
-    if len(found) == 0:
-        return ""
-    return (
-        f"{ticker}: {len(found):,} of {len(days):,} bars are on no session of "
-        f"{base_name(calendar)} (first {found[0]}). If it trades by another calendar, set that: "
-        "--calendar NAME, or a column calendar."
-    )

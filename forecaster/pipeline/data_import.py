@@ -17,13 +17,12 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.basis import settle_bases
 from forecaster.data.calendar_corrections import correct_calendars
-from forecaster.data.calendar_fit import regular_interval
+from forecaster.data.calendar_fit import describe_off_calendar, regular_interval
 from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
 from forecaster.data.quarantine import ROW_RULES
 from forecaster.data.revisions import Overlap
 from forecaster.data.screening import check_served
-from forecaster.data.sessions import describe_off_calendar
 from forecaster.data.sources.answers import Answers
 from forecaster.data.sources.dates import DateOrder
 from forecaster.data.sources.file_names import expanded, ticker_of

@@ -9,6 +9,7 @@ import pytest
 from forecaster.data.calendar_fit import (
     contradiction,
     describe_guess,
+    describe_off_calendar,
     regular_interval,
     with_learned_week,
 )
@@ -237,3 +238,20 @@ def test_a_guess_is_named_as_one():
     assert "XNYS is a guess" in describe_guess(traded(NYSE, ticker="^NOBODY"))
     assert describe_guess(traded(NYSE, ticker="^SPX")) == ""
     assert describe_guess(traded(NYSE)) == ""
+
+
+def test_bars_on_no_session_are_counted_and_a_week_that_fits_is_offered():
+    """2 to 15 January 2024: four weekend days and Martin Luther King's."""
+    coin = np.arange("2024-01-02", "2024-01-16", dtype="datetime64[D]")
+    assert describe_off_calendar(traded(coin, "24/7")) == ""
+    assert describe_off_calendar(traded(coin)) == (
+        "ACME: 5 of 14 bars are on no session of XNYS (first 2024-01-06). 24/7 fits best (0 bars "
+        "on no session, 0 sessions without a bar); set it if that is right: --calendar 24/7."
+    )
+    filled = sessions_between("sun-thu", date(2023, 1, 1), date(2023, 12, 31))
+    assert describe_off_calendar(traded(filled, "XTAE")).endswith("--calendar sun-thu.")
+
+
+def test_a_few_bars_on_no_session_offer_no_calendar():
+    odd = np.union1d(NYSE, np.array(["2020-01-04"], dtype="datetime64[D]"))
+    assert describe_off_calendar(traded(odd, "XNYS")).endswith("set that: --calendar NAME.")

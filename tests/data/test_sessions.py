@@ -12,7 +12,6 @@ from forecaster.data.sessions import (
     close_of,
     count_sessions,
     describe_gaps,
-    describe_off_calendar,
     gaps,
     last_final_session,
     next_session,
@@ -253,13 +252,3 @@ def test_several_gaps_are_described_by_the_longest():
     one = without(*range(5, 12), *range(20, 30))
     sentence = describe_gaps(one, gaps(one))
     assert "2 gaps, the longest: no bars from 2024-01-31 to 2024-02-13 (10 sessions" in sentence
-
-
-def test_bars_on_no_session_are_counted():
-    """A coin's year on New York's calendar: every weekend and holiday is off the calendar."""
-    coin = history("BTC", calendar="24/7", close=np.ones(14))
-    assert describe_off_calendar(coin) == ""
-    sentence = describe_off_calendar(on(coin, "XNYS"))
-    # 2 to 15 January 2024: four weekend days and Martin Luther King's.
-    assert "BTC: 5 of 14 bars are on no session of XNYS (first 2024-01-06)" in sentence
-    assert "--calendar NAME" in sentence
