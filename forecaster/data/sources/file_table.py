@@ -136,12 +136,11 @@ def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = No
             table.refuse(unreadable[name], name, "a number (or --ignore this column)")
     flagged = np.any(list(unreadable.values()), axis=0)
     if flagged.any():
-        notes = pd.Series("", index=frame.index, dtype=object)
+        notes = np.full(len(frame), "", dtype=object)
         for name, wrong in reversed(unreadable.items()):
-            for row in np.flatnonzero(wrong).tolist():
-                cell = str(table.frame[name].iloc[row])[:40]
-                notes.iloc[row] = f"column {table.headers[name]}: {cell!r} is no number"
-        frame[NOTE] = notes.astype("category")
+            shown = [str(cell)[:40] for cell in table.frame[name][wrong]]
+            notes[wrong] = [f"column {table.headers[name]}: {one!r} is no number" for one in shown]
+        frame[NOTE] = pd.Series(notes, index=frame.index, dtype=object).astype("category")
     return replace(table, frame=frame, cells=None)
 
 
@@ -185,18 +184,21 @@ def _move_events(
     table: FileTable, frame: pd.DataFrame, unreadable: dict[str, Flags], mark: DecimalMark
 ) -> None:
     """Move events that are written where a price belongs to their columns, as on Yahoo's page."""
+    moved: dict[str, dict[int, float]] = {name: {} for name in EVENTS}
     for name in PRICE_COLUMNS:
         for row in np.flatnonzero(unreadable.get(name, ())).tolist():
-            text = str(table.frame[name].iloc[row])
-            dividend, split = _EVENT.fullmatch(text.strip()), read_ratio(text, mark)
-            amount = read_number(dividend["amount"], mark) if dividend else split
-            if np.isnan(amount):
-                continue
-            kind = "dividend" if dividend else "split"
-            if kind not in frame:
-                frame[kind] = EMPTY_VALUES[kind]
-            frame[kind] = np.where(np.arange(len(frame)) == row, amount, frame[kind])
-            unreadable[name][row] = False
+            text = str(table.frame[name].iloc[row]).strip()
+            paid = _EVENT.fullmatch(text)
+            amount = read_number(paid["amount"], mark) if paid else read_ratio(text, mark)
+            if not np.isnan(amount):
+                moved["dividend" if paid else "split"][row] = amount
+                unreadable[name][row] = False
+    for name, amounts in moved.items():
+        if amounts:
+            values = np.full(len(frame), EMPTY_VALUES[name])
+            values = frame[name].to_numpy(copy=True) if name in frame else values
+            values[list(amounts)] = list(amounts.values())
+            frame[name] = values
 
 
 def _joined(tables: Sequence[FileTable]) -> FileTable:

@@ -161,20 +161,35 @@ def _histories(
 ) -> tuple[list[History], list[LeftOut]]:
     dated, left_out = with_dates(table, options.dates)
     tickers, unnamed = _tickers(dated.table, ticker, options.named)
+    left_out += unnamed
     histories = []
     for name, at in tickers:
         rows = dated.table.rows(at)
-        listing = _listing(rows, name, options, source)
-        sessions = _local_days(dated.days[at], dated.instants[at], listing.calendar)
-        bars = rows.frame.reindex(columns=list(BAR_COLUMNS[1:]))
-        absent = {field: value for field, value in EMPTY_VALUES.items() if field not in rows.frame}
-        bars = bars.astype(np.float64).fillna(absent)
-        bars.insert(0, "session", sessions.astype("datetime64[s]"))
-        bars.index = pd.Index(rows.places, name=table.unit)
-        bars = _oldest_first(rows, _without_empty_ends(table, bars), name)
-        history = History(listing=listing, bars=bars, notes=_notes(rows))
-        histories.append(history)
-    return histories, [*left_out, *unnamed]
+        try:
+            listing = _listing(rows, name, options, source)
+            sessions = _local_days(dated.days[at], dated.instants[at], listing.calendar)
+            bars = _oldest_first(rows, _bars(rows, sessions), name)
+        except DataError as error:
+            if len(tickers) == 1:
+                raise
+            reason = str(error).removeprefix(f"{table.path}: ")
+            place = f"{table.unit} {rows.places[0]}"
+            left_out.append(LeftOut(place=place, ticker=name, reason=reason))
+        else:
+            histories.append(History(listing=listing, bars=bars, notes=_notes(rows)))
+    if ticker and "ticker" in table.frame and table.frame["ticker"].nunique() > 1:
+        left_out = [one for one in left_out if one.ticker.strip().upper() == ticker.upper()]
+    return histories, left_out
+
+
+def _bars(rows: FileTable, sessions: Days) -> pd.DataFrame:
+    """Return the bars of one ticker, with the places of their rows as index."""
+    bars = rows.frame.reindex(columns=list(BAR_COLUMNS[1:]))
+    absent = {name: value for name, value in EMPTY_VALUES.items() if name not in rows.frame}
+    bars = bars.astype(np.float64).fillna(absent)
+    bars.insert(0, "session", sessions.astype("datetime64[s]"))
+    bars.index = pd.Index(rows.places, name=rows.unit)
+    return _without_empty_ends(rows, bars)
 
 
 def _form(table: FileTable) -> Form:

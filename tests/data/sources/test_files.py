@@ -604,6 +604,19 @@ def test_rows_of_no_ticker_are_left_out_of_a_long_file(tmp_path, cell, reason):
     assert found.place == "line 4" and reason in found.reason and "(1 rows)" in found.reason
 
 
+def test_a_ticker_that_cannot_be_read_leaves_the_others(tmp_path):
+    """Minutes of one ticker among the days of another."""
+    minutes = "".join(f"TICK,2024-01-02 09:{minute},1,1,1,1,{minute}\n" for minute in range(31, 39))
+    path = _file(tmp_path, LONG + minutes)
+    contents = read_file(path)
+    assert [one.listing.ticker for one in contents.histories] == ["AAPL", "MSFT"]
+    (found,) = contents.left_out
+    assert (found.place, found.ticker) == ("line 6", "TICK") and "(7 such)" in found.reason
+    assert read_file(path, "AAPL").left_out == []
+    with pytest.raises(DataError, match="TICK: line 7: a second row of 2024-01-02"):
+        read_file(path, "TICK")
+
+
 @pytest.mark.parametrize("name", ["NA", "NAN", "nan", "NULL", "None", "TRUE", "INF", "1E5", "NO"])
 def test_words_that_other_programs_take_for_values_are_tickers(tmp_path, name):
     for text in (LONG.replace("MSFT", name), LONG.replace("MSFT", name).replace("aapl", name)):
@@ -779,7 +792,7 @@ def test_a_date_that_stands_in_many_rows_is_read_in_each():
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.one_of(
@@ -805,6 +818,7 @@ def test_any_content_gives_bars_or_one_of_our_errors(tmp_path, content):
         assert "\n" not in str(error)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.dates(pd.Timestamp("1900-01-01").date(), pd.Timestamp("2100-12-31").date()))
 def test_a_date_is_read_back_in_any_form(day):
     forms = ["%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y", "%B %d, %Y", "%Y-%m-%d %H:%M:%S+09:00"]
