@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from forecaster import clock
@@ -78,7 +79,7 @@ class ImportReport:
     """The result for each ticker: `table` and `failures` as for a fetch.
 
     A file that could not be read stands for its tickers. `left_out` counts rows that cannot be
-    bars, by rule (LEFT_OUT_COLUMNS); `previews` has an entry per ticker that was read.
+    bars, by rule (LEFT_OUT_COLUMNS); in a dry run `previews` has an entry per ticker that was read.
     """
 
     table: pd.DataFrame
@@ -170,7 +171,7 @@ def import_files(
     wanted = [files] if isinstance(files, str | PathLike) else list(files)
     with _store_of(resolve_home(home), dry_run=dry_run) as store, _readable(wanted) as paths:
         reading = _read_all(store, paths, ticker, given)
-        report = _store_all(store, reading)
+        report = _store_all(store, reading, with_previews=dry_run)
         for contents, _, answers in reading.files:
             names = [one.listing.ticker for one in contents.histories]
             # A stored ticker that these answers do not fit keeps its own.
@@ -258,7 +259,7 @@ def _read(
     return attempt(given)
 
 
-def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
+def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> ImportReport:
     """Store what was read, ticker by ticker; one that fails does not stop the others."""
     stored = store.summary()
     bases = dict(zip(stored["ticker"], stored["basis"], strict=True))
@@ -296,7 +297,7 @@ def _store_all(store: PriceStore, reading: _Reading) -> ImportReport:
         table=report.table,
         failures=failures,
         left_out=_count_left_out(store, reading),
-        previews=_previews([*settled, *as_stored], reading),
+        previews=_previews([*settled, *as_stored], reading) if with_previews else [],
     )
 
 
@@ -343,11 +344,13 @@ def _count_left_out(store: PriceStore, reading: _Reading) -> pd.DataFrame:
     rows = []
     for contents, path, _ in reading.files:
         for history in contents.histories:
-            ticker, days = history.listing.ticker, set(history.bars["session"].dt.date)
+            ticker, days = history.listing.ticker, history.days
             rows += [
                 (one.rule, ticker, f"{ticker}: {one.session}: {one.reason}")
                 for one in store.quarantine.entries(ticker)
-                if one.state == "held" and one.rule in ROW_RULES and one.session in days
+                if one.state == "held"
+                and one.rule in ROW_RULES
+                and np.datetime64(one.session, "D") in days
             ]
         rows += [
             (UNREADABLE_ROW, one.ticker or str(path), f"{path}: {one.place}: {one.reason}")
