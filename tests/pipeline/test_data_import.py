@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,6 +18,7 @@ from forecaster.errors import DataError, PartialFailure, UsageError
 from forecaster.pipeline.data import export_file
 from forecaster.pipeline.data_import import import_files
 from tests.data.histories import history
+from tests.data.test_basis import adjusted, paying
 from tests.synthetic import bars_of, ragged_bars
 
 
@@ -255,3 +257,26 @@ def test_a_column_that_changes_within_a_ticker_is_no_mark(tmp_path: Path) -> Non
     import_files(written(tmp_path, table), home=tmp_path)
     with PriceStore.open_for_reading(tmp_path) as store:
         assert store.listing("AAA").name == ""
+
+
+def test_total_returns_are_rescaled_by_every_dividend(tmp_path: Path) -> None:
+    """The next file has all days on another scale, and is stored; a part of it is refused."""
+    later = adjusted(paying(0)).bars
+    paid = later.index[later["dividend"] > 0]
+    cut = int(paid[-2]) + 5
+    earlier = later.head(cut).copy()
+    earlier["close"] /= later["close"][cut - 1] / paying(0).bars["close"][cut - 1]
+    for bars in (earlier, later):
+        for name in ("open", "high", "low"):
+            bars[name] = bars["close"]
+        bars.insert(0, "ticker", "AAPL")
+    options = {"basis": "total-return", "home": tmp_path}
+    assert not import_files(written(tmp_path, earlier), **options).failures
+    part = import_files(written(tmp_path, later.iloc[cut:]), **options)
+    with pytest.raises(DataError, match=r"a dividend of .* rescales what is stored"):
+        part.raise_failures()
+    assert not import_files(written(tmp_path, later), **options).failures
+    with PriceStore.open_for_reading(tmp_path) as store:
+        bars = store.bars("AAPL")
+        assert store.revision("AAPL").number == 2
+    np.testing.assert_array_equal(bars["close"], later["close"])
