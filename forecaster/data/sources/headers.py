@@ -49,6 +49,7 @@ _RANKS: Final = [
 ]
 _NOT_AN_AMOUNT: Final = re.compile("adj|date|yield|payout|growth|type|freq|currency|ratio|policy")
 _LIKE_EVENT: Final = re.compile("split|^div|dividend|distribution|capitalgain|bonus")
+_EVENT_IN_WORDS: Final = re.compile(r"(?=.*[0-9]).{0,40}\b(splits?|dividends?)\b", re.IGNORECASE)
 _LARGEST_EVENT_SHARE: Final = 0.05  # of rows with an event
 _FEWEST_OTHERS: Final = 5  # rows without an event, to see that a column is one of events
 _SHOWN: Final = 40  # columns in a message
@@ -181,19 +182,31 @@ def _map(name: str, columns: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EventScan:
-    """How many cells of the columns that are no field are 0, 1, empty, or another amount."""
+    """How many cells of the columns that are no field are 0, 1, empty, or another amount.
+
+    `worded` counts those with words such as "4-for-1 split", in columns of any text.
+    """
 
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     examples: dict[str, str] = field(default_factory=dict)
     excluded: set[str] = field(default_factory=set)
+    worded: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
 
     def add(self, name: str, cells: pd.Series) -> None:
         """Count the cells (R,) of a column, until it cannot be one of splits or dividends."""
+        self.rows[name] += len(cells)
+        found = cells.value_counts(dropna=False)
+        if len(found) > len(cells) // 10 + 50:
+            self.excluded.add(name)
+            return
+        for value, rows in found.items():
+            if _EVENT_IN_WORDS.match(str(value)):
+                self.worded[name, str(value)] += rows
         if name in self.excluded:
             return
-        found = cells.value_counts(dropna=False)
-        kinds = {value: _kind_of(value) for value in found.index[: len(cells) // 10 + 50]}
-        if len(kinds) < len(found) or "none" in kinds.values():
+        kinds = {value: _kind_of(value) for value in found.index}
+        if "none" in kinds.values():
             self.excluded.add(name)
             return
         for value, kind in kinds.items():
@@ -207,6 +220,7 @@ class EventScan:
         Raises:
             UsageError: a column looks like splits or dividends and is no field.
         """
+        self._refuse_words(path)
         silent = []
         for name, counts in self.counts.items():
             if name in self.excluded:
@@ -220,6 +234,16 @@ class EventScan:
                 silent.append(name)
         if silent:
             log.warning("%s: no event in %s; not used", path, ", ".join(silent))
+
+    def _refuse_words(self, path: Path | str) -> None:
+        for name, text in self.worded:
+            rows = sum(count for (other, _), count in self.worded.items() if other == name)
+            if rows <= _LARGEST_EVENT_SHARE * self.rows[name]:
+                raise UsageError(
+                    f"{path}: column {name} has splits or dividends in words: {text!r}. Write "
+                    f"them as numbers in a column split or dividend, or add --ignore "
+                    f"{shlex.quote(name)}."
+                )
 
     def _question(self, path: Path | str, name: str, known: Mapping[str, object]) -> str:
         counts = self.counts[name]

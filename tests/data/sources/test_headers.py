@@ -136,6 +136,23 @@ def test_other_columns_are_left_out(tmp_path: Path, columns: dict[str, object]) 
     assert set(found.columns) == {"session", "open", "high", "low", "close", "volume"}
 
 
+@pytest.mark.parametrize(
+    "text", ["Split 4:1", "4-for-1 stock split", "Dividend 0.24 USD", "0.24 cash dividend"]
+)
+def test_events_in_words_are_a_question(tmp_path: Path, text: str) -> None:
+    cells = [text if row == 20 else "halted" if row == 5 else "" for row in range(40)]
+    path = _written(tmp_path, _bars(**{"Corporate Actions": cells}))
+    with pytest.raises(UsageError, match="has splits or dividends in words") as caught:
+        read_file(path, "ACME")
+    assert text in str(caught.value)
+    assert len(_typed(path, *_remedies(str(caught.value))[-1]).histories) == 1
+
+
+def test_a_name_with_an_event_in_it_is_no_event(tmp_path: Path) -> None:
+    path = _written(tmp_path, _bars(Fund="Dividend 100 Fund"))
+    assert len(read_file(path, "ACME").histories) == 1
+
+
 @pytest.mark.parametrize("name", ["Capital Gains", "Div. type", "Bonus issue"])
 def test_a_column_named_like_events_without_any_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
@@ -143,6 +160,13 @@ def test_a_column_named_like_events_without_any_is_warned_of(
     with caplog.at_level(logging.WARNING):
         read_file(_written(tmp_path, _bars(**{name: 0.0})), "ACME")
     assert f"no event in {name}; not used" in caplog.text
+
+
+def test_raw_columns_beside_a_ticker_are_no_header_of_two_levels(tmp_path: Path) -> None:
+    text = _bars(open_raw=1.0, high_raw=2.0, low_raw=3.0, close_raw=4.0, symbol="ACME")
+    text = text.replace("High,Low,Close", "h,l,c")
+    with pytest.raises(UsageError, match=r"high, low, close among Date, Open, h, l, c,"):
+        read_file(_written(tmp_path, text))
 
 
 def test_two_columns_of_one_field_are_a_question_whose_remedies_work(tmp_path: Path) -> None:
