@@ -166,7 +166,8 @@ def _pairs(cells: Cells, header: int, delimiter: str) -> Layout | None:
 
 def split_pairs(cells: Sequence[str]) -> tuple[Cells, Cells] | None:
     """Return the field and the ticker of each column, if names are pairs of them."""
-    if len({_field(cell) for cell in cells}.intersection(REQUIRED)) >= _ENOUGH_FIELDS:
+    known = {_field(cell) for cell in cells}
+    if "ticker" in known or len(known.intersection(REQUIRED)) >= _ENOUGH_FIELDS:
         return None
     for pattern in _PAIRS:
         found = [re.fullmatch(pattern, cell) for cell in cells[1:]]
