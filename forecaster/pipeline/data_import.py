@@ -34,16 +34,16 @@ from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
 from forecaster.data.trading_calendar import base_name
 from forecaster.errors import (
-    CannotWriteError,
+    BugError,
     DataError,
+    Failures,
     ForecasterError,
     PartialFailure,
     Question,
-    StorageError,
-    TryLaterError,
     UsageError,
 )
 from forecaster.operations.lock import writer
+from forecaster.operations.run_log import bug_log
 from forecaster.pipeline.fetch import FetchReport, report_of
 from forecaster.settings import Home, resolve_home
 
@@ -55,8 +55,6 @@ LEFT_OUT_COLUMNS: Final = ("rule", "rows", "tickers", "first")
 UNREADABLE_ROW: Final = "unreadable-row"  # without a date or ticker, so not in quarantine
 _QUARANTINE: Final = "forecaster data quarantine"
 PREVIEW_BARS: Final = 5
-# Of our own store or home, not of a file.
-_OURS: Final = (StorageError, CannotWriteError, TryLaterError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +84,7 @@ class ImportReport:
     failures: dict[str, ForecasterError]
     left_out: pd.DataFrame
     previews: list[Preview]
+    bug: BugError | None = None
 
     @property
     def question(self) -> Question | None:
@@ -100,7 +99,7 @@ class ImportReport:
             others = f" {stored:,} other tickers are stored." if stored else ""
             question = self.question
             raise Question(f"{question}{others}", question.option, question.choices)
-        FetchReport(table=self.table, failures=self.failures).raise_failures()
+        FetchReport(self.table, self.failures, self.bug).raise_failures()
         if len(self.left_out):
             rows = ", ".join(f"{one.rows:,} {one.rule}" for one in self.left_out.itertuples())
             held = [rule for rule in self.left_out["rule"] if rule != UNREADABLE_ROW]
@@ -116,6 +115,7 @@ class _Reading:
 
     files: list[tuple[FileContents, Path, Answers]] = field(default_factory=list)
     failures: dict[str, ForecasterError] = field(default_factory=dict)
+    bug: BugError | None = None
 
     @property
     def contents(self) -> list[FileContents]:
@@ -169,7 +169,12 @@ def import_files(
         ignore=tuple(ignore),
     )
     wanted = [files] if isinstance(files, str | PathLike) else list(files)
-    with _store_of(resolve_home(home), dry_run=dry_run) as store, _readable(wanted) as paths:
+    where = resolve_home(home)
+    with (
+        bug_log(where),
+        _store_of(where, dry_run=dry_run) as store,
+        _readable(wanted) as paths,
+    ):
         reading = _read_all(store, paths, ticker, given)
         report = _store_all(store, reading, with_previews=dry_run)
         for contents, _, answers in reading.files:
@@ -214,21 +219,17 @@ def _read_all(
     store: PriceStore, paths: Sequence[Path], ticker: str | None, given: Answers
 ) -> _Reading:
     """Read every file; one that cannot be read does not stop the others."""
-    stored, reading = store.summary(), _Reading()
+    stored, reading, failures = store.summary(), _Reading(), Failures()
     calendars = dict(zip(stored["ticker"], stored["calendar"], strict=True))
     for path in paths:
-        named = ticker or first_ticker(path) or ticker_of(path)
-        earlier = Answers.of_rows(store.answers(named)) if named else Answers()
-        try:
+        with failures.of(str(path)):
+            named = ticker or first_ticker(path) or ticker_of(path)
+            earlier = Answers.of_rows(store.answers(named)) if named else Answers()
             contents, answers = _read(path, ticker, given, earlier, calendars)
-        except _OURS:
-            raise
-        except ForecasterError as error:
-            if len(paths) > 1:  # the caller reports the error of a single file
-                log.warning("%s", error)
-            reading.failures[str(path)] = error
-        else:
             reading.files.append((contents, path, answers))
+    for error in failures.errors.values() if len(paths) > 1 else ():
+        log.warning("%s", error)  # the caller reports the error of a single file
+    reading.failures, reading.bug = failures.errors, failures.common_bug(len(paths))
     return reading
 
 
@@ -264,7 +265,7 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
     stored = store.summary()
     bases = dict(zip(stored["ticker"], stored["basis"], strict=True))
     settled, asked = settle_bases(reading.contents, bases)
-    failures = reading.failures | asked
+    failures, storing = reading.failures | asked, Failures()
     counts = Counter(one.listing.ticker for file in reading.contents for one in file.histories)
     for name in [name for name, count in counts.items() if count > 1]:
         failures[name] = UsageError(f"{name}: in more than one file; join the files first.")
@@ -273,12 +274,9 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
         name = history.listing.ticker
         if name in failures:
             continue
-        try:
+        with storing.of(name):
             changed[name] = _store(store, history)
-        except _OURS:
-            raise
-        except ForecasterError as error:
-            failures[name] = error
+    failures |= storing.errors
     correct_calendars(store, changed, clock.now())
     as_stored = [
         replace(one, listing=store.listing(one.listing.ticker), bars=one.bars.dropna())
@@ -292,10 +290,12 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
         for name in counts:
             if name in failures:
                 log.warning("%s", failures[name])
-    report = report_of(store, changed, failures)
+    bug = reading.bug or storing.common_bug(len(settled))
+    report = report_of(store, changed, failures, bug)
     return ImportReport(
         table=report.table,
         failures=failures,
+        bug=bug,
         left_out=_count_left_out(store, reading),
         previews=_previews([*settled, *as_stored], reading) if with_previews else [],
     )

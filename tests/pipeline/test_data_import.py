@@ -14,7 +14,8 @@ from forecaster import clock
 from forecaster.data.history import History, fingerprint
 from forecaster.data.sessions import sessions_between
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, PartialFailure, UsageError
+from forecaster.errors import BugError, DataError, PartialFailure, UsageError
+from forecaster.pipeline import data_import
 from forecaster.pipeline.data import export_file
 from forecaster.pipeline.data_import import import_files
 from tests.data.histories import history
@@ -280,3 +281,33 @@ def test_total_returns_are_rescaled_by_every_dividend(tmp_path: Path) -> None:
         bars = store.bars("AAPL")
         assert store.revision("AAPL").number == 2
     np.testing.assert_array_equal(bars["close"], later["close"])
+
+
+@pytest.mark.parametrize("step", ["_read", "_store"])
+def test_a_bug_in_one_of_many_files_leaves_the_others_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Exit 3 with its line; the same one in all of them is a bug of the program, exit 1."""
+    names = ("AAA", "BBB", "CCC")
+    files = [tmp_path / f"{name}.csv" for name in names]
+    for name, file in zip(names, files, strict=True):
+        bars_of(name, 30).drop(columns=["ticker"], errors="ignore").to_csv(file, index=False)
+    own = getattr(data_import, step)
+
+    def broken(*arguments: object) -> object:
+        subject = f"{arguments[1] if step == '_store' else arguments[0]}"
+        if any(name in subject for name in bad):
+            raise ZeroDivisionError(subject)
+        return own(*arguments)
+
+    monkeypatch.setattr(data_import, step, broken)
+    bad: tuple[str, ...] = ("BBB",)
+    (tmp_path / "one").mkdir()
+    report = import_files(files, home=tmp_path / "one", basis="split-adjusted")
+    with pytest.raises(PartialFailure), PriceStore.open_for_reading(tmp_path / "one") as store:
+        assert store.tickers() == ["AAA", "CCC"]
+        report.raise_failures()
+    bad = names
+    (tmp_path / "all").mkdir()
+    with pytest.raises(BugError, match="for each of 3"):
+        import_files(files, home=tmp_path / "all", basis="split-adjusted").raise_failures()
