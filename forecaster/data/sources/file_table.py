@@ -133,7 +133,7 @@ def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = No
     _move_events(table, frame, unreadable, mark)
     for name in EVENTS:
         if name in unreadable:
-            table.refuse(unreadable[name], name, "a number (or --ignore this column)")
+            table.refuse(unreadable[name], name, f"a number (or --ignore {name})")
     flagged = np.any(list(unreadable.values()), axis=0)
     if flagged.any():
         notes = np.full(len(frame), "", dtype=object)

@@ -36,7 +36,10 @@ _NAMES: Final[dict[str, tuple[str, str]]] = {
         "close closeprice closingprice closing closelast schluss schlusskurs",
         "last lastprice pxlast price zuletzt settle settlement settlementprice",
     ),
-    "volume": ("volume vol pxvolume volumen tradedvolume sharestraded", "tottrdqty quantity qty"),
+    "volume": (
+        "volume vol pxvolume volumen tradedvolume sharestraded",
+        "tottrdqty quantity qty umsatzstücke stücke",
+    ),
     "dividend": ("dividend", ""),
     "split": ("split", ""),
     "ticker": ("ticker symbol tic", ""),
@@ -170,10 +173,17 @@ def _refuse_unclear(
             raise UsageError(f"{path}: {' and '.join(names)} could both be {name}; {remedy}.")
     missing = [name for name in REQUIRED if name not in found]
     if missing:
-        options = " ".join(f"--map {name}=COLUMN" for name in missing)
+        options = " ".join(_map(name, [_adjusted(name, columns)]) for name in missing)
         raise UsageError(
             f"{path}: no column for {', '.join(missing)} among {shown}. Name each: {options}."
         )
+
+
+def _adjusted(name: str, columns: Sequence[str]) -> str:
+    """Return the column of an adjusted price, such as Adj Close, where there is no other."""
+    return next(
+        (one for one in columns if word_of(one) in (f"adj{name}", f"adjusted{name}")), "COLUMN"
+    )
 
 
 def _map(name: str, columns: Sequence[str]) -> str:

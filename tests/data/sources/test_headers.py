@@ -11,7 +11,7 @@ import pytest
 from forecaster.data.history import History
 from forecaster.data.sources.files import FileContents, FileOptions, read_file
 from forecaster.data.sources.headers import field_of
-from forecaster.errors import Question, UsageError
+from forecaster.errors import DataError, Question, UsageError
 
 DAYS = pd.bdate_range("2024-01-02", periods=40).strftime("%Y-%m-%d")
 
@@ -176,6 +176,22 @@ def test_two_columns_of_one_field_are_a_question_whose_remedies_work(tmp_path: P
         read_file(path, "ACME")
     remedies = _remedies(str(caught.value))
     assert remedies == [["--map", f"dividend={name}"] for name in columns]
+
+
+def test_an_adjusted_close_alone_is_named_in_the_remedy(tmp_path: Path) -> None:
+    path = _written(tmp_path, _bars().replace("Close", "Adj. Close"))
+    with pytest.raises(UsageError, match=r"no column for close") as caught:
+        read_file(path, "ACME")
+    assert _remedies(str(caught.value)) == [["--map", "close=Adj. Close"]]
+    assert _typed(path, "--map", "close=Adj. Close").form == "adjusted"
+
+
+def test_an_event_that_cannot_be_read_is_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
+    """Left out with its row, a split or dividend would be lost."""
+    path = _written(tmp_path, _bars(Splits=_sparse("four", "")))
+    with pytest.raises(DataError, match=r"line 22, column Splits: 'four'; .*\(or --ignore split\)"):
+        read_file(path, "ACME")
+    assert len(_typed(path, "--ignore", "split").histories[0].bars) == 40
 
 
 def test_the_decimal_mark_is_a_question_whose_remedies_work(tmp_path: Path) -> None:
