@@ -285,7 +285,8 @@ def _refuse_other_origin(stored: Listing, listing: Listing) -> None:
     """Refuse to mix sources or bases: their prices of a day may not be comparable."""
     if (stored.source, stored.basis) == (listing.source, listing.basis):
         return
-    remedy = "Keep them in another --home."
+    remove = f"forecaster data remove {listing.ticker}"
+    remedy = f"Keep them in another --home, or remove those stored: {remove}"
     if stored.source == listing.source:
         remedy = f"Add --basis {stored.basis} if that is their basis; otherwise k{remedy[1:]}"
     raise DataError(

@@ -155,6 +155,20 @@ def test_what_was_answered_is_not_asked_again(run: Run, tmp_path: Path) -> None:
     assert other.exit_code == 0 and "earlier answers (--calendar 24/7" in other.stderr
 
 
+def test_an_answer_that_a_stored_ticker_refuses_is_not_kept_for_it(
+    run: Run, tmp_path: Path
+) -> None:
+    home, folder = home_of(tmp_path), folder_of(tmp_path / "one", {"AAA.csv": bars_of("AAA", 60)})
+    words = ["data", "import", folder, "--home", home]
+    assert run(*words).exit_code == 0
+    bars_of("BBB", 60).drop(columns="ticker").to_csv(folder / "BBB.csv", index=False)
+    mixed = run(*words, "--basis", "split-adjusted")
+    assert mixed.exit_code == 3 and "AAA: is stored from files, as-traded" in mixed.stderr
+    assert run(*words).exit_code == 0
+    shown = run("data", "show", "BBB", "--home", home).stdout
+    assert "answers     --basis split-adjusted" in shown
+
+
 def test_answers_about_a_long_table_are_found_by_its_first_ticker(run: Run, tmp_path: Path) -> None:
     home, table = home_of(tmp_path), pd.concat([bars_of("AAA", 12), bars_of("BBB", 12)])
     days = [f"{day}/3/2010" for day in range(1, 13)]
