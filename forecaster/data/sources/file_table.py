@@ -23,6 +23,7 @@ from forecaster.data.sources.headers import (
     FIELDS,
     ColumnChoice,
     EventScan,
+    volume_scale,
 )
 from forecaster.data.sources.numbers import (
     DecimalMark,
@@ -127,6 +128,8 @@ def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = No
         cells = table.frame[name]
         if name in BAR_COLUMNS[1:]:
             columns[name], unreadable[name] = _numbers(cells, name, mark, counts)
+            if name == "volume":
+                columns[name] *= volume_scale(table.headers[name])
         else:
             columns[name] = cells.astype("category") if _is_text(cells) else cells
     frame = pd.DataFrame(columns, index=table.frame.index)

@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data.history import PRICE_COLUMNS
-from forecaster.data.sources.numbers import CURRENCY_CODES, is_missing, read_number, read_ratio
+from forecaster.data.sources.numbers import (
+    CURRENCY_CODES,
+    UNITS,
+    is_missing,
+    read_number,
+    read_ratio,
+)
 from forecaster.errors import UsageError
 
 REQUIRED: Final = ("session", *PRICE_COLUMNS)
@@ -97,6 +103,13 @@ def field_of(name: str, rank: int = 0) -> str | None:
         if is_paid and not _NOT_AN_AMOUNT.search(word):
             return "dividend"
     return _RANKS[rank].get(word)
+
+
+def volume_scale(name: str) -> float:
+    """Return what the volumes of a column are multiples of, such as 1000 for Volume ('000)."""
+    found = re.search(r"[(\[](?:in )?'?([^)\]]+?)s?[)\]]", name.casefold())
+    unit = found[1].strip() if found else ""
+    return 10.0 ** (3 if unit == "000" else UNITS.get(unit, 0))
 
 
 def choose_columns(path: Path | str, names: Sequence[str], choice: ColumnChoice) -> Columns:

@@ -30,7 +30,7 @@ CURRENCY_CODES: Final = frozenset(
     "aud brl cad chf cny dkk eur gbp gbx hkd inr jpy krw nok nzd pln sek sgd usd zar".split()
 )
 # Powers of ten, of volumes.
-_UNITS: Final = {
+UNITS: Final = {
     **dict.fromkeys(("k", "tsd", "thousand"), 3),
     **dict.fromkeys(("m", "mn", "mio", "mln", "million"), 6),
     **dict.fromkeys(("b", "bn", "mrd", "bln", "billion"), 9),
@@ -75,11 +75,11 @@ def read_number(text: str, mark: DecimalMark, *, units: bool = False) -> float:
     if found is None or not _DIGITS[mark].fullmatch(found["body"].strip()):
         return float("nan")
     unit = found["unit"].lower().rstrip(".")
-    if unit.isalpha() and unit not in CURRENCY_CODES and not (units and unit in _UNITS):
+    if unit.isalpha() and unit not in CURRENCY_CODES and not (units and unit in UNITS):
         return float("nan")
     point = _CHARACTERS[mark]
     digits = "".join(one for one in found["body"] if one.isdigit() or one == point)
-    power = int(found["power"] or 0) + (_UNITS.get(unit, 0) if units else 0)
+    power = int(found["power"] or 0) + (UNITS.get(unit, 0) if units else 0)
     return float(f"{found['sign']}{digits.replace(point, '.')}e{power}")
 
 
@@ -208,11 +208,11 @@ def _kinds_of(text: str) -> frozenset[str]:
     fits = [mark for mark, digits in _DIGITS.items() if digits.fullmatch(body)]
     marks = [one for one in ".," if one in body]
     unit = cell["unit"].lower().rstrip(".") if cell else ""
-    is_number = not unit.isalpha() or unit in _UNITS or unit in CURRENCY_CODES
+    is_number = not unit.isalpha() or unit in UNITS or unit in CURRENCY_CODES
     if not marks or not fits or not is_number:
         return frozenset()
     if len(fits) == 2:
         # A unit has decimals before it, not thousands: 1.442M.
-        return frozenset() if unit in _UNITS else frozenset({"either" + marks[0]})
+        return frozenset() if unit in UNITS else frozenset({"either" + marks[0]})
     groups = ["groups" + one for one in marks if one != _CHARACTERS[fits[0]]]
     return frozenset({fits[0], *groups})

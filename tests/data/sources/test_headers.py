@@ -84,6 +84,21 @@ def test_fields_by_the_names_of_their_columns(name: str, field: str | None) -> N
     assert field_of(name) == field
 
 
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("Volume (shares)", 1.0),
+        ("Vol. (K)", 1e3),
+        ("Volume ('000)", 1e3),
+        ("Volume (in millions)", 1e6),
+        ("Volume [lakhs]", 1e5),
+    ],
+)
+def test_volumes_may_have_their_unit_in_the_header(tmp_path: Path, name: str, scale: float) -> None:
+    (history,) = read_file(_written(tmp_path, _bars().replace("Volume", name)), "ACME").histories
+    assert set(history.bars["volume"]) == {1000 * scale}
+
+
 @pytest.mark.parametrize("name", ["Last", "Price", "PX_LAST", "Zuletzt", "Settle"])
 def test_second_names_count_where_there_is_no_first(tmp_path: Path, name: str) -> None:
     text = _bars().replace("Close", name)
