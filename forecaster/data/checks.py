@@ -14,9 +14,10 @@ from typing import Final, Literal
 
 import numpy as np
 
-from forecaster.data.calendar_fit import contradiction, describe_off_calendar, regular_interval
+from forecaster.data.calendar_fit import contradiction, describe_off_calendar
 from forecaster.data.event_rules import dividend_slips, odd_dividends, split_slips
 from forecaster.data.history import History
+from forecaster.data.intervals import regular_interval
 from forecaster.data.move_rules import fresh_jumps, jumps, spikes, unit_slips
 from forecaster.data.series import Hit, Series
 from forecaster.data.sessions import (

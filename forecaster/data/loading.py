@@ -15,9 +15,9 @@ from forecaster.data.calendar_fit import (
     contradiction,
     describe_guess,
     describe_off_calendar,
-    regular_interval,
 )
 from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
+from forecaster.data.intervals import regular_interval
 from forecaster.data.sessions import final_part
 from forecaster.data.sources.files import read_frame
 from forecaster.data.sources.headers import REQUIRED

@@ -18,9 +18,10 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.basis import settle_bases
 from forecaster.data.calendar_corrections import correct_calendars
-from forecaster.data.calendar_fit import describe_off_calendar, regular_interval
+from forecaster.data.calendar_fit import describe_off_calendar
 from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
+from forecaster.data.intervals import regular_interval
 from forecaster.data.quarantine import ROW_RULES
 from forecaster.data.revisions import Overlap
 from forecaster.data.screening import check_served

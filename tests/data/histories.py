@@ -68,3 +68,10 @@ def scaled_rows(old, rows, factor):
 def with_bars(old, bars):
     """The same listing with other bars."""
     return History(listing=old.listing, bars=bars.reset_index(drop=True))
+
+
+def traded(days, calendar="XNYS", ticker="ACME", source="files"):
+    """A ticker with bars on some days, for rules that read nothing else."""
+    listing = Listing(ticker=ticker, source=source, basis="as-traded", calendar=calendar)
+    sessions = np.asarray(days, "datetime64[D]").astype("datetime64[s]")
+    return History(listing=listing, bars=pd.DataFrame({"session": sessions}))
