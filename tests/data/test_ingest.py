@@ -112,15 +112,15 @@ def test_closes_of_a_source_that_are_adjusted_for_dividends_are_quarantined(
 def test_the_days_of_waiting_are_stored_with_the_jump_that_they_confirm(
     tmp_path: Path, factor: float, waiting: int
 ) -> None:
-    """They are fetched again on the evening on which the last of them confirms it."""
+    """They are fetched again on the day on which the last of them confirms it."""
     served = bars_of("AAA", 120)
     served[PRICES] = 50 * (served[PRICES] / 50) ** 0.25  # calm enough for a jump to be one
     shelf = Shelf({"AAA": served.head(90)})
     fetch("AAA", home=tmp_path, source=shelf)
     before, close = served["close"].iloc[89], served["close"].iloc[90]
     served.loc[served.index[90:], PRICES] *= factor * before / close
-    for evening in range(1, waiting + 1):
-        shelf.tables["AAA"] = served.head(90 + evening)
+    for later in range(1, waiting + 1):
+        shelf.tables["AAA"] = served.head(90 + later)
         assert "fresh-jump" in str(fetch("AAA", home=tmp_path, source=shelf).failures["AAA"])
     shelf.tables["AAA"] = served.head(91 + waiting)
     assert not fetch("AAA", home=tmp_path, source=shelf).failures

@@ -176,8 +176,8 @@ def jumped(factor, at=50, back=None, **columns):
     return priced(close, **columns)
 
 
-def evenings(store, one, first=50, last=70):
-    """The evenings, counted from the jump's, on which the ticker is refused; what it stores."""
+def days_refused(store, one, first=50, last=70):
+    """The days, counted from the jump, on which the ticker is refused."""
     store.upsert(with_bars(one, one.bars.head(first)), MONDAY)
     refused = []
     for end in range(first + 1, last + 1):
@@ -190,7 +190,7 @@ def evenings(store, one, first=50, last=70):
 
 
 @pytest.mark.parametrize(
-    ("factor", "options", "evenings_held"),
+    ("factor", "options", "days_held"),
     [
         (0.65, {}, 3),  # a true -35 % after earnings
         (1.7, {}, 3),
@@ -204,17 +204,17 @@ def evenings(store, one, first=50, last=70):
         (0.65, {"volume": [0.0] * 70}, 3),
     ],
 )
-def test_a_jump_is_believed_after_sessions_with_volume(store, factor, options, evenings_held):
+def test_a_jump_is_believed_after_sessions_with_volume(store, factor, options, days_held):
     """Not because it is there again: three of them, ten where it is as large as a split."""
-    found = evenings(store, jumped(factor, **options))
-    assert found == list(range(1, (evenings_held or 20) + 1))
+    found = days_refused(store, jumped(factor, **options))
+    assert found == list(range(1, (days_held or 20) + 1))
     assert noted(store) == [] or len(found) == 20
 
 
 def test_a_false_jump_that_is_back_waits_for_the_source_to_correct_it(store):
     """Three days at a wrong price are not confirmed by the days at the right one."""
     one = jumped(0.65, back=53)
-    assert evenings(store, one, last=59) == list(range(1, 10))
+    assert days_refused(store, one, last=59) == list(range(1, 10))
     right = jumped(1.0)
     check_served(store, with_bars(right, right.bars.iloc[40:59]), MONDAY)
     assert noted(store) == []
@@ -224,7 +224,7 @@ def test_a_false_jump_that_is_back_waits_for_the_source_to_correct_it(store):
 def test_an_event_that_explains_a_jump_releases_it(store, event):
     """Served the day after, with the past rescaled by the split or as it was."""
     one = jumped(0.5)
-    assert evenings(store, one, last=51) == [1]
+    assert days_refused(store, one, last=51) == [1]
     bars = one.bars.head(52).copy()
     if event == "split":
         bars.loc[50, "split"] = 2.0
@@ -237,9 +237,9 @@ def test_an_event_that_explains_a_jump_releases_it(store, event):
 
 def test_a_person_releases_a_jump_before_its_time(store):
     one = jumped(0.5)
-    assert evenings(store, one, last=51) == [1]
+    assert days_refused(store, one, last=51) == [1]
     store.quarantine.decide(store.quarantine.entries(), "released", MONDAY)
-    assert evenings(store, one, last=55) == []
+    assert days_refused(store, one, last=55) == []
 
 
 @pytest.mark.parametrize("factor", [0.65, 0.5, 2.35])
