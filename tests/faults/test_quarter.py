@@ -1,7 +1,8 @@
 """A simulated quarter: Yahoo lies or fails at every tenth call, in every way there is.
 
 63 sessions, 20 tickers, the real client and the real command line; only the clock is pretended.
-One ticker splits on the way, one pays a dividend, one is delisted.
+One ticker splits on the way, one pays a dividend, one is delisted, one falls by a third in truth,
+and one for a day in the source's numbers alone.
 """
 
 import os
@@ -22,13 +23,16 @@ from forecaster.data.store import PriceStore
 from forecaster.registry.champion_history import champion_status, decisions
 from forecaster.registry.forecast_log import read_forecasts
 from forecaster.registry.run_history import session_records, trainings
-from tests.yahoo.charts import series, sessions
-from tests.yahoo.faults import CHARTS, WIRE, gone
+from tests.yahoo.charts import JUMPS, series, sessions
+from tests.yahoo.faults import CHARTS, WIRE, fine, gone, last_price
 from tests.yahoo.server import LoopbackYahoo
 
 ROOT = Path(__file__).parents[2]
-TICKERS = ["AAPL", "SPLIT", "ENDED", *(f"T{number:02}" for number in range(17))]
+TICKERS = ["AAPL", "SPLIT", "ENDED", "JUMP", *(f"T{number:02}" for number in range(16))]
 ENDED_AFTER = 40  # sessions
+SHUT, EXTRA = date(2024, 6, 11), date(2024, 5, 18)  # no session, and one, against the calendar
+JUMPED_AT, CONFIRMED = JUMPS["JUMP"][0], 3  # sessions that confirm it
+FALSE, FALSE_AT = "T07", 25  # a jump that is corrected the next day
 QUARTER = 63
 FIRST, LAST = date(2021, 6, 1), date(2024, 6, 28)
 SHARE, SEED = 0.1, 6
@@ -103,6 +107,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
     home.mkdir()
     clean.mkdir()
     (home / "forecaster.toml").write_text(TOML)
+    yahoo.opened, yahoo.closed = frozenset({EXTRA}), frozenset({SHUT})
     days = [day for day in sessions() if day <= LAST]
     before, quarter = days[-QUARTER - 2], days[-QUARTER - 1 : -1]
     first = f"forecaster fetch {' '.join(TICKERS)} --start {FIRST} --quiet"
@@ -114,7 +119,13 @@ def test_a_quarter_of_faults_ends_like_one_without(
         if number == ENDED_AFTER:
             yahoo.always("ENDED", gone)
             yahoo.ended["ENDED"] = quarter[number - 1]
-        tradable = TICKERS if number < ENDED_AFTER else [*TICKERS[:2], *TICKERS[3:]]
+        yahoo.always(FALSE, last_price(0.65) if number == FALSE_AT else fine)
+        waiting = set(quarter[quarter.index(JUMPED_AT) :][:CONFIRMED])
+        without = {"ENDED"} if number >= ENDED_AFTER else set()
+        without |= {"JUMP"} if day in waiting else set()
+        without |= {FALSE} if number == FALSE_AT else set()
+        without = set(TICKERS) if day == SHUT else without
+        tradable = [name for name in TICKERS if name not in without]
         for hour in range(RUNS_A_NIGHT):
             codes[at(day, hour, f"forecaster retrain --quiet --home {home}")] += 1
             rows = read_forecasts(home, "return", day)
@@ -122,6 +133,7 @@ def test_a_quarter_of_faults_ends_like_one_without(
             if made >= set(tradable):
                 break
         assert made >= set(tradable), f"{day}: no forecast of {set(tradable) - made}"
+        assert not made & without, f"{day}: forecasts of {made & without}"
     asked, took = len(yahoo.calls) - asked, time.monotonic() - begun
     yahoo.at_random(0, SEED)
     assert at(quarter[-1], RUNS_A_NIGHT, f"{first.replace(' ENDED', '')} --home {clean}") == 0
@@ -136,8 +148,9 @@ def test_a_quarter_of_faults_ends_like_one_without(
     assert not rows.duplicated(["ticker", "as_of"]).any()
     of_sessions = rows["as_of"].dt.date.isin(quarter) & (rows["ticker"] != "ENDED")
     assert not rows.loc[of_sessions, "late"].any()
+    ended = series("ENDED", yahoo.opened, yahoo.closed)
     assert bars(home, "ENDED")["session"].dt.date.tolist() == [
-        day for day in series("ENDED").days if FIRST <= day <= quarter[ENDED_AFTER - 1]
+        day for day in ended.days if FIRST <= day <= quarter[ENDED_AFTER - 1]
     ]
     logged = stderr.read_text() + (home / "logs" / "forecaster.log").read_text()
     assert "Traceback" not in logged and "a bug" not in logged

@@ -27,6 +27,8 @@ SPLITS = {
     "AAPL": {date(2020, 8, 31): (4.0, 1.0)},
     "SPLIT": {date(2024, 5, 6): (2.0, 1.0)},
 }
+# From which day on prices are so many times what they would have been: after bad earnings.
+JUMPS = {"JUMP": (date(2024, 4, 25), 0.65)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,18 @@ def market(ticker: str) -> _Market:
 
 
 @cache
-def series(ticker: str) -> Series:
-    """Invent a history: one draw per day and column, so that days to come change nothing."""
-    days = sessions()
+def series(
+    ticker: str, opened: frozenset[date] = frozenset(), closed: frozenset[date] = frozenset()
+) -> Series:
+    """Invent a history: one draw per day and column, so that days to come change nothing.
+
+    `opened` are days on which the exchange was open against its calendar, `closed` the reverse.
+    """
+    days = tuple(sorted({*sessions(), *opened} - closed))
     draws = np.random.default_rng(zlib.crc32(ticker.encode())).standard_normal((len(days), 4))
     close = 100.0 * np.exp(np.cumsum(0.01 * draws[:, 0]))
+    begins, factor = JUMPS.get(ticker, (days[0], 1.0))
+    close[[day >= begins for day in days]] *= factor
     opens = close * np.exp(0.003 * draws[:, 1])
     spread = 0.002 + 0.002 * np.abs(draws[:, 2])
     where = market(ticker)
@@ -91,13 +100,18 @@ def series(ticker: str) -> Series:
 
 
 def chart(
-    ticker: str, first: int | None = None, last: int | None = None, newest: date | None = None
+    ticker: str,
+    first: int | None = None,
+    last: int | None = None,
+    newest: date | None = None,
+    changed: tuple[frozenset[date], frozenset[date]] = (frozenset(), frozenset()),
 ) -> dict[str, Any]:
     """Answer for the sessions whose stamp s has first <= s < last; None for the newest day.
 
-    Of days after `newest` nothing is known, nor that there will be a split.
+    Of days after `newest` nothing is known, nor that there will be a split. `changed` are the days
+    opened and closed against the calendar.
     """
-    known = series(ticker)
+    known = series(ticker, *changed)
     there = len(known.days) if newest is None else bisect_right(known.days, newest)
     stamps = known.stamps[:there]
     if first is None or last is None:

@@ -189,6 +189,45 @@ def last_value(name: str, value: Any) -> Fault:
     return edited(edit)
 
 
+def _tables(result: dict[str, Any]) -> list[dict[str, list[Any]]]:
+    """Return the tables of an answer whose columns have a value for each stamp."""
+    indicators = result["indicators"]
+    return [*indicators["quote"], *indicators.get("adjclose", [])]
+
+
+def _weekly(result: dict[str, Any]) -> None:
+    """Send a bar in five."""
+    if len(result.get("timestamp", ())) > 1:
+        columns = [column for table in _tables(result) for column in table.values()]
+        for values in (result["timestamp"], *columns):
+            values[:] = values[::-5][::-1]
+
+
+def _tenfold(result: dict[str, Any]) -> None:
+    """Send a block of days inside the answer in another unit."""
+    if len(result.get("timestamp", ())) > 6:
+        for name in ("open", "high", "low", "close"):
+            values = result["indicators"]["quote"][0][name]
+            values[-5:-2] = [10 * value for value in values[-5:-2]]
+
+
+def _lost_split(result: dict[str, Any]) -> None:
+    """Forget a split and with it what it did to the prices before."""
+    for stamp, split in result.get("events", {}).pop("splits", {}).items():
+        before = sum(one < int(stamp) for one in result["timestamp"])
+        for name in ("open", "high", "low", "close"):
+            values = result["indicators"]["quote"][0][name]
+            ratio = split["numerator"] / split["denominator"]
+            values[:before] = [ratio * value for value in values[:before]]
+
+
+def _no_volume(result: dict[str, Any]) -> None:
+    """Send zeros for volumes."""
+    for table in result["indicators"]["quote"]:
+        if "volume" in table:
+            table["volume"] = [0] * len(table["volume"])
+
+
 tomorrow = edited(_tomorrow)
 older_half = edited(_older_half)
 no_events = edited(lambda result: result.pop("events", None))
@@ -241,6 +280,11 @@ CHARTS: dict[str, Fault] = {
     "close nested": last_value("close", {"raw": 12.5}),
     "huge volume": last_value("volume", 1e308),
     "endless volume": last_value("volume", float("inf")),
+    "weekly": edited(_weekly),
+    "tenfold": edited(_tenfold),
+    "lost split": edited(_lost_split),
+    "no volume": edited(_no_volume),
+    "false jump": last_price(0.65),
 }
 
 SPECIAL: dict[str, Fault] = {

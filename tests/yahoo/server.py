@@ -37,6 +37,9 @@ class LoopbackYahoo:
         self.calls: list[Call] = []
         self.newest: date | None = None  # of later days nothing is known yet
         self.ended: dict[str, date] = {}  # last days of tickers that are gone since
+        # Days on which the exchange was open against its calendar, and closed.
+        self.opened: frozenset[date] = frozenset()
+        self.closed: frozenset[date] = frozenset()
         self.played: Counter[str] = Counter()  # faults at random, by name
         self._deck: list[str] = []
         self._trouble: tuple[float, random.Random] | None = None
@@ -92,7 +95,8 @@ class LoopbackYahoo:
         fault = script.popleft() if script else self._always.get(ticker, fine)
         begin, end = (int(query[name][0]) if name in query else None for name in _SPAN)
         newest = self.ended.get(ticker, self.newest)
-        return (trouble or fault)(chart(ticker, begin, end, newest))
+        changed = self.opened, self.closed
+        return (trouble or fault)(chart(ticker, begin, end, newest, changed))
 
     def _drawn(self, faults: Mapping[str, Fault]) -> Fault | None:
         """Draw whether this call goes wrong, and how: each way once before any comes again."""
