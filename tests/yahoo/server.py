@@ -85,11 +85,12 @@ class LoopbackYahoo:
         """Answer one request for a host of Yahoo's."""
         parts = urlsplit(target)
         query = parse_qs(parts.query)
-        trouble = self._drawn(WIRE | CHARTS if parts.path.startswith(CHART) else WIRE)
+        ticker = unquote(parts.path.removeprefix(CHART))
+        has_chart = parts.path.startswith(CHART) and ticker not in self.ended
+        trouble = self._drawn(WIRE | CHARTS if has_chart else WIRE)
         if not parts.path.startswith(CHART):
             self.calls.append(Call(parts.path))
             return trouble({}) if trouble else _odds_and_ends(host, parts.path)
-        ticker = unquote(parts.path.removeprefix(CHART))
         self.calls.append(Call(parts.path, ticker, "period1" in query))
         script = self._scripts[ticker]
         fault = script.popleft() if script else self._always.get(ticker, fine)
