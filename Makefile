@@ -95,6 +95,7 @@ bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.data_rules --bars 200000
 
 # Twenty minutes for 20 tickers of 20 years.
 experiments: $(VENV)/.dev  ## walk forward over a folder of prices: make experiments PRICES=...

@@ -86,7 +86,7 @@ def with_events(walk: Walk, prices: np.ndarray, draw: np.random.Generator) -> Hi
     split, dividend = np.ones(days), np.zeros(days)
     if walk.with_events:
         split[500::1000] = draw.choice(RATIOS, len(split[500::1000]))
-        dividend[62::63] = np.round(0.01 * prices[62::63, 3], 6)
+        dividend[63::63] = 0.01 * prices[62:-1:63, 3]
     paid = np.cumprod(np.r_[1.0, 1.0 - dividend[1:] / (prices[:-1, 3])])
     scale = paid if walk.basis == "split-adjusted" else paid / np.cumprod(split)
     dividend = dividend * scale
@@ -169,7 +169,7 @@ FAULTS: Final = (
     *(scaled(10.0, 1, ("open",)), scaled(0.2, 1, ("open",))),
     *(split(ratio) for ratio in (2.0, 1.5, 1.25, 1.1, 1.05, 0.1, 0.02)),
     *(split(2.0, -1), split(4.0, 2), split(1.25, 2), split(2.0, away=-3), split(1.5, away=-3)),
-    *(dividend(share) for share in (0.6, 1.0, 1.3, 100.0)),
+    *(dividend(share) for share in (0.15, 0.4, 1.0, 1.3, 100.0)),
 )
 
 

@@ -6,11 +6,12 @@ import pytest
 
 from forecaster.data.history import History
 from tests.check_series import main, ticker_of
-from tests.data.broken_series import BROKEN, CLEAN
+from tests.data.broken_series import BROKEN, CALM, CLEAN, priced
 
 LATE_SPLIT = BROKEN["split not applied in time"][2]
 POUNDS = BROKEN["pounds among pence"][2]
 CRASH = CLEAN["a crash"]
+HUNDREDFOLD = priced(CALM, dividend=[0] * 6 + [40.0] + [0] * 5)
 
 
 def count_wrong(folder: Path, name: str, one: History) -> int:
@@ -28,6 +29,8 @@ def count_wrong(folder: Path, name: str, one: History) -> int:
         ("AET-L-1d-100x-error.csv", POUNDS, 0),
         ("CALM-1d-no-bad-divs.csv", CRASH, 0),
         ("prices.csv", CRASH, 0),
+        ("SCR-TO-1d-bad-div.csv", HUNDREDFOLD, 0),
+        ("SCR-TO-1d-bad-div.csv", CRASH, 1),
         ("4063-T-1d-bad-stock-split.csv", CRASH, 1),
         ("AET-L-1d-100x-error.csv", LATE_SPLIT, 1),
         ("4063-T-1d-bad-stock-split-fixed.csv", LATE_SPLIT, 1),

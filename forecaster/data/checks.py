@@ -173,7 +173,7 @@ STALE: Final = "stale"
 def check_history(history: History, now: datetime | None = None) -> list[Finding]:
     """Apply all rules to the bars of one ticker, at least one; `stale` where an instant is passed.
 
-    Errors come first, then by day. Every finding of a bar is the same whether it is checked with
+    Errors come first, then by day. What BAR_RULES find is the same whether a bar is checked with
     the whole history or with the `series.MEMORY + event_rules.SPLIT_SESSIONS` bars before it.
     """
     series = Series(history)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecaster.data.series import Hit, Series
 
@@ -20,11 +21,10 @@ SPLIT_SESSIONS: Final = 10
 SPLIT_TOLERANCE: Final = 0.10
 SPLIT_NOISE: Final = 3.0
 SPLIT_SHARE: Final = 1 / 3
-# Volatilities that a move must be to count as a split: on its own day, or near it.
+# Volatilities that a move must be to count as an event: on its own day, or near it.
 ON_THE_DAY: Final = 4.0
 NEAR_THE_DAY: Final = 10.0
-WRONG_DIVIDEND: Final = 0.5
-LARGE_DIVIDEND: Final = 0.1
+LARGE_DIVIDEND: Final = 0.1  # of the close before; a day may hide less
 REPEATED_DIVIDEND_SESSIONS: Final = 3
 
 
@@ -68,23 +68,27 @@ def _paid_and_fallen(series: Series) -> tuple[np.ndarray, np.ndarray]:
     return series.dividend * worth, 1.0 - series.close * worth
 
 
-def dividend_slips(series: Series) -> list[Hit]:
-    """Find dividends of half the price and more that the close did not fall by."""
+def _is_unmarked(series: Series) -> NDArray[np.bool_]:
+    """Whether each day's dividend is large and the close did not fall by half of it, (D,)."""
     paid, fell = _paid_and_fallen(series)
-    unmarked = (paid >= WRONG_DIVIDEND) & (fell < paid / 2)
-    rows = np.flatnonzero(unmarked & (series.move >= ON_THE_DAY * series.volatility))
+    unmarked: NDArray[np.bool_] = (paid >= LARGE_DIVIDEND) & (fell < paid / 2)
+    return unmarked
+
+
+def dividend_slips(series: Series) -> list[Hit]:
+    """Find large dividends that the close did not fall by, where it ordinarily moves by less."""
+    is_certain = series.move >= ON_THE_DAY * series.volatility
     return [
-        Hit(row, f"{_describe_dividend(series, row)} cannot have been paid: the close stayed")
-        for row in rows.tolist()
+        Hit(row, f"{_describe_dividend(series, row)} cannot be: the close did not fall by it")
+        for row in np.flatnonzero(_is_unmarked(series) & is_certain).tolist()
     ]
 
 
 def odd_dividends(series: Series) -> list[Hit]:
     """Find dividends that the close did not fall by, and the same one paid twice within days."""
-    paid, fell = _paid_and_fallen(series)
     found = {
         row: Hit(row, f"{_describe_dividend(series, row)} left no mark")
-        for row in np.flatnonzero((paid >= LARGE_DIVIDEND) & (fell < paid / 2)).tolist()
+        for row in np.flatnonzero(_is_unmarked(series)).tolist()
     }
     for earlier, row in pairwise(np.flatnonzero(series.dividend > 0).tolist()):
         amount = series.dividend[row]

@@ -29,7 +29,7 @@ def next_day(factor: float) -> pd.DataFrame:
 def doubtful(run: Run, home: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A home in which BBB is quarantined for a jump of its newest bar, and the file with it."""
     file = tmp_path / "next.csv"
-    next_day(0.6).to_csv(file, index=False)
+    next_day(0.55).to_csv(file, index=False)
     assert run("data", "import", file, "--home", home).exit_code == 3
     return home, file
 

@@ -156,6 +156,13 @@ def test_a_wild_range_is_possible(cell, factor):
     assert found(one) == []
 
 
+def test_a_coin_may_have_a_wilder_range():
+    one = walk(300, volatility=0.10, seed=3)
+    one.bars.loc[150, "high"] *= 2.7
+    one.bars.loc[170, "low"] /= 2.7
+    assert found(one) == []
+
+
 GAMESTOP = [  # 2021-01-21 .. 2021-02-05: open, high, low, close
     *((39.23, 44.75, 37.00, 43.03), (42.59, 76.76, 42.32, 65.01), (96.73, 159.18, 61.13, 76.79)),
     *((88.56, 150.0, 80.2, 147.98), (354.83, 380.0, 249.0, 347.51), (265.0, 483.0, 112.25, 193.6)),
@@ -207,9 +214,9 @@ def with_every_fault():
 
 FAULTS = [
     *(("unit-slip", 280), ("unit-slip", 284), ("wrong-cell", 350), ("split-slip", 597)),
-    *(("spike", 650), ("split-slip", 700), ("dividend-slip", 750)),
+    *(("spike", 650), ("split-slip", 700), ("dividend-slip", 750), ("dividend-slip", 770)),
 ]
-ODDITIES = [("jump", 380), ("odd-dividend", 770), ("odd-dividend", 792), ("frozen", 814)]
+ODDITIES = [("jump", 380), ("odd-dividend", 792), ("frozen", 814)]
 CONTEXT = MEMORY + SPLIT_SESSIONS
 
 

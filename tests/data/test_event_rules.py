@@ -85,8 +85,8 @@ def paying(dividend, *, falls=True, basis="split-adjusted"):
     return with_bars(one, one.bars.assign(dividend=paid))
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9, 1.0, 1.3, 80.0, 100.0])
-def test_a_dividend_of_the_size_of_the_price_cannot_be(share):
+@pytest.mark.parametrize("share", [0.12, 0.4, 0.9, 1.0, 1.3, 80.0, 100.0])
+def test_a_large_dividend_that_the_close_does_not_show_cannot_be(share):
     assert rows(dividend_slips, paying(share, falls=False)) == [DAY]
 
 
@@ -106,6 +106,14 @@ def test_an_ordinary_dividend_is_not_looked_at(share):
     assert rows(dividend_slips, one) == rows(odd_dividends, one) == []
 
 
+def test_a_wild_close_may_hide_a_large_dividend():
+    one = walk(DAYS, volatility=0.08, seed=13)
+    paid = np.where(one.bars.index == DAY, 0.12 * one.bars["close"][DAY - 1], 0.0)
+    one = with_bars(one, one.bars.assign(dividend=paid))
+    assert rows(dividend_slips, one) == [] and rows(odd_dividends, one) == [DAY]
+
+
 def test_closes_adjusted_for_dividends_fall_by_none():
-    one = paying(0.9, falls=False, basis="total-return")
+    """Not even on a day on which they rise."""
+    one = scaled_rows(paying(0.2, falls=False, basis="total-return"), range(DAY, DAYS), 1.15)
     assert rows(dividend_slips, one) == rows(odd_dividends, one) == []
