@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from forecaster import database
 from forecaster.data.calendar_fit import CONTRADICTING_SHARE, FEWEST_CONTRADICTIONS
+from forecaster.data.calendar_names import DEFAULT
 from forecaster.data.sessions import as_date, sessions_between
 from forecaster.data.trading_calendar import (
     ALWAYS_OPEN,
@@ -227,6 +228,9 @@ def _opened(calendar: str, tickers: Sequence[_Trading], sessions: Days) -> list[
     odd = [np.setdiff1d(one.days[one.is_traded], sessions) for one in tickers]
     days, have = np.unique(np.concatenate(odd), return_counts=True)
     spanned = np.sum([one.spans(days) for one in tickers], axis=0)
+    # A ticker without a suffix is taken for an American one, whatever it is.
+    is_holiday = np.is_busday(days) & (calendar == DEFAULT)
+    needed = np.where(is_holiday, FEWEST_TICKERS, 1)
     return [
         Correction(
             calendar=calendar,
@@ -234,8 +238,8 @@ def _opened(calendar: str, tickers: Sequence[_Trading], sessions: Days) -> list[
             is_session=True,
             reason=f"{count:,} of {of:,} tickers have a bar",
         )
-        for day, count, of in zip(days, have, spanned, strict=True)
-        if of and 2 * min(count, of) > of
+        for day, count, of, least in zip(days, have, spanned, needed, strict=True)
+        if of and 2 * min(count, of) > of and count >= least
     ]
 
 

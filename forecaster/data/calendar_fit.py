@@ -5,6 +5,7 @@ Only a contradiction is compared with every known calendar, which takes some sec
 Shape letters: D bars of a history, S sessions of a calendar, W weeks.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -33,8 +34,10 @@ CONTRADICTING_SHARE: Final = 0.01
 _WEEKS: Final = ("mon-fri", "sun-thu", "sat-wed", "sat-thu", "mon-sat", "sun-fri", "mon-sun")
 _USUAL: Final = ("weekdays", ALWAYS_OPEN, *_WEEKS[1:-1])
 _FEWEST_LEARNED: Final = 26
+_FEWEST_SETTLING: Final = 120  # days: with some holidays
 _FEW_DAYS, _MUCH = 3, 0.05  # saved by another week, if bars contradict this one, and if none does
 _CHANGE_COST: Final = 6  # days that must contradict a week before another one begins
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,26 @@ def contradiction(history: History) -> str:
         return f"{what}; no known calendar fits them much better"
     remedy = f". Import with --calendar {best.calendar}" if listing.source == "files" else ""
     return f"{what}; {best.calendar} fits best ({best}){remedy}"
+
+
+def with_fitting_calendar(history: History) -> History:
+    """Return a history with the calendar that its days fit without exception, if not its own.
+
+    Only where the days contradict the ticker's own calendar, and there are enough to tell.
+    """
+    if len(history.days) < _FEWEST_SETTLING or not contradiction(history):
+        return history
+    best = _best_fit(history.days)
+    if best.contradictions:
+        return history
+    own = _fit(history.listing.calendar, history.days)
+    log.warning(
+        "%s: all %s days are sessions of %s, not of %s (%s); taken as %s. If that is wrong: "
+        "--calendar %s",
+        *(history.listing.ticker, f"{len(history.days):,}", best.calendar, own.calendar, own),
+        *(best.calendar, own.calendar),
+    )
+    return replace(history, listing=replace(history.listing, calendar=best.calendar))
 
 
 def describe_off_calendar(history: History) -> str:

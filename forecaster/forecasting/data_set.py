@@ -176,9 +176,9 @@ def _without_constants(panel: Panel, parts: dict[str, NDArray[np.bool_]]) -> Pan
         shares = panel.equal_shares(rows)
         for number, k in np.argwhere(shares > MOST_EQUAL).tolist():
             y = panel.y.copy() if y is panel.y else y
-            y[(panel.series == number) & np.any(list(parts.values()), axis=0), k] = np.nan
+            y[(panel.series == number) & rows, k] = np.nan
             log.warning(
-                "%s: %s is the same on %.0f %% of its %s days; not trained on there",
+                "%s: %s is the same on %.0f %% of its %s days; not used there",
                 *(panel.tickers[number], panel.targets[k], 100 * shares[number, k], part),
             )
     return replace(panel, y=y)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.data import sessions
+from forecaster.data.columns import TRAILING_DAYS
 from forecaster.data.history import History, fingerprint, normalise_tickers, still_sessions
 from forecaster.data.loading import known_tickers, load_histories, load_known
 from forecaster.data.panel import Panel, build_panel
@@ -189,6 +190,12 @@ class ForecastRequest:
         for history in self.histories:
             ticker, calendar = history.listing.ticker, history.listing.calendar
             with failures.of(ticker):
+                if (days := len(history.bars)) <= TRAILING_DAYS:
+                    found[ticker] = (
+                        f"{ticker}: no forecast from {days} trading days; at least "
+                        f"{TRAILING_DAYS + 1} are needed. Fetch a longer period."
+                    )
+                    continue
                 if still := still_sessions(history):
                     close, last = history.bars["close"].iloc[-1], history.days[-1]
                     found[ticker] = (

@@ -18,7 +18,8 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.basis import settle_bases
 from forecaster.data.calendar_corrections import correct_calendars
-from forecaster.data.calendar_fit import describe_off_calendar
+from forecaster.data.calendar_fit import describe_off_calendar, with_fitting_calendar
+from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
 from forecaster.data.intervals import regular_interval
@@ -271,11 +272,20 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
     for name in [name for name, count in counts.items() if count > 1]:
         failures[name] = UsageError(f"{name}: in more than one file; join the files first.")
     changed: dict[str, int] = {}
+    dated = {
+        one.listing.ticker
+        for contents, _, answers in reading.files
+        if answers.calendar
+        for one in contents.histories
+    }
     for history in settled:
         name = history.listing.ticker
         if name in failures:
             continue
         with storing.of(name):
+            is_new = store.span(name) is None
+            if is_new and name not in dated and history.listing.calendar == calendar_for(name):
+                history = with_fitting_calendar(history)
             changed[name] = _store(store, history)
     failures |= storing.errors
     correct_calendars(store, changed, clock.now())

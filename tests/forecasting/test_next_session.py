@@ -125,7 +125,7 @@ def test_a_ticker_that_cannot_be_forecast_is_reported_and_left_out(logged_warnin
     found = predict(pd.concat([bars, old]), date(2011, 3, 11))
     assert found.skipped == ("NEW", "OLD") and set(found.forecasts["ticker"]) == {"AAA"}
     assert any(
-        text.startswith("NEW: no forecast of return, range, volume; the baseline")
+        text.startswith("NEW: no forecast from 12 trading days; at least 23 are needed")
         for text in logged_warnings
     )
     assert any(text.startswith("OLD: the last bar is of") for text in logged_warnings)

@@ -83,7 +83,7 @@ def held(first: int, last: int, every: int = 1) -> pd.DataFrame:
 STOPPED: dict[str, tuple[pd.DataFrame, str]] = {
     "constant price": (CONSTANT, "training days .* have 0 days with a return that moves"),
     "held while training": (held(0, 280), "training days .* have 0 days with a return"),
-    "held in validation": (held(280, 340), "training days .* have 0 days with a return"),
+    "held in validation": (held(280, 340), "validation days .* have 0 days with a return"),
     "mostly held": (held(0, 340, every=5), "training days .* have 0 days with a return"),
     "two constant tickers": (
         pd.concat([CONSTANT, CONSTANT.assign(ticker="CCC")]),

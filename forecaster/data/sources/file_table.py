@@ -92,6 +92,8 @@ def _parsed(path: Path, choice: ColumnChoice, decimal: DecimalMark | None) -> Fi
     if decimal is not None:
         return replace(table, decimal=decimal)
     mark, doubt = counts.decide(PRICE_COLUMNS)
+    if mark == "point" and doubt is None:
+        doubt = next(((name, "comma") for name in EVENTS if counts.counts[name]["comma"]), None)
     if doubt is not None:
         raise Question(_question(table, counts, *doubt), "decimal", ("point", "comma"))
     if mark == "comma":
@@ -136,7 +138,10 @@ def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = No
     _move_events(table, frame, unreadable, mark)
     for name in EVENTS:
         if name in unreadable:
-            table.refuse(unreadable[name], name, f"a number (or --ignore {name})")
+            wrong = unreadable[name]
+            if counts is not None:  # the decimal mark is not known yet
+                wrong = wrong & _numbers(table.frame[name], name, "comma", None)[1]
+            table.refuse(wrong, name, f"a number (or --ignore {name})")
     flagged = np.any(list(unreadable.values()), axis=0)
     if flagged.any():
         notes = np.full(len(frame), "", dtype=object)

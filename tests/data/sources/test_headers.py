@@ -209,6 +209,22 @@ def test_an_event_that_cannot_be_read_is_refused_with_a_remedy_that_works(tmp_pa
     assert len(_typed(path, "--ignore", "split").histories[0].bars) == 40
 
 
+@pytest.mark.parametrize("price", ["2,658", "11,50", "11.50"])
+def test_dividends_show_the_decimal_mark_before_they_are_refused(
+    tmp_path: Path, price: str
+) -> None:
+    columns = {name: price for name in ("Open", "High", "Low", "Close")}
+    path = _written(tmp_path, _bars(**columns, Dividends=_sparse("0,075", "0")))
+    if "." in price:
+        with pytest.raises(Question, match="'0,075' has a decimal comma") as caught:
+            read_file(path, "ACME")
+        assert "Add --decimal point --ignore dividend, or --decimal comma." in str(caught.value)
+        return
+    bars = read_file(path, "ACME").histories[0].bars
+    assert bars["dividend"].max() == 0.075
+    assert bars["close"].iloc[0] == float(price.replace(",", "."))
+
+
 def test_the_decimal_mark_is_a_question_whose_remedies_work(tmp_path: Path) -> None:
     text = _bars().replace("10.5,12.5,9.5,11.5", '"2,650","2,660","2,640","2,658"')
     path = _written(tmp_path, text)
