@@ -152,7 +152,9 @@ def _fetch_all(
             with failures.of(ticker):
                 changed[ticker] = refresh(store, source, ticker, request, now)
         except TryLaterError as limit:  # neither source nor store serves the tickers after it
-            failures.errors |= dict.fromkeys(tickers[number - 1 :], limit)
+            failures.errors[ticker] = limit
+            for later in tickers[number:]:
+                failures.errors[later] = TryLaterError(f"{later}: not asked, since {limit}")
         error = failures.errors.get(ticker)
         down = down + 1 if isinstance(error, SourceDownError) else 0
         if error and len(tickers) > 1:  # the caller reports the error of a single ticker
