@@ -193,8 +193,9 @@ def _garch(
     found = StudentT(*map(np.concatenate, columns))
     fits, failed = sum(part.fits for part in parts), sum(part.failed for part in parts)
     replaced = sum(part.replaced for part in parts)
+    reason = f"{failed} of {fits} fits failed" if fits else "too few days to fit"
     note = (
-        f"{kind}-t: {failed} of {fits} fits failed; {replaced:,} forecasts are replaced by those "
+        f"{kind}-t: {reason}; {replaced:,} forecasts are replaced by those "
         "of an exponentially weighted normal distribution"
     )
     return found, [note] if failed or replaced else []

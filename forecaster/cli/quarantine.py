@@ -128,7 +128,7 @@ def drop_command(
     count = drop(tickers, days, rule=rule or "", home=home)
     _print_decision("dropped", tickers, rule, count, json=json)
     if not json:
-        print_next("data check " + " ".join(tickers), home)
+        print_next(" ".join(["data check", *tickers]), home)
 
 
 def _tickers_and_days(names: Sequence[str]) -> tuple[list[str], list[date]]:

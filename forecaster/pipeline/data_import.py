@@ -210,7 +210,7 @@ def _store_of(home: Path, *, dry_run: bool) -> Iterator[PriceStore]:
 def _readable(files: Sequence[File]) -> Iterator[list[Path]]:
     """Yield the paths of files, folders and standard input."""
     with TemporaryDirectory(prefix="forecaster-") as place:
-        copy = Path(place) / "input.csv"
+        copy = Path(place) / "stdin.csv"
         if STANDARD_INPUT in files:
             with copy.open("wb") as stream:
                 shutil.copyfileobj(sys.stdin.buffer, stream)
