@@ -209,8 +209,8 @@ def _store_of(home: Path, *, dry_run: bool) -> Iterator[PriceStore]:
 @contextmanager
 def _readable(files: Sequence[File]) -> Iterator[list[Path]]:
     """Yield the paths of files, folders and standard input."""
-    with TemporaryDirectory(prefix="forecaster-") as place:
-        copy = Path(place) / "stdin.csv"
+    with TemporaryDirectory(prefix="forecaster-stdin-") as place:
+        copy = Path(place) / "input.csv"
         if STANDARD_INPUT in files:
             with copy.open("wb") as stream:
                 shutil.copyfileobj(sys.stdin.buffer, stream)
