@@ -1,6 +1,7 @@
 """kill -9 at any moment of a command by hand: the next one ends it, and nothing is left over."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -131,11 +132,14 @@ def test_a_command_killed_at_any_moment_is_ended_by_the_next_one(
     draw: random.Random,
     shown: Callable[[str], None],
 ) -> None:
-    home, hits = tmp_path / "home", 0
-    shutil.copytree(before, home)
-    lasted = ask(home, command)["lasted"]
+    home, hits, tries, lasted = tmp_path / "home", 0, 0, math.inf
+    for _ in range(2):  # the first one is slower
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(before, home)
+        lasted = min(lasted, ask(home, command)["lasted"])
     undisturbed = days_of(home)
-    for _ in range(KILLS):
+    while tries < KILLS or (hits < KILLS // 3 and tries < 5 * KILLS):
+        tries += 1
         shutil.rmtree(home)
         shutil.copytree(before, home)
         killed = ask(home, command, seconds=draw.uniform(0.0, lasted))
@@ -153,5 +157,5 @@ def test_a_command_killed_at_any_moment_is_ended_by_the_next_one(
         if command == "train":  # abandoned for a day, the rest of a training is swept up
             assert ask(home, "prune")["status"] == 0
         assert left_over(home) == []
-    shown(f"{hits} of {KILLS} kills within the {lasted:.2f} s of {command}")
+    shown(f"{hits} of {tries} kills within the {lasted:.2f} s of {command}")
     assert hits >= KILLS // 3
