@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 LINEAR_FROM_DAYS = 5 * 252
 # Of one ticker at least, after the warm-up: a network learns nothing from a month.
-LEAST_DAYS = {"training": 60, "validation": 10}
+LEAST_DAYS = {"training": 60, "validation": 5}
 
 _NEEDED = {
     "return": "two closes in a row",
