@@ -140,10 +140,10 @@ def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
         if is_unclear:
             reason = f"{_NAMED[form]}, and its dividends are too small to tell what that means"
             return Choice(basis=None, reason=reason, bases=("total-return", "split-adjusted"))
-        reason = f"{_NAMED[form]}; closes are taken for adjusted for splits and dividends"
+        reason = f"{_NAMED[form]}; closes are taken as adjusted for splits and dividends"
         return Choice(basis=_TOTAL, reason=reason)
     if default not in bases:
-        reason = f"{evidence.describe(default)}, yet the closes are taken for {default}"
+        reason = f"{evidence.describe(default)}, yet the closes are taken as {default}"
         kept = tuple(basis for basis in bases if paid or basis != _TOTAL)
         return Choice(basis=None, reason=reason, bases=kept)
     if default == _TOTAL or not is_unclear or evidence.log_odds < -CONFIRMS:
@@ -180,7 +180,7 @@ def settle_bases(
         basis = one.listing.basis
         if file.basis_is_stated:
             wrong = evidence_of(one).describe(basis)
-            reason = f"{wrong}, yet the closes are taken for {basis}" if wrong else ""
+            reason = f"{wrong}, yet the closes are taken as {basis}" if wrong else ""
             choices[ticker] = Choice(basis=basis, reason=reason)
         elif ticker in own:
             choices[ticker] = choose_basis(basis, file.form, evidence[ticker])
