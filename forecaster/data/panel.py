@@ -80,10 +80,10 @@ class Panel:
 
         A share above one half is that of a single value. 0 for fewer than `MIN_OUTCOMES`.
         """
-        outcomes = np.where(rows[:, None], self.y + self.level, np.nan)
         shares = np.zeros((len(self.tickers), len(self.targets)))
         for number, (start, stop) in enumerate(pairwise(self.series_offsets)):
-            for k, values in enumerate(outcomes[start:stop].T):
+            chosen = np.flatnonzero(rows[start:stop]) + start
+            for k, values in enumerate((self.y[chosen] + self.level[chosen]).T):
                 known = values[np.isfinite(values)]
                 if len(known) >= MIN_OUTCOMES:
                     shares[number, k] = np.isclose(known, np.median(known), rtol=1e-9).mean()
