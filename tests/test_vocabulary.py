@@ -163,6 +163,7 @@ def test_no_help_uses_a_denied_word() -> None:
     complain((name, *found) for name, text in every_help() for found in denied(text))
 
 
+@pytest.mark.slow
 def test_no_output_uses_a_denied_word(tmp_path: Path, run: Callable[..., Result]) -> None:
     """Of the commands of a first day: what they print on both streams, pages and JSON."""
     prices, home = tmp_path / "prices.csv", tmp_path / "home"

@@ -53,6 +53,7 @@ def test_the_counts_of_a_contradiction_are_exact():
     )
 
 
+@pytest.mark.slow
 def test_a_source_offers_no_import():
     days = sessions_between("XTKS", *YEARS)
     assert "--calendar" not in contradiction(traded(days, source="yahoo"))

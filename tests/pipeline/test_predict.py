@@ -128,6 +128,7 @@ def test_the_session_forecast_is_the_next_of_the_tickers_own_calendar(
     assert (found.as_of, found.session) == (pd.Timestamp(as_of), pd.Timestamp(session))
 
 
+@pytest.mark.slow
 def test_only_the_bars_of_the_ticker_and_of_those_trained_on_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
