@@ -109,6 +109,7 @@ def test_reading_it_writes_nothing(
     assert {path: after[path] for path in set(after) - side_files} == before
 
 
+@pytest.mark.slow
 def test_its_next_session_ends_as_it_would_have_with_the_old_code(run: Run, home: Path) -> None:
     """Settings of old names are read with a warning; the cron line of 0.1.0 still runs."""
     before = manifests(home)

@@ -317,7 +317,7 @@ def test_a_closed_pipe_ends_well(trained_home: Path) -> None:
 
 
 ASCII_ONLY = [
-    {"PYTHONIOENCODING": "ascii"},
+    pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
     {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
 ]
 

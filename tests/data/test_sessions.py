@@ -82,8 +82,10 @@ NEXT = [
     ("ASEX", "2024-05-02", "2024-05-07", "Orthodox Easter likewise"),
     ("XBSE", "2024-05-02", "2024-05-07", "the same in Bucharest"),
     ("XBOM", "2025-01-31", "2025-02-01", "a Saturday with the budget"),
-    ("XKRX", "1998-12-04", "1998-12-05", "Seoul traded on Saturdays"),
-    ("XKRX", "1998-12-11", "1998-12-14", "and no longer"),
+    pytest.param(
+        *("XKRX", "1998-12-04", "1998-12-05", "Seoul traded on Saturdays"), marks=pytest.mark.slow
+    ),
+    pytest.param(*("XKRX", "1998-12-11", "1998-12-14", "and no longer"), marks=pytest.mark.slow),
     ("sun-thu", "2024-06-20", "2024-06-23", "a week of its own"),
     ("sun-thu@Asia/Qatar", "2024-06-20", "2024-06-23", "the same in a time zone"),
     ("sun-thu/2022-01-03/mon-fri@Asia/Dubai", "2021-12-30", "2022-01-02", "Dubai's old week"),

@@ -209,6 +209,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.slow
 def test_the_day_on_which_clocks_change_is_like_any_other(
     tmp_path: Path, no_training: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
