@@ -191,6 +191,7 @@ def fan_out(
 
     # Two threads in each of two processes on two cores would wait for each other every day.
     options: dict[str, Any] = {"inner_max_num_threads": 1}
+    options |= {"initializer": os.chdir, "initargs": (os.sep,)}  # nothing is read from where we run
     if backend == "ray":
         options = {"ray_remote_args": RESTARTS}
         try:
