@@ -112,7 +112,7 @@ def _can_ask(json: bool) -> bool:
 
 
 def _ask(question: Question) -> str:
-    """Ask at the terminal; whoever does not answer gets the error."""
+    """Ask at the terminal; without an answer, raise the error."""
     print(question, file=sys.stderr)
     prompt, answer = f"--{question.option} ({' or '.join(question.choices)})", ""
     try:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Evidence:
     """What a file's own events say: splits that leave no jump, and log odds for total returns.
 
-    `dividends` are the ex-dates that can tell; positive `log_odds` favour closes that are
+    `dividends` are the ex-dates that can decide; positive `log_odds` favour closes that are
     adjusted for dividends.
     """
 
@@ -138,7 +138,7 @@ def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
         bases, is_unclear = tuple(basis for basis in bases if basis != _TOTAL), False
     if form in _NAMED and _TOTAL in bases:
         if is_unclear:
-            reason = f"{_NAMED[form]}, and its dividends are too small to tell what that means"
+            reason = f"{_NAMED[form]}, and its dividends are too small to decide what that means"
             return Choice(basis=None, reason=reason, bases=("total-return", "split-adjusted"))
         reason = f"{_NAMED[form]}; closes are taken as adjusted for splits and dividends"
         return Choice(basis=_TOTAL, reason=reason)
@@ -149,7 +149,7 @@ def choose_basis(default: Basis, form: Form, evidence: Evidence) -> Choice:
     if default == _TOTAL or not is_unclear or evidence.log_odds < -CONFIRMS:
         return Choice(basis=default)
     reason = (
-        f"ex-dates are too few ({evidence.dividends:,}), or dividends too small, to tell whether "
+        f"ex-dates are too few ({evidence.dividends:,}), or dividends too small, to decide whether "
         "closes are adjusted for them; taken as not adjusted. If they are: --basis total-return"
     )
     return Choice(basis=default, reason=reason)
@@ -161,7 +161,7 @@ def settle_bases(
     """Find what the closes of each ticker are adjusted for, or ask.
 
     Files of one form have one source: the dividends of tickers whose basis nothing states are
-    added up, and if one is asked about, so are those of all forms whose own bars cannot tell.
+    added up, and if one is asked about, so are those of all forms whose own bars cannot decide.
     `known` has the bases of stored tickers, which only a contradiction asks about.
     """
     found = [(file, one, one.listing.ticker) for file in files for one in file.histories]

@@ -1,4 +1,4 @@
-"""Calendars that are behind, corrected from bars: sessions that nobody listed, late holidays.
+"""Calendars that are behind, corrected from bars: sessions that no list has, late holidays.
 
 A correction holds for all tickers of a calendar and is stored with its evidence. `PriceStore`
 adds it to the calendar's name (see `trading_calendar`), so that functions which take a name see it

@@ -97,7 +97,7 @@ def contradiction(history: History) -> str:
 def with_fitting_calendar(history: History) -> History:
     """Return a history with the calendar that its days fit without exception, if not its own.
 
-    Only where the days contradict the ticker's own calendar, and there are enough to tell.
+    Only where the days contradict the ticker's own calendar, and there are enough to decide.
     """
     if len(history.days) < _FEWEST_SETTLING or not contradiction(history):
         return history

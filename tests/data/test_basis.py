@@ -34,7 +34,7 @@ def contradiction(one):
         (TRADED, FOUR, "as-traded"),
         (TRADED[::-1], [1, 1, 1, 0.25, 1], "as-traded"),  # four old shares become one
         (ADJUSTED, np.ones(5), "as-traded"),
-        (ADJUSTED, [1, 1, 1.1, 1, 1], "as-traded"),  # too small to tell
+        (ADJUSTED, [1, 1, 1.1, 1, 1], "as-traded"),  # too small to decide
         (ADJUSTED, [4, 1, 1, 1, 1], "as-traded"),  # nothing to compare the first day with
         ([40, 10, 9.9, 9.8, 9.7], [1, 4, 1, 4, 1], "as-traded"),  # one missed of two
     ],
@@ -142,16 +142,16 @@ SMALL = {"quarterly": 0.0015, "volatility": 0.018}
             "",
             "as-traded",
             (),
-            "too few (40), or dividends too small, to tell",
+            "too few (40), or dividends too small, to decide",
         ),
         (paying(0, **SMALL), "unadjusted", "as-traded", (), ""),
         (
             *(paying(0, **SMALL), "as-history", None, ("total-return", "split-adjusted")),
-            "too small to tell",
+            "too small to decide",
         ),
         (
             *(paying(0, **SMALL), "adjusted", None, ("total-return", "split-adjusted")),
-            "too small to tell",
+            "too small to decide",
         ),
         (history(close=ADJUSTED, split=FOUR), "", None, ("split-adjusted",), "leave no jump"),
         (history(close=ADJUSTED, split=FOUR), "as-history", "total-return", (), "yfinance"),
@@ -166,7 +166,7 @@ def test_a_basis_that_nothing_states_is_found_or_asked_for(one, form, basis, bas
 
 
 def test_tickers_of_one_command_are_pooled():
-    """Twenty payers of small dividends tell what one cannot."""
+    """Twenty payers of small dividends show what one cannot."""
     served = [adjusted(paying(seed, quarterly=0.004)) for seed in range(20)]
     found = pooled({str(number): evidence_of(one) for number, one in enumerate(served)})
     assert all(one.log_odds > CONTRADICTS for one in found.values())
@@ -196,7 +196,7 @@ def test_files_of_another_form_are_another_source():
 
 
 def test_a_question_about_one_is_one_about_all_that_cannot_tell(caplog):
-    """The answer is that of the source; a ticker that can tell, or is stored, goes on."""
+    """The answer is that of the source; a ticker that can decide, or is stored, goes on."""
     asks = adjusted(paying(0))
     silent = history("MUTE", close=ADJUSTED, basis="as-traded")
     clear = history("JUMP", close=TRADED, split=FOUR, basis="as-traded")

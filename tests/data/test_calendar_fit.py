@@ -21,7 +21,7 @@ NYSE = sessions_between("XNYS", *YEARS)
 
 CONTRADICTIONS = [
     pytest.param(
-        *("XTKS", "XNYS", "XTKS", "Tokyo's days under a name that nobody knows"),
+        *("XTKS", "XNYS", "XTKS", "Tokyo's days under an unknown name"),
         marks=pytest.mark.slow,  # 5 s: some calendars are built
     ),
     ("XLON", "XNYS", "XLON", "London's"),
@@ -133,7 +133,7 @@ def test_a_guess_is_named_as_one():
     assert "every day of the week sun-thu@Asia/Qatar" in describe_guess(
         traded(NYSE, "sun-thu@Asia/Qatar")
     )
-    assert "XNYS is a guess" in describe_guess(traded(NYSE, ticker="^NOBODY"))
+    assert "XNYS is a guess" in describe_guess(traded(NYSE, ticker="^NOWHERE"))
     assert describe_guess(traded(NYSE, ticker="^SPX")) == ""
     assert describe_guess(traded(NYSE)) == ""
 

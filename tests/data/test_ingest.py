@@ -93,7 +93,7 @@ def test_an_answer_that_is_refused_is_held_until_the_source_has_none_or_another(
 def test_closes_of_a_source_that_are_adjusted_for_dividends_are_quarantined(
     tmp_path: Path,
 ) -> None:
-    """What a file is asked about; nobody is there to answer for a fetch."""
+    """What a file is asked about; a fetch has no one to ask."""
     right, adjusted = (bars_of("AAA", 500) for _ in range(2))
     ex_dates = right.index[40::60]
     for row in ex_dates:

@@ -40,7 +40,7 @@ FUZZED, OTHERS = "AAPL", ("AAA", "ZZZ")
 TICKERS = (OTHERS[0], FUZZED, OTHERS[1])
 BEFORE, NEWEST = date(2024, 6, 27), date(2024, 6, 28)
 ONE_DAY = timedelta(days=1)
-EVENING = datetime(2024, 6, 28, 22, tzinfo=UTC)
+AFTER_CLOSE = datetime(2024, 6, 28, 22, tzinfo=UTC)
 DAYS = 60  # of a chart; AAPL paid a dividend on the 26th of them
 SEED = 12
 RUNS = 2_000 if os.environ.get("FAULTS") == "all" else 200
@@ -103,7 +103,7 @@ def ready(
     logging.getLogger("forecaster").setLevel(logging.ERROR)
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
-    run(before, Fuzzing(BEFORE), EVENING - ONE_DAY, TICKERS)
+    run(before, Fuzzing(BEFORE), AFTER_CLOSE - ONE_DAY, TICKERS)
     stored = len(bars_of(before, FUZZED))
     shutil.copytree(before, after)
     assert run(after, Fuzzing(NEWEST)) == 0
@@ -113,7 +113,7 @@ def ready(
 
 
 def run(
-    home: Path, session: Fuzzing, moment: datetime = EVENING, tickers: tuple[str, ...] = ()
+    home: Path, session: Fuzzing, moment: datetime = AFTER_CLOSE, tickers: tuple[str, ...] = ()
 ) -> int:
     """Do the daily run of a moment and return its exit code."""
     with clock.as_if(moment):
@@ -138,8 +138,8 @@ def test_ten_thousand_answers_are_stored_or_refused(ready: Ready, shown: Show) -
             while store._connection.total_changes == untouched and number < numbers:
                 name, session.fuzzed = mutated(good(FUZZED, NEWEST), number, SEED)
                 try:
-                    with clock.as_if(EVENING):
-                        changed = refresh(store, source, FUZZED, request, EVENING)
+                    with clock.as_if(AFTER_CLOSE):
+                        changed = refresh(store, source, FUZZED, request, AFTER_CLOSE)
                 except ForecasterError as error:
                     text = str(error)
                     assert text.isprintable() and len(text) < 700, (number, name, text)

@@ -189,7 +189,7 @@ def test_thirty_sessions_replayed_equal_thirty_sessions_one_by_one(tmp_path, sta
 
 
 def breaks_for(ticker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the columns of one ticker's bars cause an exception that nobody expects."""
+    """Let the columns of one ticker's bars cause an unexpected exception."""
     own = panel.own_columns
 
     def columns(segment: History) -> dict:

@@ -25,7 +25,7 @@ from tests.registry.samples import keep
 from tests.synthetic import ragged_bars
 
 FRIDAY = date(2011, 3, 4)
-EVENING = datetime(2011, 3, 4, 23, 0, tzinfo=UTC)
+AFTER_CLOSE = datetime(2011, 3, 4, 23, 0, tzinfo=UTC)
 CLOSE = datetime(2011, 3, 7, 21, 0, tzinfo=UTC)  # of Monday's session in New York
 
 
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     bars = ragged_bars({"AAA": 300, "BBB": 260})
     bars[bars["session"] <= pd.Timestamp(FRIDAY)].to_csv(home / "bars.csv", index=False)
-    with clock.as_if(EVENING):
+    with clock.as_if(AFTER_CLOSE):
         import_files([home / "bars.csv"], home=home)
         train(settings=TrainSettings(hidden=4, max_steps=5), home=home, as_of=FRIDAY)
     return home

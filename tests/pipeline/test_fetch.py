@@ -507,7 +507,7 @@ def test_other_intervals_and_calendars_stay_out_of_an_unattended_run(
 
 
 def test_a_week_that_moves_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """From Sunday to Thursday until 2021, from Monday to Friday since: nobody is asked."""
+    """From Sunday to Thursday until 2021, from Monday to Friday since: no question."""
     old = sessions_between("sun-thu", date(2021, 1, 3), date(2021, 12, 31))
     days = np.r_[old, sessions_between("mon-fri", date(2022, 1, 3), date(2022, 6, 30))]
     table = bars_of("QNBK.QA", len(days)).assign(session=days.astype("datetime64[s]"))
@@ -614,7 +614,7 @@ def test_tickers_of_one_day_are_compared_on_several(
 
 
 class Broken(Shelf):
-    """A source in which some tickers cause an exception that nobody expects."""
+    """A source in which some tickers cause an unexpected exception."""
 
     broken: tuple[str, ...] = ()
     error: BaseException = ZeroDivisionError("AAA")

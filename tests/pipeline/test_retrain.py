@@ -294,7 +294,7 @@ def test_a_dry_run_of_an_empty_home_knows_the_session_of_a_given_ticker(tmp_path
 
 
 def breaks(*tickers):
-    """Make a source in which some tickers cause an exception that nobody expects."""
+    """Make a source in which some tickers cause an unexpected exception."""
 
     class Broken(Daily):
         def history(self, ticker, start, end):

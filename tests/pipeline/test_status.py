@@ -160,8 +160,8 @@ JUNE = [f"2024-06-{day:02}" for day in (3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 17, 1
     ("calendar", "as_of", "expected", "came", "why"),
     [
         ("XNYS", "2024-06-07", "2024-06-08", "2024-06-10", "no session on a Saturday"),
-        ("weekdays", "2024-06-18", "2024-06-19", "2024-06-20", "a holiday nobody knew"),
-        ("XNYS", "2024-06-14", "2024-06-18", "2024-06-17", "a session nobody knew, before"),
+        ("weekdays", "2024-06-18", "2024-06-19", "2024-06-20", "an unknown holiday"),
+        ("XNYS", "2024-06-14", "2024-06-18", "2024-06-17", "an unknown session, before"),
         ("XBOM", "2024-06-14", "2024-06-18", "2024-06-17", "Bakri Id, moved at the last moment"),
         ("24/7", "2024-06-07", "2024-06-08", "2024-06-10", "a coin that is no coin"),
         ("XTKS", "2024-06-21", "2024-06-24", "2024-07-03", "closed for six sessions"),
