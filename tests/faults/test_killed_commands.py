@@ -149,7 +149,7 @@ def test_a_command_killed_at_any_moment_is_ended_by_the_next_one(
         if command == "export":
             rows = (home / "out.csv").read_text().count("\n")
             assert rows in (1, 1 + sum(STORED.values())), "the older file or the new one"
-            age(home)
+        age(home)
         assert ask(home, command)["status"] == 0
         check_sound(home)
         check_done(home, command, before)
