@@ -55,11 +55,14 @@ class UsageError(ForecasterError):
 
 
 class Question(UsageError):
-    """What only the user knows; `option` with one of `choices` answers it."""
+    """What only the user knows; `option` with one of `choices` answers it.
 
-    def __init__(self, message: str, option: str, choices: Sequence[str]) -> None:
+    `reason` is the message without the remedy.
+    """
+
+    def __init__(self, message: str, option: str, choices: Sequence[str], reason: str = "") -> None:
         super().__init__(message)
-        self.option, self.choices = option, tuple(choices)
+        self.option, self.choices, self.reason = option, tuple(choices), reason or message
 
 
 class PartialFailure(ForecasterError):

@@ -210,6 +210,7 @@ def _asked(choices: Mapping[str, Choice]) -> dict[str, Question]:
     for ticker, choice in choices.items():
         if choice.basis is None:
             bases = " or ".join(choice.bases)
-            how = f"No basis is given; add --basis {bases}, or a column basis."
-            asked[ticker] = Question(f"{ticker}: {choice.reason}. {how}", "basis", choice.bases)
+            how, why = f"add --basis {bases}, or a column basis.", f"{ticker}: {choice.reason}."
+            text = f"{why} No basis is given; {how}"
+            asked[ticker] = Question(text, "basis", choice.bases, why)
     return asked

@@ -1,8 +1,8 @@
 """Histories for other rooms: from the store, or from a caller's own table."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -16,30 +16,45 @@ from forecaster.data.calendar_fit import (
     describe_guess,
     describe_off_calendar,
 )
-from forecaster.data.history import BAR_COLUMNS, History, normalise_ticker, normalise_tickers
+from forecaster.data.history import BAR_COLUMNS, History, normalise_tickers
 from forecaster.data.intervals import regular_interval
 from forecaster.data.sessions import final_part
-from forecaster.data.sources.files import read_frame
-from forecaster.data.sources.headers import REQUIRED
+from forecaster.data.sources.files import FileContents, read_frame
 from forecaster.data.store import PriceStore
-from forecaster.errors import DataError, UnknownNameError, UsageError
+from forecaster.errors import DataError, Question, UnknownNameError, UsageError
 
 log = logging.getLogger(__name__)
 TABLE: Final = "the table of bars"
 _AT_ONCE: Final = 50  # tickers read in one query
+# How a caller answers a question, by its option.
+_ANSWERS: Final = {
+    "basis": "Add a column: bars.assign(basis={choices})",
+    "dates": "Write them so, or convert them with pd.to_datetime and a format",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBars:
+    """A caller's own bars, read once: the histories by ticker, up to the last final bar."""
+
+    histories: Mapping[str, History]
+
+
+# A frame, or one frame per ticker, in any shape that `flat_frame` knows.
+Bars = pd.DataFrame | Mapping[str, pd.DataFrame] | GivenBars
 
 
 def load_histories(
-    bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
+    bars: Bars | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> list[History]:
     """Load histories as a list; see `iter_histories`."""
     return list(iter_histories(bars, home, tickers, until))
 
 
 def iter_histories(
-    bars: pd.DataFrame | None, home: Path, tickers: str | Sequence[str], until: date | None
+    bars: Bars | None, home: Path, tickers: str | Sequence[str], until: date | None
 ) -> Iterator[History]:
-    """Load histories up to a day from a caller's own long table, or else from a home's store.
+    """Load histories up to a day from a caller's own bars, or else from a home's store.
 
     No tickers mean all there are.
 
@@ -69,7 +84,7 @@ def iter_histories(
 
 
 def load_known(
-    bars: pd.DataFrame | None, home: Path, tickers: Sequence[str], until: date | None
+    bars: Bars | None, home: Path, tickers: Sequence[str], until: date | None
 ) -> list[History]:
     """Load those of some tickers that are there and have bars up to a day; no others are read.
 
@@ -100,28 +115,13 @@ def _from_store(home: Path, wanted: list[str], until: date | None) -> Iterator[H
                 yield History(listing=store.listing(name), bars=bars)
 
 
-def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> list[History]:
-    """Read a caller's own table by the rules of a file, up to the last final bar."""
-    _refuse_no_table(bars)
-    now = clock.now()
-    settled, asked = settle_bases([read_frame(bars, TABLE)], {})
-    for question in asked.values():
-        raise question
-    found = {one.listing.ticker: final_part(one, now) for one in settled}
+def _from_table(bars: Bars, wanted: list[str], until: date | None) -> list[History]:
+    """Select histories of a caller's own bars, up to a day; one may have no bar."""
+    found = read_bars(bars, wanted).histories
     unknown = sorted(set(wanted) - set(found))
     if unknown:
-        raise UnknownNameError(f"{', '.join(unknown)}: not in the table of bars.")
+        raise UnknownNameError(f"{', '.join(unknown)}: not in {TABLE}.")
     chosen = [found[name] for name in wanted or sorted(found)]
-    for history in chosen:
-        interval = regular_interval(history)
-        if interval:
-            log.warning("%s: %s, not daily ones", history.listing.ticker, interval[1])
-    for history in chosen if "calendar" not in bars else []:
-        # A calendar that is known by the ticker alone.
-        odd = history.bars.empty or describe_guess(history) or contradiction(history)
-        odd = odd or describe_off_calendar(history)
-        if odd:
-            log.warning("%s", odd)
     if until is None:
         return chosen
     return [
@@ -129,23 +129,60 @@ def _from_table(bars: pd.DataFrame, wanted: list[str], until: date | None) -> li
     ]
 
 
-def _refuse_no_table(bars: object) -> None:
-    if not isinstance(bars, pd.DataFrame):
+def read_bars(bars: Bars, tickers: str | Sequence[str] = ()) -> GivenBars:
+    """Read a caller's own bars by the rules of files, up to the last final bar.
+
+    Args:
+        bars: a frame with the bars of one or several tickers, or a frame per ticker; see
+            `flat_frame` for their shapes.
+        tickers: if one, the name of the ticker in a frame without a column of tickers.
+
+    Raises:
+        DataError: a row cannot be a bar.
+        UsageError: it is no frame, or a column or the ticker is missing or has two readings.
+    """
+    if isinstance(bars, GivenBars):
+        return bars
+    named, now = normalise_tickers(tickers), clock.now()
+    only = named[0] if len(named) == 1 else None
+    frames = bars if isinstance(bars, Mapping) else {only: bars}
+    try:
+        contents = [_read(frame, ticker) for ticker, frame in frames.items()]
+        settled, asked = settle_bases(contents, {})
+        for question in asked.values():
+            raise question
+    except Question as question:
+        answer = _ANSWERS[question.option].format(choices=" or ".join(map(repr, question.choices)))
+        raise UsageError(f"{question.reason} {answer}.") from question
+    histories = {one.listing.ticker: final_part(one, now) for one in settled}
+    if len(histories) < len(settled) or not histories:
+        raise UsageError(f"{TABLE} has no ticker, or one twice; one frame per ticker is needed.")
+    for content in contents:
+        for one in content.histories:
+            _warn_of_days(histories[one.listing.ticker], "calendar" in content.columns)
+    return GivenBars(histories)
+
+
+def _read(frame: object, ticker: str | None) -> FileContents:
+    if not isinstance(frame, pd.DataFrame):
         raise UsageError(
-            f"bars is a {type(bars).__name__}; a pandas DataFrame is needed, a row per ticker and "
-            "session, as load_bars() returns."
+            f"bars is a {type(frame).__name__}; a pandas DataFrame is needed, a row per ticker and "
+            "session, as load_bars() returns, or a DataFrame for each ticker: {'SYM': frame}."
         )
-    names = list(bars.columns)
-    missing = [name for name in ("ticker", *REQUIRED) if name not in names]
-    if missing:
-        raise UsageError(
-            f"{TABLE} has columns {names[:12]} and lacks {', '.join(missing)}; "
-            "rename columns, or make a column of the index with reset_index()."
-        )
-    if not bars.columns.is_unique:
-        raise UsageError(f"{TABLE} has two columns of one name; rename or drop one.")
-    if bars.empty:
-        raise DataError(f"{TABLE} has no rows; at least one bar is needed.")
+    return read_frame(frame, TABLE, ticker)
+
+
+def _warn_of_days(history: History, calendar_is_stated: bool) -> None:
+    """Warn of bars that are not daily, and of a calendar that is known by the ticker alone."""
+    ticker, interval = history.listing.ticker, regular_interval(history)
+    if interval:
+        log.warning("%s: %s, not daily ones", ticker, interval[1])
+    if calendar_is_stated:
+        return
+    odd = history.bars.empty or describe_guess(history) or contradiction(history)
+    odd = odd or describe_off_calendar(history)
+    if odd:
+        log.warning("%s", odd)
 
 
 def as_table(histories: Sequence[History]) -> pd.DataFrame:
@@ -155,9 +192,9 @@ def as_table(histories: Sequence[History]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]
 
 
-def known_tickers(bars: pd.DataFrame | None, home: Path) -> set[str]:
-    """Return every ticker with prices in a table, or else in the store."""
+def known_tickers(bars: Bars | None, home: Path) -> set[str]:
+    """Return every ticker with prices in a caller's own bars, or else in the store."""
     if bars is not None:
-        return {normalise_ticker(str(name)) for name in bars["ticker"].unique()}
+        return set(read_bars(bars).histories)
     with PriceStore.open_for_reading(home) as store:
         return set(store.tickers())

@@ -10,13 +10,12 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from forecaster.data.columns import TRAILING_DAYS
 from forecaster.data.history import Fingerprint, History
-from forecaster.data.loading import iter_histories
+from forecaster.data.loading import Bars, iter_histories
 from forecaster.data.panel import MOST_EQUAL, Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import (
@@ -49,7 +48,7 @@ _NEEDED = {
 
 
 def training_panel(
-    bars: pd.DataFrame | None,
+    bars: Bars | None,
     home: Path,
     tickers: Sequence[str],
     as_of: date | None,

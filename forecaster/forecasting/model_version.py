@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 import forecaster
 from forecaster.data.history import History, fingerprint
-from forecaster.data.loading import known_tickers, load_known
+from forecaster.data.loading import Bars, known_tickers, load_known, read_bars
 from forecaster.data.panel import TARGETS
 from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError, DataError, name_some
@@ -281,9 +281,10 @@ def _corrupt(manifest: Manifest, found: str, needed: str) -> ArtifactError:
 
 
 def version_histories(
-    manifest: Manifest, bars: pd.DataFrame | None, home: Path, as_of: date | None
+    manifest: Manifest, bars: Bars | None, home: Path, as_of: date | None
 ) -> tuple[list[History], tuple[str, ...]]:
     """Load the tickers that a version was trained on, or raise DataError; list those missing."""
+    bars = None if bars is None else read_bars(bars)
     trained, stored = manifest.data.tickers, known_tickers(bars, home)
     seen = {one.listing.ticker: one for one in load_known(bars, home, trained, as_of)}
     if not seen:

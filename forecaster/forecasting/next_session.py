@@ -20,7 +20,14 @@ from forecaster import clock
 from forecaster.data import sessions
 from forecaster.data.columns import TRAILING_DAYS
 from forecaster.data.history import History, fingerprint, normalise_tickers, still_sessions
-from forecaster.data.loading import known_tickers, load_histories, load_known
+from forecaster.data.loading import (
+    Bars,
+    GivenBars,
+    known_tickers,
+    load_histories,
+    load_known,
+    read_bars,
+)
 from forecaster.data.panel import Panel, build_panel
 from forecaster.data.quarantine import Entry
 from forecaster.data.store import PriceStore
@@ -149,7 +156,7 @@ class ForecastRequest:
 
     home: Path
     tickers: tuple[str, ...]
-    bars: pd.DataFrame | None
+    bars: GivenBars | None
     as_of: date | None
     max_stale: int
     histories: tuple[History, ...]
@@ -159,12 +166,13 @@ class ForecastRequest:
         cls,
         home: Path,
         tickers: str | Sequence[str],
-        bars: pd.DataFrame | None,
+        bars: Bars | None,
         as_of: date | None,
         max_stale: int,
     ) -> "ForecastRequest":
         """Load the histories asked for; see `load_histories`."""
         wanted = tuple(normalise_tickers(tickers))
+        bars = None if bars is None else read_bars(bars, wanted)
         found = tuple(load_histories(bars, home, wanted, as_of))
         return cls(
             home=home, tickers=wanted, bars=bars, as_of=as_of, max_stale=max_stale, histories=found

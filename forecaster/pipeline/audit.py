@@ -7,7 +7,7 @@ import pandas as pd
 
 from forecaster.audit.comparison import Leak, StageResult
 from forecaster.audit.look_ahead import Subject, compare_all, select_dates, select_histories
-from forecaster.data.loading import load_histories
+from forecaster.data.loading import Bars, load_histories
 from forecaster.data.sessions import as_date
 from forecaster.errors import LeakError, UsageError
 from forecaster.forecasting.data_set import long_enough
@@ -76,7 +76,7 @@ class AuditReport:
 def audit(
     version: str | None = None,
     *,
-    bars: pd.DataFrame | None = None,
+    bars: Bars | None = None,
     home: Home | None = None,
     dates: int = DATES,
     tickers: int = TICKERS,
@@ -87,7 +87,7 @@ def audit(
 
     Args:
         version: None for the newest, or for the default settings where there is none yet.
-        bars: a caller's own long table (see `train`), or None for the store of the home.
+        bars: a caller's own bars (see `train`), or None for the store of the home.
         dates: after which bars are changed, at least 3, spread over train, validation and test.
             The last training and validation days are added.
         tickers: at most this many: the longest, the shortest and some between.

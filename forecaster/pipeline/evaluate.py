@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 import forecaster
 from forecaster import clock
@@ -17,6 +16,7 @@ from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.export import check_folder, output_file, write_table
 from forecaster.data.history import fingerprint
+from forecaster.data.loading import Bars
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk, walk_folds
@@ -44,7 +44,7 @@ REPORTS = "reports"
 def evaluate(
     version: str | None = None,
     *,
-    bars: pd.DataFrame | None = None,
+    bars: Bars | None = None,
     targets: str | Sequence[str] = (),
     home: Home | None = None,
     as_of: date | None = None,
@@ -60,7 +60,7 @@ def evaluate(
 
     Args:
         version: None for the newest that was trained and validated on days until `as_of`.
-        bars: a caller's own long table (see `train`), or None for the store of the home.
+        bars: a caller's own bars (see `train`), or None for the store of the home.
         targets: which of the version's targets; none means all.
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen; None for all.

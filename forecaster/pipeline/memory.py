@@ -6,10 +6,9 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import pandas as pd
-
 from forecaster.bptt.plan import BPTTPlan, StepPer
 from forecaster.data.export import check_folder, output_file
+from forecaster.data.loading import Bars
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.forecasting.memory import (
     LAGS,
@@ -38,7 +37,7 @@ OTHER_PLANS = 5  # drawn beside the version's own
 def memory(
     version: str | None = None,
     *,
-    bars: pd.DataFrame | None = None,
+    bars: Bars | None = None,
     home: Home | None = None,
     tolerance: float = TOLERANCE,
     lags: int = LAGS,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from forecaster.data.loading import Bars
 from forecaster.errors import UsageError
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
@@ -30,7 +31,7 @@ def predict(
     version: str | None = None,
     target: str | None = None,
     name: str | None = None,
-    bars: pd.DataFrame | None = None,
+    bars: Bars | None = None,
     home: Home | None = None,
     as_of: date | None = None,
     settings: PredictSettings | None = None,
@@ -44,7 +45,7 @@ def predict(
             where there was no promotion test yet.
         target: None for all targets of the version or the champions.
         name: the champion of this model name; None for any.
-        bars: a caller's own long table (see `train`), or None for the store of the home.
+        bars: a caller's own bars (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
         as_of: forecast as after the close of this day; None for now.
         settings: when to refuse; None for the defaults.

@@ -9,6 +9,7 @@ from datetime import date
 import pandas as pd
 
 from forecaster import clock
+from forecaster.data.loading import Bars
 from forecaster.forecasting.data_set import prepare_dataset, training_panel
 from forecaster.forecasting.fitted_model import weights_of
 from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of
@@ -43,7 +44,7 @@ class TrainReport:
 
 
 def train(
-    bars: pd.DataFrame | None = None,
+    bars: Bars | None = None,
     *,
     settings: TrainSettings | None = None,
     tickers: Sequence[str] = (),
@@ -55,8 +56,9 @@ def train(
     """Train one version and write it to the registry, as a challenger without a promotion test.
 
     Args:
-        bars: long table of bars (`ticker, session, open, high, low, close` and optionally
-            `volume, dividend, split, basis, calendar`), or None for the store of the home.
+        bars: a frame of bars (ticker, session, open, high, low, close, and optionally
+            volume, dividend, split, basis, calendar; other usual names and shapes are read, too:
+            see docs/guide.md), or a frame for each ticker; None for the store of the home.
         settings: what to train; None for the defaults.
         tickers: none means all there are.
         home: the workspace; None as the command line resolves it.

@@ -65,8 +65,12 @@ def test_only_the_tickers_asked_for_are_read(home: Path) -> None:
 
 
 TABLES = [
-    ("no column", lambda t: t.drop(columns=["open", "close"]), UsageError, "lacks open, close"),
-    ("an index", lambda t: t.set_index("session"), UsageError, "lacks session.*reset_index"),
+    (
+        "no column",
+        lambda t: t.drop(columns=["open", "close"]),
+        UsageError,
+        "no column for open, close among .* Name each: bars.rename",
+    ),
     ("twice", lambda t: pd.concat([t, t[["close"]]], axis=1), UsageError, "two columns of one"),
     ("no rows", lambda t: t.head(0), DataError, "has no rows"),
     ("basis", lambda t: t.assign(basis="adjusted"), DataError, "column basis: 'adjusted'; split-"),
@@ -79,8 +83,23 @@ TABLES = [
     ("ticker", lambda t: t.assign(ticker="../x"), DataError, "'../x' is not a ticker"),
     ("old", lambda t: t.assign(session=t["session"] - pd.Timedelta("50000D")), DataError, "1900"),
     ("new", lambda t: t.assign(session=t["session"] + pd.Timedelta("36500D")), DataError, "future"),
-    ("two levels", lambda t: t.pivot(index="session", columns="ticker"), UsageError, "lacks tick"),
+    (
+        "no ticker",
+        lambda t: t.drop(columns="ticker"),
+        UsageError,
+        "assign.ticker='SYM'., or {'SYM'",
+    ),
+    ("two names", lambda t: t.assign(day=t["session"]), UsageError, r"leave one out: bars.drop"),
+    (
+        "events",
+        lambda t: t.assign(bonus=5.0),
+        UsageError,
+        "bonus may hold splits .* Use bars.drop",
+    ),
+    ("days", lambda t: t.assign(session="01/02/2024"), UsageError, "two readings|pd.to_datetime"),
+    ("a list", lambda t: [t], UsageError, "bars is a list; a pandas DataFrame"),
     ("dict", lambda t: t.to_dict(), UsageError, "bars is a dict; a pandas DataFrame"),
+    ("none", lambda t: {}, UsageError, "has no ticker"),
 ]
 
 

@@ -112,11 +112,10 @@ def _days(table: FileTable, order: DateOrder | None) -> tuple[Days, Days]:
         cells = cells.map(lambda moment: moment.isoformat(sep=" ", timespec="seconds"))
     parsed = parse_days(cells, order)
     if parsed.ambiguous.any():
-        raise Question(
+        why = (
             f"{table.describe(parsed.ambiguous, 'session')}; a date whose day and month cannot be "
-            f"swapped (YYYY-MM-DD) is needed ({int(parsed.ambiguous.sum()):,} such). Add --dates "
-            f"{' or '.join(parsed.orders)}.",
-            "dates",
-            parsed.orders,
+            f"swapped (YYYY-MM-DD) is needed ({int(parsed.ambiguous.sum()):,} such)."
         )
+        remedy = f"Add --dates {' or '.join(parsed.orders)}."
+        raise Question(f"{why} {remedy}", "dates", parsed.orders, why)
     return parsed.days, parsed.instants

@@ -93,7 +93,7 @@ def parts_of(path: Path, choice: ColumnChoice) -> Iterator[FileTable]:
         DataError: it is no table.
     """
     if is_parquet(path):
-        yield from _parquet_parts(path, choice)
+        yield from frame_parts(path, read_parquet(path), choice, "row")
         return
     try:
         yield from _text_parts(path, choice, find_layout(path, choice))
@@ -105,15 +105,20 @@ def parts_of(path: Path, choice: ColumnChoice) -> Iterator[FileTable]:
         ) from error
 
 
-def _parquet_parts(path: Path, choice: ColumnChoice) -> Iterator[FileTable]:
-    frame = read_parquet(path)
+def frame_parts(
+    path: Path | str, frame: pd.DataFrame, choice: ColumnChoice, unit: str
+) -> Iterator[FileTable]:
+    """Yield the parts of a frame with text as columns: one, or one for each ticker of a header.
+
+    The index numbers the rows. Raises UsageError as `choose_columns`.
+    """
     names, tickers = split_pairs(list(frame.columns)) or (list(frame.columns), None)
     for ticker, places in _groups(names, tickers).items():
         columns = choose_columns(path, [names[at] for at in places], choice)
         own = frame.iloc[:, places]
         if ticker is not None:
             own = own[own.iloc[:, 1:].notna().any(axis=1)]
-        yield _named(part_of(path, own, columns, "row"), ticker)
+        yield _named(part_of(path, own, columns, unit), ticker)
 
 
 def _text_parts(path: Path, choice: ColumnChoice, layout: Layout) -> Iterator[FileTable]:
@@ -214,7 +219,7 @@ def _too_many(line: int, cells: int, width: int) -> LeftOut:
     return LeftOut(place=f"line {line}", ticker="", reason=reason)
 
 
-def part_of(path: Path, cells: pd.DataFrame, columns: Columns, unit: str) -> FileTable:
+def part_of(path: Path | str, cells: pd.DataFrame, columns: Columns, unit: str) -> FileTable:
     """Select the columns that are fields."""
     frame = pd.DataFrame({name: cells.iloc[:, at] for name, at in columns.fields.items()})
     others = pd.DataFrame({name: cells.iloc[:, at] for name, at in columns.others.items()})

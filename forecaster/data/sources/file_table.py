@@ -17,10 +17,10 @@ import pandas as pd
 
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, most_flawed
 from forecaster.data.sources.file_kinds import check_kind
-from forecaster.data.sources.file_parts import FileTable, parts_of
+from forecaster.data.sources.file_parts import FileTable, frame_parts, parts_of
+from forecaster.data.sources.frames import flat_frame
 from forecaster.data.sources.headers import (
     EVENTS,
-    FIELDS,
     ColumnChoice,
     EventScan,
     volume_scale,
@@ -68,11 +68,22 @@ def read_table(
 
 
 def table_of(frame: pd.DataFrame, name: str) -> FileTable:
-    """Build a table of a frame with columns named as fields; leave out others."""
-    known = [field for field in FIELDS if field in frame.columns]
-    numbered = frame[known].set_axis(pd.RangeIndex(len(frame)), axis=0)
-    headers = {field: field for field in known}
-    return _compact(FileTable(path=name, frame=numbered, headers=headers, unit="iloc"), "point")
+    """Build a table of a caller's frame in any shape that `flat_frame` knows.
+
+    Raises:
+        UsageError: a column is missing or named twice, or may hold events.
+    """
+    events, parts = EventScan(), []
+    for part in frame_parts(name, flat_frame(frame, name), ColumnChoice(), "iloc"):
+        for column, cells in ({} if part.cells is None else part.cells).items():
+            events.add(str(column), cells)
+        parts.append(_compact(part, "point"))
+    table = _joined(parts) if len(parts) > 1 else parts[0]
+    events.review(name, table.headers)
+    unread = sorted({column for part in parts for column in part.others})
+    if unread:
+        log.warning("%s: columns not used: %s", name, ", ".join(unread))
+    return table
 
 
 def _parsed(path: Path, choice: ColumnChoice, decimal: DecimalMark | None) -> FileTable:

@@ -117,13 +117,28 @@ def read_file(
     return _contents(table, ticker, stated, SOURCE)
 
 
-def read_frame(frame: pd.DataFrame, name: str) -> FileContents:
-    """Read bars in long form, with columns named as fields; every row must be a bar.
+def read_frame(frame: pd.DataFrame, name: str, ticker: str | None = None) -> FileContents:
+    """Read bars of a caller's frame in any shape that `flat_frame` knows; each row must be a bar.
+
+    Args:
+        frame: the bars.
+        name: of the frame, in messages.
+        ticker: name of the one ticker in a frame without a column of tickers.
 
     Raises:
+        Question: dates have two readings.
+        UsageError: a column or the ticker is missing, or a column may hold events.
         DataError: a row cannot be read, or cannot be a bar.
     """
-    contents = _contents(table_of(frame, name), None, FileOptions(), "table")
+    table = table_of(frame, name)
+    if _ticker_column(table) is not None:
+        ticker = None
+    elif ticker is None:
+        raise UsageError(
+            f"{name} has no column of tickers; name its one ticker: bars.assign(ticker='SYM'), or "
+            "{'SYM': bars}."
+        )
+    contents = _contents(table, ticker, FileOptions(), "table")
     if contents.left_out:
         first = contents.left_out[0]
         raise DataError(f"{name}: {first.place}: {first.reason}. Correct or remove these rows.")

@@ -1,6 +1,7 @@
 """Which columns of a table are which fields: by their names and, for events, by their values.
 
-Names and cells in; positions by field out.  Reads no file.
+Names and cells in; positions by field out.  Reads no file.  A table is named by its path or, if it
+is a caller's frame, by text: remedies are then in pandas' words.
 """
 
 import logging
@@ -182,13 +183,14 @@ def _refuse_unclear(
         if len(places) > 1:
             names = [columns[place] for place in places]
             same = len({one.casefold() for one in names}) < len(names)
-            remedy = "rename or remove one of them" if same else f"choose with {_map(name, names)}"
+            remedy = "rename or remove one of them" if same else _choose(path, name, names)
             raise UsageError(f"{path}: {' and '.join(names)} could both be {name}; {remedy}.")
     missing = [name for name in REQUIRED if name not in found]
     if missing:
-        options = " ".join(_map(name, [_adjusted(name, columns)]) for name in missing)
+        options = [_map(path, name, _adjusted(name, columns)) for name in missing]
         raise UsageError(
-            f"{path}: no column for {', '.join(missing)} among {shown}. Name each: {options}."
+            f"{path}: no column for {', '.join(missing)} among {shown}. Name each: "
+            f"{(' ' if isinstance(path, Path) else ', ').join(options)}."
         )
 
 
@@ -199,8 +201,22 @@ def _adjusted(name: str, columns: Sequence[str]) -> str:
     )
 
 
-def _map(name: str, columns: Sequence[str]) -> str:
-    return " or ".join(f"--map {shlex.quote(f'{name}={column}')}" for column in columns)
+def _map(path: Path | str, name: str, column: str) -> str:
+    if isinstance(path, str):
+        return f"bars.rename(columns={{{column!r}: {name!r}}})"
+    return f"--map {shlex.quote(f'{name}={column}')}"
+
+
+def _ignore(path: Path | str, column: str) -> str:
+    if isinstance(path, str):
+        return f"bars.drop(columns={column!r})"
+    return f"--ignore {shlex.quote(column)}"
+
+
+def _choose(path: Path | str, name: str, columns: Sequence[str]) -> str:
+    if isinstance(path, str):  # if one is renamed, the other still has a usual name
+        return f"leave one out: {' or '.join(_ignore(path, one) for one in columns)}"
+    return f"choose with {' or '.join(_map(path, name, one) for one in columns)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,19 +280,19 @@ class EventScan:
             if rows <= _LARGEST_EVENT_SHARE * self.rows[name]:
                 raise UsageError(
                     f"{path}: column {name} has splits or dividends in words: {text!r}. Write "
-                    f"them as numbers in a column split or dividend, or add --ignore "
-                    f"{shlex.quote(name)}."
+                    f"them as numbers in a column split or dividend, or add {_ignore(path, name)}."
                 )
 
     def _question(self, path: Path | str, name: str, known: Mapping[str, object]) -> str:
         counts = self.counts[name]
         neutral = "1" if counts["one"] > counts["zero"] + counts["empty"] else "0 or empty"
         possible = ["split"] if neutral == "1" else ["split", "dividend"]
-        remedies = [f"--map {shlex.quote(f'{one}={name}')}" for one in possible if one not in known]
-        remedies.append(f"--ignore {shlex.quote(name)}")
+        remedies = [_map(path, one, name) for one in possible if one not in known]
+        remedies.append(_ignore(path, name))
+        verb = "Use" if isinstance(path, str) else "Add"
         return (
             f"{path}: column {name} may hold splits or dividends: {counts['amount']:,} of "
-            f"{counts.total():,} cells are not {neutral} (first {self.examples[name]}). Add "
+            f"{counts.total():,} cells are not {neutral} (first {self.examples[name]}). {verb} "
             f"{' or '.join(remedies)}."
         )
 
