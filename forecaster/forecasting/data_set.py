@@ -50,7 +50,7 @@ _NEEDED = {
 def training_panel(
     bars: Bars | None,
     home: Path,
-    tickers: Sequence[str],
+    tickers: str | Sequence[str],
     as_of: date | None,
     settings: TrainSettings,
 ) -> tuple[Panel, str, tuple[str, ...]]:

@@ -5,8 +5,10 @@ from datetime import date
 
 import pandas as pd
 
+from forecaster import clock
 from forecaster.audit.comparison import Leak, StageResult
 from forecaster.audit.look_ahead import Subject, compare_all, select_dates, select_histories
+from forecaster.clock import Day
 from forecaster.data.loading import Bars, load_histories
 from forecaster.data.sessions import as_date
 from forecaster.errors import LeakError, UsageError
@@ -81,7 +83,7 @@ def audit(
     dates: int = DATES,
     tickers: int = TICKERS,
     max_steps: int = MAX_STEPS,
-    as_of: date | None = None,
+    as_of: Day | None = None,
 ) -> AuditReport:
     """Change everything after several dates, and compare all that may not depend on it.
 
@@ -104,14 +106,14 @@ def audit(
     for option, value, least in options:
         if value < least:
             raise UsageError(f"{option} {value}: give at least {least}.")
-    where = resolve_home(home)
+    where, last_day = resolve_home(home), clock.as_day(as_of)
     if version is not None or list_versions(where):
-        manifest = find_version(where, version, as_of=as_of)
+        manifest = find_version(where, version, as_of=last_day)
         settings, model = recipe_of(manifest), load_model(where, manifest)
-        histories, _ = version_histories(manifest, bars, where, as_of)
+        histories, _ = version_histories(manifest, bars, where, last_day)
     else:
         settings, model = TrainSettings(), None
-        histories = list(long_enough(load_histories(bars, where, (), as_of), settings))
+        histories = list(long_enough(load_histories(bars, where, (), last_day), settings))
     subject = Subject.of(select_histories(histories, tickers), settings, model, max_steps)
     days = subject.panel.days
     cuts = select_dates(days, subject.split, dates)

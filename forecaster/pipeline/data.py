@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster import clock
+from forecaster.clock import Day
 from forecaster.data.checks import check_history
 from forecaster.data.export import write_table
 from forecaster.data.history import History, fingerprint, normalise_ticker, normalise_tickers
@@ -31,7 +32,7 @@ CHECK_COLUMNS: Final = "ticker session rule severity where reason".split()
 
 
 def load_bars(
-    tickers: str | Sequence[str] = (), *, home: Home | None = None, until: date | None = None
+    tickers: str | Sequence[str] = (), *, home: Home | None = None, until: Day | None = None
 ) -> pd.DataFrame:
     """Load stored bars as the long table that `train`, `evaluate` and `predict` take.
 
@@ -41,7 +42,7 @@ def load_bars(
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
     """
-    return as_table(load_histories(None, resolve_home(home), tickers, until))
+    return as_table(load_histories(None, resolve_home(home), tickers, clock.as_day(until, "until")))
 
 
 def stored_tickers(*, home: Home | None = None) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from forecaster.backtesting import scoring
 from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, fit_benchmarks
 from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
+from forecaster.clock import Day
 from forecaster.data.export import check_folder, output_file, write_table
 from forecaster.data.history import fingerprint
 from forecaster.data.loading import Bars
@@ -47,7 +47,7 @@ def evaluate(
     bars: Bars | None = None,
     targets: str | Sequence[str] = (),
     home: Home | None = None,
-    as_of: date | None = None,
+    as_of: Day | None = None,
     walk: Walk | None = None,
     benchmarks: BenchmarkKind = "all",
     costs_bps: float = 5.0,
@@ -80,13 +80,14 @@ def evaluate(
     """
     walk, where = walk or Walk(), resolve_home(home)
     refuse_clock_behind(where)
-    clock.check_as_of(as_of)
-    manifest = find_version(where, version, as_of=as_of)
+    last = clock.as_day(as_of)
+    clock.check_as_of(last)
+    manifest = find_version(where, version, as_of=last)
     if manifest.network.model == MEMORYLESS["model"]:
         walk = replace(walk, same_inputs=False)
     chosen = _chosen_targets(manifest, targets)
-    histories, missing = model_version.version_histories(manifest, bars, where, as_of)
-    if not missing and (as_of is None or as_of >= manifest.data.blocks.last):
+    histories, missing = model_version.version_histories(manifest, bars, where, last)
+    if not missing and (last is None or last >= manifest.data.blocks.last):
         model_version.warn_of_changed_bars(manifest, histories)
     model = model_version.load_model(where, manifest)
     panel = model.panel(histories)

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
 from forecaster import clock
+from forecaster.clock import Day
 from forecaster.data.calendar_corrections import correct_calendars
 from forecaster.data.history import normalise_tickers
 from forecaster.data.ingest import FetchRequest, refresh
@@ -27,7 +26,8 @@ from forecaster.errors import (
 )
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import bug_log
-from forecaster.settings import FetchSettings, resolve_home
+from forecaster.settings import FetchSettings, Home, resolve_home
+from forecaster.settings.keywords import FetchKeywords, settings_from
 
 log = logging.getLogger(__name__)
 MOST_DOWN: Final = 5  # tickers in a row for which the source itself failed, before giving up
@@ -85,11 +85,12 @@ def report_of(
 def fetch(
     tickers: str | Sequence[str] = (),
     *,
-    settings: FetchSettings | None = None,
-    start: date | None = None,
-    end: date | None = None,
-    home: Path | None = None,
-    source: Source | None = None,
+    settings: FetchSettings | FetchKeywords | None = None,
+    start: Day | None = None,
+    end: Day | None = None,
+    home: Home | None = None,
+    source: Source | str | None = None,
+    compare_all_days: int | None = None,
     accept_identity: bool = False,
     on_ticker: OnTicker = lambda ticker, number, of: None,
 ) -> FetchReport:
@@ -104,7 +105,8 @@ def fetch(
         tickers: which; none means everything in the store, or all that the source serves.
         start: first session; None for the oldest of a new ticker, the last two weeks of a stored.
         end: last session; None for the newest final one.
-        source: a source to use instead of the one in the settings.
+        settings: where from, as a value or a dict; None for the defaults.
+        source, compare_all_days: instead of the ones in the settings.
         accept_identity: continue with tickers whose name, exchange, currency or first trade
             date has changed, instead of stopping them.
         on_ticker: called before each ticker with its number, from 1, and how many there are.
@@ -118,13 +120,17 @@ def fetch(
         TryLaterError: another process is writing.
         UsageError: `start` after `end`, a malformed ticker or none at all, an unknown source.
     """
-    if start and end and start > end:
-        raise UsageError(f"--start {start} is after --end {end}; swap them.")
+    first, last = clock.as_day(start, "start"), clock.as_day(end, "end")
+    if first and last and first > last:
+        raise UsageError(f"--start {first} is after --end {last}; swap them.")
     where = resolve_home(home)
     if accept_identity and not tickers:
         raise UsageError("--accept-identity: name the tickers that are still the same security.")
-    settings = settings or FetchSettings()
-    request = FetchRequest(start, end, accept_identity, settings.compare_all_days)
+    keywords: FetchKeywords = {"source": source} if isinstance(source, str) else {}
+    if compare_all_days is not None:
+        keywords["compare_all_days"] = compare_all_days
+    settings = settings_from(FetchSettings, settings, keywords)
+    request = FetchRequest(first, last, accept_identity, settings.compare_all_days)
     wanted = list(dict.fromkeys(normalise_tickers(tickers)))
     with (
         writer(where, "forecaster fetch"),
@@ -132,11 +138,12 @@ def fetch(
         PriceStore.open_for_writing(where) as store,
     ):
         store.defer_sync()  # a ticker that a power failure loses is fetched again
-        chosen = source or open_source(settings.source, where)
-        wanted = wanted or list(chosen.tickers()) or store.tickers(chosen.name)
+        if source is None or isinstance(source, str):
+            source = open_source(settings.source, where)
+        wanted = wanted or list(source.tickers()) or store.tickers(source.name)
         if not wanted:
             raise UsageError("No ticker given and none stored; for example: forecaster fetch AAPL")
-        return _fetch_all(store, chosen, wanted, request, on_ticker)
+        return _fetch_all(store, source, wanted, request, on_ticker)
 
 
 def _fetch_all(

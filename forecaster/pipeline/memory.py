@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
+from forecaster import clock
 from forecaster.bptt.plan import BPTTPlan, StepPer
+from forecaster.clock import Day
 from forecaster.data.export import check_folder, output_file
 from forecaster.data.loading import Bars
 from forecaster.errors import ArtifactError, UsageError
@@ -41,7 +42,7 @@ def memory(
     home: Home | None = None,
     tolerance: float = TOLERANCE,
     lags: int = LAGS,
-    as_of: date | None = None,
+    as_of: Day | None = None,
 ) -> MemoryReport:
     """Measure how far back a version's gradient reaches and what its truncation costs.
 
@@ -68,7 +69,7 @@ def memory(
     if (members := len(manifest.members)) > 1:
         log.info("memory  member 1 of %d is measured, seed %d", members, manifest.members[0].seed)
     model = load_model(where, manifest)
-    histories, _ = version_histories(manifest, bars, where, as_of)
+    histories, _ = version_histories(manifest, bars, where, clock.as_day(as_of))
     panel = model.panel(histories)
     train, _, _ = model.split.masks(panel.outcome_days)
     report = measure(

@@ -4,9 +4,12 @@ import logging
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 
+from forecaster import clock
+from forecaster.clock import Day
 from forecaster.data.loading import Bars
 from forecaster.errors import UsageError
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
@@ -19,6 +22,7 @@ from forecaster.operations.due_sessions import check_age
 from forecaster.operations.forecast_recording import forecast_with, record_by_hand
 from forecaster.registry.champion import Choice, find_champion, find_champions, named_version
 from forecaster.settings import Home, PredictSettings, resolve_home
+from forecaster.settings.keywords import PredictKeywords, settings_from
 
 __all__ = ["PREDICTION_COLUMNS", "Prediction", "predict"]
 
@@ -33,9 +37,10 @@ def predict(
     name: str | None = None,
     bars: Bars | None = None,
     home: Home | None = None,
-    as_of: date | None = None,
-    settings: PredictSettings | None = None,
+    as_of: Day | None = None,
+    settings: PredictSettings | PredictKeywords | None = None,
     record: bool = True,
+    **keywords: Unpack[PredictKeywords],
 ) -> Prediction:
     """Forecast the session after each ticker's last final bar, and record it.
 
@@ -47,9 +52,10 @@ def predict(
         name: the champion of this model name; None for any.
         bars: a caller's own bars (see `train`), or None for the store of the home.
         home: the workspace; None as the command line resolves it.
-        as_of: forecast as after the close of this day; None for now.
-        settings: when to refuse; None for the defaults.
+        as_of: forecast as after the close of this day, text or a date; None for now.
+        settings: when to refuse, as a value or a dict; None for the defaults.
         record: whether to record the forecasts in the home's log, except of a caller's own bars.
+        keywords: settings that win over those of `settings`.
 
     Returns:
         One row per ticker and target. `forecast` and the quantiles are in the target's
@@ -64,13 +70,14 @@ def predict(
         UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
             has no such target; both `version` and `name`; two champions for one target.
     """
-    where, settings = resolve_home(home), settings or PredictSettings()
+    where, last = resolve_home(home), clock.as_day(as_of)
+    settings = settings_from(PredictSettings, settings, keywords)
     if bars is None:
         refuse_clock_behind(where)
     # Loaded first: an unknown ticker is reported before any work.
-    request = ForecastRequest.of(where, tickers, bars, as_of, settings.max_stale)
+    request = ForecastRequest.of(where, tickers, bars, last, settings.max_stale)
     parts = []
-    for choice, targets in _choices(where, version, target, as_of, name):
+    for choice, targets in _choices(where, version, target, last, name):
         if choice.manifest is None:
             log.info("the baseline forecasts: it is champion of %s", choice.name)
         elif version is None:

@@ -4,11 +4,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from typing import Unpack
 
 import pandas as pd
 
 from forecaster import clock
+from forecaster.clock import Day
 from forecaster.data.loading import Bars
 from forecaster.forecasting.data_set import prepare_dataset, training_panel
 from forecaster.forecasting.fitted_model import weights_of
@@ -22,6 +23,7 @@ from forecaster.registry.promotion import register
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
+from forecaster.settings.keywords import TrainKeywords, settings_from
 from forecaster.training.inference import choose_device
 
 __all__ = ["TrainReport", "Validation", "train"]
@@ -46,12 +48,13 @@ class TrainReport:
 def train(
     bars: Bars | None = None,
     *,
-    settings: TrainSettings | None = None,
-    tickers: Sequence[str] = (),
+    settings: TrainSettings | TrainKeywords | None = None,
+    tickers: str | Sequence[str] = (),
     home: Home | None = None,
-    as_of: date | None = None,
+    as_of: Day | None = None,
     name: str | None = None,
     on_step: OnStep = lambda step, validation: None,
+    **keywords: Unpack[TrainKeywords],
 ) -> TrainReport:
     """Train one version and write it to the registry, as a challenger without a promotion test.
 
@@ -59,11 +62,12 @@ def train(
         bars: a frame of bars (ticker, session, open, high, low, close, and optionally
             volume, dividend, split, basis, calendar; other usual names and shapes are read, too:
             see docs/guide.md), or a frame for each ticker; None for the store of the home.
-        settings: what to train; None for the defaults.
+        settings: what to train, as a value or a dict; None for the defaults.
         tickers: none means all there are.
         home: the workspace; None as the command line resolves it.
-        as_of: last session to be seen; None for all.
+        as_of: last session to be seen, as text or a date; None for all.
         name: the model name whose champion it may become; None for its targets.
+        keywords: settings that win over those of `settings`.
 
     Raises:
         CannotWriteError, SettingsError: the home is read-only, or its registry too new.
@@ -75,14 +79,14 @@ def train(
         UsageError: the device is absent, a part of the split would be empty, or
             `bptt_k2="auto"` finds a memory longer than it measures.
     """
-    settings = settings or TrainSettings()
-    where = resolve_home(home)
+    settings = settings_from(TrainSettings, settings, keywords)
+    where, last = resolve_home(home), clock.as_day(as_of)
     name = check_name(name or ",".join(settings.target))
     refuse_clock_behind(where)
     check_writable(where)
     check_registry(where)
     device = choose_device(settings.device)
-    panel, fingerprint, skipped = training_panel(bars, where, tickers, as_of, settings)
+    panel, fingerprint, skipped = training_panel(bars, where, tickers, last, settings)
     dataset = prepare_dataset(panel, settings)
     started = time.monotonic()
     settings = with_bptt_horizon(dataset, settings, device)

@@ -14,6 +14,7 @@ DEFAULT_BPTT_K2 = 21  # a month of trading days; docs/experiments.md says why
 DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then uncut
 
 HeadName = Literal["point", "student-t", "quantiles"]
+TargetName = Literal["return", "range", "volume"]
 
 _network = partial(Field, json_schema_extra={"group": "Network"})
 _gradient = partial(Field, json_schema_extra={"group": "Gradient"})
@@ -65,7 +66,7 @@ class TrainSettings(Section):
         None, description="One for all targets, or one for each [student-t for return, else point]."
     )
     point_loss: Literal["mse", "huber"] = _network("mse", description="Loss of point heads.")
-    target: tuple[Literal["return", "range", "volume"], ...] = _days(
+    target: tuple[TargetName, ...] = _days(
         ("return",), description="Several, comma-separated, share one network."
     )
     lookback: int | Literal["all"] = _days(

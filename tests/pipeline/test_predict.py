@@ -154,10 +154,14 @@ def test_only_the_bars_of_the_ticker_and_of_those_trained_on_are_read(
     assert read == {"AAA", "BBB"}
 
 
-@pytest.mark.parametrize("as_of", [datetime(2011, 7, 1), "2011-07-01", pd.Timestamp("2011-07-01")])
-def test_a_day_that_is_no_date_is_refused(home: Path, as_of: object) -> None:
-    with pytest.raises(UsageError, match=r"as_of = .*datetime\.date is needed"):
-        predict(bars=BARS, home=home, as_of=as_of)  # type: ignore[arg-type]
+@pytest.mark.parametrize("as_of", [LAST.isoformat(), pd.Timestamp(LAST)])
+def test_a_day_may_be_text_or_a_timestamp(home: Path, as_of: str | pd.Timestamp) -> None:
+    assert len(predict(["AAA"], bars=BARS, home=home, as_of=as_of).forecasts) == 1
+
+
+def test_a_day_that_is_no_date_is_refused(home: Path) -> None:
+    with pytest.raises(UsageError, match="as_of = .* a day is needed, without a time of day"):
+        predict(bars=BARS, home=home, as_of=datetime(2011, 7, 1, 16))
 
 
 def test_a_home_may_be_text(home: Path) -> None:

@@ -148,7 +148,7 @@ def test_wrong_requests_are_refused_before_anything_is_written(tmp_path: Path) -
         train(bars, home=tmp_path / "none")
     with pytest.raises(UnknownNameError):
         train(bars, home=tmp_path, tickers=["ZZZ"])
-    with pytest.raises(UsageError, match="lacks close"):
+    with pytest.raises(UsageError, match="no column for close"):
         train(bars.drop(columns="close"), home=tmp_path)
     with pytest.raises(DataError, match="20 trading days"):
         train(bars.head(20), home=tmp_path)
