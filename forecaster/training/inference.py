@@ -41,15 +41,13 @@ def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) ->
     """
     lengths = np.diff(offsets)
     longest_first = np.argsort(-lengths, kind="stable")
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    # Not np.empty: a row left out would have an earlier call's numbers and look right.
+    forecasts = np.full((len(inputs), network.head.raw_outputs), np.nan)
     with evaluating(network):
         for begin in range(0, len(lengths), SERIES_AT_ONCE):
             group = longest_first[begin : begin + SERIES_AT_ONCE]
-            parts.extend(_walk(network, inputs, offsets[group], lengths[group]))
-    # Not np.empty: a row left out would have an earlier call's numbers and look right.
-    forecasts = np.full((len(inputs), parts[0][1].shape[-1]), np.nan)
-    for rows, values in parts:
-        forecasts[rows] = values
+            for rows, values in _walk(network, inputs, offsets[group], lengths[group]):
+                forecasts[rows] = values
     return forecasts
 
 
@@ -65,22 +63,22 @@ def _walk(
         inside = days < lengths[:alive]
         rows = first[:alive] + np.minimum(days, lengths[:alive] - 1)
         prediction, state = network(inputs[torch.from_numpy(rows).to(inputs.device)], state)
-        yield rows[inside], prediction.double().cpu().numpy()[inside]
+        yield rows[inside], prediction.cpu().numpy()[inside]
 
 
 def forecast_windows(
     network: Network, inputs: Tensor, ends: np.ndarray, lookback: int
 ) -> np.ndarray:
     """Forecast (M, K) the day after each window of `lookback` days that ends in a row of `ends`."""
-    parts = []
     back = torch.arange(1 - lookback, 1, device=inputs.device)[:, None]
+    # Made first: small arrays kept between the large ones of each batch would keep their pages.
+    forecasts = np.empty((len(ends), network.head.raw_outputs))
     with evaluating(network):
-        # At least one batch, if need be an empty one: it knows K and the device.
-        for begin in range(0, max(len(ends), 1), WINDOWS_AT_ONCE):
+        for begin in range(0, len(ends), WINDOWS_AT_ONCE):
             batch = torch.from_numpy(ends[begin : begin + WINDOWS_AT_ONCE]).to(inputs.device)
-            prediction, _ = network(inputs[batch + back], network.initial_state(len(batch)))
-            parts.append(prediction[-1].double().cpu().numpy())
-    return np.concatenate(parts)
+            prediction, _ = network(inputs[batch + back], network.initial_state(len(batch)), last=1)
+            forecasts[begin : begin + len(batch)] = prediction[0].cpu().numpy()
+    return forecasts
 
 
 def choose_device(name: str) -> torch.device:

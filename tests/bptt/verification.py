@@ -191,6 +191,8 @@ class DelayLine(RecurrentCore):
 class LastUnit(Readout):
     """Reads the last unit, y = v h_L; v starts at 1."""
 
+    raw_outputs = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.read = nn.Parameter(torch.ones((), dtype=torch.float64))
