@@ -49,6 +49,7 @@ WHOLE_JOBS = {
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
     "backtesting/scoring": "pipeline/test_evaluate.py",
+    "backtesting/version_evaluation": "pipeline/test_evaluate.py",
     "bptt/chunks": "bptt/test_gradients.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
@@ -60,6 +61,7 @@ COVERED_BY: dict[str, str] = {
     "data/sources/yahoo_session": "data/sources/test_yahoo.py",
     "data/store_rows": "data/test_store.py",
     "data/trading_calendar": "data/test_sessions.py",
+    "forecasting/version_training": "pipeline/test_train.py",
     "evaluation/evaluation": "pipeline/test_evaluate.py",
     "evaluation/mixture": "evaluation/test_distributions.py",
     "evaluation/quantiles": "evaluation/test_distributions.py",

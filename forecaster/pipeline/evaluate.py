@@ -3,27 +3,25 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-import forecaster
 from forecaster import clock
-from forecaster.backtesting import scoring
-from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, fit_benchmarks
-from forecaster.backtesting.fold import MEMORYLESS
-from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
+from forecaster.backtesting.benchmarks import BenchmarkKind
+from forecaster.backtesting.version_evaluation import (
+    EvaluationOptions,
+    check_targets,
+    evaluate_model,
+)
 from forecaster.clock import Day
 from forecaster.data.export import check_folder, output_file, write_table
-from forecaster.data.history import fingerprint
 from forecaster.data.loading import Bars
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation
-from forecaster.evaluation.splits import Walk, walk_folds
+from forecaster.evaluation.splits import Walk
 from forecaster.forecasting import model_version
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.champion import find_version
-from forecaster.registry.manifest import Manifest
 from forecaster.registry.run_history import count_evaluation
 from forecaster.registry.versions import read_manifest
 from forecaster.report import sentences
@@ -78,63 +76,24 @@ def evaluate(
         UsageError: the version does not forecast a target asked for; `as_of` is not a date or
             lies in the future.
     """
-    walk, where = walk or Walk(), resolve_home(home)
+    where, last = resolve_home(home), clock.as_day(as_of)
     refuse_clock_behind(where)
-    last = clock.as_day(as_of)
     clock.check_as_of(last)
     manifest = find_version(where, version, as_of=last)
-    if manifest.network.model == MEMORYLESS["model"]:
-        walk = replace(walk, same_inputs=False)
-    chosen = _chosen_targets(manifest, targets)
+    options = EvaluationOptions(
+        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        walk=walk or Walk(),
+        benchmarks=benchmarks,
+        costs_bps=costs_bps,
+    )
+    check_targets(manifest.version, tuple(manifest.targets), options.targets)
     histories, missing = model_version.version_histories(manifest, bars, where, last)
     if not missing and (last is None or last >= manifest.data.blocks.last):
         model_version.warn_of_changed_bars(manifest, histories)
-    model = model_version.load_model(where, manifest)
-    panel = model.panel(histories)
-    for target in chosen:
-        test = model.split.masks(panel.outcome_days)[2]
-        outcomes = panel.y[:, panel.targets.index(target)]
-        scoring.require_scored(test & np.isfinite(outcomes), panel, target, model.split)
-    folds = walk_folds(panel.outcome_days, model.split, walk)
-    about = {"version": manifest.version, "code": forecaster.__version__}
-    about |= {"data": fingerprint(histories)}
-    work = WorkFolder(where, about | walk.result_settings())
-    walked = walk_forward(panel, model, model_version.recipe_of(manifest), folds, walk, work)
-    options = BenchmarkOptions(kind=benchmarks, refit_every=walk.refit_every, jobs=walk.jobs)
-    able, inputs = model.forecastable(panel), model.reader.names
-    others = fit_benchmarks(panel, chosen, folds, able, inputs, options)
-    sets = {t: scoring.select_forecasts(panel, t, model, folds, walked, others) for t in chosen}
-    days = np.concatenate([one.days for one in sets.values()])
-    ways = [f"{name}={value}" for name, value in walk.result_settings().items()]
-    question = " ".join([manifest.version, *ways])
-    count = count_evaluation(where, question, days.min().item(), days.max().item())
-    found = Evaluation(
-        version=manifest.version,
-        walk=walk,
-        count=count,
-        blocks=scoring.block_days(panel, model.split),
-        folds=scoring.fold_table(folds, panel),
-        by_target={
-            t: scoring.evaluate_target(one, questions=count.questions or 1, costs_bps=costs_bps)
-            for t, one in sets.items()
-        },
-        costs_bps=costs_bps,
-        notes=others.notes,
-        missing=missing,
-    )
-    work.remove()
-    return found
-
-
-def _chosen_targets(manifest: Manifest, targets: str | Sequence[str]) -> tuple[str, ...]:
-    targets = [targets] if isinstance(targets, str) else targets
-    unknown = [name for name in targets if name not in manifest.targets]
-    if unknown:
-        raise UsageError(
-            f"Version {manifest.version} forecasts {', '.join(manifest.targets)}, not "
-            f"{', '.join(unknown)}; train one with --target {','.join(unknown)}."
-        )
-    return tuple(targets) or tuple(manifest.targets)
+    model, recipe = model_version.load_model(where, manifest), model_version.recipe_of(manifest)
+    count = partial(count_evaluation, where)
+    found = evaluate_model(model, recipe, histories, options, where, count)
+    return replace(found, missing=missing)
 
 
 def version_details(

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Unpack
 
 import pandas as pd
@@ -11,12 +12,9 @@ import pandas as pd
 from forecaster import clock
 from forecaster.clock import Day
 from forecaster.data.loading import Bars
-from forecaster.forecasting.data_set import prepare_dataset, training_panel
-from forecaster.forecasting.fitted_model import weights_of
-from forecaster.forecasting.fitting import OnStep, Validation, fit, plan_of
-from forecaster.forecasting.memory import with_bptt_horizon
-from forecaster.forecasting.model_version import make_manifest
-from forecaster.forecasting.training_log import log_header, log_result
+from forecaster.forecasting.fitting import OnStep, Validation
+from forecaster.forecasting.training_log import log_result
+from forecaster.forecasting.version_training import train_version
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import register
@@ -24,7 +22,6 @@ from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.registry.versions import check_writable, save_version
 from forecaster.settings import Home, TrainSettings, resolve_home
 from forecaster.settings.keywords import TrainKeywords, settings_from
-from forecaster.training.inference import choose_device
 
 __all__ = ["TrainReport", "Validation", "train"]
 
@@ -85,22 +82,11 @@ def train(
     refuse_clock_behind(where)
     check_writable(where)
     check_registry(where)
-    device = choose_device(settings.device)
-    panel, fingerprint, skipped = training_panel(bars, where, tickers, last, settings)
-    dataset = prepare_dataset(panel, settings)
     started = time.monotonic()
-    settings = with_bptt_horizon(dataset, settings, device)
-    log_header(dataset, settings, device, plan_of(settings))
-    made = fit(dataset, settings, device, on_step=on_step)
-    created = clock.now()
-    manifest = make_manifest(dataset, settings, fingerprint, made, created)
-    saved = save_version(where, manifest, list(map(weights_of, made.model.networks)), created)
+    made = train_version(bars, where, tickers, last, settings, on_step)
+    created = datetime.fromisoformat(made.manifest.created_at)
+    saved = save_version(where, made.manifest, made.weights, created)
     register(where, saved.version, name)
-    log_result(made, settings)
+    log_result(made.fit, made.settings)
     log.info("time    %.1f s", time.monotonic() - started)
-    rows = [
-        {"member": member, **asdict(validation)}
-        for member, mine in enumerate(made.validations_by_member, start=1)
-        for validation in mine
-    ]
-    return TrainReport(manifest=saved, validations=pd.DataFrame(rows), skipped=skipped)
+    return TrainReport(manifest=saved, validations=made.validations, skipped=made.skipped)
