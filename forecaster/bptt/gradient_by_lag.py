@@ -84,8 +84,8 @@ def lag_gradients(
     Source: the definition of BPTT: dE_t/ds_{i-1} = dE_t/ds_i J_i, and lag t - i adds
     dE_t/ds_i ds_i/dW, the second factor with s_{i-1} held fixed.
     """
-    days = torch.tensor(list(anchors), device=path.block.x.device)
-    if len(days) == 0 or int(days.min()) < lags:
+    days = torch.tensor(list(anchors)).to(path.block.x.device)
+    if min(anchors, default=-1) < lags:
         raise ValueError(f"anchors {list(anchors)} do not all have {lags} days behind them.")
     scored = path.block.mask[days].any(dim=-1)
     adjoint, head = _error_gradients(network, path, days)
@@ -121,7 +121,8 @@ def local_growth(network: Network, path: Trajectory, seed: int = 0) -> Tensor:
     )
     growth = []
     for day in reversed(range(len(path.block.x))):
-        adjoint, _ = _day_before(network, path, torch.tensor([day]), _normalized(adjoint))
+        index = torch.tensor([day]).to(path.block.x.device)
+        adjoint, _ = _day_before(network, path, index, _normalized(adjoint))
         growth.append(row_norms(adjoint).clamp_min(TINY).log())
     return torch.stack(growth[::-1])
 
@@ -204,7 +205,7 @@ def stretches(network: Network, path: Trajectory, days: Sequence[int], seed: int
 
     Source: power iteration on J^T J, forward mode and back; no Jacobian is written down.
     """
-    chosen = torch.tensor(list(days), device=path.block.x.device)
+    chosen = torch.tensor(list(days)).to(path.block.x.device)
     x, start = path.inputs(chosen), path.before(chosen).tensors
 
     state = tuple(tensor.requires_grad_() for tensor in start)

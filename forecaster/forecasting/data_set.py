@@ -32,7 +32,7 @@ from forecaster.models.heads import form_of
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
 from forecaster.training.epoch import Epoch
-from forecaster.training.inference import forecast_histories, forecast_windows
+from forecaster.training.inference import forecast_histories, forecast_windows, uploaded
 
 log = logging.getLogger(__name__)
 
@@ -279,7 +279,7 @@ def validation_loss(
     keep = np.flatnonzero(np.arange(len(rows)) < np.repeat(stop, np.diff(panel.offsets)))
     lengths = stop - panel.offsets[:-1]
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
-    seen, known, outcomes = inputs[torch.from_numpy(keep)], rows[keep], y[keep]
+    seen, known, outcomes = inputs[uploaded(keep, inputs.device)], rows[keep], y[keep]
     return lambda network: _mean_loss(
         network, forecast_histories(network, seen, offsets), outcomes, known
     )

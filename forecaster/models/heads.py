@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -155,7 +156,7 @@ class QuantileForm(Form):
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
         """Compute twice the mean pinball loss; see `Form.loss`."""
-        levels = raw.new_tensor(LEVELS)
+        levels = _levels(raw.dtype, raw.device)
         error = outcome[..., None] - self.parameters(raw)
         return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(-1)
 
@@ -235,6 +236,12 @@ def _ridge_location(x: np.ndarray, y: np.ndarray, width: int, drift_only: bool) 
         model = Ridge(alpha=RIDGE, solver="cholesky").fit(x, y)
         weights[:, 0], intercepts[0] = model.coef_, model.intercept_
     return weights, intercepts
+
+
+@cache
+def _levels(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Move the levels to a device once: a GPU would be waited for at every step."""
+    return torch.tensor(LEVELS, dtype=dtype).to(device)
 
 
 def _inverse_softplus(value: np.ndarray) -> np.ndarray:

@@ -17,7 +17,12 @@ from torch import Tensor
 from forecaster.bptt.chunks import BlockGradients, Chunking, sum_gradients
 from forecaster.bptt.plan import BPTTPlan
 from forecaster.models.base import RecurrentState
-from forecaster.training.micro_batches import Learner, block_gradients, window_batch_gradients
+from forecaster.training.inference import uploaded
+from forecaster.training.micro_batches import (
+    Learner,
+    block_gradients,
+    window_batch_gradients,
+)
 
 
 class RowBatch(Protocol):
@@ -70,7 +75,8 @@ def epoch_gradients(
     if len(epoch) == 0:
         raise ValueError("the epoch has no batches; give at least 1, or training never ends.")
     once, burn_in, arrays = learner.plan.step_per == "epoch", sampling.burn_in, learner.arrays
-    scored = float(arrays.scored.sum()) if burn_in is None else _scored(learner, epoch, burn_in)
+    counted = arrays.counted
+    scored = int(counted.sum()) if burn_in is None else _scored(counted, epoch, burn_in)
     count = max(scored / (1 if once else len(epoch)), 1.0)
     if sampling.last_day_only or burn_in is not None:
         first = None if sampling.last_day_only else burn_in
@@ -83,11 +89,9 @@ def epoch_gradients(
         yield reduce(lambda total, block: sum_gradients([total, block]), blocks)
 
 
-def _scored(learner: Learner, epoch: Epoch, burn_in: int) -> float:
+def _scored(counted: np.ndarray, epoch: Epoch, burn_in: int) -> int:
     """Count the outcomes that windows score, a day once for every window that holds it."""
-    scored = learner.arrays.scored
-    days = (torch.from_numpy(batch.rows[burn_in:]) for batch in epoch)
-    return float(sum(int(scored[rows.to(scored.device)].sum()) for rows in days))
+    return sum(int(counted[batch.rows[burn_in:]].sum()) for batch in epoch)
 
 
 def _windows(
@@ -140,7 +144,7 @@ def _read(learner: Learner, batch: RowBatch, position: Position) -> tuple[Tensor
     """Return a batch's rows and starts on the device, and record the rows as read."""
     device = learner.arrays.inputs.device
     position.read.append(batch.rows)
-    return torch.from_numpy(batch.rows).to(device), torch.from_numpy(batch.starts).to(device)
+    return uploaded(batch.rows, device), uploaded(batch.starts, device)
 
 
 def _chunking_of(kept: Sequence[tuple[Tensor, Tensor]], plan: BPTTPlan) -> Chunking:

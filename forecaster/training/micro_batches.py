@@ -48,12 +48,14 @@ WORTH_SHARING_IN_ONE_KERNEL = 2**15
 class TrainingArrays:
     """All training data, on one device: scaled inputs (N, F) and outcomes (N, K) of the day after.
 
-    Unknown outcomes are NaN; `scored` (N, K) is True where one may be learned from.
+    Unknown outcomes are NaN; `scored` (N, K) is True where one may be learned from, `counted` is
+    the same in main memory.
     """
 
     inputs: Tensor
     y: Tensor
     scored: Tensor
+    counted: np.ndarray
 
     @classmethod
     def on(
@@ -61,7 +63,7 @@ class TrainingArrays:
     ) -> "TrainingArrays":
         """Move numpy arrays to a device, once."""
         inputs_, y_, scored_ = (torch.from_numpy(a).to(device) for a in (inputs, y, scored))
-        return cls(inputs=inputs_, y=y_, scored=scored_)
+        return cls(inputs=inputs_, y=y_, scored=scored_, counted=scored)
 
 
 @dataclass(frozen=True, slots=True)

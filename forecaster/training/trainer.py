@@ -21,6 +21,10 @@ from forecaster.training.epoch import Epoch, Position, Sampling, epoch_gradients
 from forecaster.training.micro_batches import Learner, TrainingArrays, workers_of
 
 SPIKE: Final = 10.0  # times the median of recent gradient norms
+# Steps between two looks at the gradient's norms: on a CPU they cost nothing, on a GPU each one
+# waits for all that was started.
+READ_EVERY: Final = {"cpu": 1}
+READ_EVERY_ON_GPU: Final = 20
 RECENT: Final = 100
 MIN_RECENT: Final = 20  # the median of fewer is no measure
 
@@ -50,6 +54,16 @@ class GradientNorms:
             before = norms[max(0, at - RECENT) : at]
             self.spikes += bool(len(before) >= MIN_RECENT and norms[at] > SPIKE * np.median(before))
         self.recent, self.uncounted = norms[-RECENT:].tolist(), []
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepTaken:
+    """An optimizer step, with the gradient's norm still on the device, and the rows it read."""
+
+    step: int
+    epoch: int
+    norm: Tensor
+    read: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +158,16 @@ class _Training:
 
     def __init__(self, network: Network, options: Options) -> None:
         self.network, self.options = network, options
+        device = next(network.parameters()).device
+        self.device, self.read_every = device, READ_EVERY.get(device.type, READ_EVERY_ON_GPU)
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=options.learning_rate,
             weight_decay=options.weight_decay,
             fused=True,  # a third of the time, which small networks feel
         )
+        # 1 after a gradient that was not finite: the fused kernel then leaves all as it is.
+        self.optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             max_lr=options.learning_rate,
@@ -159,6 +177,7 @@ class _Training:
         self.best_weights = copy.deepcopy(network.state_dict())
         self.validations: list[Validation] = []
         self.losses: list[Tensor] = []
+        self.unread: list[StepTaken] = []
         self.norms, self.started = GradientNorms(), time.monotonic()
 
     @property
@@ -169,25 +188,36 @@ class _Training:
         return self.step == self.options.max_steps or stale
 
     def take_step(self, gradients: BlockGradients) -> None:
-        """Take one optimizer step; raise DivergedError if the gradient is not finite."""
+        """Take one optimizer step, and look at the norms of the last ones if that is due."""
         norm = _step(self.optimizer, gradients, self.options.clip_grad)
         self.step += 1
-        if not np.isfinite(norm):
-            rows = np.concatenate([rows[rows >= 0] for rows in self.position.read])
-            raise self._diverged(f"a gradient of norm {norm}", rows.tolist())
+        self.unread.append(StepTaken(self.step, self.epoch, norm, tuple(self.position.read)))
+        self.position.read.clear()
+        self.losses.append(gradients.loss_sum)
+        if len(self.unread) >= self.read_every:
+            self._read_norms()
         if self.step < self.options.max_steps:  # a step more than its cycle has is an error
             self.schedule.step()
-        self.position.read.clear()
-        self.norms.uncounted.append(norm)
-        self.losses.append(gradients.loss_sum)
+
+    def _read_norms(self) -> None:
+        """Record the norms of the steps not looked at; raise DivergedError if one is not finite."""
+        steps, self.unread = self.unread, []
+        norms = torch.stack([taken.norm for taken in steps]).cpu().tolist() if steps else []
+        for taken, norm in zip(steps, norms, strict=True):
+            if not np.isfinite(norm):
+                rows = np.concatenate([rows[rows >= 0] for rows in taken.read])
+                what = f"a gradient of norm {norm}"
+                raise self._diverged(what, rows.tolist(), taken.step, taken.epoch)
+            self.norms.uncounted.append(norm)
 
     def validate_if_due(self, loss_of: Callable[[Network], float]) -> Validation | None:
         """Measure the validation loss if due; keep the weights if it is the best one."""
         if self.step % self.options.evaluate_every and self.step < self.options.max_steps:
             return None
+        self._read_norms()
         loss = loss_of(self.network)
         if not np.isfinite(loss):
-            raise self._diverged(f"a validation loss of {loss}")
+            raise self._diverged(f"a validation loss of {loss}", (), self.step, self.epoch)
         self.norms.count(self.options.clip_grad)
         best = loss < min((past.validation_loss for past in self.validations), default=np.inf)
         validation = Validation(
@@ -206,17 +236,18 @@ class _Training:
             self.best_weights = copy.deepcopy(self.network.state_dict())
         return validation
 
-    def _diverged(self, what: str, rows: Sequence[int] = ()) -> DivergedError:
+    def _diverged(self, what: str, rows: Sequence[int], step: int, epoch: int) -> DivergedError:
         norm = self.norms.last
         before = "" if np.isnan(norm) else f" (the last finite gradient had norm {norm:.3g})"
         return DivergedError(
-            f"Optimizer step {self.step} in epoch {self.epoch} had {what}{before}; lower --lr or "
+            f"Optimizer step {step} in epoch {epoch} had {what}{before}; lower --lr or "
             "--clip-grad. `forecaster memory` shows how the errors of an earlier version grow.",
             rows,
         )
 
     def checkpoint(self) -> Checkpoint:
-        """Copy all that the next optimizer step depends on."""
+        """Copy all that the next optimizer step depends on; DivergedError if it diverged."""
+        self._read_norms()
         carried = () if self.position.state is None else self.position.state.tensors
         losses = (torch.stack(self.losses),) if self.losses else ()
         adam, rates = optimizer_state(self.optimizer)
@@ -226,7 +257,7 @@ class _Training:
             "adam": adam,
             "carried": {str(number): tensor for number, tensor in enumerate(carried)},
             "losses": {str(number): tensor for number, tensor in enumerate(losses)},
-            "random": random_state(self._device),
+            "random": random_state(self.device),
         }
         facts = {
             "training": self._identity(),
@@ -249,35 +280,34 @@ class _Training:
         self.best_weights = checkpoint.group("best")
         restore_optimizer(self.optimizer, checkpoint.group("adam"), facts["rates"])
         self.schedule.load_state_dict(facts["schedule"])
-        set_random_state(checkpoint.group("random"), self._device)
+        set_random_state(checkpoint.group("random"), self.device)
         self.step, self.epoch = facts["step"], facts["epoch"]
-        carried = tuple(tensor.to(self._device) for tensor in checkpoint.group("carried").values())
+        carried = tuple(tensor.to(self.device) for tensor in checkpoint.group("carried").values())
         self.position = Position(facts["done"], RecurrentState(carried) if carried else None)
         self.losses = [loss for part in checkpoint.group("losses").values() for loss in part]
         self.validations = [Validation(**validation) for validation in facts["validations"]]
         self.norms = GradientNorms(**facts["norms"])
         self.started = time.monotonic() - facts["seconds"]
 
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
     def _identity(self) -> dict[str, Any]:
         """Return what a checkpoint must have in common with a training that continues it."""
         return asdict(replace(self.options, workers=1))
 
 
-def _step(optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float) -> float:
-    """Take one optimizer step unless the gradient is not finite; return the gradient norm."""
+def _step(optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float) -> Tensor:
+    """Take one optimizer step, on the device alone; return the gradient norm before clipping.
+
+    Once a gradient was not finite, no step changes anything: the host may look later.
+    """
     parameters = optimizer.param_groups[0]["params"]
     for parameter, gradient in zip(parameters, block.gradients, strict=True):
         parameter.grad = gradient
     # As torch.nn.utils.get_total_norm, which spends more on sorting a few tensors by device.
     each = [torch.linalg.vector_norm(gradient) for gradient in block.gradients]
-    total = torch.linalg.vector_norm(torch.stack(each))
-    norm = float(total)
-    if np.isfinite(norm):
-        if norm > clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, clip, total)
-        optimizer.step()
-    return norm
+    total: Tensor = torch.linalg.vector_norm(torch.stack(each))
+    factor = (clip / (total + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
+    torch._foreach_mul_(block.gradients, factor)
+    found_inf = optimizer.found_inf  # type: ignore[attr-defined]
+    torch._amp_foreach_non_finite_check_and_unscale_([total.clone()], found_inf, factor)
+    optimizer.step()
+    return total

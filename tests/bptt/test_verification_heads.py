@@ -112,7 +112,8 @@ def test_any_number_of_workers_gives_the_same_bits(monkeypatch, input_dropout):
     for workers in (1, 2, 2, 2):
         torch.manual_seed(5)
         with workers_of(workers) as pool:
-            arrays = TrainingArrays(inputs=x, y=y, scored=torch.ones(y.shape, dtype=torch.bool))
+            known = torch.ones_like(y, dtype=torch.bool)
+            arrays = TrainingArrays(inputs=x, y=y, scored=known, counted=known.numpy())
             learner = Learner(network=network, arrays=arrays, plan=BPTTPlan.full(), workers=pool)
             made = window_batch_gradients(learner, rows, 80.0)
         found.append((made.loss_sum, *made.gradients))

@@ -111,7 +111,7 @@ def test_nothing_scored_is_no_gradient():
 def in_micro_batches(network, workers):
     """The gradients of one step's 96 windows."""
     x, y, known, rows = make_data(windows=96, dtype=torch.float32)
-    arrays = TrainingArrays(inputs=x, y=y, scored=known)
+    arrays = TrainingArrays(inputs=x, y=y, scored=known, counted=known.numpy())
     learner = Learner(network=network, arrays=arrays, plan=BPTTPlan.full(), workers=workers)
     return window_batch_gradients(learner, rows, 9.0).gradients
 

@@ -227,7 +227,8 @@ def shared(network, plan, workers):
     )
     torch.manual_seed(5)
     with workers_of(workers) as pool:
-        arrays = TrainingArrays(inputs=x, y=y, scored=torch.ones_like(y, dtype=torch.bool))
+        known = torch.ones_like(y, dtype=torch.bool)
+        arrays = TrainingArrays(inputs=x, y=y, scored=known, counted=known.numpy())
         learner = Learner(network=network, arrays=arrays, plan=plan, workers=pool)
         return block_gradients(learner, rows, scored, state_of(network), 9.0, chunking)
 

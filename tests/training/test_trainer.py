@@ -299,6 +299,44 @@ def test_a_divergence_lists_the_rows_that_its_step_has_read(step_per, burn_in):
     assert sorted(caught.value.rows) == sorted(rows.tolist())
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_a_gradient_that_is_not_finite_freezes_all_until_the_host_looks(monkeypatch, bad):
+    """As on a GPU: it looks at steps 1 to 4 together, of which step 2 of epoch 1 was the bad one.
+
+    The two good gradients after it change nothing, and no checkpoint can be made of it.
+    """
+    monkeypatch.setattr(trainer, "READ_EVERY", {"cpu": 4})
+    data, made, weights, refused = arrays(), network(), [], []
+    data.y[3], data.scored[3] = bad, True
+    passed = [Batch(np.arange(a, a + 3)[:, None], np.array([True])) for a in (20, 3, 30, 33)]
+
+    def boundary(checkpoint):
+        if len(weights) == 3:
+            with pytest.raises(DivergedError) as caught:
+                checkpoint()
+            refused.append(caught.value)
+            raise caught.value
+
+    for on_boundary in (lambda checkpoint: None, boundary):
+        weights.clear()
+        with pytest.raises(DivergedError, match="step 2 in epoch 1 had a gradient of") as caught:
+            train(
+                made,
+                data,
+                lambda number: passed,
+                replace(OPTIONS, max_steps=100, evaluate_every=5),
+                Callbacks(
+                    validate=lambda _: 1.0,
+                    on_step=lambda *_: weights.append(copy.deepcopy(made.state_dict())),
+                    on_boundary=on_boundary,
+                ),
+            )
+        assert sorted(caught.value.rows) == [3, 4, 5]
+        assert len(weights) == 3
+        assert equal(weights[0], weights[1]) and equal(weights[0], weights[2])
+    assert len(refused) == 1
+
+
 def test_divergence_at_once_leaves_the_first_weights():
     """Nothing was validated yet; the message has no earlier norm."""
     data, made = arrays(), network()
@@ -356,7 +394,7 @@ class Still:
         optimizer.step()  # without gradients: nothing moves, and the schedule is content
         self.steps += 1
         self.total = [a + b for a, b in zip(self.total, block.gradients, strict=True)]
-        return 1.0
+        return torch.tensor(1.0)
 
 
 def frozen(monkeypatch, made):
