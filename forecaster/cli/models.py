@@ -187,6 +187,33 @@ def prune_command(
         print(f"nothing to remove: --keep {keep}")
 
 
+@app.command("export")
+@command
+def export_command(
+    version: Version,
+    onnx: Annotated[Path, typer.Option(metavar="FILE", help="The graph to write.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a version as an ONNX graph of one day, for use without torch.
+
+    Its inputs are the unscaled inputs of a day and the state before it, its outputs the parameters
+    of each target's distribution and the state after. A JSON file of the same name lists their
+    names and order, and the state to start from.
+
+    Reads: models/<version>/. Creates: FILE and its JSON file.
+
+    Example: forecaster models export 20240301-221502-lstm-1a2b3c4d --onnx lstm.onnx
+    """
+    from forecaster.pipeline.models import export_version
+
+    described = export_version(version, onnx, home=home)
+    if json:
+        print_json("models.export", {"onnx": onnx, "description": described})
+        return
+    print(f"saved    {onnx}, described in {described}")
+
+
 def _content(one: "ChampionStatus") -> dict[str, object]:
     return {
         "name": one.name,

@@ -40,6 +40,11 @@ class Form(ABC):
 
     name: ClassVar[str]
     width: int
+    parameter_names: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def in_units(self, raw: Tensor, mean: float, scale: float) -> Tensor:
+        """Convert raw outputs (..., P) to parameters of outcomes with this mean and scale."""
 
     @abstractmethod
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
@@ -69,7 +74,12 @@ class PointForm(Form):
 
     name = "point"
     width = 1
+    parameter_names = ("forecast",)
     point_loss: PointLoss = "mse"
+
+    def in_units(self, raw: Tensor, mean: float, scale: float) -> Tensor:
+        """Compute the number; see `Form.in_units`."""
+        return raw * scale + mean
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
         """Compute the error of each number; see `Form.loss`."""
@@ -80,7 +90,7 @@ class PointForm(Form):
 
     def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
         """Return points; see `Form.distribution`."""
-        return Point(raw[:, 0].numpy() * scale + mean)
+        return Point(self.in_units(raw, mean, scale)[:, 0].numpy())
 
     def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
         """Fit the location by ridge regression; see `Form.fit_base`."""
@@ -99,12 +109,18 @@ class StudentTForm(Form):
 
     name = "student-t"
     width = 3
+    parameter_names = ("loc", "scale", "df")
 
     def parameters(self, raw: Tensor) -> Tensor:
         """Return (..., 3): location, scale, degrees of freedom."""
         log_scale = raw[..., 1].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
         excess = functional.softplus(raw[..., 2] + DF_OFFSET).clamp(1e-3, MAX_EXCESS_DF)
         return torch.stack([raw[..., 0], log_scale.exp(), 2.0 + excess], dim=-1)
+
+    def in_units(self, raw: Tensor, mean: float, scale: float) -> Tensor:
+        """Compute location, scale and degrees of freedom; see `Form.in_units`."""
+        loc, spread, df = self.parameters(raw).unbind(-1)
+        return torch.stack([loc * scale + mean, spread * scale, df], dim=-1)
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
         """Compute -log of the density at the outcome; see `Form.loss`."""
@@ -117,8 +133,7 @@ class StudentTForm(Form):
 
     def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
         """Return Student-t distributions; see `Form.distribution`."""
-        loc, spread, df = self.parameters(raw).numpy().T
-        return StudentT(loc * scale + mean, spread * scale, df)
+        return StudentT(*self.in_units(raw, mean, scale).numpy().T)
 
     def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
         """Fit location, log scale and degrees of freedom; see `Form.fit_base`."""
@@ -147,12 +162,17 @@ class QuantileForm(Form):
 
     name = "quantiles"
     width = len(LEVELS)
+    parameter_names = tuple(f"q{level:g}" for level in LEVELS)
 
     def parameters(self, raw: Tensor) -> Tensor:
         """Return (..., P) quantiles at `LEVELS`, rising."""
         median, steps = raw[..., :1], functional.softplus(raw[..., 1:])
         below = steps[..., :HALF].cumsum(-1).flip(-1)
         return torch.cat([median - below, median, median + steps[..., HALF:].cumsum(-1)], dim=-1)
+
+    def in_units(self, raw: Tensor, mean: float, scale: float) -> Tensor:
+        """Compute the quantiles; see `Form.in_units`."""
+        return self.parameters(raw) * scale + mean
 
     def loss(self, raw: Tensor, outcome: Tensor) -> Tensor:
         """Compute twice the mean pinball loss; see `Form.loss`."""
@@ -162,7 +182,7 @@ class QuantileForm(Form):
 
     def distribution(self, raw: Tensor, mean: float, scale: float) -> Predictive:
         """Return quantile distributions; see `Form.distribution`."""
-        return Quantiles(np.array(LEVELS), self.parameters(raw).numpy() * scale + mean)
+        return Quantiles(np.array(LEVELS), self.in_units(raw, mean, scale).numpy())
 
     def fit_base(self, x: np.ndarray, y: np.ndarray, *, drift_only: bool) -> Linear:
         """Fit the median by ridge regression, constant steps around it; see `Form.fit_base`."""

@@ -176,3 +176,18 @@ def prune_by_hand(keep: int, *, dry_run: bool = False, home: Home | None = None)
         return prune(where, keep, dry_run=True)
     with writer(where, "forecaster models prune"):
         return prune(where, keep)
+
+
+def export_version(version: str, path: Path, *, home: Home | None = None) -> Path:
+    """Write a verified version as an ONNX graph of one day; return the path of its description.
+
+    Raises:
+        ArtifactError, UnknownNameError: it is corrupt, or there is no such version.
+        CannotWriteError: the folder of `path` is missing or read-only.
+        UsageError: it cannot be carried from day to day, or the extra `onnx` is not installed.
+    """
+    from forecaster.forecasting.model_version import load_model
+    from forecaster.forecasting.onnx_export import export_onnx
+
+    where = resolve_home(home)
+    return export_onnx(load_model(where, find_version(where, version)), path)
