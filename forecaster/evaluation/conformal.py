@@ -8,7 +8,9 @@ Shape letters: N forecasts, S series.
 
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,13 +26,14 @@ class Adaptive:
 
     `window`: last outcomes of a series that count; with fewer than `least` of them the outcomes
     of all series are pooled, and with fewer than `least` of those the uncalibrated interval is
-    used. `rate`, times the square root of a tail's probability, is the step of its level after a
+    used. `coverages` are the nominal ones, rising. `rate`, times the square root of a tail's probability, is the step of its level after a
     miss: larger rates keep coverage over shorter periods, with wider jumps after a miss.
     """
 
     window: int = 500
     least: int = 100
     rate: float = 0.08
+    coverages: tuple[float, ...] = COVERAGES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +53,9 @@ class Intervals:
         return np.where(known, (y >= low) & (y <= high), np.nan)
 
 
-def uncalibrated_intervals(raw: Predictive) -> Intervals:
+def uncalibrated_intervals(raw: Predictive, coverages: Sequence[float] = COVERAGES) -> Intervals:
     """Return the uncalibrated central intervals of a distribution."""
-    return Intervals({coverage: raw.interval(coverage) for coverage in COVERAGES})
+    return Intervals({coverage: raw.interval(coverage) for coverage in coverages})
 
 
 def adaptive_conformal(
@@ -95,7 +98,7 @@ def adaptive_conformal(
         )
     median = raw.quantile([0.5])[:, 0]
     away, found = y - median, {}
-    for coverage in COVERAGES:
+    for coverage in settings.coverages:
         half_widths = np.abs(raw.interval(coverage) - median[:, None])
         half_widths = np.where(half_widths == 0.0, 1.0, half_widths)
         # In half-widths: -1 and 1 are the ends of the uncalibrated interval.
@@ -104,9 +107,10 @@ def adaptive_conformal(
         stretch = _stretches(tracker, score, series, made, known)
         widths = np.where(stretch < 0.0, half_widths[:, :1], half_widths[:, 1:])
         found[coverage] = median[:, None] + stretch * widths
-    narrow, wide = (found[coverage].T for coverage in COVERAGES)
-    ends = [np.minimum(wide[0], narrow[0]), np.maximum(wide[1], narrow[1])]
-    found[COVERAGES[1]] = np.column_stack(ends)  # a wide interval contains the narrow one
+    for inner, outer in pairwise(settings.coverages):
+        narrow, wide = found[inner].T, found[outer].T
+        ends = [np.minimum(wide[0], narrow[0]), np.maximum(wide[1], narrow[1])]
+        found[outer] = np.column_stack(ends)  # a wide interval contains the narrow one
     return Intervals(found)
 
 

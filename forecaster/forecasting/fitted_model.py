@@ -27,7 +27,7 @@ from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.calibration import recalibrated
-from forecaster.evaluation.conformal import Intervals, uncalibrated_intervals
+from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.quantiles import Quantiles
@@ -172,15 +172,22 @@ class FittedModel:
         return recalibrated(forecast, tickers, self.calibration.get(target, {}), self.levels)
 
     def served_intervals(
-        self, panel: Panel, target: str, forecasts: Predictive, rows: np.ndarray
+        self,
+        panel: Panel,
+        target: str,
+        forecasts: Predictive,
+        rows: np.ndarray,
+        coverages: tuple[float, ...] = COVERAGES,
     ) -> Intervals:
         """Compute the intervals of some rows (n,) that `predict` serves, from N distributions.
 
         Those of the validation days stand in where the adaptive ones have too few outcomes.
         """
-        drawn = adaptive_intervals(panel, target, forecasts, self.split.train_until).bounds
+        until = self.split.train_until
+        drawn = adaptive_intervals(panel, target, forecasts, until, coverages).bounds
         tickers = np.array(panel.tickers)[panel.series[rows]]
-        fixed = uncalibrated_intervals(self.calibrated(target, forecasts.take(rows), tickers))
+        calibrated = self.calibrated(target, forecasts.take(rows), tickers)
+        fixed = uncalibrated_intervals(calibrated, coverages)
         return Intervals(
             {
                 coverage: np.where(np.isnan(drawn[coverage][rows]), ends, drawn[coverage][rows])

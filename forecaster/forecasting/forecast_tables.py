@@ -157,7 +157,11 @@ def _priced(price: np.ndarray, log_return: np.ndarray) -> np.ndarray:
 
 
 def adaptive_intervals(
-    panel: Panel, target: str, forecasts: Predictive, train_until: np.datetime64
+    panel: Panel,
+    target: str,
+    forecasts: Predictive,
+    train_until: np.datetime64,
+    coverages: tuple[float, ...] = COVERAGES,
 ) -> Intervals:
     """Calibrate the intervals of a target, each by outcomes known when it was forecast.
 
@@ -169,7 +173,9 @@ def adaptive_intervals(
     rows = np.flatnonzero(wanted)
     part, y = forecasts.take(rows), panel.y[rows, panel.targets.index(target)]
     made, known = panel.days[rows], days[rows]
-    found = adaptive_conformal(part, y, panel.series[rows], made, known)
+    found = adaptive_conformal(
+        part, y, panel.series[rows], made, known, Adaptive(coverages=coverages)
+    )
     unknown = np.zeros(len(rows), dtype=np.bool_)
     if isinstance(part, Point):  # nothing but outcomes determines a width
         arrived = np.sort(known[np.isfinite(y)])
