@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from forecaster.data.calendar_names import is_unknown_index, main_calendars
+from forecaster.data.calendar_names import DEFAULT, is_unknown_index, main_calendars
+from forecaster.data.filled_days import without_filled_days
 from forecaster.data.history import History
 from forecaster.data.intervals import MODERN, rests_on_weekend, weekday_of
 from forecaster.data.sessions import as_date, sessions_between
@@ -62,7 +63,8 @@ def contradiction(history: History) -> str:
     """Describe in a sentence that bars follow another calendar than theirs; empty if they do not.
 
     They do so where they trade on days outside its week, or never on its weekend; or where they
-    trade on its holidays and rest on its sessions, and another calendar fits them better.
+    trade on its holidays and rest on its sessions, unless it is New York's, which is taken for
+    that of every ticker without a suffix, and another calendar fits them better.
     """
     listing, days = history.listing, history.days
     calendar = base_name(listing.calendar)
@@ -78,8 +80,8 @@ def contradiction(history: History) -> str:
     own = _fit(listing.calendar, days)
     least = max(FEWEST_CONTRADICTIONS, CONTRADICTING_SHARE * len(days))
     other_week = (~np.isin(odd, table.week)).sum() >= least
-    both_ways = len(odd) >= least and own.missing >= max(_FEW_DAYS, len(odd) / 4)
-    if not (other_week or rests or both_ways):
+    rests_too = calendar == DEFAULT or own.missing >= max(_FEW_DAYS, len(odd) / 4)
+    if not (other_week or rests or (len(odd) >= least and rests_too)):
         return ""
     best = _best_fit(days)
     settled = 2 * best.contradictions <= own.contradictions
@@ -99,16 +101,18 @@ def with_fitting_calendar(history: History) -> History:
 
     Only where the days contradict the ticker's own calendar, and there are enough to decide.
     """
-    if len(history.days) < _FEWEST_SETTLING or not contradiction(history):
+    traded = without_filled_days(history)
+    days = traded.days
+    if len(days) < _FEWEST_SETTLING or not contradiction(traded):
         return history
-    best = _best_fit(history.days)
+    best = _best_fit(days)
     if best.contradictions:
         return history
-    own = _fit(history.listing.calendar, history.days)
+    own = _fit(history.listing.calendar, days)
     log.warning(
         "%s: all %s days are sessions of %s, not of %s (%s); taken as %s. If that is wrong: "
         "--calendar %s",
-        *(history.listing.ticker, f"{len(history.days):,}", best.calendar, own.calendar, own),
+        *(history.listing.ticker, f"{len(days):,}", best.calendar, own.calendar, own),
         *(best.calendar, own.calendar),
     )
     return replace(history, listing=replace(history.listing, calendar=best.calendar))
@@ -117,8 +121,7 @@ def with_fitting_calendar(history: History) -> History:
 def describe_off_calendar(history: History) -> str:
     """Describe in a sentence how many bars are on days without a session; empty if none is."""
     listing, days = history.listing, history.days
-    sessions = sessions_between(listing.calendar, as_date(days[0]), as_date(days[-1]))
-    found = days[~np.isin(days, sessions)]
+    found = days[~np.isin(days, trading_calendar(listing.calendar).sessions)]
     if len(found) == 0:
         return ""
     what = (
@@ -165,7 +168,9 @@ def with_learned_week(history: History, known: Days | None = None) -> History:
     calendar = history.listing.calendar
     if not is_guess(calendar) or history.bars.empty:
         return history
-    days = history.days if known is None else np.union1d(known, history.days)
+    days = without_filled_days(history).days
+    if known is not None:
+        days = np.union1d(known, days)
     if len(days) < _FEWEST_LEARNED:
         return history
     own, learned = _fit(calendar, days), _learn(days, base_name(calendar).partition("@")[2])

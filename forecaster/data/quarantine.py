@@ -17,12 +17,15 @@ import pandas as pd
 
 from forecaster import database
 from forecaster.data import checks, store_rows
+from forecaster.data.filled_days import FILLED_DAY
 from forecaster.data.history import BAR_COLUMNS, FLAWS, History
 
 State = Literal["held", "released", "dropped"]
 DUPLICATE_DAY: Final = "duplicate-day"
 REFUSED: Final = "refused"  # an answer of a ticker as a whole, not one of its bars
-ROW_RULES: Final = frozenset({DUPLICATE_DAY, *FLAWS})
+# What cannot be stored, and with it what is left out unless a person releases it.
+UNUSABLE: Final = frozenset({DUPLICATE_DAY, *FLAWS})
+ROW_RULES: Final = UNUSABLE | {FILLED_DAY}
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = f"ticker, session, rule, reason, state, {', '.join(_VALUES)}, noted_at"
 _SELECT: Final = f"""
@@ -67,6 +70,8 @@ class Entry:
         """Whether it is held and keeps its ticker as it is stored."""
         *_, dividend, split = self.values
         has_event = dividend > 0 or (split != 1.0 and not math.isnan(split))
+        if self.rule == FILLED_DAY:  # an event in it repeats that of the bar before
+            return False
         return self.state == "held" and (self.rule not in ROW_RULES or has_event)
 
     @property
@@ -176,6 +181,12 @@ class Quarantine:
     def blocking(self, ticker: str = "") -> dict[str, Entry]:
         """Return the oldest entry that blocks, by ticker: of one, or of all."""
         return oldest_blocking(self.entries(ticker))
+
+    def left_out_since(self, instant: datetime) -> list[str]:
+        """List the tickers with rows that were left out for the first time since an instant."""
+        since = store_rows.instant_text(instant)
+        found = (one for one in self.entries() if one.state == "held" and not one.blocks)
+        return sorted({one.ticker for one in found if one.noted_at >= since})
 
     def refuse(self, ticker: str, reason: str, now: datetime) -> None:
         """Record that the answer of a ticker is refused as a whole, since the first such day."""

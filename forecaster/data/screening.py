@@ -7,7 +7,7 @@ or whose answer contradicts the stored past, stays as it is stored.
 import logging
 from collections.abc import Sequence, Set
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 
 from forecaster.data import checks
 from forecaster.data.event_rules import SPLIT_SESSIONS
+from forecaster.data.filled_days import FILLED_DAY, filled_days
 from forecaster.data.history import (
     BAD_DATE,
     UNREADABLE_VALUE,
@@ -36,6 +37,7 @@ from forecaster.data.quarantine import (
 )
 from forecaster.data.revisions import REVISION_RULES, Overlap, contradictions
 from forecaster.data.series import MEMORY
+from forecaster.data.trading_calendar import trading_calendar
 from forecaster.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,12 +46,13 @@ if TYPE_CHECKING:
 # Stored bars that give the same findings as the whole history.
 CONTEXT: Final = MEMORY + SPLIT_SESSIONS
 BASIS: Final = "basis"  # what a file is asked about, of a source
+_FILLED_REASON: Final = "no session, and it only repeats the bar before"
 _DUPLICATE_REASON: Final = "a later row of this day has other numbers"
 log = logging.getLogger(__name__)
 
 
 def screen(store: "PriceStore", history: History, now: datetime) -> History:
-    """Quarantine and leave out rows that cannot be bars, and bars that were dropped by hand.
+    """Quarantine and leave out rows that cannot be bars, days that were filled, and dropped bars.
 
     Rows are in order of days; of two of one day the later is kept.
 
@@ -67,11 +70,10 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
     if found and is_too_flawed(bars, found):
         _refuse_many(ticker, bars, found)
     bad = [_entry_of_flaw(history, bars, flaw) for flaw in found]
-    new = quarantine.record([*duplicates, *bad], _scope(ticker, bars, ROW_RULES), now)
-    rejected = [entry for entry in quarantine.entries(ticker) if entry.state == "dropped"]
-    sessions = bars["session"].dt.date.tolist() if rejected else []
-    at = [(sessions.index(one.session), one) for one in rejected if one.session in sessions]
-    dropped = {row for row, entry in at if entry.is_about(values_of(bars, row))}
+    filled = _filled(store, replace(history, bars=bars))
+    noted = [*duplicates, *bad, *filled.values()]
+    new = quarantine.record(noted, _scope(ticker, bars, ROW_RULES), now)
+    dropped = _dropped(quarantine.entries(ticker), bars)
     out = {flaw.row for flaw in found}
     _refuse_lost_action(ticker, bars, sorted(out - dropped))
     if new:
@@ -80,8 +82,10 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
             "quarantine list",
             *(ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
         )
-    if out | dropped:
-        kept = bars.iloc[np.delete(np.arange(len(bars)), sorted(out | dropped))]
+    unaccepted = quarantine.unreleased([*filled.values()]) if filled else []
+    out_of_session = {row for row, entry in filled.items() if entry in unaccepted}
+    if left_out := out | dropped | out_of_session:
+        kept = bars.iloc[np.delete(np.arange(len(bars)), sorted(left_out))]
         if kept.empty and out:
             _refuse_many(ticker, bars, found)
         bars = kept
@@ -162,6 +166,28 @@ def _one_bar_per_day(ticker: str, bars: pd.DataFrame) -> tuple[pd.DataFrame, lis
         for row in (earlier & ~same).to_numpy().nonzero()[0].tolist()
     ]
     return bars[~earlier], duplicates
+
+
+def _dropped(entries: Sequence[Entry], bars: pd.DataFrame) -> set[int]:
+    """Return the positions of bars that were dropped by hand."""
+    rejected = [entry for entry in entries if entry.state == "dropped"]
+    sessions = bars["session"].dt.date.tolist() if rejected else []
+    at = [(sessions.index(one.session), one) for one in rejected if one.session in sessions]
+    return {row for row, entry in at if entry.is_about(values_of(bars, row))}
+
+
+def _filled(store: "PriceStore", history: History) -> dict[int, Entry]:
+    """Build the entries, by row, of bars on no session that repeat the bar before."""
+    ticker, bars = history.listing.ticker, history.bars
+    before, first = None, bars["session"].iloc[0].date()
+    sessions = trading_calendar(history.listing.calendar).sessions
+    if history.days[0] not in sessions and store.span(ticker):
+        since = store.session_before(ticker, first, 1)
+        before = store.bars(ticker, until=first - timedelta(days=1), since=since)
+    return {
+        row: entry_of(ticker, bars, row, FILLED_DAY, place_of(bars, row) + _FILLED_REASON)
+        for row in np.flatnonzero(filled_days(history, before)).tolist()
+    }
 
 
 def _entry_of_flaw(history: History, bars: pd.DataFrame, flaw: Flaw) -> Entry:

@@ -23,7 +23,7 @@ from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import Basis, History, Listing
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
 from forecaster.data.intervals import regular_interval
-from forecaster.data.quarantine import ROW_RULES
+from forecaster.data.quarantine import ROW_RULES, Entry
 from forecaster.data.revisions import Overlap
 from forecaster.data.screening import check_served
 from forecaster.data.sources.answers import Answers
@@ -105,10 +105,13 @@ class ImportReport:
         if len(self.left_out):
             rows = ", ".join(f"{one.rows:,} {one.rule}" for one in self.left_out.itertuples())
             held = [rule for rule in self.left_out["rule"] if rule != UNREADABLE_ROW]
-            remedy = "Correct the file."
+            remedy = f"The first: {self.left_out['first'].iloc[0]}. Correct the file."
             if held:
-                remedy = f"To leave them out for good: {_QUARANTINE} drop --rule {held[0]}"
-            raise PartialFailure(f"rows left out: {rows}. See {_QUARANTINE} list. {remedy}")
+                remedy = (
+                    f"See {_QUARANTINE} list. To leave them out for good: {_QUARANTINE} drop --rule "
+                    f"{held[0]}"
+                )
+            raise PartialFailure(f"rows left out: {rows}. {remedy}")
 
 
 @dataclass(slots=True)
@@ -289,11 +292,7 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
             changed[name] = _store(store, history)
     failures |= storing.errors
     correct_calendars(store, changed, clock.now())
-    as_stored = [
-        replace(one, listing=store.listing(one.listing.ticker), bars=one.bars.dropna())
-        for one in settled
-        if one.listing.ticker in changed
-    ]
+    as_stored = [_as_stored(store, one) for one in settled if one.listing.ticker in changed]
     for sentence in filter(None, map(describe_off_calendar, as_stored)):
         log.warning("%s", sentence)
     changed |= dict.fromkeys(failures, 0)
@@ -316,7 +315,7 @@ def _store(store: PriceStore, history: History) -> int:
     """Store the bars of one ticker; return the number of new or different ones."""
     now, name = clock.now(), history.listing.ticker
     final = admit(store, history, now)
-    if final.bars.empty:
+    if final.bars.empty and not (store.span(name) and _left_out_of(store, history)):
         raise DataError(
             f"{name}: no session of its bars has closed and settled yet; import them again "
             "tomorrow."
@@ -327,6 +326,23 @@ def _store(store: PriceStore, history: History) -> int:
     changed = store.upsert(final, now)
     warn_of_calendar(before, store.history(name))
     return changed
+
+
+def _as_stored(store: PriceStore, history: History) -> History:
+    """Return a history with its stored listing, without the rows that were left out."""
+    left_out = [pd.Timestamp(one.session) for one in _left_out_of(store, history)]
+    bars = history.bars[~history.bars["session"].isin(left_out)]
+    return replace(history, listing=store.listing(history.listing.ticker), bars=bars)
+
+
+def _left_out_of(store: PriceStore, history: History) -> list[Entry]:
+    """List the rows of a history that are held in quarantine."""
+    days = history.days
+    return [
+        one
+        for one in store.quarantine.entries(history.listing.ticker)
+        if one.state == "held" and one.rule in ROW_RULES and np.datetime64(one.session, "D") in days
+    ]
 
 
 def _compare(before: History | None, history: History) -> History:
@@ -355,13 +371,9 @@ def _count_left_out(store: PriceStore, reading: _Reading) -> pd.DataFrame:
     rows = []
     for contents, path, _ in reading.files:
         for history in contents.histories:
-            ticker, days = history.listing.ticker, history.days
             rows += [
-                (one.rule, ticker, f"{ticker}: {one.session}: {one.reason}")
-                for one in store.quarantine.entries(ticker)
-                if one.state == "held"
-                and one.rule in ROW_RULES
-                and np.datetime64(one.session, "D") in days
+                (one.rule, one.ticker, f"{one.ticker}: {one.session}: {one.reason}")
+                for one in _left_out_of(store, history)
             ]
         rows += [
             (UNREADABLE_ROW, one.ticker or str(path), f"{path}: {one.place}: {one.reason}")

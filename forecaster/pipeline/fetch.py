@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import pandas as pd
@@ -39,12 +40,14 @@ OnTicker = Callable[[str, int, int], None]
 class FetchReport:
     """The result for each ticker: a table (`FETCH_COLUMNS`), and the errors by ticker.
 
-    `bug` is the one that failed all of several tickers at the same line, if any.
+    `bug` is the one that failed all of several tickers at the same line, if any; `left_out` are
+    tickers with rows that were left out for the first time.
     """
 
     table: pd.DataFrame
     failures: dict[str, ForecasterError]
     bug: BugError | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def failure(self) -> ForecasterError | None:
@@ -56,13 +59,21 @@ class FetchReport:
         if len(errors) < len(self.table):
             names = name_some([*self.failures])
             text = f"{len(errors)} of {len(self.table)} tickers failed: {names}."
-            return PartialFailure(text) if errors else None
+            return PartialFailure(text) if errors else rows_left_out(self.left_out)
         return errors[0] if errors else None
 
     def raise_failures(self) -> None:
         """Raise the error that decides the exit code; nothing if no ticker failed."""
         if self.failure:
             raise self.failure
+
+
+def rows_left_out(tickers: Sequence[str]) -> PartialFailure | None:
+    """Return the failure that rows of some tickers were left out; None of no ticker."""
+    if not tickers:
+        return None
+    names = name_some(tickers)
+    return PartialFailure(f"rows left out of {names}; see: forecaster data quarantine list")
 
 
 def report_of(
@@ -151,10 +162,12 @@ def _fetch_all(
 ) -> FetchReport:
     """Fetch one ticker after another; one that fails does not stop the others."""
     changed, down, failures = dict.fromkeys(tickers, 0), 0, Failures()
+    began: datetime | None = None
     for number, ticker in enumerate(tickers, start=1):
         announce(ticker, number, len(tickers))
         # Read before asking: a session that closes while the source makes us wait is not final.
         now = clock.now()
+        began = began or now
         try:
             with failures.of(ticker):
                 changed[ticker] = refresh(store, source, ticker, request, now)
@@ -171,4 +184,6 @@ def _fetch_all(
         if isinstance(error, TryLaterError):
             break
     correct_calendars(store, changed, clock.now())
-    return report_of(store, changed, failures.errors, failures.common_bug(len(tickers)))
+    report = report_of(store, changed, failures.errors, failures.common_bug(len(tickers)))
+    left_out = store.quarantine.left_out_since(began) if began else []
+    return replace(report, left_out=tuple(left_out))

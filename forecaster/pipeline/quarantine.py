@@ -11,7 +11,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.data.checks import check_history
 from forecaster.data.history import BAR_COLUMNS, normalise_ticker, normalise_tickers
-from forecaster.data.quarantine import REFUSED, ROW_RULES, Entry, State, entries_of, entry_of
+from forecaster.data.quarantine import REFUSED, UNUSABLE, Entry, State, entries_of, entry_of
 from forecaster.data.sources.files import SOURCE as FILES
 from forecaster.data.store import PriceStore
 from forecaster.errors import UnknownNameError, UsageError
@@ -202,7 +202,7 @@ def _chosen(store: PriceStore, ticker: str, choice: _Choice) -> list[Entry]:
 
 def _can_be(entry: Entry, state: State) -> bool:
     """Whether a decision can be made: neither an answer nor what cannot be a bar is released."""
-    return state == "dropped" or entry.rule not in (REFUSED, *ROW_RULES)
+    return state == "dropped" or entry.rule not in (REFUSED, *UNUSABLE)
 
 
 def _impossible(entry: Entry, choice: _Choice) -> UsageError:

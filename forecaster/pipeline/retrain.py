@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -38,7 +38,7 @@ from forecaster.operations.due_sessions import (
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import RunLog, on_failure, run_log, write_heartbeat
 from forecaster.pipeline.data import check_prices
-from forecaster.pipeline.fetch import fetch
+from forecaster.pipeline.fetch import fetch, rows_left_out
 from forecaster.registry.champion import champion_of
 from forecaster.registry.registry_file import check_name, check_registry
 from forecaster.settings import Home, Settings, resolve_home
@@ -185,6 +185,7 @@ class _Run:
         check_registry(self.home)
         stored = store_state(self.home, self.tickers)
         has_fetched, trouble, bugs = False, None, list[BugError]()
+        began = clock.now()
         wanted = self._to_fetch(stored)
         if wanted is not None:
             has_fetched, trouble = self._fetch(wanted)
@@ -210,7 +211,7 @@ class _Run:
         counts = waiting or isinstance(trouble, BugError)
         troubles: list[ForecasterError] = [*bugs, trouble] if trouble and counts else [*bugs]
         if reports and self.as_of is None:
-            troubles += self._quarantined()
+            troubles += self._quarantined(began)
         code, reason = self._worst(stored, reports, troubles)
         return RetrainReport(
             name=self.name,
@@ -321,13 +322,18 @@ class _Run:
         with PriceStore.open_for_writing(self.home) as store:
             store.quarantine.add(found, clock.now())
 
-    def _quarantined(self) -> list[ForecasterError]:
-        """Return the tickers in quarantine as a failure of every session, until none is."""
+    def _quarantined(self, began: datetime) -> list[PartialFailure]:
+        """Return the tickers in quarantine as a failure of every session, until none is.
+
+        Rows that were left out since the run began are a failure of this one.
+        """
         with PriceStore.open_for_reading(self.home) as store:
             blocking = store.quarantine.blocking()
+            left_out = rows_left_out(store.quarantine.left_out_since(began))
         names = [name for name in sorted(blocking) if not self.tickers or name in self.tickers]
         text = f"in quarantine: {name_some(names)}; see: forecaster status"
-        return [PartialFailure(text)] if names else []
+        failures = [PartialFailure(text)] if names else []
+        return [*failures, left_out] if left_out else failures
 
 
 def _comes_from(home: Path, source: str) -> bool:

@@ -71,7 +71,11 @@ def with_bars(old, bars):
 
 
 def traded(days, calendar="XNYS", ticker="ACME", source="files"):
-    """A ticker with bars on some days, for rules that read nothing else."""
+    """A ticker that moved on some days, for rules that read only these."""
     listing = Listing(ticker=ticker, source=source, basis="as-traded", calendar=calendar)
     sessions = np.asarray(days, "datetime64[D]").astype("datetime64[s]")
-    return History(listing=listing, bars=pd.DataFrame({"session": sessions}))
+    close = np.linspace(50.0, 60.0, len(sessions))
+    bars = {"session": sessions} | dict.fromkeys(PRICE_COLUMNS, close)
+    return History(
+        listing=listing, bars=pd.DataFrame(bars | {"volume": 1e6, "dividend": 0.0, "split": 1.0})
+    )

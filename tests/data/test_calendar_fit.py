@@ -9,11 +9,12 @@ from forecaster.data.calendar_fit import (
     contradiction,
     describe_guess,
     describe_off_calendar,
+    with_fitting_calendar,
     with_learned_week,
 )
 from forecaster.data.intervals import regular_interval
 from forecaster.data.sessions import sessions_between
-from tests.data.histories import traded
+from tests.data.histories import traded, with_bars
 
 YEARS = date(2018, 1, 2), date(2023, 12, 29)
 NYSE = sessions_between("XNYS", *YEARS)
@@ -59,10 +60,21 @@ def test_a_source_offers_no_import():
     assert "--calendar" not in contradiction(traded(days, source="yahoo"))
 
 
-def test_bars_on_holidays_alone_are_not_another_calendar():
-    """A vendor that fills holidays forward still has every session."""
+def test_trading_on_holidays_contradicts_the_default_without_a_missing_session():
     days = sessions_between("weekdays", *YEARS)
-    assert contradiction(traded(days)) == ""
+    assert "(55 bars on no session, 0 sessions without a bar)" in contradiction(traded(days))
+    assert with_fitting_calendar(traded(days)).listing.calendar == "weekdays"
+    assert contradiction(traded(days, "XLON")) == "", "a suffix is no guess"
+
+
+def test_days_that_only_repeat_the_bar_before_choose_no_calendar():
+    """A vendor that fills holidays, or weekends too, forward."""
+    bars = traded(NYSE).bars
+    for freq, guess in (("B", "XNYS"), ("D", "XNYS"), ("D", "mon-fri@Asia/Qatar")):
+        filled = bars.set_index("session").asfreq(freq).ffill().reset_index()
+        one = with_bars(traded(NYSE, guess), filled)
+        assert with_fitting_calendar(one).listing.calendar == guess
+        assert with_learned_week(one).listing.calendar == guess
 
 
 @pytest.mark.slow  # 10 s: all calendars are compared

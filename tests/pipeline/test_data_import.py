@@ -195,6 +195,20 @@ def test_bars_of_another_calendar_are_quarantined_with_the_remedy(
         assert store.quarantine.entries() == []
 
 
+def test_days_filled_forward_are_left_out_whether_alone_or_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twelve weekends and two holidays; the last Sunday once more by itself."""
+    table = bars_of("ACME", 60).set_index("session").asfreq("D").ffill().reset_index()
+    sunday = table["session"].dt.day_of_week == 6
+    for rows, count, days in ((table, 2 * 12 + 2, 60), (table[sunday].tail(1), 1, 60)):
+        report = import_files([written(tmp_path, rows)], home=tmp_path)
+        with pytest.raises(PartialFailure, match=f"rows left out: {count} filled-day"):
+            report.raise_failures()
+        assert report.table["days"].tolist() == [days]
+    assert "on no session" not in caplog.text
+
+
 def test_a_guessed_calendar_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import_files([written(tmp_path, bars_of("QNBK.QA", 30))], home=tmp_path)
     assert "QNBK.QA: no calendar is known for its exchange" in caplog.text

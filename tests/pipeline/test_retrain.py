@@ -1,7 +1,7 @@
 """Daily runs: level-triggered, idempotent, with forecasts even after a failed training."""
 
 import contextvars
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import pandas as pd
@@ -386,6 +386,37 @@ def test_a_quarantined_ticker_is_exit_3_until_it_is_not_and_stops_no_other(tmp_p
     assert on(days[9], tmp_path, source, settings()).exit_code == 0
     rows = read_forecasts(tmp_path, "return")
     assert sorted(rows.loc[rows["as_of"].dt.date == days[9], "ticker"]) == ["AAA", "BBB"]
+
+
+@dataclass(slots=True)
+class FillsForward(Daily):
+    """A source that repeats BBB's last bar on the Saturdays of a week."""
+
+    def history(self, ticker: str, start: date | None, end: date | None) -> History:
+        """Serve what has closed by the clock."""
+        found = Daily.history(self, ticker, start, end)
+        if ticker == "BBB":
+            bars = found.bars.set_index("session")
+            table = bars.asfreq("D").ffill().reset_index().tail(10)
+            bars = pd.concat([found.bars, table[table["session"].dt.day_of_week == 5]])
+            bars = bars.sort_values("session", ignore_index=True)
+            found = replace(found, bars=bars)
+        return found
+
+
+def test_filled_days_are_exit_3_on_the_day_they_come_and_cost_no_forecast(tmp_path, trainings):
+    source = FillsForward(DAYS)
+    monday = next(day for day in source.sessions[-12:] if day.weekday() == 0)
+    friday, _, tuesday = source.sessions[source.sessions.index(monday) - 1 :][:3]
+    assert on(friday, tmp_path, source, settings()).exit_code == 3
+    done = on(monday, tmp_path, source, settings())
+    reason = "rows left out of BBB; see: forecaster data quarantine list"
+    assert (done.exit_code, done.reason) == (3, reason)
+    assert on(tuesday, tmp_path, source, settings()).exit_code == 0
+    with clock.as_if(end_of(tuesday)):
+        assert status(home=tmp_path).rows_left_out == ("BBB",)
+    rows = read_forecasts(tmp_path, "return", tuesday)
+    assert sorted(rows.loc[rows["as_of"].dt.date == tuesday, "ticker"]) == ["AAA", "BBB"]
 
 
 def test_an_error_in_stored_bars_is_put_in_quarantine(tmp_path, source, trainings):
