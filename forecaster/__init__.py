@@ -1,39 +1,69 @@
 """Next-day stock forecasts with recurrent networks; the public names, imported when first used."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+# For type checkers, the same names as in _HOMES: a test compares.
+if TYPE_CHECKING:
+    from forecaster.errors import ForecasterError as ForecasterError
+    from forecaster.estimators.forecasts import Forecasts as Forecasts
+    from forecaster.estimators.price_forecaster import PriceForecaster as PriceForecaster
+    from forecaster.evaluation.evaluation import Evaluation as Evaluation
+    from forecaster.evaluation.splits import Walk as Walk
+    from forecaster.forecasting.memory import MemoryReport as MemoryReport
+    from forecaster.forecasting.next_session import Prediction as Prediction
+    from forecaster.pipeline.audit import AuditReport as AuditReport
+    from forecaster.pipeline.audit import audit as audit
+    from forecaster.pipeline.data import load_bars as load_bars
+    from forecaster.pipeline.data_import import import_files as import_files
+    from forecaster.pipeline.evaluate import evaluate as evaluate
+    from forecaster.pipeline.fetch import FetchReport as FetchReport
+    from forecaster.pipeline.fetch import fetch as fetch
+    from forecaster.pipeline.memory import memory as memory
+    from forecaster.pipeline.predict import predict as predict
+    from forecaster.pipeline.train import TrainReport as TrainReport
+    from forecaster.pipeline.train import train as train
+    from forecaster.settings import FetchSettings as FetchSettings
+    from forecaster.settings import PredictSettings as PredictSettings
+    from forecaster.settings import TrainSettings as TrainSettings
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fetch": "forecaster.pipeline.fetch",
-    "import_files": "forecaster.pipeline.data_import",
-    "FetchReport": "forecaster.pipeline.fetch",
-    "load_bars": "forecaster.pipeline.data",
-    "train": "forecaster.pipeline.train",
-    "TrainReport": "forecaster.pipeline.train",
-    "evaluate": "forecaster.pipeline.evaluate",
-    "Evaluation": "forecaster.pipeline.evaluate",
-    "audit": "forecaster.pipeline.audit",
-    "AuditReport": "forecaster.pipeline.audit",
-    "memory": "forecaster.pipeline.memory",
+    "ForecasterError": "forecaster.errors",
+    "Forecasts": "forecaster.estimators.forecasts",
+    "PriceForecaster": "forecaster.estimators.price_forecaster",
+    "Evaluation": "forecaster.evaluation.evaluation",
+    "Walk": "forecaster.evaluation.splits",
     "MemoryReport": "forecaster.forecasting.memory",
-    "predict": "forecaster.pipeline.predict",
     "Prediction": "forecaster.forecasting.next_session",
-    "TrainSettings": "forecaster.settings",
+    "AuditReport": "forecaster.pipeline.audit",
+    "audit": "forecaster.pipeline.audit",
+    "load_bars": "forecaster.pipeline.data",
+    "import_files": "forecaster.pipeline.data_import",
+    "evaluate": "forecaster.pipeline.evaluate",
+    "FetchReport": "forecaster.pipeline.fetch",
+    "fetch": "forecaster.pipeline.fetch",
+    "memory": "forecaster.pipeline.memory",
+    "predict": "forecaster.pipeline.predict",
+    "TrainReport": "forecaster.pipeline.train",
+    "train": "forecaster.pipeline.train",
     "FetchSettings": "forecaster.settings",
     "PredictSettings": "forecaster.settings",
-    "ForecasterError": "forecaster.errors",
+    "TrainSettings": "forecaster.settings",
 }
 
 __all__ = ["__version__", *_HOMES]
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    """Import a public name where it lives (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'forecaster' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> object:
+        """Import a public name where it lives (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'forecaster' has no attribute {name!r}")
+        # Kept: the room `audit` would else take the place of the function once it is imported.
+        globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -26,6 +26,7 @@ OUTSIDE = {
     "test_labs.py",
     "test_memory.py",
     "test_mirror.py",
+    "test_public_names.py",
     "test_vocabulary.py",
 }
 # Test files of a room about more than one module: why they are there.
@@ -61,6 +62,7 @@ COVERED_BY: dict[str, str] = {
     "data/sources/yahoo_session": "data/sources/test_yahoo.py",
     "data/store_rows": "data/test_store.py",
     "data/trading_calendar": "data/test_sessions.py",
+    "estimators/forecasts": "estimators/test_price_forecaster.py",
     "forecasting/version_training": "pipeline/test_train.py",
     "evaluation/evaluation": "pipeline/test_evaluate.py",
     "evaluation/mixture": "evaluation/test_distributions.py",

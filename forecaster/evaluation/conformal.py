@@ -26,8 +26,9 @@ class Adaptive:
 
     `window`: last outcomes of a series that count; with fewer than `least` of them the outcomes
     of all series are pooled, and with fewer than `least` of those the uncalibrated interval is
-    used. `coverages` are the nominal ones, rising. `rate`, times the square root of a tail's probability, is the step of its level after a
-    miss: larger rates keep coverage over shorter periods, with wider jumps after a miss.
+    used. `coverages` are the nominal ones, rising. `rate`, times the square root of a tail's
+    probability, is the step of its level after a miss: larger rates keep coverage over shorter
+    periods, with wider jumps after a miss.
     """
 
     window: int = 500

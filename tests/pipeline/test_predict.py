@@ -160,7 +160,7 @@ def test_a_day_may_be_text_or_a_timestamp(home: Path, as_of: str | pd.Timestamp)
 
 
 def test_a_day_that_is_no_date_is_refused(home: Path) -> None:
-    with pytest.raises(UsageError, match="as_of = .* a day is needed, without a time of day"):
+    with pytest.raises(UsageError, match=r"as_of = .* a day is needed, without a time of day"):
         predict(bars=BARS, home=home, as_of=datetime(2011, 7, 1, 16))
 
 

@@ -1,0 +1,1 @@
+"""Estimators for notebooks, in memory: scikit-learn's conventions over the rooms below."""
