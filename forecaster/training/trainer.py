@@ -167,7 +167,7 @@ class _Training:
             fused=True,  # a third of the time, which small networks feel
         )
         # 1 after a gradient that was not finite: the fused kernel then leaves all as it is.
-        self.optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
+        self.optimizer.found_inf = torch.zeros((), dtype=torch.float32, device=device)  # type: ignore[attr-defined]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             max_lr=options.learning_rate,
@@ -307,7 +307,7 @@ def _step(optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float) 
     total: Tensor = torch.linalg.vector_norm(torch.stack(each))
     factor = (clip / (total + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
     torch._foreach_mul_(block.gradients, factor)
-    found_inf = optimizer.found_inf  # type: ignore[attr-defined]
-    torch._amp_foreach_non_finite_check_and_unscale_([total.clone()], found_inf, factor)
+    found_inf: Tensor = optimizer.found_inf  # type: ignore[attr-defined]
+    found_inf.masked_fill_(total.isfinite().logical_not_(), 1.0)
     optimizer.step()
     return total
