@@ -29,6 +29,8 @@ TESTS = (
     "tests/bptt/test_verification_learning.py",
     "tests/bptt/test_verification_horizon.py",
 )
+# Those of patches called device-...: the others' tests see one device alone.
+DEVICE_TESTS = ("tests/training/test_placement.py",)
 PYTEST = ("-m", "pytest", "-x", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider")
 LIMIT_S = 600
 PROCESSES = 2
@@ -73,13 +75,20 @@ def run_mutant(patch: Path | None) -> MutantResult:
         copy_tree(copy)
         outcome, killer = "NO PATCH", "write the patch again: it does not apply"
         if patch is None or applies(patch, copy):
-            outcome, killer = test_copy(copy)
+            outcome, killer = test_copy(copy, tests_of(patch))
     if patch is None:
         outcome = {"SURVIVED": "passes", "killed": "FAILS"}.get(outcome, outcome)
     name = patch.stem if patch else "none"
     return MutantResult(
         name=name, outcome=outcome, killer=killer, seconds=time.monotonic() - started
     )
+
+
+def tests_of(patch: Path | None) -> tuple[str, ...]:
+    """Return the tests that a patch must not pass; without one, all of them."""
+    if patch is None:
+        return (*TESTS, *DEVICE_TESTS)
+    return DEVICE_TESTS if patch.stem.startswith("device-") else TESTS
 
 
 def copy_tree(folder: Path) -> None:
@@ -100,8 +109,8 @@ def applies(patch: Path, folder: Path) -> bool:
     return subprocess.run(command, cwd=folder, env=alone, capture_output=True).returncode == 0
 
 
-def test_copy(folder: Path) -> tuple[str, str]:
-    """Run the tests on the copy, up to the first that fails; return the outcome and that test."""
+def test_copy(folder: Path, tests: tuple[str, ...]) -> tuple[str, str]:
+    """Run tests on the copy, up to the first that fails; return the outcome and that test."""
     env = os.environ | {
         "PYTHONPATH": str(folder),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -113,7 +122,7 @@ def test_copy(folder: Path) -> tuple[str, str]:
     if not Path(where.stdout.strip()).is_relative_to(folder):
         return "BROKEN", f"the tests would import {where.stdout.strip() or where.stderr[-200:]}"
     try:
-        done = run([sys.executable, *PYTEST, "-m", "not slow and not gpu", *TESTS], folder, env)
+        done = run([sys.executable, *PYTEST, "-m", "not slow and not gpu", *tests], folder, env)
     except subprocess.TimeoutExpired:
         return "BROKEN", f"not done after {LIMIT_S} s"
     if done.returncode == 0:
