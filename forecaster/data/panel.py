@@ -247,6 +247,15 @@ def compute_features(panel: Panel, names: Sequence[str]) -> np.ndarray:
     return values
 
 
+def features_of_rows(panel: Panel, names: Sequence[str], chosen: np.ndarray) -> np.ndarray:
+    """Compute features of some rows (n,), rising, without those of all: (n, C) float32."""
+    values = np.empty((len(chosen), len(names)), dtype=np.float32)
+    for rows, block in features_by_segment(panel, names):
+        first, last = np.searchsorted(chosen, (rows.start, rows.stop))
+        values[first:last] = block[chosen[first:last] - rows.start]
+    return values
+
+
 def cut(
     panel: Panel, *, first: np.datetime64 | None = None, last: np.datetime64 | None = None
 ) -> tuple[Panel, np.ndarray]:
@@ -263,6 +272,8 @@ def cut(
     if last is not None:
         kept &= panel.days <= last
     rows = np.flatnonzero(kept)
+    if len(rows) == len(kept):
+        return panel, rows
     count = _offsets(kept)
     series, parts = np.diff(count[panel.series_offsets]), np.diff(count[panel.offsets])
     offsets = _offsets(parts[parts > 0])

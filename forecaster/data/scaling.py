@@ -11,6 +11,7 @@ import numpy as np
 
 from forecaster.errors import DataError
 
+ROWS_AT_ONCE = 16_384  # float64 copies of all rows would not fit
 CLIP = 6.0  # standard deviations; one wild bar must not drive a saturating network
 
 
@@ -42,9 +43,12 @@ class Scaler:
 
     def apply(self, values: np.ndarray, *, clip: float = CLIP) -> np.ndarray:
         """Scale (N, C) inputs to float32; a missing value becomes the mean, 0."""
-        scaled = (values - self.mean) / self.scale
-        clipped: np.ndarray = np.clip(np.nan_to_num(scaled, nan=0.0), -clip, clip)
-        return clipped.astype(np.float32)
+        found = np.empty(values.shape, dtype=np.float32)
+        for start in range(0, len(values), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            scaled = (values[rows] - self.mean) / self.scale
+            found[rows] = np.clip(np.nan_to_num(scaled, nan=0.0), -clip, clip)
+        return found
 
     def apply_target(self, values: np.ndarray) -> np.ndarray:
         """Scale (N, C) targets to float32; missing stays NaN and nothing is clipped."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
-from scipy import special
+from scipy import linalg, special
 from scipy.optimize import minimize
 
 from forecaster.errors import DataError
@@ -23,6 +23,7 @@ TREES, TREE_STEP = 200, 0.05
 # to volatility change over the years; docs/experiments.md compares weaker ones.
 RIDGE = 0.1
 LEAST_DF, MOST_DF = 2.05, 200.0  # a variance must exist; beyond 200 it is the normal
+ROWS_AT_ONCE = 65_536  # of sums over rows: copies of all of them would not fit
 COLLINEAR = 1e-9  # share of the largest variance below which a direction is dropped
 
 Fitter = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -76,18 +77,38 @@ def ridge(x: np.ndarray, y: np.ndarray, train: np.ndarray, validation: np.ndarra
 
     Source: Hoerl and Kennard (1970), "Ridge Regression". Inputs are standardized.
     """
-    from sklearn.linear_model import Ridge
+    rows = np.flatnonzero(train & np.isfinite(y))
+    validated = np.flatnonzero(validation & np.isfinite(y))
+    standard = _Standard.of(x, rows)
+    products, with_y = np.zeros((x.shape[1], x.shape[1])), np.zeros(x.shape[1])
+    mean = float(y[rows].mean())
+    for part in _in_chunks(rows):
+        values = standard.apply(x[part])
+        products += values.T @ values
+        with_y += values.T @ (y[part] - mean)
+    penalties = np.eye(len(products)) * max(len(rows), 1)
+    weights = np.column_stack(
+        [linalg.solve(products + a * penalties, with_y, assume_a="pos") for a in RIDGE_ALPHAS]
+    )
+    tried = standard.times(x[validated], weights) + mean
+    errors = ((tried - y[validated, None]) ** 2).mean(axis=0)
+    return standard.times(x, weights[:, [int(np.argmin(errors))]])[:, 0] + mean
 
-    rows = train & np.isfinite(y)
-    standard = _standardized(x, rows)
-    candidates = {}
-    for alpha in RIDGE_ALPHAS:
-        model = Ridge(alpha=alpha * max(int(rows.sum()), 1), solver="cholesky")
-        model.fit(standard[rows], y[rows])
-        # Not predict: a matrix product rounds by how many rows it has, so that days to come would
-        # change the last bit of forecasts made before them.
-        candidates[f"{alpha:g}"] = np.einsum("nc,c->n", standard, model.coef_) + model.intercept_
-    return better_on_validation(candidates, y, validation)[1]
+
+def ridge_weights(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+    """Fit weights (C,) and an intercept on finite rows x (N, C) and y (N,), by normal equations.
+
+    `penalty` is added to the sum of squares, times the squared weights.
+    """
+    count, level, parts = len(y), float(y.mean()), _in_chunks(np.arange(len(y)))
+    mean = sum(x[part].sum(axis=0, dtype=float) for part in parts) / count
+    products, with_y = np.eye(x.shape[1]) * penalty, np.zeros(x.shape[1])
+    for part in parts:
+        away = x[part] - mean
+        products += away.T @ away
+        with_y += away.T @ (y[part] - level)
+    weights: np.ndarray = linalg.solve(products, with_y, assume_a="pos")
+    return weights, float(level - mean @ weights)
 
 
 def boosted_trees(
@@ -116,16 +137,38 @@ def boosted_trees(
     return next(islice(model.staged_predict(x), count - 1, None)) if count else best
 
 
-def _standardized(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Scale by the training rows to mean 0 and deviation 1; what is missing or never moves is 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        known = np.isfinite(x[rows])
-        count = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, x[rows], 0.0).sum(axis=0) / count
-        deviation = np.sqrt((np.where(known, x[rows] - mean, 0.0) ** 2).sum(axis=0) / count)
-    moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    unit = np.where(moving, 1.0 / np.where(moving, deviation, 1.0), 0.0)
-    return np.asarray(np.nan_to_num((x - mean) * unit, nan=0.0, posinf=0.0, neginf=0.0))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Standard:
+    """Means (C,) and inverse deviations of columns; 0 for a column that never moves."""
+
+    mean: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, rows: np.ndarray) -> "_Standard":
+        """Measure x (N, C), NaN where missing, on some rows (n,)."""
+        parts = _in_chunks(rows)
+        count = np.maximum(sum(np.isfinite(x[part]).sum(axis=0) for part in parts), 1)
+        mean = sum(_finite(x[part]).sum(axis=0) for part in parts) / count
+        squares = sum((_finite(x[part] - mean) ** 2).sum(axis=0) for part in parts)
+        deviation = np.sqrt(squares / count)
+        moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+        return cls(mean, np.where(moving, 1.0 / np.where(moving, deviation, 1.0), 0.0))
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Scale (n, C) to mean 0 and deviation 1; what is missing or never moves is 0."""
+        return np.asarray(_finite(x - self.mean) * self.unit)
+
+    def times(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Multiply (n, C), scaled, by weights (C, W), (n, W)."""
+        # Not a matrix product, which rounds by how many rows it has, so that days to come would
+        # change the last bit of forecasts made before them.
+        parts = [np.einsum("nc,cw->nw", self.apply(part), weights) for part in _in_chunks(x)]
+        return np.concatenate(parts)
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.nan_to_num(x.astype(float), nan=0.0, posinf=0.0, neginf=0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,11 +214,13 @@ def fit_student_regression(
     Source: Lange, Little and Taylor (1989), "Robust Statistical Modeling Using the t
         Distribution". Deviation: the log scale is linear in inputs of its own.
     """
-    known = np.isfinite(y) & np.isfinite(x_loc).all(axis=1) & np.isfinite(x_scale).all(axis=1)
-    rows = np.flatnonzero(fit & known)
+    known = fit & np.isfinite(y)
+    for x in (x_loc, x_scale):
+        known &= np.concatenate([np.isfinite(part).all(axis=1) for part in _in_chunks(x)])
+    rows = np.flatnonzero(known)
     center, spread = _center_and_spread(y[rows], x_loc.shape[1] + x_scale.shape[1] + 3)
-    loc, scale = _Rotation.of(x_loc[rows], ridge), _Rotation.of(x_scale[rows], ridge)
-    problem = _Problem((y[rows] - center) / spread, loc, scale)
+    loc, scale = _Rotation.of(x_loc, rows, ridge), _Rotation.of(x_scale, rows, ridge)
+    problem = _Problem(_in_chunks((y[rows] - center) / spread), loc, scale)
     start = np.zeros(len(loc.penalty) + len(scale.penalty) + 3)
     start[-2:] = np.log(0.7), np.log(5.0 - LEAST_DF)
     bounds = [(None, None)] * (len(start) - 1) + [(-10.0, np.log(MOST_DF - LEAST_DF))]
@@ -209,31 +254,47 @@ def _center_and_spread(y: np.ndarray, numbers: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rotation:
-    """Inputs (N, C) in uncorrelated directions of variance 1, and the matrix back (P, C)."""
+    """Inputs (n, C) in uncorrelated directions of variance 1, and the matrix back (P, C).
+
+    `inputs` are in parts of `ROWS_AT_ONCE` rows.
+    """
 
     mean: np.ndarray
     back: np.ndarray
-    inputs: np.ndarray
+    inputs: list[np.ndarray]
     penalty: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, ridge: float) -> "_Rotation":
-        """Rotate by the eigenvectors of the correlation matrix."""
-        mean, deviation = x.mean(axis=0), x.std(axis=0)
+    def of(cls, x: np.ndarray, rows: np.ndarray, ridge: float) -> "_Rotation":
+        """Rotate some rows (n,) by the eigenvectors of their correlation matrix."""
+        count, parts = max(len(rows), 1), _in_chunks(rows)
+        mean = sum(x[part].sum(axis=0, dtype=float) for part in parts) / count
+        squares = sum(((x[part] - mean) ** 2).sum(axis=0) for part in parts)
+        deviation = np.sqrt(squares / count)
         moving = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
         unit = np.where(moving, 1.0 / np.where(moving, deviation, 1.0), 0.0)
-        standard = (x - mean) * unit
-        variances, directions = np.linalg.eigh(standard.T @ standard / max(len(x), 1))
+        products = sum(_squared((x[part] - mean) * unit) for part in parts)
+        variances, directions = np.linalg.eigh(products / count)
         kept = variances > COLLINEAR * max(variances.max(initial=0.0), 1e-300)
         way = directions[:, kept] / np.sqrt(variances[kept])
-        return cls(mean, unit[:, None] * way, standard @ way, ridge / variances[kept])
+        inputs = [((x[part] - mean) * unit) @ way for part in parts]
+        return cls(mean, unit[:, None] * way, inputs, ridge / variances[kept])
+
+
+def _squared(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x.T @ x)
+
+
+def _in_chunks(values: np.ndarray) -> list[np.ndarray]:
+    """Split (n, ...) into parts of `ROWS_AT_ONCE`, at least one."""
+    return np.split(values, range(ROWS_AT_ONCE, len(values), ROWS_AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Problem:
-    """The mean negative log-likelihood with its ridge, and its gradient."""
+    """The mean negative log-likelihood with its ridge, and its gradient; rows in parts."""
 
-    y: np.ndarray
+    y: list[np.ndarray]
     loc: _Rotation
     scale: _Rotation
 
@@ -245,21 +306,22 @@ class _Problem:
     def __call__(self, numbers: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the penalized mean loss and its gradient."""
         b, d, (a, c, log_df) = self.parts(numbers)
-        df = LEAST_DF + np.exp(log_df)
-        log_scale = np.clip(c + self.scale.inputs @ d, -20.0, 20.0)
-        z = (self.y - a - self.loc.inputs @ b) * np.exp(-log_scale)
+        df, count = LEAST_DF + np.exp(log_df), sum(map(len, self.y))
         constant = special.gammaln((df + 1) / 2) - special.gammaln(df / 2) - np.log(df * np.pi) / 2
-        loss = np.mean(log_scale + (df + 1) / 2 * np.log1p(z * z / df)) - constant
-        pull = (df + 1.0) * z / (df + z * z)
-        by_loc, by_scale = -pull * np.exp(-log_scale) / len(z), (1.0 - pull * z) / len(z)
         digammas = special.digamma((df + 1) / 2) - special.digamma(df / 2) - 1.0 / df
-        by_df = np.mean(np.log1p(z * z / df) - pull * z / df) / 2.0 - digammas / 2.0
-        gradient = np.concatenate(
-            [
-                self.loc.inputs.T @ by_loc + self.loc.penalty * b,
-                self.scale.inputs.T @ by_scale + self.scale.penalty * d,
-                [by_loc.sum(), by_scale.sum(), by_df * (df - LEAST_DF)],
-            ]
-        )
+        loss, of_df, gradient = 0.0, 0.0, np.zeros(len(numbers) - 1)
+        for y, x_loc, x_scale in zip(self.y, self.loc.inputs, self.scale.inputs, strict=True):
+            log_scale = np.clip(c + x_scale @ d, -20.0, 20.0)
+            z = (y - a - x_loc @ b) * np.exp(-log_scale)
+            loss += float(np.sum(log_scale + (df + 1) / 2 * np.log1p(z * z / df)))
+            pull = (df + 1.0) * z / (df + z * z)
+            by_loc, by_scale = -pull * np.exp(-log_scale) / count, (1.0 - pull * z) / count
+            of_df += float(np.sum(np.log1p(z * z / df) - pull * z / df))
+            sums = [by_loc.sum()], [by_scale.sum()]
+            gradient += np.concatenate([x_loc.T @ by_loc, x_scale.T @ by_scale, *sums])
+        by_df = of_df / count / 2.0 - digammas / 2.0
+        gradient[: len(b)] += self.loc.penalty * b
+        gradient[len(b) : -2] += self.scale.penalty * d
         ridge = (self.loc.penalty @ (b * b) + self.scale.penalty @ (d * d)) / 2.0
-        return float(loss + ridge), gradient
+        value = loss / count - constant + ridge
+        return float(value), np.append(gradient, by_df * (df - LEAST_DF))

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from forecaster.data.panel import Panel, feature_names, features_by_segment
+from forecaster.data.panel import Panel, feature_names, features_of_rows
 from forecaster.data.scaling import Scaler
 from forecaster.models.heads import Form
 
@@ -39,13 +39,14 @@ class Base:
 
     def outputs(self, block: np.ndarray) -> np.ndarray:
         """Forecast rows from their unscaled inputs (n, C), (n, R) in raw outputs of the head."""
-        scaled = self.scaler.apply(block)
+        columns = np.ascontiguousarray(self.scaler.apply(block).T)
         # Column by column: a matrix product rounds by how many rows it has, so that bars to
         # come would change the last bit of forecasts made before them.
-        total = np.tile(self.intercepts, (len(scaled), 1))
-        for column, weights in zip(scaled.T, self.weights, strict=True):
-            total += column[:, None] * weights
-        return total
+        totals = np.tile(self.intercepts[:, None], len(block))
+        for total, weights in zip(totals, self.weights.T, strict=True):
+            for number in np.flatnonzero(weights):
+                total += columns[number] * weights[number]
+        return totals.T
 
 
 def fit_base(
@@ -65,7 +66,7 @@ def fit_base(
         for target in panel.targets
     }
     names = tuple(dict.fromkeys(name for part in inputs.values() for name in part))
-    x = _gathered(panel, names, chosen)
+    x = features_of_rows(panel, names, chosen)
     scaler = Scaler.fit(x, np.ones(len(x), dtype=np.bool_))
     x = scaler.apply(x)
     weights = np.zeros((len(names), sum(form.width for form in forms)))
@@ -77,17 +78,9 @@ def fit_base(
         columns = slice(first, first + form.width)
         known = np.isfinite(y)
         if known.sum() >= 4 * len(mine) + 20 and np.ptp(y[known]) != 0.0:
-            read = x[:, mine][known].astype(np.float64)
+            every = known.all() and len(mine) == len(names)
+            read = x if every else x[known][:, mine]
             found = form.fit_base(read, y[known], drift_only=target == "return")
             weights[mine, columns], intercepts[columns] = found
         first += form.width
     return Base(kind=kind, names=names, scaler=scaler, weights=weights, intercepts=intercepts)
-
-
-def _gathered(panel: Panel, names: Sequence[str], chosen: np.ndarray) -> np.ndarray:
-    """Derive the inputs of some rows, (n, C), without those of all rows at once."""
-    parts = []
-    for rows, block in features_by_segment(panel, names):
-        first, last = np.searchsorted(chosen, (rows.start, rows.stop))
-        parts.append(block[chosen[first:last] - rows.start].astype(np.float32))
-    return np.concatenate(parts)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from forecaster.errors import UsageError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.quantiles import Quantiles
-from forecaster.evaluation.regression import fit_student_regression
+from forecaster.evaluation.regression import fit_student_regression, ridge_weights
 
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 HALF = len(LEVELS) // 2
@@ -251,10 +251,7 @@ def _ridge_location(x: np.ndarray, y: np.ndarray, width: int, drift_only: bool) 
     weights, intercepts = np.zeros((x.shape[1], width)), np.zeros(width)
     intercepts[0] = y.mean()
     if not drift_only:
-        from sklearn.linear_model import Ridge
-
-        model = Ridge(alpha=RIDGE, solver="cholesky").fit(x, y)
-        weights[:, 0], intercepts[0] = model.coef_, model.intercept_
+        weights[:, 0], intercepts[0] = ridge_weights(x, y, RIDGE)
     return weights, intercepts
 
 

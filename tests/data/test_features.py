@@ -17,6 +17,7 @@ from forecaster.data.panel import (
     build_panel,
     compute_features,
     feature_names,
+    features_of_rows,
 )
 from tests.synthetic import ragged_bars
 
@@ -43,6 +44,12 @@ INPUTS = compute_features(PANEL, NAMES)
 
 def column(name: str, panel: Panel = PANEL) -> np.ndarray:
     return compute_features(panel, [name])[:, 0]
+
+
+def test_some_rows_have_the_features_of_all_rows() -> None:
+    """Rows of both series, with the last of one and the first of the next."""
+    chosen = np.array([0, 5, 419, 420, 421, 799])
+    np.testing.assert_array_equal(features_of_rows(PANEL, NAMES, chosen), INPUTS[chosen])
 
 
 def test_trailing_means_and_lags_by_hand() -> None:

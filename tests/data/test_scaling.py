@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from forecaster.data import scaling
 from forecaster.data.scaling import CLIP, Scaler
 from forecaster.errors import DataError
 
@@ -32,6 +33,15 @@ def test_missing_values_are_skipped_by_the_fit_and_become_the_mean():
     values = np.array([[1.0], [nan], [3.0]])
     scaler = Scaler.fit(values, np.ones(3, dtype=bool))
     assert scaler.apply(values).tolist() == [[-1.0], [0.0], [1.0]]
+
+
+def test_rows_are_scaled_in_parts_as_all_at_once(monkeypatch):
+    """Five rows, two at once."""
+    values = np.vstack([VALUES, VALUES[:1]])
+    scaler = Scaler.fit(VALUES, TRAIN)
+    whole = scaler.apply(values)
+    monkeypatch.setattr(scaling, "ROWS_AT_ONCE", 2)
+    np.testing.assert_array_equal(scaler.apply(values), whole)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 25.0])

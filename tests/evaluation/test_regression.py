@@ -6,6 +6,7 @@ from scipy import optimize, stats
 from sklearn.linear_model import Ridge
 
 from forecaster.errors import DataError
+from forecaster.evaluation import regression
 from forecaster.evaluation.regression import (
     MIN_ROWS_PER_SERIES,
     _Problem,
@@ -16,6 +17,7 @@ from forecaster.evaluation.regression import (
     least_squares,
     per_series,
     ridge,
+    ridge_weights,
     train_mean,
 )
 
@@ -34,6 +36,36 @@ def linear(x, y, train):
     """Least squares by ridge with no penalty to speak of."""
     rows = train & np.isfinite(y)
     return Ridge(alpha=1e-6 * rows.sum()).fit(x[rows], y[rows]).predict(x)
+
+
+@pytest.mark.parametrize("at_once", [7, 29, 30])
+def test_sums_in_parts_equal_those_of_all_rows(monkeypatch, at_once):
+    """No row is lost or counted twice at a border, in fits and in forecasts."""
+    x, y, train = problem()
+    rows, x = np.isfinite(y), np.where(x > 1.5, nan, x)
+    filled = np.nan_to_num(x)
+
+    def numbers():
+        student = fit_student_regression(filled, filled, y, rows)
+        weights, intercept = ridge_weights(filled[rows], y[rows], 1.0)
+        return [
+            *(ridge(x, y, train, ~train), weights, intercept, student.loc_intercept),
+            *(student.loc_weights, student.scale_weights, student.df),
+        ]
+
+    whole = numbers()
+    monkeypatch.setattr(regression, "ROWS_AT_ONCE", at_once)
+    for one, other in zip(whole, numbers(), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-8)
+
+
+def test_ridge_weights_are_those_of_scikit_learn():
+    x, y, _ = problem()
+    rows = np.isfinite(y)
+    expected = Ridge(alpha=2.5, solver="cholesky").fit(x[rows], y[rows])
+    weights, intercept = ridge_weights(x[rows].astype(np.float32), y[rows], 2.5)
+    np.testing.assert_allclose(weights, expected.coef_, atol=1e-6)
+    assert intercept == pytest.approx(expected.intercept_, abs=1e-6)
 
 
 def test_the_mean_of_fit_rows_by_hand():
@@ -210,7 +242,9 @@ def test_it_finds_the_truth():
 
 def test_the_gradient_is_the_slope_of_the_loss():
     x, y = student_problem(300)
-    function = _Problem(y / y.std(), _Rotation.of(x[:, :2], 0.1), _Rotation.of(x, 0.1))
+    rows = np.arange(len(y))
+    rotated = [_Rotation.of(part, rows, 0.1) for part in (x[:, :2], x)]
+    function = _Problem([y / y.std()], *rotated)
     at = np.random.default_rng(1).normal(size=8) * 0.3
     slope = optimize.approx_fprime(at, lambda v: function(v)[0], 1e-6)
     np.testing.assert_allclose(function(at)[1], slope, atol=2e-5)
