@@ -252,8 +252,9 @@ def quick_benchmarks(panel: Panel, split: Split, model: FittedModel) -> Benchmar
 
 def benchmark_values(panel: Panel, made: BenchmarkForecasts, change: Alteration) -> Values:
     """Return the benchmarks' forecasts made up to the date, where the outcome still exists."""
-    rows = (panel.days if change.keeps_rows else panel.outcome_days) <= change.cut
-    numbers = np.flatnonzero(rows)
+    days = panel.days if change.keeps_rows else panel.outcome_days
+    numbers = np.flatnonzero(days[made.rows] <= change.cut)
+    rows = np.isin(np.arange(len(days)), made.rows[numbers])
     columns = {
         f"{target} {name}": column
         for target, by_name in made.forecasts.items()

@@ -14,6 +14,7 @@ from forecaster.errors import ArtifactError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import Arrays, arrays_of, from_arrays
 from forecaster.evaluation.splits import Fold
+from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import build_dataset
 from forecaster.forecasting.fitted_model import FittedModel, Weights, ensemble_weights
 from forecaster.forecasting.fitting import fit_panel
@@ -26,12 +27,16 @@ MEMORYLESS = {"model": "mlp", "initial_state": "zeros", "bidirectional": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldTask:
-    """A network to be fitted, with `with_linear` beside the linear model with the same inputs."""
+    """A network to be fitted, with `with_linear` beside the linear model with the same inputs.
+
+    `base` is that of a network fitted on the same days, or None to fit it.
+    """
 
     kind: Kind
     fold: Fold
     seed: int
     with_linear: bool = False
+    base: Base | None = None
 
     @property
     def name(self) -> str:
@@ -105,7 +110,7 @@ def run_fold(
     if task.kind == "mlp":
         changed |= MEMORYLESS
     settings = recipe.model_copy(update=changed)
-    model = fit_panel(known, task.fold.split, settings, start=start).model
+    model = fit_panel(known, task.fold.split, settings, start=start, base=task.base).model
     found = forecast_fold(panel, task.fold, model, settings if task.with_linear else None)
     return replace(found, seconds=time.monotonic() - started)
 
@@ -122,22 +127,26 @@ def forecast_fold(
     seen, numbers = cut(panel, last=fold.until)
     _, validation, test = fold.masks(panel.outcome_days)
     wanted = (test | validation if fold.number == 0 else test)[numbers]
-    models = [model]
+    inputs, of_linear = model.reader.inputs(seen), None
+    forecasts = _taken(model, seen, wanted, inputs)
     if linear is not None:
-        base = model.reader.base
-        if base is not None and base.kind == "linear":
-            models.append(replace(model, networks=()))
-        else:
+        base, without = model.reader.base, replace(model, networks=())
+        if base is None or base.kind != "linear":
             known, _ = cut(panel, first=fold.train_from, last=fold.split.validation_until)
             settings = linear.model_copy(update={"base": "linear"})
-            models.append(build_dataset(known, fold.split, settings).model)
-    forecasts, *of_linear = (
-        tuple(part.take(wanted) for part in one.distributions(seen, wanted).values())
-        for one in models
-    )
+            without = build_dataset(known, fold.split, settings).model
+            inputs = without.reader.inputs(seen)
+        of_linear = _taken(without, seen, wanted, inputs)
     return FoldForecasts(
         rows=numbers[wanted],
         forecasts=forecasts,
-        linear=of_linear[0] if of_linear else None,
+        linear=of_linear,
         weights=ensemble_weights(model.networks),
     )
+
+
+def _taken(
+    model: FittedModel, panel: Panel, wanted: np.ndarray, inputs: np.ndarray
+) -> tuple[Predictive, ...]:
+    made = model.distributions(panel, wanted, inputs)
+    return tuple(part.take(wanted) for part in made.values())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from forecaster.evaluation.direction import backtest, directional_accuracy_test
 from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.evaluation import Comparisons, TargetEvaluation
 from forecaster.evaluation.mixture import mixture
+from forecaster.evaluation.scored_forecasts import ScoredForecasts
 from forecaster.evaluation.scores import Outcomes, Score, score
 from forecaster.evaluation.significance import (
     Comparison,
@@ -35,7 +37,7 @@ from forecaster.evaluation.significance import (
 )
 from forecaster.evaluation.splits import Fold, Split
 from forecaster.forecasting.fitted_model import FittedModel
-from forecaster.forecasting.forecast_tables import adaptive_intervals, forecast_table
+from forecaster.forecasting.forecast_tables import adaptive_intervals, interval_ends
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,12 @@ class ForecastSet:
             intervals=self.intervals.get(name),
         )
 
+    def rows_by_ticker(self) -> dict[str, np.ndarray]:
+        """Return the numbers, of n, of each ticker's rows."""
+        numbers, first = np.unique(self.series, return_index=True)
+        parts = np.split(np.arange(len(self.series)), first[1:])
+        return {self.panel.tickers[n]: part for n, part in zip(numbers, parts, strict=True)}
+
     def losses(self, loss: str) -> Losses:
         """Return the losses (n,) of every forecaster that has this one on some row."""
         found = {}
@@ -118,32 +126,36 @@ def select_forecasts(
     Raises:
         DataError: there is none.
     """
-    k, own = panel.targets.index(target), model.network_name
+    k, own, rows = panel.targets.index(target), model.network_name, walked.rows
     by_seed = {seed: forecasts[k] for seed, forecasts in walked.by_seed.items()}
     subjects = {own: next(iter(by_seed.values()))}
     if len(by_seed) > 1:
         subjects[f"{own}-x{len(by_seed)}"] = mixture(list(by_seed.values()))
     alike = {name: forecasts[k] for name, forecasts in walked.same_inputs.items()}
     forecasters = {**subjects, **others.forecasts[target], **alike}
-    tests = [fold.masks(panel.outcome_days)[2] for fold in folds]
-    scored = np.isfinite(panel.y[:, k]) & np.any(tests, axis=0)
+    tests = [fold.masks(panel.outcome_days[rows])[2] for fold in folds]
+    scored = np.isfinite(panel.y[rows, k]) & np.any(tests, axis=0)
     for name, forecast in forecasters.items():
         if name not in DEMANDING:
             scored &= np.isfinite(forecast.mean())
     require_scored(scored, panel, target, model.split)
-    constant = panel.equal_shares(scored)[:, k] > MOST_EQUAL
-    scored &= ~constant[panel.series]
+    tested = np.zeros(len(panel.days), dtype=np.bool_)
+    tested[rows[scored]] = True
+    constant = panel.equal_shares(tested)[:, k] > MOST_EQUAL
+    scored &= ~constant[panel.series[rows]]
     if not scored.any():
         names = name_some(np.array(panel.tickers)[constant].tolist())
         raise DataError(
             f"{names}: {target} has one value on most of the test days, of which nothing can be "
             "concluded. Fetch newer prices."
         )
-    rows = np.flatnonzero(scored)
+    chosen = np.flatnonzero(scored)
+    until = model.split.train_until
     intervals = {
-        name: adaptive_intervals(panel, target, one, model.split.train_until).take(rows)
+        name: adaptive_intervals(panel, target, one, until, rows=rows).take(chosen)
         for name, one in subjects.items()
     }
+    rows = rows[chosen]
     return ForecastSet(
         target=target,
         panel=panel,
@@ -151,18 +163,18 @@ def select_forecasts(
         y=panel.y[rows, k],
         days=panel.outcome_days[rows],
         series=panel.series[rows],
-        forecasters={name: forecast.take(rows) for name, forecast in forecasters.items()},
+        forecasters={name: forecast.take(chosen) for name, forecast in forecasters.items()},
         own=own,
         naive=next(iter(others.forecasts[target])),
         subjects=tuple(subjects),
         intervals=intervals,
-        by_seed={seed: forecast.take(rows) for seed, forecast in by_seed.items()},
+        by_seed={seed: forecast.take(chosen) for seed, forecast in by_seed.items()},
         choices=others.choices[target],
     )
 
 
 def require_scored(scored: np.ndarray, panel: Panel, target: str, split: Split) -> None:
-    """Raise a DataError if none of the rows (N,) is `scored`."""
+    """Raise a DataError if none of some rows is `scored`."""
     if not scored.any():
         raise DataError(
             f"No day after {split.validation_until} can be scored for {target}: the prices end "
@@ -176,14 +188,8 @@ def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> 
 
     `questions` is the number of different questions asked of these test days so far.
     """
-    tables = [
-        forecast_table(given.panel, given.target, name, one, given.rows, given.intervals.get(name))
-        for name, one in given.forecasters.items()
-    ]
-    forecasts = pd.concat(tables, ignore_index=True)
-    forecasts = forecasts[forecasts["forecast"].notna()].reset_index(drop=True)
-    scored = set(forecasts["ticker"])
-    unscored = tuple(ticker for ticker in given.panel.tickers if ticker not in scored)
+    rows = _scored_forecasts(given)
+    unscored = tuple(sorted({*rows.tickers} - {*rows.scored}, key=rows.tickers.index))
     if unscored:
         log.warning("%s: no test day can be scored for %s", name_some(unscored), given.target)
     naive = given.forecasters[given.naive].mean()
@@ -197,7 +203,7 @@ def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> 
         scores_by_ticker=_scores_by_ticker(given),
         scores_by_seed=_scores_by_seed(given),
         coverage=_coverage(given),
-        forecasts=forecasts,
+        rows=rows,
         comparisons=_comparisons(given, questions),
         direction={
             name: directional_accuracy_test(mean - naive, given.y - naive, given.days)
@@ -214,6 +220,31 @@ def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> 
         },
         choices=given.choices,
         unscored=unscored,
+    )
+
+
+def _scored_forecasts(given: ForecastSet) -> ScoredForecasts:
+    """Collect the numbers of every forecast; intervals are conformal where there are any."""
+    panel, rows = given.panel, given.rows
+    level = panel.level[rows, panel.targets.index(given.target)]
+    columns = {}
+    for name, forecast in given.forecasters.items():
+        columns[name] = {"forecast": forecast.mean() + level}
+        intervals = given.intervals.get(name)
+        if not isinstance(forecast, Point):
+            intervals = intervals or uncalibrated_intervals(forecast)
+            columns[name]["log_score"] = forecast.log_density(given.y)
+        if intervals is not None:
+            columns[name] |= interval_ends(intervals, level)
+    return ScoredForecasts(
+        target=given.target,
+        tickers=panel.tickers,
+        series=given.series,
+        as_of=panel.days[rows],
+        session=given.days,
+        actual=given.y + level,
+        last_close=panel.close[rows],
+        columns=columns,
     )
 
 
@@ -259,10 +290,9 @@ def _scores(given: ForecastSet) -> pd.DataFrame:
 def _scores_by_ticker(given: ForecastSet) -> pd.DataFrame:
     """Score the subjects and the naive forecast on each ticker alone."""
     rows = []
-    names = (*given.subjects, given.naive)
-    for number, name in product(np.unique(given.series), names):
-        found = score(given.outcomes(name).take(np.flatnonzero(given.series == number)))
-        ticker = given.panel.tickers[number]
+    outcomes = {name: given.outcomes(name) for name in (*given.subjects, given.naive)}
+    for (ticker, mine), name in product(given.rows_by_ticker().items(), outcomes):
+        found = score(outcomes[name].take(mine))
         rows += [{"ticker": ticker, **_score_row(given, name, one)} for one in found]
     return pd.DataFrame(rows, columns=["target", "ticker", *SCORE_COLUMNS[1:]])
 
@@ -294,23 +324,26 @@ def _coverage(given: ForecastSet) -> pd.DataFrame:
     """Compute the coverage of every forecaster's intervals: in all, by year, by ticker."""
     rows: list[tuple[object, ...]] = []
     years = given.days.astype("datetime64[Y]").astype(int) + 1970
-    tickers = np.array(given.panel.tickers)[given.series]
+    tickers, places = np.unique(given.panel.tickers, return_inverse=True)
+    nothing = np.zeros(len(given.y), dtype=int)
     for name, forecast in given.forecasters.items():
         kinds = {}
         if not isinstance(forecast, Point):
             kinds["uncalibrated"] = uncalibrated_intervals(forecast)
         if name in given.intervals:
             kinds["conformal"] = given.intervals[name]
-        groups = {"all": np.full(len(given.y), ""), "year": years}
+        # Numbers, which sort faster than names.
+        groups: dict[str, tuple[np.ndarray, Sequence[Any]]]
+        groups = {"all": (nothing, [""]), "year": (years, range(years.max() + 1))}
         if name in given.subjects:
-            groups["ticker"] = tickers
+            groups["ticker"] = (places[given.series], tickers.tolist())
         for (kind, intervals), nominal in product(kinds.items(), COVERAGES):
             inside = intervals.inside(given.y, nominal)
             widths = interval_scores(intervals.bounds[nominal], given.y, nominal)
-            for by, keys in groups.items():
+            for by, (keys, labels) in groups.items():
                 scores = mean_by(widths, keys)
                 for key, (share, count) in mean_by(inside, keys).items():
-                    where = (given.target, name, kind, by, str(key))
+                    where = (given.target, name, kind, by, str(labels[key]))
                     rows.append((*where, nominal, share, count, scores[key][0]))
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
@@ -327,9 +360,8 @@ def _comparisons(given: ForecastSet, questions: int) -> Comparisons:
         family = [_compare(given, found, pair, loss) for pair in product(given.subjects, others)]
         pairs += adjust(family, questions)
     primary = "log loss" if "log loss" in losses else "MSE"
-    numbers, pair = np.unique(given.series), (given.own, given.naive)
-    by_ticker = [_compare(given, losses["MSE"], pair, "MSE", given.series == n) for n in numbers]
-    tickers = [given.panel.tickers[n] for n in numbers]
+    pair, tickers = (given.own, given.naive), given.rows_by_ticker()
+    by_ticker = [_compare(given, losses["MSE"], pair, "MSE", rows) for rows in tickers.values()]
     squared = _daily_losses(given, losses["MSE"])
     compared = squared if primary == "MSE" else _daily_losses(given, losses[primary])
     own = {(c.benchmark, c.loss): c for c in pairs if c.forecaster == given.own}

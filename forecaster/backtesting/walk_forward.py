@@ -2,10 +2,11 @@
 
 Tasks take arrays and return results; only the driver here writes, after every batch.
 
-Shape letters: N rows of the panel, K targets.
+Shape letters: n rows that are forecast, K targets.
 """
 
 import hashlib
+import itertools
 import logging
 import os
 import shutil
@@ -42,11 +43,12 @@ SAFE_PATH = "PYTHONSAFEPATH"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkForecasts:
-    """Forecasts of all N rows per target, NaN outside the first validation and the test days.
+    """Forecasts of the panel's `rows` (n,) per target (see `rows_forecast`).
 
     `by_seed` are the version's, its own seed first; `same_inputs` are benchmarks with its inputs.
     """
 
+    rows: np.ndarray
     by_seed: dict[int, tuple[Predictive, ...]]
     same_inputs: dict[str, tuple[Predictive, ...]]
 
@@ -93,6 +95,12 @@ class WorkFolder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def rows_forecast(panel: Panel, folds: Sequence[Fold]) -> np.ndarray:
+    """Number the rows (n,) of the test days of all folds, and of the first's validation days."""
+    masks = [fold.masks(panel.outcome_days) for fold in folds]
+    return np.flatnonzero(np.any([masks[0][1], *(test for _, _, test in masks)], axis=0))
+
+
 def walk_forward(
     panel: Panel,
     model: FittedModel,
@@ -108,6 +116,7 @@ def walk_forward(
     """
     seeds = [recipe.seed + recipe.members * number for number in range(walk.seeds)]
     done: Done = {}
+    base = model.reader.base if walk.train_days is None else None
     if walk.train_days is None:
         own = FoldTask(kind="model", fold=folds[0], seed=seeds[0])
         done[own.name] = forecast_fold(panel, folds[0], model, recipe)
@@ -116,7 +125,8 @@ def walk_forward(
         tasks.append(FoldTask(kind="model", fold=fold, seed=seeds[0], with_linear=True))
         tasks += [FoldTask(kind="model", fold=fold, seed=seed) for seed in seeds[1:]]
         if walk.same_inputs:
-            tasks.append(FoldTask(kind="mlp", fold=fold, seed=seeds[0]))
+            known = base if fold is folds[0] else None
+            tasks.append(FoldTask(kind="mlp", fold=fold, seed=seeds[0], base=known))
     tasks = [task for task in tasks if task.name not in done]
     stored = {task.name: found for task in tasks if (found := work.load(task)) is not None}
     if stored:
@@ -124,16 +134,18 @@ def walk_forward(
     done |= stored
     _run(panel, recipe, tasks, done, walk, work)
 
+    rows = rows_forecast(panel, folds)
+
     def assembled(kind: Kind, seed: int, *, linear: bool = False) -> tuple[Predictive, ...]:
         parts = [done[FoldTask(kind=kind, fold=fold, seed=seed).name] for fold in folds]
         forecasts = [(p.rows, (p.linear or ()) if linear else p.forecasts) for p in parts]
-        return assemble(forecasts, len(panel.days))
+        return assemble(forecasts, rows)
 
     same_inputs = {"linear": assembled("model", seeds[0], linear=True)}
     if walk.same_inputs:
         same_inputs["mlp"] = assembled("mlp", seeds[0])
     by_seed = {seed: assembled("model", seed) for seed in seeds}
-    return WalkForecasts(by_seed=by_seed, same_inputs=same_inputs)
+    return WalkForecasts(rows=rows, by_seed=by_seed, same_inputs=same_inputs)
 
 
 def _run(
@@ -173,8 +185,10 @@ def fan_out(
     tasks: Sequence[tuple[Any, ...]],
     jobs: int,
     backend: Backend = "loky",
-) -> list[Result]:
+) -> Iterator[Result]:
     """Call `function(*task)` for every task, here or in processes with one thread each.
+
+    Yields the results in the order of the tasks, each as soon as it and those before are done.
 
     Args:
         function: of a module, so that another process can import it.
@@ -186,7 +200,8 @@ def fan_out(
         UsageError: Ray is not installed.
     """
     if backend == "loky" and (jobs == 1 or len(tasks) < 2):
-        return [function(*task) for task in tasks]
+        yield from itertools.starmap(function, tasks)
+        return
     from joblib import Parallel, delayed, parallel_config
 
     # Two threads in each of two processes on two cores would wait for each other every day.
@@ -204,8 +219,9 @@ def fan_out(
         register_ray()
     with _safe_path(), parallel_config(backend=backend, n_jobs=jobs, **options):
         # Copy on write: torch warns of arrays that it must not write to.
-        found: list[Result] = Parallel(mmap_mode="c")(delayed(function)(*task) for task in tasks)
-    return found
+        kind = "generator" if backend == "loky" else "list"
+        parallel = Parallel(mmap_mode="c", return_as=kind)
+        yield from parallel(delayed(function)(*task) for task in tasks)
 
 
 @contextmanager

@@ -73,7 +73,8 @@ def evaluate_command(
         float, typer.Option(help="Costs per side in the backtest, in hundredths of a percent.")
     ] = 5.0,
     forecasts: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write every forecast to this file.")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write every forecast, as .csv or .parquet."),
     ] = None,
     report: Annotated[
         Path | None,
@@ -91,7 +92,7 @@ def evaluate_command(
     test-set evaluation is counted, and adjusts the p-values.
 
     Reads: models/<version>/, data/prices.db. Creates: a page in reports/; a row in
-    models/registry.db; FILE.csv if asked for; while it runs, models/.unfinished/, from which a
+    models/registry.db; FILE if asked for; while it runs, models/.unfinished/, from which a
     stopped run continues.
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
@@ -120,15 +121,16 @@ def evaluate_command(
         benchmarks=benchmarks,
         costs_bps=costs_bps,
     )
+    written = 0
     if forecasts is not None:
-        pipeline.write_table(result.forecasts, forecasts)
+        written = pipeline.write_tables(result.forecast_tables(), forecasts)
     page = None if no_report else pipeline.save_report(result, home, report)
     if json:
         learning, settings = pipeline.version_details(result, home)
         details = {"learning": learning, "settings": settings, "report": page and str(page)}
         print_json("evaluate", {**json_content(result), **details})
     else:
-        _print(result, forecasts)
+        _print(result, forecasts, written)
         print_next(f"predict --version {result.version}", home, as_of)
     if page is not None:
         log.info("report  %s", shown(page))
@@ -185,7 +187,7 @@ def json_content(result: "Evaluation") -> dict[str, Any]:
     }
 
 
-def _print(result: "Evaluation", file: Path | None) -> None:
+def _print(result: "Evaluation", file: Path | None, rows: int) -> None:
     from forecaster.pipeline.evaluate import sentences
 
     print(f"{'version':<{LABEL}}{result.version}\n{sentences.title(result)}")
@@ -201,7 +203,7 @@ def _print(result: "Evaluation", file: Path | None) -> None:
         alarms = "\n".join(f"WARNING {sentences.alarm_text(alarm)}" for alarm in result.alarms)
         print(f"\n{'!' * WIDTH}\n{alarms}\n{'!' * WIDTH}")
     if file is not None:
-        print(f"\n{'saved':<{LABEL}}{file}  {len(result.forecasts):,} rows")
+        print(f"\n{'saved':<{LABEL}}{file}  {rows:,} rows")
 
 
 def _print_line(label: str, text: str) -> None:

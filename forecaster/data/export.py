@@ -1,7 +1,7 @@
 """Files that users ask for: CSV that a spreadsheet may open, parquet, and anything else."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final
@@ -16,7 +16,14 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:
-    """Write a table without its index, in the format of the file's ending: .csv or .parquet.
+    """Write a table; see `write_tables`."""
+    write_tables([table], file)
+
+
+def write_tables(tables: Iterable[pd.DataFrame], file: Path) -> int:
+    """Write tables with the same columns, one after another, to a .csv or .parquet file.
+
+    Each is taken when the one before is written. Return the number of rows.
 
     In CSV dates are YYYY-MM-DD, numbers read back equal, and text that a spreadsheet would run
     as a formula gets an apostrophe before it.
@@ -32,12 +39,35 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
         raise UsageError(
             f'{file}: parquet needs pyarrow; run pip install "forecaster[parquet]", or write CSV.'
         )
+    write = _write_parquet if ending == ".parquet" else _write_csv
     with output_file(file) as stream:
-        if ending == ".parquet":
-            table.to_parquet(stream, index=False)
-        else:
-            text = table.apply(_escape)
-            text.to_csv(stream, index=False, date_format="%Y-%m-%d", lineterminator="\n")
+        return write(tables, stream)
+
+
+def _write_csv(tables: Iterable[pd.DataFrame], stream: IO[bytes]) -> int:
+    rows = 0
+    for number, table in enumerate(tables):
+        text = table.apply(_escape)
+        options: dict[str, Any] = {"date_format": "%Y-%m-%d", "lineterminator": "\n"}
+        text.to_csv(stream, index=False, header=number == 0, **options)
+        rows += len(table)
+    return rows
+
+
+def _write_parquet(tables: Iterable[pd.DataFrame], stream: IO[bytes]) -> int:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows, schema = 0, None
+    with ExitStack() as opened:
+        for table in tables:
+            part = pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False)
+            if schema is None:
+                schema = part.schema
+                writer = opened.enter_context(parquet.ParquetWriter(stream, schema))
+            writer.write_table(part)
+            rows += len(table)
+    return rows
 
 
 def _escape(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -4,6 +4,7 @@ Shape letters: n validation rows, N forecasts, Q levels.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def pit_histogram(pit: np.ndarray, bins: int = 20) -> np.ndarray:
     return np.histogram(pit[np.isfinite(pit)], bins=bins, range=(0.0, 1.0))[0]
 
 
-def mean_by(values: np.ndarray, groups: np.ndarray) -> dict[object, tuple[float, int]]:
+def mean_by(values: np.ndarray, groups: np.ndarray) -> dict[Any, tuple[float, int]]:
     """Return the mean of values (N,) and their number, by group (N,) in sorted order.
 
     NaN is left out, and so is a group without any value.

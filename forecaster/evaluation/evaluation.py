@@ -1,11 +1,13 @@
 """The result of an evaluation: scores, tests, coverage and forecasts, target by target."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
 import pandas as pd
 
 from forecaster.evaluation.direction import Backtest, DirectionTest
+from forecaster.evaluation.scored_forecasts import ScoredForecasts
 from forecaster.evaluation.scores import DENSITY_METRICS, POINT_METRICS, Alarm, implausible_scores
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import EvaluationCount, Walk
@@ -41,12 +43,12 @@ class TargetEvaluation:
       version first, then the naive forecast; `scores_by_ticker` with a `ticker` more;
     - `scores_by_seed`: `target, metric, seeds, mean, sd, min, max`;
     - `coverage`: `target, forecaster, intervals` (`uncalibrated` or `conformal`), `by` (`all`,
-      `ticker`, `year`), `key, nominal, coverage, forecasts, interval_score`;
-    - `forecasts`: a row per forecast and forecaster.
+      `ticker`, `year`), `key, nominal, coverage, forecasts, interval_score`.
 
-    `pit` are counts of probability integral transforms in equal bins by forecaster, `direction`
-    and `backtests` (of returns only) are by forecaster. `choices` are the variants of benchmarks
-    that the validation days chose, `unscored` the tickers without a test day that can be scored.
+    `rows` are the forecasts of every forecaster with their outcomes, `pit` counts of probability
+    integral transforms in equal bins by forecaster, `direction` and `backtests` (of returns only)
+    are by forecaster. `choices` are the variants of benchmarks that the validation days chose,
+    `unscored` the tickers without a test day that can be scored.
     """
 
     target: str
@@ -55,13 +57,18 @@ class TargetEvaluation:
     scores_by_ticker: pd.DataFrame
     scores_by_seed: pd.DataFrame
     coverage: pd.DataFrame
-    forecasts: pd.DataFrame
+    rows: ScoredForecasts
     comparisons: Comparisons
     direction: dict[str, DirectionTest]
     backtests: dict[str, Backtest]
     pit: dict[str, list[int]]
     choices: dict[str, str]
     unscored: tuple[str, ...]
+
+    @property
+    def forecasts(self) -> pd.DataFrame:
+        """A row (`FORECAST_COLUMNS`) per forecast and forecaster, made by each call."""
+        return pd.concat(self.rows.tables(), ignore_index=True)
 
     def scorecard(self, *, by_ticker: bool = False) -> pd.DataFrame:
         """Return a row per forecaster, the version first, with a column per main score.
@@ -107,8 +114,13 @@ class Evaluation:
 
     @property
     def forecasts(self) -> pd.DataFrame:
-        """Forecasts of all targets."""
-        return self.table("forecasts")
+        """Forecasts of all targets, a row each; see `forecast_tables`."""
+        return pd.concat(self.forecast_tables(), ignore_index=True)
+
+    def forecast_tables(self) -> Iterator[pd.DataFrame]:
+        """Yield the forecasts (`FORECAST_COLUMNS`), a table per target and forecaster."""
+        for part in self.by_target.values():
+            yield from part.rows.tables()
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:

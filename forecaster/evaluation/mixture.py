@@ -1,6 +1,6 @@
 """Mixtures of ensemble members, and forecast distributions as plain arrays.
 
-Shape letters: N rows of the panel, n rows of one part, K targets, M members of a mixture.
+Shape letters: N rows, n rows of one part, K targets, M members of a mixture.
 """
 
 from collections import defaultdict
@@ -179,16 +179,20 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictive:
     return mixture([StudentT(**dict(zip(arrays, member, strict=True))) for member in members])
 
 
-def assemble(parts: Iterable[Part], rows: int) -> tuple[Predictive, ...]:
-    """Assemble forecasts of parts of a panel into K forecasts of all N `rows`, NaN elsewhere."""
+def assemble(parts: Iterable[Part], rows: np.ndarray) -> tuple[Predictive, ...]:
+    """Assemble forecasts of parts of some `rows` (N,), rising, into K forecasts of all of them.
+
+    NaN where no part has a forecast.
+    """
     assembled: defaultdict[int, Arrays] = defaultdict(dict)
     for numbers, forecasts in parts:
+        places = np.searchsorted(rows, numbers)
         for k, forecast in enumerate(forecasts):
             for name, array in arrays_of(forecast).items():
                 if name == "levels":
                     assembled[k][name] = array
                     continue
                 if name not in assembled[k]:
-                    assembled[k][name] = np.full((rows, *array.shape[1:]), np.nan)
-                assembled[k][name][numbers] = array
+                    assembled[k][name] = np.full((len(rows), *array.shape[1:]), np.nan)
+                assembled[k][name][places] = array
     return tuple(from_arrays(arrays) for arrays in assembled.values())

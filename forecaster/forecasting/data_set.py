@@ -32,7 +32,7 @@ from forecaster.models.heads import form_of
 from forecaster.models.network import Network
 from forecaster.settings import TrainSettings
 from forecaster.training.epoch import Epoch
-from forecaster.training.inference import forecast_histories, forecast_windows, uploaded
+from forecaster.training.inference import forecast_histories, forecast_windows
 
 log = logging.getLogger(__name__)
 
@@ -275,13 +275,9 @@ def validation_loss(
             network, forecast_windows(network, inputs, ends, lookback), y[ends], rows[ends]
         )
     # Rows after the validation days would be forecast for nothing.
-    stop = last_stops(scored, panel.offsets)
-    keep = np.flatnonzero(np.arange(len(rows)) < np.repeat(stop, np.diff(panel.offsets)))
-    lengths = stop - panel.offsets[:-1]
-    offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
-    seen, known, outcomes = inputs[uploaded(keep, inputs.device)], rows[keep], y[keep]
+    stops = last_stops(scored, panel.offsets)
     return lambda network: _mean_loss(
-        network, forecast_histories(network, seen, offsets), outcomes, known
+        network, forecast_histories(network, inputs, panel.offsets, stops), y, rows
     )
 
 
@@ -289,6 +285,6 @@ def _mean_loss(network: Network, raw: np.ndarray, outcome: np.ndarray, known: np
     chosen = known.any(axis=1)
     losses = network.head.loss(
         torch.from_numpy(raw[chosen]),
-        torch.from_numpy(np.where(known, outcome, 0.0)[chosen].astype(np.float64)),
+        torch.from_numpy(np.where(known[chosen], outcome[chosen], 0.0).astype(np.float64)),
     )
     return float(losses.numpy()[known[chosen]].mean())

@@ -144,20 +144,26 @@ class FittedModel:
         rows[panel.newest] = True
         return rows
 
-    def distributions(self, panel: Panel, rows: NDArray[np.bool_]) -> dict[str, Predictive]:
+    def distributions(
+        self, panel: Panel, rows: NDArray[np.bool_], inputs: np.ndarray | None = None
+    ) -> dict[str, Predictive]:
         """Forecast the day after the rows where `rows` (N,) is True, as deviation from the level.
+
+        `inputs` are those of the reader for this panel, if they are known.
 
         Returns:
             N uncalibrated distributions by target, in its own units; NaN where no forecast is
             wanted or a window would start before the series. Of several members, their mixture.
         """
-        raws = self.raw_by_member(panel, rows)
+        raws = self.raw_by_member(panel, rows, inputs)
         mixed = mixture_of_members(raws, self.forms, self.target_scaler)
         return dict(zip(self.targets, mixed, strict=True))
 
-    def raw_by_member(self, panel: Panel, rows: NDArray[np.bool_]) -> list[np.ndarray]:
+    def raw_by_member(
+        self, panel: Panel, rows: NDArray[np.bool_], inputs: np.ndarray | None = None
+    ) -> list[np.ndarray]:
         """Compute raw outputs (N, R) of each member, shrunk alike; of the base without members."""
-        inputs = self.reader.inputs(panel)
+        inputs = self.reader.inputs(panel) if inputs is None else inputs
         base = self.reader.base_outputs(inputs)
         if not self.networks:
             return [np.where(rows[:, None], base, np.nan)]

@@ -17,6 +17,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.splits import Split
+from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_batches, validation_loss
 from forecaster.forecasting.fitted_model import (
     FittedModel,
@@ -36,7 +37,7 @@ from forecaster.registry.manifest import NetworkPart
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.epoch import Sampling
-from forecaster.training.inference import allow_tf32, choose_device, is_out_of_memory
+from forecaster.training.inference import choose_device, is_out_of_memory
 from forecaster.training.micro_batches import TrainingArrays
 from forecaster.training.trainer import Callbacks, Options, Validation
 from forecaster.training.trainer import train as run_training
@@ -87,13 +88,20 @@ class FitResult:
 
 
 def fit_panel(
-    panel: Panel, split: Split, settings: TrainSettings, *, start: Weights | None = None
+    panel: Panel,
+    split: Split,
+    settings: TrainSettings,
+    *,
+    start: Weights | None = None,
+    base: Base | None = None,
 ) -> FitResult:
     """Fit on the training days of a split; stop and calibrate on its validation days.
 
+    `base` is one that was fitted on just these days, or None to fit it.
+
     The split overrides the dates of the settings. Raises as `build_dataset` and `fit_ensemble`.
     """
-    dataset = build_dataset(panel, split, settings)
+    dataset = build_dataset(panel, split, settings, base)
     return fit(dataset, settings, choose_device(settings.device), start=start)
 
 
@@ -215,7 +223,6 @@ def _fit_member(
 def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None) -> Network:
     """Build the network with fresh weights, or with those given."""
     torch.set_num_threads(settings.threads)
-    allow_tf32(settings.tf32)
     torch.manual_seed(settings.seed)
     learned, model = settings.initial_state == "learned", dataset.model
     network = build_network(

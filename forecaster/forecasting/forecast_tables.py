@@ -6,7 +6,6 @@ Shape letters: N rows of the panel, n chosen rows.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +16,10 @@ from forecaster.evaluation.conformal import (
     Adaptive,
     Intervals,
     adaptive_conformal,
-    uncalibrated_intervals,
 )
 from forecaster.evaluation.distributions import Point, Predictive
+from forecaster.evaluation.scored_forecasts import priced
 
-FORECAST_COLUMNS = (
-    *("ticker", "as_of", "session", "target", "forecaster", "forecast", "actual"),
-    *("last_close", "price_forecast", "price_actual"),
-    *("q025", "q10", "q90", "q975", "log_score"),
-)
-ENDS = ("q025", "q10", "q90", "q975")
 PREDICTION_COLUMNS = (
     *("ticker", "as_of", "session", "target", "forecaster", "forecast"),
     *("q025", "q10", "q90", "q975", "prob_up", "last_close", "price_forecast"),
@@ -81,14 +74,23 @@ def next_session_table(
 
     `sessions` (n,) are those after the `rows` (n,) forecast from.
     """
-    columns = _columns(panel, target, rows, made.center, made.intervals)
-    price = _price(panel, target, rows)
+    level = panel.level[rows, panel.targets.index(target)]
+    price = panel.close[rows] if target == "return" else np.full(len(rows), np.nan)
+    forecast = made.center + level
+    ends = interval_ends(made.intervals, level)
     prob_up = made.distribution.probability_above(0.0)
-    columns |= {
+    columns = {
+        "ticker": np.array(panel.tickers)[panel.series[rows]],
+        "as_of": panel.days[rows].astype("datetime64[s]"),
         "session": pd.to_datetime(list(sessions)).astype("datetime64[s]"),
+        "target": target,
         "forecaster": made.forecaster,
+        "forecast": forecast,
+        **ends,
         "prob_up": np.where(np.isfinite(price), prob_up, np.nan),
-        **{f"price_{end}": _priced(price, columns[end]) for end in ENDS},
+        "last_close": panel.close[rows],
+        "price_forecast": priced(price, forecast),
+        **{f"price_{end}": priced(price, values) for end, values in ends.items()},
         "interval": list(made.interval_source),
         "trained_on": made.trained_on,
         "version": version,
@@ -96,64 +98,10 @@ def next_session_table(
     return pd.DataFrame(columns, columns=list(PREDICTION_COLUMNS))
 
 
-def forecast_table(
-    panel: Panel,
-    target: str,
-    name: str,
-    forecast: Predictive,
-    rows: np.ndarray,
-    intervals: Intervals | None = None,
-) -> pd.DataFrame:
-    """Make the table (`FORECAST_COLUMNS`) of one forecaster's n past forecasts of one target.
-
-    `forecast` and `intervals` are deviations from the panel's level on the `rows` (n,); without
-    intervals the forecaster's uncalibrated ones are taken, if any. `log_score` is the log density
-    at the outcome, in nats; NaN where there is no density.
-    """
-    k = panel.targets.index(target)
-    if intervals is None and not isinstance(forecast, Point):
-        intervals = uncalibrated_intervals(forecast)
-    actual = panel.y[rows, k] + panel.level[rows, k]
-    columns = _columns(panel, target, rows, forecast.mean(), intervals)
-    columns |= {
-        "session": panel.outcome_days[rows].astype("datetime64[s]"),
-        "forecaster": name,
-        "actual": actual,
-        "price_actual": _priced(_price(panel, target, rows), actual),
-        "log_score": forecast.log_density(panel.y[rows, k]),
-    }
-    return pd.DataFrame(columns, columns=list(FORECAST_COLUMNS))
-
-
-def _columns(
-    panel: Panel, target: str, rows: np.ndarray, center: np.ndarray, intervals: Intervals | None
-) -> dict[str, Any]:
-    """Return the columns of both tables; prices and interval ends are NaN where there are none."""
-    level = panel.level[rows, panel.targets.index(target)]
-    forecast, ends = center + level, dict.fromkeys(ENDS, np.full(len(rows), np.nan))
-    if intervals is not None:
-        (q10, q90), (q025, q975) = (intervals.bounds[each].T + level for each in COVERAGES)
-        ends = {"q025": q025, "q10": q10, "q90": q90, "q975": q975}
-    return {
-        "ticker": np.array(panel.tickers)[panel.series[rows]],
-        "as_of": panel.days[rows].astype("datetime64[s]"),
-        "target": target,
-        "forecast": forecast,
-        "last_close": panel.close[rows],
-        "price_forecast": _priced(_price(panel, target, rows), forecast),
-        **ends,
-    }
-
-
-def _price(panel: Panel, target: str, rows: np.ndarray) -> np.ndarray:
-    """Return the prices (n,) that returns apply to; NaN for other targets."""
-    return panel.close[rows] if target == "return" else np.full(len(rows), np.nan)
-
-
-def _priced(price: np.ndarray, log_return: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # only a forged manifest forecasts that much
-        priced: np.ndarray = price * np.exp(log_return)
-    return priced
+def interval_ends(intervals: Intervals, level: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the ends of n intervals by name, each above a level (n,)."""
+    (q10, q90), (q025, q975) = (intervals.bounds[each].T + level for each in COVERAGES)
+    return {"q025": q025, "q10": q10, "q90": q90, "q975": q975}
 
 
 def adaptive_intervals(
@@ -162,26 +110,27 @@ def adaptive_intervals(
     forecasts: Predictive,
     train_until: np.datetime64,
     coverages: tuple[float, ...] = COVERAGES,
+    rows: np.ndarray | slice = slice(None),
 ) -> Intervals:
     """Calibrate the intervals of a target, each by outcomes known when it was forecast.
 
-    Outcomes until the last training day are not learned from. Of N rows, NaN where there is no
-    forecast, or where a number alone was forecast and fewer than 100 outcomes were known.
+    Outcomes until the last training day are not learned from. Of the `rows` (n,) of the panel that
+    `forecasts` are of, all by default; NaN where there is no forecast, or where a number alone was
+    forecast and fewer than 100 outcomes were known.
     """
-    days = panel.outcome_days
+    days = panel.outcome_days[rows]
     wanted = np.isfinite(forecasts.mean()) & (np.isnat(days) | (days > train_until))
-    rows = np.flatnonzero(wanted)
-    part, y = forecasts.take(rows), panel.y[rows, panel.targets.index(target)]
-    made, known = panel.days[rows], days[rows]
-    found = adaptive_conformal(
-        part, y, panel.series[rows], made, known, Adaptive(coverages=coverages)
-    )
-    unknown = np.zeros(len(rows), dtype=np.bool_)
+    chosen = np.flatnonzero(wanted)
+    part, y = forecasts.take(chosen), panel.y[rows, panel.targets.index(target)][chosen]
+    made, known = panel.days[rows][chosen], days[chosen]
+    settings = Adaptive(coverages=coverages)
+    found = adaptive_conformal(part, y, panel.series[rows][chosen], made, known, settings)
+    unknown = np.zeros(len(chosen), dtype=np.bool_)
     if isinstance(part, Point):  # nothing but outcomes determines a width
         arrived = np.sort(known[np.isfinite(y)])
         unknown = np.searchsorted(arrived, made, side="right") < Adaptive().least
     bounds = {}
     for coverage, ends in found.bounds.items():
         bounds[coverage] = np.full((len(days), 2), np.nan)
-        bounds[coverage][rows] = np.where(unknown[:, None], np.nan, ends)
+        bounds[coverage][chosen] = np.where(unknown[:, None], np.nan, ends)
     return Intervals(bounds)

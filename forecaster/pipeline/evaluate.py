@@ -14,7 +14,7 @@ from forecaster.backtesting.version_evaluation import (
     evaluate_model,
 )
 from forecaster.clock import Day
-from forecaster.data.export import check_folder, output_file, write_table
+from forecaster.data.export import check_folder, output_file, write_tables
 from forecaster.data.loading import Bars
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation
@@ -32,7 +32,7 @@ from forecaster.report.evaluation import (
 )
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["Evaluation", "Walk", "drawn_tables", "evaluate", "sentences", "write_table"]
+__all__ = ["Evaluation", "Walk", "drawn_tables", "evaluate", "sentences", "write_tables"]
 
 log = logging.getLogger(__name__)
 

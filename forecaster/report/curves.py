@@ -1,4 +1,4 @@
-"""Small tables behind the figures of an evaluation, computed from its table of forecasts."""
+"""Small tables behind the figures of an evaluation, computed from its forecasts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ DISTRIBUTIONS_DRAWN = 6
 
 def curves_of(part: TargetEvaluation) -> dict[str, pd.DataFrame]:
     """Compute every table that is drawn of one target, by name."""
-    rows = part.forecasts
-    own, errors = with_intervals(rows), squared_errors(rows)
+    rows = part.rows.table(part.forecaster)
+    own, errors = with_intervals(rows), part.rows.squared_errors()
     benchmarks = leading_benchmarks(errors)
     return {
         "gains": gains(errors, benchmarks),
-        "log_gains": log_gains(rows),
+        "log_gains": log_gains(part.rows.log_scores(), part.forecaster),
         "bins": bins(rows),
         "below_ends": below_ends(own),
         "pit": pit_shares(part.pit.get(part.forecaster, [])),
@@ -40,13 +40,8 @@ def pit_shares(counts: Sequence[int]) -> pd.DataFrame:
     return table if sum(counts) else table.iloc[:0]
 
 
-def squared_errors(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return squared errors by session and ticker, with a column per forecaster, the own first."""
-    return _wide(rows, (rows["forecast"] - rows["actual"]) ** 2)
-
-
 def leading_benchmarks(errors: pd.DataFrame, at_most: int = 5) -> list[str]:
-    """Return the naive forecast and the benchmarks with the smallest of `squared_errors`."""
+    """Return the naive forecast and the benchmarks with the smallest `squared_errors`."""
     own = errors.columns[0]
     relative = errors.sub(errors[own], axis=0).mean().drop(own)
     first = [str(name) for name in relative.index if name in NAIVE]
@@ -71,28 +66,19 @@ def gains(errors: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     return _cumulated(saved)
 
 
-def log_gains(rows: pd.DataFrame) -> pd.DataFrame:
+def log_gains(scores: pd.DataFrame, own: str) -> pd.DataFrame:
     """Compute the cumulated gain of the own log score over each benchmark's, in nats per series.
 
     Returns:
-        Rows of `benchmark, session, gain`; none where `log_score` is not known for the own
+        Rows of `benchmark, session, gain`; none where the `log_scores` are not known for the own
         forecaster and a benchmark.
     """
-    if "log_score" not in rows:
+    if own not in scores:
         return _cumulated({})
-    score = _wide(rows, rows["log_score"])
-    own = score.columns[0]
-    gaps = score.drop(columns=own).rsub(score[own], axis=0).dropna(axis="columns", how="all")
+    gaps = scores.drop(columns=own).rsub(scores[own], axis=0).dropna(axis="columns", how="all")
     daily = {str(name): gaps[name].dropna().groupby("session").mean() for name in gaps}
     best = sorted(daily, key=lambda name: float(daily[name].mean()))[:DISTRIBUTIONS_DRAWN]
     return _cumulated({name: daily[name] for name in best})
-
-
-def _wide(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
-    """Return values by day and ticker, oldest day first, with a column per forecaster."""
-    keys = [rows["session"], rows["ticker"], rows["forecaster"]]
-    table = values.groupby(keys, sort=True).first().unstack("forecaster")
-    return table[rows["forecaster"].unique()]
 
 
 def _cumulated(daily: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
@@ -102,7 +88,7 @@ def _cumulated(daily: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
     return pd.concat(parts or [pd.DataFrame(columns=columns)], ignore_index=True)
 
 
-def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
+def bins(own: pd.DataFrame, count: int = 12) -> pd.DataFrame:
     """Compute the means of the own forecasts and their outcomes in groups of like forecasts.
 
     Returns:
@@ -110,7 +96,6 @@ def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
         group and the standard error of the outcomes' mean, where the outcomes of one day count
         as one draw; NaN in a group of a single day.
     """
-    own = rows[rows["forecaster"] == rows["forecaster"].iloc[0]]
     place = ((own["forecast"].rank() - 0.5) / len(own) * count).astype(int)
     found = []
     for _, group in own.groupby(place):
@@ -122,11 +107,8 @@ def bins(rows: pd.DataFrame, count: int = 12) -> pd.DataFrame:
 
 
 def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Select the own forecasts with an outcome and both intervals."""
-    own: pd.DataFrame = rows[rows["forecaster"] == rows["forecaster"].iloc[0]]
-    if not set(ENDS) <= set(own.columns):
-        return own.iloc[:0].reindex(columns=[*own.columns.difference([*ENDS]), *ENDS])
-    return own.dropna(subset=[*ENDS, "actual"])
+    """Select the forecasts with both intervals."""
+    return rows.dropna(subset=[*ENDS])
 
 
 def below_ends(own: pd.DataFrame) -> pd.DataFrame:

@@ -123,7 +123,7 @@ def _of_target(result: Evaluation, target: str) -> list[Section]:
     """Return one target's heading and scores, its figures, then its other tables."""
     part = result.by_target[target]
     drawn = curves_of(part)
-    own = part.forecasts[part.forecasts["forecaster"] == part.forecaster]
+    own = part.rows.table(part.forecaster)
     first, last = own["session"].min(), own["session"].max()
     heading = Section(
         heading=f"The next day's {target}",

@@ -31,7 +31,7 @@ def p_text(p_value: float) -> str:
 def title(evaluation: Evaluation) -> str:
     """Return what was evaluated: network, number of tickers, targets and test days."""
     parts = list(evaluation.by_target.values())
-    tickers = len(set().union(*(part.forecasts["ticker"].unique() for part in parts)))
+    tickers = len(set().union(*(part.rows.scored for part in parts)))
     targets = evaluation.targets
     listed = ", ".join(targets[:-1]) + " and " + targets[-1] if len(targets) > 1 else targets[0]
     first, last = evaluation.blocks["test"]

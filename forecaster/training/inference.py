@@ -35,13 +35,16 @@ def evaluating(network: Network) -> Iterator[None]:
         network.train(was_training)
 
 
-def forecast_histories(network: Network, inputs: Tensor, offsets: np.ndarray) -> np.ndarray:
+def forecast_histories(
+    network: Network, inputs: Tensor, offsets: np.ndarray, stops: np.ndarray | None = None
+) -> np.ndarray:
     """Forecast (N, K) the day after each row of whole histories, the state carried along.
 
     `inputs` (N, F) are scaled and finite, `offsets` (S + 1,) the rows where each series begins,
-    and N.
+    and N. Rows of a series from `stops` (S,) on are NaN.
     """
-    lengths, at_once = np.diff(offsets), _at_once(SERIES_AT_ONCE, inputs.device)
+    lengths = (offsets[1:] if stops is None else stops) - offsets[:-1]
+    at_once = _at_once(SERIES_AT_ONCE, inputs.device)
     longest_first = np.argsort(-lengths, kind="stable")
     # One more row, for what is forecast from padding.
     forecasts = _not_yet_forecast(network, inputs, len(inputs) + 1)
@@ -126,15 +129,6 @@ def choose_device(name: str) -> torch.device:
             f"install the driver and a torch build with {name.upper()}."
         )
     return torch.device(name)
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Allow NVIDIA GPUs to multiply float32 with 10 bits of each factor, or forbid it.
-
-    Torch's default is to forbid it in matrix products and to allow it in recurrent kernels.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def is_out_of_memory(error: Exception) -> bool:

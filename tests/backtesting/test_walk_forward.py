@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from forecaster.backtesting import fold, walk_forward
+from forecaster.backtesting import version_evaluation as evaluating
 from forecaster.backtesting.fold import FoldForecasts, FoldTask
 from forecaster.backtesting.walk_forward import WorkFolder, fan_out
 from forecaster.errors import UsageError
 from forecaster.evaluation.distributions import Point
 from forecaster.evaluation.splits import Fold, Split
-from forecaster.pipeline import evaluate as evaluating
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
@@ -105,9 +105,9 @@ def test_the_fit_is_given_no_day_outside_its_blocks(
     handed = []
     real = fold.fit_panel
 
-    def spied(panel, split, settings, *, start=None):  # type: ignore[no-untyped-def]
+    def spied(panel, split, settings, *, start=None, base=None):  # type: ignore[no-untyped-def]
         handed.append((panel.days.min(), panel.days.max(), split))
-        return real(panel, split, settings, start=start)
+        return real(panel, split, settings, start=start, base=base)
 
     monkeypatch.setattr(fold, "fit_panel", spied)
     found = walked(home, Walk(refit_every=25, train_days=train_days, same_inputs=False))
@@ -283,13 +283,13 @@ def test_a_worker_that_dies_is_restarted_and_nothing_changes(
 def test_without_ray_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray.util.joblib", None)
     with pytest.raises(UsageError, match=r"pip install 'forecaster\[ray\]'"):
-        fan_out(len, [("one",)], 2, "ray")
+        list(fan_out(len, [("one",)], 2, "ray"))
 
 
 SPREAD = """
 import os
 from forecaster.backtesting.walk_forward import fan_out
-assert fan_out(os.path.abspath, [("a",), ("b",)], jobs=2) == ["/a", "/b"]
+assert list(fan_out(os.path.abspath, [("a",), ("b",)], jobs=2)) == ["/a", "/b"]
 assert "PYTHONSAFEPATH" not in os.environ
 """
 

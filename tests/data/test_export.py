@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster.data.export import write_table
+from forecaster.data.export import write_table, write_tables
 from forecaster.errors import CannotWriteError, StorageError, UsageError
 
 
@@ -53,6 +53,17 @@ def test_parquet_comes_back_equal(tmp_path):
     pd.testing.assert_frame_equal(found, _frame(), check_dtype=False)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_tables_written_one_after_another_read_back_as_one(tmp_path, ending):
+    """Only the first has a header; a column may be empty in one and not in another."""
+    pytest.importorskip("pyarrow")
+    file = tmp_path / f"out.{ending}"
+    assert write_tables((_frame().assign(close=close) for close in (1.5, np.nan)), file) == 4
+    found = pd.read_csv(file) if ending == "csv" else pd.read_parquet(file)
+    assert found["close"].tolist()[:2] == [1.5, 1.5] and found["close"][2:].isna().all()
+    assert found["ticker"].tolist() == ["AAPL", "^GSPC"] * 2
+
+
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r'pip install "forecaster\[parquet\]"'):
@@ -85,13 +96,13 @@ def test_who_reads_the_old_file_goes_on_reading_it(tmp_path):
 
 
 def test_an_error_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "out.parquet").write_text("old")
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("half way")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", fail)
     with pytest.raises(RuntimeError, match="half way"):
         write_table(_frame(), tmp_path / "out.parquet")
     assert (tmp_path / "out.parquet").read_text() == "old"

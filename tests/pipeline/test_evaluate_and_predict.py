@@ -10,8 +10,8 @@ import pytest
 from forecaster import clock
 from forecaster.data.loading import load_histories
 from forecaster.errors import DataError, UsageError
+from forecaster.evaluation.scored_forecasts import FORECAST_COLUMNS
 from forecaster.evaluation.splits import Split
-from forecaster.forecasting.forecast_tables import FORECAST_COLUMNS
 from forecaster.forecasting.model_version import load_model
 from forecaster.pipeline.evaluate import Evaluation, Walk, evaluate
 from forecaster.pipeline.predict import PREDICTION_COLUMNS, predict

@@ -11,6 +11,7 @@ from forecaster.evaluation.evaluation import (
     EvaluationCount,
     TargetEvaluation,
 )
+from forecaster.evaluation.scored_forecasts import FORECAST_COLUMNS, ScoredForecasts
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import Walk
 from forecaster.report.evaluation import evaluation_page
@@ -33,6 +34,30 @@ def forecast_rows(days: int = 300, tickers: int = 2, target: str = "return") -> 
             part = pd.DataFrame({"session": sessions, "actual": actual, **columns})
             parts.append(part.assign(ticker=f"T{number:03}", target=target, forecaster=name))
     return pd.concat(parts, ignore_index=True)
+
+
+def scored(rows: pd.DataFrame, target: str = "return") -> ScoredForecasts:
+    """Forecasts in one column per number, from a row per forecast and forecaster."""
+    keys = ["session", "ticker"]
+    index = rows[keys].drop_duplicates()
+    wide = rows.set_index(["forecaster", *keys]).unstack("forecaster")
+    wide = wide.reindex(pd.MultiIndex.from_frame(index))
+    names = list(dict.fromkeys(rows["ticker"]))
+    parts = rows["forecaster"].unique()
+    numbers = [name for name in FORECAST_COLUMNS[5:] if name in rows and name != "actual"]
+    return ScoredForecasts(
+        target=target,
+        tickers=tuple(names),
+        series=np.array([names.index(name) for name in index["ticker"]], dtype=int),
+        as_of=index["session"].to_numpy("datetime64[D]"),
+        session=index["session"].to_numpy("datetime64[D]"),
+        actual=wide["actual"].bfill(axis=1).iloc[:, 0].to_numpy(),
+        last_close=np.full(len(wide), 100.0),
+        columns={
+            str(part): {name: wide[name][part].to_numpy(dtype=float) for name in numbers}
+            for part in parts
+        },
+    )
 
 
 def score_rows(target: str = "return") -> pd.DataFrame:
@@ -75,7 +100,7 @@ def part_sample(target: str = "return", **changes: object) -> TargetEvaluation:
         "scores_by_ticker": pd.DataFrame(),
         "scores_by_seed": pd.DataFrame(columns=["metric", "seeds", "mean", "sd", "min", "max"]),
         "coverage": pd.DataFrame(columns=[*columns, "forecasts", "interval_score"]),
-        "forecasts": forecast_rows(target=target),
+        "rows": scored(forecast_rows(target=target), target),
         "comparisons": comparisons,
         "direction": {},
         "backtests": {},

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from forecaster.report import curves
-from tests.report.samples import forecast_rows
+from tests.report.samples import OWN, forecast_rows, scored
 
 DAYS = pd.to_datetime(["2020-01-02", "2020-01-03", "2020-01-06"])
 
@@ -29,7 +29,7 @@ def table(**forecasts: list[float | None]) -> pd.DataFrame:
 
 def gains(rows: pd.DataFrame) -> pd.DataFrame:
     """Gains over the forecaster `benchmark`."""
-    return curves.gains(curves.squared_errors(rows), ["benchmark"])
+    return curves.gains(scored(rows).squared_errors(), ["benchmark"])
 
 
 def test_the_gain_ends_at_the_skill() -> None:
@@ -50,12 +50,12 @@ def test_a_day_that_the_benchmark_lacks_is_no_gain() -> None:
 def test_a_benchmark_without_loss_is_left_out() -> None:
     rows = table(own=[0, 0, 0], benchmark=[0, 1, 2])
     assert gains(rows).empty
-    assert curves.gains_by_ticker(curves.squared_errors(rows), ["benchmark"]).empty
+    assert curves.gains_by_ticker(scored(rows).squared_errors(), ["benchmark"]).empty
 
 
 def test_the_benchmarks_drawn_are_the_naive_forecast_and_the_best() -> None:
     rows = table(own=[0, 0, 0], bad=[9, 9, 9], persistence=[8, 8, 8], good=[0, 1, 1])
-    errors = curves.squared_errors(rows)
+    errors = scored(rows).squared_errors()
     assert curves.leading_benchmarks(errors) == ["persistence", "good", "bad"]
     assert curves.leading_benchmarks(errors, at_most=2) == ["persistence", "good"]
 
@@ -63,10 +63,10 @@ def test_the_benchmarks_drawn_are_the_naive_forecast_and_the_best() -> None:
 def test_log_scores_are_cumulated_in_nats_where_both_have_them() -> None:
     rows = table(own=[0, 0, 0], garch=[0, 0, 0], point=[0, 0, 0])
     rows["log_score"] = [1.0, 2.0, 3.0, 0.5, 2.5, None, None, None, None]
-    found = curves.log_gains(rows)
+    found = curves.log_gains(scored(rows).log_scores(), "own")
     assert set(found["benchmark"]) == {"garch"}
     assert found["gain"].tolist() == [0.5, 0.0]
-    assert curves.log_gains(rows.drop(columns="log_score")).empty
+    assert curves.log_gains(scored(rows.drop(columns="log_score")).log_scores(), "own").empty
 
 
 def test_like_forecasts_are_averaged_with_one_draw_per_day() -> None:
@@ -88,7 +88,7 @@ def test_like_forecasts_are_averaged_with_one_draw_per_day() -> None:
 
 
 def test_bins_hold_like_numbers_of_forecasts_from_low_to_high() -> None:
-    found = curves.bins(forecast_rows(days=120, tickers=1), count=12)
+    found = curves.bins(scored(forecast_rows(days=120, tickers=1)).table(OWN), count=12)
     assert found["forecasts"].tolist() == [10] * 12
     assert found["forecast"].is_monotonic_increasing
 
@@ -105,7 +105,8 @@ def test_coverage_counts_what_lies_inside_and_below() -> None:
 @pytest.mark.parametrize(("days", "periods"), [(300, 5), (100, 5), (5, 1)])
 def test_coverage_over_time_has_equal_periods(days: int, periods: int) -> None:
     """No period of two days follows one of sixty."""
-    own = curves.with_intervals(forecast_rows(days=days, tickers=1))
+    rows = scored(forecast_rows(days=days, tickers=1))
+    own = curves.with_intervals(rows.table(OWN))
     found = curves.coverage_over_time(own)
     counts = found[found["interval"] == "80 %"]["forecasts"]
     assert len(counts) == periods
@@ -116,7 +117,7 @@ def test_coverage_over_time_has_equal_periods(days: int, periods: int) -> None:
 def test_without_intervals_there_is_no_coverage() -> None:
     rows = forecast_rows()
     for bare in (rows.drop(columns=["q10", "q90"]), rows.assign(q10=np.nan)):
-        own = curves.with_intervals(bare)
+        own = curves.with_intervals(scored(bare).table(OWN))
         assert curves.below_ends(own).empty
         assert curves.coverage_over_time(own).empty
         assert curves.coverage(own, own["ticker"]).empty
@@ -125,5 +126,5 @@ def test_without_intervals_there_is_no_coverage() -> None:
 def test_the_gain_by_ticker_is_the_skill_on_it() -> None:
     rows = table(own=[0, 1, 3], benchmark=[1, 2, 2])
     worse = table(own=[0, 1, 3], benchmark=[0, 1, 2.5]).assign(ticker="BBB")
-    found = curves.gains_by_ticker(curves.squared_errors(pd.concat([rows, worse])), ["benchmark"])
+    found = curves.gains_by_ticker(scored(pd.concat([rows, worse])).squared_errors(), ["benchmark"])
     assert found.set_index("ticker")["gain"].to_dict() == {"AAA": 0.5, "BBB": -3.0}

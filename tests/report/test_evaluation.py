@@ -7,7 +7,7 @@ import pytest
 
 from forecaster.report.evaluation import SURVIVORS, evaluation_page
 from tests.report.drawn import cells, decoded, figures
-from tests.report.samples import LEARNING, OWN, forecast_rows, page_of, part_sample, sample
+from tests.report.samples import LEARNING, OWN, forecast_rows, page_of, part_sample, sample, scored
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_alarms_come_first_and_conclusions_before_every_number(page: str) -> Non
 def test_no_price_is_ever_drawn(page: str) -> None:
     """A lagging line looks like skill; forecasts stand against outcomes, never both over time."""
     rows = forecast_rows().assign(last_close=100.0, price_forecast=101.0, price_actual=99.0)
-    assert page_of(sample(part_sample(forecasts=rows))) == page
+    assert page_of(sample(part_sample(rows=scored(rows)))) == page
     own = rows[rows["forecaster"] == OWN]
     for name, traces in figures(page).items():
         for trace in traces:
@@ -89,7 +89,7 @@ def test_the_distributions_gain_is_drawn_where_there_are_any(page: str) -> None:
     (trace,) = figures(page)["Gain of the distribution over time"]
     assert decoded(trace["y"])[-1] == pytest.approx(30.0)
     bare = forecast_rows().drop(columns="log_score")
-    assert "Gain of the distribution" not in page_of(sample(part_sample(forecasts=bare)))
+    assert "Gain of the distribution" not in page_of(sample(part_sample(rows=scored(bare))))
 
 
 def test_every_forecast_is_a_point_against_its_outcome(page: str) -> None:
@@ -101,7 +101,7 @@ def test_every_forecast_is_a_point_against_its_outcome(page: str) -> None:
 
 
 def test_many_forecasts_are_thinned_and_said_to_be() -> None:
-    page = page_of(sample(part_sample(forecasts=forecast_rows(days=1_100, tickers=4))))
+    page = page_of(sample(part_sample(rows=scored(forecast_rows(days=1_100, tickers=4)))))
     points = figures(page)["Forecast against outcome"][0]
     assert len(decoded(points["x"])) == 1_467
     assert "One in 3 of 4,400 forecasts" in page
@@ -115,7 +115,7 @@ def test_the_pit_is_drawn_as_shares(page: str) -> None:
 
 def test_point_forecasts_have_no_calibration_and_the_page_says_so() -> None:
     bare = forecast_rows().drop(columns=["q025", "q10", "q90", "q975"])
-    page = page_of(sample(part_sample(forecasts=bare, pit={})))
+    page = page_of(sample(part_sample(rows=scored(bare), pit={})))
     assert "have no intervals" in page
     assert not {"Calibration", "Coverage over time", "Coverage by ticker"} & set(figures(page))
 
@@ -129,7 +129,9 @@ def test_coverage_is_drawn_for_both_intervals_by_time_and_ticker(page: str) -> N
 
 @pytest.mark.parametrize(("tickers", "named"), [(40, True), (41, False)])
 def test_tickers_are_named_as_long_as_their_names_can_be_read(tickers: int, named: bool) -> None:
-    drawn = figures(page_of(sample(part_sample(forecasts=forecast_rows(days=30, tickers=tickers)))))
+    drawn = figures(
+        page_of(sample(part_sample(rows=scored(forecast_rows(days=30, tickers=tickers)))))
+    )
     for name in ("Gain by ticker", "Coverage by ticker"):
         first = drawn[name][0]
         assert ("T000" in list(decoded(first["y"]))) == named
@@ -161,8 +163,8 @@ def test_tables_follow_the_figures_of_their_target(page: str) -> None:
 
 def test_no_name_can_break_out_of_the_page() -> None:
     evil = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
-    rows = forecast_rows().assign(ticker=evil)
-    result = sample(part_sample(forecasts=rows), missing=(evil,), notes=(evil,))
+    rows = forecast_rows(tickers=1).assign(ticker=evil)
+    result = sample(part_sample(rows=scored(rows)), missing=(evil,), notes=(evil,))
     page = evaluation_page(result, {}, {evil: evil})
     own = page[page.index("</style>") :].replace(
         page.split("<script>")[1].split("</script>")[0], ""
@@ -172,14 +174,14 @@ def test_no_name_can_break_out_of_the_page() -> None:
 
 @pytest.mark.parametrize("days", [1, 2])
 def test_a_single_test_day_makes_a_page(days: int) -> None:
-    page = page_of(sample(part_sample(forecasts=forecast_rows(days=days, tickers=1))))
+    page = page_of(sample(part_sample(rows=scored(forecast_rows(days=days, tickers=1)))))
     assert "Gain over time" in figures(page)
 
 
 def test_forecasters_without_errors_or_variety_make_a_page() -> None:
     """A constant price, forecast exactly by all."""
     rows = forecast_rows().assign(forecast=0.0, actual=0.0)
-    page = page_of(sample(part_sample(forecasts=rows)))
+    page = page_of(sample(part_sample(rows=scored(rows))))
     assert "nothing to gain" in page and "All forecasts are 0;" in page
     undrawn = {"Gain over time", "Forecast against outcome", "Gain by ticker"}
     assert not undrawn & set(figures(page))

@@ -12,7 +12,7 @@ import pytest
 from forecaster.report.evaluation import evaluation_page
 from tests.report.chromium import BINARY, Tab, chromium
 from tests.report.drawn import figures
-from tests.report.samples import LEARNING, forecast_rows, page_of, part_sample, sample
+from tests.report.samples import LEARNING, forecast_rows, page_of, part_sample, sample, scored
 from tests.report.test_memory import page as memory_page_of_samples
 
 WIDTHS, SCHEMES = (1280, 390), (False, True)
@@ -65,7 +65,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     rows = forecast_rows(days=60, tickers=45)
     rows["ticker"] += ".VERYLONGNAME"
-    long = sample(part_sample(forecasts=rows), version="20200101-120000-lstm-abcdef01" * 4)
+    long = sample(part_sample(rows=scored(rows)), version="20200101-120000-lstm-abcdef01" * 4)
     settings = {"fingerprint": "0123456789abcdef" * 8, "tickers": "T000, " * 200}
     texts = {
         "evaluation": page_of(),

@@ -54,6 +54,18 @@ def test_a_ragged_panel_is_forecast_as_one_by_one(model, dtype, tolerance):
     np.testing.assert_allclose(found, one_by_one(made, inputs), rtol=0, atol=tolerance)
 
 
+def test_rows_from_a_stop_on_are_not_forecast():
+    """A series cut within, one cut before its first row, three whole ones."""
+    made, stops = network(), OFFSETS[1:].copy()
+    stops[0], stops[2] = 3, OFFSETS[2]
+    whole, found = forecast_histories(made, INPUTS, OFFSETS), np.full((37, 2), np.nan)
+    for start, stop in zip(OFFSETS, stops, strict=False):
+        found[start:stop] = whole[start:stop]
+    np.testing.assert_allclose(
+        forecast_histories(made, INPUTS, OFFSETS, stops), found, rtol=0, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("days_at_once", [1, 5, 11, 12, 512])
 @pytest.mark.parametrize("series_at_once", [1, 2, 64])
 def test_how_many_at_once_does_not_matter(monkeypatch, days_at_once, series_at_once):
