@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from forecaster.errors import ForecasterError as ForecasterError
     from forecaster.estimators.forecasts import Forecasts as Forecasts
+    from forecaster.estimators.panel_split import PanelTimeSeriesSplit as PanelTimeSeriesSplit
     from forecaster.estimators.price_forecaster import PriceForecaster as PriceForecaster
+    from forecaster.estimators.recurrent_regressor import RecurrentRegressor as RecurrentRegressor
     from forecaster.evaluation.evaluation import Evaluation as Evaluation
     from forecaster.evaluation.splits import Walk as Walk
     from forecaster.forecasting.memory import MemoryReport as MemoryReport
@@ -32,7 +34,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "ForecasterError": "forecaster.errors",
     "Forecasts": "forecaster.estimators.forecasts",
+    "PanelTimeSeriesSplit": "forecaster.estimators.panel_split",
     "PriceForecaster": "forecaster.estimators.price_forecaster",
+    "RecurrentRegressor": "forecaster.estimators.recurrent_regressor",
     "Evaluation": "forecaster.evaluation.evaluation",
     "Walk": "forecaster.evaluation.splits",
     "MemoryReport": "forecaster.forecasting.memory",

@@ -20,7 +20,7 @@ from forecaster.cli.output import (
 from forecaster.errors import Question, UsageError
 
 if TYPE_CHECKING:
-    from forecaster.pipeline.data_import import ImportReport, Preview
+    from forecaster.pipeline.import_report import ImportReport, Preview
 
 _SHOWN: Final = 5  # previews of a dry run; --json has all
 

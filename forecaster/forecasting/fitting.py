@@ -37,7 +37,7 @@ from forecaster.registry.manifest import NetworkPart
 from forecaster.settings import TrainSettings
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.epoch import Sampling
-from forecaster.training.inference import choose_device, is_out_of_memory
+from forecaster.training.inference import allow_tf32, choose_device, is_out_of_memory
 from forecaster.training.micro_batches import TrainingArrays
 from forecaster.training.trainer import Callbacks, Options, Validation
 from forecaster.training.trainer import train as run_training
@@ -223,6 +223,7 @@ def _fit_member(
 def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None) -> Network:
     """Build the network with fresh weights, or with those given."""
     torch.set_num_threads(settings.threads)
+    allow_tf32(settings.tf32)
     torch.manual_seed(settings.seed)
     learned, model = settings.initial_state == "learned", dataset.model
     network = build_network(

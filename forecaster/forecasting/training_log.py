@@ -38,11 +38,12 @@ def log_header(
         networks = f"{count} members {networks}, seeds {seeds}"
     pairs = zip(settings.target, settings.heads, strict=True)
     no_gpu = settings.device == "auto" and device.type == "cpu"
+    tf32 = f" (TF32 {'on' if settings.tf32 else 'off'})" if device.type == "cuda" else ""
     log.info(
         "model   %s, %d hidden, %d inputs, target %s, %s%s",
         *(networks, settings.hidden, len(dataset.model.reader.names)),
         *(", ".join(f"{target} ({head})" for target, head in pairs), device),
-        " (--device auto found no GPU)" if no_gpu else "",
+        " (--device auto found no GPU)" if no_gpu else tf32,
     )
     if (base := dataset.model.reader.base) is None:
         log.info("base    none: the network forecasts alone")

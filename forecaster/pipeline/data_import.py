@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from forecaster import clock
@@ -20,10 +19,8 @@ from forecaster.data.basis import settle_bases
 from forecaster.data.calendar_corrections import correct_calendars
 from forecaster.data.calendar_fit import describe_off_calendar, with_fitting_calendar
 from forecaster.data.calendar_names import calendar_for
-from forecaster.data.history import Basis, History, Listing
+from forecaster.data.history import Basis, History
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
-from forecaster.data.intervals import regular_interval
-from forecaster.data.quarantine import ROW_RULES, Entry
 from forecaster.data.revisions import Overlap
 from forecaster.data.screening import check_served
 from forecaster.data.sources.answers import Answers
@@ -34,98 +31,44 @@ from forecaster.data.sources.layouts import first_ticker
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.store import PriceStore
 from forecaster.data.store_rows import store_path
-from forecaster.data.trading_calendar import base_name
 from forecaster.errors import (
     BugError,
     DataError,
     Failures,
     ForecasterError,
-    PartialFailure,
     Question,
     UsageError,
 )
 from forecaster.operations.lock import writer
 from forecaster.operations.run_log import bug_log
-from forecaster.pipeline.fetch import FetchReport, report_of
+from forecaster.pipeline.fetch import report_of
+from forecaster.pipeline.import_report import (
+    ImportReport,
+    ReadFile,
+    count_left_out,
+    previews_of,
+    rows_left_out_of,
+)
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
 
 File = str | PathLike[str]
 STANDARD_INPUT: Final = "-"
-LEFT_OUT_COLUMNS: Final = ("rule", "rows", "tickers", "first")
-UNREADABLE_ROW: Final = "unreadable-row"  # without a date or ticker, so not in quarantine
-_QUARANTINE: Final = "forecaster data quarantine"
-PREVIEW_BARS: Final = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """How one ticker of a file was read: column by field, decimal mark, listing, first bars.
-
-    `interval` is "daily" or the pattern in which sessions are missing.
-    """
-
-    file: str
-    columns: dict[str, str]
-    decimal: DecimalMark
-    listing: Listing
-    interval: str
-    bars: pd.DataFrame
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """The result for each ticker: `table` and `failures` as for a fetch.
-
-    A file that could not be read stands for its tickers. `left_out` counts rows that cannot be
-    bars, by rule (LEFT_OUT_COLUMNS); in a dry run `previews` has an entry per ticker that was read.
-    """
-
-    table: pd.DataFrame
-    failures: dict[str, ForecasterError]
-    left_out: pd.DataFrame
-    previews: list[Preview]
-    bug: BugError | None = None
-
-    @property
-    def question(self) -> Question | None:
-        """What the user is asked first, if anything."""
-        asked = [error for error in self.failures.values() if isinstance(error, Question)]
-        return asked[0] if asked else None
-
-    def raise_failures(self) -> None:
-        """Raise what decides the exit code: a question, a failure, or rows that were left out."""
-        if self.question:
-            stored = len(self.table) - len(self.failures)
-            others = f" {stored:,} other tickers are stored." if stored else ""
-            question = self.question
-            raise Question(f"{question}{others}", question.option, question.choices)
-        FetchReport(self.table, self.failures, self.bug).raise_failures()
-        if len(self.left_out):
-            rows = ", ".join(f"{one.rows:,} {one.rule}" for one in self.left_out.itertuples())
-            held = [rule for rule in self.left_out["rule"] if rule != UNREADABLE_ROW]
-            remedy = f"The first: {self.left_out['first'].iloc[0]}. Correct the file."
-            if held:
-                remedy = (
-                    f"See {_QUARANTINE} list. To leave them out for good: {_QUARANTINE} drop --rule "
-                    f"{held[0]}"
-                )
-            raise PartialFailure(f"rows left out: {rows}. {remedy}")
 
 
 @dataclass(slots=True)
 class _Reading:
     """What was read of the files so far, with the answers used, and the errors of the others."""
 
-    files: list[tuple[FileContents, Path, Answers]] = field(default_factory=list)
+    files: list[ReadFile] = field(default_factory=list)
     failures: dict[str, ForecasterError] = field(default_factory=dict)
     bug: BugError | None = None
 
     @property
     def contents(self) -> list[FileContents]:
         """The contents of the files that could be read."""
-        return [contents for contents, _, _ in self.files]
+        return [one.contents for one in self.files]
 
 
 def import_files(
@@ -231,7 +174,7 @@ def _read_all(
             named = ticker or first_ticker(path) or ticker_of(path)
             earlier = Answers.of_rows(store.answers(named)) if named else Answers()
             contents, answers = _read(path, ticker, given, earlier, calendars)
-            reading.files.append((contents, path, answers))
+            reading.files.append(ReadFile(contents, path, answers))
     for error in failures.errors.values() if len(paths) > 1 else ():
         log.warning("%s", error)  # the caller reports the error of a single file
     reading.failures, reading.bug = failures.errors, failures.common_bug(len(paths))
@@ -306,8 +249,8 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
         table=report.table,
         failures=failures,
         bug=bug,
-        left_out=_count_left_out(store, reading),
-        previews=_previews([*settled, *as_stored], reading) if with_previews else [],
+        left_out=count_left_out(store, reading.files),
+        previews=previews_of([*settled, *as_stored], reading.files) if with_previews else [],
     )
 
 
@@ -315,7 +258,7 @@ def _store(store: PriceStore, history: History) -> int:
     """Store the bars of one ticker; return the number of new or different ones."""
     now, name = clock.now(), history.listing.ticker
     final = admit(store, history, now)
-    if final.bars.empty and not (store.span(name) and _left_out_of(store, history)):
+    if final.bars.empty and not (store.span(name) and rows_left_out_of(store, history)):
         raise DataError(
             f"{name}: no session of its bars has closed and settled yet; import them again "
             "tomorrow."
@@ -330,19 +273,9 @@ def _store(store: PriceStore, history: History) -> int:
 
 def _as_stored(store: PriceStore, history: History) -> History:
     """Return a history with its stored listing, without the rows that were left out."""
-    left_out = [pd.Timestamp(one.session) for one in _left_out_of(store, history)]
+    left_out = [pd.Timestamp(one.session) for one in rows_left_out_of(store, history)]
     bars = history.bars[~history.bars["session"].isin(left_out)]
     return replace(history, listing=store.listing(history.listing.ticker), bars=bars)
-
-
-def _left_out_of(store: PriceStore, history: History) -> list[Entry]:
-    """List the rows of a history that are held in quarantine."""
-    days = history.days
-    return [
-        one
-        for one in store.quarantine.entries(history.listing.ticker)
-        if one.state == "held" and one.rule in ROW_RULES and np.datetime64(one.session, "D") in days
-    ]
 
 
 def _compare(before: History | None, history: History) -> History:
@@ -364,44 +297,3 @@ def _compare(before: History | None, history: History) -> History:
         )
     log.warning("%s: %s; all of them are replaced", ticker, change)
     return history
-
-
-def _count_left_out(store: PriceStore, reading: _Reading) -> pd.DataFrame:
-    """Count the rows that are held in quarantine, or have no date or ticker, by rule."""
-    rows = []
-    for contents, path, _ in reading.files:
-        for history in contents.histories:
-            rows += [
-                (one.rule, one.ticker, f"{one.ticker}: {one.session}: {one.reason}")
-                for one in _left_out_of(store, history)
-            ]
-        rows += [
-            (UNREADABLE_ROW, one.ticker or str(path), f"{path}: {one.place}: {one.reason}")
-            for one in contents.left_out
-        ]
-    table = pd.DataFrame(rows, columns=["rule", "ticker", "first"])
-    groups = table.groupby("rule", sort=True)
-    counted = groups.agg(
-        rows=("ticker", "size"), tickers=("ticker", "nunique"), first=("first", "first")
-    )
-    return counted.reset_index()[list(LEFT_OUT_COLUMNS)]
-
-
-def _previews(settled: Sequence[History], reading: _Reading) -> list[Preview]:
-    listings = {one.listing.ticker: one.listing for one in settled}
-    previews = []
-    for contents, path, _ in reading.files:
-        for history in contents.histories:
-            listing = listings.get(history.listing.ticker, history.listing)
-            pattern = regular_interval(replace(history, listing=listing))
-            previews.append(
-                Preview(
-                    file=str(path),
-                    columns=dict(contents.columns),
-                    decimal=contents.decimal,
-                    listing=replace(listing, calendar=base_name(listing.calendar)),
-                    interval=pattern[1] if pattern else "daily",
-                    bars=history.bars.head(PREVIEW_BARS),
-                )
-            )
-    return previews

@@ -59,6 +59,7 @@ class TrainKeywords(TypedDict, total=False):
     threads: int
     workers: int
     device: Literal["auto", "cpu", "cuda", "mps"]
+    tf32: bool
 
 
 class FetchKeywords(TypedDict, total=False):

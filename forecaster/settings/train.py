@@ -137,6 +137,9 @@ class TrainSettings(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = _machine(
         "auto", description="auto takes a GPU if there is one."
     )
+    tf32: bool = _machine(
+        False, description="Faster products of 3 digits on an NVIDIA GPU, not of 7."
+    )
 
     @field_validator("target", "head", mode="before")
     @classmethod

@@ -131,6 +131,15 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Allow NVIDIA GPUs to multiply float32 with 10 bits of each factor, or forbid it.
+
+    Torch's default is to forbid it in matrix products and to allow it in recurrent kernels.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error is a lack of memory, of which torch may raise a plain RuntimeError."""
     # The last one is oneDNN's, which says no more.

@@ -167,3 +167,15 @@ def test_spikes_are_warned_of(logged_warnings: list[str]) -> None:
     log_result(_trained(CALM, replace(CALM, spikes=2)), CLIPPING)
     (text,) = logged_warnings
     assert text.startswith("member 2: 2 of 1100 gradients were more than 10 times as long")
+
+
+@pytest.mark.parametrize(("tf32", "words"), [(False, "off"), (True, "on")])
+def test_a_gpu_is_named_with_its_precision(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, tf32: bool, words: str
+) -> None:
+    """TF32 is off unless asked for; a CPU has none to name."""
+    caplog.set_level(logging.INFO, logger="forecaster")
+    logging.getLogger("forecaster").propagate = True
+    settings = TrainSettings(tf32=tf32)
+    log_header(dataset, settings, torch.device("cuda"), plan_of(settings))
+    assert caplog.messages[1].endswith(f"cuda (TF32 {words})")

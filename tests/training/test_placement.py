@@ -22,7 +22,7 @@ from forecaster.settings import TrainSettings
 from forecaster.training import inference, trainer
 from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.epoch import Epoch, Sampling
-from forecaster.training.inference import forecast_histories, forecast_windows, uploaded
+from forecaster.training.inference import allow_tf32, forecast_histories, forecast_windows, uploaded
 from forecaster.training.micro_batches import TrainingArrays
 from forecaster.training.trainer import Callbacks, Options, Validation, train
 from tests.fake_gpu import GPU, PlacementError, fake_gpu
@@ -225,7 +225,8 @@ def test_forecasts_of_all_segments_come_back_in_one_copy(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("lookback", ["all", 22])
 def test_a_model_is_fitted_on_the_device(lookback: str | int) -> None:
-    """From histories to a calibrated model: the weights, validations and calibration of the CPU."""
+    """From histories to a calibrated model: the CPU's weights and scores, TF32 forbidden."""
+    allow_tf32(True)
     settings = TrainSettings(
         model="gru", hidden=3, target="return,range", lookback=lookback, max_steps=2, dropout=0.0
     )
@@ -234,6 +235,8 @@ def test_a_model_is_fitted_on_the_device(lookback: str | int) -> None:
     expected = fit(dataset, settings, CPU)
     with fake_gpu():
         found = fit(dataset, settings, GPU)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
     for one, two in zip(found.model.networks, expected.model.networks, strict=True):
         for weight, wanted in zip(one.parameters(), two.parameters(), strict=True):
             torch.testing.assert_close(weight, wanted, rtol=1e-5, atol=1e-6)

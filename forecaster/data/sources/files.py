@@ -17,24 +17,22 @@ from numpy.typing import NDArray
 
 from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import (
-    BAR_COLUMNS,
     BASES,
-    PRICE_COLUMNS,
     Basis,
     History,
     Listing,
     flaws,
-    most_flawed,
     normalise_ticker,
     place_of,
     validate_bars,
 )
 from forecaster.data.sessions import timezone_of
-from forecaster.data.sources.dated_rows import is_without_price, warn_of_no_bars, with_dates
+from forecaster.data.sources.dated_rows import with_dates
 from forecaster.data.sources.dates import DateOrder
+from forecaster.data.sources.file_bars import bars_of, notes_of
 from forecaster.data.sources.file_parts import FileTable, LeftOut, Places
-from forecaster.data.sources.file_table import EMPTY_VALUES, NOTE, read_table, table_of
-from forecaster.data.sources.headers import EVENTS, ColumnChoice, field_of
+from forecaster.data.sources.file_table import read_table, table_of
+from forecaster.data.sources.headers import ColumnChoice, field_of
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.trading_calendar import calendar_name
 from forecaster.errors import DataError, UsageError
@@ -183,7 +181,7 @@ def _histories(
         try:
             listing = _listing(rows, name, options, source)
             sessions = _local_days(dated.days[at], dated.instants[at], listing.calendar)
-            bars = _oldest_first(rows, _bars(rows, sessions), name)
+            bars = bars_of(rows, sessions, name)
         except DataError as error:
             if len(tickers) == 1:
                 raise
@@ -191,20 +189,10 @@ def _histories(
             place = f"{table.unit} {rows.places[0]}"
             left_out.append(LeftOut(place=place, ticker=name, reason=reason))
         else:
-            histories.append(History(listing=listing, bars=bars, notes=_notes(rows)))
+            histories.append(History(listing=listing, bars=bars, notes=notes_of(rows)))
     if ticker and "ticker" in table.frame and table.frame["ticker"].nunique() > 1:
         left_out = [one for one in left_out if one.ticker.strip().upper() == ticker.upper()]
     return histories, left_out
-
-
-def _bars(rows: FileTable, sessions: Days) -> pd.DataFrame:
-    """Return the bars of one ticker, with the places of their rows as index."""
-    bars = rows.frame.reindex(columns=list(BAR_COLUMNS[1:]))
-    absent = {name: value for name, value in EMPTY_VALUES.items() if name not in rows.frame}
-    bars = bars.astype(np.float64).fillna(absent)
-    bars.insert(0, "session", sessions.astype("datetime64[s]"))
-    bars.index = pd.Index(rows.places, name=rows.unit)
-    return _without_empty_ends(rows, bars)
 
 
 def _form(table: FileTable) -> Form:
@@ -220,15 +208,6 @@ def _form(table: FileTable) -> Form:
     first = str(table.frame["session"].iloc[0])
     is_history = table.headers.get("dividend") == "Dividends" and _MIDNIGHT.fullmatch(first)
     return "as-history" if is_history else ""
-
-
-def _notes(rows: FileTable) -> dict[int, str]:
-    """Return what cannot be read, by place."""
-    if NOTE not in rows.frame:
-        return {}
-    notes = rows.frame[NOTE].astype(str)
-    wrong = (notes != "").to_numpy(np.bool_)
-    return dict(zip(rows.places[wrong].tolist(), notes[wrong], strict=True))
 
 
 def _listing(rows: FileTable, ticker: str, options: FileOptions, source: str) -> Listing:
@@ -342,56 +321,3 @@ def _ticker_column(table: FileTable) -> str | None:
         if len(names) > 1 and all(map(_TICKER.fullmatch, names)):
             return "name"
     return None
-
-
-def _without_empty_ends(table: FileTable, bars: pd.DataFrame) -> pd.DataFrame:
-    """Leave out rows without any price before the first bar of a ticker and after the last."""
-    sessions, empty = bars["session"].to_numpy(), is_without_price(bars)
-    if not empty.any() or empty.all():
-        return bars
-    known = sessions[~empty]
-    outside = empty & ((sessions < known.min()) | (sessions > known.max()))
-    warn_of_no_bars(table, bars.index[outside].to_numpy())
-    kept: pd.DataFrame = bars[~outside]
-    return kept
-
-
-def _oldest_first(table: FileTable, bars: pd.DataFrame, ticker: str) -> pd.DataFrame:
-    """Sort rows, keep equal ones once, add events in rows of their own to their bars."""
-    bars = _with_events(bars)
-    if bars["session"].duplicated().any():
-        equal = bars.duplicated().to_numpy(np.bool_)
-        if equal.any():
-            _log.warning("%s: %s: %d duplicate rows", table.path, ticker, int(equal.sum()))
-        bars = bars[~equal]
-        again = bars["session"].duplicated().to_numpy(np.bool_)
-        if again.sum() > most_flawed(len(bars)):
-            first = int(np.argmax(again))
-            raise DataError(
-                f"{table.path}: {ticker}: {place_of(bars, first)}a second row of "
-                f"{bars['session'].iloc[first]:%Y-%m-%d}; one row per date, of daily bars, is "
-                f"needed ({int(again.sum()):,} such). Correct or remove these rows."
-            )
-    sessions = bars["session"]
-    if not (sessions.is_monotonic_increasing or sessions.is_monotonic_decreasing):
-        first = int(np.argmax(sessions < sessions.shift()))
-        _log.warning(
-            "%s: %s: rows are out of order; sorted by date (first %s %d, %s)",
-            *(table.path, ticker, table.unit, bars.index[first], sessions.iloc[first].date()),
-        )
-    return bars.iloc[np.argsort(sessions.to_numpy(), kind="stable")]
-
-
-def _with_events(bars: pd.DataFrame) -> pd.DataFrame:
-    """Move the event of a row without any price to the bar of its day, if that has none."""
-    lone = bars[list(PRICE_COLUMNS)].isna().all(axis=1) & ~is_without_price(bars)
-    moved = []
-    for row in np.flatnonzero(lone).tolist():
-        session = bars["session"].iloc[row]
-        (others,) = np.nonzero(((bars["session"] == session) & ~lone).to_numpy())
-        for name in EVENTS:
-            amount = bars[name].iloc[row]
-            if len(others) == 1 and amount != EMPTY_VALUES[name]:
-                bars[name] = np.where(np.arange(len(bars)) == others[0], amount, bars[name])
-                moved.append(row)
-    return bars.drop(index=bars.index[moved])

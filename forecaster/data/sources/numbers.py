@@ -50,6 +50,8 @@ _EITHER: Final = r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}"
 _ENOUGH: Final = 10_000  # cells of a field that show its decimal mark
 _TYPING_SLIPS: Final = 0.01  # share of cells with another mark than all others
 _FEWEST: Final = 0.002  # share of cells with decimals, for the others to be whole thousands
+_HUNDREDS: Final = r"[1-9][0-9]{2}"
+_FEWEST_HUNDREDS: Final = 5
 
 
 def _digits(mark: DecimalMark) -> re.Pattern[str]:
@@ -139,7 +141,8 @@ class MarkCounts:
     """How many cells of each field show the decimal mark, and how many could have either.
 
     Keys are "point", "comma" (shown), "either." and "either," (by the mark that is there),
-    "groups." and "groups," (a mark that separates thousands); `examples` by field and key.
+    "groups." and "groups," (a mark that separates thousands), "hundreds" (100 to 999 without a
+    mark, beside either); `examples` by field and key.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -157,6 +160,9 @@ class MarkCounts:
         kinds = rest.map({text: _kinds_of(text) for text in rest.unique()})
         for key in ("point", "comma", "either.", "either,", "groups.", "groups,"):
             self._count(name, key, rest[kinds.map(lambda found, key=key: key in found)])
+        if self._either(name):
+            hundreds = cells[is_plain].str.strip().str.fullmatch(_HUNDREDS)
+            self._count(name, "hundreds", cells[is_plain][hundreds.to_numpy(np.bool_)])
 
     def _count(self, name: str, key: str, cells: "Texts[str]") -> None:
         if len(cells):
@@ -174,6 +180,8 @@ class MarkCounts:
             # A volume is a whole number: its only mark separates thousands.
             mark: DecimalMark = "comma" if total["either."] > total["either,"] else "point"
             both = total["either."] > 0 and total["either,"] > 0
+            if doubted and not both and all(map(self._falls_below_thousand, doubted)):
+                return mark, None
             return mark, self._first("either", doubted or list(self.counts) * both)
         return usual, self._contradiction(usual, total, prices)
 
@@ -186,12 +194,18 @@ class MarkCounts:
         for name in prices:
             found = self.counts[name]
             is_shown = found[mark] > _FEWEST * found["either" + group]
+            is_shown |= self._falls_below_thousand(name)
             if found["either" + group] and not is_shown and not total["groups" + group]:
                 return name, "either" + group
         volumes = self.counts["volume"]
         if volumes["either" + point] and not volumes[mark]:
             return "volume", "either" + point
         return None
+
+    def _falls_below_thousand(self, name: str) -> bool:
+        """Whether 998 stands beside 1,002: of three decimals none would be without a mark."""
+        least = max(_FEWEST_HUNDREDS, _FEWEST * self._either(name))
+        return self.counts[name]["hundreds"] >= least
 
     def _either(self, name: str) -> int:
         return self.counts[name]["either."] + self.counts[name]["either,"]
