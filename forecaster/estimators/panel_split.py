@@ -66,6 +66,12 @@ class PanelTimeSeriesSplit:
             for train, test in folds
         ]
 
+    def __repr__(self) -> str:
+        return (
+            f"PanelTimeSeriesSplit({len(self.dates)} rows, n_splits={self.n_splits}, "
+            f"gap={self.gap}, test_size={self.test_size})"
+        )
+
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of folds; the arguments are ignored."""
         return self.n_splits

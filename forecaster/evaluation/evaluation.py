@@ -102,6 +102,14 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        first, last = self.blocks["test"]
+        text = f"Evaluation of version {self.version}, test {first} to {last}"
+        for name, part in self.by_target.items():
+            table = part.scorecard().head(5).to_string(index=False, float_format="{:.4g}".format)
+            text += f"\n{name}, {part.scores['forecaster'].nunique()} forecasters:\n{table}"
+        return text
+
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of the targets."""

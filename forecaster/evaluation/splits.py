@@ -3,7 +3,7 @@
 Shape letters: N rows.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Literal
 
@@ -136,6 +136,11 @@ class Walk:
                 "--train-window and --weights apply to training again; without --refit-every the "
                 "version forecasts with the weights it has. Give --refit-every 252, or drop them."
             )
+
+    def __repr__(self) -> str:
+        given = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
+        changed = [f"{name}={value!r}" for name, (value, usual) in given.items() if value != usual]
+        return f"Walk({', '.join(changed)})"
 
     def result_settings(self) -> dict[str, object]:
         """Return what changes results: not where and by how many processes they are computed."""

@@ -7,6 +7,7 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,14 @@ class MemoryReport:
     profile: MemoryProfile
     version: str = ""
     validations: Mapping[str, ValidationLosses] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        left = ", ".join(f"{share:.0%}: {lag}" for share, lag in self.effective_memory.items())
+        return (
+            f"MemoryReport of version {self.version}: {len(self.days)} days, "
+            f"{len(self.tickers)} tickers\n{self.plan.describe()}\n"
+            f"lag with so much of the gradient left: {left}\n" + "\n".join(wrap(self.advice, 90))
+        )
 
     @property
     def bias(self) -> pd.DataFrame:

@@ -252,6 +252,11 @@ class Prediction:
     recorded: int | None = None
     troubles: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        columns = ["ticker", "session", "target", "forecast", "q10", "q90", "prob_up"]
+        table = self.forecasts[columns].to_string(index=False, max_rows=12)
+        return f"Prediction by {self.version}; .forecasts has more columns\n{table}"
+
     @property
     def version(self) -> str:
         """The version that forecasts, or "baseline"; several are joined by commas."""

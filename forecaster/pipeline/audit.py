@@ -38,6 +38,11 @@ class AuditReport:
     max_steps: int
     stages: tuple[StageResult, ...]
 
+    def __repr__(self) -> str:
+        what = f"version {self.version}" if self.version else "the default settings"
+        table = self.table().to_string(index=False)
+        return f"AuditReport of {what}: {len(self.leaks)} leaks in {self.values:,} values\n{table}"
+
     @property
     def values(self) -> int:
         """Return the number of all values compared."""
@@ -101,6 +106,12 @@ def audit(
         DataError: no day comes after the validation days, or the prices are too few.
         UnknownNameError: no such version, or no prices.
         UsageError: a number is out of range, or `as_of` lies in the future.
+
+    Example:
+        >>> from forecaster import audit
+        >>> report = audit(home="demo", dates=3, max_steps=2)
+        >>> report.leaks
+        ()
     """
     options = (("--dates", dates, 3), ("--tickers", tickers, 1), ("--max-steps", max_steps, 1))
     for option, value, least in options:

@@ -41,6 +41,13 @@ def load_bars(
 
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
+
+    Example:
+        >>> from forecaster import load_bars
+        >>> load_bars("SP500", home="demo", until="1999-01-05")[["ticker", "session", "basis"]]
+          ticker    session           basis
+        0  SP500 1999-01-04  split-adjusted
+        1  SP500 1999-01-05  split-adjusted
     """
     return as_table(load_histories(None, resolve_home(home), tickers, clock.as_day(until, "until")))
 

@@ -107,6 +107,13 @@ def import_files(
         StorageError: the disk failed.
         TryLaterError: another process is writing.
         UsageError: no file is given, or a folder has none.
+
+    Example:
+        >>> from forecaster import import_files, load_bars
+        >>> load_bars("SP500", home="demo").to_csv("mine.csv", index=False)
+        >>> import_files("mine.csv", home="demo").table[["ticker", "rows_changed", "days"]]
+          ticker  rows_changed  days
+        0  SP500             0  5031
     """
     given = Answers(
         basis=basis,

@@ -75,6 +75,13 @@ def evaluate(
         UnknownNameError: no such version, or none that old.
         UsageError: the version does not forecast a target asked for; `as_of` is not a date or
             lies in the future.
+
+    Example:
+        >>> from forecaster import Walk, evaluate
+        >>> walk = Walk(same_inputs=False)
+        >>> result = evaluate(home="demo", benchmarks="quick", walk=walk)
+        >>> result.by_target["range"].scorecard()["forecaster"].tolist()
+        ['lstm', 'persistence', 'mean', 'har', 'har-x', 'ridge', 'linear']
     """
     where, last = resolve_home(home), clock.as_day(as_of)
     refuse_clock_behind(where)

@@ -49,6 +49,11 @@ class FetchReport:
     bug: BugError | None = None
     left_out: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"FetchReport: {len(self.table)} tickers, {len(self.failures)} failed\n" + (
+            self.table.drop(columns="error").to_string(index=False, max_rows=12)
+        )
+
     @property
     def failure(self) -> ForecasterError | None:
         """The error that decides the exit code; None if no ticker failed."""
@@ -130,6 +135,14 @@ def fetch(
         SourceDownError: the source failed ticker after ticker.
         TryLaterError: another process is writing.
         UsageError: `start` after `end`, a malformed ticker or none at all, an unknown source.
+
+    Example:
+        >>> from forecaster import fetch
+        >>> report = fetch(source="sample", home="demo")
+        >>> report.table[["ticker", "days"]]
+           ticker  days
+        0  NASDAQ  5031
+        1   SP500  5031
     """
     first, last = clock.as_day(start, "start"), clock.as_day(end, "end")
     if first and last and first > last:

@@ -61,6 +61,12 @@ def memory(
         TryLaterError: the clock is behind the stored prices.
         UnknownNameError: no such version.
         UsageError: the version reads windows, or a number is out of range.
+
+    Example:
+        >>> from forecaster import memory
+        >>> report = memory(home="demo", as_of="2000-12-31", lags=20)
+        >>> report.bias["horizon"].tolist()
+        [1, 2, 5, 10]
     """
     options, where = MemoryOptions(tolerance=tolerance, lags=lags), resolve_home(home)
     refuse_clock_behind(where)

@@ -69,6 +69,13 @@ def predict(
         UnknownNameError: no such ticker or version, or none that old.
         UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
             has no such target; both `version` and `name`; two champions for one target.
+
+    Example:
+        >>> from forecaster import predict
+        >>> made = predict("SP500", home="demo", as_of="2018-12-31")
+        >>> made.forecasts[["ticker", "session", "target"]]
+          ticker    session target
+        0  SP500 2019-01-02  range
     """
     where, last = resolve_home(home), clock.as_day(as_of)
     settings = settings_from(PredictSettings, settings, keywords)

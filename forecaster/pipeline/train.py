@@ -12,6 +12,7 @@ import pandas as pd
 from forecaster import clock
 from forecaster.clock import Day
 from forecaster.data.loading import Bars
+from forecaster.errors import name_some
 from forecaster.forecasting.fitting import OnStep, Validation
 from forecaster.forecasting.training_log import log_result
 from forecaster.forecasting.version_training import train_version
@@ -40,6 +41,11 @@ class TrainReport:
     def version(self) -> str:
         """The version's id, and the name of its folder under `models/`."""
         return self.manifest.version
+
+    def __repr__(self) -> str:
+        scores = "".join(f"\n{name}  {one:.6g}" for name, one in self.manifest.metrics.items())
+        tickers = name_some(self.manifest.data.tickers)
+        return f"TrainReport: version {self.version} on {tickers}{scores}"
 
 
 def train(
@@ -75,6 +81,12 @@ def train(
         TryLaterError: the clock is behind the stored prices.
         UsageError: the device is absent, a part of the split would be empty, or
             `bptt_k2="auto"` finds a memory longer than it measures.
+
+    Example:
+        >>> from forecaster import train
+        >>> report = train(tickers="SP500", home="demo", target="range", max_steps=25)
+        >>> report.manifest.data.tickers, list(report.manifest.metrics)
+        (['SP500'], ['validation_mse_range'])
     """
     settings = settings_from(TrainSettings, settings, keywords)
     where, last = resolve_home(home), clock.as_day(as_of)

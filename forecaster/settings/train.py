@@ -1,6 +1,6 @@
 """What one training does, and which of its settings contradict each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -35,6 +35,12 @@ class Section(BaseModel):
     """A section of `forecaster.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Yield the settings that are not the defaults: all of them fill a screen."""
+        for name, setting in type(self).model_fields.items():
+            if getattr(self, name) != setting.default:
+                yield name, getattr(self, name)
 
     @field_validator("*", mode="after")
     @classmethod
