@@ -14,9 +14,7 @@ import torch
 
 from benchmarks import training
 from benchmarks.training import DAYS, KINDS, SERIES, network_of, panel, spent
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.gradients import bptt_gradients
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt import Batch, Plan, gradients
 
 
 def resident(what: str) -> int:
@@ -31,11 +29,11 @@ def full_gradient(kind: str, memory: str) -> None:
     network, data = network_of(kind, 64), panel()
     rows = torch.arange(SERIES * DAYS).reshape(SERIES, DAYS).T.contiguous()
     x, y, mask = data.inputs[rows], data.y[rows], data.scored[rows]
-    plan = BPTTPlan.full(memory=memory)
+    plan = Plan.full(memory=memory)
 
     def once(days: int) -> None:
-        block = Block(x[:days], y[:days], mask[:days], float(mask.numel()))
-        bptt_gradients(network, block, network.initial_state(SERIES), plan)
+        batch = Batch(x[:days], y[:days], mask[:days], count=float(mask.numel()))
+        gradients(network, batch, plan, loss=network.head.loss)
 
     once(5)
     before = resident("VmRSS")

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, build_network
@@ -42,7 +42,7 @@ def seconds_per_million(batches: Epoch, scored: int, *, windows: bool) -> float:
         )
     )
     options = Options(
-        plan=BPTTPlan.full() if windows else BPTTPlan.truncated(k2=CHUNK),
+        plan=Plan.full() if windows else Plan.truncated(k2=CHUNK),
         sampling=Sampling(last_day_only=windows),
         max_steps=STEPS,
         learning_rate=1e-3,

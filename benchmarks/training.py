@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.plain_loop import PlainLoop
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, Network, build_network
@@ -107,7 +107,7 @@ def ours(
     torch.set_num_threads(1)
     steps += WARM_STEPS
     options = Options(
-        plan=how.get("plan", BPTTPlan.full()),
+        plan=how.get("plan", Plan.full()),
         sampling=Sampling(last_day_only=how.get("last_day_only", True)),
         workers=how.get("workers", 1),
         max_steps=steps,
@@ -149,9 +149,9 @@ def check_same_loss(loop: PlainLoop, network: Network, data: TrainingArrays) -> 
     rows = torch.from_numpy(one.rows)
     loss = loop.loss(data.inputs, data.y, rows)
     wanted = torch.autograd.grad(loss, loop.parameters)
-    learner = Learner(network=network, arrays=data, plan=BPTTPlan.full(), workers=Workers())
+    learner = Learner(network=network, arrays=data, plan=Plan.full(), workers=Workers())
     found = window_batch_gradients(learner, rows, 256.0)
-    torch.testing.assert_close(found.loss_sum, loss.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.loss, loss.detach(), rtol=1e-5, atol=1e-6)
     for mine, its in zip(found.gradients, wanted, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-5)
 
@@ -199,7 +199,7 @@ def histories(threads: int, rounds: int) -> str:
     batch_rows = pack_sequences(
         OFFSETS[:-1], OFFSETS[1:], SERIES, CHUNK, np.random.default_rng(0), CHUNK
     )
-    how = {"plan": BPTTPlan.truncated(k2=CHUNK), "last_day_only": False, "workers": threads}
+    how = {"plan": Plan.truncated(k2=CHUNK), "last_day_only": False, "workers": threads}
     sample = 12
 
     def arms() -> tuple[float, float]:

@@ -50,8 +50,6 @@ ALLOWED = {
 }
 # The table of sources is where a setting's values come from.
 SINGLE = {"settings": {"data.sources"}}
-# Until `bptt` is a package of its own: which of our modules it still imports.
-TEMPORARY = {"bptt": {"models.base", "models.network"}}
 KNOWS_NO_TORCH = ("data", "evaluation", "registry", "report", "cli", "settings")
 # Classes and constants of a room below: a report is made from values, not by calling back.
 VALUES_ONLY = "report"
@@ -101,19 +99,13 @@ def test_no_arrow_between_rooms_but_those_of_the_design(path: Path) -> None:
     if room in ("__init__", "__main__"):
         return
     allowed = ALLOWED[room]
-    single = SINGLE.get(room, set()) | TEMPORARY.get(room, set())
+    single = SINGLE.get(room, set())
     wrong = {
         name
         for name in foreign_modules(path)
         if name.split(".")[0] not in allowed and name not in single
     }
     assert not wrong, f"{path.relative_to(PACKAGE)} imports {wrong}"
-
-
-def test_the_temporary_arrows_are_still_needed() -> None:
-    for room, names in TEMPORARY.items():
-        used = set().union(*(foreign_modules(path) for path in (PACKAGE / room).rglob("*.py")))
-        assert names == used, f"{room}: delete {names - used}"
 
 
 def test_the_rooms_are_those_of_the_list() -> None:
@@ -145,10 +137,7 @@ def test_the_picture_of_the_rooms_shows_these_arrows() -> None:
         assert ALLOWED[room] & rooms <= reachable(drawn, room), room
     dashed = set(re.findall(r"^ *(\w+) -\.-> (\w+)$", picture, re.M))
     assert dashed == {
-        (room, name.split(".")[0])
-        for exceptions in (SINGLE, TEMPORARY)
-        for room, names in exceptions.items()
-        for name in names
+        (room, name.split(".")[0]) for room, names in SINGLE.items() for name in names
     }
 
 
@@ -179,6 +168,13 @@ def test_the_arrow_test_would_see_a_forbidden_import(tmp_path: Path) -> None:
 def test_rooms_without_networks_import_no_torch(path: Path) -> None:
     if room_of(path) in KNOWS_NO_TORCH:
         assert not any(name.split(".")[0] == "torch" for name in imported_names(path))
+
+
+def test_the_gradient_engine_could_be_a_package_of_its_own() -> None:
+    for path in (PACKAGE / "bptt").rglob("*.py"):
+        names = {name.split(".")[0] for name in imported_names(path)} - sys.stdlib_module_names
+        assert names <= {"torch", "numpy", "forecaster"}, path
+        assert {name.split(".")[0] for name in modules(imported_names(path))} <= {"bptt"}, path
 
 
 def test_yfinance_is_imported_by_one_file_only() -> None:

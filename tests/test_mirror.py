@@ -53,7 +53,11 @@ WHOLE_JOBS = {
 COVERED_BY: dict[str, str] = {
     "backtesting/scoring": "pipeline/test_evaluate.py",
     "backtesting/version_evaluation": "pipeline/test_evaluate.py",
-    "bptt/chunks": "bptt/test_gradients.py",
+    "bptt/batch": "bptt/test_engine.py",
+    "bptt/chunks": "bptt/test_engine.py",
+    "bptt/horizon": "bptt/test_memory_profile.py",
+    "bptt/nest": "bptt/test_recurrent.py",
+    "bptt/randomness": "bptt/test_engine.py",
     "cli/output": "cli/test_commands.py",
     "cli/predict": "cli/test_commands.py",
     "data/sources/dated_rows": "data/sources/test_files.py",
@@ -87,6 +91,7 @@ COVERED_BY: dict[str, str] = {
     "report/evaluation_figures": "report/test_evaluation.py",
     "report/page": "report/test_memory.py",
     "training/epoch": "training/test_trainer.py",
+    "training/network_run": "training/test_micro_batches.py",
 }
 
 

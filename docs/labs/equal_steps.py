@@ -6,7 +6,7 @@ Run: python docs/labs/equal_steps.py
 import numpy as np
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import pack_sequences
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, Network, build_network
@@ -41,7 +41,7 @@ def error(network: Network, inputs: torch.Tensor, y: np.ndarray) -> float:
     return float(np.mean((forecast[later] - y[later]) ** 2))
 
 
-def run(name: str, plan: BPTTPlan, epochs: int) -> None:
+def run(name: str, plan: Plan, epochs: int) -> None:
     """Train for a number of epochs and print the error."""
     inputs, y = volatility_panel()
     train_rows = np.tile(np.arange(DAYS) < TRAIN, SERIES)[:, None]
@@ -76,12 +76,12 @@ def main() -> None:
     later = np.tile(np.arange(DAYS) >= TRAIN, SERIES)
     print("run                                 epochs    steps     error")
     print(f"{'the mean':<51}{float(np.mean(y[later] ** 2)):>10.4f}")
-    run("full", BPTTPlan.full(), 12)
-    run("truncated at 50", BPTTPlan.truncated(k2=50), 12)
-    run("truncated at 50, one step per epoch", BPTTPlan.truncated(k2=50, step_per="epoch"), 12)
-    run("full", BPTTPlan.full(), 120)
-    run("truncated at 50, one step per epoch", BPTTPlan.truncated(k2=50, step_per="epoch"), 120)
-    run("truncated at 5, one step per epoch", BPTTPlan.truncated(k2=5, step_per="epoch"), 120)
+    run("full", Plan.full(), 12)
+    run("truncated at 50", Plan.truncated(k2=50), 12)
+    run("truncated at 50, one step per epoch", Plan.truncated(k2=50, step_per="epoch"), 12)
+    run("full", Plan.full(), 120)
+    run("truncated at 50, one step per epoch", Plan.truncated(k2=50, step_per="epoch"), 120)
+    run("truncated at 5, one step per epoch", Plan.truncated(k2=5, step_per="epoch"), 120)
 
 
 if __name__ == "__main__":

@@ -1,151 +1,154 @@
-"""Values of the gradient engine: a block of days, its chunks, and its gradients.
+"""How a plan cuts a batch: its chunks, the pieces run in one call, and the spans of errors.
 
-Shape letters: T days, B batch rows, F features, K targets, C chunks.
+Shape letters: T days, B batch rows, N the last days alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
-import torch
 from torch import Tensor
 
-from forecaster.models.base import RecurrentState
+from forecaster.bptt.batch import Batch
+from forecaster.bptt.nest import Nest, leaves, mapped
+from forecaster.bptt.plan import Plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockGradients:
-    """Gradients of one block of days at fixed weights, in the order of `network.parameters()`.
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Consecutive days, run in one call; `resets` (B,) are rows where a series starts.
 
-    `loss_sum` has the losses of the scored elements, summed and divided by the count; `states`
-    are those after every chunk. Nothing has a graph.
+    `y` and `mask` are of its last days alone, or of none. `ends_chunk`: the state after it is
+    that after a chunk.
     """
 
-    loss_sum: Tensor
-    gradients: tuple[Tensor, ...]
-    states: tuple[RecurrentState, ...]
-
-    @property
-    def state(self) -> RecurrentState:
-        """The state after the last day."""
-        return self.states[-1]
-
-
-def sum_gradients(parts: Sequence[BlockGradients]) -> BlockGradients:
-    """Sum the gradients of at least one block at the same weights; keep the last one's states."""
-    if len(parts) == 1:
-        return parts[0]
-    each = zip(*(part.gradients for part in parts), strict=True)
-    return BlockGradients(
-        loss_sum=torch.stack([part.loss_sum for part in parts]).sum(),
-        gradients=tuple(torch.stack(gradients).sum(dim=0) for gradients in each),
-        states=parts[-1].states,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Days with their outcomes, oldest first.
-
-    `x` (T, B, F) are the features, finite everywhere; `y` (T, B, K) the outcomes, scored where
-    `mask` (T, B, K) is True; `count` divides the sum of the losses. `noise` (T, B, H) are factors
-    of the hidden units in place of the dropout before the head. `y`, `mask` and `noise` may be of
-    the last days alone: those before have no outcome.
-    """
-
-    x: Tensor
+    x: Nest
     y: Tensor
     mask: Tensor
-    count: float
-    noise: Tensor | None = None
+    first_day: int
+    resets: Tensor | None
+    ends_chunk: bool
+    scored: bool = True
 
-    @classmethod
-    def averaged(cls, x: Tensor, y: Tensor, mask: Tensor) -> "Block":
-        """Make a block whose loss is the mean over its scored outcomes."""
-        return cls(x, y, mask, max(float(mask.sum()), 1.0))
+    @property
+    def days(self) -> int:
+        """The number of days."""
+        return len(leaves(self.x)[0])
 
-    def rows(self, columns: slice) -> "Block":
-        """Select batch rows."""
-        noise = None if self.noise is None else self.noise[:, columns]
-        x, y, mask = (tensor[:, columns] for tensor in (self.x, self.y, self.mask))
-        return Block(x, y, mask, self.count, noise)
-
-    def days(self, first: int, stop: int) -> "Block":
-        """Select days."""
-        before = len(self.x) - len(self.y)
-        known = slice(max(0, first - before), max(0, stop - before))
-        noise = None if self.noise is None else self.noise[known]
-        return Block(self.x[first:stop], self.y[known], self.mask[known], self.count, noise)
-
-
-def checked(block: Block) -> Block:
-    """Refuse what broadcasting or a division by zero would turn into wrong gradients."""
-    x, y, mask = block.x, block.y, block.mask
-    if len(x) == 0:
-        raise ValueError("the block has no days; give at least 1.")
-    if y.shape != mask.shape or x.shape[:2] != y.shape[:2] or mask.dtype != torch.bool:
-        raise ValueError(
-            f"x {tuple(x.shape)}, y {tuple(y.shape)} and {mask.dtype} mask {tuple(mask.shape)} "
-            "do not fit together; give (T, B, F), (T, B, K) and a bool (T, B, K)."
-        )
-    if block.count > 0:
-        return block
-    if mask.any():
-        raise ValueError(f"count is {block.count}, yet days are scored; give a count above 0.")
-    return replace(block, count=1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunking:
-    """The chunks of a block, where they are not the plan's own.
-
-    `lengths` are the days of each chunk, oldest first. `resets` (C, B) are True where a series
-    starts with the chunk: its row takes the network's initial state. The errors of the first
-    `context` chunks are not scored; later errors travel through their days.
-    """
-
-    lengths: tuple[int, ...]
-    resets: Tensor | None = None
-    context: int = 0
+    def split(self, most: int) -> "Iterator[Piece]":
+        """Split into pieces of at most `most` days, equal to within a day."""
+        days, number = self.days, -(-self.days // most)
+        stops = accumulate((days + part) // number for part in range(number))
+        for first, stop in pairwise([0, *stops]):
+            before = days - len(self.y)
+            known = slice(max(0, first - before), max(0, stop - before))
+            yield replace(
+                self,
+                x=_days(self.x, first, stop),
+                y=self.y[known],
+                mask=self.mask[known],
+                first_day=self.first_day + first,
+                resets=self.resets if first == 0 else None,
+                ends_chunk=self.ends_chunk and stop == days,
+            )
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Consecutive days of a block, run in one call; `resets` (B,): rows where a series starts."""
+class Span:
+    """Chunks `first` to `last`, whose errors from chunk `scored_from` on travel to its start."""
 
-    block: Block
-    resets: Tensor | None
-    keeps_state: bool
-    scored: bool
-
-    def split(self, most: int) -> "list[Chunk]":
-        """Split into chunks of at most `most` days, equal to within a day."""
-        days = len(self.block.x)
-        chunks = -(-days // most)
-        lengths = [(days + chunk) // chunks for chunk in range(chunks)]
-        stops = list(accumulate(lengths))
-        return [
-            Chunk(
-                self.block.days(stop - length, stop),
-                self.resets if stop == length else None,
-                self.keeps_state and stop == stops[-1],
-                self.scored,
-            )
-            for length, stop in zip(lengths, stops, strict=True)
-        ]
+    first: int
+    last: int
+    scored_from: int
 
 
-def chunks_of(
-    block: Block, chunking: Chunking, first: int, last: int, scored_from: int = 0
-) -> list[Chunk]:
-    """Cut chunks `first` to `last` out of a block; errors count from chunk `scored_from` on."""
-    stops, resets = list(accumulate(chunking.lengths)), chunking.resets
-    return [
-        Chunk(
-            block.days(stops[number] - chunking.lengths[number], stops[number]),
-            None if resets is None else resets[number],
-            keeps_state=True,
-            scored=number >= scored_from,
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A batch, the days of its chunks, oldest first, and the spans of its errors."""
+
+    batch: Batch
+    lengths: tuple[int, ...]
+    spans: tuple[Span, ...]
+
+    def pieces(self, first: int, last: int, scored_from: int = 0) -> list[Piece]:
+        """Cut chunks `first` to `last` out of the batch, new ones where series start."""
+        stops = list(accumulate(self.lengths, initial=0))
+        found = []
+        for number in range(first, last + 1):
+            bounds = [stops[number], *self._starts_inside(stops[number], stops[number + 1])]
+            for begin, stop in pairwise([*bounds, stops[number + 1]]):
+                end = stop == stops[number + 1]
+                found.append(self._piece(begin, stop, end, number >= scored_from))
+        return found
+
+    def _starts_inside(self, first: int, stop: int) -> list[int]:
+        """List the days after the first one on which a series starts."""
+        if self.batch.resets is None or stop - first < 2:
+            return []
+        starts = self.batch.resets[first + 1 : stop].any(dim=1).nonzero()
+        return [first + 1 + int(day) for day in starts]
+
+    def _piece(self, first: int, stop: int, ends_chunk: bool, scored: bool) -> Piece:
+        batch, mask = self.batch, self.batch.mask
+        before = sum(self.lengths) - len(batch.y)
+        known = slice(max(0, first - before), max(0, stop - before))
+        assert mask is not None
+        resets = None if batch.resets is None else batch.resets[first]
+        return Piece(
+            x=_days(batch.x, first, stop),
+            y=batch.y[known],
+            mask=mask[known],
+            first_day=first,
+            resets=resets if resets is not None and resets.any() else None,
+            ends_chunk=ends_chunk,
+            scored=scored,
         )
-        for number in range(first, last + 1)
-    ]
+
+
+def cut(batch: Batch, plan: Plan) -> Cut:
+    """Cut a batch as a plan says.
+
+    Raises:
+        ValueError: its own chunks do not make its days, or are longer than the plan's.
+    """
+    days, most = batch.shape[0], plan.chunk_days(batch.shape[0])
+    if len(batch.y) < days:
+        return _last_days(batch, plan)
+    lengths = batch.chunks or plan.chunk_lengths(days)
+    if sum(lengths) != days or max(lengths) > most or min(lengths) < 1:
+        raise ValueError(
+            f"chunks of {lengths} days do not make {days} days in chunks of at most {most}; "
+            "cut the batch on the plan's k1."
+        )
+    last, context = len(lengths) - 1, batch.context
+    if not 0 <= context <= last:
+        raise ValueError(f"context is {context} of {last + 1} chunks; give 0 to {last}.")
+    if plan.k2 is None:
+        return Cut(batch, lengths, (Span(0, last, context),))
+    spans = (
+        Span(max(0, number - plan.context_chunks), number, max(context, number))
+        for number in range(context, last + 1)
+    )
+    return Cut(batch, lengths, tuple(spans))
+
+
+def _last_days(batch: Batch, plan: Plan) -> Cut:
+    """Cut where the last days alone have outcomes: in two, at the plan's horizon from the end."""
+    days, known = batch.shape[0], len(batch.y)
+    horizon = plan.horizon(days)
+    if known > plan.chunk_days(days) or batch.chunks is not None or batch.context:
+        raise ValueError(
+            f"y has the last {known} of {days} days, more than a chunk of "
+            f"{plan.chunk_days(days)}, or chunks of its own; give y for all {days} days and "
+            "a mask that is False where none is scored."
+        )
+    if horizon == days:
+        return Cut(batch, (days,), (Span(0, 0, 0),))
+    return Cut(batch, (days - horizon, horizon), (Span(1, 1, 1),))
+
+
+def _days(nest: Nest, first: int, stop: int) -> Nest:
+    def chosen(tensor: Tensor) -> Tensor:
+        return tensor[first:stop]
+
+    return mapped(nest, chosen)

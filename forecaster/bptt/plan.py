@@ -3,27 +3,30 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from forecaster.errors import UsageError
-
 Kind = Literal["full", "truncated"]
 StepPer = Literal["chunk", "epoch"]
 Memory = Literal["auto", "store", "recompute"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BPTTPlan:
+class Plan:
     """Full or truncated backpropagation through time.
 
     Args:
         k2: trading days each error may travel back, its own included; truncated only.
         k1: days of a chunk, whose errors start together; divides k2, and is k2 unless given.
             Every error then travels k2 - k1 + 1 to k2 days back.
-        step_per: one optimizer step per chunk or epoch.
-        memory: keep every day's activations ("store"), recompute them in chunks
-            ("recompute": the same gradient), or choose by the gradient horizon ("auto").
+        step_per: one optimizer step per chunk or epoch; for the training loop, `gradients` takes
+            no step.
+        memory: keep every day's activations ("store"), recompute them in pieces of up to 50
+            days ("recompute": the same bits), or choose by the gradient horizon ("auto").
 
     Raises:
-        UsageError: the numbers contradict each other.
+        ValueError: the numbers contradict each other.
+
+    Example:
+        >>> Plan.truncated(k2=20).describe()
+        'truncated, k1 = k2 = 20 days (mean horizon 10.5)'
 
     Source: Williams and Peng (1990), BPTT(h; h') with h = k2 and h' = k1; the losses of
     the last k1 days enter, so that each day counts once.
@@ -36,58 +39,53 @@ class BPTTPlan:
     memory: Memory = "auto"
 
     def __post_init__(self) -> None:
-        for flag, value, known in (
-            ("--bptt", self.kind, get_args(Kind)),
-            ("--step-per", self.step_per, get_args(StepPer)),
-            ("--bptt-memory", self.memory, get_args(Memory)),
+        for name, value, known in (
+            ("kind", self.kind, get_args(Kind)),
+            ("step_per", self.step_per, get_args(StepPer)),
+            ("memory", self.memory, get_args(Memory)),
         ):
             if value not in known:
-                raise UsageError(f"{flag} {value} is not known; choose {' or '.join(known)}.")
+                raise ValueError(f"{name} {value!r} is not known; give {' or '.join(known)}.")
         if self.kind == "truncated":
             self._check_numbers()
             return
-        for flag, number in (("--bptt-k2", self.k2), ("--bptt-k1", self.k1)):
+        for name, number in (("k2", self.k2), ("k1", self.k1)):
             if number is not None:
-                raise UsageError(
-                    f"{flag} applies only to --bptt truncated; full BPTT reaches back to each "
-                    "series' first day. Drop one of them."
+                raise ValueError(
+                    f"{name} is {number}, yet full BPTT reaches back to each series' first day; "
+                    "drop it, or give Plan.truncated."
                 )
 
     def _check_numbers(self) -> None:
         k1, k2 = self.k1, self.k2
         if k2 is None or k2 < 1:
-            raise UsageError(
-                f"--bptt-k2 is {k2}; truncated BPTT needs at least 1 day. "
-                "Give --bptt-k2 a number of days, or use --bptt full."
-            )
+            raise ValueError(f"k2 is {k2}; give at least 1 day, or Plan.full().")
         if k1 is None:
             return
         if k1 < 1:
-            raise UsageError(f"--bptt-k1 is {k1}; give at least 1 day, or drop it.")
+            raise ValueError(f"k1 is {k1}; give at least 1 day, or drop it.")
         if k2 < k1:
-            raise UsageError(
-                f"--bptt-k2 {k2} is shorter than --bptt-k1 {k1}: the errors of the {k1 - k2} "
-                f"oldest days of every chunk would never be trained on. Use --bptt-k2 {k1} or more."
+            raise ValueError(
+                f"k2 {k2} is shorter than k1 {k1}: the errors of the {k1 - k2} oldest days of "
+                f"every chunk would never be trained on. Give a k2 of {k1} or more."
             )
         if k2 % k1:
-            raise UsageError(
-                f"--bptt-k2 must be a multiple of --bptt-k1 ({k1}): try {-(-k2 // k1) * k1}."
-            )
+            raise ValueError(f"k2 {k2} is no multiple of k1 {k1}; try {-(-k2 // k1) * k1}.")
 
     @classmethod
-    def full(cls, *, step_per: StepPer = "chunk", memory: Memory = "auto") -> "BPTTPlan":
+    def full(cls, *, step_per: StepPer = "chunk", memory: Memory = "auto") -> "Plan":
         """Make a plan in which errors travel back to the first day."""
         return cls(kind="full", step_per=step_per, memory=memory)
 
     @classmethod
     def truncated(
         cls,
-        *,
         k2: int,
         k1: int | None = None,
+        *,
         step_per: StepPer = "chunk",
         memory: Memory = "auto",
-    ) -> "BPTTPlan":
+    ) -> "Plan":
         """Make a plan in which errors travel back at most k2 days, their own included."""
         return cls(kind="truncated", k2=k2, k1=k1, step_per=step_per, memory=memory)
 

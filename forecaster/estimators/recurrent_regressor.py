@@ -18,7 +18,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import PackedSequences, pack_sequences
 from forecaster.models.heads import PointForm, PointLoss
@@ -175,7 +175,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             DivergedError: training met a value that is not finite.
             UsageError: a parameter is out of range, or the device is absent.
-            ValueError: X, y or `series` has the wrong shape, a value that is not finite, or no row
+            ValueError: the BPTT parameters contradict each other, or X, y or `series` has the wrong shape, a value that is not finite, or no row
                 that is scored.
         """
         checked = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
@@ -256,10 +256,10 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             learned_start=self.initial_state == "learned",
         )
 
-    def _plan(self) -> BPTTPlan:
+    def _plan(self) -> Plan:
         if self.bptt == "full":
-            return BPTTPlan.full()
-        return BPTTPlan(kind=self.bptt, k2=self.bptt_k2, k1=self.bptt_k1)
+            return Plan.full()
+        return Plan(kind=self.bptt, k2=self.bptt_k2, k1=self.bptt_k1)
 
     def _options(self) -> Options:
         return Options(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
@@ -161,9 +161,9 @@ def accepts_weights(dataset: Dataset, settings: TrainSettings, start: Weights) -
     return True
 
 
-def plan_of(settings: TrainSettings) -> BPTTPlan:
+def plan_of(settings: TrainSettings) -> Plan:
     """Return the BPTT plan of the settings."""
-    return BPTTPlan(
+    return Plan(
         kind=settings.bptt,
         k2=settings.horizon,
         k1=settings.bptt_k1,

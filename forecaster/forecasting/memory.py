@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.memory_profile import SHARES, MemoryProfile, effective_memory, memory_profile
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.batch import Batch
+from forecaster.bptt.horizon import effective_memory
+from forecaster.bptt.lags import trajectory
+from forecaster.bptt.memory_profile import SHARES, MemoryProfile, memory_profile
+from forecaster.bptt.plan import Plan
 from forecaster.data.panel import Panel
 from forecaster.errors import DataError, UsageError
 from forecaster.forecasting.data_set import Dataset, last_stops
@@ -45,7 +47,7 @@ class MemoryReport:
 
     tickers: tuple[str, ...]
     days: NDArray[np.datetime64]
-    plan: BPTTPlan
+    plan: Plan
     tolerance: float
     profile: MemoryProfile
     version: str = ""
@@ -111,7 +113,7 @@ def measure(
     panel: Panel,
     arrays: tuple[np.ndarray, np.ndarray],
     train: NDArray[np.bool_],
-    plan: BPTTPlan,
+    plan: Plan,
     options: MemoryOptions,
 ) -> MemoryReport:
     """Measure a network that was trained by a plan on the last training days.
@@ -128,11 +130,12 @@ def measure(
     # On a shared machine two threads wait for each other after every day: 100 times slower.
     torch.set_num_threads(1)
     try:
+        measured = copy.deepcopy(network).cpu().double()  # gradients at long lags are small
+        batch = Batch(
+            torch.from_numpy(x).double(), torch.from_numpy(y).double(), torch.from_numpy(mask)
+        )
         profile = memory_profile(
-            copy.deepcopy(network).cpu().double(),  # gradients at long lags are small
-            Block.averaged(
-                torch.from_numpy(x).double(), torch.from_numpy(y).double(), torch.from_numpy(mask)
-            ),
+            trajectory(measured, batch, loss=measured.head.loss),
             lags=lags,
             tolerance=options.tolerance,
             plan=plan,
@@ -186,7 +189,7 @@ def with_bptt_horizon(
         dataset.panel,
         (dataset.inputs, dataset.y),
         np.asarray(dataset.rows(0).any(axis=1)),
-        BPTTPlan.truncated(k2=DEFAULT_BPTT_K2),
+        Plan.truncated(k2=DEFAULT_BPTT_K2),
         MemoryOptions(tolerance=settings.bptt_tolerance or TOLERANCE),
     )
     days, lags = report.profile.advice.days, report.profile.lags

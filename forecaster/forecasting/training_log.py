@@ -5,7 +5,7 @@ from typing import Final
 
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import PackedSequences
 from forecaster.forecasting.data_set import Dataset, epoch_batches, longest_history
 from forecaster.forecasting.fitting import FitResult
@@ -21,9 +21,7 @@ CLIPPED_OFTEN: Final = 0.1
 SPIKES_BY_CHANCE: Final = 1
 
 
-def log_header(
-    dataset: Dataset, settings: TrainSettings, device: torch.device, plan: BPTTPlan
-) -> None:
+def log_header(dataset: Dataset, settings: TrainSettings, device: torch.device, plan: Plan) -> None:
     """Log the header of a run, and what may surprise about its plan."""
     panel, split = dataset.panel, dataset.model.split
     train, validation, test = (int(dataset.rows(part).any(axis=1).sum()) for part in range(3))
@@ -60,7 +58,7 @@ def log_header(
         )
 
 
-def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
+def describe_horizon(settings: TrainSettings, plan: Plan) -> str:
     """Describe the gradient horizon in words; a window may end it before the plan does."""
     if settings.lookback == "all":
         stride = plan.k1 or plan.k2
@@ -76,7 +74,7 @@ def describe_horizon(settings: TrainSettings, plan: BPTTPlan) -> str:
     return f"truncated: gradients flow back exactly {exact} of a window's {days}"
 
 
-def _schedule(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> str:
+def _schedule(dataset: Dataset, settings: TrainSettings, plan: Plan) -> str:
     """Describe an epoch, the days that are scored, and how many epochs the budget allows."""
     epoch = epoch_batches(dataset, settings)(1)
     steps = 1 if plan.step_per == "epoch" else len(epoch)
@@ -96,7 +94,7 @@ def _schedule(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> str:
     )
 
 
-def _log_full(dataset: Dataset, settings: TrainSettings, plan: BPTTPlan) -> None:
+def _log_full(dataset: Dataset, settings: TrainSettings, plan: Plan) -> None:
     """Log a truncation that truncates nothing."""
     if settings.lookback == "all":
         days = longest_history(dataset)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from forecaster import clock
-from forecaster.bptt.plan import BPTTPlan, StepPer
+from forecaster.bptt.plan import Plan, StepPer
 from forecaster.clock import Day
 from forecaster.data.export import check_folder, output_file
 from forecaster.data.loading import Bars
@@ -106,7 +106,7 @@ def _refuse_short_memory(manifest: Manifest) -> None:
 def _validations(home: Path, manifest: Manifest) -> dict[str, ValidationLosses]:
     """Collect the validation losses of this training, and of its like under other plans."""
     found: dict[str, ValidationLosses] = {}
-    plans: set[BPTTPlan] = set()
+    plans: set[Plan] = set()
     for other in [manifest, *_others(home, manifest)]:
         losses, plan = other.training.get("validations"), plan_of(other)
         if isinstance(losses, list) and plan not in plans and len(found) <= OTHER_PLANS:
@@ -129,14 +129,14 @@ def _others(home: Path, manifest: Manifest) -> Iterator[Manifest]:
             yield other
 
 
-def plan_of(manifest: Manifest) -> BPTTPlan:
+def plan_of(manifest: Manifest) -> Plan:
     """Return the BPTT plan that a version was trained with."""
     training = manifest.training
     k2, k1 = training.get("bptt_k2"), training.get("bptt_k1")
     step_per: StepPer = "epoch" if training.get("step_per") in ("epoch", "pass") else "chunk"
     if training.get("bptt") == "full" or not isinstance(k2, int):
-        return BPTTPlan.full(step_per=step_per)
-    return BPTTPlan.truncated(k2=k2, k1=k1 if isinstance(k1, int) else None, step_per=step_per)
+        return Plan.full(step_per=step_per)
+    return Plan.truncated(k2=k2, k1=k1 if isinstance(k1, int) else None, step_per=step_per)
 
 
 def write_page(report: MemoryReport, file: Path) -> None:

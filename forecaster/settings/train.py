@@ -230,7 +230,7 @@ _NOT_CUT = (
     "{option} applies only to --bptt truncated; full BPTT reaches back to each series' first day. "
     "Drop one of them"
 )
-# The first broken rule is reported. The last two are those of `BPTTPlan`, in its words: here a
+# The first broken rule is reported. The last two are those of `Plan`, in its words: here a
 # lower source can give way.
 _RULES = (
     _Rule(

@@ -7,18 +7,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from forecaster.bptt.chunks import BlockGradients, Chunking, sum_gradients
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.batch import Gradients, sum_gradients
+from forecaster.bptt.plan import Plan
 from forecaster.models.base import RecurrentState
 from forecaster.training.inference import uploaded
 from forecaster.training.micro_batches import (
+    Chunking,
     Learner,
     block_gradients,
     window_batch_gradients,
@@ -64,7 +65,7 @@ class Position:
 
 def epoch_gradients(
     learner: Learner, epoch: Epoch, sampling: Sampling, position: Position
-) -> Iterator[BlockGradients]:
+) -> Iterator[Gradients]:
     """Yield the gradients of each step; every scored outcome weighs the same in an epoch.
 
     The position is a new one, or that of an earlier call with an equal epoch to continue it.
@@ -96,7 +97,7 @@ def _scored(counted: np.ndarray, epoch: Epoch, burn_in: int) -> int:
 
 def _windows(
     learner: Learner, epoch: Epoch, count: float, burn_in: int | None, position: Position
-) -> Iterator[BlockGradients]:
+) -> Iterator[Gradients]:
     """Yield the gradients of batches of windows, scored after the burn-in or (None) at the end."""
     for batch in islice(epoch, position.done, None):
         rows, starts = _read(learner, batch, position)
@@ -114,7 +115,7 @@ def _windows(
 
 def _histories(
     learner: Learner, epoch: Epoch, count: float, position: Position
-) -> Iterator[BlockGradients]:
+) -> Iterator[Gradients]:
     """Yield the gradients of each batch's errors, which travel into the batches before.
 
     Kept are the batches that later errors may travel back to, with the state before them. That
@@ -141,22 +142,21 @@ def _histories(
 
 
 def _read(learner: Learner, batch: RowBatch, position: Position) -> tuple[Tensor, Tensor]:
-    """Return a batch's rows and starts on the device, and record the rows as read."""
+    """Return a batch's rows on the device and its starts, and record the rows as read."""
     device = learner.arrays.inputs.device
     position.read.append(batch.rows)
-    return uploaded(batch.rows, device), uploaded(batch.starts, device)
+    return uploaded(batch.rows, device), torch.from_numpy(batch.starts)
 
 
-def _chunking_of(kept: Sequence[tuple[Tensor, Tensor]], plan: BPTTPlan) -> Chunking:
+def _chunking_of(kept: Sequence[tuple[Tensor, Tensor]], plan: Plan) -> Chunking:
     """Cut kept batches into the plan's chunks; only the last batch's errors are new."""
     cuts = [plan.chunk_lengths(len(rows)) for rows, _ in kept]
-    resets = [
-        starts if number == 0 else torch.zeros_like(starts)
-        for (_, starts), lengths in zip(kept, cuts, strict=True)
-        for number in range(len(lengths))
-    ]
+    first_days = accumulate((len(rows) for rows, _ in kept), initial=0)
+    resets = torch.zeros(sum(len(rows) for rows, _ in kept), len(kept[0][1]), dtype=torch.bool)
+    for day, (_, starts) in zip(first_days, kept, strict=False):
+        resets[day] = starts
     return Chunking(
         lengths=tuple(length for lengths in cuts for length in lengths),
-        resets=torch.stack(resets),
+        resets=resets,
         context=sum(map(len, cuts[:-1])),
     )

@@ -1,6 +1,6 @@
 """The gradient of the last day of LSTM windows, day by day in reused buffers.
 
-The result of `window_gradients` for a single-layer LSTM on a CPU, in about 0.6 of the time of
+The result of `gradients` for a single-layer LSTM on a CPU, in about 0.6 of the time of
 torch's fused kernel. A day is one matrix product forward, two backward, and a dozen operations on
 contiguous blocks of H x W numbers.
 
@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from forecaster.bptt.chunks import Block, BlockGradients
-from forecaster.bptt.gradients import scored_loss
+from forecaster.bptt.batch import Batch, Gradients
+from forecaster.bptt.engine import scored_loss
 from forecaster.models.base import RecurrentState
 from forecaster.models.lstm import LSTMCore
 from forecaster.models.network import InputCore, Network
@@ -109,12 +109,12 @@ class BufferPool:
 
 @torch.no_grad()
 def lstm_window_gradients(
-    network: Network, x: Tensor, rows: Tensor, last: Block, horizon: int, pool: BufferPool
-) -> BlockGradients:
-    """Differentiate the last day's losses of windows on a CPU; see `window_gradients`.
+    network: Network, x: Tensor, rows: Tensor, last: Batch, horizon: int, pool: BufferPool
+) -> Gradients:
+    """Differentiate the last day's losses of windows on a CPU; see `gradients`.
 
     `x` (N, F) are the inputs of all rows, `rows` (L, W) those of the windows, oldest first, `last`
-    their last day, (1, W, ...) each. Errors travel through `horizon` days, at most L.
+    their last day, as `NetworkRun` reads it. Errors travel through `horizon` days, at most L.
     """
     core = single_lstm(network)
     if core is None:
@@ -137,22 +137,26 @@ def lstm_window_gradients(
         state = RecurrentState((hidden[None].clone(), memory[None] / 2))
         gradients = _by_parameter(network, core, buffers, horizon)
     gradients.update(of_head)
-    return BlockGradients(
-        loss_sum=loss,
-        gradients=tuple(gradients[parameter] for parameter in network.parameters()),
+    parameters = dict(network.named_parameters())
+    return Gradients(
+        loss=loss,
+        by_name={name: gradients[parameter] for name, parameter in parameters.items()},
         states=(state,),
+        parameters=parameters,
     )
 
 
 def _last_day_gradients(
-    network: Network, hidden: Tensor, last: Block
+    network: Network, hidden: Tensor, last: Batch
 ) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]]:
     """Forecast from hidden units (W, H); return the loss, dE/dh and the head's gradients."""
-    parameters, x, y, mask = tuple(network.head.parameters()), last.x[0], last.y[0], last.mask[0]
+    assert last.mask is not None and last.count is not None
+    parameters, (features, noise) = tuple(network.head.parameters()), last.x
     with torch.enable_grad():
         leaf = hidden.requires_grad_()
-        dropped = network.dropout(leaf) if last.noise is None else leaf * last.noise[0]
-        loss = scored_loss(network, network.read(dropped, x), y, mask) / last.count
+        dropped = network.dropout(leaf[None]) if noise is None else leaf[None] * noise
+        output = network.read(dropped, features)
+        loss = scored_loss(network.head.loss, output, last.y, last.mask)[0] / last.count
         of_last, *others = torch.autograd.grad(loss, (leaf, *parameters))
     return loss.detach(), of_last, dict(zip(parameters, others, strict=True))
 

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forecaster.bptt.chunks import Block, BlockGradients, Chunking, sum_gradients
-from forecaster.bptt.gradients import bptt_gradients, is_recomputed, window_gradients
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.batch import Batch, Gradients, sum_gradients
+from forecaster.bptt.engine import gradients, is_recomputed
+from forecaster.bptt.plan import Plan
 from forecaster.models.base import RecurrentState, join_rows
 from forecaster.models.network import Network
 from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
+from forecaster.training.network_run import NetworkRun
 
 CPU = torch.device("cpu")
 # Days x windows x hidden units of an LSTM's micro-batch in one kernel: what its graph keeps (8
@@ -66,6 +67,15 @@ class TrainingArrays:
         return cls(inputs=inputs_, y=y_, scored=scored_, counted=scored)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """How a block of days is cut; see `Batch`: its `chunks`, `resets` and `context`."""
+
+    lengths: tuple[int, ...]
+    resets: Tensor | None = None
+    context: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """Threads that share the windows of a step (None: one alone), and their buffers."""
@@ -94,7 +104,7 @@ class Learner:
 
     network: Network
     arrays: TrainingArrays
-    plan: BPTTPlan
+    plan: Plan
     workers: Workers
 
 
@@ -121,7 +131,7 @@ def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     return min(half, max(512, WORTH_A_CALL // hidden))
 
 
-def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> BlockGradients:
+def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> Gradients:
     """Sum the gradients of one step's windows, a micro-batch at a time.
 
     `rows` (L, W) are the windows' flat rows, oldest first, `count` the divisor of the sum of the
@@ -135,15 +145,16 @@ def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> Bloc
     noises = [None] * len(parts) if noise is None else torch.split(noise, at_once, dim=1)
     by_days = on_cpu and _goes_by_days(network, *rows.shape)
 
-    def differentiate(part: Tensor, noise: Tensor | None) -> BlockGradients:
+    def differentiate(part: Tensor, noise: Tensor | None) -> Gradients:
         last = part[-1:]
         outcomes, known = arrays.y[last], arrays.scored[last]
         if by_days:
-            block = Block(x[last], outcomes, known, count, noise)
+            batch = Batch((x[last], noise), outcomes, known, count=count)
             horizon = learner.plan.horizon(len(part))
-            return lstm_window_gradients(network, x, part, block, horizon, workers.buffers)
-        block = Block(_gathered(x, part), outcomes, known, count, noise)
-        return window_gradients(network, block, learner.plan)
+            return lstm_window_gradients(network, x, part, batch, horizon, workers.buffers)
+        days = (_gathered(x, part), None if noise is None else noise.expand(len(part), -1, -1))
+        batch = Batch(days, outcomes, known, count=count)
+        return _differentiate(learner, batch, None)
 
     if len(parts) == 1 and network.core.in_one_kernel and not by_days:
         with _intra_op_threads(workers.number):
@@ -160,21 +171,32 @@ def block_gradients(
     state: RecurrentState,
     count: float,
     chunking: Chunking,
-) -> BlockGradients:
+) -> Gradients:
     """Sum the gradients of a block whose every day may be scored, half of its rows each.
 
     `rows` (T, B) are the block's flat rows, any where there is padding, `scored` (T, B, K) the
     outcomes that count, `state` is that before the first day. See `window_batch_gradients`.
     """
-    network, arrays, plan = learner.network, learner.arrays, learner.plan
+    network, arrays = learner.network, learner.arrays
     days, batch_rows = rows.shape
+    if not network.core.cuttable:
+        raise ValueError(
+            f"{type(network.core).__name__} reads a window from both ends, yet each day's forecast "
+            "is scored; score complete windows on their last day."
+        )
 
-    def differentiate(columns: slice, noise: Tensor | None) -> BlockGradients:
+    def differentiate(columns: slice, noise: Tensor | None) -> Gradients:
         chosen, resets = rows[:, columns], chunking.resets
-        x, y = _gathered(arrays.inputs, chosen), _gathered(arrays.y, chosen)
-        block = Block(x, y, scored[:, columns], count, noise)
-        cut = replace(chunking, resets=None if resets is None else resets[:, columns])
-        return bptt_gradients(network, block, state.rows(columns), plan, cut)
+        batch = Batch(
+            x=(_gathered(arrays.inputs, chosen), noise),
+            y=_gathered(arrays.y, chosen),
+            mask=scored[:, columns],
+            resets=None if resets is None else resets[:, columns],
+            count=count,
+            chunks=chunking.lengths,
+            context=chunking.context,
+        )
+        return _differentiate(learner, batch, state.rows(columns))
 
     half = -(-batch_rows // 2)
     if not _is_shared(learner, days, half):
@@ -186,6 +208,12 @@ def block_gradients(
     parts = list((map if threads is None else threads.map)(differentiate, halves, noises))
     states = zip(*(part.states for part in parts), strict=True)
     return replace(sum_gradients(parts), states=tuple(join_rows(pair) for pair in states))
+
+
+def _differentiate(learner: Learner, batch: Batch, state: RecurrentState | None) -> Gradients:
+    network = learner.network
+    run = NetworkRun(network)
+    return gradients(run, batch, learner.plan, loss=network.head.loss, state=state)
 
 
 def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:

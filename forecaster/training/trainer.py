@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forecaster.bptt.chunks import BlockGradients
-from forecaster.bptt.gradients import random_state, set_random_state
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.batch import Gradients
+from forecaster.bptt.plan import Plan
+from forecaster.bptt.randomness import random_state, set_random_state
 from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
@@ -75,7 +75,7 @@ class Options:
     threads on a CPU that share a step, gives the same weights.
     """
 
-    plan: BPTTPlan
+    plan: Plan
     sampling: Sampling
     max_steps: int
     learning_rate: float
@@ -187,13 +187,13 @@ class _Training:
         stale = len(self.validations) > self.options.patience and not any(v.best for v in recent)
         return self.step == self.options.max_steps or stale
 
-    def take_step(self, gradients: BlockGradients) -> None:
+    def take_step(self, gradients: Gradients) -> None:
         """Take one optimizer step, and look at the norms of the last ones if that is due."""
         norm = _step(self.optimizer, gradients, self.options.clip_grad)
         self.step += 1
         self.unread.append(StepTaken(self.step, self.epoch, norm, tuple(self.position.read)))
         self.position.read.clear()
-        self.losses.append(gradients.loss_sum)
+        self.losses.append(gradients.loss)
         if len(self.unread) >= self.read_every:
             self._read_norms()
         if self.step < self.options.max_steps:  # a step more than its cycle has is an error
@@ -294,19 +294,15 @@ class _Training:
         return asdict(replace(self.options, workers=1))
 
 
-def _step(optimizer: torch.optim.Optimizer, block: BlockGradients, clip: float) -> Tensor:
+def _step(optimizer: torch.optim.Optimizer, block: Gradients, clip: float) -> Tensor:
     """Take one optimizer step, on the device alone; return the gradient norm before clipping.
 
     Once a gradient was not finite, no step changes anything: the host may look later.
     """
-    parameters = optimizer.param_groups[0]["params"]
-    for parameter, gradient in zip(parameters, block.gradients, strict=True):
-        parameter.grad = gradient
-    # As torch.nn.utils.get_total_norm, which spends more on sorting a few tensors by device.
-    each = [torch.linalg.vector_norm(gradient) for gradient in block.gradients]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(each))
+    block.apply()
+    total = block.norm
     factor = (clip / (total + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
-    torch._foreach_mul_(block.gradients, factor)
+    torch._foreach_mul_(block.values, factor)
     found_inf: Tensor = optimizer.found_inf  # type: ignore[attr-defined]
     found_inf.masked_fill_(total.isfinite().logical_not_(), 1.0)
     optimizer.step()

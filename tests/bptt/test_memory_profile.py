@@ -8,24 +8,25 @@ import pytest
 import torch
 from torch import nn
 
-from forecaster.bptt import memory_profile as room
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.gradient_by_lag import lag_gradients, local_growth, trajectory
-from forecaster.bptt.memory_profile import (
+from forecaster.bptt import horizon as room
+from forecaster.bptt.horizon import (
     decay_rate,
     effective_memory,
     exact_gradient,
     guaranteed,
     half_life,
     horizon_for,
-    memory_profile,
     plan_bias,
+    with_count,
 )
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.lags import lag_gradients
+from forecaster.bptt.memory_profile import memory_profile
+from forecaster.bptt.plan import Plan
+from forecaster.bptt.states import local_growth
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import Head, PointForm
 from forecaster.models.network import CORES, Architecture, Network, build_network
-from tests.bptt.verification import gradients_of, window_gradients_of
+from tests.bptt.verification import gradients_of, path_of, window_gradients_of
 
 ROWS, INPUTS, TARGETS, HIDDEN = 4, 3, 2, 6
 
@@ -130,6 +131,12 @@ def whole_graph(network, x, y, mask, anchors, lags):
     return torch.stack(by_lag), parts
 
 
+def exact_of(network, x, y, mask):
+    """The exact gradient of the mean loss of a batch."""
+    path = with_count(path_of(network, x, y, mask))
+    return exact_gradient(path.run, path.batch, path.loss)
+
+
 def norm_of(parts) -> float:
     return math.sqrt(sum(float(g.square().sum()) for g in parts.values()))
 
@@ -144,7 +151,7 @@ def test_the_walk_is_autograd_through_the_whole_graph(model: str, layers: int) -
     mask[25, :, 0] = False
     y[~mask] = torch.nan
     anchors, lags = (14, 25, 29), 14
-    found = lag_gradients(network, trajectory(network, Block.averaged(x, y, mask)), anchors, lags)
+    found = lag_gradients(path_of(network, x, y, mask), anchors, lags)
     by_lag, parts = whole_graph(network, x, y, mask, anchors, lags)
     np.testing.assert_allclose(found.by_lag, by_lag.detach(), rtol=1e-12, atol=1e-14)
     assert float((found.by_lag - by_lag).abs().max()) < 1e-13 * float(by_lag.max())
@@ -158,7 +165,7 @@ def test_the_walk_is_the_elman_jacobian_in_closed_form() -> None:
     """J_t = diag(1 - s_t^2) W_s."""
     network = make_network("elman")
     x, y, mask = make_days(12)
-    path = trajectory(network, Block.averaged(x, y, mask))
+    path = path_of(network, x, y, mask)
     s = path.states[0][1:, 0]  # (T, B, H) after each day
     weight = network.core.fused.weight_hh_l0.detach()
     head = network.head.linear
@@ -167,14 +174,14 @@ def test_the_walk_is_the_elman_jacobian_in_closed_form() -> None:
     for lag in range(9):
         expected.append(float(delta.norm(dim=1).mean()))
         delta = (delta * (1.0 - s[11 - lag] ** 2)) @ weight
-    found = lag_gradients(network, path, [11], 8)
+    found = lag_gradients(path, [11], 8)
     np.testing.assert_allclose(found.curve, expected, rtol=1e-13)
 
 
 def test_the_scalar_linear_network_remembers_43_days() -> None:
     """T21: phi_k / phi_0 = 0.9^k, lambda = ln 0.9, effective memory at 1 % exactly 43."""
     x, y, mask = make_days(160, targets=1)
-    profile = memory_profile(linear_network(0.9), Block.averaged(x, y, mask), lags=80)
+    profile = memory_profile(path_of(linear_network(0.9), x, y, mask), lags=80)
     np.testing.assert_allclose(profile.curve / profile.curve[0], 0.9 ** np.arange(81), rtol=1e-12)
     assert effective_memory(profile.curve, 0.01) == 43
     assert effective_memory(profile.curve, 0.1) == 21
@@ -187,7 +194,7 @@ def test_the_scalar_linear_network_remembers_43_days() -> None:
 
 def test_an_exploding_network_raises_the_alarm_and_gets_no_advice() -> None:
     x, y, mask = make_days(120, targets=1)
-    profile = memory_profile(linear_network(1.05), Block.averaged(x, y, mask), lags=60)
+    profile = memory_profile(path_of(linear_network(1.05), x, y, mask), lags=60)
     assert profile.lyapunov == pytest.approx(math.log(1.05), rel=1e-12)
     assert [text.split(":")[0] for text in profile.alarms] == ["explosion", "growing"]
     assert profile.half_life == math.inf
@@ -201,8 +208,8 @@ def test_an_exploding_network_raises_the_alarm_and_gets_no_advice() -> None:
 def test_a_reach_too_short_and_one_too_long_raise_alarms(k2: int, lags: int, words: str) -> None:
     """0.9^5 = 0.59 of the gradient lies beyond 5 days, 0.9^200 = 7e-10 beyond 200."""
     x, y, mask = make_days(lags + 30, targets=1)
-    plan = BPTTPlan.truncated(k2=k2)
-    profile = memory_profile(linear_network(0.9), Block.averaged(x, y, mask), lags=lags, plan=plan)
+    plan = Plan.truncated(k2=k2)
+    profile = memory_profile(path_of(linear_network(0.9), x, y, mask), lags=lags, plan=plan)
     (alarm,) = profile.alarms
     assert words in alarm
 
@@ -219,15 +226,15 @@ def test_the_true_bias_at_the_chosen_reach_keeps_the_tolerance(
     network = make_network(model, hidden=16, gate_bias=gate_bias)
     x, y, mask = make_days(120, batch_rows=16)
     mask[:-1] = False
-    path = trajectory(network, Block.averaged(x, y, mask))
-    found = lag_gradients(network, path, [119], lags)
+    path = path_of(network, x, y, mask)
+    found = lag_gradients(path, [119], lags)
     advice = horizon_for(found.parts.numpy(), found.partial.numpy(), tolerance)
     assert advice.days is not None and advice.bound is not None
 
     def cut_at(days: int) -> torch.Tensor:
-        plan = BPTTPlan.truncated(k2=days)
+        plan = Plan.truncated(k2=days)
         found = window_gradients_of(network, x, y[-1], mask[-1], plan, 32.0)
-        return torch.cat([gradient.flatten() for gradient in found.gradients])
+        return torch.cat([gradient.flatten() for gradient in found.values])
 
     exact = cut_at(120)
 
@@ -242,7 +249,7 @@ def test_a_memory_longer_than_what_was_measured_is_declined() -> None:
     """T20: an LSTM whose forget gates keep, seen through 30 days only."""
     network = make_network("lstm", hidden=16, gate_bias=4.0)
     x, y, mask = make_days(120, batch_rows=16)
-    profile = memory_profile(network, Block.averaged(x, y, mask), lags=30, tolerance=0.01)
+    profile = memory_profile(path_of(network, x, y, mask), lags=30, tolerance=0.01)
     assert profile.advice.days is None and profile.advised is None
     assert "memory exceeds 30 days" in str(profile.advice.declined)
 
@@ -284,32 +291,29 @@ def test_decay_and_memory_of_curves_that_vanish() -> None:
 def test_the_bias_table_is_the_difference_of_two_gradients(model: str) -> None:
     network = make_network(model)
     x, y, mask = make_days(40)
-    exact = exact_gradient(network, Block.averaged(x, y, mask))
+    exact = exact_of(network, x, y, mask)
     state, count = network.initial_state(ROWS), float(mask.sum())
 
-    def vector(plan: BPTTPlan) -> torch.Tensor:
+    def vector(plan: Plan) -> torch.Tensor:
         found = gradients_of(network, x, y, mask, state, plan, count)
-        return torch.cat([gradient.flatten() for gradient in found.gradients])
+        return torch.cat([gradient.flatten() for gradient in found.values])
 
-    full, cut = vector(BPTTPlan.full()), vector(guaranteed(3))
+    full, cut = vector(Plan.full()), vector(guaranteed(3))
     np.testing.assert_allclose(exact.vector, full, rtol=1e-10, atol=1e-15)
-    found = plan_bias(network, Block.averaged(x, y, mask), guaranteed(3), exact)
+    found = plan_bias(with_count(path_of(network, x, y, mask)), guaranteed(3), exact)
     assert (found.k1, found.k2) == (3, 6)
     assert found.bias == pytest.approx(float((cut - full).norm() / full.norm()), rel=1e-9)
     assert found.cosine == pytest.approx(float(cut @ full / (cut.norm() * full.norm())), rel=1e-9)
     assert found.noise_ratio == pytest.approx(found.bias / exact.relative_noise, rel=1e-9)
-    assert plan_bias(network, Block.averaged(x, y, mask), guaranteed(40), exact).bias < 1e-14
+    assert plan_bias(with_count(path_of(network, x, y, mask)), guaranteed(40), exact).bias < 1e-14
 
 
 def test_the_standard_error_is_that_of_a_sum_of_batch_rows() -> None:
     """Two batch rows of gradients a and b: their sum has the standard error |a - b|."""
     network = make_network("gru")
     x, y, mask = make_days(20, batch_rows=2)
-    both = exact_gradient(network, Block.averaged(x, y, mask))
-    one, other = (
-        exact_gradient(network, Block.averaged(*(t[:, b : b + 1] for t in (x, y, mask))))
-        for b in (0, 1)
-    )
+    both = exact_of(network, x, y, mask)
+    one, other = (exact_of(network, *(t[:, b : b + 1] for t in (x, y, mask))) for b in (0, 1))
     assert both.noise == pytest.approx(float((one.vector - other.vector).norm()) / 2, rel=1e-12)
     assert math.isnan(one.noise)
 
@@ -329,8 +333,8 @@ def test_the_profile_leaves_the_network_alone_and_switches_dropout_off() -> None
     network.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     x, y, mask = make_days(60)
-    first = memory_profile(network, Block.averaged(x, y, mask), lags=20)
-    second = memory_profile(network, Block.averaged(x, y, mask), lags=20)
+    first = memory_profile(path_of(network, x, y, mask), lags=20)
+    second = memory_profile(path_of(network, x, y, mask), lags=20)
     np.testing.assert_array_equal(first.by_lag, second.by_lag)
     assert not network.training
     assert network.dropout.p == 0.5 and network.core.fused.dropout == 0.5
@@ -342,8 +346,8 @@ def test_a_profile_holds_everything_it_promises() -> None:
     network = make_network("gru", layers=2)
     x, y, mask = make_days(80)
     mask[:22] = False
-    plan = BPTTPlan.truncated(k2=10)
-    profile = memory_profile(network, Block.averaged(x, y, mask), lags=30, anchors=6, plan=plan)
+    plan = Plan.truncated(k2=10)
+    profile = memory_profile(path_of(network, x, y, mask), lags=30, anchors=6, plan=plan)
     assert profile.by_lag.shape == (6, 31) and profile.lags == 30
     assert profile.anchors[0] == 30 and profile.anchors[-1] == 79
     assert profile.growth.shape == (80,)
@@ -351,7 +355,7 @@ def test_a_profile_holds_everything_it_promises() -> None:
     assert profile.own is not None and (profile.own.k1, profile.own.k2) == (10, 10)
     assert profile.advised is not None and profile.advised.bias <= 0.1
     assert profile.advised.k1 == profile.advice.days
-    full = memory_profile(network, Block.averaged(x, y, mask), lags=30, plan=BPTTPlan.full())
+    full = memory_profile(path_of(network, x, y, mask), lags=30, plan=Plan.full())
     assert full.own is None
 
 
@@ -361,7 +365,7 @@ def test_a_choice_that_the_whole_block_does_not_bear_out_is_raised(monkeypatch) 
     x, y, mask = make_days(80)
     lucky = replace(horizon_for(np.array([1.0, 0.0]), np.array([0.0, 1.0, 1.0]), 0.1), days=1)
     monkeypatch.setattr(room, "horizon_for", lambda *_: lucky)
-    profile = memory_profile(network, Block.averaged(x, y, mask), lags=40, tolerance=0.05)
+    profile = memory_profile(path_of(network, x, y, mask), lags=40, tolerance=0.05)
     assert profile.advice.days is not None and profile.advice.days > 1
     assert profile.advised is not None and profile.advised.bias <= 0.05
 
@@ -371,7 +375,7 @@ def test_the_growth_of_a_vector_is_the_norm_of_the_product_of_jacobians(model: s
     """Summed over days, log growth is the log norm of the vector carried back through all."""
     network = make_network(model)
     x, y, mask = make_days(10)
-    growth = local_growth(network, trajectory(network, Block.averaged(x, y, mask)))
+    growth = local_growth(path_of(network, x, y, mask))
     generator = torch.Generator().manual_seed(0)
     leaves = tuple(t.clone().requires_grad_() for t in network.initial_state(ROWS).tensors)
     _, after = network.core(x, RecurrentState(leaves))
@@ -387,11 +391,11 @@ def test_the_growth_of_a_vector_is_the_norm_of_the_product_of_jacobians(model: s
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     x, y, mask = make_days(60)
     with pytest.raises(ValueError, match="give"):
-        memory_profile(make_network("elman"), Block.averaged(x, y, mask), **{"lags": 20, **wrong})
+        memory_profile(path_of(make_network("elman"), x, y, mask), **{"lags": 20, **wrong})
 
 
 def test_a_block_without_a_scored_anchor_is_refused() -> None:
     x, y, mask = make_days(60)
     mask[20:] = False
     with pytest.raises(ValueError, match="no scored day has 30 days behind it"):
-        memory_profile(make_network("elman"), Block.averaged(x, y, mask), lags=30)
+        memory_profile(path_of(make_network("elman"), x, y, mask), lags=30)

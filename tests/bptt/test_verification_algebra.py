@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from forecaster.bptt import gradients
-from forecaster.bptt.chunks import Chunking
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt import engine
+from forecaster.bptt.plan import Plan
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import CORES, Network
 from forecaster.training import epoch as epoch_module
@@ -18,7 +17,7 @@ from forecaster.training import inference
 from forecaster.training.inference import forecast_histories
 from forecaster.training.micro_batches import block_gradients
 from tests.bptt import rtrl, textbook
-from tests.bptt.test_gradients import (
+from tests.bptt.test_engine import (
     COUNT,
     DAYS,
     FULL,
@@ -53,9 +52,7 @@ def test_one_days_error_is_the_sum_of_its_days_contributions(day):
     to_w_s, to_w_x = elman_contributions(weights, arrays[0], s0, deltas)
     assert len(to_w_s) == day + 1
     result = gradients_of(network, x, y, mask, state, FULL, 1.0)
-    found = dict(
-        zip([name for name, _ in network.named_parameters()], result.gradients, strict=True)
-    )
+    found = dict(zip([name for name, _ in network.named_parameters()], result.values, strict=True))
     _, last = network(x[: day + 1], state)
     prediction = network.head(last.tensors[0][-1, 0])
     on_w_y = torch.outer(2 * (prediction - y[day, 0]), last.tensors[0][-1, 0]).detach()
@@ -95,14 +92,14 @@ class StateProbedCore(RecurrentCore):
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_each_state_collects_from_the_future(monkeypatch, k2, k1, memory):
     """T1b: dL/ds_i is the sum over later days t of dE_t/ds_i, those that the plan keeps."""
-    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", 7)
+    monkeypatch.setattr(engine, "RECOMPUTED_CHUNK_DAYS", 7)
     network = make_network("elman", layers=1)
     x, y, mask, state = make_days(network)
     numbers = torch.arange(DAYS, dtype=x.dtype)[:, None, None].expand(-1, ROWS, 1)
     probed = Network(StateProbedCore(network.core, DAYS), network.head)
-    plan = BPTTPlan(kind="truncated" if k2 else "full", k2=k2, k1=k1, memory=memory)
+    plan = Plan(kind="truncated" if k2 else "full", k2=k2, k1=k1, memory=memory)
     result = gradients_of(probed, torch.cat([x, numbers], 2), y, mask, state, plan, COUNT)
-    found = result.gradients[[name for name, _ in probed.named_parameters()].index("core.probe")]
+    found = result.values[[name for name, _ in probed.named_parameters()].index("core.probe")]
     kept = kept_pairs(DAYS, k2, k1)[:, :, None]
     for row in range(ROWS):
         arrays = [tensor[:, row].numpy() for tensor in (x, y, mask)]
@@ -116,7 +113,7 @@ def test_each_state_collects_from_the_future(monkeypatch, k2, k1, memory):
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
     """T3: real-time recurrent learning, which never goes back in time, agrees."""
-    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", 7)
+    monkeypatch.setattr(engine, "RECOMPUTED_CHUNK_DAYS", 7)
     days = 30
     network = make_network(model, layers=1)
     x, y, mask, state = make_days(network, days, lengths=(30, 22, 11, 1))
@@ -124,8 +121,8 @@ def test_forward_mode_gives_the_same_gradient(monkeypatch, model, memory):
     flat = np.concatenate([tensor[0].numpy() for tensor in state.tensors], axis=1)
     arrays = [tensor.numpy() for tensor in (x, y, mask)]
     expected = rtrl.gradients(model, weights, *arrays, flat, COUNT)
-    plan = BPTTPlan.full(memory=memory)
-    found = gradients_of(network, x, y, mask, state, plan, COUNT).gradients
+    plan = Plan.full(memory=memory)
+    found = gradients_of(network, x, y, mask, state, plan, COUNT).values
     within(relative_error(found, [torch.from_numpy(part) for part in expected]), 1e-13)
 
 
@@ -148,9 +145,9 @@ def test_a_horizon_beyond_the_longest_series_is_full_bit_for_bit(model, dtype, m
     per_epoch = len(epochs_of(lengths, 2, longest, phase=longest)(1))
     runs = []
     for plan in (
-        BPTTPlan.full(memory=memory),
-        *(BPTTPlan.truncated(k2=k, memory=memory) for k in (longest, 10 * longest)),
-        BPTTPlan.truncated(k2=longest - 1, memory=memory),
+        Plan.full(memory=memory),
+        *(Plan.truncated(k2=k, memory=memory) for k in (longest, 10 * longest)),
+        Plan.truncated(k2=longest - 1, memory=memory),
     ):
         made = make_network(model, dtype=getattr(torch, dtype.__name__), dropout=0.2)
         epochs = epochs_of(lengths, 2, longest, phase=longest)
@@ -173,8 +170,8 @@ def test_what_truncation_leaves_out_is_what_crosses_the_boundaries(model, k2):
     network = make_network(model)
     x, y, mask, state = make_days(network)
     full, truncated = (
-        gradients_of(network, x, y, mask, state, plan, COUNT).gradients
-        for plan in (FULL, BPTTPlan.truncated(k2=k2))
+        gradients_of(network, x, y, mask, state, plan, COUNT).values
+        for plan in (FULL, Plan.truncated(k2=k2))
     )
     missing = [torch.zeros_like(part) for part in full]
     parameters = tuple(network.parameters())
@@ -203,7 +200,7 @@ def test_chunks_forecast_what_one_call_forecasts(model, dtype, tolerance):
     x, y, mask, state = make_days(network)
     outputs = []
     hook = network.register_forward_hook(lambda *call: outputs.append(call[2][0].detach()))
-    result = gradients_of(network, x, y, mask, state, BPTTPlan.truncated(k2=8), COUNT)
+    result = gradients_of(network, x, y, mask, state, Plan.truncated(k2=8), COUNT)
     hook.remove()
     assert [len(part) for part in outputs] == [8] * 6 + [2]
     expected, end = network(x, state)
@@ -248,7 +245,7 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
         return carried[-1]
 
     monkeypatch.setattr(epoch_module, "block_gradients", spy)
-    plan = BPTTPlan.truncated(k2=k2, k1=k1, step_per="epoch")
+    plan = Plan.truncated(k2=k2, k1=k1, step_per="epoch")
     (found,) = held_still(network, arrays_of(inputs.numpy(), y.numpy()), epochs, plan, 1)
     within(relative_error(found, expected), 1e-12)
     # The same seed packs the same batch rows again.
@@ -270,7 +267,7 @@ def test_packed_chunked_and_carried_is_one_by_one(monkeypatch, model, batch_rows
 
 
 @pytest.mark.parametrize("model", CORES)
-@pytest.mark.parametrize("plan", [FULL, *(BPTTPlan.truncated(k2=k, k1=8) for k in (8, 24))])
+@pytest.mark.parametrize("plan", [FULL, *(Plan.truncated(k2=k, k1=8) for k in (8, 24))])
 def test_the_next_epoch_starts_from_the_initial_state(model, plan):
     """T16: at weights that stay, a second epoch has the gradients of the first, bit for bit."""
     lengths, network = (50, 33, 21, 9), make_network(model)
@@ -345,18 +342,18 @@ def test_randomly_cut_gradients_are_right_on_average_if_compensated(model, cut):
     days = 9
     network = make_network(model, layers=1)
     block = make_days(network, days, lengths=(9, 9, 5, 2))
-    full = gradients_of(network, *block, FULL, 1.0).gradients
+    full = gradients_of(network, *block, FULL, 1.0).values
     core = RandomlyCut(network.core)
     randomly = Network(core, network.head)
     chances, compensated, plain = [], [], []
     for cuts in product((True, False), repeat=days - 1):
         chances.append(np.prod([cut if here else 1 - cut for here in cuts]))
         core.factors = tuple(0.0 if here else 1 / (1 - cut) for here in cuts)
-        compensated.append(gradients_of(randomly, *block, FULL, 1.0).gradients)
+        compensated.append(gradients_of(randomly, *block, FULL, 1.0).values)
         lines = [0, *(day for day, here in enumerate(cuts, 1) if here), days]
-        grid = Chunking(lengths=tuple(b - a for a, b in pairwise(lines)))
-        plan = BPTTPlan.truncated(k2=days)
-        plain.append(gradients_of(network, *block, plan, 1.0, grid).gradients)
+        chunks = tuple(b - a for a, b in pairwise(lines))
+        plan = Plan.truncated(k2=days)
+        plain.append(gradients_of(network, *block, plan, 1.0, chunks=chunks).values)
     assert sum(chances) == pytest.approx(1.0)
     within(relative_error(expectation(compensated, chances), full), 1e-12)
     assert relative_error(expectation(plain, chances), full) > 0.01

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.gradient_by_lag import lag_gradients, trajectory
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.lags import lag_gradients
+from forecaster.bptt.plan import Plan
 from forecaster.models.heads import form_of
 from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
@@ -18,7 +17,7 @@ from forecaster.training.micro_batches import (
     window_batch_gradients,
     workers_of,
 )
-from tests.bptt.verification import gradients_of
+from tests.bptt.verification import gradients_of, path_of
 
 DAYS, ROWS, INPUTS = 24, 3, 4
 FORMS = tuple(form_of(name) for name in ("student-t", "point", "quantiles"))
@@ -58,8 +57,8 @@ def test_full_bptt_is_autograd_through_the_whole_graph():
     raw, _ = network(x, state)
     losses = network.head.loss(raw, torch.where(mask, y, 0.0))
     expected = torch.autograd.grad((losses * mask).sum() / 7.0, tuple(network.parameters()))
-    found = gradients_of(network, x, y, mask, state, BPTTPlan.full(), 7.0)
-    for one, other in zip(found.gradients, expected, strict=True):
+    found = gradients_of(network, x, y, mask, state, Plan.full(), 7.0)
+    for one, other in zip(found.values, expected, strict=True):
         assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
@@ -70,20 +69,20 @@ def test_recomputing_draws_the_same_inputs_again():
     for memory in plans:
         torch.manual_seed(3)
         state = network.initial_state(ROWS)
-        plan = BPTTPlan.full(memory=memory)
+        plan = Plan.full(memory=memory)
         found.append(gradients_of(network, x, y, mask, state, plan, 1.0))
     # In one graph the dropout is drawn in one call, in chunks in several: other masks.
     again = gradients_of(
-        network, x, y, mask, network.initial_state(ROWS), BPTTPlan.full(memory="recompute"), 1.0
+        network, x, y, mask, network.initial_state(ROWS), Plan.full(memory="recompute"), 1.0
     )
-    assert not torch.equal(found[1].loss_sum, again.loss_sum)
+    assert not torch.equal(found[1].loss, again.loss)
     torch.manual_seed(3)
     replayed = gradients_of(
-        network, x, y, mask, network.initial_state(ROWS), BPTTPlan.full(memory="recompute"), 1.0
+        network, x, y, mask, network.initial_state(ROWS), Plan.full(memory="recompute"), 1.0
     )
-    assert torch.equal(found[1].loss_sum, replayed.loss_sum)
+    assert torch.equal(found[1].loss, replayed.loss)
     chunked = _by_hand_in_chunks(network, x, y, mask)
-    for one, other in zip(replayed.gradients, chunked, strict=True):
+    for one, other in zip(replayed.values, chunked, strict=True):
         assert_close(one, other, rtol=1e-8, atol=1e-11)
 
 
@@ -114,9 +113,9 @@ def test_any_number_of_workers_gives_the_same_bits(monkeypatch, input_dropout):
         with workers_of(workers) as pool:
             known = torch.ones_like(y, dtype=torch.bool)
             arrays = TrainingArrays(inputs=x, y=y, scored=known, counted=known.numpy())
-            learner = Learner(network=network, arrays=arrays, plan=BPTTPlan.full(), workers=pool)
+            learner = Learner(network=network, arrays=arrays, plan=Plan.full(), workers=pool)
             made = window_batch_gradients(learner, rows, 80.0)
-        found.append((made.loss_sum, *made.gradients))
+        found.append((made.loss, *made.values))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
@@ -128,8 +127,8 @@ def test_memory_is_measured_with_the_base_in_the_forecast():
     """
     network = make().eval()
     x, y, mask = block()
-    path, last = trajectory(network, Block.averaged(x, y, mask)), DAYS - 1
-    found = lag_gradients(network, path, [last], last)
+    path, last = path_of(network, x, y, mask), DAYS - 1
+    found = lag_gradients(path, [last], last)
     raw, _ = network(x, network.initial_state(ROWS))
     losses = network.head.loss(raw[-1:], torch.where(mask[-1:], y[-1:], 0.0))
     gradients = torch.autograd.grad((losses * mask[-1:]).sum(), tuple(network.parameters()))

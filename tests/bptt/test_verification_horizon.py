@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches, window_ends
 from forecaster.models.heads import PointForm
 from forecaster.models.network import CORES, Architecture, build_network
 from forecaster.training.inference import forecast_histories, forecast_windows
-from tests.bptt.test_gradients import (
+from tests.bptt.test_engine import (
     COUNT,
     FULL,
     equal,
@@ -49,7 +49,7 @@ def test_the_days_that_matter_are_exactly_those_within_the_horizon(model, k2, k1
     for day in (39, 40):
         mask = torch.zeros_like(y, dtype=torch.bool)
         mask[day] = True
-        plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
+        plan = Plan.truncated(k2=k2, k1=k1, memory=memory)
         result = gradients_of(network, x, y, mask, state, plan, 1.0)
         first = max(0, (day // k1 + 1) * k1 - k2)
         assert touched_days(network, result) == list(range(first, day + 1))
@@ -69,7 +69,7 @@ def trained_delay_line(plan, k1, steps=250):
 @pytest.mark.parametrize("memory", ["store", "recompute"])
 def test_the_write_gate_stays_shut_below_the_lag(k2, k1, memory):
     """T9: reach <= L: no gradient is ever anything but 0 and no weight moves by a bit."""
-    plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
+    plan = Plan.truncated(k2=k2, k1=k1, memory=memory)
     made, largest, error = trained_delay_line(plan, k1, steps=60)
     assert equal(made.parameters(), delay_line(LAG).parameters())
     assert largest == 0.0
@@ -79,7 +79,7 @@ def test_the_write_gate_stays_shut_below_the_lag(k2, k1, memory):
 @pytest.mark.parametrize(("k2", "k1"), LARGE)
 def test_the_write_gate_opens_one_day_beyond_the_lag(k2, k1):
     """T9: reach >= L + 1: the same network, data and budget learn the lag."""
-    plan = BPTTPlan.truncated(k2=k2, k1=k1)
+    plan = Plan.truncated(k2=k2, k1=k1)
     _, largest, error = trained_delay_line(plan, k1)
     assert largest > 0.0
     within(error, 0.1)
@@ -88,7 +88,7 @@ def test_the_write_gate_opens_one_day_beyond_the_lag(k2, k1):
 def test_full_opens_the_write_gate():
     """T9: errors that reach the first day learn the lag, recomputed or not."""
     for memory in ("store", "recompute"):
-        plan = BPTTPlan.full(memory=memory)
+        plan = Plan.full(memory=memory)
         _, _, error = trained_delay_line(plan, LENGTH, steps=120)
         within(error, 0.1)
 
@@ -108,7 +108,7 @@ def test_windows_open_the_write_gate_at_the_same_day(lookback, k2, opens):
     """T9: with a last-day loss the cliff is at a look-back, and at a horizon, of L + 1 days."""
     inputs, d = lagged(1, 1000, LAG)
     data, (ends, epochs) = arrays_of(inputs, d), windows_of(1000, lookback)
-    plan = BPTTPlan.truncated(k2=k2) if k2 else FULL
+    plan = Plan.truncated(k2=k2) if k2 else FULL
     made = delay_line(LAG)
     watched = watched_fit(made, data, epochs, plan, 200, learning_rate=0.05, last_day_only=True)
     forecast = forecast_windows(made, data.inputs, ends, lookback)
@@ -138,10 +138,10 @@ def test_windows_no_longer_than_the_lag_forecast_no_better_than_the_mean():
 
 
 PLANS = [
-    BPTTPlan.full(memory="store"),
-    BPTTPlan.full(memory="recompute"),
-    BPTTPlan.truncated(k2=8),
-    BPTTPlan.truncated(k2=12, k1=4, memory="recompute"),
+    Plan.full(memory="store"),
+    Plan.full(memory="recompute"),
+    Plan.truncated(k2=8),
+    Plan.truncated(k2=12, k1=4, memory="recompute"),
 ]
 
 
@@ -157,7 +157,7 @@ def test_another_row_leaves_a_rows_gradient_and_state_alone(model, plan):
     y[:, 1:] += 1.0
     after = gradients_of(network, x, y, mask, state, plan, COUNT)
     first = torch.tensor([0])
-    assert equal(before.gradients, after.gradients)
+    assert equal(before.values, after.values)
     assert equal(before.state.rows(first).tensors, after.state.rows(first).tensors)
     assert not equal(before.state.tensors, after.state.tensors)
 
@@ -173,8 +173,8 @@ def test_later_days_leave_earlier_errors_alone(model, plan):
     x[day:] *= 10
     y[day:] += 1.0
     after = gradients_of(network, x, y, mask, state, plan, COUNT)
-    assert equal(before.gradients, after.gradients)
-    assert torch.equal(before.loss_sum, after.loss_sum)
+    assert equal(before.values, after.values)
+    assert torch.equal(before.loss, after.loss)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -194,7 +194,7 @@ def test_a_validation_replays_history_with_the_weights_of_that_moment(model):
         np.testing.assert_array_equal(kept, forecast_histories(fresh, data.inputs, offsets))
         seen.append(kept)
 
-    fit(made, data, epochs_of(lengths, 2, 8), BPTTPlan.truncated(k2=8), 6, on_step=validated)
+    fit(made, data, epochs_of(lengths, 2, 8), Plan.truncated(k2=8), 6, on_step=validated)
     assert len(seen) == 6
     assert all((a != b).any() for a, b in pairwise(seen))
 
@@ -221,6 +221,6 @@ def test_the_experiment_can_fail():
     inputs, d = lagged(SERIES, LENGTH, LAG)
     made = delay_line(LAG)
     torch.nn.init.constant_(made.core.write, 0.1)
-    plan = replace(BPTTPlan.truncated(k2=LAG), step_per="epoch")
+    plan = replace(Plan.truncated(k2=LAG), step_per="epoch")
     watched = watched_fit(made, arrays_of(inputs, d), epochs_of([LENGTH] * SERIES, 4, 10), plan, 2)
     assert any(part.any() for parts in watched.seen for part in parts)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches, window_ends
 from forecaster.forecasting import fitting
 from forecaster.models.heads import PointForm
@@ -18,7 +18,7 @@ from forecaster.models.network import Architecture, Network, build_network
 from forecaster.pipeline import train as pipeline
 from forecaster.settings import TrainSettings
 from forecaster.training.inference import forecast_histories
-from tests.bptt.test_gradients import elman_weights, equal, make_network, relative_error
+from tests.bptt.test_engine import elman_weights, equal, make_network, relative_error
 from tests.bptt.textbook import elman_gradients
 from tests.bptt.verification import (
     CountingCore,
@@ -69,9 +69,9 @@ def test_each_scored_day_counts_exactly_once_in_an_epoch(case):
         return
     options = {"step_per": case["step_per"], "memory": case["memory"]}
     if case["k2"] is None:
-        plan, chunk, phase = BPTTPlan.full(**options), max(lengths), max(lengths)
+        plan, chunk, phase = Plan.full(**options), max(lengths), max(lengths)
     else:
-        plan = BPTTPlan.truncated(k2=case["k2"], k1=case["k1"], **options)
+        plan = Plan.truncated(k2=case["k2"], k1=case["k1"], **options)
         chunk, phase = case["k1"], case["phase"]
     drawn = epochs_of(lengths, case["rows"], chunk, phase=phase, seed=case["seed"])
     one_epoch = drawn(1)
@@ -96,14 +96,12 @@ def test_each_window_counts_exactly_once_in_an_epoch(batch):
     made = Network(CountingCore(40, 1), Readout())
     data = arrays_of(np.arange(40.0)[:, None], y, scored)
     drawn = WindowBatches.drawn(ends, lookback, batch, np.random.default_rng(0))
-    seen = held_still(
-        made, data, lambda number: drawn, BPTTPlan.full(), len(drawn), last_day_only=True
-    )
+    seen = held_still(made, data, lambda number: drawn, Plan.full(), len(drawn), last_day_only=True)
     counted = torch.stack([table for (table,) in seen]).mean(dim=0) * len(ends)
     np.testing.assert_allclose(counted.numpy(), scored.astype(float), atol=1e-12)
 
 
-@pytest.mark.parametrize("plan", [BPTTPlan.full(), BPTTPlan.truncated(k2=4, k1=2)])
+@pytest.mark.parametrize("plan", [Plan.full(), Plan.truncated(k2=4, k1=2)])
 @pytest.mark.parametrize("step_per", ["chunk", "epoch"])
 def test_each_day_of_each_window_after_the_burn_in_counts_once(plan, step_per):
     """T17: windows scored on each day: a day counts once for every window that holds it."""
@@ -141,9 +139,9 @@ def test_one_step_per_epoch_is_the_truncated_gradient_however_grouped(k2, k1):
         total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
     w_s, w_x, b, w_y, b_y = (torch.from_numpy(part) for part in total)
     if k2 is None:
-        plan = BPTTPlan.full(step_per="epoch")
+        plan = Plan.full(step_per="epoch")
     else:
-        plan = BPTTPlan.truncated(k2=k2, k1=k1, step_per="epoch")
+        plan = Plan.truncated(k2=k2, k1=k1, step_per="epoch")
     for batch_rows in (1, 2, 4):
         drawn = epochs_of(lengths, batch_rows, k1, phase=k1)
         (found,) = held_still(made, arrays_of(inputs, y, scored), drawn, plan, 1)
@@ -159,7 +157,7 @@ def made_to_learn():
 
 LENGTHS = (50, 33, 21, 9)
 COMBINATIONS = [
-    BPTTPlan(kind=kind, k2=k2, k1=k1, step_per=step_per, memory=memory)
+    Plan(kind=kind, k2=k2, k1=k1, step_per=step_per, memory=memory)
     for kind, k2, k1 in (
         ("full", None, None),
         ("truncated", 1, None),
@@ -239,13 +237,13 @@ class Stop(Exception):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"bptt": "full"}, BPTTPlan.full()),
-        ({"bptt_k2": 20}, BPTTPlan.truncated(k2=20)),
-        ({"bptt_k2": 20, "bptt_k1": 10}, BPTTPlan.truncated(k2=20, k1=10)),
-        ({"bptt": "full", "step_per": "epoch"}, BPTTPlan.full(step_per="epoch")),
-        ({"bptt": "full", "bptt_memory": "recompute"}, BPTTPlan.full(memory="recompute")),
-        ({"lookback": 30, "bptt_k2": 7}, BPTTPlan.truncated(k2=7)),
-        ({"lookback": 30, "bptt": "full"}, BPTTPlan.full()),
+        ({"bptt": "full"}, Plan.full()),
+        ({"bptt_k2": 20}, Plan.truncated(k2=20)),
+        ({"bptt_k2": 20, "bptt_k1": 10}, Plan.truncated(k2=20, k1=10)),
+        ({"bptt": "full", "step_per": "epoch"}, Plan.full(step_per="epoch")),
+        ({"bptt": "full", "bptt_memory": "recompute"}, Plan.full(memory="recompute")),
+        ({"lookback": 30, "bptt_k2": 7}, Plan.truncated(k2=7)),
+        ({"lookback": 30, "bptt": "full"}, Plan.full()),
     ],
 )
 def test_every_setting_reaches_the_training(monkeypatch, tmp_path, options, expected):
@@ -305,10 +303,10 @@ def copied(model, plan, optimizer=Watched):
 def test_a_lag_of_8_days_is_learned_by_errors_that_travel_to_it(model):
     """T11: full and k = 3 L learn it, k = L/2 no better than half as well as a frozen core."""
     error = {
-        "full": copied(model, BPTTPlan.full()),
-        "24": copied(model, BPTTPlan.truncated(k2=24)),
-        "4": copied(model, BPTTPlan.truncated(k2=4)),
-        "frozen": copied(model, BPTTPlan.full(), HeadOnly),
+        "full": copied(model, Plan.full()),
+        "24": copied(model, Plan.truncated(k2=24)),
+        "4": copied(model, Plan.truncated(k2=4)),
+        "frozen": copied(model, Plan.full(), HeadOnly),
     }
     print("measured", {name: round(value, 4) for name, value in error.items()})
     assert error["full"] < 0.05

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.gradients import bptt_gradients, window_gradients
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt import Batch, Plan, gradients
+from forecaster.bptt.lags import trajectory
 from forecaster.data.sequence_packing import PackedSequences, pack_sequences
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import Network
 from forecaster.training.epoch import Sampling
 from forecaster.training.micro_batches import TrainingArrays
+from forecaster.training.network_run import NetworkRun
 from forecaster.training.trainer import Callbacks, Options, train
 
 
@@ -24,16 +24,28 @@ def within(error: float, tolerance: float) -> None:
     assert error <= tolerance
 
 
-def gradients_of(network, x, y, mask, state, plan, count, chunking=None, noise=None):
-    """The engine's gradients of a block given as tensors."""
-    return bptt_gradients(network, Block(x, y, mask, count, noise), state, plan, chunking)
+def gradients_of(network, x, y, mask, state, plan, count, noise=None, **cut):
+    """The engine's gradients of days given as tensors; `cut` are further parts of the batch."""
+    if noise is not None:
+        network, x = NetworkRun(network), (x, noise)
+    batch = Batch(x, y, mask, count=count, **cut)
+    return gradients(network, batch, plan, loss=loss_of(network), state=state)
 
 
 def window_gradients_of(network, x, y_last, mask_last, plan, count, noise=None):
     """The engine's gradients of windows whose last day has outcomes (B, K)."""
-    noise = None if noise is None else noise[None]
-    block = Block(x, y_last[None], mask_last[None], count, noise)
-    return window_gradients(network, block, plan)
+    noise = None if noise is None else noise.expand(len(x), -1, -1)
+    return gradients_of(network, x, y_last[None], mask_last[None], None, plan, count, noise)
+
+
+def path_of(network, x, y, mask):
+    """The network's way through days that are scored where the mask is True, on average."""
+    return trajectory(network, Batch(x, y, mask), loss=loss_of(network))
+
+
+def loss_of(network):
+    """The loss of a network's own head."""
+    return getattr(network, "module", network).head.loss
 
 
 def arrays_of(inputs: np.ndarray, y: np.ndarray, scored: np.ndarray | None = None):
@@ -64,7 +76,7 @@ def fit(
     made: Network,
     data: TrainingArrays,
     epochs,
-    plan: BPTTPlan,
+    plan: Plan,
     steps: int,
     *,
     learning_rate: float = 0.01,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecaster.bptt.memory_profile import Horizon
+from forecaster.bptt.horizon import Horizon
 from forecaster.errors import UsageError
 from forecaster.forecasting import memory
 from forecaster.forecasting.memory import measure

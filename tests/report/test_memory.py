@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from forecaster.bptt.gradient_by_lag import ColdStart, StateFacts
-from forecaster.bptt.memory_profile import Horizon, MemoryProfile, PlanBias
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.horizon import Horizon, PlanBias
+from forecaster.bptt.memory_profile import MemoryProfile
+from forecaster.bptt.plan import Plan
+from forecaster.bptt.states import ColdStart, StateFacts
 from forecaster.forecasting.memory import MemoryReport
 from forecaster.report.memory import _kept, memory_page
 from forecaster.report.page import render_page
@@ -17,8 +18,9 @@ from tests.report.drawn import decoded
 CURVE = 0.9 ** np.arange(41.0)
 
 
-def report(*, noise: float = 0.2, plan: BPTTPlan | None = None, **changes: object) -> MemoryReport:
+def report(*, noise: float = 0.2, plan: Plan | None = None, **changes: object) -> MemoryReport:
     profile = MemoryProfile(
+        contributions={"core.weight": np.ones(3), "head.weight": np.array([1.0, 0.0, 0.0])},
         anchors=np.array([50, 100, 199]),
         by_lag=np.vstack([CURVE, 2 * CURVE, np.full(41, np.nan)]),
         curve=CURVE,
@@ -44,7 +46,7 @@ def report(*, noise: float = 0.2, plan: BPTTPlan | None = None, **changes: objec
         "version": "v1",
         "tickers": ("AAA",),
         "days": np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]"),
-        "plan": plan or BPTTPlan.truncated(k1=10, k2=20),
+        "plan": plan or Plan.truncated(k1=10, k2=20),
         "tolerance": 0.1,
         "profile": profile,
         "validations": {"v1, truncated": [(25, 0.9), (50, 0.8)], "v2, full": [(25, 0.95)]},
@@ -104,7 +106,7 @@ def test_the_noise_is_drawn_where_it_is_known(noise: float) -> None:
 
 def test_full_bptt_has_no_outline() -> None:
     assert len(drawn(page(), 1)) == 2
-    html = page(plan=BPTTPlan.full())
+    html = page(plan=Plan.full())
     assert len(drawn(html, 1)) == 1
     assert "Full BPTT keeps all of it" in html
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.errors import SettingsError, UsageError
 from forecaster.settings import Settings, resolve_home
 from forecaster.settings.settings_sources import load_settings
@@ -262,7 +262,7 @@ def test_an_option_against_the_file_stays_a_contradiction(tmp_path):
 def test_a_chunk_that_does_not_fit_is_refused_in_the_words_of_the_plan(tmp_path, k2, k1):
     """On the line exit code 2, in the file alone 78; the file's k1 gives way to the line."""
     with pytest.raises(UsageError) as refusal:
-        BPTTPlan.truncated(k2=k2, k1=k1)
+        Plan.truncated(k2=k2, k1=k1)
     words = re.escape(str(refusal.value))
     refused(tmp_path, UsageError, f"^{words}$", bptt_k2=k2, bptt_k1=k1)
     toml = f"[train]\nbptt_k2 = {k2}\nbptt_k1 = {k1}\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences, window_ends
 from forecaster.errors import ArtifactError
 from forecaster.models.heads import PointForm
@@ -21,7 +21,7 @@ from forecaster.training.trainer import Callbacks, Options, train
 OFFSETS = np.array([0, 48, 79, 86, 106])
 ROWS = int(OFFSETS[-1])
 OPTIONS = Options(
-    plan=BPTTPlan.full(),
+    plan=Plan.full(),
     sampling=Sampling(),
     max_steps=17,
     learning_rate=0.02,
@@ -31,18 +31,18 @@ OPTIONS = Options(
     patience=100,
 )
 CASES = {
-    "chunks": {"plan": BPTTPlan.truncated(k2=8)},
-    "overlapping chunks": {"plan": BPTTPlan.truncated(k2=12, k1=4)},
-    "every day": {"plan": BPTTPlan.truncated(k2=3, k1=1)},
-    "once per epoch": {"plan": BPTTPlan.truncated(k2=8, step_per="epoch")},
-    "full": {"plan": BPTTPlan.full(memory="recompute")},
+    "chunks": {"plan": Plan.truncated(k2=8)},
+    "overlapping chunks": {"plan": Plan.truncated(k2=12, k1=4)},
+    "every day": {"plan": Plan.truncated(k2=3, k1=1)},
+    "once per epoch": {"plan": Plan.truncated(k2=8, step_per="epoch")},
+    "full": {"plan": Plan.full(memory="recompute")},
     "windows": {
-        "plan": BPTTPlan.truncated(k2=4),
+        "plan": Plan.truncated(k2=4),
         "sampling": Sampling(last_day_only=True),
         "workers": 2,
     },
     "each day of windows": {
-        "plan": BPTTPlan.truncated(k2=4),
+        "plan": Plan.truncated(k2=4),
         "sampling": Sampling(burn_in=2),
     },
 }

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt import Batch
+from forecaster.bptt.plan import Plan
 from forecaster.models.heads import PointForm
 from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
@@ -56,8 +56,8 @@ def by_days(network, data, horizon=LOOKBACK, noise=None, pool=None):
     x, y, known, rows = data
     last = rows[-1:]
     noise = None if noise is None else noise[None]
-    block = Block(x[last], y[last], known[last], 3.0, noise)
-    return lstm_window_gradients(network, x, rows, block, horizon, pool or BufferPool())
+    batch = Batch((x[last], noise), y[last], known[last], count=3.0)
+    return lstm_window_gradients(network, x, rows, batch, horizon, pool or BufferPool())
 
 
 def in_one_graph(network, data, plan, noise=None):
@@ -67,8 +67,8 @@ def in_one_graph(network, data, plan, noise=None):
 
 
 def assert_equal_within_rounding(found, wanted):
-    torch.testing.assert_close(found.loss_sum, wanted.loss_sum, rtol=1e-13, atol=1e-13)
-    for mine, its in zip(found.gradients, wanted.gradients, strict=True):
+    torch.testing.assert_close(found.loss, wanted.loss, rtol=1e-13, atol=1e-13)
+    for mine, its in zip(found.values, wanted.values, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-11, atol=1e-13)
     for mine, its in zip(found.state.tensors, wanted.state.tensors, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-14)
@@ -80,14 +80,14 @@ def assert_equal_within_rounding(found, wanted):
 def test_gradients_equal_autograds(horizon, learned_start, has_base):
     network = make_network(learned_start=learned_start, has_base=has_base)
     data = make_data(INPUTS + TARGETS * has_base)
-    plan = BPTTPlan.full() if horizon == LOOKBACK else BPTTPlan.truncated(k2=horizon)
+    plan = Plan.full() if horizon == LOOKBACK else Plan.truncated(k2=horizon)
     assert_equal_within_rounding(by_days(network, data, horizon), in_one_graph(network, data, plan))
 
 
 def test_noise_takes_the_place_of_dropout():
     network, data = make_network(dropout=0.5), make_data()
     noise = torch.rand(WINDOWS, HIDDEN, dtype=torch.float64)
-    wanted = in_one_graph(network, data, BPTTPlan.full(), noise)
+    wanted = in_one_graph(network, data, Plan.full(), noise)
     assert_equal_within_rounding(by_days(network, data, noise=noise), wanted)
 
 
@@ -97,23 +97,23 @@ def test_used_buffers_give_the_same_bits():
     x, y, known, rows = make_data()
     by_days(network, (x * 3.0, y, known, rows.flip(1)), horizon=3, pool=pool)
     again = by_days(network, data, pool=pool)
-    for first, second in zip(fresh.gradients, again.gradients, strict=True):
+    for first, second in zip(fresh.values, again.values, strict=True):
         assert torch.equal(first, second)
 
 
 def test_nothing_scored_is_no_gradient():
     x, y, known, rows = make_data()
     found = by_days(make_network(), (x, y, torch.zeros_like(known), rows))
-    assert not any(gradient.any() for gradient in found.gradients)
-    assert not found.loss_sum
+    assert not any(gradient.any() for gradient in found.values)
+    assert not found.loss
 
 
 def in_micro_batches(network, workers):
     """The gradients of one step's 96 windows."""
     x, y, known, rows = make_data(windows=96, dtype=torch.float32)
     arrays = TrainingArrays(inputs=x, y=y, scored=known, counted=known.numpy())
-    learner = Learner(network=network, arrays=arrays, plan=BPTTPlan.full(), workers=workers)
-    return window_batch_gradients(learner, rows, 9.0).gradients
+    learner = Learner(network=network, arrays=arrays, plan=Plan.full(), workers=workers)
+    return window_batch_gradients(learner, rows, 9.0).values
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.chunks import Chunking
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches
 from forecaster.models.base import RecurrentState
 from forecaster.models.heads import PointForm
@@ -16,6 +15,7 @@ from forecaster.models.network import Architecture, build_network
 from forecaster.training import micro_batches
 from forecaster.training.epoch import Sampling
 from forecaster.training.micro_batches import (
+    Chunking,
     Learner,
     TrainingArrays,
     block_gradients,
@@ -27,7 +27,7 @@ from forecaster.training.trainer import Callbacks, Options, train
 from tests.bptt.verification import gradients_of
 
 ROWS, LOOKBACK, WINDOWS = 200, 7, 96
-FULL, TRUNCATED = BPTTPlan.full(), BPTTPlan.truncated(k2=3)
+FULL, TRUNCATED = Plan.full(), Plan.truncated(k2=3)
 
 
 def make_network(model="lstm", *, dropout=0.0, layers=1, hidden=5, bidirectional=False):
@@ -64,7 +64,7 @@ def gradients(network, monkeypatch, *, at_once, workers=1, plan=FULL, dtype=np.f
     with workers_of(workers) as pool:
         learner = Learner(network=network, arrays=data, plan=plan, workers=pool)
         found = window_batch_gradients(learner, rows, float(WINDOWS))
-    return (found.loss_sum, *found.gradients)
+    return (found.loss, *found.values)
 
 
 def same_bits(left, right):
@@ -90,13 +90,13 @@ def test_an_lstm_in_one_micro_batch_has_the_same_bits_on_torchs_threads(monkeypa
     """Its workers become threads inside the kernel; those of the caller stay as they were."""
     network, before = make_network(hidden=hidden), torch.get_num_threads()
     seen: list[int] = []
-    differentiate = micro_batches.window_gradients
+    differentiate = micro_batches._differentiate
 
     def watched(*args):
         seen.append(torch.get_num_threads())
         return differentiate(*args)
 
-    monkeypatch.setattr(micro_batches, "window_gradients", watched)
+    monkeypatch.setattr(micro_batches, "_differentiate", watched)
     found = [
         gradients(network, monkeypatch, at_once=WINDOWS, workers=workers, plan=plan)
         for workers in (1, 2, 3)
@@ -168,7 +168,7 @@ def test_an_error_in_a_worker_is_the_callers(monkeypatch):
     def broken(*args):
         raise ValueError("this part")
 
-    monkeypatch.setattr(micro_batches, "window_gradients", broken)
+    monkeypatch.setattr(micro_batches, "_differentiate", broken)
     with pytest.raises(ValueError, match="this part"):
         gradients(network, monkeypatch, at_once=4, workers=2)
 
@@ -181,7 +181,7 @@ def test_a_micro_batch_holds_at_most_the_windows_there_are(model, windows):
 
 
 FLAT, DAYS, WIDTH, INPUTS, TARGETS = 400, 12, 7, 3, 2
-OVERLAPPING = BPTTPlan.truncated(k2=8, k1=4)
+OVERLAPPING = Plan.truncated(k2=8, k1=4)
 
 
 def shared_network(model="lstm", *, dropout=0.0, learned_start=False, layers=1):
@@ -209,8 +209,18 @@ def make_block():
     y = torch.randn(FLAT, TARGETS, dtype=torch.float64, generator=draw)
     rows = torch.randint(0, FLAT, (DAYS, WIDTH), generator=draw)
     scored = torch.rand(DAYS, WIDTH, TARGETS, generator=draw) > 0.2
-    resets = torch.rand(DAYS // 4, WIDTH, generator=draw) > 0.5
-    return x, y, scored, rows, Chunking(lengths=(4, 4, 4), resets=resets)
+    resets = torch.zeros(DAYS, WIDTH, dtype=torch.bool)
+    resets[::4] = torch.rand(DAYS // 4, WIDTH, generator=draw) > 0.5
+    return x, y, scored, rows, resets
+
+
+def chunking_of(plan, resets):
+    """Chunks of 4 days, or for full BPTT one, in which no series begins."""
+    if plan.k2 is not None:
+        return Chunking(lengths=(4, 4, 4), resets=resets)
+    first = torch.zeros_like(resets)
+    first[0] = resets[0]
+    return Chunking(lengths=(DAYS,), resets=first)
 
 
 def state_of(network):
@@ -221,10 +231,8 @@ def state_of(network):
 
 
 def shared(network, plan, workers):
-    x, y, scored, rows, chunking = make_block()
-    chunking = (
-        Chunking(lengths=(DAYS,), resets=chunking.resets[:1]) if plan.k2 is None else chunking
-    )
+    x, y, scored, rows, resets = make_block()
+    chunking = chunking_of(plan, resets)
     torch.manual_seed(5)
     with workers_of(workers) as pool:
         known = torch.ones_like(y, dtype=torch.bool)
@@ -246,14 +254,13 @@ def always_shared(monkeypatch):
 def test_halves_add_up_to_the_block(model, plan, learned_start):
     """An odd number of batch rows, series that begin inside: gradients and every state."""
     network = shared_network(model, learned_start=learned_start)
-    x, y, scored, rows, chunking = make_block()
-    chunking = (
-        Chunking(lengths=(DAYS,), resets=chunking.resets[:1]) if plan.k2 is None else chunking
-    )
-    wanted = gradients_of(network, x[rows], y[rows], scored, state_of(network), plan, 9.0, chunking)
+    x, y, scored, rows, resets = make_block()
+    resets = chunking_of(plan, resets).resets
+    block = (x[rows], y[rows], scored, state_of(network), plan, 9.0)
+    wanted = gradients_of(network, *block, resets=resets)
     found = shared(network, plan, workers=2)
-    torch.testing.assert_close(found.loss_sum, wanted.loss_sum, rtol=1e-13, atol=1e-13)
-    for mine, its in zip(found.gradients, wanted.gradients, strict=True):
+    torch.testing.assert_close(found.loss, wanted.loss, rtol=1e-13, atol=1e-13)
+    for mine, its in zip(found.values, wanted.values, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-11, atol=1e-13)
     assert len(found.states) == len(wanted.states)
     for mine, its in zip(found.states, wanted.states, strict=True):
@@ -268,24 +275,23 @@ def test_any_number_of_workers_gives_a_block_the_same_bits(plan, dropout):
     network = shared_network(dropout=dropout)
     alone, two, three = (shared(network, plan, workers) for workers in (1, 2, 3))
     for other in (two, three):
-        assert all(torch.equal(a, b) for a, b in zip(alone.gradients, other.gradients, strict=True))
-        assert torch.equal(alone.loss_sum, other.loss_sum)
+        assert all(torch.equal(a, b) for a, b in zip(alone.values, other.values, strict=True))
+        assert torch.equal(alone.loss, other.loss)
 
 
 @pytest.mark.usefixtures("always_shared")
 def test_dropout_drawn_ahead_falls_on_every_day_and_row():
     """Not on one half alone, nor twice: as drawn for the complete block."""
     network = shared_network(dropout=0.5)
-    x, y, scored, rows, chunking = make_block()
+    x, y, scored, rows, resets = make_block()
     torch.manual_seed(5)
     noise = micro_batches._noise(network, x, DAYS, WIDTH)
     assert noise.shape == (DAYS, WIDTH, 5)
     assert set(np.unique(noise.numpy())) == {0.0, 2.0}
-    wanted = gradients_of(
-        network, x[rows], y[rows], scored, state_of(network), OVERLAPPING, 9.0, chunking, noise
-    )
+    block = (x[rows], y[rows], scored, state_of(network), OVERLAPPING, 9.0)
+    wanted = gradients_of(network, *block, noise=noise, resets=resets)
     found = shared(network, OVERLAPPING, workers=2)
-    for mine, its in zip(found.gradients, wanted.gradients, strict=True):
+    for mine, its in zip(found.values, wanted.values, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-11, atol=1e-13)
 
 
@@ -293,19 +299,19 @@ def test_dropout_drawn_ahead_falls_on_every_day_and_row():
     ("how", "plan"),
     [
         ({"layers": 2, "dropout": 0.3}, OVERLAPPING),
-        ({}, BPTTPlan.full(memory="recompute")),
-        ({}, BPTTPlan.truncated(k2=8, k1=4, memory="recompute")),
+        ({}, Plan.full(memory="recompute")),
+        ({}, Plan.truncated(k2=8, k1=4, memory="recompute")),
     ],
 )
 @pytest.mark.usefixtures("always_shared")
 def test_what_draws_or_replays_in_order_stays_in_one_thread(monkeypatch, how, plan):
     """Two threads at torch's one generator would draw as they come."""
     calls = []
-    whole = micro_batches.bptt_gradients
+    whole = micro_batches._differentiate
     monkeypatch.setattr(
         micro_batches,
-        "bptt_gradients",
-        lambda *given: calls.append(given[1].x.shape) or whole(*given),
+        "_differentiate",
+        lambda *given: calls.append(given[1].x[0].shape) or whole(*given),
     )
     shared(shared_network(**how), plan, workers=2)
     assert calls == [(DAYS, WIDTH, INPUTS)]

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt import gradient_by_lag
-from forecaster.bptt.chunks import Block
+from forecaster.bptt import states
 from forecaster.bptt.memory_profile import memory_profile
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.loading import load_histories
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences
 from forecaster.errors import DivergedError
@@ -25,6 +24,7 @@ from forecaster.training.epoch import Epoch, Sampling
 from forecaster.training.inference import allow_tf32, forecast_histories, forecast_windows, uploaded
 from forecaster.training.micro_batches import TrainingArrays
 from forecaster.training.trainer import Callbacks, Options, Validation, train
+from tests.bptt.verification import path_of
 from tests.fake_gpu import GPU, PlacementError, fake_gpu
 from tests.forecasting.samples import dataset_of
 from tests.synthetic import ragged_bars
@@ -32,7 +32,7 @@ from tests.synthetic import ragged_bars
 CPU = torch.device("cpu")
 OFFSETS, INPUTS, STEPS, LOOKBACK = np.array([0, 9, 15, 18]), 3, 4, 4
 FORMS = (StudentTForm(), QuantileForm())
-FULL, CONTEXT = BPTTPlan.full(), BPTTPlan.truncated(k2=4, k1=2)
+FULL, CONTEXT = Plan.full(), Plan.truncated(k2=4, k1=2)
 LAST_DAY = Sampling(last_day_only=True)
 
 
@@ -41,7 +41,7 @@ class Case:
     """One training: a network, a plan, and histories or windows."""
 
     model: str = "elman"
-    plan: BPTTPlan = FULL
+    plan: Plan = FULL
     sampling: Sampling = field(default_factory=Sampling)
     network: dict[str, Any] = field(default_factory=dict)
     # Torch's Python kernels draw the dropout between layers in another order.
@@ -119,10 +119,10 @@ CASES = {
     "lstm": Case(model="lstm", plan=CONTEXT),
     "mlp": Case(model="mlp", plan=CONTEXT),
     "full": Case(network={"learned_start": True}),
-    "recomputed": Case(plan=BPTTPlan.full(memory="recompute"), network={"dropout": 0.3}),
-    "once an epoch": Case(plan=BPTTPlan.truncated(k2=3, step_per="epoch")),
+    "recomputed": Case(plan=Plan.full(memory="recompute"), network={"dropout": 0.3}),
+    "once an epoch": Case(plan=Plan.truncated(k2=3, step_per="epoch")),
     "last day": Case(sampling=LAST_DAY, network={"dropout": 0.3, "learned_start": True}),
-    "last day, truncated": Case(model="lstm", plan=BPTTPlan.truncated(k2=2), sampling=LAST_DAY),
+    "last day, truncated": Case(model="lstm", plan=Plan.truncated(k2=2), sampling=LAST_DAY),
     "each day": Case(plan=CONTEXT, sampling=Sampling(burn_in=1), network={"dropout": 0.3}),
     "both ways": Case(sampling=LAST_DAY, network={"bidirectional": True, "input_dropout": 0.2}),
     "layers": Case(model="gru", network={"layers": 2, "dropout": 0.3}, same_numbers=False),
@@ -246,15 +246,15 @@ def test_a_model_is_fitted_on_the_device(lookback: str | int) -> None:
 
 def test_memory_is_measured_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """The curve, the exponent and the exact biases of the CPU."""
-    monkeypatch.setattr(gradient_by_lag, "POWER_ITERATIONS", 1)
+    monkeypatch.setattr(states, "POWER_ITERATIONS", 1)
     torch.manual_seed(1)
     network, days = CASES["elman"].build().double(), 6
     x, y = torch.randn(days, 2, INPUTS).double(), torch.randn(days, 2, 2).double()
     mask = torch.rand(days, 2, 2) < 0.9
-    expected = memory_profile(network, Block.averaged(x, y, mask), lags=2, anchors=2)
+    expected = memory_profile(path_of(network, x, y, mask), lags=2, anchors=2)
     with fake_gpu():
-        block = Block.averaged(*(tensor.to(GPU) for tensor in (x, y, mask)))
-        found = memory_profile(network.to(GPU), block, lags=2, anchors=2)
+        days = [tensor.to(GPU) for tensor in (x, y, mask)]
+        found = memory_profile(path_of(network.to(GPU), *days), lags=2, anchors=2)
     np.testing.assert_allclose(found.curve, expected.curve, rtol=1e-9)
     np.testing.assert_allclose(found.states.stretch, expected.states.stretch, rtol=1e-9)
     assert found.lyapunov == pytest.approx(expected.lyapunov, rel=1e-9)

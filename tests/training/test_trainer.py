@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import Batch, WindowBatches, pack_sequences
 from forecaster.errors import DivergedError
 from forecaster.models.heads import PointForm
@@ -31,7 +31,7 @@ from tests.bptt.textbook import elman_gradients, elman_states
 from tests.bptt.verification import gradients_of
 
 OPTIONS = Options(
-    plan=BPTTPlan.full(),
+    plan=Plan.full(),
     sampling=Sampling(),
     max_steps=12,
     learning_rate=0.01,
@@ -40,7 +40,7 @@ OPTIONS = Options(
     evaluate_every=4,
     patience=100,
 )
-FULL = BPTTPlan.full()
+FULL = Plan.full()
 HISTORIES = Sampling()
 OFFSETS = np.array([0, 20, 32, 40])
 
@@ -289,7 +289,7 @@ def test_a_divergence_lists_the_rows_that_its_step_has_read(step_per, burn_in):
             lambda number: passed,
             replace(
                 OPTIONS,
-                plan=BPTTPlan.full(step_per=step_per),
+                plan=Plan.full(step_per=step_per),
                 sampling=Sampling(burn_in=burn_in),
             ),
             Callbacks(validate=lambda _: 1.0),
@@ -393,7 +393,7 @@ class Still:
         """Take the place of `_step`."""
         optimizer.step()  # without gradients: nothing moves, and the schedule is content
         self.steps += 1
-        self.total = [a + b for a, b in zip(self.total, block.gradients, strict=True)]
+        self.total = [a + b for a, b in zip(self.total, block.values, strict=True)]
         return torch.tensor(1.0)
 
 
@@ -558,7 +558,7 @@ def test_truncation_beyond_the_longest_batch_is_full_bit_for_bit(monkeypatch, k2
 
     monkeypatch.setattr(torch.optim, "AdamW", recorded)
     trajectories = []
-    for plan in (FULL, BPTTPlan.truncated(k2=k2)):
+    for plan in (FULL, Plan.truncated(k2=k2)):
         made = network(model=model, dropout=0.2)
         trajectories.append(run(made, batch_rows(chunk=20), plan=plan)[1])
     assert all(equal(a, b) for a, b in zip(*trajectories, strict=True))
@@ -571,7 +571,7 @@ def test_truncation_beyond_the_longest_batch_is_full_bit_for_bit(monkeypatch, k2
 def test_a_shorter_horizon_is_another_run():
     """The comparison above can fail: errors that travel one day train other weights."""
     (_, full), (_, short) = (
-        run(network(), batch_rows(chunk=20), plan=plan) for plan in (FULL, BPTTPlan.truncated(k2=1))
+        run(network(), batch_rows(chunk=20), plan=plan) for plan in (FULL, Plan.truncated(k2=1))
     )
     assert not equal(full[-1], short[-1])
 
@@ -603,9 +603,9 @@ def test_a_gradient_is_clipped_to_its_largest_norm(monkeypatch, clip):
     made, data = network(), arrays()
     run(made, batch_rows(), data=data, options=replace(OPTIONS, clip_grad=clip, max_steps=1))
     (block, *_) = one_epoch(made, data, batch_rows()(1), FULL)
-    norm = torch.nn.utils.get_total_norm(block.gradients)
+    norm = torch.nn.utils.get_total_norm(block.values)
     assert 0.05 < norm < 1e3
-    for found, whole in zip(seen[0], block.gradients, strict=True):
+    for found, whole in zip(seen[0], block.values, strict=True):
         torch.testing.assert_close(found, whole * min(1.0, clip / float(norm)))
 
 
@@ -651,16 +651,16 @@ def test_steps_are_those_of_an_independent_numpy_run(k2, k1):
     x, y = generator.standard_normal((70, 3)), generator.standard_normal((70, 2))
     scored = generator.random((70, 2)) < 0.8
     packed = pack_sequences(offsets[:-1], offsets[1:], 2, min(k1, 40), generator, min(k1, 3))
-    plan = BPTTPlan.truncated(k2=k2, k1=k1)
+    plan = Plan.truncated(k2=k2, k1=k1)
     data = TrainingArrays.on(torch.device("cpu"), x, y, scored)
     oracle = NumpyDescent(made, x, y, scored, packed, k2 // k1 - 1)
     blocks = one_epoch(made, data, packed, plan)
     for block, (loss, gradients) in zip(blocks, oracle.steps(), strict=True):
-        assert float(block.loss_sum) == pytest.approx(loss, rel=1e-10)
-        for found, expected in zip(block.gradients, gradients, strict=True):
+        assert float(block.loss) == pytest.approx(loss, rel=1e-10)
+        for found, expected in zip(block.values, gradients, strict=True):
             np.testing.assert_allclose(found.numpy(), expected, atol=1e-11)
         with torch.no_grad():
-            for parameter, gradient in zip(made.parameters(), block.gradients, strict=True):
+            for parameter, gradient in zip(made.parameters(), block.values, strict=True):
                 parameter -= 0.05 * gradient
     for found, expected in zip(made.parameters(), oracle.in_order(oracle.weights), strict=True):
         np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-11)
@@ -736,11 +736,11 @@ class NumpyDescent:
 def test_one_update_per_epoch_adds_up_its_blocks():
     """`step_per="epoch"` at frozen weights is the mean gradient over the epoch."""
     made, data = network(), arrays()
-    plan = BPTTPlan.truncated(k2=5, step_per="epoch")
+    plan = Plan.truncated(k2=5, step_per="epoch")
     (whole,) = one_epoch(made, data, batch_rows()(1), plan)
     parts = list(one_epoch(made, data, batch_rows()(1), replace(plan, step_per="chunk")))
-    for k, found in enumerate(whole.gradients):
-        expected = torch.stack([part.gradients[k] for part in parts]).mean(dim=0)
+    for k, found in enumerate(whole.values):
+        expected = torch.stack([part.values[k] for part in parts]).mean(dim=0)
         torch.testing.assert_close(found, expected)
 
 
@@ -749,7 +749,7 @@ def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
     made, data = network(), arrays()
     ends = np.array([9, 15, 19, 31, 39])
     batches = WindowBatches(ends, lookback=6, batch=2)
-    plan = BPTTPlan.full(step_per="epoch")
+    plan = Plan.full(step_per="epoch")
     (found,) = one_epoch(made, data, batches, plan, Sampling(burn_in=2))
     rows = torch.from_numpy(ends) + torch.arange(-5, 1)[:, None]
     prediction, _ = made(data.inputs[rows], made.initial_state(5))
@@ -757,7 +757,7 @@ def test_each_day_windows_score_a_day_once_per_window_after_the_burn_in():
     mask[:2] = False
     loss = (prediction[mask] - data.y[rows][mask]).square().mean()
     expected = torch.autograd.grad(loss, tuple(made.parameters()))
-    for a, b in zip(found.gradients, expected, strict=True):
+    for a, b in zip(found.values, expected, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -766,7 +766,7 @@ def test_truncation_inside_each_day_windows_cuts_them_like_histories(k2, k1):
     """A window is a short history that begins again: the same pairs of days are kept."""
     made, data = network(), arrays()
     batches = WindowBatches(np.array([9, 15]), lookback=6, batch=2)
-    plan = BPTTPlan.truncated(k2=k2, k1=k1)
+    plan = Plan.truncated(k2=k2, k1=k1)
     (found,) = one_epoch(made, data, batches, plan, Sampling(burn_in=0))
     rows = torch.tensor([9, 15]) + torch.arange(-5, 1)[:, None]
     expected = gradients_of(
@@ -776,7 +776,7 @@ def test_truncation_inside_each_day_windows_cuts_them_like_histories(k2, k1):
         plan,
         float(data.scored[rows].sum()),
     )
-    for a, b in zip(found.gradients, expected.gradients, strict=True):
+    for a, b in zip(found.values, expected.values, strict=True):
         torch.testing.assert_close(a, b)
 
 

@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.bptt.chunks import Block
-from forecaster.bptt.gradient_by_lag import (
-    cold_start,
-    state_facts,
-    state_norms,
-    stretches,
-    trajectory,
-)
+from forecaster.bptt.states import cold_start, state_facts, state_norms, stretches
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import CORES
 from tests.bptt.test_memory_profile import ROWS, linear_network, make_days, make_network
+from tests.bptt.verification import path_of
 
 
 def jacobian(network, path, day, batch_row):
@@ -24,7 +18,7 @@ def jacobian(network, path, day, batch_row):
     def one_day(flat):
         parts = flat.split([part.numel() for part in before])
         state = RecurrentState(tuple(p.view_as(b) for p, b in zip(parts, before, strict=True)))
-        _, after = network.core(path.block.x[day : day + 1, batch_row : batch_row + 1], state)
+        _, after = network.core(path.batch.x[day : day + 1, batch_row : batch_row + 1], state)
         return torch.cat([tensor.flatten() for tensor in after.tensors])
 
     flat = torch.cat([part.flatten() for part in before])
@@ -36,8 +30,8 @@ def jacobian(network, path, day, batch_row):
 def test_a_day_stretches_by_the_largest_singular_value_of_its_jacobian(model, layers):
     """T21: power iteration against the whole Jacobian, h and c and both layers in it."""
     network = make_network(model, layers=layers)
-    path = trajectory(network, Block.averaged(*make_days(14)))
-    found = stretches(network, path, [3, 13])
+    path = path_of(network, *make_days(14))
+    found = stretches(path, [3, 13])
     expected = [
         [
             torch.linalg.matrix_norm(jacobian(network, path, day, batch_row), 2)
@@ -50,15 +44,15 @@ def test_a_day_stretches_by_the_largest_singular_value_of_its_jacobian(model, la
 
 
 def test_a_linear_unit_is_stretched_by_its_weight():
-    path = trajectory(linear_network(0.9), Block.averaged(*make_days(9, targets=1)))
-    np.testing.assert_allclose(stretches(linear_network(0.9), path, [0, 8]), 0.9, rtol=1e-12)
+    path = path_of(linear_network(0.9), *make_days(9, targets=1))
+    np.testing.assert_allclose(stretches(path, [0, 8]), 0.9, rtol=1e-12)
 
 
 def test_the_norm_is_that_of_the_state_after_the_day():
     """All tensors and layers of it."""
     network = make_network("lstm", layers=2)
     x, y, mask = make_days(6)
-    norms = state_norms(trajectory(network, Block.averaged(x, y, mask)))
+    norms = state_norms(path_of(network, x, y, mask))
     assert norms.shape == (6, ROWS)
     for day in range(6):
         _, state = network.core(x[: day + 1], network.initial_state(ROWS))
@@ -72,7 +66,7 @@ def test_cold_and_warm_errors_are_those_of_the_same_days():
     x, y, mask = make_days(26)
     mask[9, 2] = False
     y[9, 2] = torch.nan
-    found = cold_start(network, trajectory(network, Block.averaged(x, y, mask)), 8, starts=3)
+    found = cold_start(path_of(network, x, y, mask), 8, starts=3)
     network.requires_grad_(False)
     warm, _ = network(x, network.initial_state(ROWS))
     for since in range(8):
@@ -92,13 +86,13 @@ def test_a_network_that_forgets_pays_for_a_cold_start_while_it_remembers():
     x, y, mask = make_days(200, targets=1)
     with torch.no_grad():
         y, _ = network(x, network.initial_state(ROWS))
-    found = cold_start(network, trajectory(network, Block.averaged(x, y, mask)), 6)
+    found = cold_start(path_of(network, x, y, mask), 6)
     assert (found.warm < 1e-25).all()
     np.testing.assert_allclose(found.cold[1:] / found.cold[:-1], 0.25, rtol=1e-9)
 
 
 def test_a_short_block_has_facts_too():
     network = make_network("elman")
-    facts = state_facts(network, trajectory(network, Block.averaged(*make_days(5))))
+    facts = state_facts(path_of(network, *make_days(5)))
     assert facts.norms.shape == (5,) and facts.stretched_days.tolist() == [0, 1, 2, 3, 4]
     assert facts.stretch.shape == (5,) and facts.cold_start.cold.shape == (2,)

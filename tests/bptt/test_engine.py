@@ -7,21 +7,22 @@ import pytest
 import torch
 from torch import nn
 
-from forecaster.bptt import gradients
-from forecaster.bptt.chunks import Chunking
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt import engine
+from forecaster.bptt.plan import Plan
+from forecaster.bptt.recurrent import recurrent
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.heads import PointForm
 from forecaster.models.network import CORES, Architecture, Network, build_network
+from forecaster.training.micro_batches import Chunking, Learner, Workers, block_gradients
 from tests.bptt.textbook import elman_gradients
-from tests.bptt.verification import gradients_of, window_gradients_of
+from tests.bptt.verification import arrays_of, gradients_of, window_gradients_of
 
 DAYS, STEPS = 50, 8
 LENGTHS = (50, 33, 21, 9)
 ROWS, INPUTS, TARGETS, HIDDEN = len(LENGTHS), 3, 2, 4
 COUNT = float(sum(LENGTHS) * TARGETS)
-FULL = BPTTPlan.full()
-TRUNCATED = BPTTPlan.truncated(k2=STEPS)
+FULL = Plan.full()
+TRUNCATED = Plan.truncated(k2=STEPS)
 
 
 def make_network(model, *, dtype=torch.float64, layers=2, dropout=0.0):
@@ -113,7 +114,7 @@ def make_probed(model, days=DAYS):
 def touched_days(network, result):
     """The days whose features the loss depends on, by exact zeros; in all rows alike."""
     names = [name for name, _ in network.named_parameters()]
-    touched = result.gradients[names.index("core.probe")] != 0
+    touched = result.values[names.index("core.probe")] != 0
     assert torch.equal(touched.any(2).any(1), touched.all(2).all(1))
     return touched.any(2).any(1).nonzero().flatten().tolist()
 
@@ -126,8 +127,8 @@ OVERLAPPED = [(8, 8), (8, 4), (12, 4), (6, 1), (48, 48), (DAYS, DAYS), (60, 30)]
     [
         FULL,
         TRUNCATED,
-        BPTTPlan.truncated(k2=1),
-        *(BPTTPlan.truncated(k2=k2, k1=k1) for k2, k1 in OVERLAPPED),
+        Plan.truncated(k2=1),
+        *(Plan.truncated(k2=k2, k1=k1) for k2, k1 in OVERLAPPED),
     ],
 )
 @pytest.mark.parametrize("memory", ["store", "recompute"])
@@ -137,8 +138,8 @@ def test_gradient_is_the_textbook_sum(plan, memory):
     x, y, mask, state = make_days(network)
     loss, expected = textbook_gradients(network, x, y, mask, state, plan)
     result = gradients_of(network, x, y, mask, state, replace(plan, memory=memory), COUNT)
-    assert relative_error(result.gradients, expected) < 1e-13
-    assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
+    assert relative_error(result.values, expected) < 1e-13
+    assert float(result.loss) == pytest.approx(float(loss), rel=1e-13)
 
 
 def textbook_gradients(network, x, y, mask, state, plan):
@@ -173,7 +174,7 @@ def test_states_come_back_on_the_grid(model, k2, k1, memory):
     """Each is the state of one uninterrupted run, and holds no history."""
     network = make_network(model)
     x, y, mask, state = make_days(network)
-    plan = BPTTPlan.truncated(k2=k2, k1=k1, memory=memory)
+    plan = Plan.truncated(k2=k2, k1=k1, memory=memory)
     states = gradients_of(network, x, y, mask, state, plan, COUNT).states
     stops = [*range(k1, DAYS, k1), DAYS]
     assert len(states) == len(stops)
@@ -189,14 +190,12 @@ def test_context_lends_its_days_but_has_no_errors(model, memory):
     """A block with context is the whole block less what its first days' errors say."""
     network = make_network(model)
     x, y, mask, state = make_days(network, 12)
-    plan = BPTTPlan.truncated(k2=12, k1=4, memory=memory)
-    found = gradients_of(
-        network, x, y, mask, state, plan, COUNT, Chunking(lengths=(4, 4, 4), context=2)
-    )
+    plan = Plan.truncated(k2=12, k1=4, memory=memory)
+    found = gradients_of(network, x, y, mask, state, plan, COUNT, chunks=(4, 4, 4), context=2)
     only_last = mask.clone()
     only_last[:8] = False
     _, expected = plain_gradients(network, x, y, only_last, state)
-    assert relative_error(found.gradients, expected) < 1e-13
+    assert relative_error(found.values, expected) < 1e-13
     assert len(found.states) == 3
 
 
@@ -207,15 +206,15 @@ def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, mode
 
     It starts once, however many recomputed chunks its chunk is cut into.
     """
-    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", 3)
+    monkeypatch.setattr(engine, "RECOMPUTED_CHUNK_DAYS", 3)
     network = make_network(model)
     x, y, mask, state = make_days(network, 24)
     mask[:] = True
-    resets = torch.zeros(3, ROWS, dtype=torch.bool)
-    resets[1, 0] = True
-    plan = BPTTPlan.truncated(k2=24, k1=8, memory=memory)
-    grid = Chunking(lengths=(8, 8, 8), resets=resets, context=2)
-    found = gradients_of(network, x, y, mask, state, plan, COUNT, grid)
+    resets = torch.zeros(24, ROWS, dtype=torch.bool)
+    resets[8, 0] = True
+    plan = Plan.truncated(k2=24, k1=8, memory=memory)
+    cut = {"chunks": (8, 8, 8), "resets": resets, "context": 2}
+    found = gradients_of(network, x, y, mask, state, plan, COUNT, **cut)
     zeros = network.initial_state(1)
     row = slice(0, 1)
     parts = [
@@ -228,18 +227,18 @@ def test_a_series_that_begins_inside_a_block_begins_from_zeros(monkeypatch, mode
         ),
     ]
     expected = [a + b for a, b in zip(parts[0][1], parts[1][1], strict=True)]
-    assert relative_error(found.gradients, expected) < 1e-12
+    assert relative_error(found.values, expected) < 1e-12
 
 
 def test_days_that_no_error_reaches_begin_series_too():
     """Context older than the reach lends its state alone, which a reset in it zeroes."""
     network = make_network("lstm")
     x, y, mask, state = make_days(network, 16)
-    resets = torch.zeros(4, ROWS, dtype=torch.bool)
-    resets[1] = True
-    grid = Chunking(lengths=(4, 4, 4, 4), resets=resets, context=3)
-    plan = BPTTPlan.truncated(k2=4)
-    found = gradients_of(network, x, y, mask, state, plan, COUNT, grid)
+    resets = torch.zeros(16, ROWS, dtype=torch.bool)
+    resets[4] = True
+    plan = Plan.truncated(k2=4)
+    cut = {"chunks": (4, 4, 4, 4), "resets": resets, "context": 3}
+    found = gradients_of(network, x, y, mask, state, plan, COUNT, **cut)
     _, expected = network(x[4:], network.initial_state(ROWS))
     assert relative_error(found.state.tensors, expected.tensors) < 1e-14
 
@@ -256,8 +255,8 @@ def test_a_grid_that_is_not_the_plans_is_refused():
     network = make_network("lstm")
     days = make_days(network)
     for lengths in ((25, 25), (8, 8)):
-        with pytest.raises(ValueError, match="cut the block on the plan's k1"):
-            gradients_of(network, *days, TRUNCATED, COUNT, Chunking(lengths=lengths))
+        with pytest.raises(ValueError, match="cut the batch on the plan's k1"):
+            gradients_of(network, *days, TRUNCATED, COUNT, chunks=lengths)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -267,8 +266,8 @@ def test_full_is_what_autograd_gives_for_the_block(model):
     x, y, mask, state = make_days(network)
     loss, expected = plain_gradients(network, x, y, mask, state)
     result = gradients_of(network, x, y, mask, state, FULL, COUNT)
-    assert relative_error(result.gradients, expected) < 1e-13
-    assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
+    assert relative_error(result.values, expected) < 1e-13
+    assert float(result.loss) == pytest.approx(float(loss), rel=1e-13)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -279,9 +278,9 @@ def test_truncation_beyond_the_block_is_full_bit_for_bit(model, dtype, days, k2)
     network = make_network(model, dtype=dtype)
     block = make_days(network, days)
     full = gradients_of(network, *block, FULL, COUNT)
-    truncated = gradients_of(network, *block, BPTTPlan.truncated(k2=k2), COUNT)
-    assert equal(full.gradients, truncated.gradients)
-    assert torch.equal(full.loss_sum, truncated.loss_sum)
+    truncated = gradients_of(network, *block, Plan.truncated(k2=k2), COUNT)
+    assert equal(full.values, truncated.values)
+    assert torch.equal(full.loss, truncated.loss)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -291,8 +290,8 @@ def test_truncation_inside_the_block_changes_the_gradient_not_the_loss(model):
     block = make_days(network)
     full = gradients_of(network, *block, FULL, COUNT)
     truncated = gradients_of(network, *block, TRUNCATED, COUNT)
-    assert relative_error(truncated.gradients, full.gradients) > 1e-3
-    assert float(truncated.loss_sum) == pytest.approx(float(full.loss_sum), rel=1e-14)
+    assert relative_error(truncated.values, full.values) > 1e-3
+    assert float(truncated.loss) == pytest.approx(float(full.loss), rel=1e-14)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -305,7 +304,7 @@ def test_errors_reach_exactly_to_the_start_of_their_chunk(model, k2, day, first)
     network, x, y, state = make_probed(model)
     mask = torch.zeros_like(y, dtype=torch.bool)
     mask[day] = True
-    plan = BPTTPlan.truncated(k2=k2)
+    plan = Plan.truncated(k2=k2)
     result = gradients_of(network, x, y, mask, state, plan, 1.0)
     assert touched_days(network, result) == list(range(first, day + 1))
 
@@ -327,7 +326,7 @@ def test_last_day_errors_of_windows_reach_exactly_k_days(model, k2):
     """K days counted from the window's end, whatever its length."""
     network, x, y, _ = make_probed(model)
     scored = torch.ones_like(y[-1], dtype=torch.bool)
-    plan = BPTTPlan.truncated(k2=k2)
+    plan = Plan.truncated(k2=k2)
     result = window_gradients_of(network, x, y[-1], scored, plan, 1.0)
     assert touched_days(network, result) == list(range(max(0, DAYS - k2), DAYS))
 
@@ -338,7 +337,7 @@ def test_windows_score_their_last_day_from_a_zero_state(model, k2):
     """Gradient, loss and end state of autograd with a detach K days before the end."""
     network = make_network(model)
     x, y, mask, _ = make_days(network, lengths=(50, 50, 33, 50))
-    plan = FULL if k2 is None else BPTTPlan.truncated(k2=k2)
+    plan = FULL if k2 is None else Plan.truncated(k2=k2)
     result = window_gradients_of(network, x, y[-1], mask[-1], plan, COUNT)
     split = DAYS - (k2 or DAYS)
     state = network.initial_state(ROWS)
@@ -348,8 +347,8 @@ def test_windows_score_their_last_day_from_a_zero_state(model, k2):
     last_only = torch.zeros_like(mask)
     last_only[-1] = mask[-1]
     loss, expected = plain_gradients(network, x[split:], y[split:], last_only[split:], state)
-    assert relative_error(result.gradients, expected) < 1e-13
-    assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-13)
+    assert relative_error(result.values, expected) < 1e-13
+    assert float(result.loss) == pytest.approx(float(loss), rel=1e-13)
     assert relative_error(result.state.tensors, end.tensors) < 1e-13
 
 
@@ -362,7 +361,7 @@ def test_state_after_the_block_is_carried_without_history(model, plan, days):
     x, y, mask, state = make_days(network, days)
     result = gradients_of(network, x, y, mask, state, plan, COUNT)
     assert all(tensor.is_leaf and not tensor.requires_grad for tensor in result.state.tensors)
-    assert not result.loss_sum.requires_grad
+    assert not result.loss.requires_grad
     _, end = network(x, state)
     assert relative_error(result.state.tensors, end.tensors) < 1e-13
 
@@ -377,7 +376,7 @@ def test_errors_never_reach_before_the_block(model, days):
     assert all(tensor.requires_grad for tensor in historic.tensors)
     with_history = gradients_of(network, x, y, mask, historic, FULL, COUNT)
     without = gradients_of(network, x, y, mask, historic.detach(), FULL, COUNT)
-    assert equal(with_history.gradients, without.gradients)
+    assert equal(with_history.values, without.values)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -386,15 +385,15 @@ def test_chunks_with_one_count_add_up_to_the_whole(model):
     network = make_network(model)
     x, y, mask, state = make_days(network)
     whole = gradients_of(network, x, y, mask, state, TRUNCATED, COUNT)
-    total = [torch.zeros_like(gradient) for gradient in whole.gradients]
+    total = [torch.zeros_like(gradient) for gradient in whole.values]
     loss = torch.zeros((), dtype=x.dtype)
     for begin in range(0, DAYS, STEPS):
         days = slice(begin, begin + STEPS)
         part = gradients_of(network, x[days], y[days], mask[days], state, FULL, COUNT)
-        total = [a + b for a, b in zip(total, part.gradients, strict=True)]
-        loss, state = loss + part.loss_sum, part.state
-    assert relative_error(total, whole.gradients) < 1e-15
-    assert float(loss) == pytest.approx(float(whole.loss_sum), rel=1e-15)
+        total = [a + b for a, b in zip(total, part.values, strict=True)]
+        loss, state = loss + part.loss, part.state
+    assert relative_error(total, whole.values) < 1e-15
+    assert float(loss) == pytest.approx(float(whole.loss), rel=1e-15)
     assert equal(state.tensors, whole.state.tensors)
 
 
@@ -405,11 +404,11 @@ def test_recomputation_is_exact(monkeypatch, model, chunk):
     network = make_network(model)
     x, y, mask, state = make_days(network, 300, lengths=(300, 233, 51, 9))
     loss, expected = plain_gradients(network, x, y, mask, state)
-    monkeypatch.setattr(gradients, "RECOMPUTED_CHUNK_DAYS", chunk)
-    plan = BPTTPlan.full(memory="recompute")
+    monkeypatch.setattr(engine, "RECOMPUTED_CHUNK_DAYS", chunk)
+    plan = Plan.full(memory="recompute")
     result = gradients_of(network, x, y, mask, state, plan, COUNT)
-    assert relative_error(result.gradients, expected) < 1e-12
-    assert float(result.loss_sum) == pytest.approx(float(loss), rel=1e-12)
+    assert relative_error(result.values, expected) < 1e-12
+    assert float(result.loss) == pytest.approx(float(loss), rel=1e-12)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -423,7 +422,7 @@ def test_recomputation_replays_dropout(model, dtype, tolerance):
     after_one_run = torch.get_rng_state()
     torch.manual_seed(8)
     result = gradients_of(network, x, y, mask, state, FULL, COUNT)
-    assert relative_error(result.gradients, expected) < tolerance
+    assert relative_error(result.values, expected) < tolerance
     assert torch.equal(torch.get_rng_state(), after_one_run)
 
 
@@ -436,7 +435,7 @@ def test_long_blocks_hold_one_chunk_of_activations(model):
         lambda _, inputs: lengths.append(len(inputs[0])) if torch.is_grad_enabled() else None
     )
     gradients_of(network, *make_days(network, 300), FULL, COUNT)
-    assert lengths == [gradients.RECOMPUTED_CHUNK_DAYS] * 6
+    assert lengths == [engine.RECOMPUTED_CHUNK_DAYS] * 12  # each twice
 
 
 def test_window_days_out_of_reach_hold_no_activations():
@@ -455,10 +454,10 @@ def test_dropout_between_layers_on_cuda_is_not_recomputed():
     """The dropout state of cuDNN cannot be replayed, so such a block keeps its graph."""
     cuda = torch.device("cuda")
     network = make_network("lstm", dropout=0.4)
-    assert not gradients._can_replay(network, cuda)
-    assert gradients._can_replay(network, torch.device("cpu"))
-    assert gradients._can_replay(network.eval(), cuda)
-    assert gradients._can_replay(make_network("lstm", layers=1, dropout=0.4), cuda)
+    assert not engine._can_replay(recurrent(network), cuda)
+    assert engine._can_replay(recurrent(network), torch.device("cpu"))
+    assert engine._can_replay(recurrent(network.eval()), cuda)
+    assert engine._can_replay(recurrent(make_network("lstm", layers=1, dropout=0.4)), cuda)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -469,14 +468,14 @@ def test_gradient_agrees_with_finite_differences(model, days):
     block = make_days(network, days)
     result = gradients_of(network, *block, FULL, COUNT)
     torch.manual_seed(9)
-    directions = [torch.randn_like(gradient) for gradient in result.gradients]
-    slope = sum(float((a * b).sum()) for a, b in zip(result.gradients, directions, strict=True))
+    directions = [torch.randn_like(gradient) for gradient in result.values]
+    slope = sum(float((a * b).sum()) for a, b in zip(result.values, directions, strict=True))
 
     def loss_at(step):
         with torch.no_grad():
             for parameter, direction in zip(network.parameters(), directions, strict=True):
                 parameter += step * direction
-        return float(gradients_of(network, *block, FULL, COUNT).loss_sum)
+        return float(gradients_of(network, *block, FULL, COUNT).loss)
 
     step = 1e-6
     measured = (loss_at(step) - loss_at(-2 * step)) / (2 * step)
@@ -492,8 +491,8 @@ def test_outcomes_that_are_not_scored_are_harmless(plan, junk):
     clean = gradients_of(network, x, y, mask, state, plan, COUNT)
     y[~mask] = junk
     spoilt = gradients_of(network, x, y, mask, state, plan, COUNT)
-    assert equal(clean.gradients, spoilt.gradients)
-    assert torch.equal(clean.loss_sum, spoilt.loss_sum)
+    assert equal(clean.values, spoilt.values)
+    assert torch.equal(clean.loss, spoilt.loss)
 
 
 def test_missing_last_day_outcome_of_a_window_is_harmless():
@@ -503,8 +502,8 @@ def test_missing_last_day_outcome_of_a_window_is_harmless():
     clean = window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
     y[~mask] = float("nan")
     spoilt = window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
-    assert equal(clean.gradients, spoilt.gradients)
-    assert any(gradient.any() for gradient in spoilt.gradients)
+    assert equal(clean.values, spoilt.values)
+    assert any(gradient.any() for gradient in spoilt.values)
 
 
 @pytest.mark.parametrize("model", CORES)
@@ -517,8 +516,8 @@ def test_block_without_scored_days_gives_zeros(model, days, plan, count):
     x, y, mask, state = make_days(network, days)
     y[:] = float("nan")
     result = gradients_of(network, x, y, torch.zeros_like(mask), state, plan, count)
-    assert float(result.loss_sum) == 0.0
-    assert not any(gradient.any() for gradient in result.gradients)
+    assert float(result.loss) == 0.0
+    assert not any(gradient.any() for gradient in result.values)
     assert all(tensor.isfinite().all() for tensor in result.state.tensors)
 
 
@@ -540,7 +539,7 @@ def test_gradients_come_in_the_order_of_the_parameters():
     network = make_network("lstm")
     result = gradients_of(network, *make_days(network), FULL, COUNT)
     shapes = [parameter.shape for parameter in network.parameters()]
-    assert [gradient.shape for gradient in result.gradients] == shapes
+    assert [gradient.shape for gradient in result.values] == shapes
 
 
 def test_wrong_arguments_are_refused():
@@ -584,7 +583,7 @@ def make_learned(model, *, bidirectional=False):
 def start_gradients(network, result):
     """What the result says of the learned start."""
     names = [name for name, _ in network.named_parameters()]
-    pairs = zip(names, result.gradients, strict=True)
+    pairs = zip(names, result.values, strict=True)
     return [gradient for name, gradient in pairs if name.startswith("start")]
 
 
@@ -594,20 +593,21 @@ def test_a_learned_start_is_learnt_where_series_begin(model, memory):
     """Only rows that begin here reach it; autograd over them says the same."""
     network = make_learned(model)
     x, y, mask, state = make_days(network)
-    begins = torch.tensor([[True, False, True, False]])
+    begins = torch.zeros(DAYS, ROWS, dtype=torch.bool)
+    begins[0, [0, 2]] = True
     result = gradients_of(
         network,
         x,
         y,
         mask,
         state,
-        BPTTPlan.full(memory=memory),
+        Plan.full(memory=memory),
         COUNT,
-        Chunking(lengths=(DAYS,), resets=begins),
+        resets=begins,
     )
     mixed = network.started(state, begins[0])
     _, expected = plain_gradients(network, x, y, mask, mixed)
-    assert relative_error(result.gradients, expected) < 1e-12
+    assert relative_error(result.values, expected) < 1e-12
     assert all((gradient != 0).any() for gradient in start_gradients(network, result))
 
 
@@ -630,14 +630,19 @@ def test_a_bidirectional_window_is_differentiated_whole(model):
     mask[:-1], mask[-1] = False, True
     result = window_gradients_of(network, x, y[-1], mask[-1], FULL, COUNT)
     _, expected = plain_gradients(network, x, y, mask, network.initial_state(ROWS))
-    assert relative_error(result.gradients, expected) < 1e-12
+    assert relative_error(result.values, expected) < 1e-12
 
 
 def test_a_bidirectional_network_is_refused_elsewhere():
     """Each day's forecast would read later days; a cut window would read others."""
     network = make_learned("lstm", bidirectional=True)
     x, y, mask, state = make_days(network)
-    with pytest.raises(ValueError, match="both ends"):
-        gradients_of(network, x, y, mask, state, FULL, COUNT)
-    with pytest.raises(ValueError, match="8 of 50 days"):
+    with pytest.raises(ValueError, match=r"BidirectionalCore reads .* yet each day's forecast"):
+        arrays = arrays_of(x.flatten(0, 1).numpy(), y.flatten(0, 1).numpy())
+        learner = Learner(network=network, arrays=arrays, plan=FULL, workers=Workers())
+        rows = torch.arange(DAYS * ROWS).view(DAYS, ROWS)
+        block_gradients(learner, rows, mask, state, COUNT, Chunking(lengths=(DAYS,)))
+    with pytest.raises(ValueError, match=r"both ends, .* 7 chunks of up to 8 days"):
+        gradients_of(network, x, y, mask, state, TRUNCATED, COUNT)
+    with pytest.raises(ValueError, match=r"both ends, .* 2 chunks of up to 42 days"):
         window_gradients_of(network, x, y[-1], mask[-1], TRUNCATED, COUNT)
