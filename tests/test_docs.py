@@ -1,12 +1,16 @@
 """The documents are true: every command is in them, the tree is the tree."""
 
+import ast
+import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sklearn
 import typer.main
 
 from forecaster.cli import app
@@ -183,6 +187,59 @@ def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     quick = block.replace("TrainSettings(target", "TrainSettings(max_steps=25, target")
     monkeypatch.chdir(tmp_path)
     exec(compile(quick, "guide.md", "exec"), {})
+
+
+def python_blocks() -> dict[str, str]:
+    """The Python of the documents but the guide's first block, which is run above."""
+    found = {}
+    for file in ("README.md", "docs/guide.md"):
+        for number, part in enumerate((ROOT / file).read_text().split("```python\n")[1:]):
+            if (file, number) != ("docs/guide.md", 0):
+                found[f"{file} {number}"] = part.split("```")[0]
+    return found
+
+
+@pytest.fixture
+def routing() -> Iterator[None]:
+    with sklearn.config_context(enable_metadata_routing=False):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", python_blocks())
+def test_the_python_of_the_documents_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, routing: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = re.sub(r"max_steps=\d+", "max_steps=25", python_blocks()[name])
+    exec(compile(text, name, "exec"), {})
+
+
+NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_cells_of_a_notebook_run_in_order(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are written; each figure that a cell ends with shows something."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    figures = []
+    for number, cell in enumerate(json.loads(file.read_text())["cells"], start=1):
+        if cell["cell_type"] != "code":
+            continue
+        assert not cell["outputs"], f"cell {number} has outputs; clear them"
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, f"cell {number}", "exec"), names)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)
+            figures += [value] if hasattr(value, "to_plotly_json") else []
+    assert figures
+    for figure in figures:
+        assert figure.data and all(len(trace.x) == len(trace.y) > 0 for trace in figure.data)
 
 
 def shape(text: str) -> list[str]:
