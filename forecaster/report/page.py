@@ -18,29 +18,28 @@ DARK = {
     **{PURPLE: "#bb97e0", OCHRE: "#dfb04e", PALE: "#37506a", GRID: "#3a3a3a", PAPER: "#161616"},
 }
 HEIGHT = 400
-_AXIS = {
-    **{"gridcolor": GRID, "linecolor": GREY, "zeroline": False, "automargin": True},
-    "title": {"standoff": 8, "font": {"size": 13}},
-}
+_AXIS = {"gridcolor": GRID, "linecolor": GREY, "zeroline": False, "automargin": True}
+_TITLE = {"standoff": 8, "font": {"size": 13}}
 
 
 def blank_figure(x: str, y: str, height: int = HEIGHT) -> go.Figure:
     """Return an empty figure in the page's style; `x` and `y` label its axes, with their units."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 10, "r": 15, "t": 10, "b": 10},
-        font={"color": INK, "size": 13, "family": "system-ui, sans-serif"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel={"bgcolor": PAPER, "bordercolor": GREY, "font": {"color": INK}},
-        colorway=[BLUE, *BENCHMARKS],
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0.0, "xanchor": "left"},
-    )
-    figure.update_xaxes(**_AXIS, title_text=x)
-    figure.update_yaxes(**_AXIS, title_text=y)
-    return figure
+    # One dict: each update of a finished layout validates all of it again.
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0.0, "xanchor": "left"}
+    layout = {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 10, "r": 15, "t": 10, "b": 10},
+        "font": {"color": INK, "size": 13, "family": "system-ui, sans-serif"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"bgcolor": PAPER, "bordercolor": GREY, "font": {"color": INK}},
+        "colorway": [BLUE, *BENCHMARKS],
+        "legend": legend,
+        "xaxis": _AXIS | {"title": _TITLE | {"text": x}},
+        "yaxis": _AXIS | {"title": _TITLE | {"text": y}},
+    }
+    return go.Figure(layout=layout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
