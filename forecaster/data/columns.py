@@ -3,13 +3,14 @@
 Point-in-time: a later bar, split or dividend changes no earlier value.
 
 Shape letters: D days of one series, oldest first, S sessions of a calendar, N rows of the panel,
-C columns.
+T days of all calendars, C columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -190,17 +191,77 @@ class DailyMeans:
         return means
 
 
-def market_columns(
-    means: Mapping[str, DailyMeans],
-    calendars: Sequence[str],
-    days: np.ndarray,
-    series_offsets: np.ndarray,
-) -> dict[str, np.ndarray]:
+@dataclass(frozen=True, slots=True, eq=False)
+class DayColumn:
+    """A column (N,) that depends on exchange and day alone: their `values` (T,) at `places` (N,).
+
+    It is read like an array, of which any part is a copy.
+    """
+
+    values: np.ndarray
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.asarray(self.values[self.places[rows]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.astype(dtype or self.values.dtype)
+
+    def astype(self, dtype: Any) -> np.ndarray:
+        """Return all rows as an array."""
+        return np.asarray(self.values.astype(dtype)[self.places])
+
+    def take(self, rows: np.ndarray) -> "DayColumn":
+        """Return some rows; they share the values."""
+        return DayColumn(self.values, self.places[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedDays:
+    """The days of each calendar, T in all, and the place (N,) among them of each row of a panel."""
+
+    days: Mapping[str, np.ndarray]
+    places: np.ndarray
+
+    @classmethod
+    def of(
+        cls, calendars: Sequence[str], days: np.ndarray, series_offsets: np.ndarray
+    ) -> "SharedDays":
+        """Number the days (N,) of series with these calendars.
+
+        Raises:
+            DataError: a day lies outside 1900..2100.
+        """
+        check_days(days)
+        numbers, first = (days - FIRST).astype(np.int32), 0
+        found, places = dict[str, np.ndarray](), np.empty(len(days), dtype=np.int32)
+        runs = list(zip(calendars, pairwise(series_offsets.tolist()), strict=True))
+        for calendar in dict.fromkeys(calendars):
+            mine = [slice(*run) for name, run in runs if name == calendar]
+            known = np.zeros(int((LAST - FIRST).astype(np.int64)) + 1, dtype=np.bool_)
+            for rows in mine:
+                known[numbers[rows]] = True
+            place = first + np.cumsum(known, dtype=np.int32) - 1
+            for rows in mine:
+                places[rows] = place[numbers[rows]]
+            found[calendar] = FIRST + np.flatnonzero(known)
+            first += len(found[calendar])
+        return cls(found, places)
+
+    def columns(self, names: Sequence[str], tables: Iterable[np.ndarray]) -> dict[str, DayColumn]:
+        """Make columns of a table (T_c, C) for each calendar."""
+        table = np.concatenate(list(tables))
+        return {
+            name: DayColumn(np.ascontiguousarray(values), self.places)
+            for name, values in zip(names, table.T, strict=True)
+        }
+
+
+def market_columns(means: Mapping[str, DailyMeans], shared: SharedDays) -> dict[str, DayColumn]:
     """Look up the market's columns (N,) of every row; NaN for a calendar without means."""
-    columns = {name: np.full(len(days), np.nan) for name in MARKET_COLUMNS}
-    for calendar, (start, stop) in zip(calendars, pairwise(series_offsets.tolist()), strict=True):
-        if calendar in means:
-            found = means[calendar].at(days[start:stop])
-            for column, values in zip(columns.values(), found.T, strict=True):
-                column[start:stop] = values
-    return columns
+    nothing = DailyMeans()
+    tables = [means.get(calendar, nothing).at(days) for calendar, days in shared.days.items()]
+    return shared.columns(MARKET_COLUMNS, tables)

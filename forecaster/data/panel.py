@@ -18,6 +18,8 @@ from forecaster.data.columns import (
     MARKET_COLUMNS,
     TRAILING_DAYS,
     DailyMeans,
+    DayColumn,
+    SharedDays,
     market_columns,
     own_columns,
     scheduled_inputs,
@@ -30,6 +32,7 @@ from forecaster.data.sessions import segments
 TARGETS = ("return", "range", "volume")
 MOST_EQUAL: Final = 0.5  # share of equal outcomes beyond which a series is constant
 MIN_OUTCOMES: Final = 20  # of fewer, nothing is concluded
+Column = np.ndarray | DayColumn
 QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
 
 
@@ -52,7 +55,7 @@ class Panel:
     days: np.ndarray
     outcome_days: np.ndarray
     close: np.ndarray
-    columns: dict[str, np.ndarray]
+    columns: dict[str, Column]
     targets: tuple[str, ...]
     today: np.ndarray
     level: np.ndarray
@@ -141,16 +144,17 @@ def build_panel(
         lengths.append([len(part["log_return"]) for part in parts])
         rows = _rows(history, own, _offsets(lengths[-1]), targets)
         arrays.append(rows)
-        # Scheduled inputs are small integers.
-        scheduled = scheduled_inputs(calendar, rows["days"]).T.astype(np.int16)
-        columns.append(own | dict(zip(CALENDAR_INPUTS, scheduled, strict=True)))
+        columns.append(own)
         if universe == "all" or history.listing.ticker in (universe or ()):
             means[calendar].add(own, rows["days"])
-    made, table = arrays.take(), columns.take()
-    series_offsets = _offsets([sum(parts) for parts in lengths])
+    made, series_offsets = arrays.take(), _offsets([sum(parts) for parts in lengths])
+    calendars = [listing.calendar for listing in listings]
+    shared = SharedDays.of(calendars, made["days"], series_offsets)
+    # Scheduled inputs are small integers.
+    scheduled = (scheduled_inputs(*each).astype(np.int16) for each in shared.days.items())
+    table: dict[str, Column] = {**columns.take(), **shared.columns(CALENDAR_INPUTS, scheduled)}
     if universe is not None and (universe != "all" or len(listings) > 1):
-        calendars = [listing.calendar for listing in listings]
-        table |= market_columns(means, calendars, made["days"], series_offsets)
+        table |= market_columns(means, shared)
     return Panel(
         tickers=tuple(listing.ticker for listing in listings),
         series_offsets=series_offsets,
@@ -290,7 +294,7 @@ def cut(
         series_offsets=_offsets(series[series > 0]),
         offsets=offsets,
         outcome_days=outcome_days,
-        columns={name: values[rows] for name, values in panel.columns.items()},
+        columns={name: values.take(rows) for name, values in panel.columns.items()},
         y=y,
         **{name: getattr(panel, name)[rows] for name in ("days", "close", "today", "level")},
     )

@@ -279,7 +279,7 @@ def day_weights(days: int, block: int, *, repeats: int = REPEATS, seed: int = 0)
     from arch.bootstrap import StationaryBootstrap
 
     draws = StationaryBootstrap(block, np.arange(days), seed=seed).bootstrap(repeats)
-    weights = np.zeros((repeats, days), dtype=np.float32)
+    weights = np.zeros((repeats, days))
     for repeat, ((drawn,), _) in enumerate(draws):
         weights[repeat] = np.bincount(drawn, minlength=days)
     return weights
@@ -295,7 +295,7 @@ def interval(
         value: the formula, from sums (..., K) to scores (...), NaN where undefined.
         weights: (B, D) of `day_weights`.
     """
-    repeats = value(weights.astype(float) @ sums)
+    repeats = value(weights @ sums)
     known = repeats[np.isfinite(repeats)]
     if len(known) < max(len(repeats) / 2, 2):
         return float("nan"), float("nan")

@@ -9,9 +9,11 @@ from hypothesis.extra.numpy import arrays
 from forecaster.data.columns import (
     CALENDAR_INPUTS,
     TRAILING_DAYS,
+    SharedDays,
     log_dollar_volume,
     log_range,
     log_total_return,
+    market_columns,
     own_columns,
     scheduled_inputs,
     trailing_mean,
@@ -323,3 +325,23 @@ def test_scheduled_inputs_take_any_unit_and_no_days_at_all():
 def test_days_that_no_calendar_knows_are_refused(day):
     with pytest.raises(DataError, match=r"days from 1900 to 2100"):
         scheduled_inputs("XNYS", np.array([day], dtype="datetime64[D]"))
+
+
+def test_a_shared_column_has_each_row_the_number_of_its_exchange_and_day():
+    """Two series of New York around one of London, whose days have other numbers."""
+    days = np.array(
+        [*("2024-01-02", "2024-01-03"), *("2024-01-03", "2024-01-05"), *("2024-01-03",)],
+        dtype="datetime64[D]",
+    )
+    shared = SharedDays.of(["XNYS", "XLON", "XNYS"], days, np.array([0, 2, 4, 5]))
+    assert {name: len(part) for name, part in shared.days.items()} == {"XNYS": 2, "XLON": 2}
+    tables = [np.array([[1.0], [2.0]]), np.array([[30.0], [50.0]])]
+    column = shared.columns(["number"], tables)["number"]
+    assert np.asarray(column).tolist() == [1.0, 2.0, 30.0, 50.0, 2.0]
+    assert column[1:3].tolist() == column.take(np.array([1, 2])).astype(int).tolist() == [2, 30]
+    assert len(column) == 5 and len(column.take(np.array([4]))) == 1
+
+
+def test_an_exchange_without_means_has_no_market():
+    shared = SharedDays.of(["XNYS"], np.array(["2024-01-02"], "datetime64[D]"), np.array([0, 1]))
+    assert all(np.isnan(column[:]).all() for column in market_columns({}, shared).values())

@@ -183,7 +183,7 @@ def test_the_panel_is_that_of_the_histories_that_are_long_enough(
         mine, other = getattr(found, field.name), getattr(expected, field.name)
         if field.name == "columns":
             assert list(mine) == list(other)
-            assert all(mine[name].tobytes() == other[name].tobytes() for name in other)
+            assert all(mine[name][:].tobytes() == other[name][:].tobytes() for name in other)
         elif isinstance(other, np.ndarray):
             assert (mine.dtype, mine.shape) == (other.dtype, other.shape), field.name
             assert mine.tobytes() == other.tobytes(), field.name
