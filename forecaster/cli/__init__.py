@@ -23,6 +23,7 @@ from forecaster.cli import (
     output,
     predict,
     train,
+    tune,
 )
 from forecaster.cli.options import ALL, with_settings
 from forecaster.errors import ExitCode
@@ -62,6 +63,7 @@ def _options(
 app.command("fetch", cls=with_settings(fetch=("source",)))(data.fetch_command)
 app.add_typer(data.app, name="data")
 app.command("train", cls=with_settings(train=ALL))(train.train_command)
+app.command("tune", cls=with_settings(train=ALL))(tune.tune_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("audit")(audit.audit_command)
 app.command("memory")(memory.memory_command)
