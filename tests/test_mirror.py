@@ -85,6 +85,7 @@ COVERED_BY: dict[str, str] = {
     "pipeline/doctor": "cli/test_operations.py",
     "pipeline/import_report": "cli/test_data_import.py",
     "pipeline/models": "cli/test_models.py",
+    "pipeline/tune": "forecasting/test_tuning.py",
     "registry/champion_history": "registry/test_promotion.py",
     "registry/manifest": "registry/test_versions.py",
     "registry/registry_file": "registry/test_promotion.py",

@@ -42,6 +42,9 @@ def train_command(
     name: Annotated[
         str | None, typer.Option(help="Model name whose champion it may become [its targets].")
     ] = None,
+    tracker: Annotated[
+        str | None, typer.Option(help="Send losses and scores to tensorboard or mlflow.")
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -63,7 +66,13 @@ def train_command(
     names = [*(tickers or ()), *_read_tickers(tickers_file)]
     with _show_progress(settings, quiet) as show:
         report = train(
-            settings=settings, tickers=names, home=home, as_of=day(as_of), name=name, on_step=show
+            settings=settings,
+            tickers=names,
+            home=home,
+            as_of=day(as_of),
+            name=name,
+            tracker=tracker,
+            on_step=show,
         )
     path = resolve_home(home) / "models" / report.version
     if json:

@@ -235,7 +235,7 @@ def _within(base: TrainSettings, space: Mapping[str, Mapping[str, Any]]) -> dict
 
 
 def _requeue_dead(shared: "optuna.Study", worker: int) -> None:
-    """Queue the trials again that this worker's number left running when it was killed."""
+    """Add to the queue what this worker's number left running when it was killed."""
     import optuna
 
     for trial in shared.get_trials(states=[optuna.trial.TrialState.RUNNING]):
@@ -259,7 +259,7 @@ def _failed(shared: "optuna.Study") -> int:
 
 
 def _sampler(seed: int, worker: int, done: int) -> "optuna.samplers.BaseSampler":
-    """Seed by what is finished, so that a study started again goes on as if it had not stopped."""
+    """Make a sampler whose seed is what is finished: a study started again goes on as before."""
     import optuna
 
     state = np.random.SeedSequence((seed, worker, done)).generate_state(1)

@@ -14,6 +14,7 @@ from forecaster.clock import Day
 from forecaster.data.loading import Bars
 from forecaster.errors import name_some
 from forecaster.forecasting.fitting import OnStep, Validation
+from forecaster.forecasting.tracking import tracked
 from forecaster.forecasting.training_log import log_result
 from forecaster.forecasting.version_training import train_version
 from forecaster.operations.clock_check import refuse_clock_behind
@@ -56,6 +57,7 @@ def train(
     home: Home | None = None,
     as_of: Day | None = None,
     name: str | None = None,
+    tracker: str | None = None,
     on_step: OnStep = lambda step, validation: None,
     **keywords: Unpack[TrainKeywords],
 ) -> TrainReport:
@@ -70,6 +72,8 @@ def train(
         home: the workspace; None as the command line resolves it.
         as_of: last session to be seen, as text or a date; None for all.
         name: the model name whose champion it may become; None for its targets.
+        tracker: "tensorboard" or "mlflow", which then gets losses, gradient norms, settings and
+            scores (docs/guide.md); None for none.
         keywords: settings that win over those of `settings`.
 
     Raises:
@@ -95,10 +99,12 @@ def train(
     check_writable(where)
     check_registry(where)
     started = time.monotonic()
-    made = train_version(bars, where, tickers, last, settings, on_step)
-    created = datetime.fromisoformat(made.manifest.created_at)
-    saved = save_version(where, made.manifest, made.weights, created)
-    register(where, saved.version, name)
+    with tracked(tracker, where / "logs", settings) as run:
+        made = train_version(bars, where, tickers, last, settings, run.watching(on_step))
+        created = datetime.fromisoformat(made.manifest.created_at)
+        saved = save_version(where, made.manifest, made.weights, created)
+        register(where, saved.version, name)
+        run.finish(saved.version, saved.metrics)
     log_result(made.fit, made.settings)
     log.info("time    %.1f s", time.monotonic() - started)
     return TrainReport(manifest=saved, validations=made.validations, skipped=made.skipped)

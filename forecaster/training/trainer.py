@@ -98,6 +98,7 @@ class Validation:
     seconds: float
     clipped: int
     spikes: int
+    gradient_norm: float | None = None  # the last; None in checkpoints made before it was kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +230,7 @@ class _Training:
             seconds=time.monotonic() - self.started,
             clipped=self.norms.clipped,
             spikes=self.norms.spikes,
+            gradient_norm=self.norms.last,
         )
         self.validations.append(validation)
         self.losses = []
