@@ -129,7 +129,7 @@ class PanelScorer:
         return float(self.metric(np.asarray(y)[kept], estimator.predict(X, **given)[kept]))
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Request `dates` and `series` of scikit-learn."""
+        """Return what scikit-learn is to pass on: `dates` and `series`."""
         request = MetadataRequest(owner=self)
         for name in ("dates", "series"):
             request.score.add_request(param=name, alias=True)

@@ -293,7 +293,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 @contextmanager
 def _torch_for(threads: int, seed: int) -> Iterator[None]:
-    """Seed torch and set its threads inside; leave both as they were."""
+    """Set torch's seed and threads inside; restore both after."""
     before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
