@@ -58,7 +58,7 @@ predict: $(VENV)/.installed  ## forecast the next session: make predict TICKERS=
 daily: $(VENV)/.installed  ## run every session that is due: make daily TICKERS="AAPL MSFT"
 	$(RUN) retrain $(TICKERS) --source $(SOURCE) --home $(HOME_DIR) $(ARGS)
 
-.PHONY: format lint type test test-slow mutants faults check-series check bench experiments wheel clean
+.PHONY: format lint type test test-slow mutants gpu faults check-series check bench experiments wheel clean
 format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -78,6 +78,10 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes, offline
 
 mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must fail for each
 	$(BIN)/python -m tests.mutants.run
+
+# Under eight minutes; without `make setup` by any Python that has torch and numpy.
+gpu:  ## compare an NVIDIA GPU with the CPU: numbers, waiting, memory, speed
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu
 
 # CI draws from these; to draw again what it drew: FAULTS_SEED=... make test-slow
 faults: $(VENV)/.dev  ## every fault of the daily run: 25 kills a phase, every write failing, 2,000 fuzzed runs

@@ -45,6 +45,7 @@ WHOLE_JOBS = {
     "pipeline/fetch_killed": "kill -9, a full disk and a read-only home in the middle of a fetch",
     "pipeline/fetch_machine": "any order of fetches, changes and crashes",
     "pipeline/gaps": "a gap of years, over training, evaluation and forecasts",
+    "training/gpu": "the device path on an NVIDIA GPU, where there is one",
     "training/placement": "trainings, forecasts and memory on a stand-in for a GPU",
     "registry/registry_machine": "any order of promotions, prunes and crashes",
     "report/in_chromium": "pages as a browser shows them",
