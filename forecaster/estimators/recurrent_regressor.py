@@ -175,8 +175,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             DivergedError: training met a value that is not finite.
             UsageError: a parameter is out of range, or the device is absent.
-            ValueError: the BPTT parameters contradict each other, or X, y or `series` has the wrong shape, a value that is not finite, or no row
-                that is scored.
+            ValueError: the BPTT parameters contradict each other, or X, y or `series` has the
+                wrong shape, a value that is not finite, or no row that is scored.
         """
         checked = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
         layout = _Layout.of(series, len(checked[0]))
