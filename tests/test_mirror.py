@@ -32,6 +32,7 @@ OUTSIDE = {
 }
 # Test files of a room about more than one module: why they are there.
 WHOLE_JOBS = {
+    "bptt/notebook": "the page and the notebook on truncated BPTT",
     "bptt/examples": "the examples in docstrings, as doctests",
     "bptt/verification_algebra": "gradient verification: plans against each other",
     "bptt/verification_heads": "gradient verification: other heads, a base, input dropout",

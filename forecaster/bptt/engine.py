@@ -81,7 +81,7 @@ def gradients(
         cut(checked(batch), plan),
     )
     _refuse_cutting(run, whole)
-    job, states = _Job.of(run, whole.batch, loss), [detached(state)]
+    job, states = _Job.of(run, whole, loss), [detached(state)]
     total = _Total(job, whole.batch)
     with _same_buffers(run, whole, plan.memory):
         for span in whole.spans:
@@ -113,13 +113,14 @@ class _Job:
     weights: Tensors
 
     @classmethod
-    def of(cls, run: Recurrent, batch: Batch, loss: Loss) -> "_Job":
-        """Prepare a checked batch."""
+    def of(cls, run: Recurrent, whole: Cut, loss: Loss) -> "_Job":
+        """Prepare a batch."""
+        batch, context = whole.batch, sum(whole.lengths[: whole.batch.context])
         assert batch.mask is not None
         return cls(
             run=run,
             loss=loss,
-            count=batch.mask.sum().clamp(min=1) if batch.count is None else batch.count,
+            count=batch.mask[context:].sum().clamp(min=1) if batch.count is None else batch.count,
             per_value=batch.count is None,
             rows=batch.shape[1],
             device=leaves(batch.x)[0].device,

@@ -81,6 +81,9 @@ def _print_json(result: "MemoryReport") -> None:
             "half_life": profile.half_life,
             "lyapunov": profile.lyapunov,
             "gradient_by_lag": profile.curve.tolist(),
+            "contributions": {
+                name: norms.tolist() for name, norms in profile.contributions.items()
+            },
             "largest_stretch": {"mean": states.stretch.mean(), "max": states.stretch.max()},
             "cold_start": asdict(states.cold_start),
             "validations": result.validations,

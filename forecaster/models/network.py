@@ -135,17 +135,6 @@ class Network(nn.Module):
         starts = (start.expand(-1, rows, -1).contiguous() for start in self.start)
         return RecurrentState(tuple(starts))
 
-    def started(self, state: RecurrentState, where: Tensor | None) -> RecurrentState:
-        """Replace rows by the initial state: those where the (B,) `where` is True, if any."""
-        if where is None:
-            return state
-        if not len(self.start):
-            return state.reset(where)
-        pairs = zip(state.tensors, self.start, strict=True)
-        return RecurrentState(
-            tuple(torch.where(where[None, :, None], start, tensor) for tensor, start in pairs)
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:

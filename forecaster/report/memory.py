@@ -26,6 +26,7 @@ def memory_page(report: "MemoryReport") -> str:
         _states(report),
         _cold_start(report),
         *([_validations(report)] if report.validations else []),
+        _contributions(report),
     ]
     title = f"Gradient horizon of {report.version}"
     return render_page(title, report.advice, _facts(report), report.profile.alarms, sections)
@@ -133,6 +134,22 @@ def _curve(report: "MemoryReport") -> Section:
         heading="Gradient norm by lag",
         words="The gradient of today's error by the state of k days ago, on the mean. "
         "A straight line is a memory that fades by the same share every day.",
+        figure=figure,
+    )
+
+
+def _contributions(report: "MemoryReport") -> Section:
+    """Plot what each day back adds to the gradient of each parameter of the network's core."""
+    lags = np.arange(_lags_drawn(report))
+    figure = blank_figure("days back", "norm of the terms, over the largest")
+    for name, norms in report.profile.contributions.items():
+        if norms[1:].any():  # the head's gradient comes from the day itself alone
+            _add_line(figure, lags, norms[: len(lags)] / norms.max(), name.split(".")[-1])
+    figure.update_yaxes(type="log", exponentformat="power")
+    return Section(
+        heading="Contributions to the gradient of each parameter",
+        words="The gradient of a weight is a sum over days back, as the same weight is used on "
+        "each of them. Each line has the norm of its terms, over the largest one.",
         figure=figure,
     )
 

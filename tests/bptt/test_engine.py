@@ -605,7 +605,7 @@ def test_a_learned_start_is_learnt_where_series_begin(model, memory):
         COUNT,
         resets=begins,
     )
-    mixed = network.started(state, begins[0])
+    mixed = recurrent(network).start(state, begins[0], ROWS)
     _, expected = plain_gradients(network, x, y, mask, mixed)
     assert relative_error(result.values, expected) < 1e-12
     assert all((gradient != 0).any() for gradient in start_gradients(network, result))

@@ -271,6 +271,18 @@ def test_the_loss_is_the_mean_of_all_scored_values_however_the_days_are_cut(plan
         assert float(found.loss) == pytest.approx(float(expected.detach()), rel=1e-13)
 
 
+def test_days_of_context_are_not_counted():
+    (module, head), (x, y, mask) = make("gru, 2 layers"), days()
+    context = torch.zeros_like(mask)
+    context[8:12] = mask[8:12]
+    cut = {"chunks": (4, 4, 4), "context": 2}
+    how = {"loss": MSE, "head": head}
+    found = gradients(module, Batch(x[:12], y[:12], mask[:12], **cut), Plan.truncated(12, 4), **how)
+    expected = gradients(module, Batch(x[:12], y[:12], context[:12]), Plan.full(), **how)
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=1e-13)
+    assert relative_error(found.values, expected.values) < 1e-13
+
+
 def test_classes_are_scored_by_their_own_loss():
     """`y` holds numbers of classes; where none is known, any."""
     (module, _), (x, _, mask) = make("gru, 2 layers"), days()

@@ -40,6 +40,9 @@ def test_memory_json_is_one_object(run: Run, short_home: Path) -> None:
     content = json.loads(done.stdout)
     assert content["schema"] == "forecaster.memory/2"
     assert content["lags"] == 60 and len(content["gradient_by_lag"]) == 61
+    parts = content["contributions"]
+    assert all(len(norms) == 61 for norms in parts.values())
+    assert parts["head.linear.weight"][0] > parts["head.linear.weight"][1] == 0.0
     assert [row["horizon"] for row in content["bias"]] == [1, 2, 5, 10, 21, 42]
     assert content["advised"]["k2"] == 2 * content["advised"]["k1"]
     assert content["advised"]["bias"] <= 0.2

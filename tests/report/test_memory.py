@@ -11,7 +11,7 @@ from forecaster.bptt.memory_profile import MemoryProfile
 from forecaster.bptt.plan import Plan
 from forecaster.bptt.states import ColdStart, StateFacts
 from forecaster.forecasting.memory import MemoryReport
-from forecaster.report.memory import _kept, memory_page
+from forecaster.report.memory import _contributions, _kept, memory_page
 from forecaster.report.page import render_page
 from tests.report.drawn import decoded
 
@@ -20,7 +20,10 @@ CURVE = 0.9 ** np.arange(41.0)
 
 def report(*, noise: float = 0.2, plan: Plan | None = None, **changes: object) -> MemoryReport:
     profile = MemoryProfile(
-        contributions={"core.weight": np.ones(3), "head.weight": np.array([1.0, 0.0, 0.0])},
+        contributions={
+            "core.weight_hh_l0": np.array([4.0, 2.0, 1.0]),
+            "head.weight": np.array([1.0, 0.0, 0.0]),
+        },
         anchors=np.array([50, 100, 199]),
         by_lag=np.vstack([CURVE, 2 * CURVE, np.full(41, np.nan)]),
         curve=CURVE,
@@ -82,7 +85,7 @@ def test_the_page_shows_its_numbers() -> None:
         "decay</th><td>0.9000 a day",
     ):
         assert text in html
-    assert html.count("<h2>") == 7
+    assert html.count("<h2>") == 8
 
 
 def test_texts_are_escaped() -> None:
@@ -102,6 +105,13 @@ def test_the_curve_is_drawn_with_its_fit_and_the_spans_inside_it() -> None:
 def test_the_noise_is_drawn_where_it_is_known(noise: float) -> None:
     names = [trace["name"] for trace in drawn(page(noise=noise), 3)]
     assert names == ["bias", "tolerance 10%", *(["noise 20%"] if noise == noise else [])]
+
+
+def test_the_terms_of_each_parameter_are_drawn_but_those_of_the_head() -> None:
+    """Which come from the day itself alone."""
+    figure = _contributions(report()).figure
+    assert [line.name for line in figure.data] == ["weight_hh_l0"]
+    np.testing.assert_allclose(figure.data[0].y, [1.0, 0.5, 0.25])
 
 
 def test_full_bptt_has_no_outline() -> None:
@@ -137,4 +147,4 @@ def test_validations_of_several_plans_share_one_axis_of_steps() -> None:
     own, other = drawn(page(), 7)
     assert (own["name"], own["x"], own["y"]) == ("v1, truncated", [25, 50], [0.9, 0.8])
     assert other["name"] == "v2, full"
-    assert page(validations={}).count("<h2>") == 6
+    assert page(validations={}).count("<h2>") == 7
