@@ -182,6 +182,18 @@ class DailyMeans:
         self._total[rows] = np.where(known, added, self._total[rows])
         self._count[rows] += known
 
+    @property
+    def days(self) -> Days:
+        """The days (D,) on which any ticker has a value."""
+        found: Days = FIRST + np.flatnonzero(self._count.any(axis=1)).astype("timedelta64[D]")
+        return found
+
+    def restore(self, days: np.ndarray, means: np.ndarray) -> None:
+        """Take over means (D, C) of days without any yet; no ticker can be added to these."""
+        rows = (days - FIRST).astype(np.int64)
+        self._count[rows] = np.isfinite(means)
+        self._total[rows] = np.where(np.isfinite(means), means, 0.0)
+
     def at(self, days: np.ndarray) -> np.ndarray:
         """Return the means of days (D, C); NaN where no ticker has a value."""
         rows = (days - FIRST).astype(np.int64)

@@ -45,18 +45,26 @@ Bars = pd.DataFrame | Mapping[str, pd.DataFrame] | GivenBars
 
 
 def load_histories(
-    bars: Bars | None, home: Path, tickers: str | Sequence[str], until: date | None
+    bars: Bars | None,
+    home: Path,
+    tickers: str | Sequence[str],
+    until: date | None,
+    newest: int | None = None,
 ) -> list[History]:
     """Load histories as a list; see `iter_histories`."""
-    return list(iter_histories(bars, home, tickers, until))
+    return list(iter_histories(bars, home, tickers, until, newest))
 
 
 def iter_histories(
-    bars: Bars | None, home: Path, tickers: str | Sequence[str], until: date | None
+    bars: Bars | None,
+    home: Path,
+    tickers: str | Sequence[str],
+    until: date | None,
+    newest: int | None = None,
 ) -> Iterator[History]:
     """Load histories up to a day from a caller's own bars, or else from a home's store.
 
-    No tickers mean all there are.
+    No tickers mean all there are. Of a store only the `newest` bars of each are read, or all.
 
     Yields:
         At least one history, each with at least one bar, in alphabetical order.
@@ -68,7 +76,10 @@ def iter_histories(
     """
     clock.check_as_of(until)
     wanted = sorted(set(normalise_tickers(tickers)))
-    found = _from_store(home, wanted, until) if bars is None else _from_table(bars, wanted, until)
+    if bars is None:
+        found = _from_store(home, wanted, until, newest)
+    else:
+        found = iter(_from_table(bars, wanted, until))
     empty, some = [], False
     for history in found:
         if history.bars.empty:
@@ -100,19 +111,29 @@ def load_known(
     return [history for history in found if len(history.bars)]
 
 
-def _from_store(home: Path, wanted: list[str], until: date | None) -> Iterator[History]:
-    """Read sorted tickers, or all there are, some at a time; one may have no bar."""
+def _from_store(
+    home: Path, wanted: list[str], until: date | None, newest: int | None = None
+) -> Iterator[History]:
+    """Read sorted tickers, or all there are; one may have no bar."""
     with PriceStore.open_for_reading(home) as store:
         names = wanted or store.tickers()
         if not names:
             raise UnknownNameError(f"No prices under {home / 'data'}; run: forecaster fetch TICKER")
-        for begin in range(0, len(names), _AT_ONCE):
-            some = names[begin : begin + _AT_ONCE]
-            rows = dict(iter(store.all_bars(some, until).groupby("ticker", sort=False)))
-            for name in some:
-                bars = rows.get(name, pd.DataFrame(columns=list(BAR_COLUMNS)))
-                bars = bars[list(BAR_COLUMNS)].reset_index(drop=True)
-                yield History(listing=store.listing(name), bars=bars)
+        yield from read_store(store, names, until, newest)
+
+
+def read_store(
+    store: PriceStore, names: Sequence[str], until: date | None, newest: int | None = None
+) -> Iterator[History]:
+    """Read sorted tickers of an open store, some at a time; see `iter_histories`."""
+    for begin in range(0, len(names), _AT_ONCE):
+        some = names[begin : begin + _AT_ONCE]
+        table = store.all_bars(some, until, newest=newest)
+        rows = dict(iter(table.groupby("ticker", sort=False)))
+        for name in some:
+            bars = rows.get(name, pd.DataFrame(columns=list(BAR_COLUMNS)))
+            bars = bars[list(BAR_COLUMNS)].reset_index(drop=True)
+            yield History(listing=store.listing(name), bars=bars)
 
 
 def _from_table(bars: Bars, wanted: list[str], until: date | None) -> list[History]:

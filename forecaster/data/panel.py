@@ -6,7 +6,7 @@ Shape letters: N rows of the panel, S series, P segments, K targets, D days of o
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Literal
@@ -123,6 +123,7 @@ def build_panel(
     targets: Sequence[str],
     *,
     universe: Collection[str] | Literal["all"] | None,
+    market: Mapping[str, DailyMeans] | None = None,
 ) -> Panel:
     """Concatenate histories of unequal length and pair each day with the next session's bar.
 
@@ -132,6 +133,7 @@ def build_panel(
         universe: tickers whose daily means become the market columns; "all" for those of the
             panel where they are several; None for a panel without market columns. Each
             exchange is averaged by itself.
+        market: means by calendar that are known already, in place of a universe.
     """
     listings, lengths = list[Listing](), list[list[int]]()
     arrays, columns = _GrowingArrays(), _GrowingArrays()
@@ -153,8 +155,9 @@ def build_panel(
     # Scheduled inputs are small integers.
     scheduled = (scheduled_inputs(*each).astype(np.int16) for each in shared.days.items())
     table: dict[str, Column] = {**columns.take(), **shared.columns(CALENDAR_INPUTS, scheduled)}
-    if universe is not None and (universe != "all" or len(listings) > 1):
-        table |= market_columns(means, shared)
+    several = universe is not None and (universe != "all" or len(listings) > 1)
+    if several or market is not None:
+        table |= market_columns(market or means, shared)
     return Panel(
         tickers=tuple(listing.ticker for listing in listings),
         series_offsets=series_offsets,

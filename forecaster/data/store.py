@@ -24,7 +24,7 @@ from forecaster.data import store_rows
 from forecaster.data.calendar_corrections import Corrections
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
-from forecaster.data.store_rows import Revision, Row, Span, TickerState
+from forecaster.data.store_rows import Mark, Revision, Row, Span, TickerState
 from forecaster.data.trading_calendar import base_name
 from forecaster.errors import DataError, UnknownNameError
 
@@ -198,6 +198,13 @@ class PriceStore:
         listing = store_rows.listing_of(self._of_ticker(store_rows.LISTING, ticker)[0])
         return replace(listing, calendar=self.corrections.name_of(listing.calendar))
 
+    def marks(self, tickers: Sequence[str], until: date | None = None) -> list[Mark]:
+        """Return the marks of those of the tickers that have a bar up to a day, sorted."""
+        last = until.isoformat() if until else store_rows.NEWEST
+        rows = self._query(store_rows.MARKS, json.dumps([*tickers]), last)
+        found = [Mark(*row) for row in rows if row[-1] is not None]
+        return [replace(one, calendar=self.corrections.name_of(one.calendar)) for one in found]
+
     def revision(self, ticker: str) -> Revision:
         """Return the newest revision of a ticker's past; see `revisions`."""
         return self.revisions(ticker)[-1]
@@ -231,25 +238,37 @@ class PriceStore:
         return store_rows.bars_table(rows)
 
     def all_bars(
-        self, tickers: Sequence[str], until: date | None = None, since: date | None = None
+        self,
+        tickers: Sequence[str],
+        until: date | None = None,
+        since: date | None = None,
+        newest: int | None = None,
     ) -> pd.DataFrame:
-        """Read the bars of several tickers: `ticker` and BAR_COLUMNS, sorted by both."""
+        """Read the bars of several tickers: `ticker` and BAR_COLUMNS, sorted by both.
+
+        All from `since` to `until`, or of each ticker the `newest` ones until then.
+        """
         wanted = sorted(set(tickers))
         names = json.dumps(wanted)
         unknown = self._query(store_rows.UNKNOWN, names)
         if unknown:
             raise self._unknown(unknown[0][0])
-        rows = self._read_bars(names, until, since)
+        rows = self._read_bars(names, until, since, newest)
         table = store_rows.bars_table(rows)
         numbers = rows[:, 0].astype(np.intp)
         table.insert(0, "ticker", pd.Series(pd.array(wanted, dtype="str").take(numbers)))
         return table
 
-    def _read_bars(self, names: str, until: date | None, since: date | None) -> NDArray[np.float64]:
+    def _read_bars(
+        self, names: str, until: date | None, since: date | None, newest: int | None = None
+    ) -> NDArray[np.float64]:
         first = since.isoformat() if since else store_rows.OLDEST
         last = until.isoformat() if until else store_rows.NEWEST
+        query: tuple[str, tuple[str | int, ...]] = (store_rows.BARS, (names, first, last))
+        if newest is not None:
+            query = (store_rows.NEWEST_BARS, (names, last, newest))
         with database.translated_errors(self._file):
-            rows = self._connection.execute(store_rows.BARS, (names, first, last))
+            rows = self._connection.execute(*query)
             return np.fromiter(rows, dtype=store_rows.BAR_ROW)
 
     def history(self, ticker: str, until: date | None = None) -> History:

@@ -185,6 +185,23 @@ BARS: Final = f"""
     FROM json_each(?) CROSS JOIN bars ON ticker = value
     WHERE session BETWEEN ? AND ? ORDER BY key, session
 """
+# Of each ticker the newest ones alone.
+NEWEST_BARS: Final = f"""
+    SELECT key, julianday(session) - 2440587.5, {", ".join(_VALUES)}
+    FROM json_each(?1) CROSS JOIN bars ON ticker = value AND session >= coalesce((
+        SELECT session FROM bars AS earlier WHERE earlier.ticker = value AND session <= ?2
+        ORDER BY session DESC LIMIT 1 OFFSET ?3 - 1
+    ), '{OLDEST}')
+    WHERE session <= ?2 ORDER BY key, session
+"""
+# Together they determine the bars up to a day: whatever changes an earlier one raises the revision.
+MARKS: Final = """
+    SELECT ticker, source, basis, calendar, revision, raised_at,
+        (SELECT max(session) FROM bars WHERE bars.ticker = listings.ticker AND session <= ?2)
+    FROM json_each(?1) CROSS JOIN listings ON listings.ticker = value JOIN revisions USING (ticker)
+    WHERE revision = (SELECT max(revision) FROM revisions AS r WHERE r.ticker = listings.ticker)
+    ORDER BY ticker
+"""
 BAR_ROW: Any = np.dtype((np.float64, 1 + len(BAR_COLUMNS)))
 # Seeks, two for each ticker: a store of 10,000 tickers answers at once.
 STATES: Final = """
@@ -236,6 +253,19 @@ class TickerState:
     fetched_at: datetime
     first: date | None
     last: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What determines a ticker's bars up to a day, without reading them; `last` is the newest."""
+
+    ticker: str
+    source: str
+    basis: str
+    calendar: str
+    revision: int
+    raised_at: str
+    last: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

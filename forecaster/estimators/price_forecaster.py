@@ -28,6 +28,7 @@ from forecaster.evaluation.splits import EvaluationCount, Walk
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.model_version import load_model, recipe_of, version_histories
 from forecaster.forecasting.next_session import ForecastRequest, forecast_next_session
+from forecaster.forecasting.ticker_state import advance, forecast_next
 from forecaster.forecasting.version_training import TrainedVersion, train_version
 from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
@@ -233,7 +234,8 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         table, model = self._predicted(request), self._model
         panel = model.panel(request.histories_for(model))
         values: dict[tuple[str, str], np.ndarray] = {}
-        for target, made in model.next_session(panel).items():
+        states = advance(model, panel, {})
+        for target, made in forecast_next(model, states, states).items():
             level = panel.level[panel.newest, panel.targets.index(target)]
             found = made.distribution.quantile(list(levels)) + level[:, None]
             values |= {

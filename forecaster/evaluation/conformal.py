@@ -8,7 +8,7 @@ Shape letters: N forecasts, S series.
 
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
 
 COVERAGES = (0.80, 0.95)
+POOLED_WINDOWS = 10  # of one series: the last outcomes of all series that count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,111 @@ def adaptive_conformal(
         rolling window of scores; an interval that would be infinite ends at the extreme score.
     """
     settings = settings or Adaptive()
+    widths = _half_widths(raw, settings.coverages)
+    adapted = _adapt(widths, y, series, made, known, settings, [])
+    return _stretched(widths, {coverage: stretch for coverage, (stretch, _, _) in adapted.items()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """The past of one series' intervals: what the next ones depend on.
+
+    `known` (n,) are the days on which its outcomes became known, oldest first; by nominal coverage,
+    `scores` (n,) are theirs and `levels` (2,) those of its tails.
+    """
+
+    known: np.ndarray
+    scores: dict[float, np.ndarray]
+    levels: dict[float, np.ndarray]
+
+    @classmethod
+    def empty(cls) -> "Track":
+        """Return the track of a series without an outcome."""
+        tails = {coverage: np.full(2, (1.0 - coverage) / 2.0) for coverage in COVERAGES}
+        return cls(
+            known=np.empty(0, "datetime64[D]"),
+            scores={coverage: np.empty(0) for coverage in COVERAGES},
+            levels=tails,
+        )
+
+    def last(self, count: int) -> "Track":
+        """Return the track with its last scores only."""
+        scores = {coverage: values[-count:] for coverage, values in self.scores.items()}
+        return Track(self.known[-count:], scores, self.levels)
+
+
+def updated_tracks(
+    raw: Predictive,
+    y: np.ndarray,
+    series: np.ndarray,
+    made: np.ndarray,
+    known: np.ndarray,
+    tracks: Sequence[Track],
+) -> list[Track]:
+    """Add the outcomes of later forecasts to the tracks of all series; see `adaptive_conformal`.
+
+    `series` (N,) are numbers of the `tracks`. The intervals that these outcomes are compared with
+    may be pooled over other series than `tracks`: no level depends on these.
+    """
+    adapted = _adapt(_half_widths(raw, COVERAGES), y, series, made, known, Adaptive(), tracks)
+    arrived = np.flatnonzero(np.isfinite(adapted[COVERAGES[0]][1]) & ~np.isnat(known))
+    arrived = arrived[np.lexsort((known[arrived], series[arrived]))]
+    cuts = np.searchsorted(series[arrived], np.arange(1, len(tracks)))
+    found = []
+    for number, (track, rows) in enumerate(zip(tracks, np.split(arrived, cuts), strict=True)):
+        scores = {
+            coverage: np.concatenate([track.scores[coverage], score[rows]])
+            for coverage, (_, score, _) in adapted.items()
+        }
+        levels = {coverage: tails[number] for coverage, (_, _, tails) in adapted.items()}
+        found.append(Track(np.concatenate([track.known, known[rows]]), scores, levels))
+    return found
+
+
+def next_intervals(raw: Predictive, tracks: Sequence[Track], pools: Sequence[Track]) -> Intervals:
+    """Calibrate the next interval of each series, S forecasts, after what is in its track.
+
+    `pools` (S,) have the outcomes of all series that each forecast may read.
+    """
+    settings, stretches = Adaptive(), {}
+    for coverage in COVERAGES:
+        stretch = np.empty((len(tracks), 2))
+        for number, (track, pool) in enumerate(zip(tracks, pools, strict=True)):
+            tracker = _Tracker(settings, (1.0 - coverage) / 2.0)
+            tracker.start(number, track, coverage)
+            if len(track.known) < settings.least:
+                tracker.pool.extend(pool.scores[coverage])
+            stretch[number] = tracker.score_bounds(number)
+        stretches[coverage] = stretch
+    return _stretched(_half_widths(raw, COVERAGES), stretches)
+
+
+def pooled(tracks: Sequence[Track], until: np.datetime64) -> Track:
+    """Join the tracks of all series to that of the last outcomes known until a day."""
+    known = np.concatenate([track.known for track in tracks])
+    order = np.argsort(known, kind="stable")
+    order = order[known[order] <= until][-POOLED_WINDOWS * Adaptive().window :]
+    scores = {
+        coverage: np.concatenate([track.scores[coverage] for track in tracks])[order]
+        for coverage in COVERAGES
+    }
+    return Track(known[order], scores, {})
+
+
+Adapted = dict[float, tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]]
+Widths = tuple[np.ndarray, dict[float, np.ndarray]]
+
+
+def _adapt(
+    widths: Widths,
+    y: np.ndarray,
+    series: np.ndarray,
+    made: np.ndarray,
+    known: np.ndarray,
+    settings: Adaptive,
+    tracks: Sequence[Track],
+) -> Adapted:
+    """Return by coverage how far each interval is stretched (N, 2), each score (N,), and levels."""
     early = np.isfinite(y) & (known <= made)
     if early.any():
         row = int(np.flatnonzero(early)[0])
@@ -97,21 +203,42 @@ def adaptive_conformal(
             f"Adaptive intervals: row {row} was forecast on {made[row]} and known on {known[row]}; "
             "an outcome comes after its forecast. Check the order of the arguments."
         )
-    median = raw.quantile([0.5])[:, 0]
-    away, found = y - median, {}
-    for coverage in settings.coverages:
-        half_widths = np.abs(raw.interval(coverage) - median[:, None])
-        half_widths = np.where(half_widths == 0.0, 1.0, half_widths)
+    found: Adapted = {}
+    median, by_coverage = widths
+    away = y - median
+    for coverage, half_widths in by_coverage.items():
         # In half-widths: -1 and 1 are the ends of the uncalibrated interval.
         score = away / np.where(away < 0.0, half_widths[:, 0], half_widths[:, 1])
         tracker = _Tracker(settings, (1.0 - coverage) / 2.0)
+        for number, track in enumerate(tracks):
+            tracker.start(number, track, coverage)
         stretch = _stretches(tracker, score, series, made, known)
+        levels = {name: np.array(recent.levels) for name, recent in tracker.series.items()}
+        found[coverage] = (stretch, score, levels)
+    return found
+
+
+def _half_widths(raw: Predictive, coverages: Sequence[float]) -> Widths:
+    """Return the median (N,), and by coverage how far either end is from it (N, 2)."""
+    median, found = raw.quantile([0.5])[:, 0], {}
+    for coverage in coverages:
+        half_widths = np.abs(raw.interval(coverage) - median[:, None])
+        found[coverage] = np.where(half_widths == 0.0, 1.0, half_widths)
+    return median, found
+
+
+def _stretched(half: Widths, stretches: dict[float, np.ndarray]) -> Intervals:
+    """Compute stretched intervals; a wide interval contains the narrow one."""
+    median, by_coverage = half
+    found = {}
+    for coverage, half_widths in by_coverage.items():
+        stretch = stretches[coverage]
         widths = np.where(stretch < 0.0, half_widths[:, :1], half_widths[:, 1:])
         found[coverage] = median[:, None] + stretch * widths
-    for inner, outer in pairwise(settings.coverages):
+    for inner, outer in pairwise(found):
         narrow, wide = found[inner].T, found[outer].T
         ends = [np.minimum(wide[0], narrow[0]), np.maximum(wide[1], narrow[1])]
-        found[outer] = np.column_stack(ends)  # a wide interval contains the narrow one
+        found[outer] = np.column_stack(ends)
     return Intervals(found)
 
 
@@ -149,6 +276,11 @@ class _Recent:
         if len(self.queue) > self.window:
             del self.ordered[bisect_left(self.ordered, self.queue.popleft())]
 
+    def extend(self, scores: Iterable[float]) -> None:
+        """Add scores to an empty one, oldest first."""
+        self.queue.extend(list(scores)[-self.window :])
+        self.ordered = sorted(self.queue)
+
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         """Return the scores at probabilities `low` and 1 - `high`, ranks rounded outwards."""
         n = len(self.ordered)
@@ -163,7 +295,12 @@ class _Tracker:
     def __init__(self, settings: Adaptive, tail: float) -> None:
         self.settings, self.tail = settings, tail
         self.series = defaultdict[int, _Recent](lambda: _Recent([tail, tail], settings.window))
-        self.pool = _Recent([tail, tail], 10 * settings.window)
+        self.pool = _Recent([tail, tail], POOLED_WINDOWS * settings.window)
+
+    def start(self, name: int, track: Track, coverage: float) -> None:
+        """Take over the past of a series; the pool begins without it."""
+        self.series[name].levels = track.levels[coverage].tolist()
+        self.series[name].extend(track.scores[coverage].tolist())
 
     def update(self, name: int, score: float, bounds: np.ndarray) -> None:
         """Record an outcome's score and move the levels by whether its interval covered it."""

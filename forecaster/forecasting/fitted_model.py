@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import forecaster
+from forecaster.data.columns import DailyMeans
 from forecaster.data.features import NETWORK_FEATURES
 from forecaster.data.history import History
 from forecaster.data.panel import (
@@ -34,9 +35,7 @@ from forecaster.evaluation.quantiles import Quantiles
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.forecast_tables import (
-    TargetForecast,
     adaptive_intervals,
-    interval_sources,
 )
 from forecaster.forecasting.plausibility import absurd_forecasts, refuse_damaged
 from forecaster.models.heads import LEVELS, Form
@@ -113,14 +112,18 @@ class FittedModel:
         """Last day that the model was trained or validated on."""
         return self.split.validation_until
 
-    def panel(self, histories: Sequence[History]) -> Panel:
+    def panel(
+        self, histories: Sequence[History], market: Mapping[str, DailyMeans] | None = None
+    ) -> Panel:
         """Build the panel that this model reads: its targets, its inputs, its universe.
+
+        `market` has the universe's means by calendar where they are known already.
 
         Raises:
             ArtifactError: this code computes other inputs than the model was trained on.
         """
-        universe = self.tickers if self.cross_section else None
-        panel = build_panel(histories, self.targets, universe=universe)
+        universe = self.tickers if self.cross_section and market is None else None
+        panel = build_panel(histories, self.targets, universe=universe, market=market)
         read = set(self.reader.columns_read)
         if not read <= set(feature_names(panel)):
             raise ArtifactError(
@@ -128,11 +131,6 @@ class FittedModel:
                 f"forecaster {forecaster.__version__} makes other ones; train again."
             )
         return panel
-
-    @property
-    def reads(self) -> tuple[str, ...] | None:
-        """The tickers that forecasts of others depend on; None for all there are."""
-        return self.tickers
 
     def forecastable(self, panel: Panel) -> NDArray[np.bool_]:
         """Select the rows (N,) that can be forecast: a complete window lies behind them."""
@@ -200,22 +198,6 @@ class FittedModel:
                 for coverage, ends in fixed.bounds.items()
             }
         )
-
-    def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
-        """Forecast the session after each series' newest row, S forecasts by target."""
-        rows, tickers, made = panel.newest, np.array(panel.tickers), {}
-        found = self.distributions(panel, self.rows_since_training(panel))
-        for target, forecasts in found.items():
-            newest = forecasts.take(rows)
-            made[target] = TargetForecast(
-                forecaster=self.network_name,
-                center=newest.mean(),
-                distribution=self.calibrated(target, newest, tickers),
-                intervals=self.served_intervals(panel, target, forecasts, rows),
-                interval_source=interval_sources(self.calibration.get(target, {}), tickers),
-                trained_on=np.isin(tickers, self.tickers),
-            )
-        return made
 
     def absurd(self, panel: Panel, centers: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Explain, by ticker, which next-session forecasts are absurd; see `absurd_forecasts`.

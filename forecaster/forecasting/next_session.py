@@ -8,10 +8,13 @@ Shape letters: N rows of the panel, n rows forecast, S series of the panel.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -43,6 +46,7 @@ from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
+from forecaster.forecasting.carried_state import KnownBars, StateFile, States, forecast_tickers
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import (
     TargetForecast,
@@ -50,11 +54,13 @@ from forecaster.forecasting.forecast_tables import (
     next_session_table,
 )
 from forecaster.forecasting.model_version import load_model
+from forecaster.forecasting.ticker_state import newest_panel
 from forecaster.models.heads import LEVELS
 from forecaster.registry.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
+RECENT: Final = 3 * TRAILING_DAYS  # bars of each ticker that show whether it can be forecast
 BASELINE = "baseline"  # in place of a version's name
 LEAST_ROWS = 50  # to fit Corsi's regression; with fewer, the forecast is today's value
 
@@ -76,15 +82,6 @@ class Baseline:
     def panel(self, histories: Sequence[History]) -> Panel:
         """Build the panel of its targets."""
         return build_panel(histories, self.targets, universe=None)
-
-    @property
-    def reads(self) -> tuple[str, ...] | None:
-        """None: forecasts depend on every ticker, for it is fitted on all."""
-        return None
-
-    def absurd(self, panel: Panel, centers: Mapping[str, np.ndarray]) -> dict[str, str]:
-        """Return nothing: it is fitted on the ticker's own days."""
-        return {}
 
     def next_session(self, panel: Panel) -> dict[str, TargetForecast]:
         """Forecast the session after each series' newest row, S forecasts by target.
@@ -150,15 +147,23 @@ def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str
     return Baseline(targets=tuple(targets)) if manifest is None else load_model(home, manifest)
 
 
+StateUse = Literal["none", "read", "write"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastRequest:
-    """Tickers to forecast (none means all), their histories, sessions that may be missing."""
+    """Tickers to forecast (none means all), their bars, sessions that may be missing.
+
+    `histories` are those of a table, or of a store the newest bars of each; `states` whether a
+    version's carried states are used, and written.
+    """
 
     home: Path
     tickers: tuple[str, ...]
     bars: GivenBars | None
     as_of: date | None
     max_stale: int
+    states: StateUse
     histories: tuple[History, ...]
 
     @classmethod
@@ -169,27 +174,42 @@ class ForecastRequest:
         bars: Bars | None,
         as_of: date | None,
         max_stale: int,
+        states: StateUse = "none",
     ) -> "ForecastRequest":
-        """Load the histories asked for; see `load_histories`."""
+        """Load the newest bars of the tickers asked for; see `load_histories`."""
         wanted = tuple(normalise_tickers(tickers))
         bars = None if bars is None else read_bars(bars, wanted)
-        found = tuple(load_histories(bars, home, wanted, as_of))
+        found = tuple(load_histories(bars, home, wanted, as_of, RECENT))
         return cls(
-            home=home, tickers=wanted, bars=bars, as_of=as_of, max_stale=max_stale, histories=found
+            home=home,
+            tickers=wanted,
+            bars=bars,
+            as_of=as_of,
+            max_stale=max_stale,
+            states=states if bars is None else "none",
+            histories=found,
         )
 
-    def histories_for(self, model: Model) -> list[History]:
-        """Load the histories that a model reads to forecast these tickers."""
-        found = {history.listing.ticker: history for history in self.histories}
-        if self.tickers:
-            source = (self.bars, self.home)
-            if model.reads is None:
-                others = load_histories(*source, (), self.as_of)
-            else:
-                others = load_known(*source, model.reads, self.as_of)
-            for history in others:
-                found.setdefault(history.listing.ticker, history)
-        return [found[ticker] for ticker in sorted(found)]
+    def histories_for(self, model: FittedModel) -> list[History]:
+        """Load the whole histories that a version reads to forecast these tickers."""
+        source, names = (self.bars, self.home), [one.listing.ticker for one in self.histories]
+        found = [
+            *load_known(*source, model.tickers, self.as_of),
+            *load_histories(*source, names, self.as_of),
+        ]
+        by_ticker = {one.listing.ticker: one for one in found}
+        return [by_ticker[ticker] for ticker in sorted(by_ticker)]
+
+    @contextmanager
+    def opened(self, tickers: Sequence[str]) -> Iterator[KnownBars]:
+        """Open the bars of these histories and of those other tickers that are there."""
+        if self.bars is None:
+            with PriceStore.open_for_reading(self.home) as store:
+                yield KnownBars(until=self.as_of, store=store)
+            return
+        others = load_known(self.bars, self.home, tickers, self.as_of) if self.tickers else []
+        table = {one.listing.ticker: one for one in (*others, *self.histories)}
+        yield KnownBars(until=self.as_of, table=table)
 
     def unfit(self) -> dict[str, str]:
         """Explain, by ticker, whose last bars are too old, in doubt or without any move."""
@@ -204,7 +224,11 @@ class ForecastRequest:
                         f"{TRAILING_DAYS + 1} are needed. Fetch a longer period."
                     )
                     continue
-                if still := still_sessions(history):
+                still = still_sessions(history)
+                if still == len(history.bars):  # perhaps for longer
+                    whole = load_histories(self.bars, self.home, ticker, self.as_of)
+                    still = still_sessions(*whole)
+                if still:
                     close, last = history.bars["close"].iloc[-1], history.days[-1]
                     found[ticker] = (
                         f"{ticker}: one price, {close:g}, on its last {still} sessions until "
@@ -281,23 +305,21 @@ def forecast_next_session(
         BugError, DataError, TickerBugError: no ticker can be forecast.
     """
     unfit = request.unfit()
-    loaded = {history.listing.ticker: history for history in request.histories_for(model)}
-    wanted = [history.listing.ticker for history in request.histories]
+    calendars = {one.listing.ticker: one.listing.calendar for one in request.histories}
+    wanted = [*calendars]
     fresh = [ticker for ticker in wanted if ticker not in unfit]
 
-    def work(tickers: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-        histories = [loaded[ticker] for ticker in tickers]
-        panel = model.panel(histories)
-        with np.errstate(all="ignore"):  # numbers of a corrupt version, refused in the next line
-            made = model.next_session(panel)
-        absurd = model.absurd(panel, {name: one.center for name, one in made.items()})
+    def work(forecast: Forecast, tickers: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+        panel, made, absurd = forecast(tickers)
         chosen = [ticker for ticker in fresh if ticker not in absurd]
         tables = [
-            _table(model, panel, histories, target, made[target], chosen) for target in targets
+            _table(model, panel, calendars, target, made[target], chosen) for target in targets
         ]
         return pd.concat(tables, ignore_index=True), absurd
 
-    (table, absurd), bugs = work_without_failing(list(loaded), work)
+    with _opened(model, request, fresh) as (names, forecast, bars_hash):
+        (table, absurd), bugs = work_without_failing(names, partial(work, forecast))
+        bars_fingerprint = bars_hash(bugs)
     done = set(zip(table["ticker"], table["target"], strict=True))
     lacking = {
         ticker: [target for target in targets if (ticker, target) not in done] for ticker in wanted
@@ -320,14 +342,66 @@ def forecast_next_session(
         skipped=skipped,
         missing=missing,
         in_sample=in_sample,
-        fingerprint=fingerprint([loaded[ticker] for ticker in loaded if ticker not in bugs]),
+        fingerprint=bars_fingerprint,
     )
+
+
+# The panel with each series' newest row, forecasts by target, and why some are absurd.
+Made = tuple[Panel, dict[str, TargetForecast], dict[str, str]]
+Forecast = Callable[[Sequence[str]], Made]
+# The tickers to work on, the work, and the hash of their bars but for some left out.
+Work = tuple[list[str], Forecast, Callable[[Collection[str]], str]]
+
+
+def _opened(
+    model: Model, request: ForecastRequest, fresh: Collection[str]
+) -> AbstractContextManager[Work]:
+    if isinstance(model, Baseline):
+        return _by_baseline(model, request)
+    return _by_version(model, request, fresh)
+
+
+@contextmanager
+def _by_baseline(model: Baseline, request: ForecastRequest) -> Iterator[Work]:
+    """Forecast by the baseline, which depends on every ticker: it is fitted on all."""
+    histories = load_histories(request.bars, request.home, (), request.as_of)
+    loaded = {history.listing.ticker: history for history in histories}
+
+    def forecast(tickers: Sequence[str]) -> Made:
+        panel = model.panel([loaded[ticker] for ticker in tickers])
+        return panel, model.next_session(panel), {}
+
+    yield [*loaded], forecast, lambda out: fingerprint([loaded[n] for n in loaded if n not in out])
+
+
+@contextmanager
+def _by_version(
+    model: FittedModel, request: ForecastRequest, fresh: Collection[str]
+) -> Iterator[Work]:
+    """Forecast by a version, from the states of the tickers alone as far as they suffice."""
+    names = [history.listing.ticker for history in request.histories]
+    file = StateFile(request.home, model.version, request.states == "write")
+    with request.opened(model.tickers) as bars:
+        states = States.of(model, bars, file if request.states != "none" else None)
+        read = bars.known([*{*names, *model.tickers}])
+
+        def forecast(tickers: Sequence[str]) -> Made:
+            others = [one for one in read if one not in names]
+            with np.errstate(all="ignore"):  # numbers of a corrupt version, refused as absurd
+                made, absurd, found = forecast_tickers(states, tickers, others, fresh)
+            return newest_panel(model.targets, found), made, absurd
+
+        def bars_hash(out: Collection[str]) -> str:
+            recent = [one for one in request.histories if one.listing.ticker not in out]
+            return bars.fingerprint([one for one in read if one not in out], recent)
+
+        yield names, forecast, bars_hash
 
 
 def _table(
     model: Model,
     panel: Panel,
-    histories: Sequence[History],
+    calendars: Mapping[str, str],
     target: str,
     made: TargetForecast,
     tickers: Sequence[str],
@@ -337,7 +411,7 @@ def _table(
     finite = np.isfinite(made.center + level)
     chosen = np.flatnonzero(finite & np.isin(panel.tickers, tickers))
     following = [
-        sessions.next_session(histories[int(number)].listing.calendar, day.item())
+        sessions.next_session(calendars[panel.tickers[number]], day.item())
         for number, day in zip(chosen, panel.days[panel.newest[chosen]], strict=True)
     ]
     return next_session_table(

@@ -3,7 +3,7 @@
 Shape letters: N rows of the panel, S series.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,20 +31,33 @@ def absurd_forecasts(
     A forecast is absurd below low - m or above high + m, where low and high are the extremes of
     the target over all of its ticker's days and m is high - low, at least `LEAST_MARGIN`.
     """
-    found = {}
+    found = dict[str, str]()
     for target, center in centers.items():
         k, newest = panel.targets.index(target), panel.newest
         level, starts = panel.level[newest, k], panel.series_offsets[:-1]
         low, high = (f.reduceat(panel.today[:, k], starts) for f in (np.fmin, np.fmax))
-        margin = np.maximum(high - low, LEAST_MARGIN)
-        values = center + level
-        inside = (values >= low - margin) & (values <= high + margin)
-        for number in np.flatnonzero(able & np.isfinite(level + margin) & ~inside):
-            ticker = panel.tickers[number]
-            found[ticker] = (
-                f"{ticker}: a {target} forecast of {values[number]:.4g}, where all of its days lie "
-                f"between {low[number]:.4g} and {high[number]:.4g}"
-            )
+        ready = able & np.isfinite(level)
+        found |= absurd_values(panel.tickers, target, center + level, (low, high), ready)
+    return found
+
+
+def absurd_values(
+    tickers: Sequence[str],
+    target: str,
+    values: np.ndarray,
+    extremes: tuple[np.ndarray, np.ndarray],
+    able: NDArray[np.bool_],
+) -> dict[str, str]:
+    """Explain which forecasts (S,) of one target are absurd, by its extremes (S,) of all days."""
+    (low, high), found = extremes, {}
+    margin = np.maximum(high - low, LEAST_MARGIN)
+    inside = (values >= low - margin) & (values <= high + margin)
+    for number in np.flatnonzero(able & np.isfinite(margin) & ~inside):
+        ticker = tickers[int(number)]
+        found[ticker] = (
+            f"{ticker}: a {target} forecast of {values[number]:.4g}, where all of its days lie "
+            f"between {low[number]:.4g} and {high[number]:.4g}"
+        )
     return found
 
 

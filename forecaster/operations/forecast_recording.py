@@ -117,7 +117,8 @@ def forecast_session(
     if choice.manifest is not None:
         check_age(choice.manifest, calendars, day, settings.max_model_age)
         targets = tuple(choice.manifest.targets)
-    request = ForecastRequest.of(home, work.stored.known_by(day), None, day, settings.max_stale)
+    known = work.stored.known_by(day)
+    request = ForecastRequest.of(home, known, None, day, settings.max_stale, "write")
     is_champion = version is None
     choice, made = forecast_with(home, choice, targets, request, replaceable=is_champion)
     unrecorded = made.forecasts[~_is_recorded(work, made.forecasts, day)]

@@ -16,6 +16,7 @@ from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
     ForecastRequest,
     Prediction,
+    StateUse,
 )
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.due_sessions import check_age
@@ -82,7 +83,8 @@ def predict(
     if bars is None:
         refuse_clock_behind(where)
     # Loaded first: an unknown ticker is reported before any work.
-    request = ForecastRequest.of(where, tickers, bars, last, settings.max_stale)
+    states: StateUse = "none" if last else "write" if record else "read"
+    request = ForecastRequest.of(where, tickers, bars, last, settings.max_stale, states)
     parts = []
     for choice, targets in _choices(where, version, target, last, name):
         if choice.manifest is None:

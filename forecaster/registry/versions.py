@@ -265,6 +265,7 @@ def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ..
     if dry_run:
         return removed
     folder = check_writable(home)
+    _remove_states(home, set(existing) - set(removed))
     try:
         for version in removed:
             os.rename(folder / version, folder / UNFINISHED / f"{_PRUNED}{version}")
@@ -276,6 +277,19 @@ def prune(home: Path, keep: int = 30, *, dry_run: bool = False) -> tuple[str, ..
     _forget(home, needed, f"not among the {keep} versions that are kept")
     _sweep(folder / UNFINISHED)
     return removed
+
+
+def state_path(home: Path, version: str) -> Path:
+    """Return the path of what a version remembers of its tickers, which may be deleted."""
+    return home / "models" / "state" / f"{version}.db"
+
+
+def _remove_states(home: Path, kept: set[str]) -> None:
+    """Remove the states of versions that are gone, with SQLite's own files beside them."""
+    for path in state_path(home, "").parent.glob("*.db*"):
+        if path.name.partition(".db")[0] not in kept:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _forget(home: Path, needed: set[str], reason: str) -> None:

@@ -7,12 +7,14 @@ Shape letters: N flat rows, S series, F inputs, K targets, L lookback days, M wi
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from forecaster.errors import UsageError
+from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -44,6 +46,23 @@ def forecast_histories(
     and N. Rows of a series from `stops` (S,) on are NaN.
     """
     lengths = (offsets[1:] if stops is None else stops) - offsets[:-1]
+    start = network.initial_state(len(lengths))
+    return forecast_from(network, inputs, offsets[:-1], lengths, start)
+
+
+def forecast_from(
+    network: Network,
+    inputs: Tensor,
+    first: np.ndarray,
+    lengths: np.ndarray,
+    start: RecurrentState,
+    ends: dict[int, RecurrentState] | None = None,
+) -> np.ndarray:
+    """Forecast (N, K) from the rows of S sequences, each from its own state; NaN elsewhere.
+
+    Sequence s has `lengths[s]` rows from row `first[s]` and begins with row s of `start`. `ends`
+    receives the state after the last row of each by number, at the cost of some rows again.
+    """
     at_once = _at_once(SERIES_AT_ONCE, inputs.device)
     longest_first = np.argsort(-lengths, kind="stable")
     # One more row, for what is forecast from padding.
@@ -51,23 +70,56 @@ def forecast_histories(
     with evaluating(network):
         for begin in range(0, len(lengths), at_once):
             group = longest_first[begin : begin + at_once]
-            _walk(network, inputs, offsets[group], lengths[group], forecasts)
+            state = start.rows(uploaded(group, inputs.device))
+            for part in _walk(network, inputs, first[group], lengths[group], state, forecasts):
+                if ends is not None:
+                    found = part.ends(network, inputs)
+                    ends |= {int(group[place]): state for place, state in found}
     return _downloaded(forecasts[:-1])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Some days of a group of series: rows (T, B), how many are left (B,), states around them."""
+
+    rows: np.ndarray
+    left: np.ndarray
+    before: RecurrentState
+    after: RecurrentState
+
+    def ends(self, network: Network, inputs: Tensor) -> Iterator[tuple[int, RecurrentState]]:
+        """Yield the state after the last row of each series that ends here, by place."""
+        finished = np.flatnonzero(self.left <= len(self.rows))
+        for days in np.unique(self.left[finished]):
+            places = finished[self.left[finished] == days]
+            state = self.after.rows(uploaded(places, inputs.device))
+            if days < len(self.rows):  # its last row was repeated until the others' end
+                rows = uploaded(self.rows[:days, places], inputs.device)
+                before = self.before.rows(uploaded(places, inputs.device))
+                _, state = network(inputs[rows], before)
+            for number, place in enumerate(places.tolist()):
+                yield place, state.rows(slice(number, number + 1))
+
+
 def _walk(
-    network: Network, inputs: Tensor, first: np.ndarray, lengths: np.ndarray, forecasts: Tensor
-) -> None:
+    network: Network,
+    inputs: Tensor,
+    first: np.ndarray,
+    lengths: np.ndarray,
+    state: RecurrentState,
+    forecasts: Tensor,
+) -> Iterator[_Part]:
     """Forecast a group of series, longest first, through time; finished ones drop out."""
-    state, longest = network.initial_state(len(first)), int(lengths.max())
+    longest = int(lengths.max())
     for day in range(0, longest, DAYS_AT_ONCE):
         alive = int((lengths > day).sum())
         days = np.arange(day, min(day + DAYS_AT_ONCE, longest))[:, None]
         read = first[:alive] + np.minimum(days, lengths[:alive] - 1)
         written = np.where(days < lengths[:alive], read, len(inputs))
-        x = inputs[uploaded(read, inputs.device)]
-        prediction, state = network(x, state.rows(slice(0, alive)))
+        x, before = inputs[uploaded(read, inputs.device)], state.rows(slice(0, alive))
+        prediction, state = network(x, before)
         forecasts[uploaded(written, inputs.device)] = prediction.to(forecasts.dtype)
+        yield _Part(read, lengths[:alive] - day, before, state)
 
 
 def forecast_windows(
