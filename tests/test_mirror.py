@@ -73,6 +73,7 @@ COVERED_BY: dict[str, str] = {
     "data/store_rows": "data/test_store.py",
     "data/trading_calendar": "data/test_sessions.py",
     "estimators/forecasts": "estimators/test_price_forecaster.py",
+    "forecasting/ticker_state": "forecasting/test_carried_state.py",
     "forecasting/version_training": "pipeline/test_train.py",
     "evaluation/evaluation": "pipeline/test_evaluate.py",
     "evaluation/mixture": "evaluation/test_distributions.py",

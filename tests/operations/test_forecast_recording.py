@@ -1,14 +1,15 @@
 """What is recorded of a forecast: from which bars, when, and whether in time."""
 
 import os
-from datetime import UTC, date, datetime
+import shutil
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from forecaster import clock
-from forecaster.data.history import fingerprint
+from forecaster.data.history import BAR_COLUMNS, History, fingerprint
 from forecaster.data.store import PriceStore
 from forecaster.errors import CannotWriteError, StorageError
 from forecaster.forecasting.next_session import Prediction
@@ -86,12 +87,26 @@ def test_a_forecast_of_a_session_that_has_closed_is_late(
     assert set(rows["version"]) == {found.version}
 
 
-def test_the_fingerprint_is_that_of_the_bars_known_that_day(home: Path) -> None:
+def test_the_fingerprint_is_that_of_the_bars_known_that_day(home: Path, tmp_path: Path) -> None:
     """Of the universe too, which the forecast of one ticker reads."""
     predict(["AAA"], home=home, as_of=FRIDAY)
     (row,) = read_forecasts(home).to_dict("records")
-    assert row["fingerprint"] == known(home)
     assert (row["ticker"], row["scheduled"]) == ("AAA", False)
+    copy = shutil.copytree(home, tmp_path / "copy")
+    later = ragged_bars({"AAA": 300}).tail(1)
+    with clock.as_if(CLOSE + timedelta(days=60)):
+        for odd in (later, ragged_bars({"BBB": 260}).head(1).assign(volume=1.0)):
+            store_bars(copy, odd)
+            found = predict(["AAA"], home=copy, as_of=FRIDAY, record=False).fingerprint
+            assert (found == row["fingerprint"]) == (odd is later)
+
+
+def store_bars(home: Path, bars: pd.DataFrame) -> None:
+    """Store bars of one ticker over those that are there."""
+    with PriceStore.open_for_writing(home) as store:
+        listing = store.listing(bars["ticker"].iloc[0])
+        own = bars[list(BAR_COLUMNS)].reset_index(drop=True)
+        store.upsert(History(listing=listing, bars=own), clock.now())
 
 
 def test_the_baselines_forecasts_are_recorded_alike(home: Path) -> None:

@@ -458,6 +458,21 @@ def test_the_oldest_go_until_so_many_are_left(tmp_path):
     assert prune(tmp_path, 3) == () and len(decisions(tmp_path)) == 2
 
 
+def test_a_pruned_version_takes_its_states_with_it(tmp_path):
+    """And those of a version that was removed by hand; SQLite's own files too."""
+    gone, pruned, kept = versions_of(tmp_path, 3)
+    for version in (gone, pruned, kept):
+        versions.state_path(tmp_path, version).parent.mkdir(exist_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            path = versions.state_path(tmp_path, version)
+            path.with_name(path.name + suffix).touch()
+    shutil.rmtree(tmp_path / "models" / gone)
+    assert prune(tmp_path, 1) == (pruned,)
+    left = {path.name for path in (tmp_path / "models" / "state").iterdir()}
+    assert left == {f"{kept}.db{suffix}" for suffix in ("", "-wal", "-shm")}
+    assert list_versions(tmp_path) == [kept]
+
+
 def test_champion_predecessor_and_challenger_stay_however_few_may(tmp_path):
     """Of every name; they count among those that stay."""
     a, b, c, d, e = versions_of(tmp_path, 5)
