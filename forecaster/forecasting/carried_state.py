@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, field, replace
 from datetime import date
+from functools import cache
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Final
@@ -294,10 +295,15 @@ def _day(text: str) -> date:
     return date.fromisoformat(text)
 
 
+@cache
+def _code() -> tuple[str, ...]:
+    """Return what computes states."""
+    return (SCHEMA, forecaster.__version__, installed("torch"), installed("exchange_calendars"))
+
+
 def _hash(content: list[Any]) -> str:
     """Hash JSON together with the code that computes states."""
-    code = (SCHEMA, forecaster.__version__, installed("torch"), installed("exchange_calendars"))
-    return hashlib.sha256(json.dumps([*code, *content]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*_code(), *content]).encode()).hexdigest()
 
 
 def _market_means(
