@@ -184,7 +184,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Allow NVIDIA GPUs to multiply float32 with 10 bits of each factor, or forbid it.
+    """Set whether NVIDIA GPUs may multiply float32 with 10 bits of each factor.
 
     Torch's default is to forbid it in matrix products and to allow it in recurrent kernels.
     """
