@@ -18,7 +18,7 @@ from forecaster.data.checks import Finding
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import REFUSED, Scope
 from forecaster.data.revisions import Overlap
-from forecaster.data.screening import BASIS, CONTEXT, check_served, screen
+from forecaster.data.screening import BASIS, CONTEXT, check_served, screen, without_future_days
 from forecaster.data.sessions import (
     describe_gaps,
     final_part,
@@ -72,7 +72,7 @@ def admit(store: PriceStore, history: History, served_at: datetime) -> History:
     `served_at` is before the source was asked. A guessed calendar becomes the week of the bars.
 
     Raises:
-        DataError: a bar of the future; rows that cannot be left out.
+        DataError: bars of the future that are many or near; rows that cannot be left out.
     """
     bars = history.bars
     if not bars["session"].is_monotonic_increasing:
@@ -81,7 +81,8 @@ def admit(store: PriceStore, history: History, served_at: datetime) -> History:
             validate_bars(history.listing.ticker, bars)
     calendar = store.corrections.name_of(history.listing.calendar)
     listing = replace(history.listing, calendar=calendar)
-    learned = with_learned_week(replace(history, listing=listing, bars=bars))
+    known = without_future_days(store, replace(history, listing=listing, bars=bars), served_at)
+    learned = with_learned_week(known)
     return screen(store, final_part(learned, served_at), served_at)
 
 

@@ -22,9 +22,10 @@ from forecaster.data.history import BAR_COLUMNS, FLAWS, History
 
 State = Literal["held", "released", "dropped"]
 DUPLICATE_DAY: Final = "duplicate-day"
+FUTURE_DAY: Final = "future-day"
 REFUSED: Final = "refused"  # an answer of a ticker as a whole, not one of its bars
 # What cannot be stored, and with it what is left out unless a person releases it.
-UNUSABLE: Final = frozenset({DUPLICATE_DAY, *FLAWS})
+UNUSABLE: Final = frozenset({DUPLICATE_DAY, FUTURE_DAY, *FLAWS})
 ROW_RULES: Final = UNUSABLE | {FILLED_DAY}
 _VALUES: Final = BAR_COLUMNS[1:]
 _COLUMNS: Final = f"ticker, session, rule, reason, state, {', '.join(_VALUES)}, noted_at"

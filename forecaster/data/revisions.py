@@ -19,6 +19,7 @@ from forecaster.data.columns import log_total_return
 from forecaster.data.history import BAR_COLUMNS, Basis, History
 from forecaster.data.move_rules import JUMP
 
+OTHER_MOVES: Final = "other-moves"
 SAME_PRICE: Final = 1e-4  # relative; identical calls to Yahoo differ by less
 SAME_VOLUME: Final = 5e-3  # volume still moves by half a percent for weeks after the session
 _VALUES: Final = list(BAR_COLUMNS[1:])
@@ -26,6 +27,9 @@ _TOLERANCES: Final = np.array([SAME_VOLUME if name == "volume" else SAME_PRICE f
 _VISIBLE: Final = 2.0  # standard deviations from which one day's closes show an event
 _MOVED: Final = 5  # sessions by which a source corrects an ex-date
 _LOST_VOLUMES: Final = 3
+_FEWEST_MOVES: Final = 20
+_ALIKE: Final = 0.25  # share of equal moves, of which another security has a tenth by chance
+_SAME_MOVE: Final = (1e-3, 0.2)  # absolute, and in standard deviations
 _UNIT: Final = 10.0
 _UNIT_TOLERANCE: Final = 1.02
 
@@ -275,6 +279,36 @@ REVISION_RULES: Final = (
     RevisionRule(name="lost-volume", find=lost_volumes),
     RevisionRule(name="rescaled", find=rescaled),
 )
+
+
+def other_moves(overlap: Overlap, served: History) -> list[Finding]:
+    """Find that most closes move otherwise than those stored; one for all.
+
+    For files only: a source says by other marks that a ticker is another security.
+    """
+    if len(overlap.rows) < _FEWEST_MOVES:
+        return []
+    change = Change(overlap, served.listing.basis)
+    rows = np.flatnonzero(np.maximum(np.abs(change.was), np.abs(change.now)) > SAME_PRICE)
+    if len(rows) < _FEWEST_MOVES:
+        return []
+    was, now = change.was[rows], change.now[rows]
+    least, share = _SAME_MOVE
+    ordinary = min(float(np.median(np.abs(moves))) for moves in (was, now))
+    other = np.abs(now - was) > max(least, share * ordinary)
+    if 1.0 - other.mean() >= _ALIKE:
+        return []
+    day = overlap.new["session"].iloc[rows[0]].date()
+    what = f"on {other.sum():,} of {len(rows):,} days the closes move otherwise than those stored"
+    finding = Finding(
+        ticker=served.listing.ticker,
+        rule=OTHER_MOVES,
+        severity="error",
+        session=day,
+        reason=f"{what}; if this is another security: --ticker NAME",
+        known_since=day,
+    )
+    return [finding]
 
 
 def contradictions(overlap: Overlap, served: History) -> list[Finding]:

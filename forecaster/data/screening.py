@@ -7,7 +7,7 @@ or whose answer contradicts the stored past, stays as it is stored.
 import logging
 from collections.abc import Sequence, Set
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,11 +23,13 @@ from forecaster.data.history import (
     History,
     flaws,
     is_too_flawed,
+    most_flawed,
     place_of,
     validate_bars,
 )
 from forecaster.data.quarantine import (
     DUPLICATE_DAY,
+    FUTURE_DAY,
     ROW_RULES,
     Entry,
     Scope,
@@ -35,7 +37,7 @@ from forecaster.data.quarantine import (
     entry_of,
     values_of,
 )
-from forecaster.data.revisions import REVISION_RULES, Overlap, contradictions
+from forecaster.data.revisions import OTHER_MOVES, REVISION_RULES, Overlap, contradictions
 from forecaster.data.series import MEMORY
 from forecaster.data.trading_calendar import trading_calendar
 from forecaster.errors import DataError
@@ -46,9 +48,39 @@ if TYPE_CHECKING:
 # Stored bars that give the same findings as the whole history.
 CONTEXT: Final = MEMORY + SPLIT_SESSIONS
 BASIS: Final = "basis"  # what a file is asked about, of a source
+_FAR: Final = timedelta(days=8)
 _FILLED_REASON: Final = "no session, and it only repeats the bar before"
 _DUPLICATE_REASON: Final = "a later row of this day has other numbers"
 log = logging.getLogger(__name__)
+
+
+def without_future_days(store: "PriceStore", history: History, now: datetime) -> History:
+    """Quarantine and leave out a few rows of days that lie far in the future.
+
+    Many such rows, those of the next days or with a dividend or split are left in: a clock that is
+    behind has them.
+    """
+    ticker, bars = history.listing.ticker, history.bars
+    far = (bars["session"] > pd.Timestamp((now + _FAR).date())).to_numpy(np.bool_)
+    has_event = (bars["dividend"] > 0) | (bars["split"] != 1.0)
+    if far.all() or far.sum() > most_flawed(len(bars)) or has_event[far].any():
+        return history
+    found = [
+        entry_of(ticker, bars, row, FUTURE_DAY, f"{place_of(bars, row)}the day lies in the future")
+        for row in np.flatnonzero(far).tolist()
+    ]
+    any_day = Scope(ticker=ticker, first=date.min, last=date.max, rules=frozenset({FUTURE_DAY}))
+    _warn_of_left_out(store.quarantine.record(found, any_day, now))
+    return replace(history, bars=bars[~far]) if found else history
+
+
+def _warn_of_left_out(new: Sequence[Entry]) -> None:
+    if new:
+        log.warning(
+            "%s: %s rows left out and put in quarantine (first %s, %s: %s). See: forecaster data "
+            "quarantine list",
+            *(new[0].ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
+        )
 
 
 def screen(store: "PriceStore", history: History, now: datetime) -> History:
@@ -76,12 +108,7 @@ def screen(store: "PriceStore", history: History, now: datetime) -> History:
     dropped = _dropped(quarantine.entries(ticker), bars)
     out = {flaw.row for flaw in found}
     _refuse_lost_action(ticker, bars, sorted(out - dropped))
-    if new:
-        log.warning(
-            "%s: %s rows left out and put in quarantine (first %s, %s: %s). See: forecaster data "
-            "quarantine list",
-            *(ticker, f"{len(new):,}", new[0].session, new[0].rule, new[0].reason),
-        )
+    _warn_of_left_out(new)
     unaccepted = quarantine.unreleased([*filled.values()]) if filled else []
     out_of_session = {row for row, entry in filled.items() if entry in unaccepted}
     if left_out := out | dropped | out_of_session:
@@ -120,7 +147,7 @@ def check_served(
         both = _with_context(overlap, served)
         contradicted = contradictions(overlap, served)
     errors = {rule.name for rule in checks.RULES if rule.severity == "error"}
-    of_answers = {BASIS, *(rule.name for rule in REVISION_RULES)}
+    of_answers = {BASIS, OTHER_MOVES, *(rule.name for rule in REVISION_RULES)}
     scope = _scope(ticker, served.bars, errors | of_answers)
     findings = [one for one in checks.check_history(both) if one.known_since >= scope.first]
     found = entries_of(

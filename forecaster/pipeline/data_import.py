@@ -21,7 +21,7 @@ from forecaster.data.calendar_fit import describe_off_calendar, with_fitting_cal
 from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import Basis, History
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
-from forecaster.data.revisions import Overlap
+from forecaster.data.revisions import Overlap, other_moves
 from forecaster.data.screening import check_served
 from forecaster.data.sources.answers import Answers
 from forecaster.data.sources.dates import DateOrder
@@ -270,8 +270,9 @@ def _store(store: PriceStore, history: History) -> int:
             f"{name}: no session of its bars has closed and settled yet; import them again "
             "tomorrow."
         )
-    check_served(store, final, now)
     before = store.history(name) if store.span(name) else None
+    doubts = other_moves(Overlap.of(before.bars, final.bars), final) if before else []
+    check_served(store, final, now, doubts=doubts)
     final = _compare(before, final)
     changed = store.upsert(final, now)
     warn_of_calendar(before, store.history(name))

@@ -193,7 +193,9 @@ def test_a_dry_run_shows_how_a_file_is_read_and_stores_nothing(run: Run, tmp_pat
     assert [shown[name] for name in names] == ["AAPL", "total-return", "point", "daily", "XNYS"]
     run("data", "import", folder, "--home", home)
     stored = run("data", "list", "--json", "--home", home).stdout
-    longer = folder_of(tmp_path / "more", {"AAPL.csv": from_yahoo(1), "NEW.csv": bars_of("N", 30)})
+    dearer = from_yahoo()
+    dearer[["Open", "High", "Low", "Close"]] *= 1.5
+    longer = folder_of(tmp_path / "more", {"AAPL.csv": dearer, "NEW.csv": bars_of("N", 30)})
     dry = run("data", "import", longer, "--dry-run", "--home", home)
     assert "nothing was stored" in dry.stdout and " days differ (first" in dry.stderr
     assert run("data", "list", "--json", "--home", home).stdout == stored
@@ -251,19 +253,35 @@ def test_an_import_is_undone_by_removing_and_importing_what_was_exported(
     run: Run, tmp_path: Path
 ) -> None:
     home, before = home_of(tmp_path), tmp_path / "before.csv"
-    folder = folder_of(tmp_path / "one", {"AAA.csv": bars_of("AAA", 60)})
+    table = bars_of("AAA", 70)
+    folder = folder_of(tmp_path / "one", {"AAA.csv": table.head(60)})
     run("data", "import", folder, "--home", home)
     run("data", "export", before, "--home", home)
     fingerprint = ["data", "show", "AAA", "--fingerprint", "--json", "--home", home]
     expected = json.loads(run(*fingerprint).stdout)["fingerprint"]
-    wrong = folder_of(
-        tmp_path / "two", {"AAA.csv": bars_of("AAA", 70, seed=1), "NEW.csv": bars_of("NEW", 60)}
-    )
+    table[["open", "high", "low", "close"]] *= 1.5
+    wrong = folder_of(tmp_path / "two", {"AAA.csv": table, "NEW.csv": bars_of("NEW", 60)})
     assert run("data", "import", wrong, "--home", home).exit_code == 0
     removed = run("data", "remove", "AAA", "new", "--home", home)
     assert removed.stdout == "removed AAA  70 days\nremoved NEW  60 days\n"
     assert run("data", "import", before, "--home", home).exit_code == 0
     assert json.loads(run(*fingerprint).stdout)["fingerprint"] == expected
+
+
+def test_another_company_s_file_over_a_stored_ticker_is_quarantined(
+    run: Run, tmp_path: Path
+) -> None:
+    """A person may say that it is right."""
+    home, tables = home_of(tmp_path), [bars_of("AAA", 60), bars_of("AAA", 60, seed=1)]
+    first, other = (
+        folder_of(tmp_path / name, {"AAA.csv": table})
+        for name, table in zip(("one", "two"), tables, strict=True)
+    )
+    run("data", "import", first, "--home", home)
+    done = run("data", "import", other, "--home", home)
+    assert done.exit_code == 65 and "other-moves: on 5" in done.stderr
+    run("data", "quarantine", "release", "AAA", "--rule", "other-moves", "--home", home)
+    assert run("data", "import", other, "--home", home).exit_code == 0
 
 
 def test_only_what_is_stored_can_be_removed(run: Run, home: Path) -> None:

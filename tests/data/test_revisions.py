@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, fingerprint
-from forecaster.data.revisions import Overlap, contradictions
+from forecaster.data.revisions import Overlap, contradictions, other_moves
 from forecaster.pipeline.fetch import fetch
 from forecaster.pipeline.quarantine import quarantine_table, release
 from forecaster.settings import FetchSettings
-from tests.data.histories import drawn, history, with_bars
+from tests.data.histories import drawn, history, walk, with_bars
 from tests.pipeline.test_fetch import Shelf, held
 from tests.synthetic import bars_of
 
@@ -326,3 +326,29 @@ def test_a_person_may_believe_the_answer(tmp_path):
     release("AAA", home=tmp_path)
     assert not fetch(["AAA"], home=tmp_path, source=shelf).failures
     assert held(tmp_path, "AAA")["dividend"].sum() == 0
+
+
+ONE = walk(300, seed=1)
+CLOSE = ONE.bars["close"].to_numpy()
+SAME_SECURITY = {
+    "rounded": CLOSE.round(1),
+    "another unit": 100.0 * CLOSE,
+    "adjusted for dividends": CLOSE * np.repeat(np.linspace(0.9, 1.0, 5), 60),
+    "half of it wrong": np.r_[CLOSE[:150], walk(150, seed=2).bars["close"]],
+    "another currency": CLOSE * walk(300, seed=3, volatility=0.002).bars["close"].to_numpy(),
+}
+OTHERS = {
+    "another company": walk(300, seed=2).bars["close"].to_numpy(),
+    "its dates off by one": np.r_[CLOSE[1:], 50.0],
+    "opens for closes": ONE.bars["open"].to_numpy(),
+    "a coin": walk(300, seed=4, volatility=0.1).bars["close"].to_numpy(),
+    "a bond": walk(300, seed=5, volatility=0.003).bars["close"].to_numpy(),
+}
+
+
+@pytest.mark.parametrize("name", [*SAME_SECURITY, *OTHERS])
+def test_the_moves_of_another_security_are_found(name: str) -> None:
+    close = (SAME_SECURITY | OTHERS)[name]
+    served = with_bars(ONE, ONE.bars.assign(close=close))
+    found = other_moves(Overlap.of(ONE.bars, served.bars), served)
+    assert [one.rule for one in found] == ["other-moves"] * (name in OTHERS)

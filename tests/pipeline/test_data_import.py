@@ -114,7 +114,7 @@ def test_a_bad_ticker_stays_as_stored_and_the_others_land(
     words: str,
 ) -> None:
     monkeypatch.setattr(clock, "now", lambda: datetime(2026, 3, 6, 12, tzinfo=UTC))
-    import_files([written(tmp_path, bars_of("ZZZ", 30))], home=tmp_path)
+    import_files([written(tmp_path, bars_of("ZZZ", 40).head(30))], home=tmp_path)
     good = bars_of("AAA", 30).assign(basis="as-traded")
     bad = change(bars_of("ZZZ", 40).assign(basis="as-traded"))
     report = import_files([written(tmp_path, pd.concat([bad, good]))], home=tmp_path)
@@ -207,6 +207,15 @@ def test_days_filled_forward_are_left_out_whether_alone_or_not(
             report.raise_failures()
         assert report.table["days"].tolist() == [days]
     assert "on no session" not in caplog.text
+
+
+def test_a_row_of_the_far_future_is_left_out_until_its_date_is_corrected(tmp_path: Path) -> None:
+    table = bars_of("ACME", 60)
+    typed = table.assign(session=table["session"].where(table.index != 30, "2102-02-16"))
+    for rows, days, left_out in ((typed, 59, ["future-day"]), (table, 60, [])):
+        report = import_files([written(tmp_path, rows)], home=tmp_path)
+        assert report.table["days"].tolist() == [days]
+        assert report.left_out["rule"].tolist() == left_out
 
 
 def test_a_guessed_calendar_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

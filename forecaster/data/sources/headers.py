@@ -7,6 +7,7 @@ is a caller's frame, by text: remedies are then in pandas' words.
 import logging
 import re
 import shlex
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,18 +35,31 @@ MARKS: Final = ("name", "exchange", "currency")
 _NAMES: Final[dict[str, tuple[str, str]]] = {
     "session": (
         "session date datetime timestamp day tradedate tradingday tradingdate pricedate datum",
-        "time index",
+        "time index fecha data dag",
     ),
-    "open": ("open openprice openingprice opening pxopen eröffn eröffnung eröffnungskurs", ""),
-    "high": ("high highprice pxhigh hoch tageshoch höchst höchstkurs", ""),
-    "low": ("low lowprice pxlow tief tagestief tiefst tiefstkurs", ""),
+    "open": (
+        "open openprice openingprice opening pxopen eroffn eroffnung eroffnungskurs ouv ouverture "
+        "apertura abertura",
+        "premier",
+    ),
+    "high": (
+        "high highprice pxhigh hoch tageshoch hochst hochstkurs haut plushaut maximo maxima "
+        "massimo hoog",
+        "max",
+    ),
+    "low": (
+        "low lowprice pxlow tief tagestief tiefst tiefstkurs bas plusbas minimo minima laag",
+        "min",
+    ),
     "close": (
-        "close closeprice closingprice closing closelast schluss schlusskurs",
-        "last lastprice pxlast price zuletzt settle settlement settlementprice",
+        "close closeprice closingprice closing closelast schluss schlusskurs cloture fermeture "
+        "cierre chiusura fechamento slot slotkoers",
+        "last lastprice pxlast price zuletzt settle settlement settlementprice dernier ultimo "
+        "laatste",
     ),
     "volume": (
-        "volume vol pxvolume volumen tradedvolume sharestraded",
-        "tottrdqty quantity qty umsatzstücke stücke",
+        "volume vol pxvolume volumen volumes volumi tradedvolume sharestraded",
+        "tottrdqty quantity qty umsatzstucke stucke",
     ),
     "dividend": ("dividend", ""),
     "split": ("split", ""),
@@ -84,8 +98,9 @@ class Columns:
 
 
 def word_of(name: str) -> str:
-    """Return the letters and digits of a column's name, without a unit, a number or a currency."""
-    text = name.casefold()
+    """Return the letters and digits of a column's name: no accent, unit, number or currency."""
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    text = "".join(one for one in letters if not unicodedata.combining(one))
     bare = re.sub(r"[(\[{](?![^)\]}]*adj)[^)\]}]*[)\]}]", " ", text)
     unnumbered = re.sub(r"^\s*[0-9]+[.)]\s", "", bare)
     words = re.findall(r"[^\W_]+", unnumbered) or re.findall(r"[^\W_]+", text)

@@ -5,6 +5,7 @@ A path in; a layout out.  Reads the first lines only, each up to a limit.
 
 import csv
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -44,13 +45,14 @@ def find_layout(path: Path, choice: ColumnChoice) -> Layout:
     """Find the header among the first lines, or take the first line that is not blank.
 
     Raises:
-        DataError: there is no line, or one is too long for a table of prices.
+        DataError: there is no line, one is too long for a table of prices, or cells are separated
+            by spaces.
     """
     with path.open(encoding="utf-8-sig") as file:
         lines = list(islice(_bounded(path, file), _PREAMBLE))
     if not any(line.strip() for line in lines):
         raise DataError(f"{path}: no columns, the file is empty; a header and rows are needed.")
-    header, delimiter = _header(lines, choice)
+    header, delimiter = _header(path, lines, choice)
     rows = [_cells(line, delimiter) for line in lines]
     if len(rows[header]) > _MOST_COLUMNS:
         raise DataError(
@@ -95,7 +97,7 @@ def _cells(line: str, delimiter: str) -> Cells:
         return [line.strip()]
 
 
-def _header(lines: Sequence[str], choice: ColumnChoice) -> tuple[int, str]:
+def _header(path: Path, lines: Sequence[str], choice: ColumnChoice) -> tuple[int, str]:
     """Return the position of the header and its delimiter."""
     mapped = {column.casefold(): name for name, column in choice.mapping.items()}
     best = 0, 0, 0, ","
@@ -108,6 +110,12 @@ def _header(lines: Sequence[str], choice: ColumnChoice) -> tuple[int, str]:
                 best = known, 0, place, delimiter
         if best[0]:
             return best[2], best[3]
+    for line in lines:
+        if len({_field(word) for word in line.split()}.intersection(REQUIRED)) >= _ENOUGH_FIELDS:
+            raise DataError(
+                f"{path}: cells are separated by spaces. Separate them by commas: tr -s ' ' ',' < "
+                f"{shlex.quote(str(path))} > {shlex.quote(f'{path.stem}-commas.csv')}"
+            )
     first = next(
         place
         for place, line in enumerate(lines)

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,34 @@ def test_second_names_count_where_there_is_no_first(tmp_path: Path, name: str) -
     assert read_file(_written(tmp_path, text), "ACME").columns["close"] == name
     both = read_file(_written(tmp_path, _bars(**{name: 1.0})), "ACME")
     assert both.columns["close"] == "Close"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Datum,Eröffn.,Hoch,Tief,Zuletzt,Vol.",
+        "Date,Ouv.,Plus Haut,Plus Bas,Dernier,Vol.",
+        "date,ouverture,haut,bas,clo\u0302ture,volume",  # with a combining accent
+        "Fecha,Apertura,Máximo,Mínimo,Último,Vol.",
+        "Data,Apertura,Massimo,Minimo,Ultimo,Vol.",
+        "Data,Abertura,Máxima,Mínima,Fechamento,Volume",
+        "Datum,Open,Hoog,Laag,Laatste,Vol.",
+    ],
+)
+def test_headers_of_other_languages_are_read(tmp_path: Path, header: str) -> None:
+    text = _bars().replace("Date,Open,High,Low,Close,Volume", header)
+    columns = read_file(_written(tmp_path, text), "ACME").columns
+    assert list(columns) == ["session", "open", "high", "low", "close", "volume"]
+
+
+def test_cells_between_spaces_are_refused_with_a_command_that_mends_it(tmp_path: Path) -> None:
+    file = _written(tmp_path, _bars().replace(",", "   "))
+    with pytest.raises(DataError, match="separated by spaces") as refused:
+        read_file(file, "ACME")
+    command = str(refused.value).split(": ")[-1]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    (history,) = read_file(tmp_path / f"{file.stem}-commas.csv", "ACME").histories
+    assert len(history.bars) == 40
 
 
 EVENTS = [
