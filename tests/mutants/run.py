@@ -20,7 +20,7 @@ PATCHES = sorted(Path(__file__).parent.glob("*.patch"))
 COPIED = ("forecaster", "tests", "pyproject.toml")
 TESTS = (
     "tests/bptt/test_verification_algebra.py",
-    "tests/bptt/test_gradients.py",
+    "tests/bptt/test_engine.py",
     "tests/training/test_trainer.py",
     "tests/training/test_checkpoint.py",
     "tests/training/test_inference.py",
