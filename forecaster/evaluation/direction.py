@@ -8,7 +8,7 @@ Shape letters: N forecasts, D days.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from forecaster.evaluation.significance import daily, diebold_mariano
 
@@ -64,7 +64,7 @@ def directional_accuracy_test(
     return DirectionTest(
         accuracy=float(np.mean(rises == forecast_rises)),
         expected_by_chance=a * b + (1 - a) * (1 - b),
-        statistic=float(stats.norm.isf(p_value)),
+        statistic=-float(special.ndtri(p_value)),
         p_value=p_value,
     )
 

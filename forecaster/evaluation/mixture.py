@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import special
-from scipy.optimize import elementwise
 
 from forecaster.errors import ArtifactError, DataError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
@@ -96,6 +95,8 @@ class Mixture(Predictive):
         """Find the root of cdf = `level` for each row by Chandrupatla's method."""
         if len(rows) == 0:
             return low
+        from scipy.optimize import elementwise
+
         margin = 1e-9 * (high - low) + 1e-12 * np.abs(high)
 
         def excess(x: np.ndarray, row: np.ndarray) -> np.ndarray:

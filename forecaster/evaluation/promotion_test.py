@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from forecaster.evaluation.calibration import coverage_error
 from forecaster.evaluation.significance import daily, newey_west_error
@@ -80,7 +80,7 @@ def non_inferiority(trial: Trial, limits: Limits) -> Iterator[Finding]:
     """
     for name, losses in trial.benchmarks.items():
         gap, scale = daily(trial.challenger - losses, trial.days), float(losses.mean())
-        t = float(stats.t.ppf(limits.confidence, len(gap) - 1))
+        t = float(special.stdtrit(len(gap) - 1, limits.confidence))
         difference = float(gap.mean()) / scale
         upper = (float(gap.mean()) + t * newey_west_error(gap)) / scale
         against = f"{trial.loss} {difference:+.2%} against {name}"
@@ -97,7 +97,7 @@ def interval_coverage(trial: Trial, limits: Limits) -> Iterator[Finding]:
 
     |coverage - nominal| <= the larger of `slack` and t * standard error, two-sided.
     """
-    t = float(stats.t.ppf((1.0 + limits.chance) / 2.0, len(np.unique(trial.days)) - 1))
+    t = float(special.stdtrit(len(np.unique(trial.days)) - 1, (1.0 + limits.chance) / 2.0))
     for nominal, inside in trial.inside.items():
         share, error = coverage_error(inside, trial.days, nominal)
         allowed, count = max(limits.slack, t * error), int(np.isfinite(inside).sum())

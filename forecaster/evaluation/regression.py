@@ -11,7 +11,6 @@ from itertools import chain, islice
 
 import numpy as np
 from scipy import linalg, special
-from scipy.optimize import minimize
 
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import StudentT
@@ -214,6 +213,8 @@ def fit_student_regression(
     Source: Lange, Little and Taylor (1989), "Robust Statistical Modeling Using the t
         Distribution". Deviation: the log scale is linear in inputs of its own.
     """
+    from scipy.optimize import minimize
+
     known = fit & np.isfinite(y)
     for x in (x_loc, x_scale):
         known &= np.concatenate([np.isfinite(part).all(axis=1) for part in _in_chunks(x)])

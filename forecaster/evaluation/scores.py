@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive
@@ -144,8 +143,6 @@ def _matthews(sums: np.ndarray) -> np.ndarray:
 
 def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
     """Return the sums of the scores of points, and of distributions."""
-    import scoringrules
-
     predictive, y, reference = rows.predictive, rows.y, rows.reference
     forecast = predictive.mean()
     error, base = (forecast - y) ** 2, (reference - y) ** 2
@@ -153,11 +150,9 @@ def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
     sided = (side != 0) & (actual != 0)
     correct, up = sided & (side == actual), side > 0
     counts = [correct & up, correct & ~up, sided & ~correct & up, sided & ~correct & ~up]
-    quantiles = predictive.quantile(PINBALL_LEVELS)
-    pinball = [
-        np.asarray(scoringrules.quantile_score(y, quantiles[:, k], np.full(len(y), level)))
-        for k, level in enumerate(PINBALL_LEVELS)
-    ]
+    levels = np.array(PINBALL_LEVELS)
+    above = y[:, None] - predictive.quantile(levels)
+    pinball = [*np.maximum(levels * above, (levels - 1.0) * above).T]
     each = np.ones(len(y))
     no_direction = "the forecaster never forecasts a direction, or nothing moved"
     no_density = "the forecast has no density, or none at an outcome"
@@ -244,7 +239,7 @@ def _correlation(one: np.ndarray, other: np.ndarray, ranks: bool) -> float:
     ):
         return float("nan")
     if ranks:
-        one, other = rankdata(one), rankdata(other)
+        one, other = (pd.Series(values).rank().to_numpy() for values in (one, other))
     one, other = one - one.mean(), other - other.mean()
     return float(one @ other / np.sqrt((one @ one) * (other @ other)))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.05
 REPEATS, TEST_REPEATS = 999, 1_000  # of bootstraps: of intervals, of tests
@@ -103,7 +103,7 @@ def diebold_mariano(gap: np.ndarray) -> float:
         which is one day: their factor for h = 1 is nearer to 1 and rejects a little too often.
     """
     t = newey_west_t(gap)
-    return float(2.0 * stats.t.sf(abs(t), len(gap) - 1)) if np.isfinite(t) else float("nan")
+    return float(2.0 * special.stdtr(len(gap) - 1, -abs(t))) if np.isfinite(t) else float("nan")
 
 
 def newey_west_t(gap: np.ndarray) -> float:

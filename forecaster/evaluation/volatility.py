@@ -7,11 +7,10 @@ Shape letters: N rows, S series, R refit dates, n days of one series with a retu
 
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import numpy as np
-from scipy.signal import lfilter
 
 from forecaster.evaluation.distributions import StudentT, normal, student_scale
 from forecaster.evaluation.quantiles import Samples
@@ -41,9 +40,9 @@ def ewma_deviation(returns: np.ndarray, series: np.ndarray, decay: float = DECAY
             continue
         variance = np.full(len(squares), np.nan)
         first = squares[:WARM_UP].mean()
-        recursion = ([1.0 - decay], [1.0, -decay])
-        variance[WARM_UP - 1] = first
-        variance[WARM_UP:] = lfilter(*recursion, squares[WARM_UP:], zi=[decay * first])[0]
+        later = (1.0 - decay) * squares[WARM_UP:]
+        recursion = accumulate(later.tolist(), lambda v, new: decay * v + new, initial=first)
+        variance[WARM_UP - 1 :] = list(recursion)
         last = np.cumsum(known) - 1
         found[rows[last >= 0]] = np.sqrt(variance[last[last >= 0]])
     return found

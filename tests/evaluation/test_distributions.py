@@ -126,6 +126,20 @@ def test_the_log_density_is_that_of_scoringrules():
     np.testing.assert_allclose(forecast.log_density(y), theirs)
 
 
+def test_the_crps_is_that_of_scoringrules():
+    """In the tails, where terms cancel, and with nearly normal tails."""
+    y, df = np.array([0.4, -30.0, 3.0, 1e4]), np.array([1.5, 8.0, 5e5, 3.0])
+    forecast = StudentT(np.array([0.1, -0.2, 0.0, 2.0]), np.array([1.0, 0.5, 2.0, 1.0]), df)
+    theirs = scoringrules.crps_t(y, df, forecast.loc, forecast.scale)
+    np.testing.assert_allclose(forecast.crps(y), theirs, rtol=1e-9)
+    exact = normal(forecast.loc, forecast.scale)
+    theirs = scoringrules.crps_normal(y, forecast.loc, forecast.scale)
+    np.testing.assert_allclose(exact.crps(y), theirs, rtol=1e-12)
+    some = samples()
+    theirs = [scoringrules.crps_ensemble(0.7, some.pool[a:b]) for a, b in ((0, 5), (1, 4), (0, 3))]
+    np.testing.assert_allclose(some.crps(np.full(3, 0.7)), theirs)
+
+
 def test_the_scale_is_not_the_standard_deviation():
     """With 4 degrees of freedom the variance is twice the squared scale."""
     assert student_scale(np.array([1.0]), np.array([4.0]))[0] == pytest.approx(np.sqrt(0.5))
