@@ -10,7 +10,7 @@ from forecaster.cli.output import (
     JsonOption,
     QuietOption,
     command,
-    day,
+    last_day,
     print_json,
     print_next,
     print_table,
@@ -47,9 +47,12 @@ def audit_command(
 
     Example: forecaster audit --dates 9
     """
+    from forecaster.pipeline.arguments import check_audit
+
+    last = last_day(as_of)
+    check_audit(dates, tickers, max_steps)
     from forecaster.pipeline.audit import audit
 
-    last = day(as_of)
     report = audit(
         version, home=home, dates=dates, tickers=tickers, max_steps=max_steps, as_of=last
     )

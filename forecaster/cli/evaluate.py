@@ -14,7 +14,7 @@ from forecaster.cli.output import (
     JsonOption,
     QuietOption,
     command,
-    day,
+    last_day,
     print_json,
     print_next,
     print_table,
@@ -97,13 +97,14 @@ def evaluate_command(
 
     Example: forecaster evaluate --refit-every 252 --seeds 3 --forecasts forecasts.csv
     """
-    import forecaster.pipeline.evaluate as pipeline
+    from forecaster.pipeline.arguments import Walk, check_files
 
-    pipeline.check_files(report, forecasts, no_report=no_report)
+    last = last_day(as_of)
+    check_files(report, forecasts, no_report=no_report)
     kind, _, days = train_window.partition(":")
     if train_window != "expanding" and kind != "rolling":
         raise UsageError(f"--train-window {train_window}: give expanding, or rolling:DAYS.")
-    walk = pipeline.Walk(
+    walk = Walk(
         refit_every=None if refit_every == "never" else _days("--refit-every", refit_every),
         train_days=_days("--train-window rolling:", days) if kind == "rolling" else None,
         weights=weights,
@@ -112,11 +113,13 @@ def evaluate_command(
         backend=backend,
         same_inputs=same_inputs,
     )
+    import forecaster.pipeline.evaluate as pipeline
+
     result = pipeline.evaluate(
         version,
         targets=[name.strip() for name in target.split(",")] if target else [],
         home=home,
-        as_of=day(as_of),
+        as_of=last,
         walk=walk,
         benchmarks=benchmarks,
         costs_bps=costs_bps,

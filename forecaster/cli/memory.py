@@ -11,7 +11,7 @@ from forecaster.cli.output import (
     JsonOption,
     QuietOption,
     command,
-    day,
+    last_day,
     print_json,
     print_table,
 )
@@ -50,10 +50,13 @@ def memory_command(
 
     Example: forecaster memory --bptt-tolerance 0.05 --html memory.html
     """
-    from forecaster.pipeline.memory import check_folder, memory, write_page
+    from forecaster.pipeline.arguments import check_folder
 
+    last = last_day(as_of)
     check_folder("--html", html)
-    result = memory(version, home=home, tolerance=bptt_tolerance, lags=lags, as_of=day(as_of))
+    from forecaster.pipeline.memory import memory, write_page
+
+    result = memory(version, home=home, tolerance=bptt_tolerance, lags=lags, as_of=last)
     if html is not None:
         write_page(result, html)
     if json:

@@ -15,7 +15,7 @@ from forecaster.cli.output import (
     QuietOption,
     TickersArgument,
     command,
-    day,
+    last_day,
     print_error,
     print_json,
     print_lines,
@@ -63,17 +63,20 @@ def retrain_command(
 
     Example: forecaster retrain --as-of 2018-12-31
     """
-    from forecaster.pipeline.retrain import on_failure, retrain
+    from forecaster.pipeline.arguments import on_failure
 
     with on_failure(context.obj["retrain"]["on_failure"] or "") as failure:
         settings = read_settings(context, home)
         failure.command = settings.retrain.on_failure
+        last = last_day(as_of)
+        from forecaster.pipeline.retrain import retrain
+
         report = retrain(
             tickers or (),
             settings=settings,
             name=name,
             home=home,
-            as_of=day(as_of),
+            as_of=last,
             no_fetch=not fetch,
             dry_run=dry_run,
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from forecaster.clock import check_as_of
 from forecaster.database import to_json
 from forecaster.errors import CannotWriteError, ForecasterError, StorageError, name_some
 
@@ -166,6 +167,12 @@ class _Collected(logging.Handler):
 def day(moment: datetime | None) -> date | None:
     """Return the date of a parsed option."""
     return moment.date() if moment else None
+
+
+def last_day(as_of: datetime | None) -> date | None:
+    """Return the date of --as-of, or raise `UsageError` for one in the future."""
+    check_as_of(day(as_of))
+    return day(as_of)
 
 
 def print_next(words: str, home: Path | None, as_of: datetime | None = None) -> None:

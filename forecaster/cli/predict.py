@@ -14,6 +14,7 @@ from forecaster.cli.output import (
     TickersArgument,
     command,
     day,
+    last_day,
     print_json,
     print_table,
 )
@@ -61,6 +62,10 @@ def predict_command(
 
     Example: forecaster predict SP500 --as-of 2018-12-31
     """
+    from forecaster.pipeline.arguments import check_model
+
+    last, settings = last_day(as_of), read_settings(context, home).predict
+    check_model(version, name)
     from forecaster.pipeline.predict import predict
 
     result = predict(
@@ -69,8 +74,8 @@ def predict_command(
         target=target,
         name=name,
         home=home,
-        as_of=day(as_of),
-        settings=read_settings(context, home).predict,
+        as_of=last,
+        settings=settings,
         record=record,
     )
     if json:
@@ -146,9 +151,10 @@ def score_command(
 
     Example: forecaster score --since 2018-01-01
     """
+    last = last_day(as_of)
     from forecaster.pipeline.status import score
 
-    found = score(tickers or (), home=home, name=name, since=day(since), as_of=day(as_of))
+    found = score(tickers or (), home=home, name=name, since=day(since), as_of=last)
     if json:
         tables = {"scores": found.table, "per_ticker": found.per_ticker}
         counts = {"pending": found.pending, "unscorable": found.unscorable}

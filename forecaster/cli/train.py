@@ -16,7 +16,7 @@ from forecaster.cli.output import (
     QuietOption,
     TickersArgument,
     command,
-    day,
+    last_day,
     print_json,
     print_next,
     shown,
@@ -59,17 +59,17 @@ def train_command(
 
     Example: forecaster train AAPL MSFT --target range --bptt-k2 63
     """
+    last, settings = last_day(as_of), read_settings(context, home).train
+    names = [*(tickers or ()), *_read_tickers(tickers_file)]
     from forecaster.pipeline.train import train
     from forecaster.settings import resolve_home
 
-    settings = read_settings(context, home).train
-    names = [*(tickers or ()), *_read_tickers(tickers_file)]
     with _show_progress(settings, quiet) as show:
         report = train(
             settings=settings,
             tickers=names,
             home=home,
-            as_of=day(as_of),
+            as_of=last,
             name=name,
             tracker=tracker,
             on_step=show,

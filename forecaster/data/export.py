@@ -4,23 +4,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Final
-
-import pandas as pd
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from forecaster.database import atomic_file
 from forecaster.errors import CannotWriteError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A spreadsheet runs a cell with such a start as a formula.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_table(table: pd.DataFrame, file: Path) -> None:
+def write_table(table: "pd.DataFrame", file: Path) -> None:
     """Write a table; see `write_tables`."""
     write_tables([table], file)
 
 
-def write_tables(tables: Iterable[pd.DataFrame], file: Path) -> int:
+def write_tables(tables: "Iterable[pd.DataFrame]", file: Path) -> int:
     """Write tables with the same columns, one after another, to a .csv or .parquet file.
 
     Each is taken when the one before is written. Return the number of rows.
@@ -71,7 +72,7 @@ def _write_parquet(tables: Iterable[pd.DataFrame], stream: IO[bytes]) -> int:
 
 
 def _escape(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    if pd.api.types.is_numeric_dtype(column.dtype) or column.dtype.kind in "Mm":
+    if column.dtype.kind in "biufcmM":
         return column
     return column.map(
         lambda cell: (

@@ -11,6 +11,8 @@ import numpy as np
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import Predictive
 
+# At which forecasts are calibrated.
+LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 BATCH_VALUES = 4_000_000  # values gathered at once, 32 MB
 
 
@@ -197,7 +199,7 @@ class Samples(Predictive):
             size, beyond = values.shape[1], np.sort(values, axis=1) - y[rows, None]
             rank = np.arange(size) + 0.5
             losses = np.maximum((size - rank) * beyond, -rank * beyond)
-            return 2.0 * losses.sum(axis=1) / size**2
+            return np.asarray(2.0 * losses.sum(axis=1) / size**2)
 
         return self._each(scored)
 

@@ -31,14 +31,14 @@ from forecaster.evaluation.calibration import recalibrated
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import mixture
-from forecaster.evaluation.quantiles import Quantiles
+from forecaster.evaluation.quantiles import LEVELS, Quantiles
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.forecast_tables import (
     adaptive_intervals,
 )
 from forecaster.forecasting.plausibility import absurd_forecasts, refuse_damaged
-from forecaster.models.heads import LEVELS, Form
+from forecaster.models.heads import Form
 from forecaster.models.network import Network
 from forecaster.training.inference import forecast_histories, forecast_windows
 

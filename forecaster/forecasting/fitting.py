@@ -16,6 +16,7 @@ from forecaster.bptt.plan import Plan
 from forecaster.data.panel import Panel
 from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
+from forecaster.evaluation.quantiles import LEVELS
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_batches, validation_loss
@@ -31,7 +32,7 @@ from forecaster.forecasting.fitted_model import (
     shrink,
     weights_of,
 )
-from forecaster.models.heads import LEVELS, Form
+from forecaster.models.heads import Form
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.registry.manifest import NetworkPart
 from forecaster.settings import TrainSettings

@@ -20,6 +20,7 @@ from forecaster.data.loading import Bars, known_tickers, load_known, read_bars
 from forecaster.data.panel import TARGETS
 from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError, DataError, name_some
+from forecaster.evaluation.quantiles import LEVELS
 from forecaster.evaluation.splits import Split
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset
@@ -31,7 +32,7 @@ from forecaster.forecasting.fitted_model import (
     set_weights,
 )
 from forecaster.forecasting.fitting import FitResult, architecture_of
-from forecaster.models.heads import LEVELS, Form, form_of
+from forecaster.models.heads import Form, form_of
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.registry.manifest import (
     BasePart,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -44,19 +44,19 @@ from forecaster.errors import (
 from forecaster.evaluation.calibration import recalibrated, scores_by_series
 from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
+from forecaster.evaluation.quantiles import LEVELS
 from forecaster.evaluation.regression import least_squares
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
-from forecaster.forecasting.carried_state import KnownBars, StateFile, States, forecast_tickers
-from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.forecast_tables import (
     TargetForecast,
     interval_sources,
     next_session_table,
 )
-from forecaster.forecasting.model_version import load_model
-from forecaster.forecasting.ticker_state import newest_panel
-from forecaster.models.heads import LEVELS
 from forecaster.registry.manifest import Manifest
+
+if TYPE_CHECKING:  # torch, which a baseline does without
+    from forecaster.forecasting.carried_state import KnownBars
+    from forecaster.forecasting.fitted_model import FittedModel
 
 log = logging.getLogger(__name__)
 
@@ -139,12 +139,16 @@ def forecast_baseline(
     )
 
 
-Model = FittedModel | Baseline
+Model: TypeAlias = "FittedModel | Baseline"
 
 
 def load_forecaster(home: Path, manifest: Manifest | None, targets: Sequence[str]) -> Model:
     """Load a version, or make the baseline of some targets where the manifest is None."""
-    return Baseline(targets=tuple(targets)) if manifest is None else load_model(home, manifest)
+    if manifest is None:
+        return Baseline(targets=tuple(targets))
+    from forecaster.forecasting.model_version import load_model  # torch
+
+    return load_model(home, manifest)
 
 
 StateUse = Literal["none", "read", "write"]
@@ -190,7 +194,7 @@ class ForecastRequest:
             histories=found,
         )
 
-    def histories_for(self, model: FittedModel) -> list[History]:
+    def histories_for(self, model: "FittedModel") -> list[History]:
         """Load the whole histories that a version reads to forecast these tickers."""
         source, names = (self.bars, self.home), [one.listing.ticker for one in self.histories]
         found = [
@@ -201,8 +205,10 @@ class ForecastRequest:
         return [by_ticker[ticker] for ticker in sorted(by_ticker)]
 
     @contextmanager
-    def opened(self, tickers: Sequence[str]) -> Iterator[KnownBars]:
+    def opened(self, tickers: Sequence[str]) -> "Iterator[KnownBars]":
         """Open the bars of these histories and of those other tickers that are there."""
+        from forecaster.forecasting.carried_state import KnownBars
+
         if self.bars is None:
             with PriceStore.open_for_reading(self.home) as store:
                 yield KnownBars(until=self.as_of, store=store)
@@ -376,9 +382,12 @@ def _by_baseline(model: Baseline, request: ForecastRequest) -> Iterator[Work]:
 
 @contextmanager
 def _by_version(
-    model: FittedModel, request: ForecastRequest, fresh: Collection[str]
+    model: "FittedModel", request: ForecastRequest, fresh: Collection[str]
 ) -> Iterator[Work]:
     """Forecast by a version, from the states of the tickers alone as far as they suffice."""
+    from forecaster.forecasting.carried_state import StateFile, States, forecast_tickers
+    from forecaster.forecasting.ticker_state import newest_panel
+
     names = [history.listing.ticker for history in request.histories]
     file = StateFile(request.home, model.version, request.states == "write")
     with request.opened(model.tickers) as bars:

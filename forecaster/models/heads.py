@@ -18,10 +18,9 @@ from torch.nn import functional
 
 from forecaster.errors import UsageError
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
-from forecaster.evaluation.quantiles import Quantiles
+from forecaster.evaluation.quantiles import LEVELS, Quantiles
 from forecaster.evaluation.regression import fit_student_regression, ridge_weights
 
-LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 HALF = len(LEVELS) // 2
 PointLoss = Literal["mse", "huber"]
 HUBER_DELTA = 1.0  # standard deviations of the target

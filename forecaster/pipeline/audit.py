@@ -11,9 +11,10 @@ from forecaster.audit.look_ahead import Subject, compare_all, select_dates, sele
 from forecaster.clock import Day
 from forecaster.data.loading import Bars, load_histories
 from forecaster.data.sessions import as_date
-from forecaster.errors import LeakError, UsageError
+from forecaster.errors import LeakError
 from forecaster.forecasting.data_set import long_enough
 from forecaster.forecasting.model_version import load_model, recipe_of, version_histories
+from forecaster.pipeline.arguments import check_audit
 from forecaster.registry.champion import find_version
 from forecaster.registry.versions import list_versions
 from forecaster.settings import Home, TrainSettings, resolve_home
@@ -113,10 +114,7 @@ def audit(
         >>> report.leaks
         ()
     """
-    options = (("--dates", dates, 3), ("--tickers", tickers, 1), ("--max-steps", max_steps, 1))
-    for option, value, least in options:
-        if value < least:
-            raise UsageError(f"{option} {value}: give at least {least}.")
+    check_audit(dates, tickers, max_steps)
     where, last_day = resolve_home(home), clock.as_day(as_of)
     if version is not None or list_versions(where):
         manifest = find_version(where, version, as_of=last_day)

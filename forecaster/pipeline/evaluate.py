@@ -14,7 +14,7 @@ from forecaster.backtesting.version_evaluation import (
     evaluate_model,
 )
 from forecaster.clock import Day
-from forecaster.data.export import check_folder, output_file, write_tables
+from forecaster.data.export import output_file, write_tables
 from forecaster.data.loading import Bars
 from forecaster.errors import CannotWriteError, UsageError
 from forecaster.evaluation.evaluation import Evaluation
@@ -111,14 +111,6 @@ def version_details(
     losses = manifest.training.get("validations")  # of the first member
     learning = {f"seed {manifest.members[0].seed}": losses} if isinstance(losses, list) else {}
     return learning, version_settings(manifest)
-
-
-def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -> None:
-    """Refuse, before any work, a page with --no-report and files whose folder does not exist."""
-    if file is not None and no_report:
-        raise UsageError(f"--report {file} and --no-report: give one of them.")
-    check_folder("--report", file)
-    check_folder("--forecasts", forecasts)
 
 
 def save_report(result: Evaluation, home: Home | None, file: Path | None) -> Path | None:

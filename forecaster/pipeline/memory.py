@@ -8,7 +8,7 @@ from pathlib import Path
 from forecaster import clock
 from forecaster.bptt.plan import Plan, StepPer
 from forecaster.clock import Day
-from forecaster.data.export import check_folder, output_file
+from forecaster.data.export import output_file
 from forecaster.data.loading import Bars
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.forecasting.memory import (
@@ -28,7 +28,7 @@ from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.report.memory import memory_page
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["MemoryReport", "check_folder", "memory", "plan_of", "write_page"]
+__all__ = ["MemoryReport", "memory", "plan_of", "write_page"]
 
 log = logging.getLogger(__name__)
 

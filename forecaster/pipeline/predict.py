@@ -11,7 +11,6 @@ import pandas as pd
 from forecaster import clock
 from forecaster.clock import Day
 from forecaster.data.loading import Bars
-from forecaster.errors import UsageError
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
     ForecastRequest,
@@ -21,6 +20,7 @@ from forecaster.forecasting.next_session import (
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.operations.due_sessions import check_age
 from forecaster.operations.forecast_recording import forecast_with, record_by_hand
+from forecaster.pipeline.arguments import check_model
 from forecaster.registry.champion import Choice, find_champion, find_champions, named_version
 from forecaster.settings import Home, PredictSettings, resolve_home
 from forecaster.settings.keywords import PredictKeywords, settings_from
@@ -78,6 +78,7 @@ def predict(
           ticker    session target
         0  SP500 2019-01-02  range
     """
+    check_model(version, name)
     where, last = resolve_home(home), clock.as_day(as_of)
     settings = settings_from(PredictSettings, settings, keywords)
     if bars is None:
@@ -106,8 +107,6 @@ def _choices(
         if target is not None:
             return [(find_champion(home, target, as_of, name), (target,))]
         return find_champions(home, as_of, name)
-    if name is not None:
-        raise UsageError(f"--version {version} and --name {name}: give one of the two.")
     return [named_version(home, version, target)]
 
 

@@ -36,7 +36,7 @@ from forecaster.operations.due_sessions import (
     store_state,
 )
 from forecaster.operations.lock import writer
-from forecaster.operations.run_log import RunLog, on_failure, run_log, write_heartbeat
+from forecaster.operations.run_log import RunLog, run_log, write_heartbeat
 from forecaster.pipeline.data import check_prices
 from forecaster.pipeline.fetch import fetch, rows_left_out
 from forecaster.registry.champion import champion_of
@@ -46,7 +46,7 @@ from forecaster.settings import Home, Settings, resolve_home
 if TYPE_CHECKING:
     from forecaster.operations.daily_run import SessionReport as SessionReport
 
-__all__ = ["Plan", "RetrainReport", "SessionReport", "on_failure", "retrain"]
+__all__ = ["Plan", "RetrainReport", "SessionReport", "retrain"]
 
 log = logging.getLogger(__name__)
 

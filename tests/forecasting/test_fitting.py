@@ -15,6 +15,7 @@ from forecaster.data.panel import Panel, build_panel
 from forecaster.errors import ArtifactError
 from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.mixture import Mixture, arrays_of, assemble, from_arrays, mixture
+from forecaster.evaluation.quantiles import LEVELS
 from forecaster.evaluation.splits import split_by_time
 from forecaster.forecasting.data_set import Dataset
 from forecaster.forecasting.fitted_model import (
@@ -25,7 +26,6 @@ from forecaster.forecasting.fitted_model import (
 )
 from forecaster.forecasting.fitting import FitResult, fit, fit_panel
 from forecaster.forecasting.model_version import load_model, recipe_of
-from forecaster.models.heads import LEVELS
 from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.memory import memory
 from forecaster.pipeline.train import TrainReport, train
