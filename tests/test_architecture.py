@@ -219,11 +219,42 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert ("pydantic" in loaded) == (len(arguments) > 1)
 
 
-@pytest.mark.parametrize("command", ["status", "data", "fetch", "schedule", "doctor"])
-def test_what_forecasts_nothing_does_without_torch(command: str) -> None:
-    """`forecaster score`, of `pipeline.status`, and its like would wait a second for it."""
-    line = f"import sys, forecaster.pipeline.{command}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", line], check=False).returncode == 0
+# What the modules of `pipeline` may load before they have read their input; each costs a tenth of
+# a second or more. `predict` and `retrain` load torch with a version.
+HEAVY = {"pandas", "scipy", "torch", "plotly", "sklearn", "arch", "exchange_calendars", "yfinance"}
+HEAVY |= {"scipy.stats", "scipy.signal", "scipy.optimize", "scoringrules", "torch._dynamo"}
+_TABLES = "status data data_import fetch schedule doctor models quarantine retrain"
+MAY_LOAD = {
+    **dict.fromkeys(("arguments", "lists"), ""),
+    **dict.fromkeys(_TABLES.split(), "pandas"),
+    "predict": "pandas scipy",
+    **dict.fromkeys(("train", "audit"), "pandas scipy torch"),
+    **dict.fromkeys(("evaluate", "memory"), "pandas scipy torch plotly"),
+}
+
+
+@pytest.mark.parametrize("module", MAY_LOAD)
+def test_commands_load_only_what_they_need(module: str) -> None:
+    line = f"import sys, forecaster.pipeline.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert HEAVY & {*done.stdout.split()} <= {*MAY_LOAD[module].split()}
+
+
+def test_the_list_has_every_command() -> None:
+    modules = {path.stem for path in PACKAGE.glob("pipeline/[a-z]*.py")}
+    assert modules == set(MAY_LOAD)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "retrain", "audit", "memory"])
+def test_a_usage_error_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    """It would take seconds to learn of a day in the future."""
+    arguments = [command, "--as-of", "2999-01-01", "--home", str(tmp_path)]
+    line = f"import sys; from forecaster.cli import app\ntry: app({arguments})\n"
+    line += "except SystemExit as end: print(end.code, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    code, *loaded = done.stdout.split()
+    assert code == "2", done.stderr
+    assert not HEAVY & {*loaded}
 
 
 def test_public_names_exist() -> None:

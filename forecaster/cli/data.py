@@ -19,6 +19,7 @@ from forecaster.cli.output import (
     day,
     print_json,
     print_next,
+    print_rows,
     print_table,
 )
 
@@ -100,13 +101,13 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     Example: forecaster data list --json
     """
-    from forecaster.pipeline.data import stored_tickers
+    from forecaster.pipeline.lists import SUMMARY_COLUMNS, stored_tickers
 
-    table = stored_tickers(home=home)
+    tickers = stored_tickers(home)
     if json:
-        print_json("data.list", {"tickers": table})
+        print_json("data.list", {"tickers": tickers})
     else:
-        print_table(table, {"days": ","})
+        print_rows(tickers, SUMMARY_COLUMNS, {"days": ","})
 
 
 @app.command("show")

@@ -12,7 +12,7 @@ from forecaster.cli.output import (
     command,
     print_json,
     print_next,
-    print_table,
+    print_rows,
 )
 
 if TYPE_CHECKING:
@@ -38,18 +38,18 @@ def list_command(home: HomeOption = None, json: JsonOption = False) -> None:
 
     Example: forecaster models list --json
     """
-    from forecaster.pipeline.models import champion_statuses, version_table
+    from forecaster.pipeline.lists import VERSION_COLUMNS, champion_statuses, version_rows
     from forecaster.settings import resolve_home
 
     where = resolve_home(home)
-    table, names = version_table(where), champion_statuses(where)
+    versions, names = version_rows(where), champion_statuses(where)
     if json:
-        print_json("models.list", {"versions": table, "names": [_content(one) for one in names]})
+        print_json("models.list", {"versions": versions, "names": [_content(one) for one in names]})
         return
-    print_table(table, {"tickers": ","})
+    print_rows(versions, VERSION_COLUMNS, {"tickers": ","})
     for one in names:
         _print_champion(one)
-    if table.empty:
+    if not versions:
         print_next("train", home)
 
 
@@ -103,12 +103,12 @@ def compare_command(
     from forecaster.pipeline.models import compare_versions
     from forecaster.settings import resolve_home
 
-    table = compare_versions(resolve_home(home), one, other)
+    found = compare_versions(resolve_home(home), one, other)
     if json:
-        print_json("models.compare", {"versions": [one, other], "differences": table})
+        print_json("models.compare", {"versions": [one, other], "differences": found})
         return
-    print_table(table)
-    if "fingerprint" in set(table["what"]):
+    print_rows(found, ("what", one, other))
+    if any(row["what"] == "fingerprint" for row in found):
         print("note     trained on other bars: their validation scores are not comparable")
 
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from numbers import Number
@@ -202,12 +202,24 @@ def print_json(schema: str, content: Mapping[str, Any]) -> None:
 
 def print_table(table: "pd.DataFrame", formats: Mapping[str, str] | None = None) -> None:
     """Print aligned columns under their names; a missing value is empty."""
-    formats = formats or {}
-    cells = [[_cell(v, formats.get(str(name), "")) for v in table[name]] for name in table.columns]
-    names = [str(name) for name in table.columns]
+    _print_columns({str(name): list(column) for name, column in table.items()}, formats or {})
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, object]],
+    names: Sequence[str],
+    formats: Mapping[str, str] | None = None,
+) -> None:
+    """Print rows by `names` as `print_table` does, without pandas."""
+    _print_columns({name: [row[name] for row in rows] for name in names}, formats or {})
+
+
+def _print_columns(columns: Mapping[str, list[Any]], formats: Mapping[str, str]) -> None:
+    cells = [[_cell(v, formats.get(name, "")) for v in column] for name, column in columns.items()]
+    names = list(columns)
     widths = [max(map(len, [name, *column])) for name, column in zip(names, cells, strict=True)]
     # By value: a column of objects may have counts and gaps.
-    numeric = [all(isinstance(value, Number) for value in table[name]) for name in table.columns]
+    numeric = [all(isinstance(v, Number) for v in column) for column in columns.values()]
     for row in [names, *map(list, zip(*cells, strict=True))]:
         aligned = [
             text.rjust(width) if right else text.ljust(width)

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster import database
-from forecaster.data import store_rows
+from forecaster.data import price_database, store_rows
 from forecaster.data.calendar_corrections import Corrections
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
@@ -45,13 +45,13 @@ class PriceStore:
     @classmethod
     def open_for_writing(cls, home: Path) -> Self:
         """Open the store of an existing home, or create it; see `database.connect_for_writing`."""
-        file = store_rows.price_database(home)
+        file = price_database.price_database(home)
         return cls(database.connect_for_writing(file, home), file)
 
     @classmethod
     def open_for_reading(cls, home: Path) -> Self:
         """Open the store of a home, which may be read-only; see `database.connect_for_reading`."""
-        file = store_rows.price_database(home)
+        file = price_database.price_database(home)
         return cls(database.connect_for_reading(file, home), file)
 
     def __enter__(self) -> Self:
@@ -147,13 +147,13 @@ class PriceStore:
         days = int(self._query(store_rows.SPAN, ticker)[0][0])
         self.listing(ticker)
         with database.translated_errors(self._file), database.transaction(self._connection):
-            for table in store_rows.TABLES_OF_A_TICKER:
+            for table in price_database.TABLES_OF_A_TICKER:
                 self._connection.execute(f"DELETE FROM {table} WHERE ticker = ?", (ticker,))
         return days
 
     def copy_to(self, home: Path) -> None:
         """Copy the store to a folder that has none."""
-        path = store_rows.store_path(home)
+        path = price_database.store_path(home)
         path.parent.mkdir(mode=0o700)
         with database.translated_errors(self._file), closing(sqlite3.connect(path)) as copy:
             self._connection.backup(copy)
@@ -277,7 +277,9 @@ class PriceStore:
 
     def summary(self) -> pd.DataFrame:
         """Return SUMMARY_COLUMNS, one row per ticker; dates and instants as ISO text."""
-        return pd.DataFrame(self._query(store_rows.SUMMARY), columns=store_rows.SUMMARY_COLUMNS)
+        return pd.DataFrame(
+            self._query(price_database.SUMMARY), columns=price_database.SUMMARY_COLUMNS
+        )
 
     def _of_ticker(self, sql: str, ticker: str) -> list[Any]:
         rows = self._query(sql, ticker)

@@ -52,12 +52,6 @@ def load_bars(
     return as_table(load_histories(None, resolve_home(home), tickers, clock.as_day(until, "until")))
 
 
-def stored_tickers(*, home: Home | None = None) -> pd.DataFrame:
-    """List the tickers in the store, one row per ticker."""
-    with PriceStore.open_for_reading(resolve_home(home)) as store:
-        return store.summary()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTicker:
     """One ticker as it is stored: its bars, the revision of its past, the hash of the bars.

@@ -21,6 +21,7 @@ from forecaster.data.calendar_fit import describe_off_calendar, with_fitting_cal
 from forecaster.data.calendar_names import calendar_for
 from forecaster.data.history import Basis, History
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
+from forecaster.data.price_database import store_path
 from forecaster.data.revisions import Overlap, other_moves
 from forecaster.data.screening import check_served
 from forecaster.data.sources.answers import Answers
@@ -30,7 +31,6 @@ from forecaster.data.sources.files import FileContents, FileOptions, read_file
 from forecaster.data.sources.layouts import first_ticker
 from forecaster.data.sources.numbers import DecimalMark
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.errors import (
     BugError,
     DataError,

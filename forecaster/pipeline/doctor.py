@@ -21,7 +21,7 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 
 from forecaster import clock, database
-from forecaster.data import sessions, store_rows
+from forecaster.data import price_database, sessions
 from forecaster.data.sources import check_source
 from forecaster.data.store import PriceStore
 from forecaster.data.trading_calendar import is_guess, split_name, trading_calendar
@@ -123,7 +123,7 @@ def _packages(home: Path) -> Iterator[Finding]:
 
 
 def _home(home: Path) -> Iterator[Finding]:
-    for path in (store_rows.store_path(home), registry_path(home)):
+    for path in (price_database.store_path(home), registry_path(home)):
         if not home.is_dir() or path.parent.exists():
             database.refuse_unwritable(home, path)
         elif not os.access(home, os.W_OK):  # checked without creating any folder

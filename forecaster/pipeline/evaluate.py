@@ -16,7 +16,7 @@ from forecaster.backtesting.version_evaluation import (
 from forecaster.clock import Day
 from forecaster.data.export import output_file, write_tables
 from forecaster.data.loading import Bars
-from forecaster.errors import CannotWriteError, UsageError
+from forecaster.errors import CannotWriteError
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk
 from forecaster.forecasting import model_version

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from forecaster.errors import ArtifactError, UnknownNameError, UsageError
+from forecaster.errors import UnknownNameError, UsageError
 from forecaster.operations.lock import writer
 from forecaster.registry.champion import find_version
 from forecaster.registry.champion_history import (
@@ -19,49 +17,10 @@ from forecaster.registry.champion_history import (
 )
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.promotion import promote, rollback
-from forecaster.registry.versions import list_versions, load_weights, prune, read_manifest, verify
+from forecaster.registry.versions import load_weights, prune, verify
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["ChampionStatus", "champion_statuses"]  # and what is defined here
-
-VERSION_COLUMNS = (
-    *("version", "name", "status", "model", "targets", "tickers", "lookback", "validation_until"),
-    "state",
-)
-
-
-def version_table(home: Path) -> pd.DataFrame:
-    """List every version, oldest first; a corrupt one is listed as such.
-
-    Raises:
-        UnknownNameError: there is no such home.
-    """
-    if not home.is_dir():
-        raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
-    known = registered(home)
-    rows = [_row(home, version, known.get(version)) for version in list_versions(home)]
-    # Objects, so that counts stay integers beside the missing ones of a corrupt version.
-    return pd.DataFrame(rows, columns=list(VERSION_COLUMNS), dtype=object)
-
-
-def _row(home: Path, version: str, entry: Registered | None) -> dict[str, object]:
-    named = {"version": version}
-    if entry:
-        named |= {"name": entry.name, "status": entry.status}
-    try:
-        manifest = read_manifest(home, version)
-        load_weights(home, manifest)
-    except ArtifactError:
-        return {**named, "state": "corrupt"}
-    return {
-        **named,
-        "model": manifest.network.model,
-        "targets": ",".join(manifest.targets),
-        "tickers": len(manifest.data.tickers),
-        "lookback": str(manifest.network.lookback),
-        "validation_until": str(manifest.data.blocks.validation_until),
-        "state": "intact",
-    }
+__all__ = ["ChampionStatus"]  # and what is defined here
 
 
 def shown_version(
@@ -82,8 +41,8 @@ def shown_version(
     return manifest, registered(home).get(version), taken
 
 
-def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
-    """Compare two versions: `what` differs in settings, data and scores, with a column for each.
+def compare_versions(home: Path, one: str, other: str) -> list[dict[str, object]]:
+    """Compare two versions: `what` differs in settings, data and scores, with a value of each.
 
     Raises:
         ArtifactError, UnknownNameError, UsageError: one is corrupt or absent, or both are the same.
@@ -93,8 +52,7 @@ def compare_versions(home: Path, one: str, other: str) -> pd.DataFrame:
     known = registered(home)
     left, right = (_facts(verify(home, name), known.get(name)) for name in (one, other))
     names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
-    rows = [(name, left.get(name), right.get(name)) for name in names]
-    return pd.DataFrame(rows, columns=["what", one, other], dtype=object)
+    return [{"what": name, one: left.get(name), other: right.get(name)} for name in names]
 
 
 def _facts(manifest: Manifest, entry: Registered | None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import pytest
 
 from forecaster import clock
 from forecaster.data.calendar_corrections import Correction
+from forecaster.data.price_database import store_path
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.errors import TooOldError
 from forecaster.operations import clock_check, daily_run
 from forecaster.operations.daily_run import Decided

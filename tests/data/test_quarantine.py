@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from forecaster.data.price_database import store_path
 from forecaster.data.quarantine import Entry, Scope
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from tests.data.broken_series import CALM, priced
 
 MONDAY = datetime(2024, 3, 4, 22, tzinfo=UTC)

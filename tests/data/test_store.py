@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from forecaster import database
-from forecaster.data import store_rows
+from forecaster.data import price_database
 from forecaster.data.history import BAR_COLUMNS, History, Listing
+from forecaster.data.price_database import MIGRATIONS, store_path
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import MIGRATIONS, Span, store_path
+from forecaster.data.store_rows import Span
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -30,7 +31,7 @@ FETCHED = datetime(2024, 6, 14, 22, 0, tzinfo=UTC)
 
 
 def _connect(home: Path) -> sqlite3.Connection:
-    return database.connect_for_writing(store_rows.price_database(home), home)
+    return database.connect_for_writing(price_database.price_database(home), home)
 
 
 def _history(ticker: str = "AAPL", days: int = 3, first: str = "2024-01-02") -> History:
@@ -166,7 +167,7 @@ def test_the_file_itself_refuses_bars_that_cannot_be(tmp_path):
     good = ["AAPL", "2024-02-01", 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
     bad = {1: "1/2/2024", 2: 0.0, 3: float("inf"), 5: float("nan"), 6: -1.0, 8: 0.0, 0: "NONE"}
     with closing(
-        database.connect_for_writing(store_rows.price_database(tmp_path), tmp_path)
+        database.connect_for_writing(price_database.price_database(tmp_path), tmp_path)
     ) as connection:
         sql = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         for place, value in bad.items():
@@ -475,7 +476,7 @@ def test_an_older_store_is_copied_and_migrated(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
     ours = len(MIGRATIONS)
     later = (*MIGRATIONS, ("CREATE TABLE extra (one INTEGER) STRICT",))
-    monkeypatch.setattr(store_rows, "MIGRATIONS", later)
+    monkeypatch.setattr(price_database, "MIGRATIONS", later)
     before = store_path(tmp_path).read_bytes()
     with PriceStore.open_for_reading(tmp_path) as store:  # as a migrated copy
         assert len(store.bars("AAPL")) == 3
@@ -491,9 +492,9 @@ def test_an_older_store_is_copied_and_migrated(tmp_path, monkeypatch):
 def test_a_store_of_the_first_schema_keeps_its_bars_and_gets_revisions(tmp_path, monkeypatch):
     """Written by the first release's own statements."""
     with monkeypatch.context() as patch:
-        patch.setattr(store_rows, "MIGRATIONS", MIGRATIONS[:1])
+        patch.setattr(price_database, "MIGRATIONS", MIGRATIONS[:1])
         with closing(
-            database.connect_for_writing(store_rows.price_database(tmp_path), tmp_path)
+            database.connect_for_writing(price_database.price_database(tmp_path), tmp_path)
         ) as old:
             listing = ("AAPL", "yahoo", "split-adjusted", "XNYS", "Apple", "NMS", "USD")
             old.execute(
@@ -513,7 +514,7 @@ def test_a_store_of_the_first_schema_keeps_its_bars_and_gets_revisions(tmp_path,
 def test_a_store_of_two_bases_learns_the_third_and_keeps_its_rows(tmp_path, monkeypatch):
     """SQLite replaces a table for another CHECK; bars and revisions refer to it."""
     with monkeypatch.context() as patch:
-        patch.setattr(store_rows, "MIGRATIONS", MIGRATIONS[:4])
+        patch.setattr(price_database, "MIGRATIONS", MIGRATIONS[:4])
         _fill(tmp_path, _history(), _history("MSFT"))
         with PriceStore.open_for_writing(tmp_path) as store:
             old = store._query(
@@ -546,7 +547,7 @@ def test_a_ticker_is_removed_from_every_table_that_has_one(tmp_path):
             for table in tables
             if any(row[1] == "ticker" for row in store._query(f"PRAGMA table_info({table})"))
         }
-        assert ours == set(store_rows.TABLES_OF_A_TICKER)
+        assert ours == set(price_database.TABLES_OF_A_TICKER)
         store.record_answers(["AAPL", "MSFT"], {"dates": '"mdy"'})
         assert store.remove("AAPL") == 3
         assert (store.tickers(), store.answers("AAPL")) == (["MSFT"], {})
@@ -574,7 +575,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     _fill(tmp_path, _history())
     broken = (*MIGRATIONS, ("CREATE TABLE extra (one)", "CREATE NONSENSE"))
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="syntax error"):
-        patch.setattr(store_rows, "MIGRATIONS", broken)
+        patch.setattr(price_database, "MIGRATIONS", broken)
         PriceStore.open_for_writing(tmp_path)
     with PriceStore.open_for_writing(tmp_path) as store:
         assert len(store.bars("AAPL")) == 3
@@ -606,9 +607,9 @@ def test_a_writer_killed_in_a_transaction_leaves_the_last_state(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from forecaster import database\n"
-        "from forecaster.data import store_rows\n"
+        "from forecaster.data import price_database\n"
         "home = Path(sys.argv[1])\n"
-        "connection = database.connect_for_writing(store_rows.price_database(home), home)\n"
+        "connection = database.connect_for_writing(price_database.price_database(home), home)\n"
         "connection.execute('PRAGMA cache_size = 1')\n"
         "connection.execute('BEGIN IMMEDIATE')\n"
         "connection.execute('UPDATE bars SET close = 1.0')\n"

@@ -14,10 +14,10 @@ from curl_cffi.requests import Response
 from hypothesis import HealthCheck, Phase, example, given, settings
 
 from forecaster import clock
+from forecaster.data.price_database import store_path
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.sources.yahoo_session import RecordingSession
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.errors import ForecasterError
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.fetch import fetch

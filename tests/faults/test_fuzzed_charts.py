@@ -23,9 +23,9 @@ from curl_cffi.requests import Response
 from forecaster import clock
 from forecaster.data.history import validate_bars
 from forecaster.data.ingest import FetchRequest, refresh
+from forecaster.data.price_database import store_path
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.errors import ForecasterError
 from forecaster.operations import daily_run
 from forecaster.operations.daily_run import Decided

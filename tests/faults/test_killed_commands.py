@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from forecaster.data.price_database import store_path
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.database import integrity_error
 from forecaster.pipeline.data_import import import_files
 from forecaster.pipeline.predict import predict

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from forecaster import clock
 from forecaster.data.history import BAR_COLUMNS, History, Listing
 from forecaster.data.ingest import OVERLAP
+from forecaster.data.price_database import store_path
 from forecaster.data.sessions import sessions_between
 from forecaster.data.sources import SOURCES, SourceEntry, check_source, describe_sources
 from forecaster.data.sources.yahoo import YahooSource
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.errors import (
     BugError,
     DataError,

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecaster.data.price_database import store_path
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from tests.pipeline.killed import DAYS, TICKERS, scaled
 
 ROOT = Path(__file__).parents[2]

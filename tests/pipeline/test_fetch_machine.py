@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, History, Listing
+from forecaster.data.price_database import store_path
 from forecaster.data.store import PriceStore
-from forecaster.data.store_rows import store_path
 from forecaster.errors import SourceDownError
 from forecaster.pipeline.fetch import FetchReport, fetch
 from tests.synthetic import bars_of
