@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster import database
-from forecaster.data import price_database, store_rows
+from forecaster.data import calendar_cache, price_database, store_rows
 from forecaster.data.calendar_corrections import Corrections
 from forecaster.data.history import History, Listing, validate_bars
 from forecaster.data.quarantine import Quarantine
@@ -51,6 +51,7 @@ class PriceStore:
     @classmethod
     def open_for_reading(cls, home: Path) -> Self:
         """Open the store of a home, which may be read-only; see `database.connect_for_reading`."""
+        calendar_cache.use(home)
         file = price_database.price_database(home)
         return cls(database.connect_for_reading(file, home), file)
 

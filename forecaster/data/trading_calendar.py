@@ -1,10 +1,11 @@
 """Trading calendars: every session from 1900 to 2100, by the name of a calendar.
 
-The only module that uses exchange_calendars. Before its records begin, after they end, and without
-any calendar the days of the exchange's week are sessions. A name is a market identifier code (MIC)
-as exchange_calendars spells it, or a week: `sun-thu@Asia/Qatar`, or after a change of the week
-`sun-thu/2022-01-03/mon-fri@Asia/Dubai`. Corrections are a part of the name, so that none depends
-on anything else: `XBOM+20250201-20250314` has one session more and one less than XBOM.
+The only module that uses exchange_calendars; `calendar_cache` keeps what it builds. Before its
+records begin, after they end, and without any calendar the days of the exchange's week are
+sessions. A name is a market identifier code (MIC) as exchange_calendars spells it, or a week:
+`sun-thu@Asia/Qatar`, or after a change of the week `sun-thu/2022-01-03/mon-fri@Asia/Dubai`.
+Corrections are a part of the name, so that none depends on anything else: `XBOM+20250201-20250314`
+has one session more and one less than XBOM.
 
 Shape letters: S sessions of a calendar.
 """
@@ -12,7 +13,7 @@ Shape letters: S sessions of a calendar.
 import re
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecaster.data import calendar_cache
 from forecaster.errors import UsageError
 
 Days = NDArray[np.datetime64]
@@ -99,7 +101,7 @@ def trading_calendar(calendar: str) -> TradingCalendar:
     name, opened, closed = split_name(calendar)
     if opened or closed:
         return _corrected(trading_calendar(name), opened, closed)
-    return every_week(name) if is_week(name) else _exchange(name)
+    return every_week(name) if is_week(name) else _cached_exchange(name)
 
 
 def is_week(calendar: str) -> bool:
@@ -241,6 +243,15 @@ def _with_plain_days(kind: Any) -> type:
         )
 
     return type(kind.__name__, (kind,), {"day": property(day)})
+
+
+def _cached_exchange(calendar: str) -> TradingCalendar:
+    """Read the calendar of an exchange from the cache, or build and keep it."""
+    if (values := calendar_cache.read(calendar)) is not None:
+        return TradingCalendar(**{**values, "timezone": str(values["timezone"])})
+    built = _exchange(calendar)
+    calendar_cache.write(calendar, {one.name: getattr(built, one.name) for one in fields(built)})
+    return built
 
 
 def _exchange(calendar: str) -> TradingCalendar:

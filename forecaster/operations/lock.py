@@ -11,6 +11,7 @@ from typing import Final
 
 import filelock
 
+from forecaster.data import calendar_cache
 from forecaster.database import atomic_file, refuse_unwritable, to_json
 from forecaster.errors import CannotWriteError, TryLaterError
 from forecaster.operations.clock_check import refuse_clock_behind
@@ -35,6 +36,7 @@ def writer(home: Path, what: str) -> Iterator[None]:
         yield
         return
     refuse_unwritable(home, home / LOCK)
+    calendar_cache.use(home, writing=True)
     refuse_clock_behind(home)
     lock = filelock.FileLock(path / LOCK, timeout=_TIMEOUT, mode=0o600)
     try:
