@@ -16,6 +16,7 @@ from forecaster.data.history import History, fingerprint
 from forecaster.errors import UsageError
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import EvaluationCount, Walk, walk_folds
+from forecaster.evaluation.threads import one_thread
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.settings import TrainSettings
 
@@ -33,6 +34,7 @@ class EvaluationOptions:
     costs_bps: float = 5.0
 
 
+@one_thread()
 def evaluate_model(
     model: FittedModel,
     recipe: TrainSettings,

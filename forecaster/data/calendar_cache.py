@@ -36,7 +36,8 @@ def read(calendar: str) -> dict[str, Any] | None:
     if "read" not in _used or not _NAME.fullmatch(calendar):
         return None
     try:
-        with np.load(_used["read"] / f"{calendar}.npz", allow_pickle=False) as file:
+        content = BytesIO((_used["read"] / f"{calendar}.npz").read_bytes())
+        with np.load(content, allow_pickle=False) as file:
             values = {name: file[name][()] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

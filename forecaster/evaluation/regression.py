@@ -14,6 +14,7 @@ from scipy import linalg, special
 
 from forecaster.errors import DataError
 from forecaster.evaluation.distributions import StudentT
+from forecaster.evaluation.threads import one_thread
 
 MIN_ROWS_PER_SERIES = 252  # a year: below that a series' own coefficients are noise
 RIDGE_ALPHAS = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # as a share of the training rows
@@ -127,13 +128,14 @@ def boosted_trees(
     model = HistGradientBoostingRegressor(
         max_iter=TREES, learning_rate=TREE_STEP, early_stopping=False, random_state=0
     )
-    model.fit(x[rows], y[rows])
     best = train_mean(y, rows)
-    if not validated.any():
-        return best
-    staged = chain([best[validated]], model.staged_predict(x[validated]))
-    count = int(np.argmin([np.mean((forecast - y[validated]) ** 2) for forecast in staged]))
-    return next(islice(model.staged_predict(x), count - 1, None)) if count else best
+    with one_thread():
+        model.fit(x[rows], y[rows])
+        if not validated.any():
+            return best
+        staged = chain([best[validated]], model.staged_predict(x[validated]))
+        count = int(np.argmin([np.mean((forecast - y[validated]) ** 2) for forecast in staged]))
+        return next(islice(model.staged_predict(x), count - 1, None)) if count else best
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from forecaster.data.sequence_packing import (
 )
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.splits import Split, split_by_time
+from forecaster.evaluation.threads import one_thread
 from forecaster.forecasting.base_model import Base, Kind, fit_base
 from forecaster.forecasting.fitted_model import FittedModel, InputReader, forecastable_rows
 from forecaster.models.heads import form_of
@@ -126,6 +127,7 @@ def prepare_dataset(panel: Panel, settings: TrainSettings) -> Dataset:
     return build_dataset(panel, split, settings)
 
 
+@one_thread()
 def build_dataset(
     panel: Panel, split: Split, settings: TrainSettings, base: Base | None = None
 ) -> Dataset:

@@ -18,6 +18,7 @@ from forecaster.errors import ArtifactError, DivergedError, OutOfMemoryError
 from forecaster.evaluation.calibration import scores_by_series, scores_of, shrinkage
 from forecaster.evaluation.quantiles import LEVELS
 from forecaster.evaluation.splits import Split
+from forecaster.evaluation.threads import one_thread
 from forecaster.forecasting.base_model import Base
 from forecaster.forecasting.data_set import Dataset, build_dataset, epoch_batches, validation_loss
 from forecaster.forecasting.fitted_model import (
@@ -106,6 +107,7 @@ def fit_panel(
     return fit(dataset, settings, choose_device(settings.device), start=start)
 
 
+@one_thread()
 def fit(
     dataset: Dataset,
     settings: TrainSettings,

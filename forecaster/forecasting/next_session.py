@@ -46,6 +46,7 @@ from forecaster.evaluation.conformal import uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive, StudentT
 from forecaster.evaluation.quantiles import LEVELS
 from forecaster.evaluation.regression import least_squares
+from forecaster.evaluation.threads import one_thread
 from forecaster.evaluation.volatility import WARM_UP, ewma_normal, ewma_student
 from forecaster.forecasting.forecast_tables import (
     TargetForecast,
@@ -298,6 +299,7 @@ class Prediction:
         return ", ".join(self.models)
 
 
+@one_thread()
 def forecast_next_session(
     model: Model, name: str, targets: Sequence[str], request: ForecastRequest
 ) -> Prediction:

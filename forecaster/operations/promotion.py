@@ -37,6 +37,7 @@ from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.live_scores import mean_error, scaled_errors
 from forecaster.evaluation.mixture import arrays_of
 from forecaster.evaluation.promotion_test import Limits, PromotionResult, Trial, promotion_test
+from forecaster.evaluation.threads import one_thread
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.forecasting.model_version import load_model
 from forecaster.forecasting.next_session import BASELINE, forecast_baseline
@@ -97,6 +98,7 @@ class _Comparison:
         return chosen
 
 
+@one_thread()
 def run_promotion_test(
     home: Path,
     name: str,
@@ -271,6 +273,7 @@ def _no_memory(version: str, why: str) -> OutOfMemoryError:
     )
 
 
+@one_thread()
 def print_digest() -> None:
     """Write the digest of a version's forecasts to stdout; run in the fresh process."""
     home, version, tickers, until = json.loads(sys.argv[1])
