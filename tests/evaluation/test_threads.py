@@ -19,10 +19,7 @@ assert scipy.special and torch  # they load the pools
 def numbers() -> tuple[set[int], set[int]]:
     """Return the threads of pools outside torch, and of torch's."""
     found = [("torch/" in one["filepath"], one["num_threads"]) for one in threadpool_info()]
-    outside, inside = (
-        {n for is_torch, n in found if is_torch == wanted} for wanted in (False, True)
-    )
-    return outside, inside
+    return {n for is_torch, n in found if not is_torch}, {n for is_torch, n in found if is_torch}
 
 
 def test_pools_have_one_thread_inside_and_theirs_after() -> None:
