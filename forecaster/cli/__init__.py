@@ -3,6 +3,7 @@
 Heavy packages are imported inside the commands, so that `--help` answers at once.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -99,7 +100,12 @@ def main() -> None:
     for text in (sys.stdout, sys.stderr):
         if isinstance(text, TextIOWrapper):
             text.reconfigure(errors="backslashreplace")  # a name that it cannot encode is escaped
-    app()
+    # A quarter of the time of the imports was a search for garbage, in them and at the exit.
+    gc.set_threshold(100_000)
+    try:
+        app()
+    finally:
+        gc.freeze()
 
 
 def _stop(number: int, frame: object) -> None:

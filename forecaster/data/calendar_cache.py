@@ -52,8 +52,8 @@ def write(calendar: str, values: dict[str, Any]) -> None:
     np.savez_compressed(content, key=np.array(_key(calendar)), **values)
     path = _used["write"] / f"{calendar}.npz"
     with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        with atomic_file(path, private=False) as stream:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with atomic_file(path) as stream:
             stream.write(content.getvalue())
 
 
