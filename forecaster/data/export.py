@@ -45,7 +45,7 @@ def write_tables(tables: "Iterable[pd.DataFrame]", file: Path) -> int:
         return write(tables, stream)
 
 
-def _write_csv(tables: Iterable[pd.DataFrame], stream: IO[bytes]) -> int:
+def _write_csv(tables: "Iterable[pd.DataFrame]", stream: IO[bytes]) -> int:
     rows = 0
     for number, table in enumerate(tables):
         text = table.apply(_escape)
@@ -55,7 +55,7 @@ def _write_csv(tables: Iterable[pd.DataFrame], stream: IO[bytes]) -> int:
     return rows
 
 
-def _write_parquet(tables: Iterable[pd.DataFrame], stream: IO[bytes]) -> int:
+def _write_parquet(tables: "Iterable[pd.DataFrame]", stream: IO[bytes]) -> int:
     import pyarrow
     from pyarrow import parquet
 
