@@ -228,7 +228,7 @@ MAY_LOAD = {
     **dict.fromkeys(("arguments", "lists"), ""),
     **dict.fromkeys(_TABLES.split(), "pandas"),
     "predict": "pandas scipy",
-    **dict.fromkeys(("train", "audit"), "pandas scipy torch"),
+    **dict.fromkeys(("train", "tune", "audit"), "pandas scipy torch"),
     **dict.fromkeys(("evaluate", "memory"), "pandas scipy torch plotly"),
 }
 
