@@ -258,12 +258,19 @@ def test_an_option_against_the_file_stays_a_contradiction(tmp_path):
     assert refused(tmp_path, UsageError, "--bptt-k2 applies", toml, bptt_k2=20).exit_code == 2
 
 
+NOT_FITTING = {
+    20: "--bptt-k2 20 is shorter than --bptt-k1 63: the errors of the 43 oldest days of every "
+    "chunk would never be trained on. Use --bptt-k2 63 or more.",
+    100: "--bptt-k2 must be a multiple of --bptt-k1 (63): try 126.",
+}
+
+
 @pytest.mark.parametrize(("k2", "k1"), [(20, 63), (100, 63)])
-def test_a_chunk_that_does_not_fit_is_refused_in_the_words_of_the_plan(tmp_path, k2, k1):
+def test_a_chunk_that_the_plan_refuses_is_refused_in_words_of_options(tmp_path, k2, k1):
     """On the line exit code 2, in the file alone 78; the file's k1 gives way to the line."""
-    with pytest.raises(UsageError) as refusal:
+    with pytest.raises(ValueError, match="k2"):
         Plan.truncated(k2=k2, k1=k1)
-    words = re.escape(str(refusal.value))
+    words = re.escape(NOT_FITTING[k2])
     refused(tmp_path, UsageError, f"^{words}$", bptt_k2=k2, bptt_k1=k1)
     toml = f"[train]\nbptt_k2 = {k2}\nbptt_k1 = {k1}\n"
     refused(tmp_path, SettingsError, f"^train: {words}$", toml)
