@@ -240,8 +240,10 @@ def _add_span(
     runs, after = list[_Run](), list[Nest]()
     for piece in pieces:
         run = _Run(total.inputs(piece), state, random_state(job.device))
-        # With a graph even if it is dropped at once: without, oneDNN's LSTM rounds differently.
-        state = detached(run.forward(job, is_first=not runs))
+        # Asked for, a recomputation has a graph here too, a tenth slower: without one, oneDNN's
+        # LSTM rounds differently than the stored graph.
+        with torch.set_grad_enabled(not recomputed or memory == "recompute"):
+            state = detached(run.forward(job, is_first=not runs))
         if recomputed:
             run.loss = run.end = None
         runs.append(run)

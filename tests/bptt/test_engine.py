@@ -435,7 +435,7 @@ def test_long_blocks_hold_one_chunk_of_activations(model):
         lambda _, inputs: lengths.append(len(inputs[0])) if torch.is_grad_enabled() else None
     )
     gradients_of(network, *make_days(network, 300), FULL, COUNT)
-    assert lengths == [engine.RECOMPUTED_CHUNK_DAYS] * 12  # each twice
+    assert lengths == [engine.RECOMPUTED_CHUNK_DAYS] * 6
 
 
 def test_window_days_out_of_reach_hold_no_activations():
