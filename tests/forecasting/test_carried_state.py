@@ -127,7 +127,10 @@ def is_recomputed(home: Path, model: FittedModel, tickers: Sequence[str] = ()) -
 USES: tuple[StateUse, StateUse] = ("write", "none")
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize(
+    "kind",
+    ["histories", "windows", pytest.param("no recurrence", marks=pytest.mark.slow)],
+)
 def test_forecasts_from_carried_states_are_the_recomputed_ones(
     home: Path, trained: Callable[[str], FittedModel], gone_on: list[str], kind: str
 ) -> None:
