@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -86,34 +85,6 @@ class Checkpoint:
                 f"{SCHEMA}; delete it and train again."
             )
         return cls(load(body), facts)
-
-
-def optimizer_state(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Return the state of each parameter by name, and the options of each group of parameters."""
-    content = optimizer.state_dict()
-    return (
-        {f"{n}/{key}": value for n, own in content["state"].items() for key, value in own.items()},
-        [{k: v for k, v in group.items() if k != "params"} for group in content["param_groups"]],
-    )
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer,
-    tensors: Mapping[str, Tensor],
-    facts: list[dict[str, Any]],
-) -> None:
-    """Restore the state and rates of a fresh optimizer of the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        number, _, key = name.partition("/")
-        state.setdefault(int(number), {})[key] = tensor
-    groups = [
-        {**group, **saved, "betas": tuple(saved["betas"])}
-        for group, saved in zip(optimizer.state_dict()["param_groups"], facts, strict=True)
-    ]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _difference(found: object, own: object) -> str:

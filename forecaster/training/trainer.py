@@ -16,9 +16,10 @@ from forecaster.bptt.randomness import random_state, set_random_state
 from forecaster.errors import DivergedError
 from forecaster.models.base import RecurrentState
 from forecaster.models.network import Network
-from forecaster.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
+from forecaster.training.checkpoint import Checkpoint
 from forecaster.training.epoch import Epoch, Position, Sampling, epoch_gradients
 from forecaster.training.micro_batches import Learner, TrainingArrays, workers_of
+from forecaster.training.optimizer import AdamW, one_cycle
 
 SPIKE: Final = 10.0  # times the median of recent gradient norms
 # Steps between two looks at the gradient's norms: on a CPU they cost nothing, on a GPU each one
@@ -161,19 +162,7 @@ class _Training:
         self.network, self.options = network, options
         device = next(network.parameters()).device
         self.device, self.read_every = device, READ_EVERY.get(device.type, READ_EVERY_ON_GPU)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=True,  # a third of the time, which small networks feel
-        )
-        # 1 after a gradient that was not finite: the fused kernel then leaves all as it is.
-        self.optimizer.found_inf = torch.zeros((), dtype=torch.float32, device=device)  # type: ignore[attr-defined]
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=options.learning_rate,
-            total_steps=max(options.max_steps, 2),  # a cycle of one step is its end: no rate
-        )
+        self.optimizer = AdamW(network.parameters(), options.weight_decay)
         self.step, self.epoch, self.position = 0, 1, Position()
         self.best_weights = copy.deepcopy(network.state_dict())
         self.validations: list[Validation] = []
@@ -190,15 +179,14 @@ class _Training:
 
     def take_step(self, gradients: Gradients) -> None:
         """Take one optimizer step, and look at the norms of the last ones if that is due."""
-        norm = _step(self.optimizer, gradients, self.options.clip_grad)
+        rates = one_cycle(self.step, self.options.max_steps, self.options.learning_rate)
+        norm = _step(self.optimizer, gradients, self.options.clip_grad, *rates)
         self.step += 1
         self.unread.append(StepTaken(self.step, self.epoch, norm, tuple(self.position.read)))
         self.position.read.clear()
         self.losses.append(gradients.loss)
         if len(self.unread) >= self.read_every:
             self._read_norms()
-        if self.step < self.options.max_steps:  # a step more than its cycle has is an error
-            self.schedule.step()
 
     def _read_norms(self) -> None:
         """Record the norms of the steps not looked at; raise DivergedError if one is not finite."""
@@ -252,11 +240,10 @@ class _Training:
         self._read_norms()
         carried = () if self.position.state is None else self.position.state.tensors
         losses = (torch.stack(self.losses),) if self.losses else ()
-        adam, rates = optimizer_state(self.optimizer)
         groups = {
             "weights": self.network.state_dict(),
             "best": self.best_weights,
-            "adam": adam,
+            "adam": self.optimizer.state(),
             "carried": {str(number): tensor for number, tensor in enumerate(carried)},
             "losses": {str(number): tensor for number, tensor in enumerate(losses)},
             "random": random_state(self.device),
@@ -266,8 +253,6 @@ class _Training:
             "step": self.step,
             "epoch": self.epoch,
             "done": self.position.done,
-            "rates": rates,
-            "schedule": self.schedule.state_dict(),
             "norms": asdict(self.norms),
             "seconds": time.monotonic() - self.started,
             "validations": [asdict(validation) for validation in self.validations],
@@ -280,8 +265,7 @@ class _Training:
         checkpoint.require(self._identity(), self.network.state_dict())
         self.network.load_state_dict(checkpoint.group("weights"))
         self.best_weights = checkpoint.group("best")
-        restore_optimizer(self.optimizer, checkpoint.group("adam"), facts["rates"])
-        self.schedule.load_state_dict(facts["schedule"])
+        self.optimizer.restore(checkpoint.group("adam"))
         set_random_state(checkpoint.group("random"), self.device)
         self.step, self.epoch = facts["step"], facts["epoch"]
         carried = tuple(tensor.to(self.device) for tensor in checkpoint.group("carried").values())
@@ -296,16 +280,16 @@ class _Training:
         return asdict(replace(self.options, workers=1))
 
 
-def _step(optimizer: torch.optim.Optimizer, block: Gradients, clip: float) -> Tensor:
+def _step(
+    optimizer: AdamW, block: Gradients, clip: float, learning_rate: float, first_decay: float
+) -> Tensor:
     """Take one optimizer step, on the device alone; return the gradient norm before clipping.
 
-    Once a gradient was not finite, no step changes anything: the host may look later.
+    The host may look later whether it was finite: until then no step changes anything.
     """
-    block.apply()
-    total = block.norm
+    total, gradients = block.norm, list(block.values)
     factor = (clip / (total + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
-    torch._foreach_mul_(block.values, factor)
-    found_inf: Tensor = optimizer.found_inf  # type: ignore[attr-defined]
-    found_inf.masked_fill_(total.isfinite().logical_not_(), 1.0)
-    optimizer.step()
+    torch._foreach_mul_(gradients, factor)
+    optimizer.found_inf.masked_fill_(total.isfinite().logical_not_(), 1.0)
+    optimizer.step(gradients, learning_rate, first_decay)
     return total

@@ -12,9 +12,11 @@ from forecaster.bptt.lags import trajectory
 from forecaster.data.sequence_packing import PackedSequences, pack_sequences
 from forecaster.models.base import RecurrentCore, RecurrentState
 from forecaster.models.network import Network
+from forecaster.training import trainer
 from forecaster.training.epoch import Sampling
 from forecaster.training.micro_batches import TrainingArrays
 from forecaster.training.network_run import NetworkRun
+from forecaster.training.optimizer import AdamW
 from forecaster.training.trainer import Callbacks, Options, train
 
 
@@ -99,38 +101,37 @@ def fit(
     return train(made, data, epochs, options, Callbacks(validate=lambda _: 1.0, on_step=on_step))
 
 
-class Watched(torch.optim.AdamW):
+class Watched(AdamW):
     """An AdamW that remembers every gradient that it was given."""
 
     made: list["Watched"]
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args):
+        super().__init__(*args)
         self.seen: list[list[Tensor]] = []
         type(self).made.append(self)
 
-    def step(self, closure=None):
+    def step(self, gradients, *rates):
         """Note the gradients, then move."""
-        weights = [weight for group in self.param_groups for weight in group["params"]]
-        self.seen.append([weight.grad.clone() for weight in weights])
-        return self.move()
+        self.seen.append([gradient.clone() for gradient in gradients])
+        self.move(gradients, *rates)
 
-    def move(self):
+    def move(self, gradients, *rates):
         """Move as AdamW does."""
-        return super().step()
+        super().step(gradients, *rates)
 
 
 class Still(Watched):
     """An optimizer that moves nothing."""
 
-    def move(self):
+    def move(self, gradients, *rates):
         """Leave the weights alone."""
 
 
 def watched_fit(*args, optimizer: type[Watched] = Watched, **kwargs) -> Watched:
     """Train as `fit` does; return the optimizer, with all that it has seen."""
     optimizer.made = []
-    with patch.object(torch.optim, "AdamW", optimizer):
+    with patch.object(trainer, "AdamW", optimizer):
         fit(*args, **kwargs)
     return optimizer.made[-1]
 
