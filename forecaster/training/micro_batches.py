@@ -10,7 +10,7 @@ rows of a block, H hidden units.
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,21 +21,11 @@ from forecaster.bptt.engine import gradients, is_recomputed
 from forecaster.bptt.plan import Plan
 from forecaster.models.base import RecurrentState, join_rows
 from forecaster.models.network import Network
-from forecaster.training.lstm_windows import BufferPool, lstm_window_gradients, single_lstm
 from forecaster.training.network_run import NetworkRun
 
 CPU = torch.device("cpu")
-# Days x windows x hidden units of an LSTM's micro-batch in one kernel: what its graph keeps (8
-# numbers each) is then 16 MiB, below the size from which the allocator returns memory after use.
+# Days x windows x hidden units of an LSTM's micro-batch: its graph keeps 8 numbers of each, 16 MiB.
 KEPT_AT_ONCE = 2**19
-# Hidden numbers of half a step's windows on a day from which an LSTM goes by days; and the
-# hidden units up to which it does: beyond, the matrix products take all the time either way.
-WORTH_GOING_BY_DAYS = 8_192
-LARGEST_BY_DAYS = 96
-# Numbers in the buffers of a micro-batch that goes by days: 80 MB for each worker.
-BUFFERED_AT_ONCE = 20_000_000
-# With room for fewer windows the calls of a day's operations cost more than their work.
-FEWEST_BY_DAYS = 64
 # Hidden numbers that a GRU or an Elman network needs per operation to be worth its call.
 WORTH_A_CALL = 32_768
 # Multiplications per operation on half a step's windows that are worth a second thread, and
@@ -78,11 +68,10 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Threads that share the windows of a step (None: one alone), and their buffers."""
+    """Threads that share the windows of a step (None: one alone)."""
 
     number: int = 1
     threads: Executor | None = None
-    buffers: BufferPool = field(default_factory=BufferPool)
 
 
 @contextmanager
@@ -111,16 +100,13 @@ class Learner:
 def windows_at_once(network: Network, lookback: int, windows: int) -> int:
     """Choose how many windows are differentiated at a time on a CPU.
 
-    A single LSTM layer with many windows goes by days (see `lstm_windows.py`). Other LSTMs, and
-    few windows, run in one kernel, whose buffers should stay small. The GRU and the Elman network
-    call small operations for each day, whose fixed cost only large micro-batches pay back. The
-    number of workers has no influence: it must not change a bit of the weights.
+    An LSTM runs in one kernel, whose buffers should stay small. The GRU and the Elman network call
+    small operations for each day, whose fixed cost only large micro-batches pay back. The number
+    of workers has no influence: it must not change a bit of the weights.
 
     Source: the tables in `docs/experiments.md`, "Training speed".
     """
     hidden, half = network.core.hidden_size, -(-windows // 2)
-    if _goes_by_days(network, lookback, windows):
-        return min(half, _room(network, lookback))
     if network.core.in_one_kernel:
         if windows < 128 and hidden <= 64:
             return windows
@@ -143,20 +129,15 @@ def window_batch_gradients(learner: Learner, rows: Tensor, count: float) -> Grad
     parts = torch.split(rows, at_once, dim=1)
     noise = _noise(network, x, 1, rows.shape[1])
     noises = [None] * len(parts) if noise is None else torch.split(noise, at_once, dim=1)
-    by_days = on_cpu and _goes_by_days(network, *rows.shape)
 
     def differentiate(part: Tensor, noise: Tensor | None) -> Gradients:
         last = part[-1:]
         outcomes, known = arrays.y[last], arrays.scored[last]
-        if by_days:
-            batch = Batch((x[last], noise), outcomes, known, count=count)
-            horizon = learner.plan.horizon(len(part))
-            return lstm_window_gradients(network, x, part, batch, horizon, workers.buffers)
         days = (_gathered(x, part), None if noise is None else noise.expand(len(part), -1, -1))
         batch = Batch(days, outcomes, known, count=count)
         return _differentiate(learner, batch, None)
 
-    if len(parts) == 1 and network.core.in_one_kernel and not by_days:
+    if len(parts) == 1 and network.core.in_one_kernel:
         with _intra_op_threads(workers.number):
             return differentiate(parts[0], noises[0])
     alone = workers.threads is None or len(parts) == 1 or _draws_between_layers(network)
@@ -253,19 +234,6 @@ def _noise(network: Network, like: Tensor, days: int, rows: int) -> Tensor | Non
         return None
     noise: Tensor = network.dropout(like.new_ones(days, rows, network.core.hidden_size))
     return noise
-
-
-def _goes_by_days(network: Network, lookback: int, windows: int) -> bool:
-    """Whether a step of so many windows is worth running an LSTM day by day."""
-    hidden = network.core.hidden_size
-    enough = -(-windows // 2) * hidden >= WORTH_GOING_BY_DAYS and hidden <= LARGEST_BY_DAYS
-    fits = _room(network, lookback) >= FEWEST_BY_DAYS
-    return enough and fits and single_lstm(network) is not None
-
-
-def _room(network: Network, lookback: int) -> int:
-    """Count the windows whose days fit into the buffers of a micro-batch."""
-    return BUFFERED_AT_ONCE // ((lookback + 1) * 10 * network.core.hidden_size)
 
 
 def _draws_between_layers(network: Network) -> bool:
