@@ -1,7 +1,7 @@
 """AdamW and its one-cycle schedule, as functions of the step alone."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class AdamW:
         self.found_inf = torch.zeros((), dtype=torch.float32, device=device)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], learning_rate: float, first_decay: float) -> None:
+    def step(self, gradients: list[Tensor], learning_rate: float, first_decay: float) -> None:
         """Move the weights against their gradients."""
         self.steps.add_(1).sub_(self.found_inf)
         torch._fused_adamw_(
