@@ -67,8 +67,8 @@ def record_forecasts(
 
     `table` has the columns of a prediction, `newest_session`, the ticker's newest day in the store,
     and `session_close`, an aware instant. A forecast is late if it was made at or after that close,
-    or if a bar after its own day is stored. `fingerprint` is the hash of the bars that the forecasts
-    were made from. Rows of the daily run (`scheduled`) and those by hand are separate.
+    or if a bar after its own day is stored. `fingerprint` is the hash of the bars that the
+    forecasts were made from. Rows of the daily run (`scheduled`) and those by hand are separate.
 
     Raises:
         DataError: a forecast is not finite, or its session not after its day.
