@@ -21,6 +21,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 import forecaster
 
 _setup_privateuseone_for_python_backend("gpu")
+# The stand-in draws in main memory; `torch.random.fork_rng` asks every device for its state.
+torch.gpu.get_rng_state = lambda device=0: torch.get_rng_state()  # type: ignore[attr-defined]
+torch.gpu.set_rng_state = lambda state, device=0: None  # type: ignore[attr-defined]
 
 GPU = torch.device("gpu:0")
 PACKAGE = Path(forecaster.__file__).parent

@@ -259,10 +259,8 @@ def test_an_empty_home_gives_the_next_command(run: Run, tmp_path: Path) -> None:
     refused(run("evaluate", "--home", tmp_path), 66, "forecaster train")
 
 
-def test_a_stale_ticker_gets_no_forecast(run: Run, trained_home: Path) -> None:
-    refused(
-        run("predict", "--home", trained_home), 65, "AAA", "sessions before", "forecaster fetch"
-    )
+def test_a_stale_ticker_gets_no_forecast(run: Run, home: Path) -> None:
+    refused(run("predict", "--home", home), 65, "AAA", "sessions before", "forecaster fetch")
 
 
 def test_as_of_before_the_prices_exits_65(run: Run, trained_home: Path) -> None:

@@ -42,7 +42,7 @@ def parsed(result: Result) -> dict:
 
 
 def versions(home: Path) -> list[str]:
-    found = [path for path in (home / "models").iterdir() if path.is_dir()]
+    found = [path for path in (home / "models").glob("2*") if path.is_dir()]
     return sorted(path.name for path in found if path.name[0] != ".")
 
 
