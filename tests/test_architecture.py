@@ -233,7 +233,10 @@ MAY_LOAD = {
 }
 
 
-@pytest.mark.parametrize("module", MAY_LOAD)
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(n, marks=pytest.mark.slow) if "torch" in MAY_LOAD[n] else n for n in MAY_LOAD],
+)
 def test_commands_load_only_what_they_need(module: str) -> None:
     line = f"import sys, forecaster.pipeline.{module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)

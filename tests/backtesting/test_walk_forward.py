@@ -294,6 +294,7 @@ assert "PYTHONSAFEPATH" not in os.environ
 """
 
 
+@pytest.mark.slow
 def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> None:
     """A worker would write the file, whatever becomes of it later."""
     for module in ("joblib", "numpy", "cloudpickle", "threading"):

@@ -214,10 +214,9 @@ def fold_selected_on_its_own_days(patch: pytest.MonkeyPatch) -> None:
     """A fold whose network is chosen by the days that it then forecasts."""
     real = fold.fit_panel
 
-    def fit_panel(panel, split, settings, *, start=None):  # type: ignore[no-untyped-def]
-        return real(
-            panel, Split(train_until=split.train_until, validation_until=FAR), settings, start=start
-        )
+    def fit_panel(panel, split, settings, **options):  # type: ignore[no-untyped-def]
+        own = Split(train_until=split.train_until, validation_until=FAR)
+        return real(panel, own, settings, **options)
 
     patch.setattr(fold, "cut", lambda panel, **days: (panel, np.arange(len(panel.days))))
     patch.setattr(fold, "fit_panel", fit_panel)
@@ -236,8 +235,9 @@ def intervals_that_know_tomorrow(patch: pytest.MonkeyPatch) -> None:
     """An outcome is taken for the one before, a day too early."""
     real, early = forecast_tables.adaptive_conformal, conformal.Adaptive(window=40, least=20)
 
-    def found(part, y, series, made, known):  # type: ignore[no-untyped-def]
-        return real(part, np.append(y[1:], np.nan), series, made, known, early)
+    def found(part, y, series, made, known, settings):  # type: ignore[no-untyped-def]
+        mine = replace(early, coverages=settings.coverages)
+        return real(part, np.append(y[1:], np.nan), series, made, known, mine)
 
     patch.setattr(forecast_tables, "adaptive_conformal", found)
 

@@ -64,6 +64,7 @@ def test_without_a_leak_every_stage_is_identical(run: Run, small_home: Path) -> 
     assert done.stdout.splitlines()[-1].startswith("next    forecaster evaluate ")
 
 
+@pytest.mark.slow
 def test_json_has_the_leak_and_the_number_of_values_compared(
     run: Run, small_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

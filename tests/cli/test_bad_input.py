@@ -121,6 +121,7 @@ def test_history_shorter_than_the_lookback_exits_65(run: Run, trained_home: Path
     refused(done, 65, "BBB: 500 trading days", "at least 601", "--lookback")
 
 
+@pytest.mark.slow
 def test_a_short_ticker_is_left_out_and_the_others_train(
     run: Run, home: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_memory_json_is_one_object(run: Run, short_home: Path) -> None:
     assert set(content["effective_memory"]) == {"0.5", "0.1", "0.01"}
 
 
+@pytest.mark.slow
 def test_memory_draws_a_page(run: Run, short_home: Path, tmp_path: Path) -> None:
     file = tmp_path / "memory.html"
     done = run("memory", "--lags", 8, "--html", file, "--home", short_home)

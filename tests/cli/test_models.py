@@ -139,6 +139,7 @@ def test_a_home_that_cannot_be_written_forecasts_all_the_same(
     assert run("models", "prune", "--home", home).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_name_is_asked_for_where_several_have_champions(
     run: Run, home: Path, two: tuple[str, str]
 ) -> None:

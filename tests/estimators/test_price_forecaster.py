@@ -125,6 +125,7 @@ def test_quantiles_rise_with_their_levels(fitted: PriceForecaster) -> None:
     assert found["price"].notna().tolist() == [True] * 3 + [False] * 3
 
 
+@pytest.mark.slow
 def test_frames_are_plain_with_the_documented_types(fitted: PriceForecaster) -> None:
     results = [fitted.predict(), fitted.predict_interval(0.5), fitted.predict_quantiles()]
     assert tuple(DTYPES["forecasts"]) == PREDICTION_COLUMNS

@@ -264,6 +264,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_state_is_made_again_without_a_word(
     home: Path, trained: Callable[[str], FittedModel], logged_warnings: list[str], kind: str

@@ -44,6 +44,7 @@ def test_auto_trains_as_if_its_numbers_had_been_given(
     assert weights(tmp_path, auto.version) == weights(tmp_path, by_hand.version)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("growth", "remedy"),
     [(-0.1, "Use --bptt full, or --bptt-k1"), (0.1, "use --bptt-k2 21 and a lower --lr")],

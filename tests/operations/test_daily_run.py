@@ -137,6 +137,7 @@ def test_a_newer_session_leaves_the_older_one_as_it_was(tmp_path, source):
     assert len(rows) == 5 and not rows["late"].any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trainings")
 @pytest.mark.parametrize("number", [1, 2, 6], ids=["a day", "two days", "more than a week"])
 def test_a_closure_that_no_calendar_knew_is_scored_when_the_next_bar_comes(

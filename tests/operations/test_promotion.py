@@ -87,6 +87,7 @@ def altered(
     monkeypatch.setattr(FittedModel, "distributions", other)
 
 
+@pytest.mark.slow
 def test_the_first_challenger_meets_the_baseline_alone_and_reproduces(home: Path, first: str):
     """In a real fresh process; on the test's days, with the loss that its head allows."""
     found = run_promotion_test(home, NAME, first, LAST, LAX)

@@ -65,6 +65,7 @@ def test_recipes_of_every_kind_are_clean(options: dict[str, object], tmp_path: P
     assert ("base" in stages) is (options.get("base") != "none")
 
 
+@pytest.mark.slow
 def test_one_ticker_alone_is_audited_without_a_cross_section(tmp_path: Path) -> None:
     found = audit(bars=ragged_bars({"AAA": 180}), home=tmp_path, **FEW)
     found.raise_leaks()

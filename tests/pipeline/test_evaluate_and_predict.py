@@ -271,6 +271,7 @@ def test_changed_bars_are_noticed(
     assert "not the ones that version" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_dividend_and_a_split_are_no_crash(tmp_path: Path) -> None:
     """The same company, as-traded and split-adjusted, gets the same forecasts."""
     adjusted = bars_of("AAA", 400).assign(basis="split-adjusted")

@@ -599,6 +599,7 @@ def test_all_is_never_compared_where_that_is_what_is_wanted(
     assert [start for _, start, _ in shelf.asked] == [None, date(2010, 5, 12)]
 
 
+@pytest.mark.slow
 def test_tickers_of_one_day_are_compared_on_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

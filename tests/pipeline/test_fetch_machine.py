@@ -212,7 +212,7 @@ class Fetching(RuleBasedStateMachine):
         assert [one.number for one in raised] == list(range(1, self.revision[name] + 1))
 
 
-TestFetching = Fetching.TestCase
+TestFetching = pytest.mark.slow(Fetching.TestCase)
 # No shrinking: a step costs 50 ms, and the steps that failed are printed anyway.
 TestFetching.settings = settings(
     max_examples=12, stateful_step_count=12, deadline=None, phases=[Phase.reuse, Phase.generate]

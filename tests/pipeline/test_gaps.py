@@ -65,6 +65,7 @@ def test_a_ticker_with_a_gap_gets_one_forecast_from_its_newest_bar(
     assert (rows["as_of"] == pd.Timestamp(LAST)).all()
 
 
+@pytest.mark.slow
 def test_memory_lists_the_tickers_of_its_segments(made: tuple[TrainReport, Path]) -> None:
     report, home = made
     if report.manifest.network.lookback == "all":

@@ -86,6 +86,7 @@ def test_the_page_is_written_completely(report: MemoryReport, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["memory.html"]
 
 
+@pytest.mark.slow
 def test_windows_are_refused_with_the_reason(home: Path, bars: pd.DataFrame) -> None:
     made = train(bars, settings=TrainSettings(**QUICK, lookback=10), home=home)
     with pytest.raises(UsageError, match="reads windows of 10 days"):

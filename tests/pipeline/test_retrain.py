@@ -86,6 +86,7 @@ def test_a_daily_run_forecasts_every_ticker_and_logs_it(tmp_path, source, traini
     assert '"event": "session"' in log_path(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_a_week_off_ends_as_a_run_every_day(tmp_path, source, trainings):
     """Forecasts, trainings, decisions; but what was caught up is marked late."""
     daily, off = tmp_path / "daily", tmp_path / "off"
@@ -438,6 +439,7 @@ def test_an_error_in_stored_bars_is_put_in_quarantine(tmp_path, source, training
     assert on(days[3], tmp_path, source, settings()).exit_code == 0
 
 
+@pytest.mark.slow
 def test_each_of_many_tickers_is_checked_again_once_a_week(
     tmp_path, source, trainings, monkeypatch
 ):

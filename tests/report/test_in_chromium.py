@@ -113,6 +113,7 @@ def broken(page: Path, name: str, text: str, replacement: str) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_without_its_data_a_figure_is_empty(tab: Tab, pages: dict[str, Path]) -> None:
     """So that a figure seen is a figure drawn from the numbers given."""
     content = pages["evaluation"].read_text()
@@ -149,6 +150,7 @@ def test_a_wide_table_would_be_seen_to_overflow(tab: Tab, pages: dict[str, Path]
     assert tab.ask(PAGE_WIDTH) > 390
 
 
+@pytest.mark.slow
 def test_figures_follow_the_screen_from_light_to_dark(tab: Tab, pages: dict[str, Path]) -> None:
     """Light paper with dark ink, then the reverse, without loading again."""
     tab.open(pages["evaluation"], dark=False)

@@ -791,6 +791,7 @@ def test_a_date_that_stands_in_many_rows_is_read_in_each():
     assert found.astype(str).tolist() == ["2024-01-02", "NaT", "2024-01-03", "2024-01-02", "NaT"]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
