@@ -136,7 +136,7 @@ def test_a_full_disk_exits_74_and_the_store_is_as_it_was(tmp_path: Path) -> None
     assert codes == [0, 0, 0, 0, 74, 0, 0, 0, 0], stderr
     before, after = printed[2], printed[5]
     assert before == after and "SP500" in before
-    assert printed[-1] == "prices.db\n"
+    assert printed[-1] == "calendars\nprices.db\n"
     assert "the disk is full; nothing was changed" in stderr
 
 
