@@ -6,7 +6,6 @@ Windows are row numbers into one array. Copied out they would take 108,000 x 250
 2.8 GB; the whole process, torch included, has to stay below 1 GiB.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,10 @@ TICKERS, DAYS, LOOKBACK, STEPS = 20, 5402, 250, 20
 
 
 def measure() -> float:
-    """Train in this process; return its peak resident memory in MiB."""
+    """Train in this process; return its peak resident memory in MiB.
+
+    Not `ru_maxrss`, which begins with the size of the process that started this one.
+    """
     from datetime import date
 
     from forecaster import TrainSettings, train
@@ -32,7 +34,8 @@ def measure() -> float:
     settings = TrainSettings(target="range", lookback=LOOKBACK, max_steps=STEPS)
     with tempfile.TemporaryDirectory() as home:
         train(bars, settings=settings, home=Path(home))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main() -> None:

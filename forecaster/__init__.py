@@ -1,6 +1,8 @@
 """Next-day stock forecasts with recurrent networks; the public names, imported when first used."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 # For type checkers, the same names as in _HOMES: a test compares.
@@ -65,9 +67,19 @@ if not TYPE_CHECKING:
         """Import a public name where it lives (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module 'forecaster' has no attribute {name!r}")
-        # Kept: the room `audit` would else take the place of the function once it is imported.
         globals()[name] = getattr(import_module(_HOMES[name]), name)
         return globals()[name]
+
+
+class _Package(ModuleType):
+    """This module; a room of a public function's name, once imported, does not hide it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

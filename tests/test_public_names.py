@@ -33,8 +33,9 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 @pytest.mark.slow
-def test_a_function_is_not_hidden_by_the_room_of_its_name() -> None:
-    line = "import forecaster as f; f.audit; import forecaster.audit.values; f.audit.__call__"
+@pytest.mark.parametrize("first", ["f.audit; ", ""])
+def test_a_function_is_not_hidden_by_the_room_of_its_name(first: str) -> None:
+    line = f"import forecaster as f; {first}import forecaster.audit.values; f.audit.__call__"
     subprocess.run([sys.executable, "-c", line], check=True)
 
 
