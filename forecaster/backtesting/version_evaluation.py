@@ -1,5 +1,6 @@
 """A fitted model scored on its test days beside benchmarks: from histories to an `Evaluation`."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -13,12 +14,14 @@ from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, f
 from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
 from forecaster.data.history import History, fingerprint
-from forecaster.errors import UsageError
+from forecaster.errors import UsageError, work_without_failing
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import EvaluationCount, Walk, walk_folds
 from forecaster.evaluation.threads import one_thread
 from forecaster.forecasting.fitted_model import FittedModel
 from forecaster.settings import TrainSettings
+
+log = logging.getLogger(__name__)
 
 # Counts an evaluation by its question and its first and last test day.
 Count = Callable[[str, date, date], EvaluationCount]
@@ -45,9 +48,11 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model's forecasts beside those of benchmarks, all on the same test days.
 
-    Finished folds are kept in the home until the evaluation is complete.
+    Finished folds are kept in the home until the evaluation is complete. A ticker whose bars
+    cause an unexpected exception is left out.
 
     Raises:
+        BugError, TickerBugError: no ticker is left.
         DataError: no test day can be scored, or there is no training or validation day to fit and
             choose the benchmarks.
         DivergedError: a fold's training met a value that is not finite.
@@ -57,7 +62,12 @@ def evaluate_model(
     walk, chosen = options.walk, options.targets or model.targets
     if model.network_name == MEMORYLESS["model"]:
         walk = replace(walk, same_inputs=False)
-    panel = model.panel(histories)
+    by_ticker = {history.listing.ticker: history for history in histories}
+    panel, bugs = work_without_failing(
+        [*by_ticker], lambda names: model.panel([by_ticker[name] for name in names])
+    )
+    for error in bugs.values():
+        log.warning("%s; left out", error)
     for target in chosen:
         test = model.split.masks(panel.outcome_days)[2]
         outcomes = panel.y[:, panel.targets.index(target)]
@@ -88,6 +98,7 @@ def evaluate_model(
         },
         costs_bps=costs,
         notes=others.notes,
+        missing=tuple(bugs),
     )
     work.remove()
     return found

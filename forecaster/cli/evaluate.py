@@ -138,7 +138,7 @@ def evaluate_command(
     if page is not None:
         log.info("report  %s", shown(page))
     if result.missing:
-        raise PartialFailure(f"Not in the store any more: {', '.join(result.missing)}.")
+        raise PartialFailure(f"Left out: {', '.join(result.missing)}.")
 
 
 def _days(option: str, text: str) -> int:

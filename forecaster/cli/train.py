@@ -81,7 +81,7 @@ def train_command(
         _print(report, path)
         print_next(f"evaluate {report.version}", home, as_of)
     if report.skipped:
-        raise PartialFailure(f"Left out, history too short: {', '.join(report.skipped)}.")
+        raise PartialFailure(f"Left out: {', '.join(report.skipped)}.")
 
 
 @contextmanager

@@ -89,7 +89,7 @@ class Evaluation:
 
     `blocks` maps train, validation and test to their first and last day; `folds` has a row per
     fit. `costs_bps` are those of the backtest, per side. `notes` are what a benchmark could not do,
-    `missing` the tickers trained on that have no prices any more.
+    `missing` the tickers trained on that are left out: without prices now, or a bug.
     """
 
     version: str

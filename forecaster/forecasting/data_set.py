@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from forecaster.data.columns import TRAILING_DAYS
-from forecaster.data.history import Fingerprint, History
-from forecaster.data.loading import Bars, iter_histories
+from forecaster.data.history import Fingerprint, History, normalise_tickers
+from forecaster.data.loading import Bars, iter_histories, known_tickers, read_bars
 from forecaster.data.panel import MOST_EQUAL, Panel, build_panel
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import (
@@ -24,7 +24,7 @@ from forecaster.data.sequence_packing import (
     pack_sequences,
     window_ends,
 )
-from forecaster.errors import DataError, name_some
+from forecaster.errors import DataError, name_some, work_without_failing
 from forecaster.evaluation.splits import Split, split_by_time
 from forecaster.evaluation.threads import one_thread
 from forecaster.forecasting.base_model import Base, Kind, fit_base
@@ -58,12 +58,26 @@ def training_panel(
     """Build the panel for a training, reading histories once; see `iter_histories`.
 
     Returns:
-        The panel, the hash of its bars, and the tickers left out as too short.
+        The panel, the hash of its bars, and the tickers left out: too short, or their bars cause
+        an unexpected exception.
+
+    Raises:
+        BugError, TickerBugError: no ticker is left.
     """
-    digest, skipped = Fingerprint(), list[str]()
-    found = long_enough(iter_histories(bars, home, tickers, as_of), settings, skipped)
-    panel = build_panel(digest.watch(found), settings.target, universe="all")
-    return panel, digest.text, tuple(skipped)
+    given = None if bars is None else read_bars(bars)
+    wanted = sorted(set(normalise_tickers(tickers)) or known_tickers(given, home))
+
+    def work(names: Sequence[str]) -> tuple[Panel, str, list[str]]:
+        digest, skipped = Fingerprint(), list[str]()
+        asked = tickers if len(names) == len(wanted) else names
+        found = long_enough(iter_histories(given, home, asked, as_of), settings, skipped)
+        panel = build_panel(digest.watch(found), settings.target, universe="all")
+        return panel, digest.text, skipped
+
+    (panel, text, short), bugs = work_without_failing(wanted, work)
+    for error in bugs.values():
+        log.warning("%s; left out", error)
+    return panel, text, (*short, *bugs)
 
 
 def long_enough(

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class TrainedVersion:
     """A trained version that is not stored: `manifest` has neither an id nor files.
 
-    `skipped` are the tickers left out as too short.
+    `skipped` are the tickers left out: too short, or a bug.
     """
 
     manifest: Manifest

@@ -100,7 +100,7 @@ def evaluate(
     model, recipe = model_version.load_model(where, manifest), model_version.recipe_of(manifest)
     count = partial(count_evaluation, where)
     found = evaluate_model(model, recipe, histories, options, where, count)
-    return replace(found, missing=missing)
+    return replace(found, missing=(*missing, *found.missing))
 
 
 def version_details(

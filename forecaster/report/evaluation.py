@@ -164,7 +164,7 @@ def _facts(result: Evaluation) -> dict[str, str]:
         else f"{count.total:,} of these test days, {count.questions:,} different questions"
     )
     if result.missing:
-        found["missing"] = f"{name_some(result.missing)}: trained on, without prices now"
+        found["missing"] = f"{name_some(result.missing)}: trained on, left out here"
     for target, part in result.by_target.items():
         if part.unscored:
             found[f"{target}, not scored"] = name_some(part.unscored)

@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecaster.data import panel
+from forecaster.data.history import History
 from forecaster.errors import (
+    BugError,
     CannotWriteError,
     DataError,
     DivergedError,
     UnknownNameError,
     UsageError,
 )
+from forecaster.pipeline.evaluate import evaluate
 from forecaster.pipeline.train import train
 from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
@@ -232,3 +236,35 @@ def test_an_lstm_beats_har_on_the_range_of_real_prices_and_claims_nothing_on_ret
         c for c in result.by_target["return"].comparisons.all if c.benchmark == "zero-return"
     )
     assert against_zero.conclusion == "no significant difference"
+
+
+def _failing_columns(monkeypatch: pytest.MonkeyPatch, *tickers: str) -> None:
+    """Plant a bug that the bars of some tickers run into."""
+    real = panel.own_columns
+
+    def own_columns(history: History) -> dict[str, np.ndarray]:
+        if history.listing.ticker in tickers:
+            raise ZeroDivisionError("planted")
+        return real(history)
+
+    monkeypatch.setattr(panel, "own_columns", own_columns)
+
+
+def test_a_bug_with_one_tickers_bars_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bars = ragged_bars({"AAA": 300, "BBB": 280, "CCC": 290})
+    two = bars[bars["ticker"] != "BBB"]
+    wanted = train(two, settings=TrainSettings(**QUICK), home=tmp_path).manifest
+    _failing_columns(monkeypatch, "BBB")
+    report = train(bars, settings=TrainSettings(**QUICK), home=tmp_path)
+    assert report.skipped == ("BBB",) and "ZeroDivisionError" in caplog.text
+    assert report.manifest.data == wanted.data and report.manifest.metrics == wanted.metrics
+    monkeypatch.undo()
+    version = train(bars, settings=TrainSettings(**QUICK), home=tmp_path).version
+    _failing_columns(monkeypatch, "BBB")
+    found = evaluate(version, bars=bars, home=tmp_path, benchmarks="quick")
+    assert found.missing == ("BBB",) and set(found.forecasts["ticker"]) == {"AAA", "CCC"}
+    _failing_columns(monkeypatch, "AAA", "CCC")
+    with pytest.raises(BugError, match="for each of 3 tickers"):
+        train(bars, settings=TrainSettings(**QUICK), home=tmp_path)
