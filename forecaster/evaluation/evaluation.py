@@ -70,6 +70,17 @@ class TargetEvaluation:
         """A row (`FORECAST_COLUMNS`) per forecast and forecaster, made by each call."""
         return pd.concat(self.rows.tables(), ignore_index=True)
 
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The forecaster's own scores that are too good to be true."""
+        own = self.scores[self.scores["forecaster"] == self.forecaster]
+        direction = self.direction.get(self.forecaster)
+        p_values = {
+            "skill": self.comparisons.main[0].p_value,  # against the naive forecast
+            "directional_accuracy": direction.p_value if direction else None,
+        }
+        return implausible_scores(own, p_values)
+
     def scorecard(self, *, by_ticker: bool = False) -> pd.DataFrame:
         """Return a row per forecaster, the version first, with a column per main score.
 
@@ -132,8 +143,8 @@ class Evaluation:
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        """Scores too good to be true."""
-        return implausible_scores(self.scores)
+        """Scores of the version itself that are too good to be true."""
+        return tuple(alarm for part in self.by_target.values() for alarm in part.alarms)
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of `TargetEvaluation` for all targets together."""

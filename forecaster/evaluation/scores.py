@@ -3,7 +3,7 @@
 Shape letters: N forecasts, D days, B bootstrap repeats, K sums of a score.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
 from forecaster.evaluation.distributions import Point, Predictive
-from forecaster.evaluation.significance import MIN_DAYS, interval, newey_west_t
+from forecaster.evaluation.significance import LEVEL, MIN_DAYS, interval, newey_west_t
 
 MIN_SERIES = 5  # a correlation over fewer tickers is mostly noise
 PINBALL_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -254,13 +254,21 @@ class Alarm:
     level: float
 
 
-def implausible_scores(table: pd.DataFrame) -> tuple[Alarm, ...]:
-    """Return the scores of daily returns above `LEAK_LEVELS` over at least 250 days."""
-    table = table[table["value"].notna() & (table["target"] == "return")]
+def implausible_scores(
+    scores: pd.DataFrame, p_values: Mapping[str, float | None]
+) -> tuple[Alarm, ...]:
+    """Return the scores of daily returns above `LEAK_LEVELS` that chance does not explain.
+
+    Args:
+        scores: a forecaster's own rows, over at least 250 days.
+        p_values: by metric, of the test that chance alone reaches such a score; None or NaN where
+            it cannot, as with a forecast that never changes its sign.
+    """
+    table = scores[scores["value"].notna() & (scores["target"] == "return")]
     table = table[table["days"] >= LEAK_MIN_DAYS]
     return tuple(
         Alarm(forecaster=row["forecaster"], metric=metric, value=row["value"], level=level)
         for metric, level in LEAK_LEVELS.items()
         for row in table[table["metric"] == metric].to_dict("records")
-        if row["value"] > level
+        if row["value"] > level and (p := p_values.get(metric)) is not None and p < LEVEL
     )

@@ -24,8 +24,9 @@ class Comparison:
     """The mean loss of `forecaster` less that of `benchmark`, with the Diebold-Mariano test.
 
     `difference` is relative to the benchmark's mean loss, or with `unit` (such as `nats`) absolute
-    in it; negative is better. `p_value` is two-sided, NaN where undefined; `adjusted_p_value` is it
-    after `tests` tests (see `adjust`).
+    in it; negative is better. `low` and `high` are its 95 % confidence interval, unadjusted;
+    `p_value` is two-sided, NaN where undefined; `adjusted_p_value` is it after `tests` tests (see
+    `adjust`).
     """
 
     target: str
@@ -34,6 +35,8 @@ class Comparison:
     difference: float
     p_value: float
     days: int
+    low: float = float("nan")
+    high: float = float("nan")
     loss: str = "MSE"
     unit: str = ""
     tests: int = 1
@@ -58,6 +61,8 @@ class LossDifference(NamedTuple):
     difference: float
     p_value: float
     days: int
+    low: float
+    high: float
 
 
 def compare_losses(
@@ -76,8 +81,15 @@ def compare_losses(
     mean = float(gap.mean()) if len(gap) else float("nan")
     scale = 1.0 if not relative else float(np.mean(other[known])) if len(gap) else float("nan")
     difference = mean / scale if scale != 0.0 else float("nan") if mean else 0.0
-    p_value = diebold_mariano(gap) if len(gap) >= MIN_DAYS else float("nan")
-    return LossDifference(difference, p_value, len(gap))
+    tested = len(gap) >= MIN_DAYS
+    p_value = diebold_mariano(gap) if tested else float("nan")
+    margin = _margin(gap) / scale if tested and scale != 0.0 else float("nan")
+    return LossDifference(difference, p_value, len(gap), difference - margin, difference + margin)
+
+
+def _margin(gap: np.ndarray) -> float:
+    """Return half the 95 % confidence interval of the mean of daily values (D,)."""
+    return float(special.stdtrit(len(gap) - 1, 0.975)) * newey_west_error(gap)
 
 
 def daily(values: np.ndarray, days: np.ndarray) -> np.ndarray:

@@ -225,11 +225,13 @@ def pooled(days, *, target="return", **values):
     ("metric", "number", "level"), [("skill", 0.0101, 0.01), ("directional_accuracy", 0.56, 0.55)]
 )
 def test_scores_that_are_too_good_are_alarms(metric, number, level):
-    """From 250 days on; not a day earlier."""
-    (alarm,) = implausible_scores(pooled(250, **{metric: number}))
+    """From 250 days on; not a day earlier, and not where chance alone reaches them."""
+    (alarm,) = implausible_scores(pooled(250, **{metric: number}), {metric: 0.0})
     assert (alarm.forecaster, alarm.metric) == ("lstm", metric)
     assert (alarm.value, alarm.level) == (number, level)
-    assert implausible_scores(pooled(249, **{metric: number})) == ()
+    assert implausible_scores(pooled(249, **{metric: number}), {metric: 0.0}) == ()
+    for p_value in (0.06, nan, None):
+        assert implausible_scores(pooled(250, **{metric: number}), {metric: p_value}) == ()
 
 
 @pytest.mark.parametrize(
@@ -244,4 +246,4 @@ def test_scores_that_are_too_good_are_alarms(metric, number, level):
 )
 def test_plausible_scores_are_no_alarms(table):
     """The levels themselves, undefined values, losses, and targets that can be forecast."""
-    assert implausible_scores(table) == ()
+    assert implausible_scores(table, dict.fromkeys(["skill", "directional_accuracy"], 0.0)) == ()

@@ -46,6 +46,16 @@ def test_equal_forecasts_have_no_significant_difference():
     assert np.isnan(found.p_value) and found.conclusion == "no significant difference"
 
 
+def test_the_confidence_interval_excludes_zero_exactly_where_the_test_rejects():
+    """The same error and degrees of freedom: p = 0.05 is an interval that ends at zero."""
+    for seed in range(40):
+        errors = draws(200, seed) | {"own": draws(200, seed)["own"] * 0.9}
+        found = compared(errors)
+        assert found.low < found.difference < found.high
+        assert (found.p_value < 0.05) == (not found.low <= 0.0 <= found.high)
+    assert np.isnan(compared(draws(10)).low)
+
+
 def test_twenty_tickers_with_one_shock_are_one_observation_a_day():
     """Counting them as twenty would make any p-value tiny."""
     errors = draws(200)
