@@ -23,11 +23,11 @@ from safetensors.numpy import save as save_tensors
 
 from forecaster.backtesting.fold import FoldForecasts, FoldTask, Kind, forecast_fold, run_fold
 from forecaster.data.panel import Panel
-from forecaster.database import atomic_file, make_private, to_json
 from forecaster.errors import ArtifactError, UsageError
 from forecaster.evaluation.distributions import Predictive
 from forecaster.evaluation.mixture import assemble
 from forecaster.evaluation.splits import Backend, Fold, Walk
+from forecaster.files import atomic_file, make_private, to_json
 from forecaster.forecasting.fitted_model import FittedModel, Weights
 from forecaster.registry.versions import UNFINISHED
 from forecaster.settings import TrainSettings

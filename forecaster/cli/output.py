@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from forecaster.clock import check_as_of
-from forecaster.database import to_json
 from forecaster.errors import CannotWriteError, ForecasterError, StorageError, name_some
+from forecaster.files import to_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from forecaster.cli.output import (
     print_next,
     shown,
 )
-from forecaster.database import to_json
+from forecaster.files import to_json
 
 if TYPE_CHECKING:
     from forecaster.pipeline.tune import TuneResult

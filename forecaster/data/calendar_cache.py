@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from forecaster.database import atomic_file
+from forecaster.files import atomic_file
 
 FOLDER: Final = Path("data", "calendars")
 _NAME: Final = re.compile(r"\w+")

@@ -1,13 +1,13 @@
 """Files that users ask for: CSV that a spreadsheet may open, parquet, and anything else."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from forecaster.database import atomic_file
-from forecaster.errors import CannotWriteError, StorageError, UsageError
+from forecaster.errors import CannotWriteError, UsageError
+from forecaster.files import output_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,24 +87,3 @@ def check_folder(option: str, file: Path | None) -> None:
         raise CannotWriteError(
             f"{option} {file}: {file.parent} is no folder. Make it, or choose a file elsewhere."
         )
-
-
-@contextmanager
-def output_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a stream that becomes the file when the block ends without an error.
-
-    Raises:
-        CannotWriteError: the folder is missing or read-only.
-        StorageError: the disk is full or failed; an older file is intact.
-    """
-    try:
-        with atomic_file(path, private=False) as stream:
-            yield stream
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise CannotWriteError(
-            f"{path}: {error.strerror}. Choose a file in an existing, writable folder."
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"{path}: {error.strerror}; nothing was written. Free or check the disk."
-        ) from error

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from forecaster.data.export import check_folder, output_file
+from forecaster.data.export import check_folder
 from forecaster.data.scaling import CLIP, Scaler
-from forecaster.database import to_json
 from forecaster.errors import UsageError
+from forecaster.files import output_file, to_json
 from forecaster.forecasting.fitted_model import FittedModel, location_columns
 from forecaster.models.base import RecurrentState
 

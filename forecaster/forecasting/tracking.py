@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from forecaster import clock
-from forecaster.database import make_private, touch_private
 from forecaster.errors import UsageError
+from forecaster.files import make_private, touch_private
 from forecaster.forecasting.fitting import OnStep, Validation
 from forecaster.settings import TrainSettings
 

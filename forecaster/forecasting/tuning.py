@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from forecaster.data.panel import Panel
-from forecaster.database import make_private, to_json, touch_private
 from forecaster.errors import DivergedError, TryLaterError, UsageError
+from forecaster.files import make_private, to_json, touch_private
 from forecaster.forecasting.data_set import Dataset, prepare_dataset
 from forecaster.forecasting.fitting import Validation, fit_ensemble
 from forecaster.settings import TrainSettings

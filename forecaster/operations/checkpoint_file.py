@@ -19,8 +19,8 @@ from typing import Any, Final
 import torch
 
 from forecaster import clock
-from forecaster.database import atomic_file, make_private, sync_folder
 from forecaster.errors import ArtifactError
+from forecaster.files import atomic_file, make_private, sync_folder
 from forecaster.forecasting.fitting import Checkpointer, FittedMember
 from forecaster.registry.versions import UNFINISHED
 from forecaster.training.checkpoint import Checkpoint

@@ -12,8 +12,9 @@ from typing import Final
 import filelock
 
 from forecaster.data import calendar_cache
-from forecaster.database import atomic_file, refuse_unwritable, to_json
+from forecaster.database import refuse_unwritable
 from forecaster.errors import CannotWriteError, TryLaterError
+from forecaster.files import atomic_file, to_json
 from forecaster.operations.clock_check import refuse_clock_behind
 
 LOCK, HOLDER = ".lock", ".lock.json"

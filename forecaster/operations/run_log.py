@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from forecaster import clock
-from forecaster.database import atomic_file, make_private, to_json
 from forecaster.errors import ExitCode, ForecasterError, SettingsError
+from forecaster.files import atomic_file, make_private, to_json
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,12 @@ from forecaster.backtesting.version_evaluation import (
     evaluate_model,
 )
 from forecaster.clock import Day
-from forecaster.data.export import output_file, write_tables
+from forecaster.data.export import write_tables
 from forecaster.data.loading import Bars
 from forecaster.errors import CannotWriteError
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk
+from forecaster.files import output_file
 from forecaster.forecasting import model_version
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.champion import find_version

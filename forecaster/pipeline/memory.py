@@ -8,9 +8,9 @@ from pathlib import Path
 from forecaster import clock
 from forecaster.bptt.plan import Plan, StepPer
 from forecaster.clock import Day
-from forecaster.data.export import output_file
 from forecaster.data.loading import Bars
 from forecaster.errors import ArtifactError, UsageError
+from forecaster.files import output_file
 from forecaster.forecasting.memory import (
     LAGS,
     TOLERANCE,

@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from forecaster.database import to_json
 from forecaster.errors import ArtifactError, UnknownNameError, UsageError
+from forecaster.files import to_json
 from forecaster.registry.champion_history import (
     ChampionStatus,
     Outcome,

@@ -13,9 +13,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from forecaster.database import to_json
 from forecaster.errors import ForecasterError
 from forecaster.evaluation.splits import EvaluationCount
+from forecaster.files import to_json
 from forecaster.registry.registry_file import (
     RENAMED_IN_QUESTIONS,
     changing,

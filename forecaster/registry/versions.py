@@ -24,7 +24,6 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from forecaster import clock
-from forecaster.database import atomic_file, make_private, sync_folder
 from forecaster.errors import (
     ArtifactError,
     CannotWriteError,
@@ -32,6 +31,7 @@ from forecaster.errors import (
     UnknownNameError,
     UsageError,
 )
+from forecaster.files import atomic_file, make_private, sync_folder
 from forecaster.registry.champion_history import champion_statuses
 from forecaster.registry.manifest import (
     HASH_LENGTH,

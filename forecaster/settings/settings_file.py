@@ -9,8 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from forecaster.database import atomic_file
 from forecaster.errors import SettingsError, UsageError
+from forecaster.files import atomic_file
 from forecaster.settings import SECTIONS
 
 FILE: Final = "forecaster.toml"

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from forecaster.cli.evaluate import _print_target, json_content
-from forecaster.database import to_json
 from forecaster.errors import DataError
+from forecaster.files import to_json
 from forecaster.forecasting.next_session import (
     Baseline,
     ForecastRequest,

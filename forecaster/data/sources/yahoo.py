@@ -32,7 +32,6 @@ from forecaster.data.sources.yahoo_session import (
     retry_seconds,
     shared_session,
 )
-from forecaster.database import make_private, touch_private
 from forecaster.errors import (
     CannotWriteError,
     DataError,
@@ -41,6 +40,7 @@ from forecaster.errors import (
     TryLaterError,
     UsageError,
 )
+from forecaster.files import make_private, touch_private
 
 SOURCE = "yahoo"
 # Left to itself yfinance reads "no start" as one month; this is its own oldest date.

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from forecaster.data.store import PriceStore
-from forecaster.database import atomic_file, make_private, to_json
+from forecaster.files import atomic_file, make_private, to_json
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
