@@ -1,6 +1,8 @@
 """`forecaster evaluate`."""
 
 import logging
+import shlex
+import sys
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +83,13 @@ def evaluate_command(
         typer.Option(metavar="FILE.html", help="The page [reports/<version>-<targets>.html]."),
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="The plotting library inside the page.")
+    ] = False,
+    show: Annotated[
+        str | None,
+        typer.Option(metavar="TICKERS", help="Embed them in the page, comma-separated."),
+    ] = None,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -127,16 +136,24 @@ def evaluate_command(
     written = 0
     if forecasts is not None:
         written = pipeline.write_tables(result.forecast_tables(), forecasts)
-    page = None if no_report else pipeline.save_report(result, home, report)
+    options = pipeline.PageOptions(
+        file=report,
+        standalone=standalone,
+        show=[name.strip() for name in show.split(",")] if show else [],
+        command=shlex.join(["forecaster", *sys.argv[1:]]),
+    )
+    page = None if no_report else pipeline.save_report(result, home, options)
     if json:
-        learning, settings = pipeline.version_details(result, home)
-        details = {"learning": learning, "settings": settings, "report": page and str(page)}
-        print_json("evaluate", {**json_content(result), **details})
+        found = pipeline.version_details(result, home)
+        details = {"learning": found.learning, "settings": found.settings}
+        written_to = {"report": page and str(page[0])}
+        print_json("evaluate", {**json_content(result), **details, **written_to})
     else:
         _print(result, forecasts, written)
         print_next(f"predict --version {result.version}", home, as_of)
     if page is not None:
-        log.info("report  %s", shown(page))
+        file, size = page
+        log.info("report  %s  %.1f MB with its library and data", shown(file), size / 1e6)
     if result.missing:
         raise PartialFailure(f"Left out: {', '.join(result.missing)}.")
 

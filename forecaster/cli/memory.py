@@ -35,6 +35,9 @@ def memory_command(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a page with figures.")
     ] = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="The plotting library inside the page.")
+    ] = False,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -54,11 +57,11 @@ def memory_command(
 
     last = last_day(as_of)
     check_folder("--html", html)
-    from forecaster.pipeline.memory import memory, write_page
+    from forecaster.pipeline.memory import memory, write_memory_page
 
     result = memory(version, home=home, tolerance=bptt_tolerance, lags=lags, as_of=last)
     if html is not None:
-        write_page(result, html)
+        write_memory_page(result, html, standalone=standalone)
     if json:
         _print_json(result)
     else:

@@ -124,6 +124,7 @@ def _training_part(
         "clipped": last.clipped,
         "gradient_spikes": last.spikes,
         "validations": [(one.step, one.validation_loss) for one in validations],
+        "training_losses": [(one.step, one.train_loss) for one in validations],
     }
 
 

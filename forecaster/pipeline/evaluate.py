@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from forecaster.backtesting.version_evaluation import (
 from forecaster.clock import Day
 from forecaster.data.export import write_tables
 from forecaster.data.loading import Bars
-from forecaster.errors import CannotWriteError
+from forecaster.errors import CannotWriteError, name_some
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import Walk
-from forecaster.files import output_file
 from forecaster.forecasting import model_version
 from forecaster.operations.clock_check import refuse_clock_behind
 from forecaster.registry.champion import find_version
@@ -27,13 +26,23 @@ from forecaster.registry.run_history import count_evaluation
 from forecaster.registry.versions import read_manifest
 from forecaster.report import sentences
 from forecaster.report.evaluation import (
+    Details,
     drawn_tables,
     evaluation_page,
     version_settings,
 )
+from forecaster.report.page import write_page
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["Evaluation", "Walk", "drawn_tables", "evaluate", "sentences", "write_tables"]
+__all__ = [
+    "Evaluation",
+    "PageOptions",
+    "Walk",
+    "drawn_tables",
+    "evaluate",
+    "sentences",
+    "write_tables",
+]
 
 log = logging.getLogger(__name__)
 
@@ -104,42 +113,66 @@ def evaluate(
     return replace(found, missing=(*missing, *found.missing))
 
 
-def version_details(
-    result: Evaluation, home: Home | None = None
-) -> tuple[dict[str, list[tuple[int, float]]], dict[str, str]]:
+def version_details(result: Evaluation, home: Home | None = None) -> Details:
     """Read the learning curves and the settings of an evaluated version."""
     manifest = read_manifest(resolve_home(home), result.version)
-    losses = manifest.training.get("validations")  # of the first member
-    learning = {f"seed {manifest.members[0].seed}": losses} if isinstance(losses, list) else {}
-    return learning, version_settings(manifest)
+    learning = {}
+    for name, key in (("validation", "validations"), ("training", "training_losses")):
+        losses = manifest.training.get(key)  # of the first member
+        if isinstance(losses, list):
+            learning[name] = losses
+    return Details(learning=learning, settings=version_settings(manifest))
 
 
-def save_report(result: Evaluation, home: Home | None, file: Path | None) -> Path | None:
-    """Write an evaluation's page to `file`, or to `reports/<version>-<targets>.html` in the home.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOptions:
+    """How a page is written: where, with the plotting library inside or beside it, with what.
 
-    Return the file; None, with a warning, where the home's own folder cannot be written.
+    `file` None means `reports/<version>-<targets>.html` in the home. `show` are tickers that the
+    page embeds, `command` is the command line that it names.
+    """
+
+    file: Path | None = None
+    standalone: bool = False
+    show: Sequence[str] = ()
+    command: str = ""
+
+
+def save_report(
+    result: Evaluation, home: Home | None, options: PageOptions
+) -> tuple[Path, int] | None:
+    """Write an evaluation's page; return the file, and the bytes of all that it needs.
+
+    Return None, with a warning, where the home's own folder cannot be written.
 
     Raises:
         CannotWriteError: the folder of a file that was named is missing or read-only.
         StorageError: the disk is full or failed.
     """
-    where, walk = resolve_home(home), result.walk
-    page = evaluation_page(result, *version_details(result, where))
-    # Another walk is another evaluation with its own page.
-    parts = [result.version, *result.targets]
-    parts += [f"refit-{walk.refit_every}"] if walk.refit_every is not None else []
-    parts += [f"rolling-{walk.train_days}"] if walk.train_days is not None else []
-    parts += ["warm"] if walk.weights == "warm" else []
-    parts += [f"seeds-{walk.seeds}"] if walk.seeds > 1 else []
-    target = file or where / REPORTS / f"{'-'.join(parts)}.html"
+    where, file = resolve_home(home), options.file
+    details = version_details(result, where)
+    details = replace(details, command=options.command, show=options.show)
+    page = evaluation_page(result, details)
+    if page.series and (unknown := sorted({*options.show} - {*page.series.tickers})):
+        log.warning("--show: not evaluated: %s", name_some(unknown))
+    target = file or where / REPORTS / f"{_page_name(result)}.html"
     try:
         if file is None:
             target.parent.mkdir(exist_ok=True)
-        with output_file(target) as stream:
-            stream.write(page.encode())
+        return target, write_page(page, target, standalone=options.standalone)
     except (CannotWriteError, FileExistsError, PermissionError) as error:
         if file is not None:
             raise
         log.warning("no page: %s Give --report FILE.html in a folder of yours.", error)
         return None
-    return target
+
+
+def _page_name(result: Evaluation) -> str:
+    """Return the name of a page; another walk is another evaluation with its own page."""
+    walk = result.walk
+    parts = [result.version, *result.targets]
+    parts += [f"refit-{walk.refit_every}"] if walk.refit_every is not None else []
+    parts += [f"rolling-{walk.train_days}"] if walk.train_days is not None else []
+    parts += ["warm"] if walk.weights == "warm" else []
+    parts += [f"seeds-{walk.seeds}"] if walk.seeds > 1 else []
+    return "-".join(parts)

@@ -10,7 +10,6 @@ from forecaster.bptt.plan import Plan, StepPer
 from forecaster.clock import Day
 from forecaster.data.loading import Bars
 from forecaster.errors import ArtifactError, UsageError
-from forecaster.files import output_file
 from forecaster.forecasting.memory import (
     LAGS,
     TOLERANCE,
@@ -26,9 +25,10 @@ from forecaster.registry.champion import find_version
 from forecaster.registry.manifest import Manifest
 from forecaster.registry.versions import list_versions, read_manifest
 from forecaster.report.memory import memory_page
+from forecaster.report.page import write_page
 from forecaster.settings import Home, resolve_home
 
-__all__ = ["MemoryReport", "memory", "plan_of", "write_page"]
+__all__ = ["MemoryReport", "memory", "plan_of", "write_memory_page"]
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,6 @@ def plan_of(manifest: Manifest) -> Plan:
     return Plan.truncated(k2=k2, k1=k1 if isinstance(k1, int) else None, step_per=step_per)
 
 
-def write_page(report: MemoryReport, file: Path) -> None:
-    """Write the report as one page that needs no network, complete or not at all."""
-    page = memory_page(report).encode()  # before the file is touched
-    with output_file(file) as stream:
-        stream.write(page)
+def write_memory_page(report: MemoryReport, file: Path, *, standalone: bool = False) -> int:
+    """Write the page of a report; return the bytes that it needs, with its library."""
+    return write_page(memory_page(report), file, standalone=standalone)

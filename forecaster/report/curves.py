@@ -12,7 +12,7 @@ NAIVE = ("zero-return", "persistence")
 ENDS = {"q025": 0.025, "q10": 0.1, "q90": 0.9, "q975": 0.975}
 INTERVALS = {"80 %": ("q10", "q90", 0.80), "95 %": ("q025", "q975", 0.95)}
 QUARTER, MONTH = 63, 21  # trading days
-DISTRIBUTIONS_DRAWN = 6
+DISTRIBUTIONS_DRAWN = 4
 
 
 def curves_of(part: TargetEvaluation) -> dict[str, pd.DataFrame]:
@@ -40,7 +40,7 @@ def pit_shares(counts: Sequence[int]) -> pd.DataFrame:
     return table if sum(counts) else table.iloc[:0]
 
 
-def leading_benchmarks(errors: pd.DataFrame, at_most: int = 5) -> list[str]:
+def leading_benchmarks(errors: pd.DataFrame, at_most: int = 4) -> list[str]:
     """Return the naive forecast and the benchmarks with the smallest `squared_errors`."""
     own = errors.columns[0]
     relative = errors.sub(errors[own], axis=0).mean().drop(own)

@@ -1,12 +1,13 @@
-"""The page of an evaluation: the conclusions first, then what they rest on."""
+"""The page of an evaluation: the results on one screen, then what they rest on."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import pandas as pd
 
+from forecaster import clock
 from forecaster.errors import name_some
 from forecaster.evaluation.evaluation import Evaluation, TargetEvaluation
 from forecaster.evaluation.significance import Comparison
@@ -14,40 +15,12 @@ from forecaster.registry.manifest import Manifest
 from forecaster.report import evaluation_figures as figures
 from forecaster.report import sentences
 from forecaster.report.curves import curves_of
-from forecaster.report.page import Section, Table, render_page
+from forecaster.report.evaluation_tables import NOTHING, score_table, table_sections
+from forecaster.report.page import Page, Section, Table, Tile
+from forecaster.report.ticker_series import TickerSeries, choose_tickers
 
-NOTHING = "-"
-TICKERS_AT_MOST = 40
-FORMATS = {
-    **dict.fromkeys(["mse", "mae", "crps", "pinball", "width_80", "width_95"], "#.4g"),
-    **dict.fromkeys(["skill", "r2_over_zero"], "+.2%"),
-    **dict.fromkeys(["directional_accuracy", "coverage_80", "coverage_95"], ".1%"),
-    **dict.fromkeys(["mcc", "ic", "rank_ic"], "+.3f"),
-    **dict.fromkeys(["ic_t", "rank_ic_t"], "+.1f"),
-    "log_score": ".3f",
-}
-SHOWN_METRICS = (  # those that fit beside each other; the rest is below
-    *("mse", "skill", "directional_accuracy", "ic", "rank_ic"),
-    *("crps", "log_score", "coverage_80", "coverage_95"),
-)
-NAMES = {
-    **{"mse": "MSE", "mae": "MAE", "crps": "CRPS", "mcc": "MCC", "r2_over_zero": "R² over zero"},
-    **{"ic": "IC", "rank_ic": "rank IC", "ic_t": "IC t", "rank_ic_t": "rank IC t"},
-    **{"coverage_80": "coverage 80 %", "coverage_95": "coverage 95 %"},
-    **{"width_80": "width 80 %", "width_95": "width 95 %"},
-    **{"directional_accuracy": "directional accuracy", "log_score": "log score"},
-    **{"skill": "skill", "pinball": "pinball"},
-}
-BACKTEST = {
-    "annualised_return": ("annualised return", "+.1%"),
-    "volatility": ("volatility", ".1%"),
-    "sharpe_ratio": ("Sharpe ratio", ".2f"),
-    "maximum_drawdown": ("maximum drawdown", ".1%"),
-    "turnover": ("turnover a day", ".1%"),
-}
-TEST_COLUMNS = ("difference", "p", "adjusted p", "conclusion")
-# Heading, words, columns and rows of a table.
-Rows = tuple[str, str, list[str], list[list[str]]]
+MINUS = "\N{MINUS SIGN}"
+MANY_TICKERS = 5  # from here on coverage is drawn by ticker
 SURVIVORS = (
     "Survivorship bias: tickers chosen today are survivors. Companies that failed, shrank or were "
     "bought are missing, so these prices rose more and crashed less than those of a choice made "
@@ -56,31 +29,146 @@ SURVIVORS = (
 )
 
 
-def evaluation_page(
-    result: Evaluation,
-    learning: Mapping[str, Sequence[tuple[int, float]]],
-    settings: Mapping[str, str],
-) -> str:
-    """Render an evaluation on one page that needs no network.
+Result = Literal["better", "worse", "undecided"]
 
-    Args:
-        result: the evaluation.
-        learning: validation losses by optimizer step, by name of the training.
-        settings: of `version_settings`.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What a page shows beside the evaluation itself.
+
+    `learning` are `validation` and `training` losses by optimizer step, `settings` those of
+    `version_settings`, `command` the command line, `show` tickers to be embedded.
     """
-    several = len(result.targets) > 1
-    lead, sections = [], []
-    for target in result.targets:
-        first, *others = sentences.conclusions(result, target)
-        lead.append([f"{target.capitalize()}: {first}" if several else first, *others])
-        sections += _of_target(result, target)
-    sections.append(figures.learning_section(learning))
-    if settings:
-        table = Table(columns=["setting", "value"], rows=list(settings.items()), prose=True)
+
+    learning: Mapping[str, Sequence[tuple[int, float]]]
+    settings: Mapping[str, str]
+    command: str = ""
+    show: Sequence[str] = ()
+
+
+def evaluation_page(result: Evaluation, details: Details) -> Page:
+    """Return the page of an evaluation: tiles and the headline chart, then target by target."""
+    parts = result.by_target
+    drawn = {target: curves_of(part) for target, part in parts.items()}
+    sections = [
+        section
+        for part in parts.values()
+        for section in _of_target(result, part, drawn[part.target])
+    ]
+    sections.append(figures.learning_section(details.learning))
+    if details.settings:
+        table = Table(columns=["setting", "value"], rows=list(details.settings.items()), prose=True)
         sections.append(Section(heading="Data and settings", table=table))
-    title, notes = sentences.title(result), [SURVIVORS, *result.notes]
-    alarms = [sentences.alarm_text(alarm) for alarm in result.alarms]
-    return render_page(title, lead, _facts(result), alarms, sections, notes=notes)
+    first = next(iter(parts))
+    series = TickerSeries(
+        rows={target: part.rows for target, part in parts.items()},
+        forecaster={target: part.forecaster for target, part in parts.items()},
+        wanted=choose_tickers(drawn[first]["gains_by_ticker"], details.show),
+    )
+    return Page(
+        title=sentences.title(result),
+        summary=_summary(result),
+        tiles=[_tile(part) for part in parts.values()],
+        headline=_headline(result),
+        lead=[line for target in parts for line in _lead(result, target)],
+        warnings=[sentences.alarm_text(alarm) for alarm in result.alarms],
+        sections=sections,
+        notes=[SURVIVORS, *result.notes],
+        facts=_facts(result) | _origin(result, details),
+        series=series,
+    )
+
+
+def _summary(result: Evaluation) -> str:
+    """Return which version forecast how many days, and by which weights."""
+    part = next(iter(result.by_target.values()))
+    own = part.rows.table(part.forecaster)
+    first, last = result.blocks["train"]
+    return (
+        f"Version {result.version}, trained on {first} to {last}; {len(own):,} next-day forecasts "
+        f"per target on {own['session'].nunique():,} test days that it never saw. All benchmarks "
+        "forecast the same days and tickers."
+    )
+
+
+def _lead(result: Evaluation, target: str) -> list[str]:
+    several = f"{target}: " if len(result.targets) > 1 else ""
+    return [several + line for line in sentences.conclusions(result, target)]
+
+
+def _tile(part: TargetEvaluation) -> Tile:
+    """Return a target's result in short: errors, their tests, and coverage."""
+    compared = _compared_first(part)
+    lines = [_error_line(one) for one in reversed(compared)]
+    if held := _held(part):
+        lines.append("Coverage: " + ", ".join(f"{n} interval {share}" for n, share in held))
+    value, result = _in_short(compared)
+    return Tile(heading=f"Next day's {part.target}", value=value, result=result, lines=lines)
+
+
+def _compared_first(part: TargetEvaluation) -> list[Comparison]:
+    """Return the comparisons in squared error with the naive forecast and the best benchmarks.
+
+    The last is the best of all, those with the version's own inputs among them.
+    """
+    squared = [one for one in part.comparisons.main if one.loss == "MSE"]
+    own = [c for c in part.comparisons.all if c.loss == "MSE" and c.forecaster == part.forecaster]
+    best = [max(own, key=lambda one: one.difference)] if own else []
+    return list(dict.fromkeys([*squared, *best]))
+
+
+def _in_short(compared: Sequence[Comparison]) -> tuple[str, Result]:
+    """Return what comparisons say in a few words; the first is with the naive forecast."""
+    by_conclusion: dict[str, list[str]] = {}
+    for one in compared:
+        by_conclusion.setdefault(one.conclusion, []).append(sentences.label(one.benchmark))
+    if worse := by_conclusion.get("worse"):
+        return f"Worse than {' and '.join(worse)}", "worse"
+    undecided = by_conclusion.get("no significant difference", [])
+    if compared[0].conclusion != "better":
+        return f"Not significantly better than {undecided[0]}", "undecided"
+    if not undecided:
+        best = compared[-1]
+        name = sentences.label(best.benchmark)
+        return f"{sentences.percent(-best.difference)} lower error than {name}", "better"
+    better = " and ".join(by_conclusion["better"])
+    return f"Better than {better}, not significantly than {' and '.join(undecided)}", "better"
+
+
+def _error_line(one: Comparison) -> str:
+    """Return a comparison with its confidence interval and what the test says."""
+    name = sentences.label(one.benchmark)
+    if not math.isfinite(one.low):
+        return f"Error against {name}: {sentences.difference(one)}, too few days for a test"
+    between = f"{sentences.percent(-one.high)} to {sentences.percent(-one.low)}".replace("-", MINUS)
+    side = "higher" if one.difference > 0.0 else "lower"
+    unsure = one.conclusion == "no significant difference"
+    significant = "not significant" if unsure else "significant"
+    return (
+        f"Error against {name}: {sentences.percent(abs(one.difference))} {side} (95 % interval "
+        f"{between}), {significant} ({sentences.p_text(one.decisive_p_value)}, adjusted)"
+    )
+
+
+def _held(part: TargetEvaluation) -> list[tuple[str, str]]:
+    """Return the nominal and the observed coverage of the served intervals."""
+    table = part.coverage[(part.coverage["forecaster"] == part.forecaster)]
+    table = table[table["by"] == "all"]
+    found = dict(zip(table["nominal"], table["coverage"], strict=True))  # the last kind is served
+    return [(sentences.percent(n, ".0f"), sentences.percent(c)) for n, c in found.items()]
+
+
+def _headline(result: Evaluation) -> Section:
+    parts = result.by_target.values()
+    own = {
+        part.target: [
+            one
+            for one in part.comparisons.all
+            if one.forecaster == part.forecaster and one.loss == "MSE"
+        ]
+        for part in parts
+    }
+    return figures.skill_section(own, sentences.label(next(iter(parts)).forecaster))
 
 
 def drawn_tables(result: Evaluation) -> dict[str, dict[str, dict[str, list[Any]]]]:
@@ -98,7 +186,7 @@ def version_settings(manifest: Manifest) -> dict[str, str]:
     """Return label and value of a version's data, network and training."""
     data, network, base = manifest.data, manifest.network, manifest.base
     heads = ", ".join(f"{t} ({h})" for t, h in zip(manifest.targets, network.heads, strict=True))
-    shown_above = ("validations", "model", "hidden", "layers", "base", "head")
+    shown_above = ("validations", "training_losses", "model", "hidden", "layers", "base", "head")
     trained = {
         name.replace("_", " "): str(value)
         for name, value in manifest.training.items()
@@ -119,25 +207,33 @@ def version_settings(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _of_target(result: Evaluation, target: str) -> list[Section]:
-    """Return one target's heading and scores, its figures, then its other tables."""
-    part = result.by_target[target]
-    drawn = curves_of(part)
+def _of_target(
+    result: Evaluation, part: TargetEvaluation, curves: Mapping[str, pd.DataFrame]
+) -> list[Section]:
+    """Return one target's heading, its pictures, then its tables."""
+    target, many = part.target, len(part.rows.scored) >= MANY_TICKERS
     own = part.rows.table(part.forecaster)
     first, last = own["session"].min(), own["session"].max()
     heading = Section(
         heading=f"The next day's {target}",
         words=f"{len(own):,} forecasts by {sentences.label(part.forecaster)} of "
-        f"{own['session'].nunique():,} test days, {first:%Y-%m-%d} to {last:%Y-%m-%d}; the "
-        f"benchmarks forecast the same days and tickers. An undefined score is {NOTHING}.",
-        table=_score_table(part.scores),
+        f"{own['session'].nunique():,} test days, {first:%Y-%m-%d} to {last:%Y-%m-%d}.",
     )
-    sections = figures.gain_sections(drawn)
-    sections += figures.against_sections(own, drawn["bins"], ".4~%" if target == "return" else "")
-    sections += figures.calibration_sections(drawn)
-    if len(drawn["gains_by_ticker"]):
-        sections.append(figures.ticker_gains_section(drawn["gains_by_ticker"]))
-    sections += _tables(result, part)
+    bands = Section(
+        heading="Forecasts and outcomes",
+        words="Every interval was made before its day. Outcomes are points: a forecast of "
+        "the next day that merely repeats the last one would look right as a line.",
+        series=target,
+    )
+    sections = [bands, *figures.gain_sections(curves)]
+    sections += figures.calibration_sections(curves, by_ticker=many)
+    sections += figures.against_sections(own, curves["bins"], target)
+    if many:
+        sections.append(figures.ticker_gains_section(curves["gains_by_ticker"]))
+    sections += figures.backtest_sections(part.backtests, part.forecaster)
+    words = f"An undefined score is {NOTHING}."
+    sections.append(Section(heading="Scores", words=words, table=score_table(part.scores)))
+    sections += table_sections(result, part)
     return [heading, *(replace(section, level=3) for section in sections)]
 
 
@@ -171,139 +267,9 @@ def _facts(result: Evaluation) -> dict[str, str]:
     return found
 
 
-def _score_table(scores: pd.DataFrame) -> Table:
-    """Return a row per forecaster, a column per metric of `SHOWN_METRICS` that any of them has."""
-    defined = set(scores.dropna(subset=["value"])["metric"])
-    metrics = [metric for metric in SHOWN_METRICS if metric in defined]
-    values = scores.set_index(["forecaster", "metric"])["value"].to_dict()
-    return Table(
-        columns=["forecaster", *(NAMES.get(metric, metric) for metric in metrics)],
-        rows=[
-            [name, *(_score(metric, values.get((name, metric))) for metric in metrics)]
-            for name in dict.fromkeys(scores["forecaster"])
-        ],
-        stressed=True,
-    )
-
-
-def _tables(result: Evaluation, part: TargetEvaluation) -> list[Section]:
-    """Return the tables below a target's figures that have rows."""
-    of_part = (_intervals_of_scores, _comparisons, _by_ticker, _coverage)
-    found = [table(part) for table in of_part]
-    found += [_backtests(part, result.costs_bps), _by_seed(part), _folds(result)]
-    return [
-        Section(heading=heading, words=words, table=Table(columns=columns, rows=rows))
-        for heading, words, columns, rows in found
-        if rows
-    ]
-
-
-def _intervals_of_scores(part: TargetEvaluation) -> Rows:
-    own = part.scores[part.scores["forecaster"] == part.forecaster]
-    columns = own[["metric", "value", "low", "high", "reason"]]
-    rows = [
-        [NAMES.get(metric, metric), *(_score(metric, one) for one in values), reason or ""]
-        for metric, *values, reason in columns.itertuples(index=False)
-    ]
-    words = (
-        "95 % intervals by the stationary bootstrap: blocks of days are drawn again, all tickers "
-        "of a day together."
-    )
-    return "Scores with intervals", words, ["score", "value", "from", "to", ""], rows
-
-
-def _comparisons(part: TargetEvaluation) -> Rows:
-    found = part.comparisons
-    rows = [[f"{one.forecaster} vs {one.benchmark}", one.loss, *_test(one)] for one in found.all]
-    mcs, spa = sentences.mcs_text(found.mcs), sentences.spa_text(found.spa)
-    words = (
-        f"Model confidence set: {mcs}. Superior predictive ability (SPA): {spa}. "
-        "Differences are relative to the benchmark's loss, or in nats; negative is "
-        "better. The adjusted p-value counts all comparisons made, and decides."
-    )
-    return "Comparisons", words, ["forecasters", "loss", *TEST_COLUMNS], rows
-
-
-def _test(each: Comparison) -> list[str]:
-    size = f"{each.difference:+.4f} {each.unit}" if each.unit else f"{each.difference:+.2%}"
-    p_values = [_number(p, ".2g") for p in (each.p_value, each.adjusted_p_value)]
-    return [size if math.isfinite(each.difference) else NOTHING, *p_values, each.conclusion]
-
-
-def _by_ticker(part: TargetEvaluation) -> Rows:
-    found = part.comparisons.by_ticker
-    fits = len(found) <= TICKERS_AT_MOST
-    rows = [
-        [ticker, *_test(each)]
-        for ticker, each in found.items()
-        if fits or each.conclusion != "no significant difference"
-    ]
-    counts = [each.conclusion for each in found.values()]
-    benchmark = next(iter(found.values())).benchmark
-    words = (
-        f"Against {benchmark}, squared error: better on {counts.count('better'):,}, worse on "
-        f"{counts.count('worse'):,} of {len(found):,} tickers, Holm-adjusted over them."
-        + ("" if fits else " Those with a significant difference:")
-    )
-    return "By ticker", words, ["ticker", *TEST_COLUMNS], rows
-
-
-def _coverage(part: TargetEvaluation) -> Rows:
-    table = part.coverage
-    by_year = (table["by"] == "year") & (table["forecaster"] == part.forecaster)
-    table = table[(table["by"] == "all") | by_year]
-    rows = []
-    for (name, kind, key), group in table.groupby(["forecaster", "intervals", "key"], sort=False):
-        coverage = dict(zip(group["nominal"], group["coverage"], strict=True))
-        shares = [_number(coverage.get(nominal), ".1%") for nominal in (0.8, 0.95)]
-        forecasts = f"{group['forecasts'].iloc[0]:,}"
-        rows.append([f"{name}, {kind}", str(key or "all days"), *shares, forecasts])
-    words = (
-        "Shares of outcomes inside the 80 and 95 % intervals: uncalibrated as the distribution "
-        "has them, conformal after adapting to the outcomes known by then."
-    )
-    return "Coverage by year", words, ["intervals", "year", "80 %", "95 %", "forecasts"], rows
-
-
-def _backtests(part: TargetEvaluation, costs_bps: float) -> Rows:
-    rows = []
-    for name, one in part.backtests.items():
-        values = [_number(getattr(one, field), form) for field, (_, form) in BACKTEST.items()]
-        rows.append([name, *values, one.reason])
-    words = (
-        "Long or short in every ticker by the sign of its forecast, equal weights, after "
-        f"{costs_bps:g} basis points per side. It shows the size of things and is not a way to "
-        "trade: filled at the close that the forecast was made from, at any size."
-    )
-    return "Backtest", words, ["forecaster", *(name for name, _ in BACKTEST.values()), ""], rows
-
-
-def _by_seed(part: TargetEvaluation) -> Rows:
-    table = part.scores_by_seed[part.scores_by_seed["seeds"] > 1]
-    rows = [
-        [NAMES.get(metric, metric), *(_number(value, ".5g") for value in values)]
-        for metric, *values in table[["metric", "mean", "sd", "min", "max"]].itertuples(index=False)
-    ]
-    words = "The same training from other initial weights: the differences are chance."
-    columns = ["score", "mean", "standard deviation", "lowest", "highest"]
-    return "Scores by seed", words, columns, rows
-
-
-def _folds(result: Evaluation) -> Rows:
-    columns = [name.replace("_", " ") for name in result.folds.columns]
-    rows = [[str(value) for value in row] for row in result.folds.itertuples(index=False)]
-    words = "Each is trained, validated and calibrated before the first day that it forecasts."
-    return "Folds", words, columns, rows if len(rows) > 1 else []
-
-
-def _score(metric: str, value: Any) -> str:
-    return _number(value, FORMATS.get(metric, ".4g"))
-
-
-def _number(value: Any, form: str) -> str:
-    """Return a number as text, shares as "5.5 %"; a dash where it is undefined."""
-    if not isinstance(value, float | int) or pd.isna(value):
-        return NOTHING
-    if form.endswith("%"):
-        return sentences.percent(value, form.removesuffix("%") + "f")
-    return f"{value:{form}}"
+def _origin(result: Evaluation, details: Details) -> dict[str, str]:
+    """Return when, by which command and on which data the page was made."""
+    found = {"version": result.version, "written": f"{clock.now():%Y-%m-%d %H:%M} UTC"}
+    if "data fingerprint" in details.settings:
+        found["data fingerprint"] = details.settings["data fingerprint"]
+    return found | ({"command": details.command} if details.command else {})

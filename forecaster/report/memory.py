@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from forecaster.report.page import BLUE, GREY, INK, PALE, RED, Section, blank_figure, render_page
+from forecaster.report.page import BLUE, GREY, INK, PALE, RED, Page, Section, blank_figure
 
 if TYPE_CHECKING:
     from forecaster.forecasting.memory import MemoryReport
@@ -16,8 +16,8 @@ SPANS = {"week": 5, "month": 21, "quarter": 63, "year": 252}
 DEEPEST = 1e-6  # relative to lag 0; smaller gradients are not visible
 
 
-def memory_page(report: "MemoryReport") -> str:
-    """Render a memory report as one page."""
+def memory_page(report: "MemoryReport") -> Page:
+    """Return the page of a memory report."""
     sections = [
         _by_date_and_lag(report),
         _curve(report),
@@ -29,7 +29,13 @@ def memory_page(report: "MemoryReport") -> str:
         _contributions(report),
     ]
     title = f"Gradient horizon of {report.version}"
-    return render_page(title, report.advice, _facts(report), report.profile.alarms, sections)
+    return Page(
+        title=title,
+        lead=[report.advice],
+        facts=_facts(report),
+        warnings=report.profile.alarms,
+        sections=sections,
+    )
 
 
 def _facts(report: "MemoryReport") -> dict[str, str]:
@@ -58,7 +64,7 @@ def _lags_drawn(report: "MemoryReport") -> int:
 
 
 def _by_date_and_lag(report: "MemoryReport") -> Section:
-    """Plot each anchor's gradient by lag and outline the lags that the plan keeps."""
+    """Plot each anchor's gradient by lag and mark the lags that the plan keeps."""
     lags = _lags_drawn(report)
     relative = report.profile.by_lag[:, :lags] / report.profile.by_lag[:, :1]
     names = _names(report.days[report.profile.anchors])
@@ -78,7 +84,7 @@ def _by_date_and_lag(report: "MemoryReport") -> Section:
     if k1 is not None and k2 is not None:
         _outline(figure, np.minimum(_kept(report.profile.anchors, k1, k2), lags))
         kept = (
-            f"The red line encloses what --bptt-k1 {k1} --bptt-k2 {k2} keeps when "
+            f"A red mark ends what --bptt-k1 {k1} --bptt-k2 {k2} keeps when "
             "a chunk starts with the first day; the gradient horizon of an error depends on its "
             "place in the chunk."
         )
@@ -86,13 +92,13 @@ def _by_date_and_lag(report: "MemoryReport") -> Section:
 
 
 def _outline(figure: go.Figure, depth: np.ndarray) -> None:
-    """Draw a line around the first (A,) cells of each row."""
-    edge_x = np.repeat(depth - 0.5, 2)
-    edge_y = np.column_stack([np.arange(len(depth)) - 0.5, np.arange(len(depth)) + 0.5]).ravel()
+    """Mark the end of the first (A,) cells of each row; rows are months apart and not joined."""
+    rows = np.arange(len(depth))
+    gaps = np.full(len(depth), np.nan)
     figure.add_scatter(
-        x=np.concatenate([[-0.5], edge_x, [-0.5, -0.5]]),
-        y=np.concatenate([[-0.5], edge_y, [len(depth) - 0.5, -0.5]]),
-        mode="lines", line={"color": "#ff5a36", "width": 2.5}, name="kept",
+        x=np.column_stack([depth - 0.5, depth - 0.5, gaps]).ravel(),
+        y=np.column_stack([rows - 0.5, rows + 0.5, gaps]).ravel(),
+        mode="lines", line={"color": RED, "width": 3}, name="kept",
         hoverinfo="skip", showlegend=False,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 
 from forecaster.errors import DataError, UnknownNameError, UsageError
 from forecaster.forecasting.memory import MemoryReport, _rectangle
-from forecaster.pipeline.memory import memory, write_page
+from forecaster.pipeline.memory import memory, write_memory_page
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import ragged_bars
@@ -80,10 +80,12 @@ def test_fewer_lags_are_measured_where_the_history_is_short(
 
 def test_the_page_is_written_completely(report: MemoryReport, tmp_path: Path) -> None:
     file = tmp_path / "memory.html"
-    write_page(report, file)
+    write_memory_page(report, file)
     text = file.read_text()
     assert report.version in text and text.rstrip().endswith("</html>")
-    assert [path.name for path in tmp_path.iterdir()] == ["memory.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"memory.html", "plotly.min.js"}
+    write_memory_page(report, file, standalone=True)
+    assert len(file.read_text()) > len(text) + 1e6
 
 
 @pytest.mark.slow
@@ -141,5 +143,5 @@ def test_validations_of_other_plans_on_the_same_data_are_reported_too(
     ]
     assert [step for step, _ in found.validations[names[0]]] == [20]
     file = tmp_path / "memory.html"
-    write_page(found, file)
+    write_memory_page(found, file)
     assert "Validation loss by optimizer step" in file.read_text()

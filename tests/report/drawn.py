@@ -11,8 +11,8 @@ import numpy as np
 def figures(page: str) -> dict[str, list[dict]]:
     """The traces of each figure, by the heading above it; of several alike the first."""
     found: dict[str, list[dict]] = {}
-    for part in page.split("<section>")[1:]:
-        heading = re.search(r"<h\d>(.*?)</h\d>", part)
+    for part in re.split(r"<section[^>]*>", page)[1:]:
+        heading = re.search(r"<h\d[^>]*>(.*?)</h\d>", part)
         data = re.search(r'id="figure-\d+-data">(.*?)</script>', part, re.S)
         if heading and data:
             found.setdefault(html.unescape(heading[1]), json.loads(data[1])["data"])
@@ -30,4 +30,5 @@ def cells(page: str, heading: str) -> list[list[str]]:
     """The rows of the table under a heading, its column names first."""
     part = page.split(f">{heading}</h")[1].split("</section>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", part, re.S)
-    return [[html.unescape(c) for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", r)] for r in rows]
+    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    return [[html.unescape(re.sub(r"<[^>]*>", "", cell)) for cell in row] for row in found]

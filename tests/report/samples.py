@@ -14,7 +14,8 @@ from forecaster.evaluation.evaluation import (
 from forecaster.evaluation.scored_forecasts import FORECAST_COLUMNS, ScoredForecasts
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import Walk
-from forecaster.report.evaluation import evaluation_page
+from forecaster.report.evaluation import Details, evaluation_page
+from forecaster.report.page import render_page
 
 OWN, FIRST = "lstm", "zero-return"
 
@@ -126,10 +127,13 @@ def sample(*parts: TargetEvaluation, **changes: object) -> Evaluation:
     return Evaluation(**{**given, **changes})  # type: ignore[arg-type]
 
 
-LEARNING = {"seed 0": [(25, 0.9), (50, 0.7), (75, 0.8)]}
+LEARNING = {"validation": [(25, 0.9), (50, 0.7), (75, 0.8)], "training": [(25, 0.8), (75, 0.6)]}
 SETTINGS = {"model": "lstm", "tickers": "T000, T001"}
 
 
-def page_of(result: Evaluation | None = None) -> str:
-    """Render an evaluation with the samples' learning curve and settings."""
-    return evaluation_page(result or sample(), LEARNING, SETTINGS)
+DETAILS = Details(learning=LEARNING, settings=SETTINGS, command="forecaster evaluate --seeds 2")
+
+
+def page_of(result: Evaluation | None = None, details: Details = DETAILS) -> str:
+    """Render an evaluation with the samples' learning curve and settings, library inside."""
+    return render_page(evaluation_page(result or sample(), details))

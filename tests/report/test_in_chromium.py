@@ -7,19 +7,29 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from forecaster.report.evaluation import evaluation_page
+from forecaster.report.evaluation import Details, evaluation_page
+from forecaster.report.page import write_page
 from tests.report.chromium import BINARY, Tab, chromium
 from tests.report.drawn import figures
-from tests.report.samples import LEARNING, forecast_rows, page_of, part_sample, sample, scored
+from tests.report.samples import (
+    DETAILS,
+    LEARNING,
+    forecast_rows,
+    page_of,
+    part_sample,
+    sample,
+    scored,
+)
 from tests.report.test_memory import page as memory_page_of_samples
 
 WIDTHS, SCHEMES = (1280, 390), (False, True)
 
 # Of each figure: how many traces it was given, how many left a mark that can be seen, and the
 # texts that stick out of it.
-LOOK = """[...document.querySelectorAll(".figure")].map((figure) => {
+LOOK = """[...document.querySelectorAll(".figure:not(.series)")].map((figure) => {
   const seen = (mark) => {
     const { width, height } = mark.getBoundingClientRect();
     const { opacity, visibility } = getComputedStyle(mark);
@@ -41,6 +51,7 @@ LOOK = """[...document.querySelectorAll(".figure")].map((figure) => {
     smallest: Math.min(...texts.map((text) => parseFloat(getComputedStyle(text).fontSize))),
   };
 })"""
+POINTS = 'document.querySelector(".figure.series").data.at(-1).y.length'
 PAGE_WIDTH = "document.documentElement.scrollWidth"
 COLOURS = """(() => {
   const text = document.querySelector(".figure svg text");
@@ -69,7 +80,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     settings = {"fingerprint": "0123456789abcdef" * 8, "tickers": "T000, " * 200}
     texts = {
         "evaluation": page_of(),
-        "long": evaluation_page(long, LEARNING, settings),
+        "long": page_of(long, Details(learning=LEARNING, settings=settings)),
         "memory": memory_page_of_samples(),
     }
     for name, text in texts.items():
@@ -167,3 +178,29 @@ def test_the_browser_sees_the_figures_that_the_page_holds(tab: Tab, pages: dict[
     tab.open(pages["evaluation"])
     held = figures(pages["evaluation"].read_text())
     assert [figure["given"] for figure in tab.ask(LOOK)] == [len(t) for t in held.values()]
+
+
+def test_a_ticker_that_the_page_does_not_embed_is_loaded_when_chosen(
+    tab: Tab, tmp_path: Path
+) -> None:
+    """Of 14 tickers 12 are embedded with 250 days; the others, and all days, come as scripts."""
+    result = sample(part_sample(rows=scored(forecast_rows(days=260, tickers=14))))
+    page, file = evaluation_page(result, DETAILS), tmp_path / "page.html"
+    size = write_page(page, file)
+    assert {path.name for path in tmp_path.iterdir()} == {"page", "page.html", "plotly.min.js"}
+    assert size == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    tab.open(file)
+    assert tab.complaints == [] and tab.ask(POINTS) == 120
+    choose = """((kind, value) => {
+      const select = document.querySelector("select." + kind);
+      select.value = value;
+      select.dispatchEvent(new Event("change"));
+    })"""
+    left = next(t for t in page.series.tickers if t not in page.series.embedded)
+    tab.ask(f"{choose}('ticker', '{left}')")
+    tab.ask(f"{choose}('span', '0')")
+    tab.ask("new Promise((done) => setTimeout(done, 500))")
+    assert tab.ask(POINTS) == 260 and tab.complaints == []
+    assert tab.requests[-1].endswith(f"/page/data/{left}.js")
+    held = tab.ask('document.querySelector(".figure.series").data.at(-1).y')
+    np.testing.assert_allclose(held, page.series.columns(left)["return"]["actual"])

@@ -12,7 +12,7 @@ from forecaster.bptt.plan import Plan
 from forecaster.bptt.states import ColdStart, StateFacts
 from forecaster.forecasting.memory import MemoryReport
 from forecaster.report.memory import _contributions, _kept, memory_page
-from forecaster.report.page import render_page
+from forecaster.report.page import Page, render_page
 from tests.report.drawn import decoded
 
 CURVE = 0.9 ** np.arange(41.0)
@@ -58,7 +58,7 @@ def report(*, noise: float = 0.2, plan: Plan | None = None, **changes: object) -
 
 
 def page(**changes: object) -> str:
-    return memory_page(report(**changes))  # type: ignore[arg-type]
+    return render_page(memory_page(report(**changes)))  # type: ignore[arg-type]
 
 
 def drawn(html: str, number: int) -> list[dict]:
@@ -85,11 +85,12 @@ def test_the_page_shows_its_numbers() -> None:
         "decay</th><td>0.9000 a day",
     ):
         assert text in html
-    assert html.count("<h2>") == 8
+    assert html.count("<h2 id=") == 8
 
 
 def test_texts_are_escaped() -> None:
-    html = render_page("<b>title</b>", "a & b", {"<i>": "<u>"}, ["<script>"], [])
+    page = Page(title="<b>title</b>", lead=["a & b"], facts={"<i>": "<u>"}, warnings=["<script>"])
+    html = render_page(page)
     assert "<b>title" not in html and "&lt;b&gt;title" in html
     assert "&lt;i&gt;" in html and '<p class="warning"><script>' not in html
 
@@ -147,4 +148,4 @@ def test_validations_of_several_plans_share_one_axis_of_steps() -> None:
     own, other = drawn(page(), 7)
     assert (own["name"], own["x"], own["y"]) == ("v1, truncated", [25, 50], [0.9, 0.8])
     assert other["name"] == "v2, full"
-    assert page(validations={}).count("<h2>") == 7
+    assert page(validations={}).count("<h2 id=") == 7
