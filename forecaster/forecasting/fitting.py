@@ -34,6 +34,7 @@ from forecaster.forecasting.fitted_model import (
     weights_of,
 )
 from forecaster.models.heads import Form
+from forecaster.models.initialisation import initialise
 from forecaster.models.network import Architecture, Network, build_network
 from forecaster.registry.manifest import NetworkPart
 from forecaster.settings import TrainSettings
@@ -231,6 +232,11 @@ def new_network(dataset: Dataset, settings: TrainSettings, start: Weights | None
     learned, model = settings.initial_state == "learned", dataset.model
     network = build_network(
         architecture_of(settings, model.reader, model.forms, learned_start=learned)
+    )
+    initialise(
+        network,
+        recurrent_weights=settings.recurrent_weights,
+        forget_bias=settings.forget_bias,
     )
     if start is not None:
         set_weights(network, start, "The weights to start from")

@@ -43,6 +43,8 @@ class TrainKeywords(TypedDict, total=False):
     loss: Literal["each-day", "last-day"] | None
     burn_in: int | None
     initial_state: Literal["zeros", "learned"]
+    recurrent_weights: Literal["default", "orthogonal", "identity"]
+    forget_bias: float | None
     bidirectional: bool
     train_until: date | str | None
     validation_until: date | str | None

@@ -109,6 +109,12 @@ class TrainSettings(Section):
     initial_state: Literal["zeros", "learned"] = _network(
         "zeros", description="State that a series starts from."
     )
+    recurrent_weights: Literal["default", "orthogonal", "identity"] = _network(
+        "default", description="Start of the weights from state to state; identity: elman only."
+    )
+    forget_bias: float | None = _network(
+        None, description="Start of the LSTM's forget gate; 3 keeps 0.95 a day [near 0]."
+    )
     bidirectional: bool = _network(
         False, description="Read windows from both ends, last-day loss only."
     )
@@ -245,6 +251,26 @@ _RULES = (
         ("model",),
         lambda it: it.model == "mlp" and it.initial_state != "zeros",
         _NO_MEMORY,
+    ),
+    _Rule(
+        "recurrent_weights",
+        ("model",),
+        lambda it: it.model == "mlp" and it.recurrent_weights != "default",
+        _NO_MEMORY,
+    ),
+    _Rule(
+        "recurrent_weights",
+        ("model",),
+        lambda it: it.recurrent_weights == "identity" and it.model != "elman",
+        "--recurrent-weights identity copies the state of --model elman; a {it.model} has gates. "
+        "Use orthogonal, or --forget-bias with lstm",
+    ),
+    _Rule(
+        "forget_bias",
+        ("model",),
+        lambda it: it.forget_bias is not None and it.model != "lstm",
+        "--forget-bias is the LSTM's; a {it.model} has no forget gate. Drop it, or use --model "
+        "lstm",
     ),
     _Rule(
         "bidirectional", ("model",), lambda it: it.model == "mlp" and it.bidirectional, _NO_MEMORY

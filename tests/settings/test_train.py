@@ -58,6 +58,8 @@ def test_heads_by_hand():
         ({"head": "point,point"}, "--head lists 2 heads for 1 targets: return"),
         ({"head": "normal"}, "Input should be 'point', 'student-t' or 'quantiles'"),
         ({"model": "mlp", "initial_state": "learned"}, "--initial-state has no meaning with"),
+        ({"recurrent_weights": "identity"}, "--recurrent-weights identity copies the state of"),
+        ({"model": "gru", "forget_bias": 3.0}, "--forget-bias is the LSTM's; a gru has no"),
         ({"model": "mlp", "bidirectional": True, "lookback": 9}, "--bidirectional has no meaning"),
         ({"input_dropout": 1.0}, "less than 1"),
     ],
