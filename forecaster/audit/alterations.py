@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.history import PRICE_COLUMNS, History
+from forecaster.data.history import PRICE_COLUMNS, History, own_names
 from forecaster.data.sessions import as_date, next_session
 
 Kind = Literal["cut", "blanked", "corrupted"]
@@ -65,6 +65,7 @@ def with_gaps(histories: Sequence[History], cut: np.datetime64, turn: int) -> li
         for name in PRICE_COLUMNS[:-1]:
             bars.loc[here, name] = bars.loc[here, "close"]
         bars.loc[here, "volume"] = 0.0
+        bars.loc[here, [*own_names(bars)]] = np.nan
         prepared[number] = replace(histories[number], bars=bars)
     number = turn % len(prepared)
     young = prepared[number].bars
@@ -80,6 +81,7 @@ def _blanked(history: History, rows: NDArray[np.intp], draw: np.random.Generator
     chosen = rows[(draw.random(len(rows)) < 0.5) | (rows == rows[0])]
     before = bars["close"].to_numpy()[np.maximum(rows[0] - 1, 0)]
     blank = dict.fromkeys(PRICE_COLUMNS, before) | {"volume": 0.0, "dividend": 0.0, "split": 1.0}
+    blank |= dict.fromkeys(own_names(bars), np.nan)
     for name, value in blank.items():
         bars.loc[chosen, name] = value
     return replace(history, bars=bars)
@@ -107,6 +109,7 @@ def _corrupted(history: History, rows: NDArray[np.intp], draw: np.random.Generat
         "volume": bars["volume"].to_numpy()[rows] * np.exp(draw.normal(0.0, 2.0, count)),
         "dividend": np.where(draw.random(count) < 0.05, 0.02 * close, 0.0),
         "split": draw.choice([1.0, 2.0, 0.25], count, p=[0.9, 0.05, 0.05]),
+        **{name: np.exp(draw.normal(0.0, 2.0, count)) for name in own_names(bars)},
     }
     for name, part in values.items():
         column = bars[name].to_numpy(copy=True)

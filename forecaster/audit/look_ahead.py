@@ -57,7 +57,7 @@ class Subject:
         if version is not None:
             panel, split = version.panel(histories), version.split
         else:
-            panel = build_panel(histories, settings.target, universe="all")
+            panel = build_panel(histories, settings.targets, universe="all")
             split = split_by_time(panel.days)
         changed = {"max_steps": max_steps, "train_until": None, "validation_until": None}
         short = settings.model_copy(update=changed | {"device": "cpu"})

@@ -26,7 +26,7 @@ from forecaster.backtesting.benchmarks import (
 )
 from forecaster.backtesting.fold import FoldForecasts
 from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS
-from forecaster.data.history import BAR_COLUMNS, History
+from forecaster.data.history import BAR_COLUMNS, History, own_names
 from forecaster.data.ingest import admit, store_news
 from forecaster.data.loading import as_table, load_histories
 from forecaster.data.panel import Panel, compute_features, feature_names
@@ -121,7 +121,8 @@ def quiet() -> Iterator[None]:
 
 def bar_values(histories: Sequence[History]) -> Values:
     """Return bars as they are in histories."""
-    names = BAR_COLUMNS[1:]
+    own = dict.fromkeys(name for history in histories for name in own_names(history.bars))
+    names = (*BAR_COLUMNS[1:], *own)
     ordered = sorted(histories, key=lambda history: history.listing.ticker)
     bars = [history.bars for history in ordered]
     table = pd.concat(bars) if bars else pd.DataFrame(columns=list(BAR_COLUMNS), dtype="float64")

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from forecaster.backtesting.walk_forward import fan_out, rows_forecast
-from forecaster.data.panel import Panel, features_of_rows
+from forecaster.data.panel import TARGETS, Panel, features_of_rows
 from forecaster.errors import DataError
 from forecaster.evaluation import regression
 from forecaster.evaluation.distributions import Point, Predictive
@@ -217,8 +217,9 @@ def _on_own_past(panel: Panel, *, target: str, fold: Fold, able: np.ndarray) -> 
     else:
         terms = panel.har_terms(target)
         found = {"persistence": terms[:, 0], "mean": mean}
-        shared = np.nan_to_num(panel.shared_inputs, nan=0.0)
-        regressors = {"har": terms, "har-x": np.column_stack([terms, shared])}
+        further = panel.range_terms if target not in TARGETS else panel.shared_inputs
+        known = np.nan_to_num(further, nan=0.0)
+        regressors = {"har": terms, "har-x": np.column_stack([terms, known])}
     choices = {}
     for name, x in regressors.items():
         fitter = regression.least_squares

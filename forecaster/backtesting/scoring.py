@@ -15,7 +15,7 @@ import pandas as pd
 
 from forecaster.backtesting.benchmarks import BenchmarkForecasts
 from forecaster.backtesting.walk_forward import WalkForecasts
-from forecaster.data.panel import MOST_EQUAL, Panel
+from forecaster.data.panel import MOST_EQUAL, TARGETS, Panel
 from forecaster.errors import DataError, name_some
 from forecaster.evaluation.calibration import interval_scores, mean_by, pit_histogram
 from forecaster.evaluation.conformal import COVERAGES, Intervals, uncalibrated_intervals
@@ -24,7 +24,7 @@ from forecaster.evaluation.distributions import Point, Predictive
 from forecaster.evaluation.evaluation import Comparisons, TargetEvaluation
 from forecaster.evaluation.mixture import mixture
 from forecaster.evaluation.scored_forecasts import ScoredForecasts
-from forecaster.evaluation.scores import Outcomes, Score, score
+from forecaster.evaluation.scores import Outcomes, Score, qlike, score
 from forecaster.evaluation.significance import (
     Comparison,
     adjust,
@@ -42,7 +42,7 @@ from forecaster.forecasting.forecast_tables import adaptive_intervals, interval_
 log = logging.getLogger(__name__)
 
 Losses = dict[str, np.ndarray]
-UNITS = {"MSE": "", "CRPS": "", "log loss": "nats"}
+UNITS = {"MSE": "", "QLIKE": "", "CRPS": "", "log loss": "nats"}
 SAME_INPUTS = ("mlp", "linear")  # benchmarks with the version's inputs, in order of interest
 # These need more days than the network: a row is scored without their forecasts.
 DEMANDING = ("historical", "ewma-t", "garch-t", "egarch-t")
@@ -88,6 +88,7 @@ class ForecastSet:
             days=self.days,
             reference=self.forecasters[self.naive].mean(),
             intervals=self.intervals.get(name),
+            has_qlike=self.target not in TARGETS,
         )
 
     def rows_by_ticker(self) -> dict[str, np.ndarray]:
@@ -102,6 +103,10 @@ class ForecastSet:
         for name, forecast in self.forecasters.items():
             if loss == "MSE":
                 values = (forecast.mean() - self.y) ** 2
+            elif loss == "QLIKE":
+                if self.target in TARGETS:
+                    continue
+                values = qlike(forecast.mean(), self.y)
             elif isinstance(forecast, Point):
                 continue
             elif loss == "CRPS":

@@ -73,7 +73,7 @@ app.add_typer(models.app, name="models")
 app.command(
     "retrain",
     cls=with_settings(
-        train=("target", "max_steps", "hidden", "members", "seed", "device"),
+        train=("target", "target_column", "max_steps", "hidden", "members", "seed", "device"),
         fetch=("source",),
         predict=("max_model_age",),
         retrain=("every", "start", "keep", "on_failure"),

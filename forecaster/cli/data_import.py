@@ -62,6 +62,12 @@ def import_command(
         list[str] | None,
         typer.Option(metavar="COLUMN", help="Leave a column out: volume, dividend; repeatable."),
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="Store a column of positive numbers, too: rv5; repeatable."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show how the files are read; store nothing.")
     ] = False,
@@ -86,6 +92,7 @@ def import_command(
                 mapping=_columns_by_field(mapping or ()),
                 calendar=calendar,
                 ignore=ignore or (),
+                keep=keep or (),
                 home=home,
                 dry_run=dry_run,
                 **options,

@@ -31,7 +31,7 @@ WIDTH, LABEL = 100, 12
 log = logging.getLogger(__name__)
 
 FORMATS = {
-    **{"mse": ".6g", "mae": ".6g", "crps": ".5g", "log_score": ".4f"},
+    **{"mse": ".6g", "mae": ".6g", "qlike": ".6g", "crps": ".5g", "log_score": ".4f"},
     **{"skill": ".2%", "directional_accuracy": ".2%"},
 }
 

@@ -1,6 +1,6 @@
 """`forecaster predict` and `forecaster score`."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -42,9 +42,7 @@ def predict_command(
         str | None,
         typer.Option(help="None: the champions; without any promotion test, the newest."),
     ] = None,
-    target: Annotated[
-        Literal["return", "range", "volume"] | None, typer.Option(help="One target [all].")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="One target [all].")] = None,
     name: Annotated[
         str | None, typer.Option(help="Only the champion of this model name [all].")
     ] = None,
@@ -112,10 +110,13 @@ def _print(result: "Prediction") -> None:
     for target, rows in result.forecasts.groupby("target", sort=False):
         if target != "return":  # its forecasts are logarithms
             rows = rows.assign(**{name: np.exp(rows[name]) for name in VALUES})
-        formats = dict.fromkeys(VALUES, FORMATS[str(target)]) | dict.fromkeys(PRICES, ",.2f")
+        formats = dict.fromkeys(VALUES, FORMATS.get(str(target), ".6g")) | dict.fromkeys(
+            PRICES, ",.2f"
+        )
         formats["prob_up"] = ".1%"
         print_table(rows.drop(columns=hidden).dropna(axis=1, how="all"), formats)
-        print(f"{target:<8}{UNITS[str(target)]}\n")
+        unit = UNITS.get(str(target), "of the session, in the column's own unit")
+        print(f"{target:<8}{unit}\n")
     for name, version in result.models.items():
         whose = "baseline" if version == "baseline" else f"version {version}"
         print(f"model   {name}: {whose}")

@@ -64,7 +64,9 @@ def tune_command(
         return
     _print(result)
     options = " ".join(f"--{key.replace('_', '-')} {v}" for key, v in result.best.items())
-    print_next(f"train --target {','.join(settings.target)} {options}", home, as_of)
+    own = f"--target-column {settings.target_column}" if settings.target_column else ""
+    named = f"--target {','.join(settings.target)}" if settings.target else ""
+    print_next(" ".join(filter(None, ("train", named, own, options))), home, as_of)
 
 
 def _content(result: "TuneResult") -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.history import BASES, Basis, History
+from forecaster.data.history import BASES, Basis, History, check_positive
 from forecaster.data.sessions import check_days
 from forecaster.data.trading_calendar import FIRST, LAST, Days, trading_calendar
 from forecaster.errors import UsageError
@@ -67,10 +67,17 @@ def trailing_mean(values: np.ndarray, days: int) -> np.ndarray:
     return pd.Series(values).rolling(days, min_periods=1).mean().to_numpy()
 
 
-def own_columns(history: History) -> dict[str, np.ndarray]:
+def own_columns(history: History, targets: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """Compute the columns that a segment's own bars give, each (D,).
 
     A value that does not exist (the first day's return, the range of a day without one) is NaN.
+
+    Args:
+        history: the bars of a segment.
+        targets: own columns of the bars whose logarithms are wanted; NaN where there are none.
+
+    Raises:
+        DataError: a value of these is not above 0.
     """
     bars = history.bars
     price = {name: bars[name].to_numpy(np.float64) for name in bars.columns if name != "session"}
@@ -80,7 +87,7 @@ def own_columns(history: History) -> dict[str, np.ndarray]:
     intraday = np.log(price["close"] / price["open"])
     ranges = log_range(price["high"], price["low"])
     volumes = log_dollar_volume(price["close"], price["volume"])
-    return {
+    found = {
         "log_return": total,
         # Not log(O_t / C_{t-1}): only so do the parts add up to the total on an ex-date too.
         "overnight": total - intraday,
@@ -92,6 +99,11 @@ def own_columns(history: History) -> dict[str, np.ndarray]:
         "range_missing": np.isnan(ranges),
         "volume_missing": np.isnan(volumes),
     }
+    for name in targets:
+        check_positive(history.listing.ticker, bars, [name] if name in price else [])
+        found[f"log_{name}"] = np.log(price.get(name, np.full(len(bars), np.nan)))
+        found[f"{name}_missing"] = np.isnan(found[f"log_{name}"])
+    return found
 
 
 CALENDAR_INPUTS: Final = (

@@ -6,7 +6,7 @@ reads rows up to t of its own segment, and the exchange's calendar of the next s
 Shape letters: D days of one segment of a series.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -48,18 +48,21 @@ class SegmentRows:
     `days` are the segment's dates, `next_days` the scheduled session after each.
     """
 
-    def __init__(self, columns: Columns, days: np.ndarray) -> None:
+    def __init__(self, columns: Columns, days: np.ndarray, targets: Iterable[str] = ()) -> None:
         gap = columns["gap_days"].astype(np.int64) + 1
         self.days = days
         self.next_days = days + gap.astype("timedelta64[D]")
         self._columns = columns
+        self._compute = dict(_COMPUTE)
+        for name in targets:
+            self._compute |= target_features(name)
         self._values: dict[str, np.ndarray] = {}
         self._means: dict[tuple[str, int], np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a column, a feature or a value that several features share."""
         if name not in self._values:
-            values = self._columns[name] if name in self._columns else _COMPUTE[name](self)
+            values = self._columns[name] if name in self._columns else self._compute[name](self)
             self._values[name] = values.astype(np.float64, copy=False)
         return self._values[name]
 
@@ -101,6 +104,12 @@ def _deviations(quantity: str) -> dict[str, Compute]:
     means = {name: Past(of=column, mean=days, less=column) for name, days in spans.items()}
     found = {"today": Past(of=column, less=column)} | lags | means
     return {f"{quantity}_{name}": compute for name, compute in found.items()}
+
+
+def target_features(name: str) -> dict[str, Compute]:
+    """List the features of an own column that is forecast, as `OWN_FEATURES` has the range's."""
+    found = _deviations(name) | {f"{name}_level": Past(of=f"log_{name}", mean=MONTH)}
+    return found | {f"{name}_missing": Past(of=f"{name}_missing")}
 
 
 def _signed_and_absolute(name: str) -> dict[str, Compute]:
@@ -231,3 +240,5 @@ NETWORK_FEATURES: Final = (
     *("triple_expiry", "year_end", "range_echo", "volume_echo"),
     *MARKET_COLUMNS,
 )
+# Of an own column that is forecast.
+NETWORK_TARGET_FEATURES: Final = ("today", "week", "level", "missing")

@@ -7,7 +7,7 @@ Shape letters: D bars of a history.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -29,6 +29,7 @@ BASES: tuple[Basis, ...] = get_args(Basis)
 PRICE_COLUMNS = ("open", "high", "low", "close")
 BAR_COLUMNS = ("session", *PRICE_COLUMNS, "volume", "dividend", "split")
 _COLUMN_TYPES = dict.fromkeys(BAR_COLUMNS, "float64") | {"session": "datetime64[s]"}
+OWN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Listing:
 class History:
     """One ticker's bars, oldest first, with its listing.
 
+    After BAR_COLUMNS the bars may have own columns: numbers that a user keeps beside the prices.
     Bars of a file that are not screened yet have their lines or rows as a named index, and
     `notes` says by these what cannot be read; such a value is NaN.
     """
@@ -66,6 +68,24 @@ class History:
     def days(self) -> NDArray[np.datetime64]:
         """(D,) datetime64[D] sessions of the bars."""
         return self.bars["session"].to_numpy("datetime64[D]")
+
+
+def own_names(bars: pd.DataFrame) -> tuple[str, ...]:
+    """List the columns that bars have beside BAR_COLUMNS."""
+    return tuple(str(name) for name in bars.columns if name not in BAR_COLUMNS)
+
+
+def check_positive(ticker: str, bars: pd.DataFrame, names: Iterable[str]) -> None:
+    """Raise DataError for the first value of some own columns that has no logarithm."""
+    for name in names:
+        values = bars[name].to_numpy(np.float64)
+        wrong = np.flatnonzero(~(np.isnan(values) | ((values > 0.0) & (values < np.inf))))
+        if len(wrong):
+            day = bars["session"].iloc[wrong[0]]
+            raise DataError(
+                f"{ticker}: {name} is {values[wrong[0]]:g} on {day:%Y-%m-%d}; a finite number "
+                f"above 0 is needed ({len(wrong):,} such). Correct it, or leave its cell empty."
+            )
 
 
 def still_sessions(history: History) -> int:
@@ -225,7 +245,8 @@ def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
         DataError: there is no row; a column or its type is wrong; a row has a flaw.
     """
     types = [(name, str(kind)) for name, kind in bars.dtypes.items()]
-    if types != list(_COLUMN_TYPES.items()):
+    own = dict.fromkeys(own_names(bars), "float64")
+    if types != list((_COLUMN_TYPES | own).items()):
         shown = ", ".join(f"{name} {kind}" for name, kind in types)
         raise DataError(
             f"{ticker}: the table has columns {shown}; session datetime64[s] and float64 "
@@ -246,8 +267,12 @@ def validate_bars(ticker: str, bars: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(slots=True)
 class Fingerprint:
-    """The hash of histories that are read one after another, in alphabetical order of tickers."""
+    """The hash of histories that are read one after another, in alphabetical order of tickers.
 
+    Of own columns it has those named, or all.
+    """
+
+    own: Collection[str] | None = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def watch(self, histories: Iterable[History]) -> Iterator[History]:
@@ -256,7 +281,10 @@ class Fingerprint:
             listing, bars = history.listing, history.bars
             self.digest.update(f"{listing.ticker} {listing.basis} {len(bars)}\n".encode())
             self.digest.update(history.days.astype("<i8").tobytes())
-            values = bars[list(BAR_COLUMNS[1:])].to_numpy(np.float64)
+            own = [one for one in own_names(bars) if self.own is None or one in self.own]
+            if own:
+                self.digest.update(f"{' '.join(own)}\n".encode())
+            values = bars[[*BAR_COLUMNS[1:], *own]].to_numpy(np.float64)
             # + 0.0 turns -0.0 into 0.0: equal bars have equal hashes
             self.digest.update(np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes())
             yield history
@@ -267,9 +295,9 @@ class Fingerprint:
         return self.digest.hexdigest()
 
 
-def fingerprint(histories: Sequence[History]) -> str:
+def fingerprint(histories: Sequence[History], own: Collection[str] | None = None) -> str:
     """Hash histories: 64 hexadecimal digits, the same in whatever order they were fetched."""
-    digest = Fingerprint()
+    digest = Fingerprint(own)
     for _ in digest.watch(sorted(histories, key=lambda history: history.listing.ticker)):
         pass
     return digest.text

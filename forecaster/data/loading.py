@@ -1,7 +1,7 @@
 """Histories for other rooms: from the store, or from a caller's own table."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,7 @@ from forecaster.data.calendar_fit import (
     describe_guess,
     describe_off_calendar,
 )
-from forecaster.data.history import BAR_COLUMNS, History, normalise_tickers
+from forecaster.data.history import BAR_COLUMNS, History, normalise_tickers, own_names
 from forecaster.data.intervals import regular_interval
 from forecaster.data.sessions import final_part
 from forecaster.data.sources.files import FileContents, read_frame
@@ -132,7 +132,7 @@ def read_store(
         rows = dict(iter(table.groupby("ticker", sort=False)))
         for name in some:
             bars = rows.get(name, pd.DataFrame(columns=list(BAR_COLUMNS)))
-            bars = bars[list(BAR_COLUMNS)].reset_index(drop=True)
+            bars = bars.drop(columns="ticker", errors="ignore").reset_index(drop=True)
             yield History(listing=store.listing(name), bars=bars)
 
 
@@ -150,13 +150,16 @@ def _from_table(bars: Bars, wanted: list[str], until: date | None) -> list[Histo
     ]
 
 
-def read_bars(bars: Bars, tickers: str | Sequence[str] = ()) -> GivenBars:
+def read_bars(
+    bars: Bars, tickers: str | Sequence[str] = (), own: Collection[str] | None = ()
+) -> GivenBars:
     """Read a caller's own bars by the rules of files, up to the last final bar.
 
     Args:
         bars: a frame with the bars of one or several tickers, or a frame per ticker; see
             `flat_frame` for their shapes.
         tickers: if one, the name of the ticker in a frame without a column of tickers.
+        own: further columns of numbers that are read; others are reported, none for None.
 
     Raises:
         DataError: a row cannot be a bar.
@@ -178,10 +181,19 @@ def read_bars(bars: Bars, tickers: str | Sequence[str] = ()) -> GivenBars:
     histories = {one.listing.ticker: final_part(one, now) for one in settled}
     if len(histories) < len(settled) or not histories:
         raise UsageError(f"{TABLE} has no ticker, or one twice; one frame per ticker is needed.")
+    if own is not None:
+        warn_of_unread(histories.values(), own)
     for content in contents:
         for one in content.histories:
             _warn_of_days(histories[one.listing.ticker], "calendar" in content.columns)
     return GivenBars(histories)
+
+
+def warn_of_unread(histories: Iterable[History], read: Collection[str]) -> None:
+    """Warn of own columns of a caller's bars that nothing reads."""
+    names = {name for one in histories for name in own_names(one.bars)}
+    if unread := sorted(names - set(read)):
+        log.warning("%s: columns not used: %s", TABLE, ", ".join(unread))
 
 
 def _read(frame: object, ticker: str | None) -> FileContents:
@@ -210,7 +222,9 @@ def as_table(histories: Sequence[History]) -> pd.DataFrame:
     """Join histories to one long table, the inverse of `load_histories`."""
     marks = ("ticker", "basis", "calendar")
     parts = [one.bars.assign(**{m: getattr(one.listing, m) for m in marks}) for one in histories]
-    return pd.concat(parts, ignore_index=True)[["ticker", *BAR_COLUMNS, "basis", "calendar"]]
+    own = dict.fromkeys(name for one in histories for name in own_names(one.bars))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["ticker", *BAR_COLUMNS, *own, "basis", "calendar"]]
 
 
 def known_tickers(bars: Bars | None, home: Path) -> set[str]:

@@ -25,15 +25,22 @@ from forecaster.data.columns import (
     scheduled_inputs,
     trailing_mean,
 )
-from forecaster.data.features import FEATURES, OWN_FEATURES, SegmentRows
+from forecaster.data.features import (
+    FEATURES,
+    NETWORK_FEATURES,
+    NETWORK_TARGET_FEATURES,
+    OWN_FEATURES,
+    SegmentRows,
+    target_features,
+)
 from forecaster.data.history import History, Listing
 from forecaster.data.sessions import segments
+from forecaster.errors import UsageError
 
 TARGETS = ("return", "range", "volume")
 MOST_EQUAL: Final = 0.5  # share of equal outcomes beyond which a series is constant
 MIN_OUTCOMES: Final = 20  # of fewer, nothing is concluded
 Column = np.ndarray | DayColumn
-QUANTITY: Final = {"return": "log_return", "range": "log_range", "volume": "log_volume"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +104,15 @@ class Panel:
 
         The first two as deviation from the third; a missing day counts as its trailing mean.
         """
-        k = self.targets.index(target)
-        today, month = self.today[:, k], _means(self.today[:, k], self.offsets, TRAILING_DAYS)
-        week = _means(today, self.offsets, 5)
+        return self._har_terms(self.today[:, self.targets.index(target)])
+
+    @property
+    def range_terms(self) -> np.ndarray:
+        """The terms of `har_terms` of the price range, (N, 3), whatever the targets are."""
+        return self._har_terms(self.columns["log_range"].astype(np.float64))
+
+    def _har_terms(self, today: np.ndarray) -> np.ndarray:
+        month, week = _means(today, self.offsets, TRAILING_DAYS), _means(today, self.offsets, 5)
         terms = np.column_stack([today - month, week - month, month])
         finite: np.ndarray = np.nan_to_num(terms, nan=0.0)
         return finite
@@ -129,18 +142,24 @@ def build_panel(
 
     Args:
         histories: at least one, each with at least one bar; read once.
-        targets: names out of `TARGETS`, in the order of the columns of `y`.
+        targets: names out of `TARGETS` or of own columns, in the order of the columns of `y`.
         universe: tickers whose daily means become the market columns; "all" for those of the
             panel where they are several; None for a panel without market columns. Each
             exchange is averaged by itself.
         market: means by calendar that are known already, in place of a universe.
+
+    Raises:
+        DataError: a value of an own column that is forecast is not above 0.
+        UsageError: an own column has a name that inputs have.
     """
+    named = own_targets(targets)
+    _check_own_names(named)
     listings, lengths = list[Listing](), list[list[int]]()
     arrays, columns = _GrowingArrays(), _GrowingArrays()
     means: dict[str, DailyMeans] = defaultdict(DailyMeans)
     for history in histories:
         calendar = history.listing.calendar
-        parts = [own_columns(segment) for segment in segments(history)]
+        parts = [own_columns(segment, named) for segment in segments(history)]
         own = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         listings.append(history.listing)
         lengths.append([len(part["log_return"]) for part in parts])
@@ -208,7 +227,7 @@ def _targets(
     columns: dict[str, np.ndarray], offsets: np.ndarray, targets: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return today's quantity, its trailing level and the next day's deviation, each (D, K)."""
-    today = np.column_stack([columns[QUANTITY[name]] for name in targets])
+    today = np.column_stack([columns[f"log_{name}"] for name in targets])
     level, y = np.zeros_like(today), np.full_like(today, np.nan)
     for k, name in enumerate(targets):
         if name != "return":
@@ -231,10 +250,37 @@ def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
+def own_targets(targets: Iterable[str]) -> tuple[str, ...]:
+    """Select the targets that are own columns."""
+    return tuple(name for name in targets if name not in TARGETS)
+
+
+def _check_own_names(names: Iterable[str]) -> None:
+    """Refuse an own column whose features would have the names of others."""
+    for name in names:
+        taken = sorted({*target_features(name), f"log_{name}"} & {*FEATURES, *MARKET_COLUMNS})
+        if taken:
+            raise UsageError(
+                f"A column {name} cannot be forecast: {taken[0]} is another input. Rename it."
+            )
+
+
 def feature_names(panel: Panel, among: Iterable[str] = tuple(FEATURES)) -> tuple[str, ...]:
-    """List the features that can be computed from this panel; all are inputs of the linear base."""
+    """List the features that can be computed from this panel, all by default.
+
+    Those of own columns that are forecast come last; all are inputs of the linear base.
+    """
     known = FEATURES if "panel_log_return" in panel.columns else OWN_FEATURES
-    return tuple(name for name in among if name in known)
+    own = (name for target in own_targets(panel.targets) for name in target_features(target))
+    return (*(name for name in among if name in known), *own)
+
+
+def network_feature_names(panel: Panel) -> tuple[str, ...]:
+    """List the features that a network reads."""
+    own = own_targets(panel.targets)
+    read = {f"{target}_{part}" for target in own for part in NETWORK_TARGET_FEATURES}
+    read |= set(NETWORK_FEATURES)
+    return tuple(name for name in feature_names(panel, NETWORK_FEATURES) if name in read)
 
 
 def features_by_segment(panel: Panel, names: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:
@@ -242,7 +288,7 @@ def features_by_segment(panel: Panel, names: Sequence[str]) -> Iterator[tuple[sl
     for start, stop in pairwise(panel.offsets.tolist()):
         rows = slice(start, stop)
         columns = {name: values[rows] for name, values in panel.columns.items()}
-        values = SegmentRows(columns, panel.days[rows])
+        values = SegmentRows(columns, panel.days[rows], own_targets(panel.targets))
         yield rows, np.column_stack([values[name] for name in names])
 
 

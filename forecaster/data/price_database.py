@@ -120,10 +120,29 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # Numbers that a user keeps beside the prices, as known at the close of their session.
+        """
+        CREATE TABLE own_values (
+            ticker TEXT NOT NULL REFERENCES listings (ticker),
+            session TEXT NOT NULL CHECK (session GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]'),
+            name TEXT NOT NULL CHECK (name <> ''),
+            value REAL NOT NULL CHECK (value > -9e999 AND value < 9e999),
+            PRIMARY KEY (ticker, session, name)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 
 # In an order in which no row refers to one that is gone.
-TABLES_OF_A_TICKER: Final = ("bars", "revisions", "quarantine", "import_answers", "listings")
+TABLES_OF_A_TICKER: Final = (
+    "bars",
+    "own_values",
+    "revisions",
+    "quarantine",
+    "import_answers",
+    "listings",
+)
 
 
 def store_path(home: Path) -> Path:

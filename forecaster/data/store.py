@@ -111,8 +111,13 @@ class PriceStore:
             self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
         bars = store_rows.bar_rows(ticker, history.bars)
         newest = self._query("SELECT max(session) FROM bars WHERE ticker = ?", ticker)[0][0]
-        past = bisect_right(bars, newest or "", key=lambda bar: bar[1])
-        replaced, added = self._write(bars[:past]), self._write(bars[past:])
+        own = store_rows.own_rows(ticker, history.bars)
+        replaced = added = 0
+        for sql, rows in ((store_rows.UPSERT_BAR, bars), (store_rows.UPSERT_OWN, own)):
+            past = bisect_right(rows, newest or "", key=lambda row: row[1])
+            # A bar and its own values are one change.
+            replaced = max(replaced, self._write(sql, rows[:past]))
+            added = max(added, self._write(sql, rows[past:]))
         is_other = bool(known) and known[0] != row
         if is_other or (known and replaced + added):
             self._connection.execute(store_rows.UPSERT_LISTING, (*row, instant))
@@ -124,9 +129,10 @@ class PriceStore:
             self._connection.execute(store_rows.RAISE_REVISION, (ticker, reason, instant))
         return replaced + added
 
-    def _write(self, rows: list[Row]) -> int:
+    def _write(self, sql: str, rows: list[Row]) -> int:
         before = self._connection.total_changes
-        self._connection.executemany(store_rows.UPSERT_BAR, rows)
+        if rows:
+            self._connection.executemany(sql, rows)
         return self._connection.total_changes - before
 
     def answers(self, ticker: str) -> dict[str, str]:
@@ -233,10 +239,7 @@ class PriceStore:
         self, ticker: str, until: date | None = None, since: date | None = None
     ) -> pd.DataFrame:
         """Read one ticker's bars (D,), oldest first, from `since` to `until`, both included."""
-        rows = self._read_bars(json.dumps([ticker]), until, since)
-        if not len(rows):
-            self._of_ticker(store_rows.LISTING, ticker)
-        return store_rows.bars_table(rows)
+        return self.all_bars([ticker], until, since).drop(columns="ticker")
 
     def all_bars(
         self,
@@ -247,6 +250,7 @@ class PriceStore:
     ) -> pd.DataFrame:
         """Read the bars of several tickers: `ticker` and BAR_COLUMNS, sorted by both.
 
+        Own columns come last, NaN where a ticker has none.
         All from `since` to `until`, or of each ticker the `newest` ones until then.
         """
         wanted = sorted(set(tickers))
@@ -258,7 +262,10 @@ class PriceStore:
         table = store_rows.bars_table(rows)
         numbers = rows[:, 0].astype(np.intp)
         table.insert(0, "ticker", pd.Series(pd.array(wanted, dtype="str").take(numbers)))
-        return table
+        if table.empty:
+            return table
+        ends = (f"{end:%Y-%m-%d}" for end in (table["session"].min(), table["session"].max()))
+        return store_rows.with_own_columns(table, self._query(store_rows.OWN, names, *ends))
 
     def _read_bars(
         self, names: str, until: date | None, since: date | None, newest: int | None = None

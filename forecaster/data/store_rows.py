@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.data.history import BAR_COLUMNS, Listing
+from forecaster.data.history import BAR_COLUMNS, Listing, own_names
 from forecaster.data.trading_calendar import base_name
 
 Row = tuple[Any, ...]
@@ -30,6 +30,16 @@ UPSERT_BAR: Final = f"""
     ON CONFLICT (ticker, session) DO UPDATE SET
         {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}
     WHERE ({", ".join(_VALUES)}) IS NOT ({", ".join(f"excluded.{name}" for name in _VALUES)})
+"""
+UPSERT_OWN: Final = """
+    INSERT INTO own_values (ticker, session, name, value) VALUES (?, ?, ?, ?)
+    ON CONFLICT (ticker, session, name) DO UPDATE SET value = excluded.value
+    WHERE value IS NOT excluded.value
+"""
+OWN: Final = """
+    SELECT ticker, session, name, own_values.value FROM json_each(?)
+    CROSS JOIN own_values ON ticker = json_each.value
+    WHERE session BETWEEN ? AND ?
 """
 RAISE_REVISION: Final = """
     INSERT INTO revisions
@@ -156,6 +166,28 @@ def bar_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:
     sessions = np.datetime_as_string(bars["session"].to_numpy().astype("datetime64[D]")).tolist()
     columns = [bars[name].tolist() for name in _VALUES]
     return list(zip([ticker] * len(bars), sessions, *columns, strict=True))
+
+
+def own_rows(ticker: str, bars: pd.DataFrame) -> list[Row]:
+    """Convert the own columns of bars (D,) to rows of ticker, ISO session, name and value."""
+    sessions = np.datetime_as_string(bars["session"].to_numpy().astype("datetime64[D]"))
+    rows = [
+        (ticker, str(sessions[row]), name, value)
+        for name in own_names(bars)
+        for row, value in enumerate(bars[name].tolist())
+        if value == value  # NaN is a missing value
+    ]
+    return sorted(rows, key=lambda row: row[1])
+
+
+def with_own_columns(bars: pd.DataFrame, rows: list[Row]) -> pd.DataFrame:
+    """Add rows of OWN to bars as columns, NaN where there is none."""
+    if not rows:
+        return bars
+    long = pd.DataFrame(rows, columns=["ticker", "session", "name", "value"])
+    long["session"] = pd.to_datetime(long["session"]).astype("datetime64[s]")
+    wide = long.pivot(index=["ticker", "session"], columns="name", values="value")
+    return bars.join(wide, on=["ticker", "session"])
 
 
 def bars_table(rows: NDArray[np.float64]) -> pd.DataFrame:

@@ -78,12 +78,13 @@ class Forecasts:
         from plotly.subplots import make_subplots
 
         targets = self.frame["target"].unique().tolist()
-        names = [_SHOWN[target][0] for target in targets]
+        shown = {target: _SHOWN.get(target, (target, np.exp)) for target in targets}
+        names = [shown[target][0] for target in targets]
         figure = make_subplots(rows=len(targets), cols=1, subplot_titles=names)
         for row, target in enumerate(targets, start=1):
             mine = self.frame[self.frame["target"] == target]
             draw = self._draw_quantiles if self.kind == "quantiles" else self._draw_intervals
-            draw(figure, row, mine, _SHOWN[target][1])
+            draw(figure, row, mine, shown[target][1])
         title = f"Next session, {self._days()}"
         figure.update_layout(title=title, template="plotly_white", height=160 + 260 * len(targets))
         return figure

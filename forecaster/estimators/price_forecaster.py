@@ -84,7 +84,7 @@ class RequestOptions(TypedDict, total=False):
 
 
 class PriceForecaster(BaseEstimator):  # type: ignore[misc]
-    """Forecasts of the next session's return, range or volume by a recurrent network.
+    """Forecasts of the next session's return, range, volume or own column by a recurrent network.
 
     The parameters are the settings of `train`, with the same names, defaults and checks; the same
     bars and settings make the same forecasts, bit for bit. Whatever `fit` has read stays in
@@ -151,7 +151,8 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
             UnknownNameError: a ticker is not there.
             UsageError: a setting is not valid, or a part of the split would be empty.
         """
-        settings, given = self._settings(), read_bars(bars, tickers)
+        settings = self._settings()
+        given = read_bars(bars, tickers, own=settings.targets)
         made = train_version(given, Path(), tickers, clock.as_day(as_of), settings)
         self.version_, self.settings_ = UNSAVED, made.settings
         self.manifest_: Manifest = made.manifest.model_copy(update={"version": UNSAVED})
@@ -337,7 +338,9 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
 
     def _chosen(self, bars: Bars | None, tickers: str | Sequence[str]) -> GivenBars | None:
         """Return a caller's bars, those of `fit`, or None for the store of the home."""
-        return self._bars if bars is None else read_bars(bars, tickers)
+        if bars is None:
+            return self._bars
+        return read_bars(bars, tickers, own=self._model.targets)
 
     def _request(
         self,

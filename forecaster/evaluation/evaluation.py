@@ -8,7 +8,13 @@ import pandas as pd
 
 from forecaster.evaluation.direction import Backtest, DirectionTest
 from forecaster.evaluation.scored_forecasts import ScoredForecasts
-from forecaster.evaluation.scores import DENSITY_METRICS, POINT_METRICS, Alarm, implausible_scores
+from forecaster.evaluation.scores import (
+    DENSITY_METRICS,
+    POINT_METRICS,
+    QLIKE,
+    Alarm,
+    implausible_scores,
+)
 from forecaster.evaluation.significance import Comparison, ConfidenceSet, SpaTest
 from forecaster.evaluation.splits import EvaluationCount, Walk
 
@@ -91,7 +97,8 @@ class TargetEvaluation:
         table = self.scores_by_ticker[own] if by_ticker else self.scores
         wide = table.pivot(index=key, columns="metric", values="value")
         metrics = DENSITY_METRICS if wide["log_score"].notna().any() else POINT_METRICS
-        return wide.loc[table[key].unique(), list(metrics)].reset_index()
+        shown = [*metrics, *({QLIKE} & {*wide.columns})]
+        return wide.loc[table[key].unique(), shown].reset_index()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

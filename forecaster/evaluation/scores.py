@@ -21,6 +21,7 @@ SCORES = (
     *("ic", "ic_t", "rank_ic", "rank_ic_t", "crps", "log_score", "pinball"),
     *("coverage_80", "coverage_95", "width_80", "width_95"),
 )
+QLIKE = "qlike"  # after these, of logarithms of positive numbers alone
 # Of these the columns of a scorecard, for points and for forecasters with a density.
 POINT_METRICS = ("mse", "mae", "skill", "directional_accuracy")
 DENSITY_METRICS = ("mse", "skill", "directional_accuracy", "crps", "log_score")
@@ -36,7 +37,7 @@ class Outcomes:
 
     `y` (N,) is NaN where unknown; `days` (N,) are those of the outcomes, of any kind that sorts;
     `reference` (N,) is the naive forecast; `intervals` are conformal ones, or None for those of
-    the distribution.
+    the distribution. `has_qlike`: `y` is the logarithm of a positive number, scored by QLIKE, too.
     """
 
     predictive: Predictive
@@ -44,12 +45,13 @@ class Outcomes:
     days: np.ndarray
     reference: np.ndarray
     intervals: Intervals | None = None
+    has_qlike: bool = False
 
     def take(self, rows: np.ndarray) -> "Outcomes":
         """Return some rows, given as numbers or as a mask (N,)."""
         bounds = self.intervals and self.intervals.take(rows)
         parts = {name: getattr(self, name)[rows] for name in ("y", "days", "reference")}
-        return Outcomes(predictive=self.predictive.take(rows), intervals=bounds, **parts)
+        return replace(self, predictive=self.predictive.take(rows), intervals=bounds, **parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class _Sums(NamedTuple):
 def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score, ...]:
     """Compute every score of `SCORES`, in order, on the rows with forecast and outcome.
 
+    Where the outcomes have it, `qlike` is last; see `qlike`.
+
     `mse`, `mae`, `crps`, `pinball` (the mean over `PINBALL_LEVELS`) and the widths are in the
     target's own units (squared for mse); `skill` is 1 - mse / that of the reference;
     `r2_over_zero` 1 - mse / mean square of the outcome; `directional_accuracy` and `mcc`
@@ -87,12 +91,13 @@ def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score,
         outcomes: the forecasts and their outcomes.
         weights: (B, D) of `day_weights` for the days of these rows, or None for no intervals.
     """
+    metrics = (*SCORES, QLIKE) if outcomes.has_qlike else SCORES
     known = np.isfinite(outcomes.y) & np.isfinite(outcomes.predictive.mean())
     known &= np.isfinite(outcomes.reference)
     rows = outcomes.take(np.flatnonzero(known))
     if not known.any():
         reason = "no outcome is known yet"
-        return tuple(Score(metric=name, days=0, forecasts=0, reason=reason) for name in SCORES)
+        return tuple(Score(metric=name, days=0, forecasts=0, reason=reason) for name in metrics)
     parts = {**_of_the_forecast(rows), **_of_the_intervals(rows)}
     distinct, place = np.unique(rows.days, return_inverse=True)
     found = {}
@@ -100,7 +105,18 @@ def score(outcomes: Outcomes, weights: np.ndarray | None = None) -> tuple[Score,
         columns = [np.bincount(place, column, minlength=len(distinct)) for column in sums.terms.T]
         found[metric] = _finish(metric, sums, np.column_stack(columns), weights, len(place))
     found |= _across_series(rows, weights)
-    return tuple(found[metric] for metric in SCORES)
+    return tuple(found[metric] for metric in metrics)
+
+
+def qlike(forecast: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Compute v / f - log(v / f) - 1, with f and v the exponentials of forecast and outcome (N,).
+
+    Source: Patton (2011), "Volatility forecast comparison using imperfect volatility proxies",
+    with the constants chosen so that a perfect forecast has 0.
+    """
+    difference = y - forecast
+    losses: np.ndarray = np.expm1(difference) - difference
+    return losses
 
 
 def _finish(
@@ -167,6 +183,8 @@ def _of_the_forecast(rows: Outcomes) -> dict[str, _Sums]:
         "log_score": ([predictive.log_density(y), each], _ratio, no_density),
         "pinball": ([np.mean(pinball, axis=0), each], _ratio, "the forecast has no quantiles"),
     }
+    if rows.has_qlike:
+        table[QLIKE] = ([qlike(forecast, y), each], _ratio, "")
     return {
         metric: _Sums(np.column_stack(terms).astype(float), value, reason)
         for metric, (terms, value, reason) in table.items()

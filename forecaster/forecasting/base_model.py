@@ -49,6 +49,11 @@ class Base:
         return totals.T
 
 
+def _har_inputs(target: str) -> tuple[str, ...]:
+    own = tuple(f"{target}_{part}" for part in ("today", "week", "level"))
+    return HAR_INPUTS.get(target, own)
+
+
 def fit_base(
     kind: Kind, panel: Panel, scored: np.ndarray, scaled_y: np.ndarray, forms: Sequence[Form]
 ) -> Base:
@@ -62,7 +67,7 @@ def fit_base(
     chosen = np.flatnonzero(scored.any(axis=1))
     chosen = chosen[:: max(1, -(-len(chosen) // MOST_ROWS))]
     inputs = {
-        target: feature_names(panel) if kind == "linear" else HAR_INPUTS[target]
+        target: feature_names(panel) if kind == "linear" else _har_inputs(target)
         for target in panel.targets
     }
     names = tuple(dict.fromkeys(name for part in inputs.values() for name in part))

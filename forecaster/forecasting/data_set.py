@@ -64,14 +64,14 @@ def training_panel(
     Raises:
         BugError, TickerBugError: no ticker is left.
     """
-    given = None if bars is None else read_bars(bars)
+    given = None if bars is None else read_bars(bars, own=settings.targets)
     wanted = sorted(set(normalise_tickers(tickers)) or known_tickers(given, home))
 
     def work(names: Sequence[str]) -> tuple[Panel, str, list[str]]:
-        digest, skipped = Fingerprint(), list[str]()
+        digest, skipped = Fingerprint(settings.targets), list[str]()
         asked = tickers if len(names) == len(wanted) else names
         found = long_enough(iter_histories(given, home, asked, as_of), settings, skipped)
-        panel = build_panel(digest.watch(found), settings.target, universe="all")
+        panel = build_panel(digest.watch(found), settings.targets, universe="all")
         return panel, digest.text, skipped
 
     (panel, text, short), bugs = work_without_failing(wanted, work)
@@ -233,9 +233,13 @@ def _require_quantities(panel: Panel) -> None:
         lacking = [ticker for ticker, count in zip(panel.tickers, days, strict=True) if not count]
         if not lacking:
             continue
-        text = f"{target} needs {_NEEDED[target]}; {name_some(lacking)}: none on any day"
+        needed = _NEEDED.get(target, f"numbers in a column {target}")
+        text = f"{target} needs {needed}; {name_some(lacking)}: none on any day"
         if len(lacking) == len(panel.tickers):
-            raise DataError(f"{text}. Import such prices, or leave {target} out of --target.")
+            remedy = f"Import such prices, or leave {target} out of --target."
+            if target not in _NEEDED:
+                remedy = f"Run: forecaster data import FILE --keep {target}"
+            raise DataError(f"{text}. {remedy}")
         log.warning("%s; not trained on there", text)
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 import forecaster
 from forecaster.data.columns import DailyMeans
-from forecaster.data.features import NETWORK_FEATURES
 from forecaster.data.history import History
 from forecaster.data.panel import (
     Panel,
@@ -23,6 +22,7 @@ from forecaster.data.panel import (
     compute_features,
     feature_names,
     features_by_segment,
+    network_feature_names,
 )
 from forecaster.data.scaling import Scaler
 from forecaster.data.sequence_packing import window_ends
@@ -57,7 +57,7 @@ class InputReader:
     @classmethod
     def of(cls, panel: Panel, train_until: np.datetime64, base: Base | None) -> "InputReader":
         """Select a network's inputs and measure their scales on the days up to a date."""
-        names = feature_names(panel, NETWORK_FEATURES)
+        names = network_feature_names(panel)
         scaler = Scaler.fit(compute_features(panel, names), panel.days <= train_until)
         return cls(names=names, scaler=scaler, base=base)
 

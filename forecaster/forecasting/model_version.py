@@ -15,9 +15,9 @@ import torch
 from pydantic import ValidationError
 
 import forecaster
-from forecaster.data.history import History, fingerprint
+from forecaster.data.history import OWN_NAME, History, fingerprint
 from forecaster.data.loading import Bars, known_tickers, load_known, read_bars
-from forecaster.data.panel import TARGETS
+from forecaster.data.panel import TARGETS, own_targets
 from forecaster.data.scaling import Scaler
 from forecaster.errors import ArtifactError, DataError, name_some
 from forecaster.evaluation.quantiles import LEVELS
@@ -168,7 +168,8 @@ def recipe_of(manifest: Manifest) -> TrainSettings:
         known.pop("bptt_tolerance", None)  # belongs to a k2 that was measured then
     values = {
         **known,
-        "target": tuple(manifest.targets),
+        "target": tuple(name for name in manifest.targets if name in TARGETS),
+        "target_column": next(iter(own_targets(manifest.targets)), None),
         "head": tuple(manifest.network.heads),
         "lookback": manifest.network.lookback,
         "train_until": manifest.data.blocks.train_until,
@@ -239,8 +240,11 @@ def _network_of(architecture: Architecture, weights: Weights, subject: str) -> N
 def _check_numbers(manifest: Manifest, forms: Sequence[Form]) -> None:
     """Refuse a manifest whose lists have another length than needed or are not finite."""
     targets = manifest.targets
-    if not set(targets) <= set(TARGETS) or not targets or len(set(targets)) < len(targets):
-        raise _corrupt(manifest, f"targets {', '.join(targets)}", f"some of {', '.join(TARGETS)}")
+    own = own_targets(targets)
+    known = all(map(OWN_NAME.fullmatch, own)) and len(own) <= 1
+    if not known or not targets or len(set(targets)) < len(targets):
+        needed = f"some of {', '.join(TARGETS)}, and one column"
+        raise _corrupt(manifest, f"targets {', '.join(targets)}", needed)
     if len(forms) != len(targets):
         raise _corrupt(manifest, f"{len(forms)} heads", f"one for each of {len(targets)} targets")
     for subject, values, shape in _shapes(manifest, sum(form.width for form in forms)):
@@ -286,7 +290,7 @@ def version_histories(
     manifest: Manifest, bars: Bars | None, home: Path, as_of: date | None
 ) -> tuple[list[History], tuple[str, ...]]:
     """Load the tickers that a version was trained on, or raise DataError; list those missing."""
-    bars = None if bars is None else read_bars(bars)
+    bars = None if bars is None else read_bars(bars, own=manifest.targets)
     trained, stored = manifest.data.tickers, known_tickers(bars, home)
     seen = {one.listing.ticker: one for one in load_known(bars, home, trained, as_of)}
     if not seen:
@@ -305,7 +309,7 @@ def warn_of_changed_bars(manifest: Manifest, histories: list[History]) -> None:
     """Warn where the bars that the version was trained on have changed since."""
     last = pd.Timestamp(manifest.data.blocks.last)
     seen = [History(listing=h.listing, bars=h.bars[h.bars["session"] <= last]) for h in histories]
-    if fingerprint(seen) != manifest.data.fingerprint:
+    if fingerprint(seen, manifest.targets) != manifest.data.fingerprint:
         log.warning(
             "the bars until %s are not the ones that version %s was trained on",
             *(last.date(), manifest.version),

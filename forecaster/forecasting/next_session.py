@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -31,7 +32,7 @@ from forecaster.data.loading import (
     load_known,
     read_bars,
 )
-from forecaster.data.panel import Panel, build_panel
+from forecaster.data.panel import Panel, build_panel, own_targets
 from forecaster.data.quarantine import Entry
 from forecaster.data.store import PriceStore
 from forecaster.errors import (
@@ -183,7 +184,7 @@ class ForecastRequest:
     ) -> "ForecastRequest":
         """Load the newest bars of the tickers asked for; see `load_histories`."""
         wanted = tuple(normalise_tickers(tickers))
-        bars = None if bars is None else read_bars(bars, wanted)
+        bars = None if bars is None else read_bars(bars, wanted, own=None)
         found = tuple(load_histories(bars, home, wanted, as_of, RECENT))
         return cls(
             home=home,
@@ -255,6 +256,18 @@ class ForecastRequest:
                     )
         return found | {ticker: str(error) for ticker, error in failures.errors.items()}
 
+    def lacking(self, names: Sequence[str]) -> dict[str, str]:
+        """Explain, by ticker, whose newest bar lacks an own column that a model reads."""
+        found = {}
+        for name, history in product(names, self.histories):
+            ticker, bars = history.listing.ticker, history.bars
+            if len(bars) and (name not in bars or np.isnan(bars[name].iloc[-1])):
+                found[ticker] = (
+                    f"{ticker}: no {name} on its newest day, {history.days[-1]}; no forecast "
+                    f"without. Run: forecaster data import FILE --keep {name}"
+                )
+        return found
+
     def _blocking(self) -> dict[str, Entry]:
         """Return why tickers are quarantined; none of a caller's own bars is."""
         if self.bars is not None:
@@ -312,7 +325,7 @@ def forecast_next_session(
         ArtifactError: most of a version's forecasts are such.
         BugError, DataError, TickerBugError: no ticker can be forecast.
     """
-    unfit = request.unfit()
+    unfit = request.lacking(own_targets(model.targets)) | request.unfit()
     calendars = {one.listing.ticker: one.listing.calendar for one in request.histories}
     wanted = [*calendars]
     fresh = [ticker for ticker in wanted if ticker not in unfit]

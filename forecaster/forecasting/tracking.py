@@ -159,7 +159,7 @@ def _opened(name: str, folder: Path, settings: TrainSettings) -> Tracker:
     if name not in TRACKERS:
         raise UsageError(f"--tracker {name}: is not known; choose one of {', '.join(TRACKERS)}.")
     make_private(folder)
-    title = f"{'-'.join(settings.target)}-{settings.model}-{clock.now():%Y%m%d-%H%M%S}"
+    title = f"{'-'.join(settings.targets)}-{settings.model}-{clock.now():%Y%m%d-%H%M%S}"
     try:
         return TRACKERS[name](folder, title)
     except ImportError as error:

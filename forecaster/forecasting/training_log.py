@@ -34,7 +34,7 @@ def log_header(dataset: Dataset, settings: TrainSettings, device: torch.device, 
     if count > 1:
         seeds = f"{settings.seed}..{settings.seed + count - 1}"
         networks = f"{count} members {networks}, seeds {seeds}"
-    pairs = zip(settings.target, settings.heads, strict=True)
+    pairs = zip(settings.targets, settings.heads, strict=True)
     no_gpu = settings.device == "auto" and device.type == "cpu"
     tf32 = f" (TF32 {'on' if settings.tf32 else 'off'})" if device.type == "cuda" else ""
     log.info(

@@ -113,7 +113,7 @@ def forecast_session(
         choice = Choice(manifest=None, name=work.name)
     else:
         choice = replace(named_version(home, version)[0], name=work.name)
-    targets = tuple[str, ...](work.settings.train.target)
+    targets = tuple[str, ...](work.settings.train.targets)
     if choice.manifest is not None:
         check_age(choice.manifest, calendars, day, settings.max_model_age)
         targets = tuple(choice.manifest.targets)

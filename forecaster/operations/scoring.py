@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from forecaster.data.columns import own_columns
-from forecaster.data.history import BAR_COLUMNS, History
-from forecaster.data.panel import QUANTITY, TARGETS, build_panel, compute_features
+from forecaster.data.history import History
+from forecaster.data.panel import TARGETS, build_panel, compute_features, own_targets
 from forecaster.data.sessions import (
     MAX_MISSED_SESSIONS,
     as_date,
@@ -139,7 +139,9 @@ def iter_outcomes(home: Path, chosen: Selection) -> Iterator[pd.DataFrame]:
         try:
             with PriceStore.open_for_reading(home) as store:
                 histories = _recent_histories(store, tickers, first, chosen.until)
-                targets = [name for name in TARGETS if name in set(rows["target"])]
+                made = set(rows["target"])
+                targets = [name for name in TARGETS if name in made]
+                targets += [*own_targets(sorted(made))]
                 known = pd.concat([outcomes(store, one, targets) for one in histories] or [_NONE])
         except UnknownNameError:
             histories, known = [], _NONE
@@ -156,7 +158,8 @@ def outcomes(store: PriceStore, history: History, targets: Sequence[str]) -> pd.
     A row per target and day: `ticker, target, as_of, outcome_day, actual, persistence`. There is
     no outcome after a gap in the ticker's bars, only after a closure of its exchange.
     """
-    days, columns = history.bars["session"].to_numpy(), own_columns(history)
+    days = history.bars["session"].to_numpy()
+    columns = own_columns(history, own_targets(targets))
     kept = np.ones(len(days) - 1, dtype=np.bool_)
     for row in np.flatnonzero(missed_sessions(history) > MAX_MISSED_SESSIONS):
         ends = (as_date(history.days[row]), as_date(history.days[row + 1]))
@@ -168,9 +171,9 @@ def outcomes(store: PriceStore, history: History, targets: Sequence[str]) -> pd.
                 "target": target,
                 "as_of": days[:-1][kept],
                 "outcome_day": days[1:][kept],
-                "actual": columns[QUANTITY[target]][1:][kept],
+                "actual": columns[f"log_{target}"][1:][kept],
                 # For a return "tomorrow = today" means the price.
-                "persistence": 0.0 if target == "return" else columns[QUANTITY[target]][:-1][kept],
+                "persistence": 0.0 if target == "return" else columns[f"log_{target}"][:-1][kept],
             }
         )
         for target in targets
@@ -261,6 +264,6 @@ def _recent_histories(
     listings = {one.ticker: store.listing(one.ticker) for one in store.states(tickers)}
     bars = store.all_bars(list(listings), until, since)
     return [
-        History(listing=listings[str(ticker)], bars=rows[list(BAR_COLUMNS)].reset_index(drop=True))
-        for ticker, rows in bars.groupby("ticker", sort=True)
+        History(listing=listings[str(ticker)], bars=rows.reset_index(drop=True))
+        for ticker, rows in bars.set_index("ticker").groupby("ticker", sort=True)
     ]

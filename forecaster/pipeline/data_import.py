@@ -19,7 +19,7 @@ from forecaster.data.basis import settle_bases
 from forecaster.data.calendar_corrections import correct_calendars
 from forecaster.data.calendar_fit import describe_off_calendar, with_fitting_calendar
 from forecaster.data.calendar_names import calendar_for
-from forecaster.data.history import Basis, History
+from forecaster.data.history import Basis, History, check_positive, own_names
 from forecaster.data.ingest import admit, keep_known, warn_of_calendar
 from forecaster.data.price_database import store_path
 from forecaster.data.revisions import Overlap, other_moves
@@ -81,6 +81,7 @@ def import_files(
     dates: DateOrder | None = None,
     decimal: DecimalMark | None = None,
     ignore: Sequence[str] = (),
+    keep: Sequence[str] = (),
     home: Home | None = None,
     dry_run: bool = False,
 ) -> ImportReport:
@@ -100,6 +101,7 @@ def import_files(
         dates: order of day, month and year; None to infer it from days above 12.
         decimal: decimal mark of numbers; None to infer it from all of them.
         ignore: fields or columns to leave out; not session or a price.
+        keep: other columns to store beside the bars, numbers above 0; see `target_column`.
         dry_run: import into a copy of the store that is deleted.
 
     Raises:
@@ -122,6 +124,7 @@ def import_files(
         decimal=decimal,
         mapping=mapping or {},
         ignore=tuple(ignore),
+        keep=tuple(keep),
     )
     wanted = [files] if isinstance(files, str | PathLike) else list(files)
     where = resolve_home(home)
@@ -201,6 +204,7 @@ def _read(
             dates=answers.dates,
             decimal=answers.decimal,
             ignore=answers.ignore,
+            keep=answers.keep,
             named=ticker_of(path) or "",
         )
         return read_file(path, ticker, dict(answers.mapping), options), answers
@@ -264,6 +268,7 @@ def _store_all(store: PriceStore, reading: _Reading, *, with_previews: bool) -> 
 def _store(store: PriceStore, history: History) -> int:
     """Store the bars of one ticker; return the number of new or different ones."""
     now, name = clock.now(), history.listing.ticker
+    check_positive(name, history.bars, own_names(history.bars))
     final = admit(store, history, now)
     if final.bars.empty and not (store.span(name) and rows_left_out_of(store, history)):
         raise DataError(

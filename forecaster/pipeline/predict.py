@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.clock import Day
-from forecaster.data.loading import Bars
+from forecaster.data.loading import Bars, warn_of_unread
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
     ForecastRequest,
@@ -96,6 +96,9 @@ def predict(
             check_age(choice.manifest, calendars, newest, settings.max_model_age)
         part = forecast_with(where, choice, targets, request, replaceable=version is None)[1]
         parts.append(record_by_hand(where, part) if record and bars is None else part)
+    if request.bars is not None:
+        read = {name for part in parts for name in part.forecasts["target"]}
+        warn_of_unread(request.bars.histories.values(), read)
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 

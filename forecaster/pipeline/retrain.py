@@ -122,7 +122,7 @@ def retrain(
     """
     settings = settings or Settings()
     where = resolve_home(home)
-    name = check_name(name or ",".join(settings.train.target))
+    name = check_name(name or ",".join(settings.train.targets))
     clock.check_as_of(as_of)
     fetches, wanted = as_of is None and not no_fetch, tuple(normalise_tickers(tickers))
     run = _Run(where, name, settings, wanted, as_of, fetches, source)

@@ -94,7 +94,7 @@ def train(
     """
     settings = settings_from(TrainSettings, settings, keywords)
     where, last = resolve_home(home), clock.as_day(as_of)
-    name = check_name(name or ",".join(settings.target))
+    name = check_name(name or ",".join(settings.targets))
     refuse_clock_behind(where)
     check_writable(where)
     check_registry(where)

@@ -50,7 +50,7 @@ def tune(
     settings = settings or TrainSettings()
     if settings.bptt_k2 == "auto":
         raise UsageError("--bptt-k2 auto would be measured in each trial; use a number of days.")
-    name = check_name(study or "-".join(settings.target))
+    name = check_name(study or "-".join(settings.targets))
     where, last = resolve_home(home), clock.as_day(as_of)
     chosen = read_space(space, settings)
     check_writable(where)

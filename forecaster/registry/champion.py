@@ -81,7 +81,7 @@ def _none_suitable(
     home: Path, unsuitable: list[Manifest], target: str | None, as_of: date | None
 ) -> str:
     """Describe what is missing, what there is instead, and what to type."""
-    option = f" --target {target}" if target else ""
+    option = f" {_option(target)}" if target else ""
     if not unsuitable:
         return f"No trained version under {home / 'models'}; run: forecaster train{option}"
     able = [manifest for manifest in unsuitable if target in (None, *manifest.targets)]
@@ -112,6 +112,11 @@ class Choice:
     trouble: str | None = None
 
 
+def _option(target: str) -> str:
+    own = target not in ("return", "range", "volume")
+    return f"--target-column {target}" if own else f"--target {target}"
+
+
 def named_version(
     home: Path, version: str, target: str | None = None
 ) -> tuple[Choice, tuple[str, ...]]:
@@ -125,7 +130,7 @@ def named_version(
     if target is not None and target not in manifest.targets:
         raise UsageError(
             f"Version {version} forecasts {', '.join(manifest.targets)}, not {target}; "
-            f"train one with --target {target}."
+            f"train one with {_option(target)}."
         )
     try:
         known = registered(home).get(version)

@@ -14,7 +14,7 @@ from forecaster.report.page import Cell, Section, Table
 NOTHING = "-"
 TICKERS_AT_MOST = 40
 FORMATS = {
-    **dict.fromkeys(["mse", "mae", "crps", "pinball", "width_80", "width_95"], "#.4g"),
+    **dict.fromkeys(["mse", "mae", "qlike", "crps", "pinball", "width_80", "width_95"], "#.4g"),
     **dict.fromkeys(["skill", "r2_over_zero"], "+.2%"),
     **dict.fromkeys(["directional_accuracy", "coverage_80", "coverage_95"], ".1%"),
     **dict.fromkeys(["mcc", "ic", "rank_ic"], "+.3f"),
@@ -22,7 +22,7 @@ FORMATS = {
     "log_score": ".3f",
 }
 SHOWN_METRICS = (  # those that fit beside each other; the rest is below
-    *("mse", "skill", "directional_accuracy", "ic", "rank_ic"),
+    *("mse", "qlike", "skill", "directional_accuracy", "ic", "rank_ic"),
     *("crps", "log_score", "coverage_80", "coverage_95"),
 )
 NAMES = {
@@ -31,7 +31,7 @@ NAMES = {
     **{"coverage_80": "coverage 80 %", "coverage_95": "coverage 95 %"},
     **{"width_80": "width 80 %", "width_95": "width 95 %"},
     **{"directional_accuracy": "directional accuracy", "log_score": "log score"},
-    **{"skill": "skill", "pinball": "pinball"},
+    **{"skill": "skill", "pinball": "pinball", "qlike": "QLIKE"},
 }
 BACKTEST = {
     "annualised_return": ("annualised return", "+.1%"),

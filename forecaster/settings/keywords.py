@@ -32,6 +32,7 @@ class TrainKeywords(TypedDict, total=False):
     base: Literal["auto", "none", "har", "linear"]
     head: HeadName | str | Sequence[HeadName] | None
     point_loss: Literal["mse", "huber"]
+    target_column: str | None
     target: TargetName | str | Sequence[TargetName]
     lookback: int | Literal["all"]
     bptt: Literal["full", "truncated"]

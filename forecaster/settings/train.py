@@ -1,11 +1,19 @@
 """What one training does, and which of its settings contradict each other."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 DEFAULT_BURN_IN = 20  # days; colder states forecast worse than they will when deployed
 DEFAULT_BATCH_ROWS = 64
@@ -15,6 +23,7 @@ DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then
 
 HeadName = Literal["point", "student-t", "quantiles"]
 TargetName = Literal["return", "range", "volume"]
+OWN_NAME = "[A-Za-z][A-Za-z0-9_]{0,30}"
 
 _network = partial(Field, json_schema_extra={"group": "Network"})
 _gradient = partial(Field, json_schema_extra={"group": "Gradient"})
@@ -72,6 +81,9 @@ class TrainSettings(Section):
         None, description="One for all targets, or one for each [student-t for return, else point]."
     )
     point_loss: Literal["mse", "huber"] = _network("mse", description="Loss of point heads.")
+    target_column: str | None = _days(
+        None, description="Own column that is forecast, of positive numbers, such as rv5 [none]."
+    )
     target: tuple[TargetName, ...] = _days(
         ("return",), description="Several, comma-separated, share one network."
     )
@@ -160,10 +172,30 @@ class TrainSettings(Section):
 
     @field_validator("target")
     @classmethod
-    def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or len(set(value)) < len(value):
+    def _no_repeats(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        is_empty = not value and not info.data.get("target_column")
+        if is_empty or len(set(value)) < len(value):
             raise ValueError("list each target once: return, range, volume")
         return value
+
+    @field_validator("target_column")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and (
+            not re.fullmatch(OWN_NAME, value) or value in get_args(TargetName)
+        ):
+            raise ValueError(
+                "letters, digits and _ after a letter are needed, as in rv5, and no other target"
+            )
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _column_alone(cls, values: Any) -> Any:
+        """Forecast an own column alone where no target is given beside it."""
+        if isinstance(values, Mapping) and values.get("target_column"):
+            return {"target": (), **values}
+        return values
 
     @field_validator("lookback")
     @classmethod
@@ -183,8 +215,8 @@ class TrainSettings(Section):
                     it=self,
                     option=f"--{rule.needless.replace('_', '-')}",
                     heads=len(self.head or ()),
-                    targets=len(self.target),
-                    names=", ".join(self.target),
+                    targets=len(self.targets),
+                    names=", ".join(self.targets),
                     untrained=k1 - k2,
                     multiple=-(-k2 // k1) * k1,
                 )
@@ -192,11 +224,16 @@ class TrainSettings(Section):
         return self
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """All targets: the given ones, then the own column."""
+        return (*self.target, *([self.target_column] if self.target_column else ()))
+
+    @property
     def heads(self) -> tuple[HeadName, ...]:
         """The head of each target: by default a distribution for returns, else a point."""
         if self.head is None:
-            return tuple("student-t" if name == "return" else "point" for name in self.target)
-        return self.head * len(self.target) if len(self.head) == 1 else self.head
+            return tuple("student-t" if name == "return" else "point" for name in self.targets)
+        return self.head * len(self.targets) if len(self.head) == 1 else self.head
 
     @property
     def scores_each_day(self) -> bool:
@@ -242,7 +279,7 @@ _RULES = (
     _Rule(
         "head",
         ("target",),
-        lambda it: it.head is not None and len(it.head) not in (1, len(it.target)),
+        lambda it: it.head is not None and len(it.head) not in (1, len(it.targets)),
         "--head lists {heads} heads for {targets} targets: {names}. Use one for all, or one for "
         "each",
     ),

@@ -9,12 +9,17 @@ import pytest
 
 from forecaster.data.loading import load_histories
 from forecaster.data.panel import build_panel
+from forecaster.estimators.price_forecaster import PriceForecaster
 from forecaster.pipeline.evaluate import Evaluation, evaluate
 from forecaster.pipeline.train import train
 from forecaster.settings import TrainSettings
 from tests.synthetic import bars_of, ragged_bars
 
 BARS = bars_of("AAA", 700)
+OWN = BARS.assign(
+    rv5=np.log(BARS["high"] / BARS["low"]) ** 2
+    * np.exp(0.3 * np.random.default_rng(1).standard_normal(len(BARS)))
+)
 PANEL = ragged_bars({"AAA": 700, "BBB": 600})
 TRAIN_UNTIL, VALIDATION_UNTIL = date(2011, 12, 30), date(2012, 5, 31)
 
@@ -152,3 +157,42 @@ def test_har_x_is_the_better_of_two_regressions_on_means_calendar_and_panel(
     found = table[table["forecaster"] == "har-x"].set_index(["ticker", "session"])["forecast"]
     np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-8)
     assert not np.allclose(both["pooled"], both["per ticker"])
+
+
+@pytest.fixture(scope="module")
+def own() -> Evaluation:
+    """An own column: the range squared with noise, as realised variance would be."""
+    settings = {"hidden": 4, "max_steps": 25, "target_column": "rv5"}
+    dates = {"train_until": TRAIN_UNTIL, "validation_until": VALIDATION_UNTIL}
+    model = PriceForecaster(**settings, **dates).fit(OWN)
+    return model.evaluate(benchmarks="quick")
+
+
+def test_har_x_of_an_own_column_reads_the_means_of_the_range(own: Evaluation) -> None:
+    bars = OWN.set_index("session")
+    logs = {"own": np.log(bars["rv5"]), "range": np.log(np.log(bars["high"] / bars["low"]))}
+    means = {
+        f"{name}{days}": values.rolling(days, min_periods=1).mean()
+        for name, values in logs.items()
+        for days in (1, 5, 22)
+    }
+    expected = regression(by_outcome(means, logs["own"]), [*means])
+    found = forecasts_of(own, "rv5", "har-x")
+    np.testing.assert_allclose(found, expected[found.index], rtol=1e-8)
+    har = regression(by_outcome(means, logs["own"]), ["own1", "own5", "own22"])
+    found = forecasts_of(own, "rv5", "har")
+    np.testing.assert_allclose(found, har[found.index], rtol=1e-8)
+
+
+def test_qlike_can_be_computed_from_the_forecasts(own: Evaluation) -> None:
+    """And it is tested against every benchmark, as the squared error of the logarithm is."""
+    table = own.forecasts
+    ratio = np.exp(table["actual"]) / np.exp(table["forecast"])
+    expected = (ratio - np.log(ratio) - 1.0).groupby(table["forecaster"]).mean()
+    card = own.by_target["rv5"].scorecard().set_index("forecaster")["qlike"]
+    pd.testing.assert_series_equal(card.sort_index().astype(float), expected, check_names=False)
+    actual = table["actual"].groupby(table["forecaster"]).first().iloc[0]
+    first = OWN.set_index("session")["rv5"][table["session"].min()]
+    assert actual == pytest.approx(np.log(first))
+    losses = {one.loss for one in own.by_target["rv5"].comparisons.all}
+    assert losses == {"MSE", "QLIKE"}

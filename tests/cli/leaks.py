@@ -43,13 +43,26 @@ def _own_columns(change: Callable[[History, Columns], Columns]) -> Plant:
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         real = panel.own_columns
-        patch.setattr(panel, "own_columns", lambda history: change(history, real(history)))
+        patch.setattr(
+            panel,
+            "own_columns",
+            lambda history, targets=(): change(history, real(history, targets)),
+        )
 
     return plant
 
 
 def _target_among_features(history: History, own: Columns) -> Columns:
     return own | {"intraday": np.append(own["log_return"][1:], np.nan)}
+
+
+def own_target_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
+    """The rows of an own column are shifted by a day."""
+
+    def early(history: History, own: Columns) -> Columns:
+        return own | {"log_rv5": np.append(own["log_rv5"][1:], np.nan)}
+
+    _own_columns(early)(patch)
 
 
 def _scored_over_the_whole_history(history: History, own: Columns) -> Columns:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.cli.leaks import LEAKS
+from tests.cli.leaks import LEAKS, own_target_of_tomorrow
 from tests.synthetic import ragged_bars
 
 Run = Callable[..., Result]
@@ -110,3 +110,23 @@ def test_audit_refuses_in_one_line(
     done = run("audit", *options, "--home", small_home)
     assert done.exit_code == code
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_rows_of_an_own_column_that_are_shifted_by_a_day_are_found(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = ragged_bars(LENGTHS)
+    bars.assign(rv5=(bars["high"] / bars["low"] - 1.0) ** 2).to_csv(tmp_path / "p.csv", index=False)
+    home = ("--home", tmp_path)
+    assert run("data", "import", tmp_path / "p.csv", "--keep", "rv5", *home).exit_code == 0
+    options = ("--target", "return", "--target-column", "rv5", "--hidden", 3, "--max-steps", 8)
+    assert run("train", *options, *home).exit_code == 0
+    done = run("audit", *FEW, *home)
+    assert done.exit_code == 0, done.output
+    own_target_of_tomorrow(monkeypatch)
+    done = run("audit", *FEW, *home, "--json")
+    assert done.exit_code == 5, done.output
+    leaks = json.loads(done.stdout)["leaks"]
+    assert {one["stage"] for one in leaks} == {"features"}
+    assert "rv5" in leaks[0]["column"]

@@ -1,17 +1,22 @@
 """`forecaster train`: progress by member, an ensemble, what is saved."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import Result
 
+from forecaster import clock
 from forecaster.cli.train import _line_printer, _member_labels
 from forecaster.errors import SettingsError, UsageError
+from forecaster.operations.due_sessions import settled_at
 from forecaster.settings.settings_sources import load_settings
 from forecaster.training.trainer import Validation
 from tests.cli.conftest import QUICK
+from tests.synthetic import ragged_bars
 
 Run = Callable[..., Result]
 
@@ -80,3 +85,47 @@ def validation(step: int, *, best: bool) -> Validation:
         clipped=0,
         spikes=0,
     )
+
+
+@pytest.mark.slow
+def test_an_own_column_goes_the_whole_way(run: Run, tmp_path: Path) -> None:
+    """Kept by the import, trained, forecast, scored; a day without a value has no forecast."""
+    table = ragged_bars({"AAA": 700, "BBB": 660})
+    table["rv5"] = (table["high"] / table["low"] - 1.0) ** 2
+    days = sorted(table["session"].unique())
+    home, file = ("--home", tmp_path), tmp_path / "prices.csv"
+
+    def at_the_end_of(day: pd.Timestamp, *arguments: object) -> Result:
+        with clock.as_if(settled_at(["XNYS"], day.date())):
+            return run(*arguments, *home)
+
+    def imported(last: pd.Timestamp, *options: object) -> Result:
+        table[table["session"] <= last].to_csv(file, index=False)
+        return at_the_end_of(last, "data", "import", file, *options)
+
+    zero = table.assign(rv5=table["rv5"].where(table["session"] != days[-9], 0.0))
+    zero.to_csv(file, index=False)
+    refused = at_the_end_of(days[-1], "data", "import", file, "--keep", "rv5")
+    assert refused.exit_code == 65, refused.output
+    assert f"AAA: rv5 is 0 on {days[-9]:%Y-%m-%d}; a finite number above 0" in refused.output
+    assert imported(days[-4], "--keep", "rv5").exit_code == 0
+    (tmp_path / "forecaster.toml").write_text(
+        '[train]\ntarget_column = "rv5"\nhidden = 4\nmax_steps = 20\n'
+    )
+    done = at_the_end_of(days[-4], "retrain", "--no-fetch")
+    assert done.exit_code in (0, 4), done.output
+    made = at_the_end_of(days[-4], "predict", "AAA", "--json")
+    row = json.loads(made.stdout)["forecasts"][0]
+    assert row["target"] == "rv5" and row["q10"] < row["forecast"] < row["q90"]
+    assert row["session"] == f"{days[-3]:%Y-%m-%d}"
+    printed = at_the_end_of(days[-4], "predict", "AAA").stdout
+    assert "in the column's own unit" in printed
+    assert imported(days[-3]).exit_code == 0  # --keep is known from before
+    scores = json.loads(at_the_end_of(days[-3], "score", "--json").stdout)["scores"]
+    assert scores[0]["target"] == "rv5" and scores[0]["forecasts"] >= 2
+    assert at_the_end_of(days[-3], "status").exit_code == 0
+    table.loc[table["session"] == days[-2], "rv5"] = float("nan")
+    assert imported(days[-2]).exit_code == 0
+    lacking = at_the_end_of(days[-2], "predict", "AAA")
+    assert lacking.exit_code == 65, lacking.output
+    assert f"AAA: no rv5 on its newest day, {days[-2]:%Y-%m-%d}" in lacking.stderr

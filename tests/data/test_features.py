@@ -177,7 +177,7 @@ def test_every_column_of_a_panel_is_read_by_a_feature(
             return columns
         return {**columns, name: np.where(np.arange(len(columns[name])) % 2 == 0, 0.25, 1.0)}
 
-    monkeypatch.setattr(panel_module, "own_columns", lambda bars: changed(own_columns(bars)))
+    monkeypatch.setattr(panel_module, "own_columns", lambda bars, _: changed(own_columns(bars)))
     panel = panel_of(TWO)
     if name not in own_columns(TWO[0]):
         panel = replace(panel, columns=changed(panel.columns))

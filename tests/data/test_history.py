@@ -128,7 +128,7 @@ def test_high_and_low_are_compared_with_both_open_and_close(opened, closed):
     "wrong",
     [
         _bars().drop(columns="split"),
-        _bars().assign(adjusted=1.0),
+        _bars().assign(adjusted=1),
         _bars()[list(reversed(BAR_COLUMNS))],
         _bars().astype({"volume": "int64"}),
         _bars().astype({"close": "float32"}),

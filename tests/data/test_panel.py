@@ -8,8 +8,9 @@ import pytest
 
 from forecaster.data.columns import CALENDAR_INPUTS, MARKET_COLUMNS, TRAILING_DAYS, own_columns
 from forecaster.data.loading import load_histories
-from forecaster.data.panel import TARGETS, Panel, build_panel
+from forecaster.data.panel import TARGETS, Panel, build_panel, compute_features, feature_names
 from forecaster.data.panel import cut as cut_panel
+from forecaster.errors import DataError, UsageError
 from tests.data.histories import drawn, history, with_bars
 from tests.synthetic import ragged_bars
 
@@ -425,3 +426,36 @@ def test_a_cut_without_dates_changes_nothing():
     found, rows = cut_panel(COMPLETE)
     np.testing.assert_array_equal(found.y, COMPLETE.y)
     np.testing.assert_array_equal(rows, np.arange(len(COMPLETE.days)))
+
+
+def test_an_own_column_is_forecast_as_the_range_is_by_hand():
+    """Its logarithm less the mean of 22 days; a ticker without the column has no outcome."""
+    own = np.exp(np.arange(30.0) ** 1.5)
+    with_it = history("AAA", close=np.full(30, 2.0), rv5=own)
+    panel = build_panel(
+        [with_it, history("BBB", close=np.full(30, 2.0))], ("range", "rv5"), universe=None
+    )
+    logs = np.arange(30.0) ** 1.5
+    assert panel.y[21, 1] == pytest.approx(logs[22] - logs[:22].mean())
+    assert np.isnan(panel.y[:21, 1]).all() and np.isnan(panel.y[30:, 1]).all()
+    assert feature_names(panel)[-8:] == (
+        *("rv5_lag2", "rv5_lag3", "rv5_lag4", "rv5_week", "rv5_quarter", "rv5_year"),
+        *("rv5_level", "rv5_missing"),
+    )
+    lag = compute_features(panel, ["rv5_lag2"])[25, 0]
+    assert lag == pytest.approx(logs[23] - logs[4:26].mean(), rel=1e-6)
+
+
+def test_a_zero_of_an_own_column_is_refused_with_ticker_and_day():
+    values = np.r_[np.ones(25), 0.0, -1.0]
+    bars = history("AAA", close=np.full(27, 2.0), rv5=values)
+    words = r"AAA: rv5 is 0 on 2024-02-07; a finite number above 0 .*2 such.*leave its cell empty"
+    with pytest.raises(DataError, match=words):
+        build_panel([bars], ("rv5",), universe=None)
+    build_panel([bars], ("range",), universe=None)
+
+
+def test_an_own_column_with_the_name_of_another_input_is_refused():
+    bars = history("AAA", close=np.full(27, 2.0), gk=np.ones(27))
+    with pytest.raises(UsageError, match="column gk cannot be forecast: gk_week is another input"):
+        build_panel([bars], ("gk",), universe=None)

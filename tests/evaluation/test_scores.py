@@ -1,5 +1,7 @@
 """Every score by hand or by another's code, and a reason where there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -247,3 +249,12 @@ def test_scores_that_are_too_good_are_alarms(metric, number, level):
 def test_plausible_scores_are_no_alarms(table):
     """The levels themselves, undefined values, losses, and targets that can be forecast."""
     assert implausible_scores(table, dict.fromkeys(["skill", "directional_accuracy"], 0.0)) == ()
+
+
+def test_qlike_by_hand():
+    """Of outcomes 2 and 1 where 1 was forecast: 2 - log 2 - 1, and 0; only where asked for."""
+    y, zeros = np.log([2.0, 1.0]), np.zeros(2)
+    rows = Outcomes(predictive=Point(zeros), y=y, days=np.arange(2), reference=zeros)
+    assert "qlike" not in values(rows)
+    found = values(replace(rows, has_qlike=True))["qlike"]
+    assert found.value == pytest.approx((1.0 - 0.6931471805599453) / 2.0)

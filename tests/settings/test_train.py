@@ -67,3 +67,14 @@ def test_heads_by_hand():
 def test_heads_and_states_that_cannot_be_are_refused(options, words):
     with pytest.raises(ValidationError, match=words):
         TrainSettings(**options)
+
+
+def test_an_own_column_is_forecast_alone_or_beside_given_targets() -> None:
+    assert TrainSettings(target_column="rv5").targets == ("rv5",)
+    both = TrainSettings(target="range,return", target_column="rv5")
+    assert both.targets == ("range", "return", "rv5")
+    assert both.heads == ("point", "student-t", "point")
+    assert TrainSettings.model_validate(both.model_dump()) == both
+    for name in ("range", "5rv", "a b", ""):
+        with pytest.raises(ValidationError, match="letters, digits and _"):
+            TrainSettings(target_column=name)

@@ -21,13 +21,14 @@ class Answers:
     decimal: DecimalMark | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
     @classmethod
     def of_rows(cls, rows: Mapping[str, str]) -> Self:
         """Read the rows that `rows` returns."""
         values = {option: json.loads(text) for option, text in rows.items()}
-        if "ignore" in values:
-            values["ignore"] = tuple(values["ignore"])
+        for option in values.keys() & {"ignore", "keep"}:
+            values[option] = tuple(values[option])
         return cls(**values)
 
     @property

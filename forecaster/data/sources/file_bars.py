@@ -15,7 +15,7 @@ from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, most_flawed, pla
 from forecaster.data.sources.dated_rows import is_without_price, warn_of_no_bars
 from forecaster.data.sources.file_parts import FileTable
 from forecaster.data.sources.file_table import EMPTY_VALUES, NOTE
-from forecaster.data.sources.headers import EVENTS
+from forecaster.data.sources.headers import EVENTS, FIELDS
 from forecaster.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def bars_of(rows: FileTable, sessions: Days, ticker: str) -> pd.DataFrame:
 
 def _bars(rows: FileTable, sessions: Days) -> pd.DataFrame:
     """Return the bars of one ticker, with the places of their rows as index."""
-    bars = rows.frame.reindex(columns=list(BAR_COLUMNS[1:]))
+    own = [name for name in rows.frame.columns if name not in (*FIELDS, NOTE)]
+    bars = rows.frame.reindex(columns=[*BAR_COLUMNS[1:], *own])
     absent = {name: value for name, value in EMPTY_VALUES.items() if name not in rows.frame}
     bars = bars.astype(np.float64).fillna(absent)
     bars.insert(0, "session", sessions.astype("datetime64[s]"))

@@ -15,16 +15,19 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.history import BAR_COLUMNS, PRICE_COLUMNS, most_flawed
+from forecaster.data.history import BAR_COLUMNS, OWN_NAME, PRICE_COLUMNS, most_flawed
 from forecaster.data.sources.file_kinds import check_kind
 from forecaster.data.sources.file_parts import FileTable, frame_parts, parts_of
 from forecaster.data.sources.frames import flat_frame
 from forecaster.data.sources.headers import (
     EVENTS,
+    FIELDS,
     ColumnChoice,
     EventScan,
+    field_of,
     volume_scale,
 )
+from forecaster.data.sources.layouts import split_pairs
 from forecaster.data.sources.numbers import (
     DecimalMark,
     Flags,
@@ -74,8 +77,10 @@ def table_of(frame: pd.DataFrame, name: str) -> FileTable:
         UsageError: a column is missing or named twice, or may hold events.
     """
     events, parts = EventScan(), []
-    for part in frame_parts(name, flat_frame(frame, name), ColumnChoice(), "iloc"):
-        for column, cells in ({} if part.cells is None else part.cells).items():
+    flat = flat_frame(frame, name)
+    for part in frame_parts(name, flat, ColumnChoice(keep=_numeric(flat)), "iloc"):
+        kept = part.frame.drop(columns=[*FIELDS], errors="ignore")
+        for column, cells in pd.concat([part.cells, kept], axis=1).items():
             events.add(str(column), cells)
         parts.append(_compact(part, "point"))
     table = _joined(parts) if len(parts) > 1 else parts[0]
@@ -84,6 +89,22 @@ def table_of(frame: pd.DataFrame, name: str) -> FileTable:
     if unread:
         log.warning("%s: columns not used: %s", name, ", ".join(unread))
     return table
+
+
+def _numeric(frame: pd.DataFrame) -> tuple[str, ...]:
+    """List the columns of numbers that are no field, in a frame without columns by ticker."""
+    names = [str(name) for name in frame.columns]
+    if split_pairs(names) or len({name.casefold() for name in names}) < len(names):
+        return ()
+    return tuple(
+        name
+        for name in names
+        if OWN_NAME.fullmatch(name)
+        and field_of(name) is None
+        and field_of(name, 1) is None
+        and pd.api.types.is_numeric_dtype(frame[name].dtype)
+        and not pd.api.types.is_bool_dtype(frame[name].dtype)
+    )
 
 
 def _parsed(path: Path, choice: ColumnChoice, decimal: DecimalMark | None) -> FileTable:
@@ -139,7 +160,7 @@ def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = No
     unreadable: dict[str, Flags] = {}
     for name in table.frame.columns:
         cells = table.frame[name]
-        if name in BAR_COLUMNS[1:]:
+        if name in BAR_COLUMNS[1:] or name not in FIELDS:
             columns[name], unreadable[name] = _numbers(cells, name, mark, counts)
             if name == "volume":
                 columns[name] *= volume_scale(table.headers[name])
@@ -147,8 +168,8 @@ def _compact(table: FileTable, mark: DecimalMark, counts: MarkCounts | None = No
             columns[name] = cells.astype("category") if _is_text(cells) else cells
     frame = pd.DataFrame(columns, index=table.frame.index)
     _move_events(table, frame, unreadable, mark)
-    for name in EVENTS:
-        if name in unreadable:
+    for name in unreadable:
+        if name in EVENTS or name not in FIELDS:
             wrong = unreadable[name]
             if counts is not None:  # the decimal mark is not known yet
                 wrong = wrong & _numbers(table.frame[name], name, "comma", None)[1]

@@ -52,8 +52,8 @@ class FileOptions:
     """The user's statements about the bars of a file; None, or no entry, if there is none.
 
     `calendars` by ticker apply where neither `calendar` nor a column has a value. `dates` is the
-    order of dates that could be read in two ways, `ignore` has fields or columns to leave out;
-    `named` is the ticker of a file without a column of tickers.
+    order of dates that could be read in two ways, `ignore` has fields or columns to leave out,
+    `keep` other columns to read; `named` is the ticker of a file without a column of tickers.
     """
 
     basis: Basis | None = None
@@ -62,6 +62,7 @@ class FileOptions:
     dates: DateOrder | None = None
     decimal: DecimalMark | None = None
     ignore: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     named: str = ""
 
 
@@ -106,7 +107,7 @@ def read_file(
         StorageError: the disk failed.
     """
     stated = options or FileOptions()
-    choice = ColumnChoice(mapping=mapping or {}, ignore=stated.ignore)
+    choice = ColumnChoice(mapping=mapping or {}, ignore=stated.ignore, keep=stated.keep)
     table = read_table(path, choice, stated.decimal)
     if table.frame.empty:
         raise DataError(f"{path}: no rows below the header; at least one bar is needed.")

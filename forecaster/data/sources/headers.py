@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecaster.data.history import PRICE_COLUMNS
+from forecaster.data.history import OWN_NAME, PRICE_COLUMNS
 from forecaster.data.sources.numbers import (
     CURRENCY_CODES,
     UNITS,
@@ -82,10 +82,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnChoice:
-    """The user's choice: the column of a field, and fields or columns to leave out."""
+    """The user's choice: the column of a field, what to leave out, other columns to keep."""
 
     mapping: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +155,7 @@ def choose_columns(path: Path | str, names: Sequence[str], choice: ColumnChoice)
         found[name] = [_mapped(path, name, column, folded, shown)]
     _refuse_unclear(path, columns, found, shown)
     fields = {name: found[name][0] for name in FIELDS if name in found}
+    fields |= {one: _kept(path, one, folded, set(fields.values()), shown) for one in choice.keep}
     others = {
         columns[place]: place
         for place in kept
@@ -177,6 +179,20 @@ def _check_ignored(
             raise UsageError(f"--ignore {name}: a bar needs its {name}; choose another with --map.")
         if name.casefold() not in {*FIELDS, *folded}:
             raise UsageError(f"{path}: --ignore {name}: no such column; the file has {shown}.")
+
+
+def _kept(path: Path | str, name: str, folded: Sequence[str], used: set[int], shown: str) -> int:
+    if not OWN_NAME.fullmatch(name):
+        raise UsageError(
+            f"--keep {name}: letters, digits and _ after a letter are needed, as in rv5. Rename it."
+        )
+    wanted = name.casefold()
+    if folded.count(wanted) != 1 or folded.index(wanted) in used:
+        raise UsageError(
+            f"{path}: --keep {name} needs one column of this name that is no price or event; the "
+            f"file has {shown}."
+        )
+    return folded.index(wanted)
 
 
 def _mapped(path: Path | str, name: str, column: str, folded: Sequence[str], shown: str) -> int:
