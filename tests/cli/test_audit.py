@@ -128,5 +128,4 @@ def test_rows_of_an_own_column_that_are_shifted_by_a_day_are_found(
     done = run("audit", *FEW, *home, "--json")
     assert done.exit_code == 5, done.output
     leaks = json.loads(done.stdout)["leaks"]
-    assert {one["stage"] for one in leaks} == {"features"}
-    assert "rv5" in leaks[0]["column"]
+    assert leaks[0]["stage"] == "features" and "rv5" in leaks[0]["column"]

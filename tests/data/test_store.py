@@ -630,7 +630,8 @@ def test_own_columns_are_stored_beside_the_bars(tmp_path):
     _fill(tmp_path, kept, other)
     with PriceStore.open_for_writing(tmp_path) as store:
         pd.testing.assert_frame_equal(store.bars("AAPL"), kept.bars)
-        assert store.bars("AAPL", since=kept.bars["session"].iloc[-1].date())["rv5"].tolist() == [days]
+        last = kept.bars["session"].iloc[-1].date()
+        assert store.bars("AAPL", since=last)["rv5"].tolist() == [days]
         assert store.all_bars(["AAPL", "MSFT"])["rv5"].isna().sum() == len(other.bars)
         assert "rv5" not in store.bars("MSFT")
         before = store.revision("AAPL").number

@@ -193,10 +193,10 @@ def breaks_for(ticker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the columns of one ticker's bars cause an unexpected exception."""
     own = panel.own_columns
 
-    def columns(segment: History) -> dict:
+    def columns(segment: History, targets: tuple[str, ...]) -> dict:
         if segment.listing.ticker == ticker:
             raise FloatingPointError(ticker)
-        return own(segment)
+        return own(segment, targets)
 
     monkeypatch.setattr(panel, "own_columns", columns)
 

@@ -242,10 +242,10 @@ def _failing_columns(monkeypatch: pytest.MonkeyPatch, *tickers: str) -> None:
     """Plant a bug that the bars of some tickers run into."""
     real = panel.own_columns
 
-    def own_columns(history: History) -> dict[str, np.ndarray]:
+    def own_columns(history: History, targets: tuple[str, ...]) -> dict[str, np.ndarray]:
         if history.listing.ticker in tickers:
             raise ZeroDivisionError("planted")
-        return real(history)
+        return real(history, targets)
 
     monkeypatch.setattr(panel, "own_columns", own_columns)
 
