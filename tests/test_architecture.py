@@ -224,7 +224,10 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 # a second or more. `predict` and `retrain` load torch with a version.
 HEAVY = {"pandas", "scipy", "torch", "plotly", "sklearn", "arch", "exchange_calendars", "yfinance"}
 HEAVY |= {"scipy.stats", "scipy.signal", "scipy.optimize", "scoringrules", "torch._dynamo"}
-_TABLES = "status data data_import import_report fetch schedule doctor models quarantine retrain"
+_TABLES = (
+    "status data data_import import_report own_values fetch schedule doctor models quarantine "
+    "retrain"
+)
 MAY_LOAD = {
     **dict.fromkeys(("arguments", "lists"), ""),
     **dict.fromkeys(_TABLES.split(), "pandas"),

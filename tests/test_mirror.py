@@ -54,6 +54,7 @@ WHOLE_JOBS = {
 }
 # Modules without a test file of their own: the test file that covers them.
 COVERED_BY: dict[str, str] = {
+    "data/sources/own_values": "pipeline/test_own_values.py",
     "report/evaluation_tables": "report/test_evaluation.py",
     "backtesting/scoring": "pipeline/test_evaluate.py",
     "backtesting/version_evaluation": "pipeline/test_evaluate.py",

@@ -29,7 +29,7 @@ BASES: tuple[Basis, ...] = get_args(Basis)
 PRICE_COLUMNS = ("open", "high", "low", "close")
 BAR_COLUMNS = ("session", *PRICE_COLUMNS, "volume", "dividend", "split")
 _COLUMN_TYPES = dict.fromkeys(BAR_COLUMNS, "float64") | {"session": "datetime64[s]"}
-OWN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
+OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

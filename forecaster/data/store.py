@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from forecaster import database
 from forecaster.data import calendar_cache, price_database, store_rows
 from forecaster.data.calendar_corrections import Corrections
-from forecaster.data.history import History, Listing, validate_bars
+from forecaster.data.history import History, Listing, own_names, validate_bars
 from forecaster.data.quarantine import Quarantine
 from forecaster.data.store_rows import Mark, Revision, Row, Span, TickerState
 from forecaster.data.trading_calendar import base_name
@@ -128,6 +128,22 @@ class PriceStore:
         if newest is None or replaced or (is_other and reason):
             self._connection.execute(store_rows.RAISE_REVISION, (ticker, reason, instant))
         return replaced + added
+
+    def upsert_own(self, ticker: str, values: pd.DataFrame, at: datetime) -> int:
+        """Store own columns of a stored ticker's bars; return the number of changed sessions.
+
+        `values` has `session` and columns of numbers, oldest first. A change on or before the
+        newest stored session raises the revision; prices and their fetch date stay.
+        """
+        self.listing(ticker)
+        rows = store_rows.own_rows(ticker, values)
+        with database.translated_errors(self._file), database.transaction(self._connection):
+            changed = self._write(store_rows.UPSERT_OWN, rows)
+            if changed:
+                reason = f"{changed:,} values of {', '.join(own_names(values))} added or replaced"
+                instant = store_rows.instant_text(at)
+                self._connection.execute(store_rows.RAISE_REVISION, (ticker, reason, instant))
+        return changed
 
     def _write(self, sql: str, rows: list[Row]) -> int:
         before = self._connection.total_changes

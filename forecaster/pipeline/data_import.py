@@ -30,6 +30,7 @@ from forecaster.data.sources.file_names import expanded, ticker_of
 from forecaster.data.sources.files import FileContents, FileOptions, read_file
 from forecaster.data.sources.layouts import first_ticker
 from forecaster.data.sources.numbers import DecimalMark
+from forecaster.data.sources.own_values import is_without_prices
 from forecaster.data.store import PriceStore
 from forecaster.errors import (
     BugError,
@@ -49,6 +50,7 @@ from forecaster.pipeline.import_report import (
     previews_of,
     rows_left_out_of,
 )
+from forecaster.pipeline.own_values import import_values
 from forecaster.settings import Home, resolve_home
 
 log = logging.getLogger(__name__)
@@ -101,7 +103,8 @@ def import_files(
         dates: order of day, month and year; None to infer it from days above 12.
         decimal: decimal mark of numbers; None to infer it from all of them.
         ignore: fields or columns to leave out; not session or a price.
-        keep: other columns to store beside the bars, numbers above 0; see `target_column`.
+        keep: other columns to store beside the bars, numbers above 0; see `target_column`. A file
+            without any price has them for bars that are stored.
         dry_run: import into a copy of the store that is deleted.
 
     Raises:
@@ -133,6 +136,8 @@ def import_files(
         _store_of(where, dry_run=dry_run) as store,
         _readable(wanted) as paths,
     ):
+        if given.keep and all(map(is_without_prices, paths)):
+            return import_values(store, paths, ticker, given)
         reading = _read_all(store, paths, ticker, given)
         report = _store_all(store, reading, with_previews=dry_run)
         for contents, _, answers in reading.files:

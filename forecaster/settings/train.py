@@ -23,7 +23,7 @@ DEFAULT_BPTT_K2_IN_WINDOWS = 63  # a quarter; most windows are shorter, and then
 
 HeadName = Literal["point", "student-t", "quantiles"]
 TargetName = Literal["return", "range", "volume"]
-OWN_NAME = "[A-Za-z][A-Za-z0-9_]{0,30}"
+OWN_NAME = "[a-z][a-z0-9_]{0,30}"
 
 _network = partial(Field, json_schema_extra={"group": "Network"})
 _gradient = partial(Field, json_schema_extra={"group": "Gradient"})
@@ -185,7 +185,7 @@ class TrainSettings(Section):
             not re.fullmatch(OWN_NAME, value) or value in get_args(TargetName)
         ):
             raise ValueError(
-                "letters, digits and _ after a letter are needed, as in rv5, and no other target"
+                "a-z, 0-9 and _ after a letter are needed, as in rv5, and no other target"
             )
         return value
 

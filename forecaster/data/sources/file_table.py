@@ -97,9 +97,9 @@ def _numeric(frame: pd.DataFrame) -> tuple[str, ...]:
     if split_pairs(names) or len({name.casefold() for name in names}) < len(names):
         return ()
     return tuple(
-        name
+        name.casefold()
         for name in names
-        if OWN_NAME.fullmatch(name)
+        if OWN_NAME.fullmatch(name.casefold())
         and field_of(name) is None
         and field_of(name, 1) is None
         and pd.api.types.is_numeric_dtype(frame[name].dtype)

@@ -184,7 +184,8 @@ def _check_ignored(
 def _kept(path: Path | str, name: str, folded: Sequence[str], used: set[int], shown: str) -> int:
     if not OWN_NAME.fullmatch(name):
         raise UsageError(
-            f"--keep {name}: letters, digits and _ after a letter are needed, as in rv5. Rename it."
+            f"--keep {name}: a-z, 0-9 and _ after a letter are needed, as in rv5; capitals in the "
+            "file do not matter. Rename the column otherwise."
         )
     wanted = name.casefold()
     if folded.count(wanted) != 1 or folded.index(wanted) in used:
