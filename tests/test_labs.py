@@ -51,4 +51,7 @@ def test_the_page_shows_what_the_script_prints(lab):
 
 def test_every_lab_is_there():
     """Every script is listed, so none is skipped."""
-    assert {lab.stem for lab in LABS} == {*QUICK, "delay_line", "equal_steps", "kept_pairs"}
+    assert {lab.stem for lab in LABS} == {
+        *(*QUICK, "delay_line", "equal_steps", "kept_pairs"),
+        *("adding_problem", "influence_balancing"),
+    }
