@@ -372,7 +372,7 @@ def _comparisons(given: ForecastSet, questions: int) -> Comparisons:
     own = {(c.benchmark, c.loss): c for c in pairs if c.forecaster == given.own}
     alike = [name for name in SAME_INPUTS if name in given.forecasters]
     main = [own[given.naive, "MSE"]]  # then those with the best benchmark in each loss
-    for loss in dict.fromkeys(("MSE", primary)):
+    for loss in dict.fromkeys(one for one in ("MSE", "QLIKE", primary) if one in losses):
         names = [name for name, of in own if of == loss and name not in SAME_INPUTS]
         mean = {name: float(np.nanmean(losses[loss][name])) for name in names}
         if mean:

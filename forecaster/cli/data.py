@@ -150,7 +150,10 @@ def show_command(
     bars = history.bars.tail(rows)
     # Six digits of the lowest price, at least two decimals: 1.08453.
     decimals = max(2, 5 - floor(log10(bars[PRICES].to_numpy().min())))
-    print_table(bars, dict.fromkeys(PRICES, f".{decimals}f") | {"volume": ",.0f"})
+    formats = dict.fromkeys(PRICES, f".{decimals}f") | {"volume": ",.0f"}
+    columns = [str(name) for name in bars.columns]
+    own = columns[columns.index("split") + 1 :]
+    print_table(bars, formats | dict.fromkeys(own, ".6g"))
 
 
 @app.command("check")

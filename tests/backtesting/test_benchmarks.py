@@ -196,3 +196,4 @@ def test_qlike_can_be_computed_from_the_forecasts(own: Evaluation) -> None:
     assert actual == pytest.approx(np.log(first))
     losses = {one.loss for one in own.by_target["rv5"].comparisons.all}
     assert losses == {"MSE", "QLIKE"}
+    assert {one.loss for one in own.by_target["rv5"].comparisons.main} == losses
