@@ -5,7 +5,7 @@ Usage: python -m benchmarks.same_values --before CHECKOUT --after CHECKOUT --res
 
 Reads what `same_values` has left in DIR. Printed as Markdown, by suite, command, target and
 forecaster: the largest difference of forecasts and of interval ends, as a share of the standard
-deviation of the forecasts before. Then every conclusion of a significance test and every promotion
+deviation of the outcomes. Then every conclusion of a significance test and every promotion
 decision that differs. Exit code 1: a difference beyond FORECASTS or ENDS, or a conclusion that
 differs.
 """
@@ -24,13 +24,19 @@ from benchmarks.value_comparison import canonical, names_for
 
 FORECASTS, ENDS = 1e-5, 1e-4  # of the standard deviation
 INTERVALS = ("q025", "q10", "q90", "q975")
+DECIDING = ("conclusion", "verdict", "outcome")
+WORDS = {"not distinguishable": "no significant difference"}  # of 0.1.0
+WANTED = {"ticker", "session", "target", "forecaster", "forecast", "actual", *INTERVALS}
 KEYS = ["ticker", "session", "target", "forecaster"]
 
 
 def forecasts_of(file: Path) -> pd.DataFrame:
     """Read a table of forecasts by today's names."""
-    table = pd.read_csv(file, float_precision="round_trip")
-    renamed = {c: next(iter(names_for(c, "", COLUMNS)), c) for c in table.columns}
+    table = pd.read_csv(file)
+    renamed = {
+        column: next((name for name in names_for(column, "", COLUMNS) if name in WANTED), column)
+        for column in table.columns
+    }
     table = table.rename(columns=renamed)
     table["forecaster"] = table["forecaster"].map(canonical)
     return table.set_index(KEYS)
@@ -43,27 +49,29 @@ def deviations(before: Path, after: Path) -> pd.DataFrame:
     old, new = old.loc[shared], new.loc[shared]
     rows = []
     for (target, name), part in old.groupby(["target", "forecaster"], sort=False):
-        scale = part["forecast"].std() or part["actual"].std()
-        gaps = (new.loc[part.index] - part)[["forecast", *INTERVALS]].abs() / scale
+        scale = part["actual"].std()
+        numbers = ["forecast", *INTERVALS]
+        gaps = (new.loc[part.index, numbers] - part[numbers]).abs() / scale
         ends = gaps[[*INTERVALS]].max(axis=None)
         rows.append((target, name, len(part), gaps["forecast"].max(), ends))
     columns = ["target", "forecaster", "forecasts", "deviation", "of ends"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def conclusions(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def conclusions(value: Any) -> Iterator[tuple[str, str]]:
     """Yield every conclusion and promotion decision in an output, with its place."""
     if isinstance(value, dict):
         names = [str(canonical(value.get(key, ""))) for key in ("target", "forecaster", "loss")]
-        other = str(canonical(value.get("benchmark", value.get("baseline", ""))))
-        for key in ("conclusion", "decision", "promoted"):
-            if key in value and isinstance(value[key], str | bool):
-                yield " ".join([path, *names, other, str(value.get("ticker", ""))]), str(value[key])
-        for key, item in value.items():
-            yield from conclusions(item, key)
+        other = str(canonical(value.get("benchmark", value.get("rival", ""))))
+        for key in DECIDING:
+            if isinstance(value.get(key), str):
+                place = " ".join([*names, other, str(value.get("ticker", ""))])
+                yield place, WORDS.get(value[key], value[key])
+        for item in value.values():
+            yield from conclusions(item)
     elif isinstance(value, list):
         for item in value:
-            yield from conclusions(item, path)
+            yield from conclusions(item)
 
 
 def main() -> None:
