@@ -137,3 +137,8 @@ IDENTITY = (
     "by", "key", "interval", "first", "session", "as_of", "night", "fold", "seed", "member",
     "update", "lag", "reach", "setting",
 )  # fmt: skip
+
+# Of conclusions and decisions: the keys that hold them, the benchmark's, and a reworded one.
+DECIDING = ("conclusion", "verdict", "outcome")
+BENCHMARK = ("benchmark", "rival")
+WORDS = {"not distinguishable": "no significant difference"}

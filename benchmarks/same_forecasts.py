@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.renames import COLUMNS
+from benchmarks.renames import BENCHMARK, COLUMNS, DECIDING, WORDS
 from benchmarks.value_comparison import canonical, names_for
 
 FORECASTS, ENDS = 1e-5, 1e-4  # of the standard deviation
 INTERVALS = ("q025", "q10", "q90", "q975")
-DECIDING = ("conclusion", "verdict", "outcome")
-WORDS = {"not distinguishable": "no significant difference"}  # of 0.1.0
 WANTED = {"ticker", "session", "target", "forecaster", "forecast", "actual", *INTERVALS}
 KEYS = ["ticker", "session", "target", "forecaster"]
 
@@ -62,7 +60,7 @@ def conclusions(value: Any) -> Iterator[tuple[str, str]]:
     """Yield every conclusion and promotion decision in an output, with its place."""
     if isinstance(value, dict):
         names = [str(canonical(value.get(key, ""))) for key in ("target", "forecaster", "loss")]
-        other = str(canonical(value.get("benchmark", value.get("rival", ""))))
+        other = str(canonical(next((value[key] for key in BENCHMARK if key in value), "")))
         for key in DECIDING:
             if isinstance(value.get(key), str):
                 place = " ".join([*names, other, str(value.get("ticker", ""))])

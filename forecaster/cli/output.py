@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from forecaster.clock import check_as_of
-from forecaster.errors import CannotWriteError, ForecasterError, StorageError, name_some
+from forecaster.errors import (
+    CannotWriteError,
+    ForecasterError,
+    StorageError,
+    UsageError,
+    name_some,
+)
 from forecaster.files import to_json
 
 if TYPE_CHECKING:
@@ -52,6 +58,10 @@ AsOfOption = Annotated[
 
 TickersArgument = Annotated[
     list[str] | None, typer.Argument(metavar="TICKER", help="None: all in the store.")
+]
+
+TickersFileOption = Annotated[
+    Path | None, typer.Option(help="File with a ticker per line; # starts a comment.")
 ]
 
 # The options before the command's name; the same options after it override them.
@@ -198,6 +208,20 @@ def print_json(schema: str, content: Mapping[str, Any]) -> None:
     """Print one JSON object: `schema` (name and number) first, missing numbers as null."""
     number = _SCHEMA_NUMBERS.get(schema, 1)
     print(to_json({"schema": f"forecaster.{schema}/{number}", **content}, indent=2))
+
+
+def read_tickers(file: Path | None) -> list[str]:
+    """Read one ticker per line; # starts a comment."""
+    if file is None:
+        return []
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--tickers-file {file}: cannot be read ({error}).") from error
+    found = [name for line in lines if (name := line.partition("#")[0].strip())]
+    if not found:
+        raise UsageError(f"--tickers-file {file}: contains no ticker; write one per line.")
+    return found
 
 
 def print_table(table: "pd.DataFrame", formats: Mapping[str, str] | None = None) -> None:

@@ -1,9 +1,11 @@
 """`forecaster predict` and `forecaster score`."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forecaster.cli.forecast_table import forecast_lines, shown_width
 from forecaster.cli.options import read_settings
 from forecaster.cli.output import (
     AsOfOption,
@@ -12,13 +14,17 @@ from forecaster.cli.output import (
     JsonOption,
     QuietOption,
     TickersArgument,
+    TickersFileOption,
     command,
     day,
     last_day,
     print_json,
+    print_lines,
     print_table,
+    read_tickers,
+    shown,
 )
-from forecaster.errors import PartialFailure
+from forecaster.errors import PartialFailure, name_some
 
 if TYPE_CHECKING:
     from forecaster.pipeline.predict import Prediction
@@ -49,6 +55,14 @@ def predict_command(
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Record the forecasts, to score them.")
     ] = True,
+    tickers_file: TickersFileOption = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="A table per target with every number.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every number, as .csv, .parquet or .json."),
+    ] = None,
     as_of: AsOfOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -56,18 +70,23 @@ def predict_command(
 ) -> None:
     """Forecast each ticker's next session, with an 80 % interval.
 
+    Printed are the columns for which the terminal is wide enough, in the order range, return,
+    price, volume.
+
     Reads: models/<version>/, data/prices.db. Creates: a row per forecast in models/registry.db.
 
     Example: forecaster predict SP500 --as-of 2018-12-31
     """
-    from forecaster.pipeline.arguments import check_model
+    from forecaster.pipeline.arguments import check_forecast_file, check_model
 
     last, settings = last_day(as_of), read_settings(context, home).predict
     check_model(version, name)
-    from forecaster.pipeline.predict import predict
+    check_forecast_file(out)
+    names = [*(tickers or ()), *read_tickers(tickers_file)]
+    from forecaster.pipeline.predict import predict, write_forecasts
 
     result = predict(
-        tickers or (),
+        names,
         version=version,
         target=target,
         name=name,
@@ -76,10 +95,13 @@ def predict_command(
         settings=settings,
         record=record,
     )
+    if out is not None:
+        write_forecasts(result, out)
     if json:
         _print_json(result)
     else:
-        _print(result)
+        _print(result, wide=wide)
+        print_lines("saved   {}", [shown(out)] if out else [])
     skipped = [f"no forecast for {', '.join(result.skipped)}"] if result.skipped else []
     if troubles := [*result.troubles, *skipped]:
         raise PartialFailure(f"Done, but {'; '.join(troubles)}.")
@@ -101,7 +123,30 @@ def _print_json(result: "Prediction") -> None:
     )
 
 
-def _print(result: "Prediction") -> None:
+def _print(result: "Prediction", *, wide: bool) -> None:
+    if wide:
+        _print_wide(result)
+    else:
+        rows: Any = result.forecasts.to_dict(orient="records")
+        print(*forecast_lines(rows, shown_width()), "", sep="\n")
+    for name, version in result.models.items():
+        whose = "baseline" if version == "baseline" else f"version {version}"
+        print(f"model   {name}: {whose}")
+    _print_interval(result)
+    print("Not advice.")
+
+
+def _print_interval(result: "Prediction") -> None:
+    """Print what the intervals are, and for which tickers they are wider or missing."""
+    print("In brackets: the 80 % prediction interval, conformal (adapted to a ticker's outcomes).")
+    sources = result.forecasts.groupby("interval", sort=False)["ticker"].unique()
+    words = {"pooled": "adapted to all tickers' outcomes", "none": "too few outcomes: no interval"}
+    for source, text in words.items():
+        if source in sources:
+            print(f"{text}: {name_some(list(sources[source]))}")
+
+
+def _print_wide(result: "Prediction") -> None:
     import numpy as np
 
     hidden = ["version", "forecaster", "trained_on"]
@@ -117,11 +162,7 @@ def _print(result: "Prediction") -> None:
         print_table(rows.drop(columns=hidden).dropna(axis=1, how="all"), formats)
         unit = UNITS.get(str(target), "of the session, in the column's own unit")
         print(f"{target:<8}{unit}\n")
-    for name, version in result.models.items():
-        whose = "baseline" if version == "baseline" else f"version {version}"
-        print(f"model   {name}: {whose}")
-    print("coverage  q10..q90 is the 80 %, q025..q975 the 95 % prediction interval, conformal")
-    print("Not advice.")
+    print("q10..q90 is the 80 %, q025..q975 the 95 % prediction interval")
 
 
 SCORE_FORMATS = {

@@ -15,13 +15,15 @@ from forecaster.cli.output import (
     JsonOption,
     QuietOption,
     TickersArgument,
+    TickersFileOption,
     command,
     last_day,
     print_json,
     print_next,
+    read_tickers,
     shown,
 )
-from forecaster.errors import PartialFailure, UsageError
+from forecaster.errors import PartialFailure
 
 if TYPE_CHECKING:
     from forecaster.pipeline.train import TrainReport, Validation
@@ -35,9 +37,7 @@ LINES_EVERY = 100  # optimizer steps between two lines where there is no termina
 def train_command(
     context: typer.Context,
     tickers: TickersArgument = None,
-    tickers_file: Annotated[
-        Path | None, typer.Option(help="File with a ticker per line; # starts a comment.")
-    ] = None,
+    tickers_file: TickersFileOption = None,
     as_of: AsOfOption = None,
     name: Annotated[
         str | None, typer.Option(help="Model name whose champion it may become [its targets].")
@@ -60,7 +60,7 @@ def train_command(
     Example: forecaster train AAPL MSFT --target range --bptt-k2 63
     """
     last, settings = last_day(as_of), read_settings(context, home).train
-    names = [*(tickers or ()), *_read_tickers(tickers_file)]
+    names = [*(tickers or ()), *read_tickers(tickers_file)]
     from forecaster.pipeline.train import train
     from forecaster.settings import resolve_home
 
@@ -139,20 +139,6 @@ def _member_labels(members: int) -> Callable[[int], str]:
         return f"member {member}/{members}" if members > 1 else ""
 
     return label
-
-
-def _read_tickers(file: Path | None) -> list[str]:
-    """Read one ticker per line; # starts a comment."""
-    if file is None:
-        return []
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--tickers-file {file}: cannot be read ({error}).") from error
-    found = [name for line in lines if (name := line.partition("#")[0].strip())]
-    if not found:
-        raise UsageError(f"--tickers-file {file}: contains no ticker; write one per line.")
-    return found
 
 
 def _print_json(report: "TrainReport", path: Path) -> None:

@@ -1,6 +1,6 @@
 """Files that users ask for: CSV that a spreadsheet may open, parquet, and anything else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,16 +33,22 @@ def write_tables(tables: "Iterable[pd.DataFrame]", file: Path) -> int:
         UsageError: another ending, or pyarrow is not installed.
         CannotWriteError, StorageError: as for `output_file`.
     """
+    check_format(file)
+    write = _write_parquet if file.suffix.lower() == ".parquet" else _write_csv
+    with output_file(file) as stream:
+        return write(tables, stream)
+
+
+def check_format(file: Path, *, endings: Sequence[str] = (".csv", ".parquet")) -> None:
+    """Refuse a file whose name does not end in a format that can be written."""
     ending = file.suffix.lower()
-    if ending not in (".csv", ".parquet"):
-        raise UsageError(f"{file}: the name must end in .csv or .parquet, to choose the format.")
+    if ending not in endings:
+        known = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        raise UsageError(f"{file}: the name must end in {known}, to choose the format.")
     if ending == ".parquet" and find_spec("pyarrow") is None:
         raise UsageError(
             f'{file}: parquet needs pyarrow; run pip install "forecaster[parquet]", or write CSV.'
         )
-    write = _write_parquet if ending == ".parquet" else _write_csv
-    with output_file(file) as stream:
-        return write(tables, stream)
 
 
 def _write_csv(tables: "Iterable[pd.DataFrame]", stream: IO[bytes]) -> int:

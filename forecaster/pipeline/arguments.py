@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from forecaster.data.export import check_folder
+from forecaster.data.export import check_folder, check_format
 from forecaster.errors import UsageError
 from forecaster.evaluation.splits import Walk
 from forecaster.operations.run_log import on_failure
@@ -16,6 +16,13 @@ def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -
         raise UsageError(f"--report {file} and --no-report: give one of them.")
     check_folder("--report", file)
     check_folder("--forecasts", forecasts)
+
+
+def check_forecast_file(file: Path | None) -> None:
+    """Refuse, before any work, a file of forecasts that cannot be written."""
+    check_folder("--out", file)
+    if file is not None:
+        check_format(file, endings=(".csv", ".parquet", ".json"))
 
 
 def check_model(version: str | None, name: str | None) -> None:

@@ -10,7 +10,9 @@ import pandas as pd
 
 from forecaster import clock
 from forecaster.clock import Day
+from forecaster.data.export import write_table
 from forecaster.data.loading import Bars, warn_of_unread
+from forecaster.files import output_file, to_json
 from forecaster.forecasting.forecast_tables import PREDICTION_COLUMNS
 from forecaster.forecasting.next_session import (
     ForecastRequest,
@@ -25,9 +27,23 @@ from forecaster.registry.champion import Choice, find_champion, find_champions, 
 from forecaster.settings import Home, PredictSettings, resolve_home
 from forecaster.settings.keywords import PredictKeywords, settings_from
 
-__all__ = ["PREDICTION_COLUMNS", "Prediction", "predict"]
+__all__ = ["PREDICTION_COLUMNS", "Prediction", "predict", "write_forecasts"]
 
 log = logging.getLogger(__name__)
+
+
+def write_forecasts(made: Prediction, file: Path) -> None:
+    """Write the forecasts, every column, as .csv, .parquet or .json (a list of rows).
+
+    Raises:
+        UsageError: another ending, or pyarrow is not installed.
+        CannotWriteError, StorageError: as for `output_file`.
+    """
+    if file.suffix.lower() != ".json":
+        write_table(made.forecasts, file)
+        return
+    with output_file(file) as stream:
+        stream.write(to_json(made.forecasts, indent=2).encode())
 
 
 def predict(

@@ -252,11 +252,31 @@ def test_nothing_is_repeated_that_was_not_given(
 
 def test_predict_explains_the_units_of_the_targets_shown_only(run: Run, trained_home: Path) -> None:
     until = ["--as-of", "2012-10-12", "--no-record", "--home", trained_home]
-    returns = run("predict", "--target", "return", *until).stdout
+    returns = run("predict", "--wide", "--target", "return", *until).stdout
     assert "price = last_close x exp(forecast)" in returns and "high / low" not in returns
-    ranges = run("predict", "--target", "range", *until).stdout
+    ranges = run("predict", "--wide", "--target", "range", *until).stdout
     assert "log(high / low) of the session, in per cent" in ranges and "price" not in ranges
     assert "price" not in ranges and "prob_up" not in ranges and "  interval" not in ranges
+
+
+def test_predict_writes_every_number_to_a_file(
+    run: Run, trained_home: Path, tmp_path: Path
+) -> None:
+    """Of the tickers in a file; another ending is refused before any work."""
+    names = tmp_path / "names.txt"
+    names.write_text("bbb  # one\n")
+    words = ["predict", "--tickers-file", names, "--as-of", "2012-10-12", "--no-record"]
+    words += ["--home", trained_home]
+    found = parsed(run(*words, "--json"))["forecasts"]
+    assert {row["ticker"] for row in found} == {"BBB"}
+    done = run(*words, "--out", tmp_path / "made.json")
+    assert "saved   " in done.stdout and "BBB" in done.stdout
+    assert json.loads((tmp_path / "made.json").read_text()) == found
+    assert run(*words, "--out", tmp_path / "made.csv").exit_code == 0
+    assert len((tmp_path / "made.csv").read_text().splitlines()) == len(found) + 1
+    refused = run(*words, "--out", tmp_path / "made.txt")
+    assert refused.exit_code == 2 and ".csv, .parquet or .json" in refused.stderr
+    assert refused.stdout == ""
 
 
 def test_predict_marks_forecasts_of_training_days(run: Run, trained_home: Path) -> None:
