@@ -105,6 +105,11 @@ bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 experiments: $(VENV)/.dev  ## walk forward over a folder of prices: make experiments PRICES=...
 	$(BIN)/python -m benchmarks.recipe $(PRICES)
 
+# The picture of the README; commit it when the page has changed.
+.PHONY: docs
+docs: demo  ## make the pictures of the documentation (needs chromium)
+	$(BIN)/python docs/make_images.py
+
 wheel: $(VENV)/.dev  ## build the wheel, install it elsewhere, run it outside the checkout
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist . >/dev/null

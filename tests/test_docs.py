@@ -250,13 +250,20 @@ def shape(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.slow
-def test_the_example_of_the_readme_is_what_the_commands_print(tmp_path: Path) -> None:
-    """Line by line, but for numbers, which differ between machines."""
-    block = (ROOT / "README.md").read_text().split("```\n$ mkdir demo\n")[1].split("```")[0]
+def commands_in(text: str) -> list[tuple[str, str]]:
+    """The commands of an example with the lines below each."""
+    block = text.split("```\n$ mkdir demo\n")[1].split("```")[0]
     parts = re.split(r"(?m)^\$ \.venv/bin/forecaster (.*)\n", block)[1:]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.slow
+def test_the_example_is_what_the_commands_print(tmp_path: Path) -> None:
+    """Line by line, but for numbers, which differ between machines; the README has some of them."""
     (tmp_path / "demo").mkdir()
-    for line, expected in zip(parts[::2], parts[1::2], strict=True):
+    readme = (ROOT / "README.md").read_text()
+    shown, printed = dict(commands_in(readme)), ""
+    for line, expected in commands_in((ROOT / "docs" / "example.md").read_text()):
         done = subprocess.run(
             [sys.executable, "-m", "forecaster", *shlex.split(line)],
             cwd=tmp_path,
@@ -266,6 +273,18 @@ def test_the_example_of_the_readme_is_what_the_commands_print(tmp_path: Path) ->
             check=True,
         )
         assert sorted(shape(done.stdout)) == sorted(shape(expected)), line
+        some = [text for text in shown.pop(line).splitlines() if text != "..."]
+        assert some and set(shape("\n".join(some))) <= set(shape(done.stdout)), line
+        printed += done.stdout
+    assert not shown
+    claimed = readme.split("| next day's range, against persistence | ")[1]
+    assert_near(claimed, printed, r"LSTM vs persistence: .*?MSE ([\d.]+) %")
+
+
+def assert_near(claimed: str, printed: str, pattern: str) -> None:
+    """Compare the number that a cell of the results begins with to the one printed."""
+    found = re.search(pattern, printed.replace("\n            ", " "))
+    assert found and float(found[1]) == pytest.approx(float(claimed.split()[0]), abs=1.0)
 
 
 def test_links_between_documents_lead_somewhere() -> None:
