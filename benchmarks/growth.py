@@ -100,7 +100,7 @@ def commands_of(home: Path, files: Path, given: argparse.Namespace) -> dict[str,
         "import": ["data", "import", str(files), "--basis", "split-adjusted", "--calendar", "XNYS"],
         "train": ["train", "--target", given.target, "--device", "cpu", *seen],
         "evaluate": ["evaluate", *walk, *seen, "--forecasts", str(home / table_name)],
-        "predict": ["predict", "--target", given.target, *seen],
+        "predict": ["predict", *seen],
     }
     return {name: [*words, "--home", str(home)] for name, words in table.items()}
 

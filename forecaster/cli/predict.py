@@ -80,7 +80,7 @@ def predict_command(
     from forecaster.pipeline.arguments import check_forecast_file, check_model
 
     last, settings = last_day(as_of), read_settings(context, home).predict
-    check_model(version, name)
+    check_model(version, name, target)
     check_forecast_file(out)
     names = [*(tickers or ()), *read_tickers(tickers_file)]
     from forecaster.pipeline.predict import predict, write_forecasts

@@ -25,8 +25,12 @@ def check_forecast_file(file: Path | None) -> None:
         check_format(file, endings=(".csv", ".parquet", ".json"))
 
 
-def check_model(version: str | None, name: str | None) -> None:
-    """Refuse a version together with the name of a champion."""
+def check_model(version: str | None, name: str | None, target: str | None) -> None:
+    """Refuse a version together with the name of a champion, and several targets."""
+    if target is not None and "," in target:
+        raise UsageError(
+            f"--target {target}: give one target, or leave it out for all that the model has."
+        )
     if version is not None and name is not None:
         raise UsageError(f"--version {version} and --name {name}: give one of the two.")
 

@@ -94,7 +94,7 @@ def predict(
           ticker    session target
         0  SP500 2019-01-02  range
     """
-    check_model(version, name)
+    check_model(version, name, target)
     where, last = resolve_home(home), clock.as_day(as_of)
     settings = settings_from(PredictSettings, settings, keywords)
     if bars is None:

@@ -274,6 +274,8 @@ def test_predict_writes_every_number_to_a_file(
     assert json.loads((tmp_path / "made.json").read_text()) == found
     assert run(*words, "--out", tmp_path / "made.csv").exit_code == 0
     assert len((tmp_path / "made.csv").read_text().splitlines()) == len(found) + 1
+    several = run(*words, "--target", "return,range")
+    assert several.exit_code == 2 and "give one target, or leave it out" in several.stderr
     refused = run(*words, "--out", tmp_path / "made.txt")
     assert refused.exit_code == 2 and ".csv, .parquet or .json" in refused.stderr
     assert refused.stdout == ""
