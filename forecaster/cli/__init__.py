@@ -76,7 +76,7 @@ app.command(
         train=("target", "target_column", "max_steps", "hidden", "members", "seed", "device"),
         fetch=("source",),
         predict=("max_model_age",),
-        retrain=("every", "start", "keep", "on_failure"),
+        retrain=("every", "start", "keep", "on_failure", "on_forecast"),
     ),
 )(operations.retrain_command)
 app.command("score")(predict.score_command)

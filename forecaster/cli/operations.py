@@ -24,6 +24,9 @@ from forecaster.cli.output import (
 from forecaster.errors import NAMED_AT_MOST, UsageError, name_some
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from forecaster.pipeline.retrain import Plan, RetrainReport, SessionReport
     from forecaster.pipeline.status import NameStatus
 
@@ -63,13 +66,14 @@ def retrain_command(
 
     Example: forecaster retrain --as-of 2018-12-31
     """
-    from forecaster.pipeline.arguments import on_failure
+    from forecaster.pipeline.arguments import on_failure, run_on_forecast
 
     with on_failure(context.obj["retrain"]["on_failure"] or "") as failure:
         settings = read_settings(context, home)
         failure.command = settings.retrain.on_failure
         last = last_day(as_of)
         from forecaster.pipeline.retrain import retrain
+        from forecaster.settings import resolve_home
 
         report = retrain(
             tickers or (),
@@ -81,6 +85,8 @@ def retrain_command(
             dry_run=dry_run,
         )
         _show(report, json=json, quiet=quiet)
+        if settings.retrain.on_forecast and (made := _forecasts(report)):
+            run_on_forecast(settings.retrain.on_forecast, resolve_home(home), made)
         if report.exit_code:
             print_error(report.reason)
             failure.run(report.exit_code, report.reason)
@@ -88,6 +94,15 @@ def retrain_command(
         raise typer.Exit(report.exit_code)
     if not (json or quiet or dry_run):
         print_next("status", home)
+
+
+def _forecasts(report: "RetrainReport") -> list[dict[str, object]]:
+    """Return the sessions of a run that made forecasts, with them."""
+    return [
+        {"name": report.name, **_attributes(one, "session", "version", "forecasts")}
+        for one in report.sessions
+        if one.forecasts is not None and len(one.forecasts)
+    ]
 
 
 def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
@@ -114,8 +129,8 @@ def _show(report: "RetrainReport", *, json: bool, quiet: bool) -> None:
 def _print_plan(plan: "Plan") -> None:
     if plan.fetch:
         print(f"fetch   {len(plan.fetch):,} tickers: {', '.join(plan.fetch[:5])}")
-    print_lines("session {}: due", plan.sessions)
-    print_lines("session {}: due if its bars come", plan.expected)
+    _print_days(plan.sessions, "due")
+    _print_days(plan.expected, "due if its bars come")
     if not plan.sessions and not plan.expected:
         print("session nothing to do")
         return
@@ -123,6 +138,14 @@ def _print_plan(plan: "Plan") -> None:
     if plan.challenger:
         print(f"test    {plan.challenger}")
     print(f"train   {plan.train or 'not due'}")
+
+
+def _print_days(days: "Sequence[date]", what: str) -> None:
+    """Print a line per day, or of many the first, the last and their number."""
+    if len(days) <= NAMED_AT_MOST:
+        print_lines("session {}: " + what, days)
+    else:
+        print(f"session {days[0]} to {days[-1]}: {len(days):,} {what}")
 
 
 def _print_session(session: "SessionReport") -> None:
@@ -166,7 +189,9 @@ def status_command(
     found = status(home=home, name=name)
     if json:
         names = [_content(one) for one in found.names]
-        facts = _attributes(found, "hours", "writer", "rows_left_out", "calendars")
+        facts = _attributes(
+            found, "hours", "writer", "rows_left_out", "calendars", "on_forecast_failure"
+        )
         held = [
             _attributes(one, "ticker", "session", "rule", "since", "reason", "remedy")
             for one in found.quarantined
@@ -184,6 +209,7 @@ def status_command(
         if found.rows_left_out:
             print(f"rows    left out of {name_some(found.rows_left_out)}")
         print_lines("calendar {}", found.calendars)
+        print_lines("failed  --on-forecast {}", [one for one in [found.on_forecast_failure] if one])
         if found.writer:
             print(f"writer  {found.writer}")
         if not found.names:
@@ -224,7 +250,9 @@ def _print_name(one: "NameStatus") -> None:
     if one.unfinished is not None:
         print(f"session {one.unfinished.session}: started and not finished")
     if one.overdue_hours:
-        print(f"overdue the next session has been final for {one.overdue_hours:.1f} hours")
+        hours = one.overdue_hours
+        since_final = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:,.0f} days"
+        print(f"overdue the next session has been final for {since_final}")
     print_lines("drift   {}", one.drift)
     for kind, tickers in one.without_forecast.items():
         print(f"{kind:<7} {', '.join(tickers)}")

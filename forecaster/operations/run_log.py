@@ -1,9 +1,10 @@
-"""The traces of an unattended run: log as lines of JSON, heartbeat, command after a failure."""
+"""The traces of an unattended run: log as lines of JSON, heartbeat, commands after it."""
 
 import logging
 import logging.handlers
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import traceback
@@ -22,7 +23,9 @@ from forecaster.files import atomic_file, make_private, to_json
 log = logging.getLogger(__name__)
 
 HEARTBEAT: Final = "heartbeat"
-TIMEOUT_SECONDS: Final = 120.0  # of the command after a failure
+FORECASTS: Final = "forecasts.json"
+ON_FORECAST_FAILED: Final = "on-forecast-failed"
+TIMEOUT_SECONDS: Final = 60.0  # of the command after a failure, or after a forecast
 
 
 def log_path(home: Path) -> Path:
@@ -146,26 +149,67 @@ class OnFailure:
 
         Exit code and reason of the run are FORECASTER_EXIT and FORECASTER_REASON to the command.
         """
-        words = _split(self.command)
-        if not words:
+        if not self.command:
             return False
         facts = {"FORECASTER_EXIT": str(code), "FORECASTER_REASON": reason.replace("\0", "")}
-        try:
-            # Its output is dropped: stdout carries the result of the run and nothing else.
-            done = subprocess.run(
-                words,
-                env={**os.environ, **facts},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                timeout=TIMEOUT_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            log.warning("--on-failure %s: %s", self.command, error)
-            return False
-        if done.returncode:
-            log.warning("--on-failure %s: ended with %d", self.command, done.returncode)
-        return done.returncode == 0
+        return not _problem_of("--on-failure", _split(self.command), facts)
+
+
+def run_on_forecast(command: str, home: Path, made: object) -> None:
+    """Pass forecasts to a command as a JSON file, its last argument, without a shell.
+
+    The file, `logs/forecasts.json`, stays. Whatever goes wrong is a warning, which `status` shows
+    until the command next ends well.
+    """
+    file, failed = (log_path(home).with_name(name) for name in (FORECASTS, ON_FORECAST_FAILED))
+    try:
+        make_private(file.parent)
+        with atomic_file(file) as stream:
+            stream.write(to_json(made, indent=2).encode())
+        words = [*_split(command, "--on-forecast"), str(file)]
+        problem = _problem_of("--on-forecast", words, {"FORECASTER_HOME": str(home)})
+        if not problem:
+            failed.unlink(missing_ok=True)
+            return
+        with atomic_file(failed) as stream:
+            stream.write(f"{clock.now():%Y-%m-%d %H:%M} UTC: {problem}\n".encode())
+    except OSError as error:
+        log.warning("--on-forecast %s: %s", command, error)
+
+
+def read_on_forecast_failure(home: Path) -> str:
+    """Return when and why the command after a forecast last failed; empty if it ended well."""
+    try:
+        return log_path(home).with_name(ON_FORECAST_FAILED).read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _problem_of(option: str, words: list[str], facts: dict[str, str]) -> str:
+    """Run a command without a shell; return what went wrong, after a warning, else nothing."""
+    problem = ""
+    try:
+        # Its output is dropped: stdout carries the result of the run and nothing else.
+        with subprocess.Popen(
+            words,
+            env={**os.environ, **facts},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as child:
+            try:
+                code = child.wait(TIMEOUT_SECONDS)
+                problem = f"ended with {code}" if code else ""
+            except subprocess.TimeoutExpired:
+                problem = f"did not end in {TIMEOUT_SECONDS:.0f} s and was killed"
+            finally:
+                if child.poll() is None:  # with everything that it has started
+                    os.killpg(child.pid, signal.SIGKILL)
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        log.warning("%s %s: %s", option, shlex.join(words), problem)
+    return problem
 
 
 @contextmanager
@@ -189,11 +233,11 @@ def on_failure(command: str) -> Iterator[OnFailure]:
         raise
 
 
-def _split(command: str) -> list[str]:
+def _split(command: str, option: str = "--on-failure") -> list[str]:
     """Split a command into words as a shell would; refuse an open quote."""
     try:
         return shlex.split(command)
     except ValueError as error:
         raise SettingsError(
-            f"--on-failure {command!r}: {error}; close the quote, or name a script."
+            f"{option} {command!r}: {error}; close the quote, or name a script."
         ) from error

@@ -135,7 +135,7 @@ def retrain(
         except ForecasterError as error:
             journal.write("stopped", name=name, exit_code=error.exit_code, reason=str(error))
             raise
-    if report.exit_code in _FORECASTS_MADE:
+    if report.exit_code in _FORECASTS_MADE and as_of is None:  # a replay proves no schedule
         write_heartbeat(where)
     return report
 

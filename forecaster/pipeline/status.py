@@ -28,7 +28,7 @@ from forecaster.operations.due_sessions import (
     store_state,
 )
 from forecaster.operations.lock import holder
-from forecaster.operations.run_log import read_heartbeat
+from forecaster.operations.run_log import read_heartbeat, read_on_forecast_failure
 from forecaster.registry.champion_history import ChampionStatus, champion_status, champion_statuses
 from forecaster.registry.forecast_log import Selection
 from forecaster.registry.run_history import SessionRecord, Training, session_records, trainings
@@ -48,7 +48,7 @@ class NameStatus:
 
     `champion` is a version or "baseline"; `model_age` the sessions since its training, None of
     the baseline or of a version that cannot be read. `last` is the last finished daily run.
-    `overdue_hours` is how long the oldest session without a run has been final; 0 after a replay.
+    `overdue_hours` is how long the oldest session without a run has been final.
     `failed` are the trainings that failed or were stopped since the last successful one.
     """
 
@@ -82,7 +82,7 @@ class Status:
 
     `quarantined` has the oldest reason for which a ticker stays as it is stored, `rows_left_out`
     the tickers with rows that cannot be bars. `calendars` are those
-    corrected from bars, in words.
+    corrected from bars, in words, `on_forecast_failure` when and why `--on-forecast` last failed.
     """
 
     names: tuple[NameStatus, ...]
@@ -91,6 +91,7 @@ class Status:
     rows_left_out: tuple[str, ...]
     calendars: tuple[str, ...]
     writer: str | None
+    on_forecast_failure: str = ""
 
     @property
     def hours(self) -> float:
@@ -155,6 +156,7 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
         rows_left_out=tuple(sorted(left_out)),
         calendars=corrected_calendars(where),
         writer=holder(where),
+        on_forecast_failure=read_on_forecast_failure(where),
     )
 
 
@@ -212,7 +214,7 @@ def _overdue(last: SessionRecord | None, stored: StoreState) -> float:
     """Count the hours since the session after the last one became final."""
     calendars = stored.calendars.values()
     newest = newest_final(calendars)
-    if last is None or newest is None or last.summary.get("replay"):
+    if last is None or newest is None:
         return 0.0
     waiting = session_dates(calendars, last.session, newest)
     if not waiting:

@@ -68,6 +68,11 @@ class RetrainSettings(Section):
         description="Command to run, without a shell, after any exit but 0; it gets "
         "FORECASTER_EXIT and FORECASTER_REASON.",
     )
+    on_forecast: str = Field(
+        "",
+        description="Command to run, without a shell, after a run that made forecasts; its last "
+        "argument is a JSON file of them.",
+    )
 
 
 SECTIONS: dict[str, type[Section]] = {

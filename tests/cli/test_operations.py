@@ -1,6 +1,7 @@
 """`retrain`, `status`, `score` and `doctor` on the command line."""
 
 import json
+import re
 import shlex
 import shutil
 import sqlite3
@@ -120,19 +121,27 @@ def test_the_command_runs_after_a_wrong_option_too(run, home, tmp_path):
     assert "--every 0" in file.read_text()
 
 
-def test_status_checks_the_age_of_the_last_run(run, home, last):
-    """Nothing ever done, done lately, done too long ago."""
+def test_status_checks_the_age_of_the_last_run(run, home, last, monkeypatch):
+    """Nothing ever done, only replayed, done lately, done too long ago."""
+    monkeypatch.setattr(clock_check, "_past_instants", lambda home: [])
+    check = ("status", "--max-age", "26h", "--home", home)
     assert run("status", "--home", home).exit_code == 0
-    assert run("status", "--max-age", "26h", "--home", home).exit_code == 5
+    assert run(*check).exit_code == 5
     retrained(run, home, "--as-of", last)
-    done = run("status", "--max-age", "26h", "--home", home)
+    replayed = run(*check)
+    assert replayed.exit_code == 5 and "No daily run has ended well" in replayed.stderr
+    assert "overdue the next session has been final for" in replayed.stdout
+    begin = settled_at(["XNYS"], last) + timedelta(hours=1)
+    with clock.as_if(begin):
+        assert retrained(run, home, "--no-fetch").exit_code == 0
+        done = run(*check)
     assert done.exit_code == 0 and "champion baseline" in done.stdout
-    with clock.as_if(clock.now() + timedelta(hours=27)):
-        done = run("status", "--max-age", "26h", "--home", home)
+    with clock.as_if(begin + timedelta(hours=27)):
+        done = run(*check)
     assert done.exit_code == 5 and "27.0 hours ago" in done.stderr
     assert run("status", "--max-age", "soon", "--home", home).exit_code == 2
-    with clock.as_if(clock.now() - timedelta(days=30)):
-        done = run("status", "--max-age", "26h", "--home", home)
+    with clock.as_if(begin - timedelta(days=30)):
+        done = run(*check)
     assert done.exit_code == 75 and "set it" in done.stderr
 
 
@@ -313,3 +322,23 @@ def test_the_source_is_asked_as_a_fetch_asks(home, yahoo, monkeypatch):
     (found,) = [one for one in examine(home=home) if one.subject == "source"]
     assert (found.state, found.exit_code) == ("bad", 69)
     assert not (home / "data" / "yahoo").exists()
+
+
+def test_many_sessions_of_a_plan_are_one_line(run, home, last):
+    """A run that makes up for a year does not print a year."""
+    first = last - timedelta(days=120)
+    retrained(run, home, "--as-of", first)
+    done = retrained(run, home, "--no-fetch", "--dry-run")
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) < 6
+    assert re.search(r"session \S+ to \S+: \d\d due", done.stdout)
+
+
+def test_forecasts_are_passed_to_a_command(run, home, last, tmp_path):
+    copy = tmp_path / "copy.json"
+    words = ("--on-forecast", f"sh -c 'cp $0 {copy}'", "--as-of", last, "--target", "return")
+    assert run("retrain", *words, "--home", home).exit_code == 0
+    (session,) = json.loads(copy.read_text())
+    assert session["session"] == str(last) and session["forecasts"][0]["target"] == "return"
+    failed = run("retrain", "--on-forecast", "false", *words[2:], "--home", home)
+    assert failed.exit_code == 0  # nothing was due: it is not run
+    assert "on-forecast" not in run("status", "--home", home).stdout

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import sys
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,13 +12,16 @@ import pytest
 
 from forecaster import clock
 from forecaster.errors import SettingsError
+from forecaster.operations import run_log as module
 from forecaster.operations.run_log import (
     OnFailure,
     RunLog,
     log_path,
     on_failure,
     read_heartbeat,
+    read_on_forecast_failure,
     run_log,
+    run_on_forecast,
     write_heartbeat,
 )
 
@@ -134,6 +139,37 @@ def test_a_command_that_fails_or_is_not_there_is_warned_of_and_changes_nothing(l
         and "No such file" in logged_warnings[1]
     )
     assert not OnFailure("").run(3, "no command") and len(logged_warnings) == 2
+
+
+def test_a_command_gets_the_forecasts_as_its_last_argument(tmp_path):
+    copy = tmp_path / "copy.json"
+    run_on_forecast(f"sh -c 'cp $0 {copy}'", tmp_path, [{"session": date(2024, 1, 5)}])
+    assert json.loads(copy.read_text()) == [{"session": "2024-01-05"}]
+    assert read_on_forecast_failure(tmp_path) == ""
+
+
+def test_a_failure_after_a_forecast_is_known_until_it_ends_well(tmp_path, logged_warnings):
+    run_on_forecast("false", tmp_path, [])
+    assert "ended with 1" in read_on_forecast_failure(tmp_path) and len(logged_warnings) == 1
+    run_on_forecast("true", tmp_path, [])
+    assert read_on_forecast_failure(tmp_path) == "" and len(logged_warnings) == 1
+
+
+def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.3)
+    started = time.monotonic()
+    run_on_forecast(f"sh -c 'sleep 60 & echo $! > {tmp_path}/pid; wait'", tmp_path, [])
+    assert time.monotonic() - started < 20 and "killed" in read_on_forecast_failure(tmp_path)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError("the command's own child goes on")
 
 
 def test_what_the_command_prints_does_not_reach_stdout(capfd):
