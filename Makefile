@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,parquet,onnx,tune,tensorboard,mlflow]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,parquet,onnx,tune,tensorboard,mlflow]"
 	touch $@
 
 .PHONY: setup demo
@@ -105,10 +105,11 @@ bench: $(VENV)/.dev  ## time and memory, side by side, on this machine
 experiments: $(VENV)/.dev  ## walk forward over a folder of prices: make experiments PRICES=...
 	$(BIN)/python -m benchmarks.recipe $(PRICES)
 
-# The picture of the README; commit it when the page has changed.
+# A site in site/, and the picture of the README: commit it when the page has changed.
 .PHONY: docs
-docs: demo  ## make the pictures of the documentation (needs chromium)
+docs: $(VENV)/.dev demo  ## make the documentation as a site (needs chromium)
 	$(BIN)/python docs/make_images.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 wheel: $(VENV)/.dev  ## build the wheel, install it elsewhere, run it outside the checkout
 	rm -rf dist

@@ -107,7 +107,7 @@ def test_public_names_have_an_example_that_runs(
 ) -> None:
     monkeypatch.chdir(workplace)
     public = getattr(forecaster, name)
-    text = "Example:" + inspect.getdoc(public).split("Example:")[1]
+    text = "Examples:" + inspect.getdoc(public).split("Examples:")[1]
     example = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
     assert len(example.examples) > 1
     report: list[str] = []

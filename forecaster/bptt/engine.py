@@ -67,7 +67,7 @@ def gradients(
     Source: Williams and Peng (1990), "An Efficient Gradient-Based Algorithm for On-Line Training
     of Recurrent Network Trajectories", BPTT(h; h') with h = k2 and h' = k1.
 
-    Example:
+    Examples:
         >>> lstm, head = torch.nn.LSTM(3, 8), torch.nn.Linear(8, 1)
         >>> batch = Batch(x=torch.randn(250, 4, 3), y=torch.randn(250, 4, 1))
         >>> mse = torch.nn.MSELoss(reduction="none")

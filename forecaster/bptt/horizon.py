@@ -196,7 +196,7 @@ def truncation_bias(
     Raises:
         ValueError: as `gradients`.
 
-    Example:
+    Examples:
         >>> rnn, mse = torch.nn.RNN(2, 3), torch.nn.MSELoss(reduction="none")
         >>> batch = Batch(x=torch.randn(50, 4, 2), y=torch.randn(50, 4, 3))
         >>> found = truncation_bias(rnn, batch, Plan.truncated(k2=50), loss=mse)
@@ -223,7 +223,9 @@ def suggest_horizon(
     `horizon_for`; the bias of what it chooses is measured before it is suggested.
 
     Args:
-        module, loss, head: see `gradients`.
+        module: the recurrent network, as for `gradients`.
+        loss: one value per day and row.
+        head: maps outputs to forecasts, if the module does not.
         batch: whole histories, twice as long as the horizon at least.
         tolerance: norm of the gradient's bias over that of the exact gradient, between 0 and 1.
         lags: how far back to measure; None for half of the days, at most 252.
@@ -231,7 +233,7 @@ def suggest_horizon(
     Raises:
         ValueError: `tolerance` or `lags` is out of range; and as `gradients`.
 
-    Example:
+    Examples:
         >>> rnn, mse = torch.nn.RNN(2, 3), torch.nn.MSELoss(reduction="none")
         >>> batch = Batch(x=torch.randn(200, 4, 2), y=torch.randn(200, 4, 3))
         >>> found = suggest_horizon(rnn, batch, loss=mse)

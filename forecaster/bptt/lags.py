@@ -280,7 +280,9 @@ def gradient_by_lag(
     the anchors, are followed back.
 
     Args:
-        module, loss, head: see `gradients`.
+        module: the recurrent network, as for `gradients`.
+        loss: one value per day and row.
+        head: maps outputs to forecasts, if the module does not.
         batch: whole histories; their scored days are the candidates for anchors.
         lags: R; None for half of the days, at most 252.
         anchors: how many days, spread over the batch, or which ones.
@@ -292,7 +294,7 @@ def gradient_by_lag(
     Raises:
         ValueError: no scored day has R days behind it; and as `gradients`.
 
-    Example:
+    Examples:
         >>> rnn = torch.nn.RNN(1, 1)
         >>> for name, weight in rnn.named_parameters():
         ...     _ = torch.nn.init.constant_(weight, 0.5 if name == "weight_hh_l0" else 0.0)
@@ -329,7 +331,7 @@ def contributions(
         (R + 1, ...) by the parameter's name: its terms at lags 0 to R. They add up to its whole
         gradient if every anchor has no more than R days behind it.
 
-    Example:
+    Examples:
         >>> rnn = torch.nn.RNN(2, 3)
         >>> batch = Batch(x=torch.randn(6, 4, 2), y=torch.randn(6, 4, 3))
         >>> mse = torch.nn.MSELoss(reduction="none")

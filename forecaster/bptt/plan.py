@@ -24,7 +24,7 @@ class Plan:
     Raises:
         ValueError: the numbers contradict each other.
 
-    Example:
+    Examples:
         >>> Plan.truncated(k2=20).describe()
         'truncated, k1 = k2 = 20 days (mean horizon 10.5)'
 

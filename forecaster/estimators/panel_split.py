@@ -45,7 +45,7 @@ class PanelTimeSeriesSplit:
     Raises:
         ValueError: there are too few dates.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from forecaster import PanelTimeSeriesSplit
         >>> dates = np.tile(np.arange("2024-01-01", "2024-01-07", dtype="datetime64[D]"), 2)

@@ -99,7 +99,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
     Raises:
         UsageError: a setting is unknown (also a `TypeError`), not valid, or contradicts another.
 
-    Example:
+    Examples:
         >>> from forecaster import PriceForecaster, load_bars
         >>> bars = load_bars(home="demo")
         >>> model = PriceForecaster(target="range", max_steps=25).fit(bars)

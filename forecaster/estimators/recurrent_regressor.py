@@ -107,7 +107,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         n_features_in_: number of features.
         feature_names_in_: names of features, where X has names of text.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from forecaster import RecurrentRegressor
         >>> x = np.random.default_rng(0).normal(size=(300, 1))

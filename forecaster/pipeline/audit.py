@@ -108,7 +108,7 @@ def audit(
         UnknownNameError: no such version, or no prices.
         UsageError: a number is out of range, or `as_of` lies in the future.
 
-    Example:
+    Examples:
         >>> from forecaster import audit
         >>> report = audit(home="demo", dates=3, max_steps=2)
         >>> report.leaks

@@ -42,7 +42,7 @@ def load_bars(
     Raises:
         UnknownNameError: a ticker is not there, or nothing is.
 
-    Example:
+    Examples:
         >>> from forecaster import load_bars
         >>> load_bars("SP500", home="demo", until="1999-01-05")[["ticker", "session", "basis"]]
           ticker    session           basis

@@ -113,7 +113,7 @@ def import_files(
         TryLaterError: another process is writing.
         UsageError: no file is given, or a folder has none.
 
-    Example:
+    Examples:
         >>> from forecaster import import_files, load_bars
         >>> load_bars("SP500", home="demo").to_csv("mine.csv", index=False)
         >>> import_files("mine.csv", home="demo").table[["ticker", "rows_changed", "days"]]

@@ -86,7 +86,7 @@ def evaluate(
         UsageError: the version does not forecast a target asked for; `as_of` is not a date or
             lies in the future.
 
-    Example:
+    Examples:
         >>> from forecaster import Walk, evaluate
         >>> walk = Walk(same_inputs=False)
         >>> result = evaluate(home="demo", benchmarks="quick", walk=walk)

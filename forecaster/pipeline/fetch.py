@@ -122,7 +122,8 @@ def fetch(
         start: first session; None for the oldest of a new ticker, the last two weeks of a stored.
         end: last session; None for the newest final one.
         settings: where from, as a value or a dict; None for the defaults.
-        source, compare_all_days: instead of the ones in the settings.
+        source: instead of the one in the settings.
+        compare_all_days: likewise.
         accept_identity: continue with tickers whose name, exchange, currency or first trade
             date has changed, instead of stopping them.
         on_ticker: called before each ticker with its number, from 1, and how many there are.
@@ -136,7 +137,7 @@ def fetch(
         TryLaterError: another process is writing.
         UsageError: `start` after `end`, a malformed ticker or none at all, an unknown source.
 
-    Example:
+    Examples:
         >>> from forecaster import fetch
         >>> report = fetch(source="sample", home="demo")
         >>> report.table[["ticker", "days"]]

@@ -62,7 +62,7 @@ def memory(
         UnknownNameError: no such version.
         UsageError: the version reads windows, or a number is out of range.
 
-    Example:
+    Examples:
         >>> from forecaster import memory
         >>> report = memory(home="demo", as_of="2000-12-31", lags=20)
         >>> report.bias["horizon"].tolist()

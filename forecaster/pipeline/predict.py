@@ -87,7 +87,7 @@ def predict(
         UsageError: `as_of` is no date or lies in the future; a malformed ticker; the version
             has no such target; both `version` and `name`; two champions for one target.
 
-    Example:
+    Examples:
         >>> from forecaster import predict
         >>> made = predict("SP500", home="demo", as_of="2018-12-31")
         >>> made.forecasts[["ticker", "session", "target"]]

@@ -86,7 +86,7 @@ def train(
         UsageError: the device is absent, a part of the split would be empty, or
             `bptt_k2="auto"` finds a memory longer than it measures.
 
-    Example:
+    Examples:
         >>> from forecaster import train
         >>> report = train(tickers="SP500", home="demo", target="range", max_steps=25)
         >>> report.manifest.data.tickers, list(report.manifest.metrics)
