@@ -188,10 +188,13 @@ def require_scored(scored: np.ndarray, panel: Panel, target: str, split: Split) 
         )
 
 
-def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> TargetEvaluation:
+def evaluate_target(
+    given: ForecastSet, *, questions: int, costs_bps: float | None
+) -> TargetEvaluation:
     """Score a target's forecasters and test them against each other.
 
-    `questions` is the number of different questions asked of these test days so far.
+    `questions` is the number of different questions asked of these test days so far, `costs_bps`
+    the costs of the backtest per side, None for no backtest.
     """
     rows = _scored_forecasts(given)
     unscored = tuple(sorted({*rows.tickers} - {*rows.scored}, key=rows.tickers.index))
@@ -217,6 +220,7 @@ def evaluate_target(given: ForecastSet, *, questions: int, costs_bps: float) -> 
         backtests={
             name: backtest(mean, given.y, given.series, given.days, cost_bps=costs_bps)
             for name, mean in traded.items()
+            if costs_bps is not None
         },
         pit={
             name: pit_histogram(forecast.cdf(given.y)).tolist()

@@ -1,7 +1,7 @@
 """A fitted model scored on its test days beside benchmarks: from histories to an `Evaluation`."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -13,8 +13,9 @@ from forecaster.backtesting import scoring
 from forecaster.backtesting.benchmarks import BenchmarkKind, BenchmarkOptions, fit_benchmarks
 from forecaster.backtesting.fold import MEMORYLESS
 from forecaster.backtesting.walk_forward import WorkFolder, walk_forward
+from forecaster.data.calendar_names import is_index
 from forecaster.data.history import History, fingerprint
-from forecaster.errors import UsageError, work_without_failing
+from forecaster.errors import UsageError, name_some, work_without_failing
 from forecaster.evaluation.evaluation import Evaluation
 from forecaster.evaluation.splits import EvaluationCount, Walk, walk_folds
 from forecaster.evaluation.threads import one_thread
@@ -23,18 +24,24 @@ from forecaster.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
+COSTS_BPS = 5.0  # per side
+
 # Counts an evaluation by its question and its first and last test day.
 Count = Callable[[str, date, date], EvaluationCount]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
-    """What is evaluated and how; no targets mean all of the model, `costs_bps` are per side."""
+    """What is evaluated and how; no targets mean all of the model.
+
+    `costs_bps` are those of the backtest, per side; None means 5, and no backtest where a ticker
+    is an index, which cannot be traded.
+    """
 
     targets: tuple[str, ...] = ()
     walk: Walk = field(default_factory=Walk)
     benchmarks: BenchmarkKind = "all"
-    costs_bps: float = 5.0
+    costs_bps: float | None = None
 
 
 @one_thread()
@@ -85,7 +92,7 @@ def evaluate_model(
     ways = [f"{name}={value}" for name, value in walk.result_settings().items()]
     question = " ".join([model.version, *ways])
     counted = count(question, days.min().item(), days.max().item())
-    questions, costs = counted.questions or 1, options.costs_bps
+    questions, (costs, untraded) = counted.questions or 1, _backtest_costs(options, by_ticker)
     found = Evaluation(
         version=model.version,
         walk=walk,
@@ -96,12 +103,27 @@ def evaluate_model(
             t: scoring.evaluate_target(one, questions=questions, costs_bps=costs)
             for t, one in sets.items()
         },
-        costs_bps=costs,
-        notes=others.notes,
+        costs_bps=COSTS_BPS if costs is None else costs,
+        notes=(*others.notes, *untraded),
         missing=tuple(bugs),
     )
     work.remove()
     return found
+
+
+def _backtest_costs(
+    options: EvaluationOptions, tickers: Iterable[str]
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the costs per side, None for no backtest, and a note of why there is none."""
+    indices = sorted(filter(is_index, tickers))
+    if options.costs_bps is not None or not indices:
+        return COSTS_BPS if options.costs_bps is None else options.costs_bps, ()
+    noun = "an index" if len(indices) == 1 else "indices"
+    note = (
+        f"no backtest, since {name_some(indices)} cannot be traded ({noun}); --costs-bps "
+        f"{COSTS_BPS:g} makes it all the same"
+    )
+    return None, (note,)
 
 
 def check_targets(version: str, known: Sequence[str], targets: Sequence[str]) -> None:

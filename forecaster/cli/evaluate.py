@@ -72,8 +72,12 @@ def evaluate_command(
         ),
     ] = True,
     costs_bps: Annotated[
-        float, typer.Option(help="Costs per side in the backtest, in hundredths of a percent.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            help="Costs per side of the backtest, in hundredths of a percent [5; no backtest of "
+            "indices]."
+        ),
+    ] = None,
     forecasts: Annotated[
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write every forecast, as .csv or .parquet."),

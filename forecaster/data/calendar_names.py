@@ -148,6 +148,11 @@ def calendar_for(ticker: str, exchange_timezone: str = "") -> str:
     return _BY_SUFFIX.get(suffix) or _BY_TIMEZONE.get(exchange_timezone, WEEKDAYS)
 
 
+def is_index(ticker: str) -> bool:
+    """Whether a ticker is an index, which cannot be traded: `^GSPC`, `GDAXI.INDX`, the sample's."""
+    return ticker.startswith("^") or ticker.endswith(".INDX") or ticker in ("NASDAQ", "SP500")
+
+
 def is_unknown_index(ticker: str) -> bool:
     """Whether a ticker is an index of which the tables know no exchange."""
     return ticker.startswith("^") and not _known_index(ticker[1:])

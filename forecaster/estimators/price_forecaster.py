@@ -255,7 +255,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         targets: str | Sequence[str] = (),
         walk: Walk | None = None,
         benchmarks: BenchmarkKind = "all",
-        costs_bps: float = 5.0,
+        costs_bps: float | None = None,
     ) -> Evaluation:
         """Score the forecasts on test days beside those of benchmarks; see `forecaster.evaluate`.
 

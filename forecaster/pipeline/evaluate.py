@@ -58,7 +58,7 @@ def evaluate(
     as_of: Day | None = None,
     walk: Walk | None = None,
     benchmarks: BenchmarkKind = "all",
-    costs_bps: float = 5.0,
+    costs_bps: float | None = None,
 ) -> Evaluation:
     """Score a version's next-day forecasts beside those of benchmarks, all on the same days.
 
@@ -74,7 +74,8 @@ def evaluate(
         as_of: last session to be seen; None for all.
         walk: None for the version's own weights throughout.
         benchmarks: "quick" leaves out boosted trees, GARCH and EGARCH.
-        costs_bps: of the backtest of the forecasts' signs, per side.
+        costs_bps: of the backtest of the forecasts' signs, per side; None means 5, and no backtest
+            where a ticker is an index, which cannot be traded.
 
     Raises:
         ArtifactError: the version is corrupt.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forecaster.data.calendar_names import calendar_for
+from forecaster.data.calendar_names import calendar_for, is_index
 
 TICKERS = [
     ("AAPL", "", "XNYS", "no suffix is New York"),
@@ -77,3 +77,12 @@ TICKERS = [
 @pytest.mark.parametrize(("ticker", "zone", "calendar", "why"), TICKERS)
 def test_a_ticker_names_its_calendar(ticker, zone, calendar, why):
     assert calendar_for(ticker, zone) == calendar, why
+
+
+@pytest.mark.parametrize(
+    ("ticker", "found"),
+    [("^GSPC", True), ("GDAXI.INDX", True), ("SP500", True), ("AAPL", False), ("COMP", False)],
+)
+def test_an_index_is_known_by_its_spelling(ticker: str, found: bool) -> None:
+    """COMP is the NASDAQ Composite in some files and a share on NYSE."""
+    assert is_index(ticker) is found

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecaster.errors import DataError, UnknownNameError, UsageError
-from forecaster.pipeline.evaluate import evaluate
+from forecaster.pipeline.evaluate import Walk, evaluate
 from forecaster.pipeline.train import train
 from forecaster.registry.versions import list_versions
 from forecaster.settings import TrainSettings
@@ -94,3 +94,19 @@ def test_without_days_to_choose_the_benchmarks_there_is_no_evaluation(home: Path
 def test_an_as_of_that_is_no_date_is_refused(home: Path, as_of: object) -> None:
     with pytest.raises(UsageError, match=r"as_of = .* a day is needed"):
         evaluate(bars=BARS, home=home, as_of=as_of)  # type: ignore[arg-type]
+
+
+def test_an_index_has_no_backtest_unless_costs_are_given(tmp_path: Path) -> None:
+    """And the evaluation says why; a share has one."""
+    bars = BARS[BARS["ticker"] == "AAA"]
+    train(bars.assign(ticker="^AAA"), settings=SETTINGS, home=tmp_path)
+    walk = Walk(same_inputs=False)
+    given = {"bars": bars.assign(ticker="^AAA"), "home": tmp_path, "benchmarks": "quick"}
+    result = evaluate(walk=walk, **given)
+    assert result.by_target["return"].backtests == {}
+    assert result.notes == (
+        "no backtest, since ^AAA cannot be traded (an index); --costs-bps 5 makes it all the same",
+    )
+    asked = evaluate(walk=walk, costs_bps=3.0, **given)
+    assert set(asked.by_target["return"].backtests) == {"lstm", "mean"} and asked.costs_bps == 3.0
+    assert asked.notes == ()
