@@ -37,6 +37,7 @@ HOMES: dict[str, tuple[str | None, str]] = {
     "demo": (None, "fetch --source sample"),
     "demo trained": ("demo", "train --as-of {last}"),
     "demo daily": ("demo", DAILY),
+    "demo forecast": ("demo trained", "predict --as-of {last}"),
     "prices": (None, "data import {files}"),
     "prices trained": ("prices", "train --as-of {last}"),
 }
@@ -74,7 +75,7 @@ ROWS = (
         Row(
             name=f"usage error of {command}",
             words=f"{command} --as-of {FUTURE}",
-            home="demo trained",
+            home="demo forecast" if command == "score" else "demo trained",
             most=0.15,
             exit_code=2,
         )
