@@ -37,7 +37,6 @@ HOMES: dict[str, tuple[str | None, str]] = {
     "demo": (None, "fetch --source sample"),
     "demo trained": ("demo", "train --as-of {last}"),
     "demo daily": ("demo", DAILY),
-    "demo forecast": ("demo trained", "predict --as-of {last}"),
     "prices": (None, "data import {files}"),
     "prices trained": ("prices", "train --as-of {last}"),
 }
@@ -75,11 +74,11 @@ ROWS = (
         Row(
             name=f"usage error of {command}",
             words=f"{command} --as-of {FUTURE}",
-            home="demo forecast" if command == "score" else "demo trained",
+            home="demo trained",
             most=0.15,
             exit_code=2,
         )
-        for command in ("train", "evaluate", "predict", "retrain", "audit", "memory", "score")
+        for command in ("train", "evaluate", "predict", "retrain", "audit", "memory")
     ),
 )
 BESIDE_BUSY = ("train demo", "evaluate demo", "predict demo")
@@ -152,6 +151,7 @@ class Checkout:
     def measure(self, row: Row) -> Cost:
         """Run a row's command in a copy of its home."""
         words = self.completed(row.words, row.home)
+        self.folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             home = Path(folder, "home")
             shutil.copytree(self.home(row.home), home)
