@@ -19,6 +19,7 @@ from forecaster.errors import (
     StorageError,
     TryLaterError,
     UnknownNameError,
+    no_home,
 )
 from forecaster.files import make_private, sync_folder, touch_private
 
@@ -81,8 +82,8 @@ def connect_for_reading(database: Database, home: Path) -> sqlite3.Connection:
         UnknownNameError: there is no such file.
         SettingsError, StorageError: it was written by a newer version, or is corrupt.
     """
-    if home.is_file():
-        raise UnknownNameError(_no_folder(home))
+    if not home.is_dir():
+        raise UnknownNameError(no_home(home))
     if not (path := database.path).is_file():
         raise UnknownNameError(database.absent)
     with translated_errors(database):
@@ -141,7 +142,7 @@ def integrity_error(path: Path) -> str:
 def refuse_unwritable(home: Path, path: Path) -> None:
     """Refuse a home in which a file cannot be written; create the file's folder."""
     if not home.is_dir():
-        raise CannotWriteError(_no_folder(home))
+        raise CannotWriteError(no_home(home))
     for place in (home, path.parent, path):
         if place.exists() and not os.access(place, os.W_OK):
             raise CannotWriteError(f"{place}: is read-only. Make it writable with chmod.")
@@ -176,12 +177,6 @@ def _corrupt(database: Database, why: str) -> StorageError:
         f"`sqlite3 {path} .recover`, move {path}* away (with SQLite's -wal and -shm files) and "
         f"{database.lost}"
     )
-
-
-def _no_folder(home: Path) -> str:
-    if home.exists():
-        return f"home {home}: is a file; a folder is needed. Name one with --home."
-    return f"home {home}: does not exist. Run `mkdir -p {home}`, or name another --home."
 
 
 def _refuse_empty(database: Database) -> None:

@@ -279,3 +279,10 @@ def name_some(names: Sequence[str]) -> str:
     """Join the first few names and count the rest, for one line of text."""
     more = len(names) - NAMED_AT_MOST
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def no_home(home: Path) -> str:
+    """Return the message that a home does not exist, or is a file."""
+    if home.exists():
+        return f"home {home}: is a file; a folder is needed. Name one with --home."
+    return f"home {home}: there is no such folder. Run: mkdir -p {home}, or name another --home."

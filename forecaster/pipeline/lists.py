@@ -5,7 +5,7 @@ from typing import Any
 
 from forecaster.data import price_database
 from forecaster.data.price_database import SUMMARY_COLUMNS
-from forecaster.errors import ArtifactError, UnknownNameError
+from forecaster.errors import ArtifactError, UnknownNameError, no_home
 from forecaster.registry.champion_history import Registered, champion_statuses, registered
 from forecaster.registry.versions import list_versions, load_weights, read_manifest
 from forecaster.settings import Home, resolve_home
@@ -30,7 +30,7 @@ def version_rows(home: Path) -> list[dict[str, object]]:
         UnknownNameError: there is no such home.
     """
     if not home.is_dir():
-        raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
+        raise UnknownNameError(no_home(home))
     known = registered(home)
     rows = [_row(home, version, known.get(version)) for version in list_versions(home)]
     return [{name: row.get(name) for name in VERSION_COLUMNS} for row in rows]

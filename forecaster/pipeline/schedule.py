@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from forecaster.data.history import normalise_tickers
-from forecaster.errors import ExitCode, UnknownNameError, UsageError
+from forecaster.errors import ExitCode, UnknownNameError, UsageError, no_home
 
 TIMEOUT: Final = "6h"  # of one run; a training that is stopped resumes in the next
 MINUTES: Final = 60
@@ -24,7 +24,7 @@ _SUCCESS: Final = f"{ExitCode.PARTIAL} {ExitCode.NO_DECISION} {ExitCode.TRY_LATE
 def schedule_command(home: Path, tickers: Sequence[str] = ()) -> list[str]:
     """Return the command of the daily run, word by word; `make daily` runs the same."""
     if not home.is_dir():
-        raise UnknownNameError(f"{home}: no such home; create it with: mkdir -p {home}")
+        raise UnknownNameError(no_home(home))
     script = Path(sys.executable).with_name("forecaster")
     # Not resolved: the python of a virtual environment is a link out of it.
     program = [str(script)] if script.exists() else [sys.executable, "-m", "forecaster"]

@@ -18,6 +18,7 @@ from forecaster.errors import (
     TryLaterError,
     UnknownNameError,
     UsageError,
+    no_home,
 )
 from forecaster.operations.due_sessions import (
     StoreState,
@@ -138,7 +139,7 @@ def status(*, home: Home | None = None, name: str | None = None) -> Status:
     """
     where = resolve_home(home)
     if not where.is_dir():
-        raise UnknownNameError(f"{where}: no such home; create it with: mkdir -p {where}")
+        raise UnknownNameError(no_home(where))
     existing = {one.name for one in champion_statuses(where)}
     existing |= {one.name for one in session_records(where)}
     if name is not None and name not in existing:
@@ -244,6 +245,8 @@ def score(
         UnknownNameError: there is none of these.
     """
     where, wanted = resolve_home(home), normalise_tickers(tickers)
+    if not where.is_dir():
+        raise UnknownNameError(no_home(where))
     from forecaster.operations.scoring import iter_outcomes, score_rows
 
     chosen = Selection(name=name, since=since, until=as_of, tickers=tuple(wanted))

@@ -12,6 +12,7 @@ from forecaster.errors import (
     StorageError,
     UnknownNameError,
     UsageError,
+    no_home,
 )
 from forecaster.registry.champion_history import (
     ChampionStatus,
@@ -82,6 +83,8 @@ def _none_suitable(
 ) -> str:
     """Describe what is missing, what there is instead, and what to type."""
     option = f" {_option(target)}" if target else ""
+    if not home.is_dir():
+        return no_home(home)
     if not unsuitable:
         return f"No trained version under {home / 'models'}; run: forecaster train{option}"
     able = [manifest for manifest in unsuitable if target in (None, *manifest.targets)]

@@ -30,6 +30,7 @@ from forecaster.errors import (
     StorageError,
     UnknownNameError,
     UsageError,
+    no_home,
 )
 from forecaster.files import atomic_file, make_private, sync_folder
 from forecaster.registry.champion_history import champion_statuses
@@ -66,7 +67,7 @@ Weights = dict[str, np.ndarray]
 def check_writable(home: Path) -> Path:
     """Create the folder of versions, before any work is done for one, and return it."""
     if not home.is_dir():
-        raise CannotWriteError(f"{home}: no such home; create it with: mkdir -p {home}")
+        raise CannotWriteError(no_home(home))
     folder = home / "models" / UNFINISHED
     if folder.is_symlink():
         raise CannotWriteError(f"{folder}: is a link, which forecaster never makes; remove it.")

@@ -217,11 +217,9 @@ def test_a_missing_home_stops_writers_before_any_work(run: Run, tmp_path: Path) 
     nowhere = tmp_path / "no" / "where"
     refused(run("fetch", "--source", "sample", "--home", nowhere), 73, "mkdir -p")
     refused(run("train", "--home", nowhere), 73, "mkdir -p")
-    for reader in (["data", "list"], ["predict"]):
-        refused(run(*reader, "--home", nowhere), 66, "forecaster fetch")
-    for reader in (["evaluate"], ["memory"], ["models", "show"]):
-        refused(run(*reader, "--home", nowhere), 66, "forecaster train")
-    refused(run("models", "list", "--home", nowhere), 66, "mkdir -p")
+    readers = (["data", "list"], ["predict"], ["evaluate"], ["memory"], ["models", "show"])
+    for reader in (*readers, ["models", "list"], ["status"], ["score"]):
+        refused(run(*reader, "--home", nowhere), 66, "mkdir -p")
     assert not nowhere.exists()
 
 

@@ -339,7 +339,7 @@ def test_reading_where_nothing_is_stored_names_the_command(tmp_path):
 
 def test_a_missing_home_is_refused_before_any_work(tmp_path):
     home = tmp_path / "nowhere"
-    with pytest.raises(CannotWriteError, match=rf"does not exist.*mkdir -p {home}"):
+    with pytest.raises(CannotWriteError, match=rf"there is no such folder.*mkdir -p {home}"):
         PriceStore.open_for_writing(home)
     assert not home.exists()
 

@@ -66,7 +66,7 @@ def test_a_unit_writes_only_to_the_home_and_escapes_what_systemd_would_expand(tm
 
 def test_a_home_that_is_not_there_is_refused(tmp_path):
     """Cron would report it every hour."""
-    with pytest.raises(UnknownNameError, match="no such home"):
+    with pytest.raises(UnknownNameError, match="no such folder"):
         cron_text(tmp_path / "nowhere")
 
 
