@@ -80,7 +80,7 @@ def test_a_home_without_prices_exits_66_and_names_home(
     (tmp_path / "file").write_text("")
     for home, words in (
         (tmp_path, "no prices are stored under"),
-        (tmp_path / "none", "no prices are stored under"),
+        (tmp_path / "none", "there is no such folder"),
         (tmp_path / "file", "is a file"),
     ):
         done = run("data", *command, "--home", home)
