@@ -74,7 +74,7 @@ test: $(VENV)/.dev  ## the fast tests, offline
 	$(BIN)/pytest -n auto -m "not slow and not gpu"
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes, offline
-	$(BIN)/pytest -m "slow and not gpu"
+	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not gpu"
 
 mutants: $(VENV)/.dev  ## plant known bugs one by one: the tests must fail for each
 	$(BIN)/python -m tests.mutants.run
