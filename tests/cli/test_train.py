@@ -119,7 +119,7 @@ def test_an_own_column_goes_the_whole_way(run: Run, tmp_path: Path) -> None:
     assert row["target"] == "rv5" and row["q10"] < row["forecast"] < row["q90"]
     assert row["session"] == f"{days[-3]:%Y-%m-%d}"
     printed = at_the_end_of(days[-4], "predict", "AAA").stdout
-    assert "in the column's own unit" in printed
+    assert "rv5 (80 %)" in printed.splitlines()[0]
     assert imported(days[-3]).exit_code == 0  # --keep is known from before
     scores = json.loads(at_the_end_of(days[-3], "score", "--json").stdout)["scores"]
     assert scores[0]["target"] == "rv5" and scores[0]["forecasts"] >= 2

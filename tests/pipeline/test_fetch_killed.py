@@ -174,5 +174,5 @@ def test_a_read_only_home_of_0_1_0_can_be_read(tmp_path: Path) -> None:
         """
     )
     assert codes == [0, 0, 0, 0, 0, 73], stderr
-    assert "champion" in printed[2] and "live" in printed[3] and "q10" in printed[4]
+    assert "champion" in printed[2] and "live" in printed[3] and "range (80 %)" in printed[4]
     assert "these forecasts are not recorded" in stderr
