@@ -14,7 +14,7 @@ import time
 import numpy as np
 import torch
 
-from forecaster.bptt.plan import BPTTPlan
+from forecaster.bptt.plan import Plan
 from forecaster.data.sequence_packing import WindowBatches, pack_sequences
 from forecaster.models.heads import PointForm, StudentTForm
 from forecaster.models.network import Architecture, Network, build_network
@@ -36,7 +36,7 @@ def step_seconds(network: Network, kind: str, steps: int) -> float:
     whole = pack_sequences(OFFSETS[:-1], OFFSETS[1:], ROWS, CHUNK, draw, CHUNK)
     drawn = WindowBatches(draw.permutation(np.arange(CHUNK, SERIES * DAYS)), CHUNK, ROWS)
     options = Options(
-        plan=BPTTPlan.full() if windows else BPTTPlan.truncated(k2=CHUNK),
+        plan=Plan.full() if windows else Plan.truncated(k2=CHUNK),
         sampling=Sampling(last_day_only=windows),
         max_steps=steps,
         learning_rate=1e-3,
