@@ -22,7 +22,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.scale import drawn, fill, name_of
-from forecaster.data.store_rows import store_path
+from forecaster.data.price_database import store_path
 from forecaster.registry.registry_file import changing, registry_path
 
 MOST_TIMES, MOST_MIB = 1.3, 200

@@ -1,11 +1,15 @@
 """The tests lie where the package has what they test, and every module has its test."""
 
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import forecaster
 
 TESTS = Path(__file__).parent
 PACKAGE = Path(forecaster.__file__).parent
+BENCHMARKS = TESTS.parent / "benchmarks"
 ROOMS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 # Shared servers, faults, planted bugs, documents and jobs that need the whole package.
 OUTSIDE = {
@@ -147,3 +151,9 @@ def test_the_lists_are_current() -> None:
 def test_nothing_else_lies_beside_the_mirror() -> None:
     found = {path.name for path in TESTS.iterdir() if not path.name.startswith("__")}
     assert found <= {*OUTSIDE, *ROOMS, *(f"test_{path.name}" for path in PACKAGE.glob("*.py"))}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py")))
+def test_a_benchmark_can_be_started(name: str) -> None:
+    """What it imports is still there: nothing else runs these scripts."""
+    import_module(f"benchmarks.{name}")
