@@ -66,11 +66,12 @@ def retrain_command(
 
     Example: forecaster retrain --as-of 2018-12-31
     """
-    from forecaster.pipeline.arguments import on_failure, run_on_forecast
+    from forecaster.pipeline.arguments import check_command, on_failure, run_on_forecast
 
     with on_failure(context.obj["retrain"]["on_failure"] or "") as failure:
         settings = read_settings(context, home)
         failure.command = settings.retrain.on_failure
+        check_command("--on-forecast", settings.retrain.on_forecast)
         last = last_day(as_of)
         from forecaster.pipeline.retrain import retrain
         from forecaster.settings import resolve_home

@@ -155,6 +155,11 @@ class OnFailure:
         return not _problem_of("--on-failure", _split(self.command), facts)
 
 
+def check_command(option: str, command: str) -> None:
+    """Refuse, before any work, a command with an open quote."""
+    _split(command, option)
+
+
 def run_on_forecast(command: str, home: Path, made: object) -> None:
     """Pass forecasts to a command as a JSON file, its last argument, without a shell.
 

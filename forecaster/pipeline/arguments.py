@@ -5,9 +5,15 @@ from pathlib import Path
 from forecaster.data.export import check_folder, check_format
 from forecaster.errors import UsageError
 from forecaster.evaluation.splits import Walk
-from forecaster.operations.run_log import on_failure, run_on_forecast
+from forecaster.operations.run_log import check_command, on_failure, run_on_forecast
 
-__all__ = ["Walk", "check_folder", "on_failure", "run_on_forecast"]  # and what is defined here
+__all__ = [
+    "Walk",
+    "check_command",
+    "check_folder",
+    "on_failure",
+    "run_on_forecast",
+]  # and what is defined here
 
 
 def check_files(file: Path | None, forecasts: Path | None, *, no_report: bool) -> None:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from forecaster.errors import CannotWriteError, StorageError
 from forecaster.files import output_file
 from forecaster.report.ticker_series import TickerSeries
 
@@ -160,14 +161,29 @@ def write_page(page: Page, file: Path, *, standalone: bool = False) -> int:
     """
     folder = file.with_suffix("") / "data"
     relative = "" if standalone else f"{folder.parent.name}/{folder.name}/"
-    written = {file: render_page(page, folder=relative, standalone=standalone).encode()}
+    html = render_page(page, folder=relative, standalone=standalone).encode()
+    size = len(html)
+    if not standalone:  # first, so that a page is never without what it loads
+        size += _write_library(file.parent / LIBRARY)
+        size += _write_scripts(page.series, folder) if page.series else 0
     with output_file(file) as stream:
-        stream.write(written[file])
-    if standalone:
-        return len(written[file])
-    size = len(written[file]) + _write_library(file.parent / LIBRARY)
-    for name, script in page.series.scripts() if page.series else ():
+        stream.write(html)
+    return size
+
+
+def _write_scripts(series: TickerSeries, folder: Path) -> int:
+    """Write the script of each ticker; return their size."""
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise CannotWriteError(
+            f"{folder}: {error.strerror}; a folder is needed. Choose another name for the page, or "
+            "give --standalone."
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}. Free or check the disk.") from error
+    size = 0
+    for name, script in series.scripts():
         with output_file(folder / name) as stream:
             stream.write(script.encode())
         size += len(script)

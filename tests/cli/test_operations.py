@@ -339,6 +339,8 @@ def test_forecasts_are_passed_to_a_command(run, home, last, tmp_path):
     assert run("retrain", *words, "--home", home).exit_code == 0
     (session,) = json.loads(copy.read_text())
     assert session["session"] == str(last) and session["forecasts"][0]["target"] == "return"
+    opened = run("retrain", "--on-forecast", "echo 'x", *words[2:], "--home", tmp_path)
+    assert opened.exit_code == 78 and "--on-forecast" in opened.stderr
     failed = run("retrain", "--on-forecast", "false", *words[2:], "--home", home)
     assert failed.exit_code == 0  # nothing was due: it is not run
     assert "on-forecast" not in run("status", "--home", home).stdout

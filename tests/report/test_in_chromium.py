@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecaster.errors import CannotWriteError
 from forecaster.report.evaluation import Details, evaluation_page
 from forecaster.report.page import write_page
 from tests.report.chromium import BINARY, Tab, chromium
@@ -204,3 +205,14 @@ def test_a_ticker_that_the_page_does_not_embed_is_loaded_when_chosen(
     assert tab.requests[-1].endswith(f"/page/data/{left}.js")
     held = tab.ask('document.querySelector(".figure.series").data.at(-1).y')
     np.testing.assert_allclose(held, page.series.columns(left)["return"]["actual"])
+
+
+def test_a_page_whose_data_has_no_place_is_not_written(tmp_path: Path) -> None:
+    """A file lies where its folder should be: the older page stays, and the remedy is named."""
+    page, file = evaluation_page(sample(), DETAILS), tmp_path / "page.html"
+    file.write_text("older")
+    (tmp_path / "page").write_text("in the way")
+    with pytest.raises(CannotWriteError, match="--standalone"):
+        write_page(page, file)
+    assert file.read_text() == "older"
+    assert write_page(page, file, standalone=True) == file.stat().st_size
